@@ -1,0 +1,93 @@
+"""WebAssembly components as actors: the Python side of ``libairssys_wasm``.
+
+::
+
+    with airssys_wasm.Engine() as engine:
+        component = engine.load("app/greeter/0", "greeter.wasm")
+        print(component.call("hello"))
+
+Importing the package loads the library; ``ImportError`` says where it was looked for.
+"""
+
+from airssys_wasm._convert import Payload
+from airssys_wasm._library import lib as _lib
+from airssys_wasm.component import Component
+from airssys_wasm.engine import Engine
+from airssys_wasm.errors import (
+    AirssysError,
+    ComponentError,
+    ComponentNotFound,
+    EngineClosed,
+    EngineStopped,
+    ExportNotFound,
+    Forked,
+    InitializationFailed,
+    InstantiationFailed,
+    InvalidArgument,
+    InvalidComponent,
+    InvalidId,
+    InvalidOptions,
+    IoError,
+    Panic,
+    QueueFull,
+    ResourceLimitExceeded,
+    ShutdownFailed,
+    Status,
+    Timeout,
+    Trap,
+    WouldDeadlock,
+)
+from airssys_wasm.logs import TRACE, LogEntry, LogTarget
+from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
+
+__version__ = "0.1.0"
+
+
+def library_version() -> str:
+    """The version of the shared library, which may differ from ``__version__``."""
+    version: bytes = _lib.airssys_version()
+    return version.decode()
+
+
+def library_path() -> str:
+    """The path or name that the shared library was loaded by."""
+    name: str = _lib.name
+    return name
+
+
+__all__ = [
+    "TRACE",
+    "AirssysError",
+    "Component",
+    "ComponentError",
+    "ComponentNotFound",
+    "DictStorage",
+    "Engine",
+    "EngineClosed",
+    "EngineStopped",
+    "ExportNotFound",
+    "Forked",
+    "InitializationFailed",
+    "InstantiationFailed",
+    "InvalidArgument",
+    "InvalidComponent",
+    "InvalidId",
+    "InvalidKey",
+    "InvalidOptions",
+    "IoError",
+    "LogEntry",
+    "LogTarget",
+    "Panic",
+    "Payload",
+    "QueueFull",
+    "ResourceLimitExceeded",
+    "ShutdownFailed",
+    "Status",
+    "Storage",
+    "StorageQuotaExceeded",
+    "Timeout",
+    "Trap",
+    "WouldDeadlock",
+    "library_path",
+    "library_version",
+]

@@ -1,0 +1,92 @@
+"""From Python values to what the C functions take."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+from airssys_wasm import _ffi
+from airssys_wasm.errors import InvalidArgument, InvalidOptions
+
+#: Bytes, anything with the buffer protocol, or text, which is sent as UTF-8.
+Payload = Union[bytes, bytearray, memoryview, str]
+
+_MESSAGE_OPTIONS_SIZE = ctypes.sizeof(_ffi.MessageOptions)
+
+
+def c_string(what: str, value: Union[str, bytes]) -> bytes:
+    """Text for a NUL-terminated parameter; ``what`` names it in errors."""
+    if isinstance(value, str):
+        try:
+            value = value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{what} can not be encoded as UTF-8: {error}") from None
+    elif not isinstance(value, bytes):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    if b"\0" in value:
+        # C would silently use the part before it.
+        raise InvalidArgument(f"{what} contains a NUL character")
+    return value
+
+
+def c_buffer(value: Payload) -> Tuple[Any, int]:
+    """A pointer argument and its length.
+
+    Nothing is copied, except text, read-only views and views with gaps. The first item keeps the
+    memory alive, and a ``bytearray`` from being resized.
+    """
+    if isinstance(value, bytes):
+        return value, len(value)
+    if isinstance(value, str):
+        encoded = value.encode()
+        return encoded, len(encoded)
+    view = memoryview(value)
+    if view.nbytes == 0:
+        return None, 0
+    if view.readonly or not view.c_contiguous:
+        # ctypes has no way to the address of a read-only buffer.
+        copy = view.tobytes()
+        return copy, len(copy)
+    return ctypes.byref(ctypes.c_char.from_buffer(view)), view.nbytes
+
+
+def milliseconds(timeout: float) -> int:
+    """Seconds to whole milliseconds, rounded up so that a short timeout does not become none."""
+    if not 0 < timeout < 1e15:
+        raise InvalidArgument(f"a timeout is a positive number of seconds, not {timeout!r}")
+    # Rounded first: 1.1 * 1000 is a little more than 1100.
+    return math.ceil(round(timeout * 1000, 3))
+
+
+def message_options(
+    timeout: Optional[float], sender: Optional[str], content_type: Optional[str]
+) -> Any:
+    """A pointer argument to the options of one message; NULL if there are none."""
+    if timeout is None and sender is None and content_type is None:
+        return None
+    options = _ffi.MessageOptions(
+        _MESSAGE_OPTIONS_SIZE,
+        None if sender is None else c_string("sender", sender),
+        None if content_type is None else c_string("content_type", content_type),
+        0 if timeout is None else milliseconds(timeout),
+    )
+    return ctypes.byref(options)
+
+
+def dashed(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Option names as the library spells them; ``max_fuel`` and ``max-fuel`` are the same."""
+    return {key.replace("_", "-"): value for key, value in values.items()}
+
+
+def json_document(base: Optional[Mapping[str, Any]], arguments: Mapping[str, Any]) -> bytes:
+    """One JSON document of a base and of those arguments that are given (not ``None``)."""
+    document = {} if base is None else dict(base)
+    for key, value in arguments.items():
+        if value is None:
+            continue
+        if key in document:
+            raise InvalidOptions(f"{key!r} is given twice, as an argument and in the options")
+        document[key] = value
+    return json.dumps(document, allow_nan=False).encode()

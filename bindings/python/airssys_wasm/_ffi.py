@@ -1,0 +1,188 @@
+"""The C ABI in ctypes: structs, callback types and the prototype of every function.
+
+The declarations follow ``airssys_wasm.h`` in name and order. Parameters that point to something
+are declared ``c_void_p`` throughout: ctypes passes an address several times faster than a typed
+pointer, and a message costs about as much as its arguments do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_int32,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from types import SimpleNamespace
+from typing import Any, Dict, Tuple
+
+#: The binary interface that this package speaks; the number in the library's SONAME.
+ABI_VERSION = 0
+
+LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR = range(5)
+
+STORAGE_OK = 0
+STORAGE_NOT_FOUND = 1
+STORAGE_QUOTA_EXCEEDED = 2
+STORAGE_INVALID_KEY = 3
+STORAGE_IO_ERROR = 4
+
+
+class Bytes(Structure):
+    """``airssys_bytes_t``"""
+
+    # POINTER(c_char), because a slice of it is a bytes object, made in one copy.
+    _fields_ = [("data", POINTER(c_char)), ("len", c_size_t), ("capacity", c_size_t)]
+
+
+class MessageOptions(Structure):
+    """``airssys_message_options_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("sender", c_char_p),
+        ("content_type", c_char_p),
+        ("timeout_ms", c_uint64),
+    ]
+
+
+class LogRecord(Structure):
+    """``airssys_log_record_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("level", c_int32),
+        ("component", c_char_p),
+        # Not c_char_p, which would end the text at the first NUL.
+        ("message", c_void_p),
+        ("message_len", c_size_t),
+        ("context_keys", POINTER(c_char_p)),
+        ("context_values", POINTER(c_char_p)),
+        ("context_len", c_size_t),
+        ("seconds", c_uint64),
+        ("nanoseconds", c_uint32),
+    ]
+
+
+DropFn = CFUNCTYPE(None, c_void_p)
+LogFn = CFUNCTYPE(None, c_void_p, POINTER(LogRecord))
+
+StorageGetFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p)
+StorageSetFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)
+StorageDelFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p)
+StorageListFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p, c_void_p)
+StorageExistsFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, POINTER(c_bool), c_void_p)
+StorageUsageFn = CFUNCTYPE(
+    c_int32, c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64), c_void_p
+)
+
+
+class Logger(Structure):
+    """``airssys_logger_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("log", LogFn),
+        ("min_level", c_int32),
+    ]
+
+
+class Storage(Structure):
+    """``airssys_storage_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("get", StorageGetFn),
+        ("set", StorageSetFn),
+        ("del", StorageDelFn),
+        ("list", StorageListFn),
+        ("exists", StorageExistsFn),
+        ("usage", StorageUsageFn),
+    ]
+
+
+_STATUS = c_int32
+_HANDLE = c_uint64
+_POINTER = c_void_p
+
+# Never wait, never call back: they are called with the GIL held, which is cheaper than giving it
+# away and asking for it again.
+_QUICK: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
+    "airssys_version": (c_char_p, ()),
+    "airssys_abi_version": (c_uint32, ()),
+    "airssys_status_name": (c_char_p, (_STATUS,)),
+    "airssys_error_status": (_STATUS, (_POINTER,)),
+    "airssys_error_message": (c_char_p, (_POINTER,)),
+    "airssys_error_detail_json": (c_char_p, (_POINTER,)),
+    "airssys_error_free": (None, (_POINTER,)),
+    "airssys_bytes_free": (None, (_POINTER,)),
+    "airssys_writer_write": (c_bool, (_POINTER, _POINTER, c_size_t)),
+    "airssys_keys_push": (c_bool, (_POINTER, c_char_p)),
+}
+
+# All of these may run callbacks or wait for threads that do, so the GIL must be free meanwhile.
+_WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
+    "airssys_config_new": (_STATUS, (_POINTER, _POINTER)),
+    "airssys_config_free": (None, (_POINTER,)),
+    "airssys_config_set_json": (_STATUS, (_POINTER, c_char_p, _POINTER)),
+    "airssys_config_set_storage": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_config_set_logger": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_engine_new": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_engine_shutdown": (_STATUS, (_POINTER, c_uint64, _POINTER)),
+    "airssys_engine_free": (None, (_POINTER,)),
+    "airssys_engine_load": (
+        _STATUS,
+        (_POINTER, c_char_p, _POINTER, c_size_t, c_char_p, _POINTER, _POINTER),
+    ),
+    "airssys_engine_load_file": (
+        _STATUS,
+        (_POINTER, c_char_p, c_char_p, c_char_p, _POINTER, _POINTER),
+    ),
+    "airssys_engine_unload": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_send": (
+        _STATUS,
+        (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER),
+    ),
+    "airssys_engine_call": (
+        _STATUS,
+        (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER, _POINTER),
+    ),
+    "airssys_engine_find": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER)),
+    "airssys_engine_list": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_engine_describe": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
+    "airssys_engine_health": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
+    "airssys_engine_stats": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+}
+
+PROTOTYPES = {**_QUICK, **_WAITING}
+
+
+def bind(name: str) -> SimpleNamespace:
+    """Opens the library and gives its functions their types.
+
+    ``name`` is a path or a SONAME. Raises ``OSError`` if it can not be loaded and
+    ``AttributeError`` if a function is missing.
+    """
+    functions: Dict[str, Any] = {"name": name}
+    for library, prototypes in (
+        (ctypes.PyDLL(name), _QUICK),
+        (ctypes.CDLL(name), _WAITING),
+    ):
+        for symbol, (result, arguments) in prototypes.items():
+            function = getattr(library, symbol)
+            function.restype = result
+            function.argtypes = arguments
+            functions[symbol] = function
+    return SimpleNamespace(**functions)

@@ -1,0 +1,155 @@
+"""A loaded component."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
+
+from airssys_wasm import _convert
+from airssys_wasm._convert import Payload
+from airssys_wasm._core import Core
+from airssys_wasm._library import lib
+
+if TYPE_CHECKING:
+    from airssys_wasm.engine import Engine
+
+__all__ = ["Component"]
+
+
+class Component:
+    """A component in an engine, as :meth:`Engine.load <airssys_wasm.Engine.load>` gives it.
+
+    The engine owns the component: it stays loaded when this object goes away, until
+    :meth:`unload` or the end of the engine. As a context manager it unloads at the end of the
+    block. All methods may be called from any number of threads at once, and from callbacks.
+    """
+
+    __slots__ = ("_core", "_engine", "_handle", "_id")
+
+    def __init__(self, engine: Engine, core: Core, handle: int, id: str) -> None:
+        # The engine is here to be kept alive: it closes when nobody refers to it.
+        self._engine = engine
+        self._core = core
+        self._handle = handle
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        """Its identity, ``namespace/name/instance``."""
+        return self._id
+
+    @property
+    def handle(self) -> int:
+        """What names it within its engine; never used again for another."""
+        return self._handle
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it is loaded in."""
+        return self._engine
+
+    def call(
+        self,
+        payload: Payload,
+        *,
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+        content_type: Optional[str] = None,
+    ) -> Optional[bytes]:
+        """Sends a message and waits for the reply; other Python threads run meanwhile.
+
+        :param payload: the message; a ``str`` is sent as UTF-8. It must not change before the
+            call returns.
+        :param timeout: seconds to wait, more than 0; the component's own time limit holds either
+            way.
+        :param sender: the id that the component sees as the sender, instead of the host's.
+        :param content_type: goes with the message; the library does not look at it.
+        :returns: the reply; ``b""`` is an empty one, ``None`` is no reply at all.
+        :raises ComponentError: the component answered with an error of its own.
+        :raises Trap: it crashed; the next message gets a fresh instance.
+        :raises ResourceLimitExceeded: it asked for more than its limits allow.
+        :raises Timeout: the ``timeout`` passed, or the component's time limit.
+        :raises ComponentNotFound: it is not loaded any more.
+        :raises ExportNotFound: it answers no messages at all.
+        :raises QueueFull: its mailbox is full.
+        :raises WouldDeadlock: this is a callback that the same component waits for.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        # The usual case first: a message costs about as much as what Python does around it.
+        if timeout is None and sender is None and content_type is None:
+            options = None
+        else:
+            options = _convert.message_options(timeout, sender, content_type)
+        if type(payload) is bytes:
+            return self._core.call(self._handle, payload, len(payload), options)
+        data, size = _convert.c_buffer(payload)
+        return self._core.call(self._handle, data, size, options)
+
+    def send(
+        self,
+        payload: Payload,
+        *,
+        sender: Optional[str] = None,
+        content_type: Optional[str] = None,
+    ) -> None:
+        """Puts a message into the component's mailbox and returns; a reply is dropped.
+
+        The parameters are those of :meth:`call`; the payload is copied before this returns.
+
+        :raises QueueFull: the mailbox is full.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        data, size = _convert.c_buffer(payload)
+        options = _convert.message_options(None, sender, content_type)
+        self._core.run(lib.airssys_engine_send, self._handle, data, size, options)
+
+    def describe(self) -> Dict[str, Any]:
+        """State, metadata, limits, mailbox and counters, as the library's JSON has them.
+
+        :raises ComponentNotFound: it is not loaded any more.
+        """
+        document = self._core.ask_json(lib.airssys_engine_describe, self._handle)
+        return cast("Dict[str, Any]", document)
+
+    def health(self) -> str:
+        """Asks the component: ``healthy``, ``degraded``, ``unhealthy`` or ``unknown``.
+
+        :raises Trap: it crashed over the question; the other errors are those of :meth:`call`.
+        """
+        document = self._core.ask_json(lib.airssys_engine_health, self._handle)
+        return cast(str, document["health"])
+
+    def unload(self) -> None:
+        """Takes the component out of the engine; nothing happens if that was done already.
+
+        :raises ShutdownFailed: the component failed in its ``shutdown``; it is unloaded all the
+            same.
+        """
+        if not self._core.closed:
+            self._core.run(lib.airssys_engine_unload, self._handle)
+
+    def __enter__(self) -> Component:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.unload()
+
+    def _key(self) -> Tuple[int, int]:
+        return (id(self._core), self._handle)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Component):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"<Component {self._id} handle={self._handle}>"

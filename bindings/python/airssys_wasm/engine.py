@@ -1,0 +1,210 @@
+"""The engine: the place where components run."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import warnings
+from types import TracebackType
+from typing import Any, Dict, List, Mapping, Optional, Type, Union, cast
+
+from airssys_wasm import _convert, logs
+from airssys_wasm._core import Core
+from airssys_wasm._library import lib
+from airssys_wasm.component import Component
+from airssys_wasm.errors import EngineClosed, EngineStopped
+from airssys_wasm.storage import Storage
+
+__all__ = ["Engine"]
+
+#: What a component's ``limits`` and ``mailbox`` look like: ``{"max_memory_bytes": 1 << 20}``.
+Options = Mapping[str, Any]
+
+_NO_TIMEOUT_MS = 2**64 - 1
+
+
+class Engine:
+    """Runs WebAssembly components as actors.
+
+    Use it as a context manager: a block that ends without an exception ends with
+    :meth:`shutdown` and :meth:`close`, one that ends with an exception with :meth:`close` alone.
+    An engine that is neither closed nor referred to any more is closed in the background, with a
+    :class:`ResourceWarning`; those that are left at the end of the interpreter are closed then.
+
+    All methods may be called from any number of threads at once. They let other Python threads
+    run meanwhile. All but :meth:`shutdown` and :meth:`close` may be called from callbacks too.
+
+    An engine can not be used in the child of a ``fork`` (:class:`~airssys_wasm.Forked`).
+    """
+
+    def __init__(
+        self,
+        *,
+        name: Optional[str] = None,
+        workers: Optional[int] = None,
+        cache_dir: Optional[Union[str, os.PathLike[str]]] = None,
+        limits: Optional[Options] = None,
+        storage: Optional[Storage] = None,
+        logger: Optional[logs.LogTarget] = None,
+        log_level: Optional[int] = None,
+        config: Optional[Options] = None,
+    ) -> None:
+        """Makes an engine.
+
+        :param name: components see messages of the host as sent by ``host/<name>/0``.
+        :param workers: how many threads handle mail; by default one for each core.
+        :param cache_dir: a directory for compiled components, which makes a later start faster.
+        :param limits: limits of all components that have none of their own, for example
+            ``{"max_memory_bytes": 1 << 20, "max_execution_time_ms": 100, "max_fuel": None}``.
+        :param storage: where components keep their data; in memory by default.
+        :param logger: a :class:`logging.Logger` or a callable that takes a
+            :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
+            ``airssys_wasm.component``. The records of a logger have the fields ``component`` (the
+            id, or ``None`` for the engine itself) and ``context`` (a dict).
+        :param log_level: records below this level of :mod:`logging` are not even built. By default
+            the logger's effective level at this moment, so configure logging first; for a callable
+            everything.
+        :param config: further keys of the library's configuration, spelled as there.
+        :raises InvalidOptions: a key or value that the library does not know; it says which.
+        :raises IoError: the cache directory can not be used.
+        """
+        document = _convert.json_document(
+            config,
+            {
+                "name": name,
+                "workers": workers,
+                "cache-dir": None if cache_dir is None else os.fspath(cache_dir),
+                "limits": None if limits is None else _convert.dashed(limits),
+            },
+        )
+        sink, min_level = logs.sink_for(logger, log_level)
+        self._core = Core(document, storage, sink, min_level)
+
+    def load(
+        self,
+        id: str,
+        wasm: Union[str, os.PathLike[str], bytes, bytearray, memoryview],
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        config: Any = None,
+        limits: Optional[Options] = None,
+        mailbox: Optional[Options] = None,
+        options: Optional[Options] = None,
+    ) -> Component:
+        """Loads a component and initializes it.
+
+        :param id: ``namespace/name/instance``. An id may be loaded more than once.
+        :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
+        :param env: what the component gets as environment variables.
+        :param config: what it gets as configuration: a ``str`` as it is, anything else as JSON.
+        :param limits: its limits, as for the engine.
+        :param mailbox: its mailbox, for example ``{"capacity": 16}``.
+        :param options: further keys of the library's load options, spelled as there.
+        :raises InvalidId: the id is malformed.
+        :raises InvalidOptions: an option that the library does not know; it says which.
+        :raises InvalidComponent: the binary is no component, or wants unknown imports.
+        :raises InstantiationFailed: no instance could be made.
+        :raises InitializationFailed: the component refused; the message is its own text.
+        :raises IoError: the file can not be read.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        name = _convert.c_string("id", id)
+        document = _convert.json_document(
+            options,
+            {
+                "env": None if env is None else dict(env),
+                "config": config,
+                "limits": None if limits is None else _convert.dashed(limits),
+                "mailbox": None if mailbox is None else _convert.dashed(mailbox),
+            },
+        )
+        handle = ctypes.c_uint64()
+        out = ctypes.byref(handle)
+        if isinstance(wasm, (str, os.PathLike)):
+            path = _convert.c_string("path", os.fsencode(wasm))
+            self._core.run(lib.airssys_engine_load_file, name, path, document, out)
+        else:
+            data, size = _convert.c_buffer(wasm)
+            self._core.run(lib.airssys_engine_load, name, data, size, document, out)
+        return Component(self, self._core, handle.value, id)
+
+    def find(self, id: str) -> Component:
+        """The component of that id.
+
+        :raises ComponentNotFound: there is none.
+        :raises InvalidId: the id is malformed.
+        """
+        handle = ctypes.c_uint64()
+        name = _convert.c_string("id", id)
+        self._core.run(lib.airssys_engine_find, name, ctypes.byref(handle))
+        return Component(self, self._core, handle.value, id)
+
+    def components(self) -> List[Component]:
+        """All components that are loaded at the moment."""
+        return [
+            Component(self, self._core, entry["handle"], entry["id"])
+            for entry in self._core.ask_json(lib.airssys_engine_list)
+        ]
+
+    def stats(self) -> Dict[str, Any]:
+        """Counters of the engine, as the library's JSON has them."""
+        return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
+
+    def shutdown(self, timeout: Optional[float] = 10.0) -> None:
+        """Ends the engine's work: mail is handled, components shut down, then all is stopped.
+
+        The engine still has to be closed. Messages and loads raise
+        :class:`~airssys_wasm.EngineStopped` from now on.
+
+        :param timeout: seconds that this may take; ``None`` for as long as it takes.
+        :raises Timeout: it took longer; the engine is stopped all the same.
+        :raises ShutdownFailed: a component failed in its ``shutdown``.
+        :raises WouldDeadlock: this is one of the engine's callbacks.
+        """
+        self._core.shutdown(_NO_TIMEOUT_MS if timeout is None else _convert.milliseconds(timeout))
+
+    def close(self) -> None:
+        """Stops everything at once and frees the engine; nothing happens if it is closed.
+
+        Calls that are under way in other threads are waited for, new ones raise
+        :class:`~airssys_wasm.EngineClosed`. Mail that nobody has handled yet is lost; use
+        :meth:`shutdown` first to have it handled.
+
+        :raises WouldDeadlock: this is one of the engine's callbacks.
+        """
+        self._core.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._core.closed
+
+    def __enter__(self) -> Engine:
+        if self.closed:
+            raise EngineClosed()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        try:
+            # Already closed, or already shut down with a timeout of the caller's choice.
+            with contextlib.suppress(EngineStopped):
+                if kind is None:
+                    self.shutdown()
+        finally:
+            self.close()
+
+    def __del__(self) -> None:
+        # Absent if the constructor failed.
+        core = getattr(self, "_core", None)
+        if core is not None and not core.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
+            core.abandon()
+
+    def __repr__(self) -> str:
+        return f"<Engine {'closed' if self.closed else 'open'} at {id(self):#x}>"

@@ -1,0 +1,237 @@
+"""What goes wrong: one exception class for each status of the library."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Dict, Optional, Type, Union
+
+__all__ = [
+    "AirssysError",
+    "ComponentError",
+    "ComponentNotFound",
+    "EngineClosed",
+    "EngineStopped",
+    "ExportNotFound",
+    "Forked",
+    "InitializationFailed",
+    "InstantiationFailed",
+    "InvalidArgument",
+    "InvalidComponent",
+    "InvalidId",
+    "InvalidOptions",
+    "IoError",
+    "Panic",
+    "QueueFull",
+    "ResourceLimitExceeded",
+    "ShutdownFailed",
+    "Status",
+    "Timeout",
+    "Trap",
+    "WouldDeadlock",
+]
+
+
+class Status(enum.IntEnum):
+    """The library's status codes; the numbers never change."""
+
+    OK = 0
+    INVALID_ARGUMENT = 1
+    INVALID_ID = 2
+    INVALID_OPTIONS = 3
+    INVALID_COMPONENT = 4
+    INSTANTIATION_FAILED = 5
+    INITIALIZATION_FAILED = 6
+    COMPONENT_NOT_FOUND = 7
+    EXPORT_NOT_FOUND = 8
+    TIMEOUT = 9
+    RESOURCE_LIMIT_EXCEEDED = 10
+    RUNTIME = 11
+    TRAP = 12
+    QUEUE_FULL = 13
+    WOULD_DEADLOCK = 14
+    SHUTDOWN_FAILED = 15
+    ENGINE_STOPPED = 16
+    FORKED = 17
+    PANIC = 18
+    IO = 19
+
+
+class AirssysError(Exception):
+    """Base of everything that this package raises for a failure in the library.
+
+    It is raised itself only for a status that a newer library knows and this package does not.
+    """
+
+    #: Which failure; a plain ``int`` for a status that this package does not know.
+    status: Union[Status, int] = Status.PANIC
+    #: What happened, in words, without the name of the exception.
+    message: str
+    #: The same in pieces (which limit and its value, which key of the options, ...); may be empty.
+    detail: Dict[str, Any]
+
+    def __init__(
+        self,
+        message: str = "",
+        status: Optional[Union[Status, int]] = None,
+        detail: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = {} if detail is None else detail
+        if status is not None:
+            self.status = status
+
+
+class InvalidArgument(AirssysError, ValueError):
+    """An argument that can not be passed on: text with a NUL, a timeout of 0, ..."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class InvalidId(InvalidArgument):
+    """A component id that is not ``namespace/name/instance``."""
+
+    status = Status.INVALID_ID
+
+
+class InvalidOptions(InvalidArgument):
+    """An option that does not exist or has a wrong type or value; the message names it."""
+
+    status = Status.INVALID_OPTIONS
+
+
+class InvalidComponent(AirssysError, ValueError):
+    """The binary is no WebAssembly component, or asks for imports that do not exist."""
+
+    status = Status.INVALID_COMPONENT
+
+
+class InstantiationFailed(AirssysError):
+    """The component is valid, but no instance of it could be made."""
+
+    status = Status.INSTANTIATION_FAILED
+
+
+class InitializationFailed(AirssysError):
+    """The component's ``initialize`` refused; the message is the component's own text."""
+
+    status = Status.INITIALIZATION_FAILED
+
+
+class ComponentNotFound(AirssysError, LookupError):
+    """No component of that id or handle is loaded (any more)."""
+
+    status = Status.COMPONENT_NOT_FOUND
+
+
+class ExportNotFound(AirssysError):
+    """The component does not export ``component-lifecycle``, so it answers no messages."""
+
+    status = Status.EXPORT_NOT_FOUND
+
+
+class Timeout(AirssysError, TimeoutError):
+    """The caller's timeout or the component's time limit; the message says which and its value."""
+
+    status = Status.TIMEOUT
+
+
+class ResourceLimitExceeded(AirssysError):
+    """Memory, fuel, stack, tables or the like; the message names the limit and its value."""
+
+    status = Status.RESOURCE_LIMIT_EXCEEDED
+
+
+class ComponentError(AirssysError):
+    """The component answered with an error of its own; the message is the component's text."""
+
+    status = Status.RUNTIME
+
+
+class Trap(AirssysError):
+    """The component crashed while it handled the message; the next message gets a new instance."""
+
+    status = Status.TRAP
+
+
+class QueueFull(AirssysError):
+    """The component's mailbox takes no more mail at the moment."""
+
+    status = Status.QUEUE_FULL
+
+
+class WouldDeadlock(AirssysError):
+    """A callback asked for something that can not happen before that callback returns."""
+
+    status = Status.WOULD_DEADLOCK
+
+
+class ShutdownFailed(AirssysError):
+    """A component's ``shutdown`` failed or trapped; the component is unloaded all the same."""
+
+    status = Status.SHUTDOWN_FAILED
+
+
+class EngineStopped(AirssysError):
+    """The engine was shut down."""
+
+    status = Status.ENGINE_STOPPED
+
+
+class EngineClosed(EngineStopped):
+    """The engine was closed, here in Python; nothing can be asked of it any more."""
+
+    def __init__(self, message: str = "the engine is closed") -> None:
+        super().__init__(message)
+
+
+class Forked(AirssysError):
+    """The engine was made before ``fork`` and is used in the child; make a new one there."""
+
+    status = Status.FORKED
+
+
+class Panic(AirssysError):
+    """A bug in the library; the engine stays usable."""
+
+    status = Status.PANIC
+
+
+class IoError(AirssysError, OSError):
+    """A component's file or the cache directory can not be read or written."""
+
+    status = Status.IO
+
+
+_CLASSES: Dict[int, Type[AirssysError]] = {
+    kind.status: kind
+    for kind in (
+        InvalidArgument,
+        InvalidId,
+        InvalidOptions,
+        InvalidComponent,
+        InstantiationFailed,
+        InitializationFailed,
+        ComponentNotFound,
+        ExportNotFound,
+        Timeout,
+        ResourceLimitExceeded,
+        ComponentError,
+        Trap,
+        QueueFull,
+        WouldDeadlock,
+        ShutdownFailed,
+        EngineStopped,
+        Forked,
+        Panic,
+        IoError,
+    )
+}
+
+
+def from_status(status: int, message: str, detail: Dict[str, Any]) -> AirssysError:
+    """The exception for a status of the library."""
+    kind = _CLASSES.get(status)
+    if kind is None:
+        return AirssysError(message, status, detail)
+    return kind(message, Status(status), detail)

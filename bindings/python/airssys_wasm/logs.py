@@ -1,0 +1,113 @@
+"""Log records of components on their way into :mod:`logging`."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+
+from airssys_wasm import _ffi
+
+__all__ = ["TRACE", "LogEntry", "LogTarget"]
+
+#: The level of a component's ``trace`` records, below :data:`logging.DEBUG`.
+TRACE = 5
+
+#: Where the records of components go unless the engine is given something else.
+DEFAULT_LOGGER = "airssys_wasm.component"
+
+_LEVELS = (TRACE, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+if logging.getLevelName(TRACE) == f"Level {TRACE}":
+    logging.addLevelName(TRACE, "TRACE")
+
+
+class LogEntry(NamedTuple):
+    """One record, as a callable gets it that is an engine's logger."""
+
+    #: A level of :mod:`logging`, or :data:`TRACE`.
+    level: int
+    #: The id of the component; ``None`` for a record of the engine itself.
+    component: Optional[str]
+    #: The text.
+    message: str
+    #: What the component added to it.
+    context: Dict[str, str]
+    #: When it was written, in seconds of Unix time.
+    time: float
+
+
+#: What an engine takes as its logger.
+LogTarget = Union[logging.Logger, Callable[[LogEntry], None]]
+
+
+def sink_for(
+    target: Optional[LogTarget], level: Optional[int]
+) -> Tuple[Callable[[LogEntry], None], int]:
+    """The function that takes the records, and the lowest level it wants, in the library's count.
+
+    The level is fixed here, when the engine is made: a record that nobody wants is then not even
+    built, where asking the logger for each would cost a change of thread and of language.
+    """
+    if target is None:
+        target = logging.getLogger(DEFAULT_LOGGER)
+    if isinstance(target, logging.Logger):
+        sink: Callable[[LogEntry], None] = _LoggerSink(target)
+        lowest = target.getEffectiveLevel() if level is None else level
+    elif callable(target):
+        sink = target
+        lowest = TRACE if level is None else level
+    else:
+        raise TypeError(
+            f"logger must be a logging.Logger or a callable, not {type(target).__name__}"
+        )
+    wanted = (native for native, known in enumerate(_LEVELS) if known >= lowest)
+    return sink, next(wanted, _ffi.LOG_ERROR)
+
+
+class _LoggerSink:
+    """Hands entries to a logger as records with ``component`` and ``context``."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __call__(self, entry: LogEntry) -> None:
+        logger = self._logger
+        if not logger.isEnabledFor(entry.level):
+            return
+        record = logger.makeRecord(
+            logger.name,
+            entry.level,
+            "",
+            0,
+            entry.message,
+            (),
+            None,
+            extra={"component": entry.component, "context": entry.context},
+        )
+        # A record can be a while under way; its time is when the component wrote it.
+        record.relativeCreated += (entry.time - record.created) * 1000
+        record.created = entry.time
+        record.msecs = float(int(entry.time * 1000) % 1000)
+        logger.handle(record)
+
+
+def read_record(record: Any) -> LogEntry:
+    """Copies an ``airssys_log_record_t``, which is only lent."""
+    level = record.level
+    component = record.component
+    context = {
+        _text(record.context_keys[i]): _text(record.context_values[i])
+        for i in range(record.context_len)
+    }
+    return LogEntry(
+        _LEVELS[level] if 0 <= level < len(_LEVELS) else logging.ERROR,
+        None if component is None else _text(component),
+        _text(ctypes.string_at(record.message, record.message_len)) if record.message_len else "",
+        context,
+        record.seconds + record.nanoseconds / 1e9,
+    )
+
+
+def _text(value: Optional[bytes]) -> str:
+    return "" if value is None else value.decode("utf-8", "replace")

@@ -1,0 +1,915 @@
+/*
+ * airssys_wasm.h - WebAssembly components as actors, inside any program.
+ *
+ * A host makes an engine, loads components into it (binaries of the WebAssembly component model
+ * that export `component-lifecycle` of the WIT package `airssys:core@1.0.0`), and sends them
+ * messages. Each component has an id, a mailbox, storage of its own and limits. What goes wrong in
+ * one reaches neither another nor the host.
+ *
+ *     airssys_engine_t *engine = NULL;
+ *     airssys_error_t *error = NULL;
+ *     uint64_t echo = 0;
+ *     airssys_bytes_t reply = {0};
+ *     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
+ *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error) == AIRSSYS_OK &&
+ *         airssys_engine_call(engine, echo, (const uint8_t *)"hi", 2, NULL, &reply, &error) == AIRSSYS_OK) {
+ *         printf("%.*s\n", (int)reply.len, (const char *)reply.data);
+ *     } else {
+ *         fprintf(stderr, "%s\n", airssys_error_message(error));
+ *     }
+ *     airssys_error_free(error);
+ *     airssys_bytes_free(&reply);
+ *     airssys_engine_free(engine);
+ *
+ * CONVENTIONS
+ *
+ * Names. Everything begins with `airssys_` or `AIRSSYS_`; the library exports nothing else.
+ *
+ * Objects. Opaque, made by a `_new` function and released by `_free`; `_free(NULL)` does nothing.
+ * The object comes first in the parameters. Whoever makes an object owns it.
+ *
+ * Errors. Every function that can fail returns an `airssys_status_t` and takes, last, an
+ * `airssys_error_t **`. NULL ignores the error; otherwise it is written on failure only, with an
+ * object that the caller owns. It is not read, but set the variable to NULL first, so that it can be
+ * freed in every case.
+ *
+ * Outputs are written on success only, and must not be NULL.
+ *
+ * Strings that go in are NUL-terminated UTF-8, borrowed for the call. Bytes that go in are a
+ * pointer and a length, borrowed for the call; (NULL, 0) is empty. Bytes that come out are an
+ * `airssys_bytes_t`. No allocator is shared: what the library hands out, the library frees.
+ *
+ * Bad arguments (NULL, bad UTF-8, an unknown handle) are a status and never a crash, as far as C
+ * can tell: pointers must point to what they are declared for.
+ *
+ * Structs that a host fills begin with their `size`, so that they can grow. Zero a struct, set
+ * `size`, then set what you need: `airssys_storage_t storage = {0}; storage.size = sizeof storage;`
+ *
+ * Options are JSON documents. An unknown key is an error that names the nearest known key.
+ *
+ * Threads. Every function may be called from any thread, at any time, several at once, with two
+ * exceptions: an object is freed when no other call with it begins any more, and
+ * `airssys_engine_shutdown` and `airssys_engine_free` are not called from callbacks.
+ *
+ * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
+ * the library, always on its native stack, several at once for different components. They may call
+ * any other function. A blocking call that would wait for the component whose callback makes it
+ * returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ *
+ * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
+ * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
+ * that were there.
+ *
+ * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own.
+ *
+ * This file is generated from the comments and types in src/ffi/. Change those.
+ */
+
+
+#ifndef AIRSSYS_WASM_H
+#define AIRSSYS_WASM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Major version of the header.
+ */
+#define AIRSSYS_VERSION_MAJOR 0
+
+/**
+ * Minor version of the header.
+ */
+#define AIRSSYS_VERSION_MINOR 1
+
+/**
+ * Patch version of the header.
+ */
+#define AIRSSYS_VERSION_PATCH 0
+
+/**
+ * Version of the binary interface: the number in the SONAME `libairssys_wasm.so.0`. It changes
+ * only when programs have to be compiled anew.
+ */
+#define AIRSSYS_ABI_VERSION 0
+
+/**
+ * What an engine is made with; released with `airssys_config_free`. Several engines may be made
+ * from one configuration.
+ */
+typedef struct airssys_config_t airssys_config_t;
+
+/**
+ * Components, their workers, storage and log; released with `airssys_engine_free`.
+ */
+typedef struct airssys_engine_t airssys_engine_t;
+
+/**
+ * What went wrong, in words and in JSON. Owned by whoever got it from a function's `error`
+ * parameter; released with `airssys_error_free`. Usable on any thread, after its engine too.
+ */
+typedef struct airssys_error_t airssys_error_t;
+
+/**
+ * Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
+ * thread.
+ */
+typedef struct airssys_keys_t airssys_keys_t;
+
+/**
+ * Where a storage callback writes its answer. Valid only until the callback returns, and only on
+ * its thread.
+ */
+typedef struct airssys_writer_t airssys_writer_t;
+
+/**
+ * What a function returns: `AIRSSYS_OK` or one of the `AIRSSYS_ERROR_...` values.
+ *
+ * Values are pinned: they never change, and those of retired errors are not reused. Expect values
+ * that this header does not name, from a newer library.
+ */
+typedef int32_t airssys_status_t;
+
+/**
+ * Bytes that the caller owns; released with `airssys_bytes_free`.
+ *
+ * "None" and "empty" differ: `data` is NULL if there is nothing at all (a message that was handled
+ * and not replied to), and not NULL with a `len` of 0 if there are zero bytes. JSON documents are
+ * UTF-8 and followed by a NUL that `len` does not count.
+ */
+typedef struct airssys_bytes_t {
+  /**
+   * The bytes, or NULL.
+   */
+  uint8_t *data;
+  /**
+   * How many.
+   */
+  size_t len;
+  /**
+   * Belongs to the library; leave it as it is.
+   */
+  size_t capacity;
+} airssys_bytes_t;
+
+/**
+ * What a storage callback answers. Any other value counts as `AIRSSYS_STORAGE_IO_ERROR`.
+ */
+typedef int32_t airssys_storage_result_t;
+
+/**
+ * The host's storage: a store of (namespace, key) to value.
+ *
+ * `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
+ * different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
+ * callback gets are valid until it returns.
+ *
+ * With `AIRSSYS_STORAGE_OK` the answer is what was written to `out` (`get`: the value, nothing
+ * written is an empty value; the others: nothing); with any other result what was written to
+ * `out` is the text of the error, which the component sees.
+ *
+ * Callbacks are called from any thread, for different components at once, and always on a native
+ * thread stack. A slow one delays only the component that asked. They may call any
+ * `airssys_engine_*` function except shutdown and free, and must not unwind (no C++ exception,
+ * no longjmp) into the library.
+ */
+typedef struct airssys_storage_t {
+  /**
+   * `sizeof(airssys_storage_t)`.
+   */
+  size_t size;
+  /**
+   * Handed to every callback.
+   */
+  void *user_data;
+  /**
+   * Called once, when `user_data` is not used any more; may be NULL.
+   */
+  void (*drop)(void *user_data);
+  /**
+   * Writes the value of a key to `out`. Required.
+   */
+  airssys_storage_result_t (*get)(void *user_data,
+                                  const char *ns,
+                                  const char *key,
+                                  struct airssys_writer_t *out);
+  /**
+   * Stores a value, in place of an older one. `value` is never NULL. Required.
+   */
+  airssys_storage_result_t (*set)(void *user_data,
+                                  const char *ns,
+                                  const char *key,
+                                  const uint8_t *value,
+                                  size_t len,
+                                  struct airssys_writer_t *out);
+  /**
+   * Removes a key; a missing one is no error. Required.
+   */
+  airssys_storage_result_t (*del)(void *user_data,
+                                  const char *ns,
+                                  const char *key,
+                                  struct airssys_writer_t *out);
+  /**
+   * Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
+   */
+  airssys_storage_result_t (*list)(void *user_data,
+                                   const char *ns,
+                                   const char *prefix,
+                                   struct airssys_keys_t *keys,
+                                   struct airssys_writer_t *out);
+  /**
+   * Says whether there is such a key. NULL: `get` is asked.
+   */
+  airssys_storage_result_t (*exists)(void *user_data,
+                                     const char *ns,
+                                     const char *key,
+                                     bool *exists,
+                                     struct airssys_writer_t *out);
+  /**
+   * Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
+   * `list` and `get`.
+   */
+  airssys_storage_result_t (*usage)(void *user_data,
+                                    const char *ns,
+                                    uint64_t *bytes,
+                                    uint64_t *keys,
+                                    struct airssys_writer_t *out);
+} airssys_storage_t;
+
+/**
+ * How much a log record matters; the order and the names are those of the WIT enum `log-level`.
+ */
+typedef int32_t airssys_log_level_t;
+
+/**
+ * One log record. All pointers are borrowed and valid until the callback returns.
+ */
+typedef struct airssys_log_record_t {
+  /**
+   * How large the record is in this library; fields beyond what your header names are new.
+   */
+  size_t size;
+  /**
+   * How much it matters.
+   */
+  airssys_log_level_t level;
+  /**
+   * The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
+   */
+  const char *component;
+  /**
+   * UTF-8, followed by a NUL; a guest may have put NULs before `message_len` as well.
+   */
+  const char *message;
+  /**
+   * How many bytes the message has.
+   */
+  size_t message_len;
+  /**
+   * `context_len` keys; NULL if there are none.
+   */
+  const char *const *context_keys;
+  /**
+   * As many values.
+   */
+  const char *const *context_values;
+  /**
+   * How many keys and values there are.
+   */
+  size_t context_len;
+  /**
+   * When it was written: seconds since 1970 in UTC...
+   */
+  uint64_t seconds;
+  /**
+   * ... and nanoseconds.
+   */
+  uint32_t nanoseconds;
+} airssys_log_record_t;
+
+/**
+ * The host's log.
+ *
+ * `log` is called from any thread, for different components at once, and always on a native thread
+ * stack. A slow one delays only the component that logs. It may call any `airssys_engine_*`
+ * function except shutdown and free, and must not unwind (no C++ exception, no longjmp) into the
+ * library. Records of one component come in the order they were written.
+ */
+typedef struct airssys_logger_t {
+  /**
+   * `sizeof(airssys_logger_t)`.
+   */
+  size_t size;
+  /**
+   * Handed to every callback.
+   */
+  void *user_data;
+  /**
+   * Called once, when `user_data` is not used any more; may be NULL.
+   */
+  void (*drop)(void *user_data);
+  /**
+   * Takes a record. Required.
+   */
+  void (*log)(void *user_data, const struct airssys_log_record_t *record);
+  /**
+   * Records below this level are not built at all.
+   */
+  airssys_log_level_t min_level;
+} airssys_logger_t;
+
+/**
+ * What a message carries besides its payload. Zero everything, set `size`, then what you need.
+ */
+typedef struct airssys_message_options_t {
+  /**
+   * `sizeof(airssys_message_options_t)`.
+   */
+  size_t size;
+  /**
+   * In whose name, `namespace/name/instance`; NULL: `host/<engine name>/0`.
+   */
+  const char *sender;
+  /**
+   * What the payload is, for example `application/json`; NULL: not said.
+   */
+  const char *content_type;
+  /**
+   * How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
+   * longer than the component may take. A call that is given up is still handled.
+   */
+  uint64_t timeout_ms;
+} airssys_message_options_t;
+
+/**
+ * Success; outputs are written.
+ */
+#define AIRSSYS_OK 0
+
+/**
+ * A NULL where none is allowed, text that is not UTF-8, or a struct of an impossible size.
+ */
+#define AIRSSYS_ERROR_INVALID_ARGUMENT 1
+
+/**
+ * A component id that is not `namespace/name/instance`.
+ */
+#define AIRSSYS_ERROR_INVALID_ID 2
+
+/**
+ * A JSON document with a syntax error, an unknown key, a wrong type or a value out of range.
+ */
+#define AIRSSYS_ERROR_INVALID_OPTIONS 3
+
+/**
+ * A binary that is no component, or one that does not fit `airssys:core@1.0.0`.
+ */
+#define AIRSSYS_ERROR_INVALID_COMPONENT 4
+
+/**
+ * A component that could not be instantiated, or not be restarted after a crash.
+ */
+#define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
+
+/**
+ * The component's `initialize` refused; the message carries its words.
+ */
+#define AIRSSYS_ERROR_INITIALIZATION_FAILED 6
+
+/**
+ * No component has this handle or id, or not any more.
+ */
+#define AIRSSYS_ERROR_COMPONENT_NOT_FOUND 7
+
+/**
+ * The component exports no `component-lifecycle`, so it handles no messages.
+ */
+#define AIRSSYS_ERROR_EXPORT_NOT_FOUND 8
+
+/**
+ * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
+ * which, and its value.
+ */
+#define AIRSSYS_ERROR_TIMEOUT 9
+
+/**
+ * The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
+ * message names limit and value.
+ */
+#define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
+
+/**
+ * The component answered with an error of its own; the message carries its words.
+ */
+#define AIRSSYS_ERROR_RUNTIME 11
+
+/**
+ * The component trapped or exited. Its instance is gone; the next message gets a new one.
+ */
+#define AIRSSYS_ERROR_TRAP 12
+
+/**
+ * The component's mailbox is full; nothing was queued.
+ */
+#define AIRSSYS_ERROR_QUEUE_FULL 13
+
+/**
+ * The call would have waited for the component whose callback made it.
+ */
+#define AIRSSYS_ERROR_WOULD_DEADLOCK 14
+
+/**
+ * The component's `shutdown` failed; the component is unloaded all the same.
+ */
+#define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
+
+/**
+ * The engine was shut down or freed.
+ */
+#define AIRSSYS_ERROR_ENGINE_STOPPED 16
+
+/**
+ * The engine was made before a `fork` and used in the child.
+ */
+#define AIRSSYS_ERROR_FORKED 17
+
+/**
+ * A defect of this library; please report it. The engine stays usable.
+ */
+#define AIRSSYS_ERROR_PANIC 18
+
+/**
+ * A file, directory or thread that the operating system refused.
+ */
+#define AIRSSYS_ERROR_IO 19
+
+/**
+ * Done.
+ */
+#define AIRSSYS_STORAGE_OK 0
+
+/**
+ * `get`: there is no such key. For `del` it means the same as done.
+ */
+#define AIRSSYS_STORAGE_NOT_FOUND 1
+
+/**
+ * `set`: there is no room.
+ */
+#define AIRSSYS_STORAGE_QUOTA_EXCEEDED 2
+
+/**
+ * The backend can not take this key; what was written to `out` says why.
+ */
+#define AIRSSYS_STORAGE_INVALID_KEY 3
+
+/**
+ * It failed; what was written to `out` says why.
+ */
+#define AIRSSYS_STORAGE_IO_ERROR 4
+
+/**
+ * The finest detail.
+ */
+#define AIRSSYS_LOG_TRACE 0
+
+/**
+ * For those who look for a fault.
+ */
+#define AIRSSYS_LOG_DEBUG 1
+
+/**
+ * What goes on; a component's standard output too.
+ */
+#define AIRSSYS_LOG_INFO 2
+
+/**
+ * Something is odd; a component's standard error too.
+ */
+#define AIRSSYS_LOG_WARN 3
+
+/**
+ * Something failed.
+ */
+#define AIRSSYS_LOG_ERROR 4
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library that is loaded, for example `"0.1.0"`.
+ *
+ * The text is static and never freed. Any thread; callable from callbacks.
+ */
+const char *airssys_version(void);
+
+/**
+ * The ABI version of the library that is loaded; equals `AIRSSYS_ABI_VERSION` of the header it
+ * was built with. A host that opens the library at run time compares the two.
+ *
+ * Any thread; callable from callbacks.
+ */
+uint32_t airssys_abi_version(void);
+
+/**
+ * The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
+ * value that this library does not know.
+ *
+ * The text is static and never freed. Any thread; callable from callbacks.
+ */
+const char *airssys_status_name(airssys_status_t status);
+
+/**
+ * The status that the failed function returned.
+ *
+ * `error`: borrowed; NULL is answered with `AIRSSYS_OK`. Any thread; callable from callbacks.
+ */
+airssys_status_t airssys_error_status(const struct airssys_error_t *error);
+
+/**
+ * What went wrong, for people: which component, which limit and its value, what the guest said,
+ * which key of which document.
+ *
+ * `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
+ * Any thread; callable from callbacks.
+ */
+const char *airssys_error_message(const struct airssys_error_t *error);
+
+/**
+ * What went wrong, for programs: a JSON object, `{}` if there is nothing to add. Members, where
+ * they apply: `component`, `handle`, `argument`, `path`; `place`, `key`, `nearest`, `known` of a
+ * JSON document; `limit` and `value`; `code` (a case name of the WIT variants `wasm-error` or
+ * `messaging-error`), `origin` (`"guest"` if the component itself answered with the error),
+ * `during` (a step of loading), `backtrace` (of a trap); `unfinished`.
+ *
+ * `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
+ * long. Any thread; callable from callbacks.
+ */
+const char *airssys_error_detail_json(const struct airssys_error_t *error);
+
+/**
+ * Releases an error; NULL does nothing. Any thread; callable from callbacks.
+ */
+void airssys_error_free(struct airssys_error_t *error);
+
+/**
+ * Releases bytes and sets them to `{NULL, 0, 0}`, so that a second call does nothing.
+ *
+ * `bytes`: NULL does nothing. Any thread; callable from callbacks.
+ */
+void airssys_bytes_free(struct airssys_bytes_t *bytes);
+
+/**
+ * Appends to what a storage callback answers.
+ *
+ * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
+ * appended, if an argument is NULL or the answer would have more than 256 MiB. On the callback's
+ * thread.
+ */
+bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
+
+/**
+ * Adds a key to what a `list` callback answers.
+ *
+ * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
+ * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB. On the
+ * callback's thread.
+ */
+bool airssys_keys_push(struct airssys_keys_t *keys, const char *key);
+
+/**
+ * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
+ * workers as cores, and the limits of the design.
+ *
+ * `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_new(struct airssys_config_t **out, struct airssys_error_t **error);
+
+/**
+ * Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
+ * other function uses it.
+ */
+void airssys_config_free(struct airssys_config_t *config);
+
+/**
+ * Sets what a JSON document names, and leaves the rest as it is:
+ *
+ *     {
+ *       "name": "engine",               names the host as a sender, host/<name>/0
+ *       "workers": 2,                   threads that run components (default: cores)
+ *       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
+ *                                       must belong to this user and be closed to others (0700)
+ *       "max-component-bytes": 67108864,
+ *       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
+ *       "limits": { ... }               defaults for every load, see airssys_engine_load
+ *     }
+ *
+ * `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
+ * unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_json(struct airssys_config_t *config,
+                                         const char *json,
+                                         struct airssys_error_t **error);
+
+/**
+ * Makes components store through the host's callbacks.
+ *
+ * `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another storage has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
+ * NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_storage(struct airssys_config_t *config,
+                                            const struct airssys_storage_t *storage,
+                                            struct airssys_error_t **error);
+
+/**
+ * Sends log records to the host's callback, in place of stderr.
+ *
+ * `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another logger has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
+ * `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
+                                           const struct airssys_logger_t *logger,
+                                           struct airssys_error_t **error);
+
+/**
+ * Makes an engine. Workers start with the first load.
+ *
+ * `config`: borrowed, copied; NULL: defaults. `out`: receives the engine, which the caller owns.
+ * `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_INVALID_OPTIONS` (a
+ * combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, threads) or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
+                                    struct airssys_engine_t **out,
+                                    struct airssys_error_t **error);
+
+/**
+ * Ends an engine gracefully: it accepts nothing more from the host, every component handles the
+ * mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
+ * stopped as it is. The engine still has to be freed.
+ *
+ * `engine`: borrowed. `timeout_ms`: milliseconds; 0 gives no time at all. `error`: may be NULL.
+ * Any thread; not callable from callbacks. Blocks for `timeout_ms` at most.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
+ * `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
+ * `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
+                                         uint64_t timeout_ms,
+                                         struct airssys_error_t **error);
+
+/**
+ * Releases an engine and all its components, from any state and without calling their `shutdown`;
+ * NULL does nothing. Messages that wait are answered with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ *
+ * No function may be entered with the handle after this one. One that is under way on another
+ * thread ends with a status, and what the engine holds is released when the last one has ended.
+ * Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
+ * would release belongs to threads that the child does not have.
+ */
+void airssys_engine_free(struct airssys_engine_t *engine);
+
+/**
+ * Loads a component: compiles it (once for each distinct binary), instantiates it, calls its
+ * `initialize`, and makes it reachable under its id. Several components may have the same id;
+ * each has its own handle, and a message to the id goes to the least busy.
+ *
+ * `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`, each part of 1 to 255 bytes
+ * without `/`, `*` and control characters. `wasm`: borrowed, the binary of a component (no core
+ * module, no text). `options_json`: borrowed text or NULL for `{}`; an object, all of it optional:
+ *
+ *     {
+ *       "env": { "KEY": "value" },           handed to initialize
+ *       "config": "text" or any JSON,        handed to initialize: a string as its bytes, anything
+ *                                            else as JSON text
+ *       "limits": {
+ *         "max-memory-bytes": 67108864,      over all memories of the component
+ *         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
+ *         "max-fuel": null,                  for a message, about one unit an instruction
+ *         "max-instances": 64,               core instances inside the component
+ *         "max-table-elements": 100000       over all its tables
+ *       },
+ *       "mailbox": { "capacity": 1024 }      messages that may wait
+ *     }
+ *
+ * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
+ * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
+ * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
+ * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+ * `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (in `initialize`, `metadata` or `health`),
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (threads), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
+ */
+airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
+                                     const char *id,
+                                     const uint8_t *wasm,
+                                     size_t len,
+                                     const char *options_json,
+                                     uint64_t *out_handle,
+                                     struct airssys_error_t **error);
+
+/**
+ * Loads a component from a file; as `airssys_engine_load` in everything else.
+ *
+ * `path`: borrowed text, UTF-8. A file that can not be read is `AIRSSYS_ERROR_IO`.
+ */
+airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
+                                          const char *id,
+                                          const char *path,
+                                          const char *options_json,
+                                          uint64_t *out_handle,
+                                          struct airssys_error_t **error);
+
+/**
+ * Unloads a component: nothing more is accepted for it, the message under way ends, messages that
+ * wait are answered with `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, its `shutdown` is called. What it
+ * stored stays.
+ *
+ * `engine`: borrowed. `handle`: an unknown, stale or zero one does nothing, so that unloading
+ * twice is fine. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
+ * component is gone.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
+ * trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback
+ * that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
+                                       uint64_t handle,
+                                       struct airssys_error_t **error);
+
+/**
+ * Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
+ *
+ * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+ * NULL; `timeout_ms` means nothing here. `error`: may be NULL. Any thread; callable from
+ * callbacks. Messages that one thread sends to one component are handled in that order.
+ *
+ * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL`,
+ * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
+                                     uint64_t handle,
+                                     const uint8_t *payload,
+                                     size_t len,
+                                     const struct airssys_message_options_t *options,
+                                     struct airssys_error_t **error);
+
+/**
+ * Hands a message to a component and waits for the reply.
+ *
+ * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+ * NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
+ * handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
+ * to one component wait for each other, calls to different ones do not. Callable from callbacks.
+ *
+ * An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
+ * (and what the host's own callbacks use), since guests have stacks of their own.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
+ * component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+ * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
+ * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
+ * instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
+                                     uint64_t handle,
+                                     const uint8_t *payload,
+                                     size_t len,
+                                     const struct airssys_message_options_t *options,
+                                     struct airssys_bytes_t *out_reply,
+                                     struct airssys_error_t **error);
+
+/**
+ * Finds the component of an id; of several, the least busy.
+ *
+ * `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`. `out_handle`: receives the
+ * handle. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
+                                     const char *id,
+                                     uint64_t *out_handle,
+                                     struct airssys_error_t **error);
+
+/**
+ * Lists the components, in the order they were loaded:
+ *
+ *     [{ "handle": 1, "id": "app/echo/0", "state": "running" }]
+ *
+ * A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
+ * or `stopped`.
+ *
+ * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+ * NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
+                                     struct airssys_bytes_t *out_json,
+                                     struct airssys_error_t **error);
+
+/**
+ * Says what is known of a component, without asking it:
+ *
+ *     {
+ *       "handle": 1, "id": "app/echo/0", "state": "running", "health": "healthy",
+ *       "lifecycle": true,                  whether it exports component-lifecycle
+ *       "metadata": { "name", "version", "description", "author", "license",
+ *                     "supported-operations": [], "stateful": false } or null,
+ *       "limits": { as in the options of airssys_engine_load },
+ *       "mailbox": { "capacity": 1024, "depth": 0 },
+ *       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
+ *       "memory-bytes": 1114112,            after its last call
+ *       "restarts": 0,                      new instances after crashes
+ *       "binary": { "blake3": "...", "bytes": 12345 }
+ *     }
+ *
+ * `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
+ *
+ * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+ * NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_describe(struct airssys_engine_t *engine,
+                                         uint64_t handle,
+                                         struct airssys_bytes_t *out_json,
+                                         struct airssys_error_t **error);
+
+/**
+ * Asks a component for its health, behind the mail that it has:
+ *
+ *     { "handle": 1, "id": "app/echo/0", "health": "healthy" }
+ *
+ * A health is `healthy`, `degraded`, `unhealthy` or `unknown` (always, without
+ * `component-lifecycle`).
+ *
+ * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+ * NULL. Any thread; callable from callbacks. Blocks until the component has answered.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
+ * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,
+ * `AIRSSYS_ERROR_INSTANTIATION_FAILED`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
+                                       uint64_t handle,
+                                       struct airssys_bytes_t *out_json,
+                                       struct airssys_error_t **error);
+
+/**
+ * Adds up over the components that are loaded now:
+ *
+ *     {
+ *       "components": 2,
+ *       "binaries": 1,                      compiled and kept
+ *       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 }
+ *     }
+ *
+ * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+ * NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_stats(struct airssys_engine_t *engine,
+                                      struct airssys_bytes_t *out_json,
+                                      struct airssys_error_t **error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* AIRSSYS_WASM_H */

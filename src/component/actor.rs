@@ -1,0 +1,270 @@
+//! One component: its mailbox, its instance, and what happens when the instance fails.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::component::status::{State, Status};
+use crate::core::error::CallError;
+use crate::core::limits::Limits;
+use crate::core::log::{LogLevel, LogRecord};
+use crate::core::message::{Message, Outcome, Timestamp};
+use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
+use crate::runtime::engine::WasmRuntime;
+use crate::runtime::instance::{InitialConfig, Instance};
+use crate::runtime::loader::{LoadError, Prepared};
+use crate::runtime::off_fiber::run_host_code;
+use crate::runtime::state::HostContext;
+
+/// How much mail an actor works off before others get their turn.
+const BATCH: usize = 64;
+
+/// What a component's instances are made from.
+pub struct Blueprint {
+    /// The engine that runs it.
+    pub runtime: Arc<WasmRuntime>,
+    /// The compiled component.
+    pub prepared: Arc<Prepared>,
+    /// What its host functions reach.
+    pub context: Arc<HostContext>,
+    /// What it may use.
+    pub limits: Arc<Limits>,
+    /// What `initialize` is given.
+    pub config: InitialConfig,
+}
+
+impl Blueprint {
+    async fn instance(&self) -> Result<Box<Instance>, LoadError> {
+        let mut instance = Instance::create(
+            Arc::clone(&self.runtime),
+            &self.prepared,
+            Arc::clone(&self.context),
+            Arc::clone(&self.limits),
+        )
+        .await?;
+        instance.initialize(&self.config).await?;
+        Ok(Box::new(instance))
+    }
+}
+
+/// A component at work.
+///
+/// Whoever holds its mailbox's right to run (a worker's task, or the thread of a caller) takes
+/// the instance out, calls it, and puts it back.
+pub struct Actor {
+    mailbox: Arc<Mailbox>,
+    blueprint: Blueprint,
+    /// `None` while it is called, after a crash, and after `shutdown`.
+    instance: Mutex<Option<Box<Instance>>>,
+    status: Status,
+}
+
+impl Actor {
+    /// Instantiates and initializes a component. Mail that comes in meanwhile, from the component
+    /// itself or in answer to it, waits in its mailbox until [`Actor::open`].
+    pub async fn start(
+        mailbox: Arc<Mailbox>,
+        blueprint: Blueprint,
+    ) -> Result<Arc<Self>, LoadError> {
+        let actor = Arc::new(Self {
+            mailbox,
+            blueprint,
+            instance: Mutex::default(),
+            status: Status::default(),
+        });
+        let mut instance = actor.blueprint.instance().await?;
+        let failed = |during| move |error| LoadError::Call { during, error };
+        if let Some(metadata) = instance.metadata().await.map_err(failed("metadata"))? {
+            actor.status.set_metadata(metadata);
+        }
+        actor.status.set_health(instance.health().await.map_err(failed("health"))?);
+        actor.put_back(instance);
+        Ok(actor)
+    }
+
+    /// Begins to work the mailbox off; the caller holds its right to run.
+    pub fn open(self: &Arc<Self>) {
+        let receiver: Weak<Self> = Arc::downgrade(self);
+        self.mailbox.connect(receiver);
+        self.status.enter(State::Running);
+        self.mailbox.leave();
+    }
+
+    /// Its mailbox.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// What is known of it without asking.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// What its instances are made from.
+    pub fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    /// Handles one message past the queue; the caller holds the mailbox's right to run, and the
+    /// end of the future gives it back.
+    pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
+        let _right = RightToRun(&self.mailbox);
+        self.handle_message(&message).await
+    }
+
+    async fn work_off(self: Arc<Self>) {
+        loop {
+            for _ in 0..BATCH {
+                let Some(mail) = self.mailbox.next() else { return };
+                // Given back only when handling the mail panicked; else it is still needed.
+                let right = RightToRun(&self.mailbox);
+                self.handle(mail).await;
+                std::mem::forget(right);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn handle(&self, mail: Mail) {
+        match mail {
+            Mail::Message(message, reply) => {
+                let outcome = self.handle_message(&message).await;
+                if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
+                    let text = format!("a message from {} failed: {error}", message.sender);
+                    self.report(LogLevel::Warn, &text);
+                }
+                reply.answer(outcome);
+            }
+            Mail::Callback(message) => {
+                if let Err(error) = self.handle_callback(&message).await {
+                    let text = format!("a callback from {} failed: {error}", message.sender);
+                    self.report(LogLevel::Warn, &text);
+                }
+            }
+            Mail::Health(reply) => {
+                let health = self.check_health().await;
+                reply.answer(health.map(|name| Some(name.as_bytes().to_vec())));
+            }
+            Mail::Shutdown(reply) => reply.answer(self.shut_down().await.map(|()| None)),
+        }
+    }
+
+    async fn handle_message(&self, message: &Message) -> Outcome {
+        let mut instance = self.take_or_restart().await?;
+        let outcome = instance.handle_message(message).await;
+        self.conclude(instance, outcome)
+    }
+
+    async fn handle_callback(&self, message: &Message) -> Result<(), CallError> {
+        let mut instance = self.take_or_restart().await?;
+        let outcome = instance.handle_callback(message).await;
+        self.conclude(instance, outcome)
+    }
+
+    async fn check_health(&self) -> Result<&'static str, CallError> {
+        let mut instance = self.take_or_restart().await?;
+        let health = instance.health().await;
+        if let Ok(health) = health {
+            self.status.set_health(health);
+        }
+        self.conclude(instance, health).map(|health| health.name())
+    }
+
+    async fn shut_down(&self) -> Result<(), CallError> {
+        self.status.enter(State::Stopping);
+        let instance = self.take();
+        let result = match instance {
+            Some(mut instance) => match instance.shutdown().await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(CallError::Lifecycle { export: "shutdown", error }),
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        };
+        self.status.enter(State::Stopped);
+        result
+    }
+
+    /// Puts the instance back, or drops it if the call left it unusable.
+    fn conclude<R>(
+        &self,
+        instance: Box<Instance>,
+        outcome: Result<R, CallError>,
+    ) -> Result<R, CallError> {
+        self.status.count_handled(outcome.is_ok());
+        match &outcome {
+            Err(error) if error.poisons_instance() => {
+                self.status.set_health(crate::runtime::contract::HealthStatus::Unhealthy);
+                self.status.set_memory(0);
+                self.status.enter(State::Crashed);
+                drop(instance);
+                self.report(LogLevel::Error, &format!("crashed: {error}"));
+            }
+            _ => self.put_back(instance),
+        }
+        outcome
+    }
+
+    fn put_back(&self, instance: Box<Instance>) {
+        self.status.set_memory(instance.memory_bytes());
+        *self.instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(instance);
+    }
+
+    fn take(&self) -> Option<Box<Instance>> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn take_or_restart(&self) -> Result<Box<Instance>, CallError> {
+        if let Some(instance) = self.take() {
+            return Ok(instance);
+        }
+        self.status.enter(State::Restarting);
+        match self.blueprint.instance().await {
+            Ok(instance) => {
+                self.status.count_restart();
+                self.status.set_health(crate::runtime::contract::HealthStatus::Unknown);
+                self.status.enter(State::Running);
+                Ok(instance)
+            }
+            Err(error) => {
+                self.status.enter(State::Crashed);
+                self.status.count_handled(false);
+                Err(CallError::RestartFailed { reason: error.to_string() })
+            }
+        }
+    }
+
+    /// Writes a record in the component's name.
+    fn report(&self, level: LogLevel, message: &str) {
+        let context = &self.blueprint.context;
+        if !context.log.enabled(level) {
+            return;
+        }
+        let record = LogRecord {
+            level,
+            component: Some(&context.identity.id),
+            message,
+            context: &[],
+            time: Timestamp::now(),
+        };
+        if context.log.runs_host_code() {
+            run_host_code(context.identity.handle, || context.log.write(&record));
+        } else {
+            context.log.write(&record);
+        }
+    }
+}
+
+impl Receiver for Actor {
+    fn schedule(self: Arc<Self>) {
+        let workers = self.blueprint.context.timers.clone();
+        workers.spawn(self.work_off());
+    }
+}
+
+/// Gives a mailbox's right to run back.
+struct RightToRun<'a>(&'a Mailbox);
+
+impl Drop for RightToRun<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}

@@ -1,0 +1,4 @@
+//! Components as actors.
+
+pub mod actor;
+pub mod status;

@@ -1,0 +1,135 @@
+//! What is known of a component without asking it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::runtime::contract::{ComponentMetadata, HealthStatus};
+
+/// Where a component is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Its instance is made and `initialize` runs.
+    Initializing,
+    /// It takes messages.
+    Running,
+    /// Its instance is gone; the next message gets a new one.
+    Crashed,
+    /// A new instance is made and `initialize` runs.
+    Restarting,
+    /// It takes no more messages, `shutdown` is to be called.
+    Stopping,
+    /// `shutdown` has been called.
+    Stopped,
+}
+
+impl State {
+    const ALL: [Self; 6] = [
+        Self::Initializing,
+        Self::Running,
+        Self::Crashed,
+        Self::Restarting,
+        Self::Stopping,
+        Self::Stopped,
+    ];
+
+    /// The lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initializing => "initializing",
+            Self::Running => "running",
+            Self::Crashed => "crashed",
+            Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The state, the last health, the metadata and the counts of a component.
+pub struct Status {
+    state: AtomicU8,
+    health: AtomicU8,
+    metadata: OnceLock<ComponentMetadata>,
+    handled: AtomicU64,
+    failed: AtomicU64,
+    restarts: AtomicU64,
+    memory_bytes: AtomicU64,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            state: AtomicU8::new(State::Initializing as u8),
+            health: AtomicU8::new(HealthStatus::Unknown as u8),
+            metadata: OnceLock::new(),
+            handled: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Status {
+    /// Where it is now.
+    pub fn state(&self) -> State {
+        State::ALL[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    /// Moves it on.
+    pub fn enter(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// What `health` said last; unhealthy after a crash.
+    pub fn health(&self) -> HealthStatus {
+        HealthStatus::ALL[usize::from(self.health.load(Ordering::Acquire))]
+    }
+
+    /// Remembers what `health` said.
+    pub fn set_health(&self, health: HealthStatus) {
+        self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// What `metadata` said at load; `None` without a life cycle.
+    pub fn metadata(&self) -> Option<&ComponentMetadata> {
+        self.metadata.get()
+    }
+
+    /// Keeps what `metadata` said.
+    pub fn set_metadata(&self, metadata: ComponentMetadata) {
+        // A replaced instance of the same binary says the same.
+        let _ = self.metadata.set(metadata);
+    }
+
+    /// Counts a message or callback that was handled.
+    pub fn count_handled(&self, ok: bool) {
+        let count = if ok { &self.handled } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a new instance after a crash.
+    pub fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Remembers how much memory the instance uses.
+    pub fn set_memory(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How much memory the instance used after its last call.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Messages and callbacks handled, failed, and new instances after crashes.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (
+            self.handled.load(Ordering::Relaxed),
+            self.failed.load(Ordering::Relaxed),
+            self.restarts.load(Ordering::Relaxed),
+        )
+    }
+}

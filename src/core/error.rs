@@ -1,0 +1,225 @@
+//! Errors that cross layers: how a message's handling fails, and how its delivery fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::core::id::{ComponentId, CorrelationId};
+
+/// The WIT variant `wasm-error`: what a guest answers when it can not handle a message.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WasmError {
+    #[error("component-not-found: {0}")]
+    ComponentNotFound(String),
+    #[error("instantiation-failed: {0}")]
+    InstantiationFailed(String),
+    #[error("export-not-found: {0}")]
+    ExportNotFound(String),
+    #[error("timeout")]
+    Timeout,
+    #[error("resource-limit-exceeded: {0}")]
+    ResourceLimitExceeded(String),
+    #[error("invalid-component: {0}")]
+    InvalidComponent(String),
+    #[error("runtime-error: {0}")]
+    RuntimeError(String),
+}
+
+impl WasmError {
+    /// The WIT case name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ComponentNotFound(_) => "component-not-found",
+            Self::InstantiationFailed(_) => "instantiation-failed",
+            Self::ExportNotFound(_) => "export-not-found",
+            Self::Timeout => "timeout",
+            Self::ResourceLimitExceeded(_) => "resource-limit-exceeded",
+            Self::InvalidComponent(_) => "invalid-component",
+            Self::RuntimeError(_) => "runtime-error",
+        }
+    }
+}
+
+/// The WIT variant `component-error`: what a guest answers when its life cycle fails.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ComponentError {
+    #[error("initialization-failed: {0}")]
+    InitializationFailed(String),
+    #[error("already-initialized")]
+    AlreadyInitialized,
+    #[error("not-initialized")]
+    NotInitialized,
+    #[error("shutdown-failed: {0}")]
+    ShutdownFailed(String),
+    #[error("invalid-state: {0}")]
+    InvalidState(String),
+}
+
+/// A limit that a component ran into.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LimitBreach {
+    /// The sum over its memories would have grown past the limit.
+    #[error("max-memory-bytes {limit} exceeded: {wanted} bytes wanted")]
+    Memory {
+        /// The limit.
+        limit: u64,
+        /// The total that was refused.
+        wanted: u64,
+    },
+    /// The sum over its tables would have grown past the limit.
+    #[error("max-table-elements {limit} exceeded: {wanted} elements wanted")]
+    TableElements {
+        /// The limit.
+        limit: u64,
+        /// The total that was refused.
+        wanted: u64,
+    },
+    /// More core instances than allowed.
+    #[error("max-instances {limit} exceeded")]
+    Instances {
+        /// The limit.
+        limit: u64,
+    },
+    /// The message used up its fuel.
+    #[error("max-fuel {limit} exceeded")]
+    Fuel {
+        /// The limit.
+        limit: u64,
+    },
+    /// The guest's call stack is full.
+    #[error("stack of {limit} bytes exhausted")]
+    Stack {
+        /// The limit.
+        limit: u64,
+    },
+    /// A guest handed the host more data in one call than the host takes.
+    #[error("host-call data limit of {limit} bytes exceeded")]
+    HostCallData {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl LimitBreach {
+    /// Name and value of the limit.
+    pub fn limit(&self) -> (&'static str, u64) {
+        match *self {
+            Self::Memory { limit, .. } => ("max-memory-bytes", limit),
+            Self::TableElements { limit, .. } => ("max-table-elements", limit),
+            Self::Instances { limit } => ("max-instances", limit),
+            Self::Fuel { limit } => ("max-fuel", limit),
+            Self::Stack { limit } => ("stack-bytes", limit),
+            Self::HostCallData { limit } => ("host-call-data-bytes", limit),
+        }
+    }
+}
+
+/// Why a message that was accepted has no reply.
+#[derive(Debug, Clone, Error)]
+pub enum CallError {
+    /// The guest answered with an error of its own.
+    #[error("{0}")]
+    Guest(WasmError),
+    /// The guest trapped; its instance is gone.
+    #[error("{reason}")]
+    Trap {
+        /// Which trap, in words.
+        reason: String,
+        /// The guest's stack at the trap, innermost frame first; may be empty.
+        backtrace: String,
+    },
+    /// The guest ran into a limit; its instance is gone.
+    #[error(transparent)]
+    Limit(#[from] LimitBreach),
+    /// The message took longer than the component may; its instance is gone.
+    #[error("max-execution-time-ms {} exceeded", limit.as_millis())]
+    ExecutionTime {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The component has no such export.
+    #[error("it exports no {export}")]
+    ExportNotFound {
+        /// What was looked for.
+        export: &'static str,
+    },
+    /// The receiver crashed before, and a new instance could not be made.
+    #[error("it crashed and could not be restarted: {reason}")]
+    RestartFailed {
+        /// What its new instance said.
+        reason: String,
+    },
+    /// A life-cycle function answered with an error.
+    #[error("{export} failed: {error}")]
+    Lifecycle {
+        /// The function.
+        export: &'static str,
+        /// What it answered.
+        error: ComponentError,
+    },
+    /// The receiver was unloaded before it answered.
+    #[error("it was unloaded before it answered")]
+    Unloaded,
+    /// The engine stopped before the receiver answered.
+    #[error("the engine stopped before the message was answered")]
+    EngineStopped,
+    /// The caller waited as long as it had said it would.
+    #[error("no reply within the caller's timeout of {} ms", timeout.as_millis())]
+    CallerTimeout {
+        /// What the caller allowed.
+        timeout: Duration,
+    },
+    /// The deadline of a request passed.
+    #[error("no reply to request {correlation} before its deadline")]
+    CorrelationTimeout {
+        /// The request.
+        correlation: CorrelationId,
+    },
+}
+
+impl CallError {
+    /// The WIT case name (`wasm-error` or `messaging-error`) that stands for this error in the
+    /// callback of a failed request.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Guest(error) => error.code(),
+            Self::Trap { .. } => "runtime-error",
+            Self::Limit(_) => "resource-limit-exceeded",
+            Self::ExecutionTime { .. } | Self::CallerTimeout { .. } => "timeout",
+            Self::ExportNotFound { .. } => "export-not-found",
+            Self::RestartFailed { .. } => "instantiation-failed",
+            Self::Lifecycle { .. } => "runtime-error",
+            Self::Unloaded => "target-not-found",
+            Self::EngineStopped => "delivery-failed",
+            Self::CorrelationTimeout { .. } => "correlation-timeout",
+        }
+    }
+
+    /// Whether the instance that failed can not be used again.
+    pub fn poisons_instance(&self) -> bool {
+        matches!(self, Self::Trap { .. } | Self::Limit(_) | Self::ExecutionTime { .. })
+    }
+}
+
+/// The WIT variant `messaging-error`: why a message was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MessagingError {
+    /// The message, or part of a broadcast, could not be handed over.
+    #[error("delivery-failed: {0}")]
+    DeliveryFailed(String),
+    /// The message itself is wrong.
+    #[error("invalid-message: {0}")]
+    InvalidMessage(String),
+    /// The receiver's mailbox is full.
+    #[error("mailbox of {target} is full ({capacity} messages)")]
+    QueueFull {
+        /// The receiver.
+        target: Arc<ComponentId>,
+        /// How many messages its mailbox holds.
+        capacity: usize,
+    },
+    /// Nobody has that id.
+    #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]
+    TargetNotFound([String; 3]),
+}

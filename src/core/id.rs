@@ -1,0 +1,203 @@
+//! Names of components and of requests.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The most bytes that one part of a component id may have.
+pub const MAX_PART_BYTES: usize = 255;
+
+/// How many characters of an offending text an error repeats.
+const SHOWN_CHARS: usize = 64;
+
+/// A component's identity: `namespace/name/instance`.
+///
+/// Each part is 1 to [`MAX_PART_BYTES`] bytes of UTF-8 without `/` and `*` (separators of ids and
+/// of patterns over ids), without control characters, and is neither `.` nor `..`, so that a
+/// storage backend may use an id as a path.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ComponentId {
+    text: Box<str>,
+    name_at: u32,
+    instance_at: u32,
+}
+
+/// Why a text is no component id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("component id {shown:?}: {reason}")]
+pub struct InvalidId {
+    shown: String,
+    reason: String,
+}
+
+impl InvalidId {
+    fn new(text: &str, reason: impl Into<String>) -> Self {
+        Self { shown: shorten(text), reason: reason.into() }
+    }
+}
+
+/// The first characters of `text`, marked when something was cut.
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
+impl ComponentId {
+    /// Puts an id together from its parts.
+    pub fn new(namespace: &str, name: &str, instance: &str) -> Result<Self, InvalidId> {
+        for (which, part) in [("namespace", namespace), ("name", name), ("instance", instance)] {
+            check_part(part).map_err(|reason| {
+                InvalidId::new(
+                    &format!("{namespace}/{name}/{instance}"),
+                    format!("the {which} {reason}"),
+                )
+            })?;
+        }
+        Ok(Self {
+            text: format!("{namespace}/{name}/{instance}").into(),
+            name_at: namespace.len() as u32 + 1,
+            instance_at: (namespace.len() + name.len()) as u32 + 2,
+        })
+    }
+
+    /// Reads `namespace/name/instance`.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let mut parts = text.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(name), Some(instance), None) => {
+                Self::new(namespace, name, instance)
+            }
+            _ => Err(InvalidId::new(
+                text,
+                format!(
+                    "namespace/name/instance expected, {} part(s) found",
+                    text.split('/').count()
+                ),
+            )),
+        }
+    }
+
+    /// The first part.
+    pub fn namespace(&self) -> &str {
+        &self.text[..self.name_at as usize - 1]
+    }
+
+    /// The second part.
+    pub fn name(&self) -> &str {
+        &self.text[self.name_at as usize..self.instance_at as usize - 1]
+    }
+
+    /// The third part.
+    pub fn instance(&self) -> &str {
+        &self.text[self.instance_at as usize..]
+    }
+
+    /// The whole id, `namespace/name/instance`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+fn check_part(part: &str) -> Result<(), String> {
+    if part.is_empty() {
+        return Err("is empty".into());
+    }
+    if part.len() > MAX_PART_BYTES {
+        return Err(format!("has {} bytes, at most {MAX_PART_BYTES} are allowed", part.len()));
+    }
+    if part == "." || part == ".." {
+        return Err(format!("must not be {part:?}"));
+    }
+    match part.chars().find(|c| c.is_control() || matches!(c, '/' | '*')) {
+        Some(c) => Err(format!("must not contain {c:?}")),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Names one loaded component; never reused within an engine, and 0 names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ComponentHandle(pub u64);
+
+impl fmt::Display for ComponentHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one accepted request; guests see its text form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CorrelationId(pub u64);
+
+impl CorrelationId {
+    /// Reads what [`fmt::Display`] wrote; anything else is no correlation id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = text.len() == 16
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !well_formed {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for CorrelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_survive_the_round_trip() {
+        let id = ComponentId::parse("app/höher/0").unwrap();
+        assert_eq!((id.namespace(), id.name(), id.instance()), ("app", "höher", "0"));
+        assert_eq!(id.to_string(), "app/höher/0");
+    }
+
+    #[test]
+    fn malformed_ids_say_what_is_wrong() {
+        let long = "x".repeat(10_000);
+        for (text, expected) in [
+            ("", "1 part(s) found"),
+            ("a/b", "2 part(s) found"),
+            ("a/b/c/d", "4 part(s) found"),
+            ("a//c", "the name is empty"),
+            ("/b/c", "the namespace is empty"),
+            ("a/b/", "the instance is empty"),
+            ("a/b\0/c", "the name must not contain '\\0'"),
+            ("a/*/c", "the name must not contain '*'"),
+            ("../b/c", "the namespace must not be \"..\""),
+            (&format!("a/{long}/c"), "has 10000 bytes"),
+        ] {
+            let error = ComponentId::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+            assert!(error.len() < 300, "{text:?}: an error repeats too much of its input");
+        }
+    }
+
+    #[test]
+    fn correlation_ids_are_read_only_as_written() {
+        let id = CorrelationId(0xab);
+        assert_eq!(CorrelationId::parse(&id.to_string()), Some(id));
+        for text in ["", "ab", "00000000000000AB", "+0000000000000ab", "00000000000000ab0"] {
+            assert_eq!(CorrelationId::parse(text), None, "{text:?}");
+        }
+    }
+}

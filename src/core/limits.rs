@@ -1,0 +1,37 @@
+//! What one component may use.
+
+use std::time::Duration;
+
+/// Ceilings for one component; a breach ends the message that caused it, and names the limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes over all linear memories of the component.
+    pub max_memory_bytes: u64,
+    /// Time for one message, host functions and sleeps included.
+    pub max_execution_time: Duration,
+    /// Fuel for one message (about one unit an instruction); `None` is unlimited.
+    pub max_fuel: Option<u64>,
+    /// Core instances inside the component.
+    pub max_instances: usize,
+    /// Elements over all tables of the component.
+    pub max_table_elements: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_memory_bytes: 64 << 20,
+            max_execution_time: Duration::from_secs(5),
+            max_fuel: None,
+            max_instances: 64,
+            max_table_elements: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    /// `max_execution_time` in whole milliseconds, as options and guests name it.
+    pub fn max_execution_time_ms(&self) -> u64 {
+        u64::try_from(self.max_execution_time.as_millis()).unwrap_or(u64::MAX)
+    }
+}

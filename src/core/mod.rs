@@ -1,0 +1,9 @@
+//! Vocabulary that every layer shares: names, messages, limits, errors, and the traits through
+//! which host functions reach the layers above them.
+
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod log;
+pub mod message;
+pub mod ports;

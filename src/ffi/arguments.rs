@@ -1,0 +1,138 @@
+//! Raw arguments to checked values. The only casts of the project are here.
+
+use std::ffi::{CStr, c_char};
+
+use crate::ffi::failure::Failure;
+
+/// A struct whose first field says how large the caller's version of it is.
+///
+/// # Safety
+///
+/// `repr(C)`, begins with a `size_t` size, and all its fields may be zero.
+pub unsafe trait Sized0: Copy {
+    /// Its size in the first version of the ABI; a smaller one never existed.
+    const FIRST_SIZE: usize;
+}
+
+/// `NULL` or a reference.
+///
+/// # Safety
+///
+/// `pointer` is NULL or points to a live `T` that nobody changes for as long as `'a`.
+pub unsafe fn reference<'a, T>(pointer: *const T) -> Option<&'a T> {
+    // SAFETY: this function's contract.
+    unsafe { pointer.as_ref() }
+}
+
+/// An object that must be there.
+///
+/// # Safety
+///
+/// As [`reference`].
+pub unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
+    // SAFETY: this function's contract.
+    unsafe { reference(pointer) }.ok_or_else(|| Failure::argument(name, "is NULL"))
+}
+
+/// Takes an object back from C, to be dropped.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or came from `Box::into_raw` and is not used again.
+pub unsafe fn free<T>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: this function's contract.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+}
+
+/// Text that must be there.
+///
+/// # Safety
+///
+/// `pointer` is NULL or points to a NUL-terminated text that nobody changes for as long as `'a`.
+pub unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str, Failure> {
+    // SAFETY: this function's contract.
+    unsafe { optional_text(pointer, name) }?.ok_or_else(|| Failure::argument(name, "is NULL"))
+}
+
+/// Text that may be NULL.
+///
+/// # Safety
+///
+/// As [`text`].
+pub unsafe fn optional_text<'a>(
+    pointer: *const c_char,
+    name: &str,
+) -> Result<Option<&'a str>, Failure> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL, and this function's contract.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map(Some).map_err(|error| {
+        Failure::argument(name, &format!("is not UTF-8 from byte {}", error.valid_up_to()))
+    })
+}
+
+/// Bytes; a length of 0 is empty whatever the pointer.
+///
+/// # Safety
+///
+/// `len` is 0, or `pointer` is NULL or points to `len` bytes that nobody changes for as long as
+/// `'a`.
+pub unsafe fn bytes<'a>(pointer: *const u8, len: usize, name: &str) -> Result<&'a [u8], Failure> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() {
+        return Err(Failure::argument(name, &format!("is NULL with a length of {len}")));
+    }
+    if len > isize::MAX as usize {
+        return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
+    }
+    // SAFETY: not NULL, no longer than an object can be, and this function's contract.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// A place to write to that must be there.
+pub fn output<T>(pointer: *mut T, name: &str) -> Result<*mut T, Failure> {
+    if pointer.is_null() { Err(Failure::argument(name, "is NULL")) } else { Ok(pointer) }
+}
+
+/// Writes an output.
+///
+/// # Safety
+///
+/// `pointer` is valid for writing a `T`.
+pub unsafe fn write_output<T>(pointer: *mut T, value: T) {
+    // SAFETY: this function's contract.
+    unsafe { pointer.write(value) };
+}
+
+/// Reads a struct of another version: fields that the caller's lacks are zero, and fields that
+/// this library does not know must be.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a size and as many bytes as it says, itself included.
+pub unsafe fn versioned<T: Sized0>(pointer: *const T, name: &str) -> Result<Option<T>, Failure> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL, and `T` begins with its size.
+    let size = unsafe { pointer.cast::<usize>().read_unaligned() };
+    if size < T::FIRST_SIZE || size > 4096 {
+        let problem = format!("has size {size}, {} was expected", size_of::<T>());
+        return Err(Failure::argument(name, &problem));
+    }
+    // SAFETY: the contract says that there are `size` bytes.
+    let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
+    if given.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
+        return Err(Failure::argument(name, "uses fields of a newer version of this library"));
+    }
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    let known = size.min(size_of::<T>());
+    // SAFETY: both sides have `known` bytes and do not overlap.
+    unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.as_ptr(), known) };
+    // SAFETY: every field of a `Sized0` may be zero, and the others hold what the caller wrote.
+    Ok(Some(unsafe { value.assume_init() }))
+}

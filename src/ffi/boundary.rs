@@ -1,0 +1,36 @@
+//! No panic crosses into C, and a failure leaves as a status and an error object.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::ffi::arguments::write_output;
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::failure::Failure;
+use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
+
+/// Runs the body of a function that returns a status.
+///
+/// # Safety
+///
+/// `error` is NULL or valid for writing a pointer.
+pub unsafe fn boundary(
+    error: *mut *mut airssys_error_t,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> airssys_status_t {
+    // Whatever a panic leaves behind has locks that are taken again and instances that are
+    // replaced: see the uses of `PoisonError::into_inner` and the actor's right to run.
+    let result =
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Failure::panic(&*panic)));
+    let Err(failure) = result else { return AIRSSYS_OK };
+    let status = failure.status;
+    if !error.is_null() {
+        let object = Box::into_raw(Box::new(airssys_error_t::from(failure)));
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(error, object) };
+    }
+    status
+}
+
+/// Runs the body of a function that can not fail; a panic does nothing more.
+pub fn quietly<R: Default>(body: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_default()
+}

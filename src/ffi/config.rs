@@ -1,0 +1,150 @@
+//! Configurations.
+
+use std::ffi::c_char;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ffi::arguments::{free, object, output, text, write_output};
+use crate::ffi::boundary::{boundary, quietly};
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::logger::{HostLogger, airssys_logger_t};
+use crate::ffi::status::airssys_status_t;
+use crate::ffi::storage::{HostStorage, airssys_storage_t};
+use crate::system::config::EngineConfig;
+
+/// What an engine is made with; released with `airssys_config_free`. Several engines may be made
+/// from one configuration.
+pub struct airssys_config_t {
+    config: Mutex<EngineConfig>,
+}
+
+impl airssys_config_t {
+    /// What is configured now.
+    pub fn snapshot(&self) -> EngineConfig {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, EngineConfig> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
+/// workers as cores, and the limits of the design.
+///
+/// `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_new(
+    out: *mut *mut airssys_config_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        let out = output(out, "out")?;
+        let config = Box::new(airssys_config_t { config: Mutex::default() });
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, Box::into_raw(config)) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
+/// other function uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
+    // SAFETY: by this function's contract NULL, or a configuration that is not used again.
+    quietly(|| drop(unsafe { free(config) }));
+}
+
+/// Sets what a JSON document names, and leaves the rest as it is:
+///
+///     {
+///       "name": "engine",               names the host as a sender, host/<name>/0
+///       "workers": 2,                   threads that run components (default: cores)
+///       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
+///                                       must belong to this user and be closed to others (0700)
+///       "max-component-bytes": 67108864,
+///       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
+///       "limits": { ... }               defaults for every load, see airssys_engine_load
+///     }
+///
+/// `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
+/// unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_json(
+    config: *mut airssys_config_t,
+    json: *const c_char,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let json = unsafe { text(json, "json") }?;
+        Ok(config.lock().apply(json)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Makes components store through the host's callbacks.
+///
+/// `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another storage has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
+/// NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_storage(
+    config: *mut airssys_config_t,
+    storage: *const airssys_storage_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a live struct.
+        let storage = unsafe { HostStorage::new(storage) }?;
+        let before = config.lock().storage.replace(Arc::new(storage));
+        // Outside the lock: the host's `drop` may use the configuration.
+        drop(before);
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Sends log records to the host's callback, in place of stderr.
+///
+/// `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another logger has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
+/// `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_logger(
+    config: *mut airssys_config_t,
+    logger: *const airssys_logger_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a live struct.
+        let logger = unsafe { HostLogger::new(logger) }?;
+        let before = config.lock().log.replace(Arc::new(logger));
+        // Outside the lock: the host's `drop` may use the configuration.
+        drop(before);
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}

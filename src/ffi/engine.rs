@@ -1,0 +1,230 @@
+//! Engines: making, loading, unloading, ending.
+
+use std::ffi::c_char;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::id::ComponentHandle;
+use crate::ffi::arguments::{
+    bytes, free, object, optional_text, output, reference, text, write_output,
+};
+use crate::ffi::boundary::{boundary, quietly};
+use crate::ffi::config::airssys_config_t;
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::failure::Failure;
+use crate::ffi::fork;
+use crate::ffi::status::airssys_status_t;
+use crate::system::config::EngineConfig;
+use crate::system::engine::Engine;
+
+/// Components, their workers, storage and log; released with `airssys_engine_free`.
+pub struct airssys_engine_t {
+    engine: Arc<Engine>,
+    /// See `fork::generation`.
+    made_at: u64,
+}
+
+impl airssys_engine_t {
+    /// The engine, unless this process is a child of the one that made it. The call keeps it alive
+    /// even if another thread frees the handle meanwhile.
+    pub fn enter(&self) -> Result<Arc<Engine>, Failure> {
+        if fork::generation() == self.made_at {
+            Ok(Arc::clone(&self.engine))
+        } else {
+            Err(Failure::forked())
+        }
+    }
+}
+
+/// Makes an engine. Workers start with the first load.
+///
+/// `config`: borrowed, copied; NULL: defaults. `out`: receives the engine, which the caller owns.
+/// `error`: may be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_INVALID_OPTIONS` (a
+/// combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, threads) or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_new(
+    config: *const airssys_config_t,
+    out: *mut *mut airssys_engine_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        let out = output(out, "out")?;
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { reference(config) };
+        let config = config.map_or_else(EngineConfig::default, airssys_config_t::snapshot);
+        let engine = Arc::new(Engine::new(&config)?);
+        let handle = Box::new(airssys_engine_t { engine, made_at: fork::generation() });
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, Box::into_raw(handle)) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Ends an engine gracefully: it accepts nothing more from the host, every component handles the
+/// mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
+/// stopped as it is. The engine still has to be freed.
+///
+/// `engine`: borrowed. `timeout_ms`: milliseconds; 0 gives no time at all. `error`: may be NULL.
+/// Any thread; not callable from callbacks. Blocks for `timeout_ms` at most.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
+/// `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
+/// `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_shutdown(
+    engine: *mut airssys_engine_t,
+    timeout_ms: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        Ok(engine.shutdown(Duration::from_millis(timeout_ms))?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Releases an engine and all its components, from any state and without calling their `shutdown`;
+/// NULL does nothing. Messages that wait are answered with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+///
+/// No function may be entered with the handle after this one. One that is under way on another
+/// thread ends with a status, and what the engine holds is released when the last one has ended.
+/// Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
+/// would release belongs to threads that the child does not have.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
+    quietly(|| {
+        // SAFETY: by this function's contract NULL, or an engine that is not used again.
+        let Some(handle) = (unsafe { free(engine) }) else { return };
+        match handle.enter() {
+            Ok(engine) => engine.stop(),
+            Err(_) => std::mem::forget(handle),
+        }
+    });
+}
+
+/// Loads a component: compiles it (once for each distinct binary), instantiates it, calls its
+/// `initialize`, and makes it reachable under its id. Several components may have the same id;
+/// each has its own handle, and a message to the id goes to the least busy.
+///
+/// `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`, each part of 1 to 255 bytes
+/// without `/`, `*` and control characters. `wasm`: borrowed, the binary of a component (no core
+/// module, no text). `options_json`: borrowed text or NULL for `{}`; an object, all of it optional:
+///
+///     {
+///       "env": { "KEY": "value" },           handed to initialize
+///       "config": "text" or any JSON,        handed to initialize: a string as its bytes, anything
+///                                            else as JSON text
+///       "limits": {
+///         "max-memory-bytes": 67108864,      over all memories of the component
+///         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
+///         "max-fuel": null,                  for a message, about one unit an instruction
+///         "max-instances": 64,               core instances inside the component
+///         "max-table-elements": 100000       over all its tables
+///       },
+///       "mailbox": { "capacity": 1024 }      messages that may wait
+///     }
+///
+/// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
+/// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
+/// `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
+/// `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+/// `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (in `initialize`, `metadata` or `health`),
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (threads), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_load(
+    engine: *mut airssys_engine_t,
+    id: *const c_char,
+    wasm: *const u8,
+    len: usize,
+    options_json: *const c_char,
+    out_handle: *mut u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let id = unsafe { text(id, "id") }?;
+        // SAFETY: by this function's contract NULL or `len` bytes.
+        let wasm = unsafe { bytes(wasm, len, "wasm") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let options = unsafe { optional_text(options_json, "options_json") }?;
+        let out = output(out_handle, "out_handle")?;
+        let handle = engine.load(id, wasm, options)?;
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, handle.0) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Loads a component from a file; as `airssys_engine_load` in everything else.
+///
+/// `path`: borrowed text, UTF-8. A file that can not be read is `AIRSSYS_ERROR_IO`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_load_file(
+    engine: *mut airssys_engine_t,
+    id: *const c_char,
+    path: *const c_char,
+    options_json: *const c_char,
+    out_handle: *mut u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let id = unsafe { text(id, "id") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let path = unsafe { text(path, "path") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let options = unsafe { optional_text(options_json, "options_json") }?;
+        let out = output(out_handle, "out_handle")?;
+        let handle = engine.load_file(id, Path::new(path), options)?;
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, handle.0) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Unloads a component: nothing more is accepted for it, the message under way ends, messages that
+/// wait are answered with `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, its `shutdown` is called. What it
+/// stored stays.
+///
+/// `engine`: borrowed. `handle`: an unknown, stale or zero one does nothing, so that unloading
+/// twice is fine. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
+/// component is gone.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
+/// trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback
+/// that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_unload(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        Ok(engine.unload(ComponentHandle(handle))?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}

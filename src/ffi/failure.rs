@@ -1,0 +1,197 @@
+//! From the engine's errors to a status, a message and details.
+
+use std::any::Any;
+
+use serde_json::{Map, Value, json};
+
+use crate::core::error::{CallError, LimitBreach, WasmError};
+use crate::ffi::status::*;
+use crate::runtime::engine::RuntimeError;
+use crate::runtime::loader::LoadError;
+use crate::system::error::EngineError;
+use crate::system::json::OptionsError;
+
+/// What a function that failed reports.
+#[derive(Debug)]
+pub struct Failure {
+    /// Never `AIRSSYS_OK`.
+    pub status: airssys_status_t,
+    /// For people.
+    pub message: String,
+    /// For programs; a JSON object.
+    pub detail: Map<String, Value>,
+}
+
+impl Failure {
+    fn new(status: airssys_status_t, message: String, detail: Value) -> Self {
+        let detail = match detail {
+            Value::Object(detail) => detail,
+            _ => Map::new(),
+        };
+        Self { status, message, detail }
+    }
+
+    /// An argument that can not be used.
+    pub fn argument(name: &str, problem: &str) -> Self {
+        Self::new(
+            AIRSSYS_ERROR_INVALID_ARGUMENT,
+            format!("{name} {problem}"),
+            json!({ "argument": name }),
+        )
+    }
+
+    /// A handle that a `fork` has carried into a child.
+    pub fn forked() -> Self {
+        let message = "the engine was made before a fork; a child process needs one of its own";
+        Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
+    }
+
+    /// A panic that was stopped at the boundary.
+    pub fn panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Self::new(AIRSSYS_ERROR_PANIC, format!("internal error: {text}"), Value::Null)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        let (status, detail) = match &error {
+            EngineError::InvalidId(_) => (AIRSSYS_ERROR_INVALID_ID, Value::Null),
+            EngineError::Options(error) => (AIRSSYS_ERROR_INVALID_OPTIONS, options_detail(error)),
+            EngineError::Runtime(RuntimeError::Cache(_) | RuntimeError::Thread(_))
+            | EngineError::Workers(_) => (AIRSSYS_ERROR_IO, Value::Null),
+            EngineError::Runtime(RuntimeError::Wasmtime(_)) => {
+                (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
+            }
+            EngineError::File { path, .. } => {
+                (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
+            }
+            EngineError::Load { id, error } => load_error(id.as_str(), error),
+            EngineError::UnknownHandle(handle) => {
+                (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "handle": handle.0 }))
+            }
+            EngineError::UnknownId(id) => {
+                (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": id.as_str() }))
+            }
+            EngineError::QueueFull { component, capacity } => (
+                AIRSSYS_ERROR_QUEUE_FULL,
+                json!({ "component": component.as_str(), "capacity": capacity }),
+            ),
+            EngineError::Call { component, error } => call_error(component.as_str(), error),
+            EngineError::Shutdown { component, error } => {
+                let (_, detail) = call_error(component.as_str(), error);
+                (AIRSSYS_ERROR_SHUTDOWN_FAILED, detail)
+            }
+            EngineError::WouldDeadlock { target } => {
+                (AIRSSYS_ERROR_WOULD_DEADLOCK, json!({ "component": target }))
+            }
+            EngineError::ShutdownTimeout { unfinished, .. } => {
+                (AIRSSYS_ERROR_TIMEOUT, json!({ "unfinished": unfinished }))
+            }
+            EngineError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, Value::Null),
+        };
+        Self::new(status, message, detail)
+    }
+}
+
+impl From<OptionsError> for Failure {
+    fn from(error: OptionsError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+fn options_detail(error: &OptionsError) -> Value {
+    match error {
+        OptionsError::Syntax { document, .. } => json!({ "place": document }),
+        OptionsError::UnknownKey { place, key, nearest, known } => {
+            json!({ "place": place, "key": key, "nearest": nearest, "known": known })
+        }
+        OptionsError::WrongType { place, .. } | OptionsError::OutOfRange { place, .. } => {
+            json!({ "place": place })
+        }
+    }
+}
+
+fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
+    match error {
+        LoadError::InvalidComponent(_) => {
+            (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
+        }
+        LoadError::Instantiation(_) => {
+            (AIRSSYS_ERROR_INSTANTIATION_FAILED, json!({ "component": component }))
+        }
+        LoadError::Limit(breach) => {
+            (AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, limit_detail(component, breach))
+        }
+        LoadError::Call { during, error } => {
+            let (status, mut detail) = call_error(component, error);
+            detail["during"] = (*during).into();
+            (status, detail)
+        }
+        LoadError::Refused(_) => {
+            (AIRSSYS_ERROR_INITIALIZATION_FAILED, json!({ "component": component }))
+        }
+    }
+}
+
+fn limit_detail(component: &str, breach: &LimitBreach) -> Value {
+    let (limit, value) = breach.limit();
+    json!({ "component": component, "limit": limit, "value": value })
+}
+
+fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
+    let mut detail = json!({ "component": component, "code": error.code() });
+    let status = match error {
+        CallError::Guest(error) => {
+            detail["origin"] = "guest".into();
+            match error {
+                WasmError::ComponentNotFound(_) => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
+                WasmError::InstantiationFailed(_) => AIRSSYS_ERROR_INSTANTIATION_FAILED,
+                WasmError::ExportNotFound(_) => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
+                WasmError::Timeout => AIRSSYS_ERROR_TIMEOUT,
+                WasmError::ResourceLimitExceeded(_) => AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
+                WasmError::InvalidComponent(_) => AIRSSYS_ERROR_INVALID_COMPONENT,
+                WasmError::RuntimeError(_) => AIRSSYS_ERROR_RUNTIME,
+            }
+        }
+        CallError::Lifecycle { .. } => {
+            detail["origin"] = "guest".into();
+            AIRSSYS_ERROR_RUNTIME
+        }
+        CallError::Trap { backtrace, .. } => {
+            detail["backtrace"] = backtrace.as_str().into();
+            AIRSSYS_ERROR_TRAP
+        }
+        CallError::Limit(breach) => {
+            let (limit, value) = breach.limit();
+            detail["limit"] = limit.into();
+            detail["value"] = value.into();
+            AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED
+        }
+        CallError::ExecutionTime { limit } => {
+            detail["limit"] = "max-execution-time-ms".into();
+            detail["value"] = millis(*limit);
+            AIRSSYS_ERROR_TIMEOUT
+        }
+        CallError::CallerTimeout { timeout } => {
+            detail["limit"] = "timeout_ms".into();
+            detail["value"] = millis(*timeout);
+            AIRSSYS_ERROR_TIMEOUT
+        }
+        CallError::CorrelationTimeout { .. } => AIRSSYS_ERROR_TIMEOUT,
+        CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
+        CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
+        CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
+        CallError::EngineStopped => AIRSSYS_ERROR_ENGINE_STOPPED,
+    };
+    (status, detail)
+}
+
+fn millis(duration: std::time::Duration) -> Value {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
+}

@@ -1,0 +1,172 @@
+//! Looking at an engine and its components.
+
+use std::ffi::c_char;
+
+use crate::core::id::ComponentHandle;
+use crate::ffi::arguments::{object, output, text, write_output};
+use crate::ffi::boundary::boundary;
+use crate::ffi::bytes::airssys_bytes_t;
+use crate::ffi::engine::airssys_engine_t;
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::failure::Failure;
+use crate::ffi::status::airssys_status_t;
+use crate::system::engine::Engine;
+
+/// Runs a function that writes a JSON document.
+///
+/// # Safety
+///
+/// `engine` is NULL or live; `out_json` and `error` are NULL or valid for writing.
+unsafe fn document(
+    engine: *const airssys_engine_t,
+    out_json: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+    make: impl FnOnce(&Engine) -> Result<String, Failure>,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: this function's contract.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        let out = output(out_json, "out_json")?;
+        let document = make(&engine)?;
+        // SAFETY: not NULL, and this function's contract.
+        unsafe { write_output(out, airssys_bytes_t::document(document)) };
+        Ok(())
+    };
+    // SAFETY: this function's contract.
+    unsafe { boundary(error, body) }
+}
+
+/// Finds the component of an id; of several, the least busy.
+///
+/// `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`. `out_handle`: receives the
+/// handle. `error`: may be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID`,
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_find(
+    engine: *mut airssys_engine_t,
+    id: *const c_char,
+    out_handle: *mut u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let id = unsafe { text(id, "id") }?;
+        let out = output(out_handle, "out_handle")?;
+        let handle = engine.find(id)?;
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, handle.0) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Lists the components, in the order they were loaded:
+///
+///     [{ "handle": 1, "id": "app/echo/0", "state": "running" }]
+///
+/// A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
+/// or `stopped`.
+///
+/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+/// NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_list(
+    engine: *mut airssys_engine_t,
+    out_json: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    // SAFETY: by this function's contract as `document` needs it.
+    unsafe { document(engine, out_json, error, |engine| Ok(engine.list())) }
+}
+
+/// Says what is known of a component, without asking it:
+///
+///     {
+///       "handle": 1, "id": "app/echo/0", "state": "running", "health": "healthy",
+///       "lifecycle": true,                  whether it exports component-lifecycle
+///       "metadata": { "name", "version", "description", "author", "license",
+///                     "supported-operations": [], "stateful": false } or null,
+///       "limits": { as in the options of airssys_engine_load },
+///       "mailbox": { "capacity": 1024, "depth": 0 },
+///       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
+///       "memory-bytes": 1114112,            after its last call
+///       "restarts": 0,                      new instances after crashes
+///       "binary": { "blake3": "...", "bytes": 12345 }
+///     }
+///
+/// `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
+///
+/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+/// NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_describe(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    out_json: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let describe = |engine: &Engine| Ok(engine.describe(ComponentHandle(handle))?);
+    // SAFETY: by this function's contract as `document` needs it.
+    unsafe { document(engine, out_json, error, describe) }
+}
+
+/// Asks a component for its health, behind the mail that it has:
+///
+///     { "handle": 1, "id": "app/echo/0", "health": "healthy" }
+///
+/// A health is `healthy`, `degraded`, `unhealthy` or `unknown` (always, without
+/// `component-lifecycle`).
+///
+/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+/// NULL. Any thread; callable from callbacks. Blocks until the component has answered.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
+/// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,
+/// `AIRSSYS_ERROR_INSTANTIATION_FAILED`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_health(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    out_json: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let ask = |engine: &Engine| Ok(engine.health(ComponentHandle(handle))?);
+    // SAFETY: by this function's contract as `document` needs it.
+    unsafe { document(engine, out_json, error, ask) }
+}
+
+/// Adds up over the components that are loaded now:
+///
+///     {
+///       "components": 2,
+///       "binaries": 1,                      compiled and kept
+///       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 }
+///     }
+///
+/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
+/// NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_stats(
+    engine: *mut airssys_engine_t,
+    out_json: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    // SAFETY: by this function's contract as `document` needs it.
+    unsafe { document(engine, out_json, error, |engine| Ok(engine.stats())) }
+}

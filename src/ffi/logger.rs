@@ -1,0 +1,154 @@
+//! Logging that the host supplies.
+
+use std::ffi::{CString, c_char, c_void};
+
+use crate::core::log::{LogLevel, LogRecord, LogSink};
+use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::failure::Failure;
+use crate::ffi::user_data::UserData;
+
+/// How much a log record matters; the order and the names are those of the WIT enum `log-level`.
+pub type airssys_log_level_t = i32;
+
+/// The finest detail.
+pub const AIRSSYS_LOG_TRACE: airssys_log_level_t = 0;
+/// For those who look for a fault.
+pub const AIRSSYS_LOG_DEBUG: airssys_log_level_t = 1;
+/// What goes on; a component's standard output too.
+pub const AIRSSYS_LOG_INFO: airssys_log_level_t = 2;
+/// Something is odd; a component's standard error too.
+pub const AIRSSYS_LOG_WARN: airssys_log_level_t = 3;
+/// Something failed.
+pub const AIRSSYS_LOG_ERROR: airssys_log_level_t = 4;
+
+/// One log record. All pointers are borrowed and valid until the callback returns.
+#[repr(C)]
+pub struct airssys_log_record_t {
+    /// How large the record is in this library; fields beyond what your header names are new.
+    pub size: usize,
+    /// How much it matters.
+    pub level: airssys_log_level_t,
+    /// The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
+    pub component: *const c_char,
+    /// UTF-8, followed by a NUL; a guest may have put NULs before `message_len` as well.
+    pub message: *const c_char,
+    /// How many bytes the message has.
+    pub message_len: usize,
+    /// `context_len` keys; NULL if there are none.
+    pub context_keys: *const *const c_char,
+    /// As many values.
+    pub context_values: *const *const c_char,
+    /// How many keys and values there are.
+    pub context_len: usize,
+    /// When it was written: seconds since 1970 in UTC...
+    pub seconds: u64,
+    /// ... and nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// The host's log.
+///
+/// `log` is called from any thread, for different components at once, and always on a native thread
+/// stack. A slow one delays only the component that logs. It may call any `airssys_engine_*`
+/// function except shutdown and free, and must not unwind (no C++ exception, no longjmp) into the
+/// library. Records of one component come in the order they were written.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_logger_t {
+    /// `sizeof(airssys_logger_t)`.
+    pub size: usize,
+    /// Handed to every callback.
+    pub user_data: *mut c_void,
+    /// Called once, when `user_data` is not used any more; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Takes a record. Required.
+    pub log:
+        Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_log_record_t)>,
+    /// Records below this level are not built at all.
+    pub min_level: airssys_log_level_t,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers, an optional function and an integer may be zero.
+unsafe impl Sized0 for airssys_logger_t {
+    const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// The host's callback as a sink.
+pub struct HostLogger {
+    user_data: UserData,
+    log: unsafe extern "C" fn(*mut c_void, *const airssys_log_record_t),
+    min_level: airssys_log_level_t,
+}
+
+impl HostLogger {
+    /// Takes the host's callback over, `user_data` included.
+    ///
+    /// # Safety
+    ///
+    /// `logger` is NULL or points to a live struct of the size it says, with functions that keep
+    /// the promises of [`airssys_logger_t`].
+    pub unsafe fn new(logger: *const airssys_logger_t) -> Result<Self, Failure> {
+        // SAFETY: this function's contract.
+        let logger = unsafe { arguments::versioned(logger, "logger") }?
+            .ok_or_else(|| Failure::argument("logger", "is NULL"))?;
+        let log = logger.log.ok_or_else(|| Failure::argument("logger.log", "is NULL"))?;
+        if !(AIRSSYS_LOG_TRACE..=AIRSSYS_LOG_ERROR).contains(&logger.min_level) {
+            let problem = format!("is {}, 0 to 4 was expected", logger.min_level);
+            return Err(Failure::argument("logger.min_level", &problem));
+        }
+        Ok(Self {
+            log,
+            min_level: logger.min_level,
+            user_data: UserData::new(logger.user_data, logger.drop),
+        })
+    }
+}
+
+fn level(level: LogLevel) -> airssys_log_level_t {
+    match level {
+        LogLevel::Trace => AIRSSYS_LOG_TRACE,
+        LogLevel::Debug => AIRSSYS_LOG_DEBUG,
+        LogLevel::Info => AIRSSYS_LOG_INFO,
+        LogLevel::Warn => AIRSSYS_LOG_WARN,
+        LogLevel::Error => AIRSSYS_LOG_ERROR,
+    }
+}
+
+impl LogSink for HostLogger {
+    fn enabled(&self, of: LogLevel) -> bool {
+        level(of) >= self.min_level
+    }
+
+    fn write(&self, record: &LogRecord<'_>) {
+        // Only the message has a length, so a NUL in the rest is shown instead.
+        let c_text = |text: &str| crate::ffi::error::c_text(text.to_owned());
+        let component = record.component.map(|id| c_text(id.as_str()));
+        let message: Vec<u8> = record.message.bytes().chain([0]).collect();
+        let texts: Vec<(CString, CString)> =
+            record.context.iter().map(|(key, value)| (c_text(key), c_text(value))).collect();
+        let keys: Vec<*const c_char> = texts.iter().map(|(key, _)| key.as_ptr()).collect();
+        let values: Vec<*const c_char> = texts.iter().map(|(_, value)| value.as_ptr()).collect();
+        let pointers = |texts: &[*const c_char]| {
+            if texts.is_empty() { std::ptr::null() } else { texts.as_ptr() }
+        };
+        let record = airssys_log_record_t {
+            size: size_of::<airssys_log_record_t>(),
+            level: level(record.level),
+            component: component.as_ref().map_or(std::ptr::null(), |id| id.as_ptr()),
+            message: message.as_ptr().cast(),
+            message_len: record.message.len(),
+            context_keys: pointers(&keys),
+            context_values: pointers(&values),
+            context_len: texts.len(),
+            seconds: record.time.seconds,
+            nanoseconds: record.time.nanoseconds,
+        };
+        // SAFETY: the host's own function and data, with a record whose pointers live until it
+        // returns.
+        unsafe { (self.log)(self.user_data.pointer(), &raw const record) }
+    }
+
+    fn runs_host_code(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,133 @@
+//! Messages from the host.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use crate::core::id::{ComponentHandle, ComponentId};
+use crate::ffi::arguments::{
+    Sized0, bytes, object, optional_text, output, versioned, write_output,
+};
+use crate::ffi::boundary::boundary;
+use crate::ffi::bytes::airssys_bytes_t;
+use crate::ffi::engine::airssys_engine_t;
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::failure::Failure;
+use crate::ffi::status::airssys_status_t;
+use crate::system::engine::HostMessage;
+use crate::system::error::EngineError;
+
+/// What a message carries besides its payload. Zero everything, set `size`, then what you need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_message_options_t {
+    /// `sizeof(airssys_message_options_t)`.
+    pub size: usize,
+    /// In whose name, `namespace/name/instance`; NULL: `host/<engine name>/0`.
+    pub sender: *const c_char,
+    /// What the payload is, for example `application/json`; NULL: not said.
+    pub content_type: *const c_char,
+    /// How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
+    /// longer than the component may take. A call that is given up is still handled.
+    pub timeout_ms: u64,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers and an integer may be zero.
+unsafe impl Sized0 for airssys_message_options_t {
+    const FIRST_SIZE: usize = 3 * size_of::<usize>() + size_of::<u64>();
+}
+
+/// # Safety
+///
+/// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of the size it says,
+/// with texts that are NULL or NUL-terminated.
+unsafe fn message(
+    payload: *const u8,
+    len: usize,
+    options: *const airssys_message_options_t,
+) -> Result<(HostMessage, Option<Duration>), Failure> {
+    // SAFETY: this function's contract.
+    let payload = unsafe { bytes(payload, len, "payload") }?.to_vec();
+    // SAFETY: this function's contract.
+    let Some(options) = (unsafe { versioned(options, "options") })? else {
+        return Ok((HostMessage { payload, sender: None, content_type: None }, None));
+    };
+    // SAFETY: this function's contract.
+    let sender = unsafe { optional_text(options.sender, "options.sender") }?;
+    // SAFETY: this function's contract.
+    let content_type = unsafe { optional_text(options.content_type, "options.content_type") }?;
+    let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
+    let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
+    Ok((HostMessage { payload, sender, content_type: content_type.map(str::to_owned) }, timeout))
+}
+
+/// Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
+///
+/// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+/// NULL; `timeout_ms` means nothing here. `error`: may be NULL. Any thread; callable from
+/// callbacks. Messages that one thread sends to one component are handled in that order.
+///
+/// Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL`,
+/// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_send(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    payload: *const u8,
+    len: usize,
+    options: *const airssys_message_options_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract as `message` needs it.
+        let (message, _) = unsafe { message(payload, len, options) }?;
+        Ok(engine.send(ComponentHandle(handle), message)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Hands a message to a component and waits for the reply.
+///
+/// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+/// NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
+/// handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
+/// to one component wait for each other, calls to different ones do not. Callable from callbacks.
+///
+/// An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
+/// (and what the host's own callbacks use), since guests have stacks of their own.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
+/// component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+/// `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
+/// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
+/// instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_call(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    payload: *const u8,
+    len: usize,
+    options: *const airssys_message_options_t,
+    out_reply: *mut airssys_bytes_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        let out = output(out_reply, "out_reply")?;
+        // SAFETY: by this function's contract as `message` needs it.
+        let (message, timeout) = unsafe { message(payload, len, options) }?;
+        let reply = engine.call(ComponentHandle(handle), message, timeout)?;
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, airssys_bytes_t::new(reply)) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}

@@ -1,0 +1,21 @@
+//! The C ABI. The header `include/airssys_wasm.h` is generated from these files; their comments
+//! are its comments.
+//!
+//! All raw pointers of the project are handled here, and nearly all its `unsafe`: arguments become
+//! references and owned values in `arguments`, everything else works with those.
+
+pub mod arguments;
+pub mod boundary;
+pub mod bytes;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod failure;
+pub mod fork;
+pub mod inspect;
+pub mod logger;
+pub mod message;
+pub mod status;
+pub mod storage;
+pub mod user_data;
+pub mod version;

@@ -1,0 +1,66 @@
+/*
+ * airssys_wasm.h - WebAssembly components as actors, inside any program.
+ *
+ * A host makes an engine, loads components into it (binaries of the WebAssembly component model
+ * that export `component-lifecycle` of the WIT package `airssys:core@1.0.0`), and sends them
+ * messages. Each component has an id, a mailbox, storage of its own and limits. What goes wrong in
+ * one reaches neither another nor the host.
+ *
+ *     airssys_engine_t *engine = NULL;
+ *     airssys_error_t *error = NULL;
+ *     uint64_t echo = 0;
+ *     airssys_bytes_t reply = {0};
+ *     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
+ *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error) == AIRSSYS_OK &&
+ *         airssys_engine_call(engine, echo, (const uint8_t *)"hi", 2, NULL, &reply, &error) == AIRSSYS_OK) {
+ *         printf("%.*s\n", (int)reply.len, (const char *)reply.data);
+ *     } else {
+ *         fprintf(stderr, "%s\n", airssys_error_message(error));
+ *     }
+ *     airssys_error_free(error);
+ *     airssys_bytes_free(&reply);
+ *     airssys_engine_free(engine);
+ *
+ * CONVENTIONS
+ *
+ * Names. Everything begins with `airssys_` or `AIRSSYS_`; the library exports nothing else.
+ *
+ * Objects. Opaque, made by a `_new` function and released by `_free`; `_free(NULL)` does nothing.
+ * The object comes first in the parameters. Whoever makes an object owns it.
+ *
+ * Errors. Every function that can fail returns an `airssys_status_t` and takes, last, an
+ * `airssys_error_t **`. NULL ignores the error; otherwise it is written on failure only, with an
+ * object that the caller owns. It is not read, but set the variable to NULL first, so that it can be
+ * freed in every case.
+ *
+ * Outputs are written on success only, and must not be NULL.
+ *
+ * Strings that go in are NUL-terminated UTF-8, borrowed for the call. Bytes that go in are a
+ * pointer and a length, borrowed for the call; (NULL, 0) is empty. Bytes that come out are an
+ * `airssys_bytes_t`. No allocator is shared: what the library hands out, the library frees.
+ *
+ * Bad arguments (NULL, bad UTF-8, an unknown handle) are a status and never a crash, as far as C
+ * can tell: pointers must point to what they are declared for.
+ *
+ * Structs that a host fills begin with their `size`, so that they can grow. Zero a struct, set
+ * `size`, then set what you need: `airssys_storage_t storage = {0}; storage.size = sizeof storage;`
+ *
+ * Options are JSON documents. An unknown key is an error that names the nearest known key.
+ *
+ * Threads. Every function may be called from any thread, at any time, several at once, with two
+ * exceptions: an object is freed when no other call with it begins any more, and
+ * `airssys_engine_shutdown` and `airssys_engine_free` are not called from callbacks.
+ *
+ * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
+ * the library, always on its native stack, several at once for different components. They may call
+ * any other function. A blocking call that would wait for the component whose callback makes it
+ * returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ *
+ * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
+ * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
+ * that were there.
+ *
+ * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own.
+ *
+ * This file is generated from the comments and types in src/ffi/. Change those.
+ */

@@ -1,0 +1,365 @@
+//! Storage that the host supplies.
+
+use std::ffi::{CString, c_char, c_void};
+
+use crate::ffi::arguments::{self, Sized0, bytes};
+use crate::ffi::boundary::quietly;
+use crate::ffi::failure::Failure;
+use crate::ffi::user_data::UserData;
+use crate::storage::backend::{Backend, StorageError, Usage};
+
+/// The most bytes that one callback may write, and that one listing of keys may hold.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// What a storage callback answers. Any other value counts as `AIRSSYS_STORAGE_IO_ERROR`.
+pub type airssys_storage_result_t = i32;
+
+/// Done.
+pub const AIRSSYS_STORAGE_OK: airssys_storage_result_t = 0;
+/// `get`: there is no such key. For `del` it means the same as done.
+pub const AIRSSYS_STORAGE_NOT_FOUND: airssys_storage_result_t = 1;
+/// `set`: there is no room.
+pub const AIRSSYS_STORAGE_QUOTA_EXCEEDED: airssys_storage_result_t = 2;
+/// The backend can not take this key; what was written to `out` says why.
+pub const AIRSSYS_STORAGE_INVALID_KEY: airssys_storage_result_t = 3;
+/// It failed; what was written to `out` says why.
+pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
+
+/// Where a storage callback writes its answer. Valid only until the callback returns, and only on
+/// its thread.
+pub struct airssys_writer_t {
+    bytes: Vec<u8>,
+}
+
+/// Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
+/// thread.
+pub struct airssys_keys_t {
+    keys: Vec<String>,
+    bytes: usize,
+}
+
+/// The host's storage: a store of (namespace, key) to value.
+///
+/// `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
+/// different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
+/// callback gets are valid until it returns.
+///
+/// With `AIRSSYS_STORAGE_OK` the answer is what was written to `out` (`get`: the value, nothing
+/// written is an empty value; the others: nothing); with any other result what was written to
+/// `out` is the text of the error, which the component sees.
+///
+/// Callbacks are called from any thread, for different components at once, and always on a native
+/// thread stack. A slow one delays only the component that asked. They may call any
+/// `airssys_engine_*` function except shutdown and free, and must not unwind (no C++ exception,
+/// no longjmp) into the library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_storage_t {
+    /// `sizeof(airssys_storage_t)`.
+    pub size: usize,
+    /// Handed to every callback.
+    pub user_data: *mut c_void,
+    /// Called once, when `user_data` is not used any more; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Writes the value of a key to `out`. Required.
+    pub get: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            key: *const c_char,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+    /// Stores a value, in place of an older one. `value` is never NULL. Required.
+    pub set: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            key: *const c_char,
+            value: *const u8,
+            len: usize,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+    /// Removes a key; a missing one is no error. Required.
+    pub del: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            key: *const c_char,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+    /// Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
+    pub list: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            prefix: *const c_char,
+            keys: *mut airssys_keys_t,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+    /// Says whether there is such a key. NULL: `get` is asked.
+    pub exists: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            key: *const c_char,
+            exists: *mut bool,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+    /// Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
+    /// `list` and `get`.
+    pub usage: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            bytes: *mut u64,
+            keys: *mut u64,
+            out: *mut airssys_writer_t,
+        ) -> airssys_storage_result_t,
+    >,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
+unsafe impl Sized0 for airssys_storage_t {
+    const FIRST_SIZE: usize = 9 * size_of::<usize>();
+}
+
+/// Appends to what a storage callback answers.
+///
+/// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
+/// appended, if an argument is NULL or the answer would have more than 256 MiB. On the callback's
+/// thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_writer_write(
+    writer: *mut airssys_writer_t,
+    data: *const u8,
+    len: usize,
+) -> bool {
+    quietly(|| {
+        // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
+        // callback's thread uses meanwhile.
+        let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
+        // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
+        let Ok(data) = (unsafe { bytes(data, len, "data") }) else { return false };
+        let fits = data.len() <= MAX_ANSWER_BYTES - writer.bytes.len();
+        if fits {
+            writer.bytes.extend_from_slice(data);
+        }
+        fits
+    })
+}
+
+/// Adds a key to what a `list` callback answers.
+///
+/// `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
+/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB. On the
+/// callback's thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
+    quietly(|| {
+        // SAFETY: by this function's contract NULL, or the callback's own list, which only the
+        // callback's thread uses meanwhile.
+        let Some(keys) = (unsafe { keys.as_mut() }) else { return false };
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let Ok(key) = (unsafe { arguments::text(key, "key") }) else { return false };
+        let size = key.len() + size_of::<String>();
+        let fits = size <= MAX_ANSWER_BYTES - keys.bytes;
+        if fits {
+            keys.bytes += size;
+            keys.keys.push(key.to_owned());
+        }
+        fits
+    })
+}
+
+/// The host's callbacks as a backend.
+pub struct HostStorage {
+    user_data: UserData,
+    get: GetFn,
+    set: SetFn,
+    del: GetFn,
+    list: ListFn,
+    exists: Option<ExistsFn>,
+    usage: Option<UsageFn>,
+}
+
+type Out = *mut airssys_writer_t;
+type GetFn = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const c_char,
+    Out,
+) -> airssys_storage_result_t;
+type SetFn = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const c_char,
+    *const u8,
+    usize,
+    Out,
+) -> airssys_storage_result_t;
+type ListFn = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const c_char,
+    *mut airssys_keys_t,
+    Out,
+) -> airssys_storage_result_t;
+type ExistsFn = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const c_char,
+    *mut bool,
+    Out,
+) -> airssys_storage_result_t;
+type UsageFn = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *mut u64,
+    *mut u64,
+    Out,
+) -> airssys_storage_result_t;
+
+impl HostStorage {
+    /// Takes the host's callbacks over, `user_data` included.
+    ///
+    /// # Safety
+    ///
+    /// `storage` is NULL or points to a live struct of the size it says, with functions that keep
+    /// the promises of [`airssys_storage_t`].
+    pub unsafe fn new(storage: *const airssys_storage_t) -> Result<Self, Failure> {
+        // SAFETY: this function's contract.
+        let storage = unsafe { arguments::versioned(storage, "storage") }?
+            .ok_or_else(|| Failure::argument("storage", "is NULL"))?;
+        let missing = |name| move || Failure::argument(name, "is NULL");
+        Ok(Self {
+            get: storage.get.ok_or_else(missing("storage.get"))?,
+            set: storage.set.ok_or_else(missing("storage.set"))?,
+            del: storage.del.ok_or_else(missing("storage.del"))?,
+            list: storage.list.ok_or_else(missing("storage.list"))?,
+            exists: storage.exists,
+            usage: storage.usage,
+            // Last, so that a refusal leaves `user_data` with the host.
+            user_data: UserData::new(storage.user_data, storage.drop),
+        })
+    }
+}
+
+/// Runs one callback, and returns its answer or its error.
+fn ask(
+    operation: &str,
+    callback: impl FnOnce(Out) -> airssys_storage_result_t,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let mut writer = airssys_writer_t { bytes: Vec::new() };
+    let result = callback(&raw mut writer);
+    let said = || {
+        let text = String::from_utf8_lossy(&writer.bytes);
+        if text.is_empty() { format!("the host's {operation} failed") } else { text.into_owned() }
+    };
+    match result {
+        AIRSSYS_STORAGE_OK => Ok(Some(writer.bytes)),
+        AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
+        AIRSSYS_STORAGE_QUOTA_EXCEEDED => Err(StorageError::QuotaExceeded),
+        AIRSSYS_STORAGE_INVALID_KEY => Err(StorageError::InvalidKey(said())),
+        AIRSSYS_STORAGE_IO_ERROR => Err(StorageError::Io(said())),
+        other => Err(StorageError::Io(format!("the host's {operation} returned {other}"))),
+    }
+}
+
+/// Namespaces, keys and prefixes were checked: they hold no NUL.
+fn c_string(text: &str) -> Result<CString, StorageError> {
+    CString::new(text).map_err(|_| StorageError::InvalidKey("NUL".into()))
+}
+
+impl Backend for HostStorage {
+    fn get(&self, namespace: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        ask("get", |out| {
+            // SAFETY: the host's own function and data, with texts that live until it returns.
+            unsafe { (self.get)(self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out) }
+        })
+    }
+
+    fn set(&self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StorageError> {
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        ask("set", |out| {
+            let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
+            // SAFETY: the host's own function and data, with texts and bytes that live until it
+            // returns.
+            unsafe { (self.set)(data, ns.as_ptr(), key.as_ptr(), value, len, out) }
+        })?
+        .map(drop)
+        .ok_or_else(|| StorageError::Io("the host's set returned AIRSSYS_STORAGE_NOT_FOUND".into()))
+    }
+
+    fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        ask("del", |out| {
+            // SAFETY: the host's own function and data, with texts that live until it returns.
+            unsafe { (self.del)(self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out) }
+        })
+        .map(drop)
+    }
+
+    fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError> {
+        let Some(exists) = self.exists else { return Ok(self.get(namespace, key)?.is_some()) };
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        let mut found = false;
+        let answer = ask("exists", |out| {
+            let data = self.user_data.pointer();
+            // SAFETY: the host's own function and data, with texts and a place for the answer that
+            // live until it returns.
+            unsafe { exists(data, ns.as_ptr(), key.as_ptr(), &raw mut found, out) }
+        })?;
+        Ok(answer.is_some() && found)
+    }
+
+    fn list(&self, namespace: &str, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let (ns, prefix) = (c_string(namespace)?, c_string(prefix)?);
+        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0 };
+        let list = &raw mut keys;
+        ask("list", |out| {
+            let data = self.user_data.pointer();
+            // SAFETY: the host's own function and data, with texts and a list that live until it
+            // returns.
+            unsafe { (self.list)(data, ns.as_ptr(), prefix.as_ptr(), list, out) }
+        })?;
+        Ok(keys.keys)
+    }
+
+    fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
+        let Some(usage) = self.usage else { return self.usage_by_listing(namespace) };
+        let ns = c_string(namespace)?;
+        let mut used = Usage::default();
+        ask("usage", |out| {
+            let (data, bytes, keys) =
+                (self.user_data.pointer(), &raw mut used.bytes, &raw mut used.keys);
+            // SAFETY: the host's own function and data, with a text and places for the answer that
+            // live until it returns.
+            unsafe { usage(data, ns.as_ptr(), bytes, keys, out) }
+        })?;
+        Ok(used)
+    }
+
+    fn runs_host_code(&self) -> bool {
+        true
+    }
+}
+
+impl HostStorage {
+    fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
+        let mut used = Usage::default();
+        for key in self.list(namespace, "")? {
+            // A key that another call removed meanwhile does not count.
+            if let Some(value) = self.get(namespace, &key)? {
+                used.keys += 1;
+                used.bytes += (key.len() + value.len()) as u64;
+            }
+        }
+        Ok(used)
+    }
+}

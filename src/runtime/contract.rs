@@ -1,0 +1,340 @@
+//! The types of the WIT package `airssys:core@1.0.0` as they cross the component boundary.
+//!
+//! What goes into a guest is borrowed, what comes out of one is owned.
+
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+use crate::core::error::{self, MessagingError as CoreMessagingError};
+use crate::core::id;
+use crate::core::log;
+use crate::core::message;
+use crate::storage::backend;
+
+/// The interface that components export.
+pub const LIFECYCLE: &str = "airssys:core/component-lifecycle@1.0.0";
+/// The interface through which components reach each other.
+pub const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
+/// The interface for logging, time and the directory of components.
+pub const SERVICES: &str = "airssys:core/host-services@1.0.0";
+/// The interface for a component's own storage.
+pub const STORAGE: &str = "airssys:core/storage@1.0.0";
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct ComponentId {
+    pub namespace: String,
+    pub name: String,
+    pub instance: String,
+}
+
+impl From<ComponentId> for [String; 3] {
+    fn from(id: ComponentId) -> Self {
+        [id.namespace, id.name, id.instance]
+    }
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub struct ComponentIdRef<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub instance: &'a str,
+}
+
+impl<'a> From<&'a id::ComponentId> for ComponentIdRef<'a> {
+    fn from(id: &'a id::ComponentId) -> Self {
+        Self { namespace: id.namespace(), name: id.name(), instance: id.instance() }
+    }
+}
+
+/// A component id that a host function returns, which can not borrow.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ComponentIdOwned {
+    pub namespace: String,
+    pub name: String,
+    pub instance: String,
+}
+
+impl From<&id::ComponentId> for ComponentIdOwned {
+    fn from(id: &id::ComponentId) -> Self {
+        Self {
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
+            instance: id.instance().to_owned(),
+        }
+    }
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub struct Timestamp {
+    pub seconds: u64,
+    pub nanoseconds: u32,
+}
+
+impl From<message::Timestamp> for Timestamp {
+    fn from(time: message::Timestamp) -> Self {
+        Self { seconds: time.seconds, nanoseconds: time.nanoseconds }
+    }
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct MessageMetadata<'a> {
+    #[component(name = "correlation-id")]
+    pub correlation_id: Option<&'a str>,
+    #[component(name = "reply-to")]
+    pub reply_to: Option<ComponentIdRef<'a>>,
+    pub timestamp: Timestamp,
+    #[component(name = "content-type")]
+    pub content_type: Option<&'a str>,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ComponentMessage<'a> {
+    pub sender: ComponentIdRef<'a>,
+    pub payload: &'a [u8],
+    pub metadata: MessageMetadata<'a>,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub struct ResourceLimits {
+    #[component(name = "max-memory-bytes")]
+    pub max_memory_bytes: u64,
+    #[component(name = "max-execution-time-ms")]
+    pub max_execution_time_ms: u64,
+    #[component(name = "max-fuel")]
+    pub max_fuel: Option<u64>,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ComponentConfig<'a> {
+    #[component(name = "env-vars")]
+    pub env_vars: &'a [(String, String)],
+    #[component(name = "config-data")]
+    pub config_data: Option<&'a [u8]>,
+    #[component(name = "resource-limits")]
+    pub resource_limits: ResourceLimits,
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub enum LogLevel {
+    #[component(name = "trace")]
+    Trace,
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+impl From<LogLevel> for log::LogLevel {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Trace => Self::Trace,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Error => Self::Error,
+        }
+    }
+}
+
+#[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub enum HealthStatus {
+    #[component(name = "healthy")]
+    Healthy,
+    #[component(name = "degraded")]
+    Degraded,
+    #[component(name = "unhealthy")]
+    Unhealthy,
+    #[component(name = "unknown")]
+    Unknown,
+}
+
+impl HealthStatus {
+    /// All cases, in the order of the WIT enum.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Unhealthy, Self::Unknown];
+
+    /// The WIT case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct ComponentMetadata {
+    pub name: String,
+    pub version: String,
+    pub description: String,
+    pub author: String,
+    pub license: String,
+    #[component(name = "supported-operations")]
+    pub supported_operations: Vec<String>,
+    pub stateful: bool,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ComponentInfo {
+    pub id: ComponentIdOwned,
+    pub name: String,
+    pub version: String,
+    pub health: String,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct StorageUsage {
+    #[component(name = "used-bytes")]
+    pub used_bytes: u64,
+    #[component(name = "quota-bytes")]
+    pub quota_bytes: u64,
+    #[component(name = "key-count")]
+    pub key_count: u64,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub enum WasmError {
+    #[component(name = "component-not-found")]
+    ComponentNotFound(String),
+    #[component(name = "instantiation-failed")]
+    InstantiationFailed(String),
+    #[component(name = "export-not-found")]
+    ExportNotFound(String),
+    #[component(name = "timeout")]
+    Timeout,
+    #[component(name = "resource-limit-exceeded")]
+    ResourceLimitExceeded(String),
+    #[component(name = "invalid-component")]
+    InvalidComponent(String),
+    #[component(name = "runtime-error")]
+    RuntimeError(String),
+}
+
+impl From<WasmError> for error::WasmError {
+    fn from(error: WasmError) -> Self {
+        match error {
+            WasmError::ComponentNotFound(text) => Self::ComponentNotFound(text),
+            WasmError::InstantiationFailed(text) => Self::InstantiationFailed(text),
+            WasmError::ExportNotFound(text) => Self::ExportNotFound(text),
+            WasmError::Timeout => Self::Timeout,
+            WasmError::ResourceLimitExceeded(text) => Self::ResourceLimitExceeded(text),
+            WasmError::InvalidComponent(text) => Self::InvalidComponent(text),
+            WasmError::RuntimeError(text) => Self::RuntimeError(text),
+        }
+    }
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+pub enum ComponentError {
+    #[component(name = "initialization-failed")]
+    InitializationFailed(String),
+    #[component(name = "already-initialized")]
+    AlreadyInitialized,
+    #[component(name = "not-initialized")]
+    NotInitialized,
+    #[component(name = "shutdown-failed")]
+    ShutdownFailed(String),
+    #[component(name = "invalid-state")]
+    InvalidState(String),
+}
+
+impl From<ComponentError> for error::ComponentError {
+    fn from(error: ComponentError) -> Self {
+        match error {
+            ComponentError::InitializationFailed(text) => Self::InitializationFailed(text),
+            ComponentError::AlreadyInitialized => Self::AlreadyInitialized,
+            ComponentError::NotInitialized => Self::NotInitialized,
+            ComponentError::ShutdownFailed(text) => Self::ShutdownFailed(text),
+            ComponentError::InvalidState(text) => Self::InvalidState(text),
+        }
+    }
+}
+
+impl From<error::ComponentError> for ComponentError {
+    fn from(error: error::ComponentError) -> Self {
+        match error {
+            error::ComponentError::InitializationFailed(text) => Self::InitializationFailed(text),
+            error::ComponentError::AlreadyInitialized => Self::AlreadyInitialized,
+            error::ComponentError::NotInitialized => Self::NotInitialized,
+            error::ComponentError::ShutdownFailed(text) => Self::ShutdownFailed(text),
+            error::ComponentError::InvalidState(text) => Self::InvalidState(text),
+        }
+    }
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+#[expect(dead_code, reason = "the variant is complete as the WIT package has it")]
+pub enum MessagingError {
+    #[component(name = "delivery-failed")]
+    DeliveryFailed(String),
+    #[component(name = "correlation-timeout")]
+    CorrelationTimeout(String),
+    #[component(name = "invalid-message")]
+    InvalidMessage(String),
+    #[component(name = "queue-full")]
+    QueueFull,
+    #[component(name = "target-not-found")]
+    TargetNotFound(ComponentIdOwned),
+}
+
+impl From<CoreMessagingError> for MessagingError {
+    fn from(error: CoreMessagingError) -> Self {
+        match error {
+            CoreMessagingError::DeliveryFailed(text) => Self::DeliveryFailed(text),
+            CoreMessagingError::InvalidMessage(text) => Self::InvalidMessage(text),
+            CoreMessagingError::QueueFull { .. } => Self::QueueFull,
+            CoreMessagingError::TargetNotFound([namespace, name, instance]) => {
+                Self::TargetNotFound(ComponentIdOwned { namespace, name, instance })
+            }
+        }
+    }
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+#[expect(dead_code, reason = "the variant is complete as the WIT package has it")]
+pub enum StorageError {
+    #[component(name = "not-found")]
+    NotFound(String),
+    #[component(name = "already-exists")]
+    AlreadyExists(String),
+    #[component(name = "quota-exceeded")]
+    QuotaExceeded,
+    #[component(name = "invalid-key")]
+    InvalidKey(String),
+    #[component(name = "io-error")]
+    IoError(String),
+}
+
+impl From<backend::StorageError> for StorageError {
+    fn from(error: backend::StorageError) -> Self {
+        match error {
+            backend::StorageError::NotFound(text) => Self::NotFound(text),
+            backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
+            backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
+            backend::StorageError::Io(text) => Self::IoError(text),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The Wasmtime engine behind an engine handle, and what its components share.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
+
+use crate::runtime::cache::{CacheError, CompileCache};
+use crate::runtime::host;
+use crate::runtime::loader::Loader;
+use crate::runtime::state::HostState;
+use crate::runtime::ticker::Ticker;
+
+/// How deep a guest's stack may grow.
+pub const MAX_STACK_BYTES: usize = 512 * 1024;
+
+/// How many bytes a guest may hand to the host in one call.
+pub const MAX_HOST_CALL_BYTES: usize = 128 << 20;
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Where compiled components are kept between runs; `None`: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// The largest component binary that is accepted.
+    pub max_component_bytes: u64,
+    /// Whether out-of-bounds accesses are found through SIGSEGV (fast) or by checks.
+    pub signals_based_traps: bool,
+    /// Threads that compile one component.
+    pub compile_threads: usize,
+    /// Whether log records go to code of the host.
+    pub log_runs_host_code: bool,
+    /// Whether storage is code of the host.
+    pub storage_runs_host_code: bool,
+}
+
+/// Why there is no engine.
+#[derive(Debug, Error)]
+pub enum RuntimeError {
+    /// The compile cache can not be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Wasmtime refused its configuration.
+    #[error("wasmtime: {0:#}")]
+    Wasmtime(wasmtime::Error),
+    /// The ticker thread could not be started.
+    #[error("can not start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A Wasmtime engine with its linker, its compiled components and its ticker.
+pub struct WasmRuntime {
+    /// Compiles components, each distinct binary once.
+    pub loader: Loader,
+    /// Makes guests yield.
+    pub ticker: Ticker,
+}
+
+impl WasmRuntime {
+    /// Sets an engine up; no component is compiled yet.
+    pub fn new(options: &RuntimeOptions) -> Result<Self, RuntimeError> {
+        let cache = options.cache_dir.as_deref().map(CompileCache::open).transpose()?;
+        let engine = Engine::new(&config(options)).map_err(RuntimeError::Wasmtime)?;
+        let linker = linker(&engine, options).map_err(RuntimeError::Wasmtime)?;
+        let ticker = Ticker::start(&engine).map_err(RuntimeError::Thread)?;
+        let loader = Loader::new(
+            engine,
+            linker,
+            cache,
+            options.max_component_bytes,
+            options.compile_threads,
+        );
+        Ok(Self { loader, ticker })
+    }
+}
+
+fn config(options: &RuntimeOptions) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(MAX_STACK_BYTES)
+        // Not from the host's environment, which is Wasmtime's default.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .native_unwind_info(false)
+        .signals_based_traps(options.signals_based_traps);
+    config
+}
+
+fn linker(engine: &Engine, options: &RuntimeOptions) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = Linker::new(engine);
+    host::messaging::link(&mut linker)?;
+    host::services::link(&mut linker, options.log_runs_host_code)?;
+    host::storage::link(&mut linker, options.storage_runs_host_code)?;
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,5 @@
+//! The 17 host functions of `airssys:core@1.0.0`.
+
+pub mod messaging;
+pub mod services;
+pub mod storage;

@@ -1,0 +1,106 @@
+//! The interface `host-services`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+
+use crate::core::log::{self, LogRecord};
+use crate::core::message;
+use crate::runtime::contract::{
+    self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
+};
+use crate::runtime::state::{HostContext, HostState};
+
+type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
+
+/// Adds the interface to a linker.
+pub fn link(linker: &mut Linker<HostState>, log_runs_host_code: bool) -> wasmtime::Result<()> {
+    let mut interface = linker.instance(contract::SERVICES)?;
+    if log_runs_host_code {
+        interface.func_wrap_async("log", |store, arguments: LogArguments| {
+            Box::new(log_off_fiber(store, arguments))
+        })?;
+    } else {
+        interface.func_wrap("log", |store, (level, text, pairs): LogArguments| {
+            write(&store.data().context, level.into(), &text, &pairs.unwrap_or_default());
+            Ok(())
+        })?;
+    }
+    interface.func_wrap("current-time", current_time)?;
+    interface.func_wrap("current-time-millis", current_time_millis)?;
+    interface.func_wrap_async("sleep-millis", |store, (duration_ms,): (u64,)| {
+        Box::new(sleep(store, Duration::from_millis(duration_ms)))
+    })?;
+    interface.func_wrap("list-components", list_components)?;
+    interface.func_wrap("get-component-metadata", get_component_metadata)?;
+    Ok(())
+}
+
+fn write(context: &HostContext, level: log::LogLevel, text: &str, pairs: &[(String, String)]) {
+    if context.log.enabled(level) {
+        context.log.write(&LogRecord {
+            level,
+            component: Some(&context.identity.id),
+            message: text,
+            context: pairs,
+            time: message::Timestamp::now(),
+        });
+    }
+}
+
+async fn log_off_fiber(
+    store: StoreContextMut<'_, HostState>,
+    (level, text, pairs): LogArguments,
+) -> wasmtime::Result<()> {
+    let (context, level) = (Arc::clone(&store.data().context), level.into());
+    if context.log.enabled(level) {
+        let off_fiber = store.data().off_fiber.clone();
+        let job = move || write(&context, level, &text, &pairs.unwrap_or_default());
+        off_fiber.run(job).await;
+    }
+    Ok(())
+}
+
+fn current_time(_: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(Timestamp,)> {
+    Ok((message::Timestamp::now().into(),))
+}
+
+fn current_time_millis(_: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(u64,)> {
+    let now = message::Timestamp::now();
+    Ok((now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000),))
+}
+
+async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> wasmtime::Result<()> {
+    let timer = {
+        let _timers = store.data().context.timers.enter();
+        tokio::time::sleep(duration)
+    };
+    timer.await;
+    Ok(())
+}
+
+fn list_components(
+    store: StoreContextMut<'_, HostState>,
+    (): (),
+) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
+    let context = &store.data().context;
+    let ids = context.directory.list(&context.identity);
+    Ok((ids.iter().map(|id| (&**id).into()).collect(),))
+}
+
+fn get_component_metadata(
+    store: StoreContextMut<'_, HostState>,
+    (id,): (ComponentId,),
+) -> wasmtime::Result<(Result<ComponentInfo, ComponentError>,)> {
+    let context = &store.data().context;
+    let info = context.directory.info(&context.identity, id.into());
+    let info = info.map(|info| ComponentInfo {
+        id: (&*info.id).into(),
+        name: info.name,
+        version: info.version,
+        health: info.health.to_owned(),
+    });
+    Ok((info.map_err(Into::into),))
+}

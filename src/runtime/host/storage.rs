@@ -1,0 +1,61 @@
+//! The interface `storage`.
+
+use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, LinkerInstance, Lower};
+
+use crate::runtime::contract::{self, StorageUsage};
+use crate::runtime::state::HostState;
+use crate::storage::backend::StorageError;
+use crate::storage::namespaced::NamespacedStorage;
+
+/// Adds the interface to a linker.
+pub fn link(linker: &mut Linker<HostState>, runs_host_code: bool) -> wasmtime::Result<()> {
+    let mut interface = Interface { linker: linker.instance(contract::STORAGE)?, runs_host_code };
+    interface.define("get", |storage, (key,): (String,)| storage.get(&key))?;
+    interface
+        .define("set", |storage, (key, value): (String, Vec<u8>)| storage.set(&key, &value))?;
+    interface.define("delete", |storage, (key,): (String,)| storage.delete(&key))?;
+    interface.define("exists", |storage, (key,): (String,)| storage.exists(&key))?;
+    interface.define("list-keys", |storage, (prefix,): (Option<String>,)| {
+        storage.list_keys(prefix.as_deref())
+    })?;
+    interface.define("usage", |storage, (): ()| {
+        storage.usage().map(|usage| StorageUsage {
+            used_bytes: usage.used.bytes,
+            quota_bytes: usage.quota_bytes,
+            key_count: usage.used.keys,
+        })
+    })
+}
+
+struct Interface<'a> {
+    linker: LinkerInstance<'a, HostState>,
+    runs_host_code: bool,
+}
+
+impl Interface<'_> {
+    /// Adds one function; it runs on the fiber unless the backend is code of the host.
+    fn define<P, R>(
+        &mut self,
+        name: &str,
+        operation: fn(&NamespacedStorage, P) -> Result<R, StorageError>,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + Send + 'static,
+        R: ComponentType + Lower + Send + 'static,
+    {
+        if !self.runs_host_code {
+            return self.linker.func_wrap(name, move |store, arguments: P| {
+                let answer = operation(&store.data().context.storage, arguments);
+                Ok((answer.map_err(contract::StorageError::from),))
+            });
+        }
+        self.linker.func_wrap_async(name, move |store, arguments: P| {
+            let storage = store.data().context.storage.clone();
+            let off_fiber = store.data().off_fiber.clone();
+            Box::new(async move {
+                let answer = off_fiber.run(move || operation(&storage, arguments)).await;
+                Ok((answer.map_err(contract::StorageError::from),))
+            })
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! From a component binary to something that can be instantiated.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use once_cell::sync::OnceCell;
+use thiserror::Error;
+use wasmtime::Engine;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+
+use crate::core::error::{CallError, ComponentError, LimitBreach};
+use crate::runtime::cache::CompileCache;
+use crate::runtime::contract;
+use crate::runtime::state::HostState;
+
+/// How many compiled components that no loaded component uses are kept for the next load.
+const MAX_UNUSED: usize = 32;
+
+/// Why a component was not loaded.
+#[derive(Debug, Clone, Error)]
+pub enum LoadError {
+    /// The binary is no component that this engine can run.
+    #[error("invalid component: {0}")]
+    InvalidComponent(String),
+    /// Wasmtime could not instantiate it, or its start function failed.
+    #[error("instantiation failed: {0}")]
+    Instantiation(String),
+    /// It needs more than its limits allow.
+    #[error("instantiation failed: {0}")]
+    Limit(LimitBreach),
+    /// Its instantiation or a life-cycle function trapped or took too long.
+    #[error("{during}: {error}")]
+    Call {
+        /// What was under way.
+        during: &'static str,
+        /// What happened.
+        error: CallError,
+    },
+    /// Its `initialize` refused.
+    #[error("initialize refused: {0}")]
+    Refused(ComponentError),
+}
+
+/// A compiled and linked component.
+pub struct Prepared {
+    /// Everything but the store.
+    pub pre: InstancePre<HostState>,
+    /// Where its life-cycle functions are; `None` if it exports none.
+    pub lifecycle: Option<LifecycleExports>,
+    /// Whether it imports WASI, whose functions need the timers of the workers.
+    pub uses_wasi: bool,
+    /// BLAKE3 of the binary.
+    pub hash: blake3::Hash,
+    /// Size of the binary.
+    pub binary_bytes: u64,
+}
+
+/// The six functions of `component-lifecycle`.
+pub struct LifecycleExports {
+    pub initialize: ComponentExportIndex,
+    pub handle_message: ComponentExportIndex,
+    pub handle_callback: ComponentExportIndex,
+    pub metadata: ComponentExportIndex,
+    pub health: ComponentExportIndex,
+    pub shutdown: ComponentExportIndex,
+}
+
+/// One slot a binary, filled by the first that loads it while others wait.
+type Slot = Arc<OnceCell<Arc<Prepared>>>;
+
+/// Compiles each distinct binary once.
+pub struct Loader {
+    engine: Engine,
+    linker: Linker<HostState>,
+    cache: Option<CompileCache>,
+    max_component_bytes: u64,
+    compile_threads: usize,
+    prepared: Mutex<HashMap<blake3::Hash, Slot>>,
+}
+
+impl Loader {
+    /// Nothing is compiled yet.
+    pub fn new(
+        engine: Engine,
+        linker: Linker<HostState>,
+        cache: Option<CompileCache>,
+        max_component_bytes: u64,
+        compile_threads: usize,
+    ) -> Self {
+        Self {
+            engine,
+            linker,
+            cache,
+            max_component_bytes,
+            compile_threads,
+            prepared: Mutex::default(),
+        }
+    }
+
+    /// The engine that compiles.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How many distinct binaries are compiled.
+    pub fn compiled(&self) -> usize {
+        self.lock().values().filter(|slot| slot.get().is_some()).count()
+    }
+
+    /// Compiles and links a binary, or returns what an earlier load made of it.
+    pub fn prepare(&self, binary: &[u8]) -> Result<Arc<Prepared>, LoadError> {
+        self.check(binary)?;
+        let hash = blake3::hash(binary);
+        let slot = Arc::clone(self.lock().entry(hash).or_default());
+        let prepared = slot.get_or_try_init(|| self.compile(binary, hash).map(Arc::new)).cloned();
+        // Before the eviction, which takes a slot in use for one that is being filled.
+        drop(slot);
+        self.evict();
+        prepared
+    }
+
+    /// Says what is wrong with a binary that is obviously no component, better than a validator.
+    fn check(&self, binary: &[u8]) -> Result<(), LoadError> {
+        let invalid = |reason: String| Err(LoadError::InvalidComponent(reason));
+        let size = binary.len() as u64;
+        if size > self.max_component_bytes {
+            return invalid(format!(
+                "{size} bytes, max-component-bytes is {}",
+                self.max_component_bytes
+            ));
+        }
+        match binary {
+            [] => invalid("it is empty".into()),
+            [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+            [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => invalid(
+                "it is a core module; turn it into a component (`wasm-tools component new`, or \
+                 build for wasm32-wasip2)"
+                    .into(),
+            ),
+            [b'\0', b'a', b's', b'm', rest @ ..] if rest.len() < 4 => {
+                invalid(format!("it ends after {size} bytes"))
+            }
+            [b'(', ..] => invalid("it is WebAssembly text, the binary format is needed".into()),
+            _ => invalid("it does not begin as a WebAssembly component does".into()),
+        }
+    }
+
+    fn compile(&self, binary: &[u8], hash: blake3::Hash) -> Result<Prepared, LoadError> {
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, &hash));
+        let component = match cached {
+            Some(component) => component,
+            None => {
+                let component = self.compile_afresh(binary)?;
+                if let Some(cache) = &self.cache {
+                    cache.put(&self.engine, &hash, &component);
+                }
+                component
+            }
+        };
+        let lifecycle = LifecycleExports::find(&component)?;
+        let uses_wasi = component
+            .component_type()
+            .imports(&self.engine)
+            .any(|(name, _)| name.starts_with("wasi:"));
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;
+        Ok(Prepared { pre, lifecycle, uses_wasi, hash, binary_bytes: binary.len() as u64 })
+    }
+
+    /// Compiles on threads of its own: a process-wide pool would outlive the engine and not
+    /// survive a fork, and the caller's stack may be small.
+    fn compile_afresh(&self, binary: &[u8]) -> Result<Component, LoadError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.compile_threads)
+            .thread_name(|index| format!("airssys-compile-{index}"))
+            .build()
+            .map_err(|error| {
+                LoadError::Instantiation(format!("no threads to compile on: {error}"))
+            })?;
+        pool.install(|| Component::from_binary(&self.engine, binary))
+            .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))
+    }
+
+    /// Forgets compiled components that nobody uses, beyond what is kept for the next load.
+    fn evict(&self) {
+        let mut prepared = self.lock();
+        let unused: Vec<blake3::Hash> = prepared
+            .iter()
+            .filter(|(_, slot)| Arc::strong_count(slot) == 1)
+            .filter(|(_, slot)| slot.get().is_none_or(|prepared| Arc::strong_count(prepared) == 1))
+            .map(|(hash, _)| *hash)
+            .collect();
+        let failed = unused.iter().filter(|hash| prepared[*hash].get().is_none());
+        let surplus = unused.len().saturating_sub(MAX_UNUSED);
+        let doomed: Vec<_> = failed.chain(unused.iter().take(surplus)).copied().collect();
+        for hash in doomed {
+            prepared.remove(&hash);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<blake3::Hash, Slot>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LifecycleExports {
+    /// Looks the six functions up; a component that exports the interface exports all of it.
+    fn find(component: &Component) -> Result<Option<Self>, LoadError> {
+        let Some(interface) = component.get_export_index(None, contract::LIFECYCLE) else {
+            return Ok(None);
+        };
+        let find = |name: &str| {
+            component.get_export_index(Some(&interface), name).ok_or_else(|| {
+                LoadError::InvalidComponent(format!("{} has no {name}", contract::LIFECYCLE))
+            })
+        };
+        Ok(Some(Self {
+            initialize: find("initialize")?,
+            handle_message: find("handle-message")?,
+            handle_callback: find("handle-callback")?,
+            metadata: find("metadata")?,
+            health: find("health")?,
+            shutdown: find("shutdown")?,
+        }))
+    }
+}

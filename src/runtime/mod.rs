@@ -1,0 +1,15 @@
+//! Wasmtime: compiling, linking, instantiating and calling components.
+
+pub mod cache;
+pub mod contract;
+pub mod drive;
+pub mod engine;
+pub mod host;
+pub mod instance;
+pub mod limiter;
+pub mod loader;
+pub mod off_fiber;
+pub mod state;
+pub mod ticker;
+pub mod trap;
+pub mod wasi;

@@ -1,0 +1,105 @@
+//! Running host code on a native stack while the guest that asked for it is suspended.
+//!
+//! Guests run on Wasmtime's fibers. Runtimes such as CPython and the JVM take a fiber's stack for
+//! an overflow, so callbacks of the host must not run there: a host function leaves a job here
+//! and suspends, and whoever drives the guest's call runs the job and resumes the guest.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use crate::core::id::ComponentHandle;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The jobs that one component's host functions have left for its driver.
+#[derive(Clone)]
+pub struct OffFiber {
+    component: ComponentHandle,
+    jobs: Arc<Mutex<VecDeque<Job>>>,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<ComponentHandle>> = const { Cell::new(None) };
+}
+
+/// The component whose host callback this thread is running, if it is in one.
+pub fn current_component() -> Option<ComponentHandle> {
+    CURRENT.get()
+}
+
+/// Runs code of the host for a component, on this thread's own stack.
+pub fn run_host_code<R>(component: ComponentHandle, code: impl FnOnce() -> R) -> R {
+    // On a worker, others take over its tasks meanwhile; elsewhere this is a plain call.
+    tokio::task::block_in_place(|| {
+        let _current = CurrentGuard(CURRENT.replace(Some(component)));
+        code()
+    })
+}
+
+impl OffFiber {
+    /// No jobs yet.
+    pub fn new(component: ComponentHandle) -> Self {
+        Self { component, jobs: Arc::default() }
+    }
+
+    /// Leaves a job whose result nobody waits for; jobs run in the order they were left.
+    pub fn defer(&self, job: impl FnOnce() + Send + 'static) {
+        self.lock().push_back(Box::new(job));
+    }
+
+    /// Leaves a job and suspends the guest until it has run.
+    pub async fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let result = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&result);
+        self.defer(move || {
+            let value = job();
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        });
+        // No waker: the driver resumes the guest because it ran a job, see `drive`.
+        poll_fn(|_| match result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(value) => Poll::Ready(value),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Suspends the guest until all jobs have run.
+    pub async fn settle(&self) {
+        poll_fn(|_| if self.has_jobs() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
+    /// Whether there are jobs to run.
+    pub fn has_jobs(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// Runs all jobs on this thread's own stack; true if there were any.
+    pub fn run_jobs(&self) -> bool {
+        if !self.has_jobs() {
+            return false;
+        }
+        run_host_code(self.component, || {
+            loop {
+                let Some(job) = self.lock().pop_front() else { break };
+                job();
+            }
+        });
+        true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Restores the outer component when a callback's own calls have driven another one.
+struct CurrentGuard(Option<ComponentHandle>);
+
+impl Drop for CurrentGuard {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}

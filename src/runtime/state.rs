@@ -1,0 +1,66 @@
+//! What a component's store holds, and what its host functions work with.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::core::log::LogSink;
+use crate::core::ports::{Directory, Messenger, Sender};
+use crate::runtime::limiter::Limiter;
+use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::wasi;
+use crate::storage::namespaced::NamespacedStorage;
+
+/// What the host functions of one component reach; the same for all its instances.
+pub struct HostContext {
+    /// Who the component is.
+    pub identity: Sender,
+    /// Where its messages go.
+    pub messenger: Arc<dyn Messenger>,
+    /// How it looks at others.
+    pub directory: Arc<dyn Directory>,
+    /// Where its records go.
+    pub log: Arc<dyn LogSink>,
+    /// Its own storage.
+    pub storage: NamespacedStorage,
+    /// Where its timers run.
+    pub timers: tokio::runtime::Handle,
+}
+
+/// The data of one store.
+pub struct HostState {
+    /// See [`HostContext`].
+    pub context: Arc<HostContext>,
+    /// The store's resource limits.
+    pub limiter: Limiter,
+    /// Jobs for the driver of the store's calls.
+    pub off_fiber: OffFiber,
+    /// Made at the first use of WASI; most components import none.
+    wasi: Option<Box<Wasi>>,
+}
+
+struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+}
+
+impl HostState {
+    /// The data of a new store.
+    pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
+        let off_fiber = OffFiber::new(context.identity.handle);
+        Self { context, limiter, off_fiber, wasi: None }
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            Box::new(Wasi {
+                context: wasi::closed_context(&self.context, &self.off_fiber),
+                table: ResourceTable::new(),
+            })
+        });
+        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
+    }
+}

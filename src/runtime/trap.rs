@@ -1,0 +1,56 @@
+//! Turning what Wasmtime reports into what a caller is told.
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::core::error::{CallError, LimitBreach};
+use crate::core::limits::Limits;
+use crate::runtime::engine::{MAX_HOST_CALL_BYTES, MAX_STACK_BYTES};
+
+/// Why a guest call ended in an error. `breach` is what the limiter refused during the call.
+pub fn call_error(
+    error: &wasmtime::Error,
+    breach: Option<LimitBreach>,
+    limits: &Limits,
+) -> CallError {
+    match limit_breach(error, limits).or(breach) {
+        Some(breach) => breach.into(),
+        None => CallError::Trap { reason: reason(error), backtrace: backtrace(error) },
+    }
+}
+
+/// The limit that Wasmtime itself enforced, if the error is one.
+pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBreach> {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            return Some(LimitBreach::Fuel { limit: limits.max_fuel.unwrap_or(u64::MAX) });
+        }
+        Some(Trap::StackOverflow) => {
+            return Some(LimitBreach::Stack { limit: MAX_STACK_BYTES as u64 });
+        }
+        _ => {}
+    }
+    // Wasmtime has no types for these two.
+    let cause = error.root_cause().to_string();
+    if cause.contains("resource limit exceeded: instance") {
+        Some(LimitBreach::Instances { limit: limits.max_instances as u64 })
+    } else if cause.contains("fuel allocated for hostcalls") {
+        Some(LimitBreach::HostCallData { limit: MAX_HOST_CALL_BYTES as u64 })
+    } else {
+        None
+    }
+}
+
+fn reason(error: &wasmtime::Error) -> String {
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        format!("the component exited with code {code}")
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        trap.to_string()
+    } else {
+        error.root_cause().to_string()
+    }
+}
+
+fn backtrace(error: &wasmtime::Error) -> String {
+    error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default()
+}

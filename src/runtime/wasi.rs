@@ -1,0 +1,160 @@
+//! WASI p2 for components built against it: everything closed, output as log records.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::core::log::{LogLevel, LogRecord};
+use crate::core::message::Timestamp;
+use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::state::HostContext;
+
+/// The longest record made of guest output; a longer line is cut into several.
+const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// A WASI context without files, network, environment, arguments and input; clocks and random
+/// numbers work, output goes to the log.
+pub fn closed_context(context: &Arc<HostContext>, off_fiber: &OffFiber) -> WasiCtx {
+    let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
+    let mut builder = WasiCtxBuilder::new();
+    builder.stdout(output(LogLevel::Info)).stderr(output(LogLevel::Warn));
+    builder.build()
+}
+
+/// Collects bytes into lines, and lines into log records.
+struct Lines {
+    level: LogLevel,
+    context: Arc<HostContext>,
+    off_fiber: OffFiber,
+    partial: Mutex<Vec<u8>>,
+}
+
+impl Lines {
+    fn new(level: LogLevel, context: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
+        Self {
+            level,
+            context: Arc::clone(context),
+            off_fiber: off_fiber.clone(),
+            partial: Mutex::default(),
+        }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        if !self.context.log.enabled(self.level) {
+            return;
+        }
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                partial.pop();
+                self.emit(&std::mem::take(&mut *partial));
+            } else {
+                while partial.len() >= MAX_LINE_BYTES {
+                    let rest = partial.split_off(MAX_LINE_BYTES);
+                    self.emit(&std::mem::replace(&mut *partial, rest));
+                }
+            }
+        }
+    }
+
+    fn emit(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).into_owned();
+        if self.context.log.runs_host_code() {
+            let (level, context, time) = (self.level, Arc::clone(&self.context), Timestamp::now());
+            self.off_fiber.defer(move || write(level, &context, &line, time));
+        } else {
+            write(self.level, &self.context, &line, Timestamp::now());
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // The store is being dropped, on a native stack: what is left is the last, unfinished line.
+        let rest = std::mem::take(self.partial.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !rest.is_empty() {
+            let line = String::from_utf8_lossy(&rest);
+            write(self.level, &self.context, &line, Timestamp::now());
+        }
+    }
+}
+
+fn write(level: LogLevel, context: &HostContext, line: &str, time: Timestamp) {
+    context.log.write(&LogRecord {
+        level,
+        component: Some(&context.identity.id),
+        message: line.trim_end_matches('\r'),
+        context: &[],
+        time,
+    });
+}
+
+/// One of the guest's output streams.
+#[derive(Clone)]
+struct Output(Arc<Lines>);
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        // No permit while records wait for the host, so that a guest can not pile them up.
+        Ok(if self.0.off_fiber.has_jobs() { 0 } else { MAX_LINE_BYTES })
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {
+        self.0.off_fiber.settle().await;
+    }
+}

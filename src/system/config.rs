@@ -1,0 +1,107 @@
+//! What an engine is made with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::core::id::ComponentId;
+use crate::core::limits::Limits;
+use crate::core::log::LogSink;
+use crate::storage::backend::Backend;
+use crate::system::json::{self, Object, OptionsError};
+use crate::system::options;
+
+/// The keys of an engine's configuration.
+const KEYS: &[&str] =
+    &["name", "workers", "cache-dir", "max-component-bytes", "signals-based-traps", "limits"];
+
+/// The most worker threads that an engine may have.
+const MAX_WORKERS: u64 = 1024;
+
+/// An engine's configuration.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Names the host as a sender: `host/<name>/0`.
+    pub name: String,
+    /// Threads that run components.
+    pub workers: usize,
+    /// Where compiled components are kept between runs.
+    pub cache_dir: Option<PathBuf>,
+    /// The largest component binary that is accepted.
+    pub max_component_bytes: u64,
+    /// Whether guests' out-of-bounds accesses are found through SIGSEGV.
+    pub signals_based_traps: bool,
+    /// The limits of components that are loaded without limits of their own.
+    pub limits: Limits,
+    /// The host's storage; `None`: in memory.
+    pub storage: Option<Arc<dyn Backend>>,
+    /// The host's log; `None`: warnings and errors on stderr.
+    pub log: Option<Arc<dyn LogSink>>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            name: "engine".into(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            cache_dir: None,
+            max_component_bytes: 64 << 20,
+            signals_based_traps: true,
+            limits: Limits::default(),
+            storage: None,
+            log: None,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Takes over what a configuration document names; on an error nothing has changed.
+    pub fn apply(&mut self, text: &str) -> Result<(), OptionsError> {
+        let document = json::parse("config", text)?;
+        let object = Object::new("config", &document, KEYS)?;
+        let mut changed = self.clone();
+        if let Some(name) = object.string("name")? {
+            ComponentId::new("host", name, "0").map_err(|error| OptionsError::OutOfRange {
+                place: object.place("name"),
+                value: format!("{name:?}"),
+                expected: format!("a name that can be part of an id ({error})"),
+            })?;
+            changed.name = name.to_owned();
+        }
+        if let Some(workers) = object.integer("workers", 1..=MAX_WORKERS)? {
+            changed.workers = workers as usize;
+        }
+        if let Some(dir) = object.string("cache-dir")? {
+            changed.cache_dir = Some(dir.into());
+        }
+        if let Some(bytes) = object.integer("max-component-bytes", 1..=u64::MAX)? {
+            changed.max_component_bytes = bytes;
+        }
+        if let Some(signals) = object.boolean("signals-based-traps")? {
+            changed.signals_based_traps = signals;
+        }
+        changed.limits = options::limits(&object, &self.limits)?;
+        *self = changed;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_add_up_and_errors_change_nothing() {
+        let mut config = EngineConfig::default();
+        config.apply(r#"{"name": "app", "workers": 3}"#).unwrap();
+        config.apply(r#"{"workers": 4, "limits": {"max-fuel": 5}}"#).unwrap();
+        let error = config.apply(r#"{"name": "other", "workers": 0}"#).unwrap_err().to_string();
+        assert!(error.contains("config.workers: 0 is not allowed"), "{error}");
+        assert_eq!((&*config.name, config.workers, config.limits.max_fuel), ("app", 4, Some(5)));
+    }
+
+    #[test]
+    fn a_name_must_do_as_part_of_an_id() {
+        let error = EngineConfig::default().apply(r#"{"name": "a/b"}"#).unwrap_err().to_string();
+        assert!(error.contains("config.name: \"a/b\" is not allowed"), "{error}");
+    }
+}

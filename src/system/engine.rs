@@ -1,0 +1,429 @@
+//! The engine: what an `airssys_engine_t` stands for.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use once_cell::sync::OnceCell;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::component::actor::{Actor, Blueprint};
+use crate::core::error::CallError;
+use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::limits::Limits;
+use crate::core::log::LogSink;
+use crate::core::message::{Message, Outcome, Timestamp};
+use crate::core::ports::{Directory, Messenger, Sender};
+use crate::messaging::correlation::{Correlations, watch_deadlines};
+use crate::messaging::mailbox::{Entry, Mail, Mailbox, Refusal};
+use crate::messaging::post::Post;
+use crate::messaging::registry::Registry;
+use crate::messaging::reply::{Reply, Waiter};
+use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
+use crate::runtime::instance::InitialConfig;
+use crate::runtime::off_fiber::current_component;
+use crate::runtime::state::HostContext;
+use crate::storage::backend::Backend;
+use crate::storage::memory::MemoryBackend;
+use crate::storage::namespaced::NamespacedStorage;
+use crate::system::components::{Catalogue, Components};
+use crate::system::config::EngineConfig;
+use crate::system::error::EngineError;
+use crate::system::options::LoadOptions;
+use crate::system::snapshot;
+use crate::system::stderr_log::StderrLog;
+use crate::system::waits::{Wait, Waits};
+
+/// How long `free` waits for host callbacks that are under way.
+const CALLBACK_GRACE: Duration = Duration::from_secs(10);
+
+/// What a message from the host carries.
+pub struct HostMessage {
+    /// Opaque bytes.
+    pub payload: Vec<u8>,
+    /// In whose name; `None`: the host's own.
+    pub sender: Option<ComponentId>,
+    /// What the payload is.
+    pub content_type: Option<String>,
+}
+
+/// Components, and everything they share.
+pub struct Engine {
+    runtime: Arc<WasmRuntime>,
+    components: Arc<Components>,
+    registry: Arc<Registry>,
+    correlations: Arc<Correlations>,
+    messenger: Arc<dyn Messenger>,
+    directory: Arc<dyn Directory>,
+    log: Arc<dyn LogSink>,
+    storage: Arc<dyn Backend>,
+    host: Arc<ComponentId>,
+    limits: Limits,
+    worker_count: usize,
+    /// Started by the first load.
+    workers: OnceCell<Runtime>,
+    waits: Waits,
+    last_handle: AtomicU64,
+    stopped: AtomicBool,
+    /// Held while a component becomes reachable, so that a stop sees it or prevents it.
+    loading: Mutex<()>,
+}
+
+impl Engine {
+    /// An engine without components; no thread but the ticker runs yet.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let host = Arc::new(ComponentId::new("host", &config.name, "0")?);
+        let log = config.log.clone().unwrap_or_else(|| Arc::new(StderrLog));
+        let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
+        let runtime = WasmRuntime::new(&RuntimeOptions {
+            cache_dir: config.cache_dir.clone(),
+            max_component_bytes: config.max_component_bytes,
+            signals_based_traps: config.signals_based_traps,
+            compile_threads: config.workers,
+            log_runs_host_code: log.runs_host_code(),
+            storage_runs_host_code: storage.runs_host_code(),
+        })?;
+        let (components, registry) = (Arc::<Components>::default(), Arc::<Registry>::default());
+        let correlations = Arc::<Correlations>::default();
+        Ok(Self {
+            runtime: Arc::new(runtime),
+            messenger: Arc::new(Post::new(Arc::clone(&registry), Arc::clone(&correlations))),
+            directory: Arc::new(Catalogue::new(Arc::clone(&registry), &components)),
+            components,
+            registry,
+            correlations,
+            log,
+            storage,
+            host,
+            limits: config.limits.clone(),
+            worker_count: config.workers,
+            workers: OnceCell::new(),
+            waits: Waits::default(),
+            last_handle: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// Loads a component: compiles, instantiates, initializes, and makes it reachable.
+    pub fn load(
+        &self,
+        id: &str,
+        binary: &[u8],
+        options: Option<&str>,
+    ) -> Result<ComponentHandle, EngineError> {
+        self.check_running()?;
+        let id = Arc::new(ComponentId::parse(id)?);
+        let options = LoadOptions::parse(options, &self.limits)?;
+        let failed = |error| EngineError::Load { id: (*id).clone(), error };
+        let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
+        let workers = self.workers()?;
+
+        let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
+        let mailbox = Mailbox::new(handle, Arc::clone(&id), options.mailbox_capacity);
+        let blueprint = Blueprint {
+            runtime: Arc::clone(&self.runtime),
+            prepared,
+            context: Arc::new(HostContext {
+                identity: Sender { handle, id: Arc::clone(&id) },
+                messenger: Arc::clone(&self.messenger),
+                directory: Arc::clone(&self.directory),
+                log: Arc::clone(&self.log),
+                storage: NamespacedStorage::new(Arc::clone(&self.storage), Arc::clone(&id)),
+                timers: workers.clone(),
+            }),
+            limits: Arc::new(options.limits),
+            config: InitialConfig { env: options.env, data: options.config },
+        };
+        // Requests that `initialize` makes are answered to this mailbox.
+        self.registry.insert(Arc::clone(&mailbox));
+        let started = workers.block_on(Actor::start(Arc::clone(&mailbox), blueprint));
+        let made_reachable = started.map_err(failed).and_then(|actor| self.publish(actor));
+        if let Err(error) = made_reachable {
+            self.registry.remove(handle);
+            answer_all(mailbox.drain(), &CallError::Unloaded);
+            return Err(error);
+        }
+        Ok(handle)
+    }
+
+    /// [`Engine::load`] from a file.
+    pub fn load_file(
+        &self,
+        id: &str,
+        path: &Path,
+        options: Option<&str>,
+    ) -> Result<ComponentHandle, EngineError> {
+        let file = |source| EngineError::File { path: path.to_owned(), source };
+        self.load(id, &std::fs::read(path).map_err(file)?, options)
+    }
+
+    fn publish(&self, actor: Arc<Actor>) -> Result<(), EngineError> {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_running()?;
+        self.components.insert(Arc::clone(&actor));
+        self.registry.publish(actor.mailbox().handle());
+        actor.open();
+        Ok(())
+    }
+
+    /// Unloads a component: the message under way ends, mail that waits is answered with an
+    /// error, `shutdown` is called. An unknown handle is no error.
+    pub fn unload(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+        let Some(actor) = self.components.get(handle) else { return Ok(()) };
+        let _wait = self.wait_for(&actor)?;
+        self.registry.remove(handle);
+        let (waiter, reply) = Waiter::with_reply();
+        let Some(removed) = actor.mailbox().close(Mail::Shutdown(reply), false) else {
+            return Ok(());
+        };
+        answer_all(removed, &CallError::Unloaded);
+        let outcome = waiter.wait(None);
+        self.components.remove(handle);
+        self.shutdown_outcome(&actor, outcome)
+    }
+
+    fn shutdown_outcome(&self, actor: &Actor, outcome: Outcome) -> Result<(), EngineError> {
+        match outcome {
+            Ok(_) | Err(CallError::EngineStopped) => Ok(()),
+            Err(error) => {
+                Err(EngineError::Shutdown { component: Arc::clone(actor.mailbox().owner()), error })
+            }
+        }
+    }
+
+    /// Queues a message whose outcome nobody waits for.
+    pub fn send(&self, handle: ComponentHandle, message: HostMessage) -> Result<(), EngineError> {
+        self.check_running()?;
+        let actor = self.actor(handle)?;
+        self.queue(&actor, Mail::Message(self.message(message), Reply::nobody()))
+    }
+
+    /// Hands a message over and waits for its outcome.
+    pub fn call(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        self.check_running()?;
+        let actor = self.actor(handle)?;
+        let _wait = self.wait_for(&actor)?;
+        let message = self.message(message);
+        let outcome = match actor.mailbox().try_enter() {
+            Entry::Entered => self.call_directly(&actor, message, timeout)?,
+            Entry::Busy => {
+                let (waiter, reply) = Waiter::with_reply();
+                self.queue(&actor, Mail::Message(message, reply))?;
+                waiter.wait(timeout)
+            }
+            Entry::Closed => return Err(EngineError::UnknownHandle(handle)),
+        };
+        outcome.map_err(|error| EngineError::Call {
+            component: Arc::clone(actor.mailbox().owner()),
+            error,
+        })
+    }
+
+    /// Runs a message on this thread until the guest first waits or its turn is over; the workers
+    /// do the rest.
+    fn call_directly(
+        &self,
+        actor: &Arc<Actor>,
+        message: Message,
+        timeout: Option<Duration>,
+    ) -> Result<Outcome, EngineError> {
+        let workers = self.workers()?;
+        let mut call = Box::pin(Arc::clone(actor).handle_directly(message));
+        let polled = {
+            let uses_wasi = actor.blueprint().prepared.uses_wasi;
+            let _timers = uses_wasi.then(|| workers.enter());
+            call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        Ok(match polled {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                let (waiter, reply) = Waiter::with_reply();
+                // Polled anew by the worker, so that no wake-up is lost with the waker above.
+                workers.spawn(async move { reply.answer(call.await) });
+                waiter.wait(timeout)
+            }
+        })
+    }
+
+    /// Asks a component for its health.
+    pub fn health(&self, handle: ComponentHandle) -> Result<String, EngineError> {
+        self.check_running()?;
+        let actor = self.actor(handle)?;
+        let _wait = self.wait_for(&actor)?;
+        let (waiter, reply) = Waiter::with_reply();
+        self.queue(&actor, Mail::Health(reply))?;
+        let component = actor.mailbox().owner();
+        let status = waiter
+            .wait(None)
+            .map_err(|error| EngineError::Call { component: Arc::clone(component), error })?;
+        let status = String::from_utf8_lossy(&status.unwrap_or_default()).into_owned();
+        Ok(serde_json::json!({ "handle": handle.0, "id": component.as_str(), "health": status })
+            .to_string())
+    }
+
+    /// The least busy component of an id.
+    pub fn find(&self, id: &str) -> Result<ComponentHandle, EngineError> {
+        let id = ComponentId::parse(id)?;
+        match self.registry.find(&id) {
+            Some(mailbox) => Ok(mailbox.handle()),
+            None => Err(EngineError::UnknownId(id)),
+        }
+    }
+
+    /// All components, in the order they were loaded.
+    pub fn list(&self) -> String {
+        let all = self.components.all();
+        serde_json::Value::from_iter(all.iter().map(|actor| snapshot::summary(actor))).to_string()
+    }
+
+    /// What is known of a component without asking it.
+    pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
+        Ok(snapshot::description(&*self.actor(handle)?).to_string())
+    }
+
+    /// Sums over all components.
+    pub fn stats(&self) -> String {
+        snapshot::totals(&self.components.all(), self.runtime.loader.compiled()).to_string()
+    }
+
+    /// Accepts nothing more from the host, lets every component finish its mail and calls its
+    /// `shutdown`. When the time is over the rest is stopped as it is.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
+        if let Some(caller) = current_component() {
+            let target = self.components.get(caller);
+            let target = target
+                .map_or_else(|| caller.to_string(), |actor| actor.mailbox().owner().to_string());
+            return Err(EngineError::WouldDeadlock { target });
+        }
+        self.stop_accepting();
+        let deadline = Instant::now().checked_add(timeout);
+        // All at once: components that answer each other finish together.
+        let closing: Vec<_> = self
+            .components
+            .clear()
+            .into_iter()
+            .rev()
+            .filter_map(|actor| {
+                let (waiter, reply) = Waiter::with_reply();
+                actor.mailbox().close(Mail::Shutdown(reply), true)?;
+                Some((actor, waiter))
+            })
+            .collect();
+        let (mut first_failure, mut unfinished) = (Ok(()), 0);
+        for (actor, waiter) in closing {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match waiter.wait(left) {
+                Err(CallError::CallerTimeout { .. }) => {
+                    unfinished += 1;
+                    answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
+                }
+                outcome => {
+                    let outcome = self.shutdown_outcome(&actor, outcome);
+                    first_failure = first_failure.and(outcome);
+                }
+            }
+            self.registry.remove(actor.mailbox().handle());
+        }
+        if unfinished > 0 {
+            return Err(EngineError::ShutdownTimeout { unfinished, timeout });
+        }
+        first_failure
+    }
+
+    /// Ends all that waits; what runs ends by itself, and the rest with the last reference.
+    pub fn stop(&self) {
+        self.stop_accepting();
+        for actor in self.components.clear() {
+            self.registry.remove(actor.mailbox().handle());
+            answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
+        }
+    }
+
+    fn stop_accepting(&self) {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    fn check_running(&self) -> Result<(), EngineError> {
+        if self.stopped.load(Ordering::Acquire) { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+
+    fn actor(&self, handle: ComponentHandle) -> Result<Arc<Actor>, EngineError> {
+        self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))
+    }
+
+    fn wait_for(&self, actor: &Actor) -> Result<Wait<'_>, EngineError> {
+        self.waits.begin(current_component(), actor.mailbox().handle()).ok_or_else(|| {
+            EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
+        })
+    }
+
+    fn queue(&self, actor: &Actor, mail: Mail) -> Result<(), EngineError> {
+        let mailbox = actor.mailbox();
+        mailbox.deliver(mail).map_err(|(refusal, _mail)| match refusal {
+            Refusal::Full => EngineError::QueueFull {
+                component: Arc::clone(mailbox.owner()),
+                capacity: mailbox.capacity(),
+            },
+            Refusal::Closed => EngineError::UnknownHandle(mailbox.handle()),
+        })
+    }
+
+    fn message(&self, message: HostMessage) -> Message {
+        Message {
+            sender: message.sender.map_or_else(|| Arc::clone(&self.host), Arc::new),
+            payload: message.payload,
+            content_type: message.content_type.map(Into::into),
+            correlation: None,
+            reply_to: None,
+            accepted: Timestamp::now(),
+        }
+    }
+
+    fn workers(&self) -> Result<&Handle, EngineError> {
+        let runtime = self.workers.get_or_try_init(|| {
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(self.worker_count)
+                .thread_name("airssys-worker")
+                .enable_all()
+                .build()
+                .map_err(EngineError::Workers)?;
+            runtime.spawn(watch_deadlines(&self.correlations));
+            Ok::<_, EngineError>(runtime)
+        })?;
+        Ok(runtime.handle())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(workers) = self.workers.take() {
+            // A worker can not wait for itself: the last reference may go inside a callback.
+            if Handle::try_current().is_ok() || current_component().is_some() {
+                workers.shutdown_background();
+            } else {
+                workers.shutdown_timeout(CALLBACK_GRACE);
+            }
+        }
+    }
+}
+
+fn answer_all(mail: Vec<Mail>, error: &CallError) {
+    for mail in mail {
+        match mail {
+            Mail::Message(_, reply) | Mail::Health(reply) | Mail::Shutdown(reply) => {
+                reply.answer(Err(error.clone()));
+            }
+            Mail::Callback(_) => {}
+        }
+    }
+}

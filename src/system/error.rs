@@ -1,0 +1,93 @@
+//! Everything that an engine's functions can report.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::core::error::CallError;
+use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
+use crate::runtime::engine::RuntimeError;
+use crate::runtime::loader::LoadError;
+use crate::system::json::OptionsError;
+
+/// Why an engine did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// A malformed id.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// A JSON document that can not be used.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// No engine could be made.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The worker threads could not be started.
+    #[error("can not start the workers: {0}")]
+    Workers(#[source] std::io::Error),
+    /// A component file that can not be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A component that can not be loaded.
+    #[error("{id}: {error}")]
+    Load {
+        /// Under which id.
+        id: ComponentId,
+        /// Why.
+        error: LoadError,
+    },
+    /// No component has this handle, or not any more.
+    #[error("no component has handle {0}")]
+    UnknownHandle(ComponentHandle),
+    /// No component has this id.
+    #[error("no component {0} is loaded")]
+    UnknownId(ComponentId),
+    /// The mailbox takes no more.
+    #[error("mailbox of {component} is full ({capacity} messages)")]
+    QueueFull {
+        /// Whose mailbox.
+        component: Arc<ComponentId>,
+        /// How many messages it holds.
+        capacity: usize,
+    },
+    /// The message was accepted and not answered.
+    #[error("{component}: {error}")]
+    Call {
+        /// The receiver.
+        component: Arc<ComponentId>,
+        /// Why.
+        error: CallError,
+    },
+    /// The component's `shutdown` failed; the component is gone all the same.
+    #[error("{component}: {error}")]
+    Shutdown {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// What it said.
+        error: CallError,
+    },
+    /// The call would wait for the component whose callback makes it.
+    #[error("{target}: the calling callback belongs to a call that {target} waits for")]
+    WouldDeadlock {
+        /// Which component it would wait for.
+        target: String,
+    },
+    /// Components were still at work when the time for a graceful stop was over.
+    #[error("{unfinished} component(s) had not finished within {} ms", timeout.as_millis())]
+    ShutdownTimeout {
+        /// How many.
+        unfinished: usize,
+        /// The time.
+        timeout: Duration,
+    },
+    /// The engine was shut down.
+    #[error("the engine has been shut down")]
+    Stopped,
+}

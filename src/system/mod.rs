@@ -1,0 +1,11 @@
+//! Composition: an engine made of the layers below, and its configuration.
+
+pub mod components;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod json;
+pub mod options;
+pub mod snapshot;
+pub mod stderr_log;
+pub mod waits;

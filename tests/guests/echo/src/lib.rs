@@ -1,0 +1,16 @@
+//! Replies with what it was sent. The benchmarks measure with it: it must do nothing else.
+
+use guest_kit::{Component, ComponentMessage, ComponentMetadata, Reply};
+
+struct Echo;
+guest_kit::export!(Echo);
+
+impl Component for Echo {
+    fn metadata() -> ComponentMetadata {
+        guest_kit::metadata!(false, ["echo"])
+    }
+
+    fn handle_message(message: ComponentMessage) -> Reply {
+        Ok(Some(message.payload))
+    }
+}

@@ -1,0 +1,312 @@
+"""Many threads, and the end of engines while they are in use."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+from support import PACKAGE_PARENT, PATIENCE, EngineTest, Hooked, guest
+
+from airssys_wasm import DictStorage, Engine, EngineClosed, EngineStopped
+
+THREADS = 8
+
+
+def run_python(*lines):
+    """Runs a program of its own, which has `airssys_wasm` and the paths of two guests."""
+    head = [
+        "import os, sys",
+        f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
+        "import airssys_wasm",
+        f"ECHO = {str(guest('echo'))!r}",
+        f"USER = {str(guest('storage-user'))!r}",
+    ]
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "\n".join([*head, *lines])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+class ManyThreads(EngineTest):
+    def test_one_component(self):
+        echo = self.load("echo")
+
+        def work(thread):
+            for n in range(300):
+                payload = f"{thread}:{n}".encode() * (1 + n % 50)
+                self.assertEqual(echo.call(payload), payload)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, range(THREADS)))
+
+    def test_nothing_is_lost(self):
+        counter = self.load("counter")
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda _: counter.call("inc"), range(1000)))
+        self.assertEqual(counter.call("get"), b"1000")
+
+    def test_many_components_with_storage_and_logging(self):
+        storage = DictStorage()
+        entries = []
+        engine = self.engine(storage=storage, logger=entries.append)
+
+        def work(thread):
+            user = engine.load(f"test/user/{thread}", guest("storage-user"))
+            with engine.load(f"test/chatty/{thread}", guest("chatty")) as chatty:
+                for n in range(100):
+                    self.assertEqual(user.call("incr n"), str(n + 1).encode())
+                    self.assertEqual(chatty.call(f"log info {thread}:{n}"), b"ok")
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, range(THREADS)))
+        for thread in range(THREADS):
+            self.assertEqual(storage.get(f"test/user/{thread}", "n"), b"100")
+            found = [e.message for e in entries if e.component == f"test/chatty/{thread}"]
+            self.assertEqual(found, [f"{thread}:{n}" for n in range(100)])
+
+    def test_other_threads_run_during_a_call(self):
+        inside, answer = threading.Event(), threading.Event()
+
+        def hook(operation, namespace, key):
+            inside.set()
+            self.assertTrue(answer.wait(PATIENCE))
+
+        user = self.engine(storage=Hooked(hook)).load("test/user/0", guest("storage-user"))
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(user.call, "set k v")
+            self.assertTrue(inside.wait(PATIENCE))
+            answer.set()
+            self.assertEqual(reply.result(PATIENCE), b"ok")
+
+
+class Closing(EngineTest):
+    def test_everything_raises_after_close(self):
+        engine = Engine()
+        echo = engine.load("test/echo/0", guest("echo"))
+        self.assertFalse(engine.closed)
+        engine.close()
+        engine.close()
+        self.assertTrue(engine.closed)
+        self.assertIn("closed", repr(engine))
+        for use in (
+            lambda: echo.call(b"x"),
+            lambda: echo.send(b"x"),
+            echo.describe,
+            echo.health,
+            lambda: engine.load("test/echo/1", guest("echo")),
+            lambda: engine.find("test/echo/0"),
+            engine.components,
+            engine.stats,
+            engine.shutdown,
+            engine.__enter__,
+        ):
+            with self.assertRaises(EngineClosed) as caught:
+                use()
+            self.assertIn("closed", caught.exception.message)
+        # There is nothing left to unload, so this has nothing to complain about.
+        echo.unload()
+
+    def test_shutdown_then_close(self):
+        engine = self.engine()
+        echo = engine.load("test/echo/0", guest("echo"))
+        engine.shutdown(timeout=PATIENCE)
+        engine.shutdown(timeout=None)
+        with self.assertRaises(EngineStopped):
+            echo.call(b"x")
+        with self.assertRaises(EngineStopped):
+            engine.load("test/echo/1", guest("echo"))
+
+    def test_a_block_ends_when_all_mail_is_handled(self):
+        storage = DictStorage()
+        with Engine(storage=storage) as engine:
+            user = engine.load("test/user/0", guest("storage-user"))
+            for _ in range(100):
+                user.send("incr n")
+        self.assertTrue(engine.closed)
+        self.assertEqual(storage.get("test/user/0", "n"), b"100")
+
+    def test_a_block_that_fails_ends_at_once(self):
+        with self.assertRaises(ZeroDivisionError):
+            with Engine() as engine:
+                trapper = engine.load(
+                    "test/trapper/0",
+                    guest("trapper"),
+                    limits={"max_execution_time_ms": 3_600_000},
+                )
+                trapper.send("sleep 3600000")
+                1 / 0
+        self.assertTrue(engine.closed)
+
+    def test_a_block_may_close_itself(self):
+        with Engine() as engine:
+            engine.close()
+        with Engine() as engine:
+            engine.shutdown()
+
+    def test_close_waits_for_a_call_under_way(self):
+        inside, answer = threading.Event(), threading.Event()
+        late = []
+
+        def hook(operation, namespace, key):
+            inside.set()
+            self.assertTrue(answer.wait(PATIENCE))
+            try:
+                engine.stats()
+            except EngineClosed as error:
+                late.append(error)
+
+        storage = Hooked(hook)
+        engine = self.engine(storage=storage)
+        user = engine.load("test/user/0", guest("storage-user"))
+        with ThreadPoolExecutor(3) as pool:
+            reply = pool.submit(user.call, "set k v")
+            self.assertTrue(inside.wait(PATIENCE))
+            closings = [pool.submit(engine.close) for _ in range(2)]
+            deadline = time.monotonic() + PATIENCE
+            while not engine.closed:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.001)
+            self.assertFalse(any(closing.done() for closing in closings))
+            answer.set()
+            self.assertEqual(reply.result(PATIENCE), b"ok")
+            for closing in closings:
+                closing.result(PATIENCE)
+        self.assertEqual(storage.peek("test/user/0", "k"), b"v")
+        self.assertEqual(len(late), 1)
+
+    def test_close_while_many_threads_call(self):
+        for _ in range(10):
+            engine = Engine(storage=DictStorage())
+            user = engine.load("test/user/0", guest("storage-user"))
+            running = threading.Barrier(THREADS + 1)
+
+            def work(number):
+                user.call("incr n")
+                running.wait(PATIENCE)
+                with self.assertRaises(EngineStopped):
+                    while True:
+                        user.call("incr n")
+                        user.send("incr n")
+
+            with ThreadPoolExecutor(THREADS) as pool:
+                workers = [pool.submit(work, n) for n in range(THREADS)]
+                running.wait(PATIENCE)
+                engine.close()
+                for worker in workers:
+                    worker.result(PATIENCE)
+
+    def test_mail_that_is_under_way_in_workers(self):
+        # The workers call into Python while the engine is being freed.
+        for _ in range(10):
+            storage = DictStorage()
+            engine = Engine(storage=storage)
+            users = [engine.load(f"test/user/{n}", guest("storage-user")) for n in range(4)]
+            for _ in range(50):
+                for user in users:
+                    user.send("incr n")
+            engine.close()
+            reference = weakref.ref(storage)
+            del storage
+            gc.collect()
+            self.assertIsNone(reference())
+
+
+class Forgotten(EngineTest):
+    def test_an_engine_that_nobody_closes(self):
+        gone = threading.Event()
+        storage = DictStorage()
+        weakref.finalize(storage, gone.set)
+        engine = Engine(storage=storage)
+        user = engine.load("test/user/0", guest("storage-user"))
+        del storage
+        user.call("set k v")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del engine
+            # The component still needs it.
+            gc.collect()
+            self.assertEqual(user.call("get k"), b"v")
+            self.assertEqual(caught, [])
+            del user
+            gc.collect()
+        self.assertEqual([warning.category for warning in caught], [ResourceWarning])
+        self.assertTrue(gone.wait(PATIENCE))
+
+    def test_a_constructor_that_fails(self):
+        with self.assertRaises(TypeError):
+            Engine(nonsense=1)
+        with self.assertRaises(ValueError):
+            Engine(workers=-1)
+        gc.collect()
+
+    def test_an_interrupted_program(self):
+        # Engines are open, mail is waiting, and a thread is inside: the interpreter still ends.
+        result = run_python(
+            "import threading",
+            "inside = threading.Event()",
+            "class Storage(airssys_wasm.DictStorage):",
+            "    def set(self, *arguments):",
+            "        inside.set()",
+            "        super().set(*arguments)",
+            "engines = [airssys_wasm.Engine(storage=Storage()) for _ in range(3)]",
+            "users = [engine.load('test/user/0', USER) for engine in engines]",
+            "def work():",
+            "    while True:",
+            "        users[0].call('incr n')",
+            "threading.Thread(target=work, daemon=True).start()",
+            "for user in users:",
+            "    for _ in range(100):",
+            "        user.send('incr n')",
+            "inside.wait()",
+            "print('end')",
+        )
+        self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
+
+    def test_the_end_of_the_interpreter(self):
+        result = run_python(
+            "engine = airssys_wasm.Engine(storage=airssys_wasm.DictStorage())",
+            "user = engine.load('test/user/0', USER)",
+            "user.call('set k v')",
+            "user.send('set k w')",
+            "user.send('nonsense')",
+        )
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+class Forking(unittest.TestCase):
+    def test_the_child_is_refused_and_the_parent_is_not_harmed(self):
+        result = run_python(
+            "engine = airssys_wasm.Engine()",
+            "echo = engine.load('test/echo/0', ECHO)",
+            "echo.call(b'x')",
+            "child = os.fork()",
+            "if child == 0:",
+            "    try:",
+            "        echo.call(b'x')",
+            "    except airssys_wasm.Forked:",
+            "        engine.close()",
+            "        with airssys_wasm.Engine() as new:",
+            "            reply = new.load('test/echo/0', ECHO).call(b'x')",
+            "        # As a whole interpreter ends, not with os._exit.",
+            "        sys.exit(0 if reply == b'x' else 4)",
+            "    sys.exit(5)",
+            "_, status = os.waitpid(child, 0)",
+            "print(os.WEXITSTATUS(status), os.WIFEXITED(status))",
+            "assert echo.call(b'y') == b'y'",
+            "engine.close()",
+        )
+        self.assertEqual((result.returncode, result.stdout), (0, "0 True\n"), result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,168 @@
+//! Builds the components that the tests load, from the sources in `tests/guests`.
+//!
+//! `component` and `bytes` build on first use, or take what is in the directory `AIRSSYS_GUESTS_DIR`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs, process};
+
+use wit_component::ComponentEncoder;
+
+const CORE_TARGET: &str = "wasm32-unknown-unknown";
+const WASI_TARGET: &str = "wasm32-wasip2";
+
+/// The guest that needs a target of its own.
+const WASI_GUEST: &str = "wasi";
+
+/// Shared by the guests and none itself.
+const KIT: &str = "kit";
+
+/// A component that imports and exports nothing: preamble only.
+const MINIMAL: &[u8] = b"\0asm\x0d\0\x01\0";
+
+/// The file of a component. Panics if the guests can not be built or if there is none of this name.
+pub fn component(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| match env::var_os("AIRSSYS_GUESTS_DIR") {
+        Some(given) => given.into(),
+        None => build(&|_| {}).unwrap_or_else(|error| panic!("{error}")),
+    });
+    let file = directory.join(name).with_extension("wasm");
+    assert!(file.is_file(), "there is no component `{name}` in {}", directory.display());
+    file
+}
+
+/// The content of a component's file. Panics as `component` does.
+pub fn bytes(name: &str) -> Vec<u8> {
+    let file = component(name);
+    fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Builds all components and returns the directory that holds them. `report` is told what happens.
+pub fn build(report: &dyn Fn(&str)) -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("two levels below the root");
+    let sources = root.join("tests/guests");
+    let target = root.join("target/guests");
+    let components = target.join("components");
+
+    report(&format!("building for {CORE_TARGET}"));
+    cargo(&sources, &target, CORE_TARGET, &["--workspace", "--exclude", WASI_GUEST])?;
+    report(&format!("building for {WASI_TARGET}"));
+    cargo(&sources, &target, WASI_TARGET, &["--package", WASI_GUEST])?;
+
+    fs::create_dir_all(&components)
+        .map_err(|error| format!("{}: {error}", components.display()))?;
+    for guest in guests(&sources)? {
+        let triple = if guest == WASI_GUEST { WASI_TARGET } else { CORE_TARGET };
+        let module = target
+            .join(triple)
+            .join("release")
+            .join(guest.replace('-', "_"))
+            .with_extension("wasm");
+        let module = fs::read(&module).map_err(|error| format!("{}: {error}", module.display()))?;
+        // The linker for WASI makes components by itself.
+        let component = if guest == WASI_GUEST { module } else { encode(&guest, &module)? };
+        write(&components, &guest, &component, report)?;
+    }
+    write(&components, "minimal", MINIMAL, report)?;
+    Ok(components)
+}
+
+fn guests(sources: &Path) -> Result<Vec<String>, String> {
+    let entries =
+        fs::read_dir(sources).map_err(|error| format!("{}: {error}", sources.display()))?;
+    let mut guests: Vec<_> = entries
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != KIT)
+        .collect();
+    guests.sort();
+    Ok(guests)
+}
+
+fn cargo(sources: &Path, target: &Path, triple: &str, packages: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(sources)
+        .args(["build", "--locked", "--release", "--target", triple, "--target-dir"])
+        .arg(target)
+        .args(packages);
+    for (name, _) in env::vars_os().filter(|(name, _)| steers_the_build(name)) {
+        command.env_remove(name);
+    }
+
+    let output = command.output().map_err(|error| format!("cargo does not start: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    if !target_is_installed(sources, triple) {
+        let toolchain = env::var("RUSTUP_TOOLCHAIN")
+            .map(|name| format!(" --toolchain {name}"))
+            .unwrap_or_default();
+        return Err(format!(
+            "the Rust target is missing; run `rustup target add {triple}{toolchain}`"
+        ));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("cargo failed to build the guests for {triple} ({})\n{said}", output.status))
+}
+
+/// Whether a variable that suits the build around this one, such as a coverage run, would disturb it.
+fn steers_the_build(name: &OsStr) -> bool {
+    const NAMES: [&str; 6] = [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_INCREMENTAL",
+        "LLVM_PROFILE_FILE",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTFLAGS",
+    ];
+    const PREFIXES: [&str; 4] =
+        ["CARGO_BUILD_", "CARGO_LLVM_COV", "CARGO_PROFILE_", "CARGO_TARGET_"];
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn target_is_installed(sources: &Path, triple: &str) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .current_dir(sources)
+        .args(["--print", "target-libdir", "--target", triple])
+        .output();
+    output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
+
+fn encode(guest: &str, module: &[u8]) -> Result<Vec<u8>, String> {
+    ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| format!("{guest} does not become a component: {error:#}"))
+}
+
+fn write(
+    directory: &Path,
+    name: &str,
+    content: &[u8],
+    report: &dyn Fn(&str),
+) -> Result<(), String> {
+    let file = directory.join(name).with_extension("wasm");
+    let unchanged = fs::read(&file).is_ok_and(|present| present == content);
+    if !unchanged {
+        // Other test processes may be reading the file, or writing it too.
+        let partial = directory.join(format!("{name}.{}.partial", process::id()));
+        fs::write(&partial, content)
+            .and_then(|()| fs::rename(&partial, &file))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let state = if unchanged { "unchanged" } else { "written" };
+    report(&format!("{name}.wasm: {} bytes, {state}", content.len()));
+    Ok(())
+}
