@@ -7,3 +7,4 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod ports;
+pub mod rendezvous;

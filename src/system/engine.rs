@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -28,6 +27,7 @@ use crate::runtime::state::HostContext;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
 use crate::storage::namespaced::NamespacedStorage;
+use crate::system::blocking::run_here_first;
 use crate::system::components::{Catalogue, Components};
 use crate::system::config::EngineConfig;
 use crate::system::error::EngineError;
@@ -139,8 +139,11 @@ impl Engine {
         };
         // Requests that `initialize` makes are answered to this mailbox.
         self.registry.insert(Arc::clone(&mailbox));
-        let started = workers.block_on(Actor::start(Arc::clone(&mailbox), blueprint));
-        let made_reachable = started.map_err(failed).and_then(|actor| self.publish(actor));
+        let start = Actor::start(Arc::clone(&mailbox), blueprint);
+        let made_reachable = run_here_first(workers, true, start, None)
+            .map_err(|_| EngineError::Stopped)
+            .and_then(|started| started.map_err(failed))
+            .and_then(|actor| self.publish(actor));
         if let Err(error) = made_reachable {
             self.registry.remove(handle);
             answer_all(mailbox.drain(), &CallError::Unloaded);
@@ -213,7 +216,12 @@ impl Engine {
         let _wait = self.wait_for(&actor)?;
         let message = self.message(message);
         let outcome = match actor.mailbox().try_enter() {
-            Entry::Entered => self.call_directly(&actor, message, timeout)?,
+            Entry::Entered => {
+                let call = Arc::clone(&actor).handle_directly(message);
+                let timers = actor.blueprint().prepared.uses_wasi;
+                run_here_first(self.workers()?, timers, call, timeout)
+                    .unwrap_or_else(|missed| Err(missed.into()))
+            }
             Entry::Busy => {
                 let (waiter, reply) = Waiter::with_reply();
                 self.queue(&actor, Mail::Message(message, reply))?;
@@ -224,32 +232,6 @@ impl Engine {
         outcome.map_err(|error| EngineError::Call {
             component: Arc::clone(actor.mailbox().owner()),
             error,
-        })
-    }
-
-    /// Runs a message on this thread until the guest first waits or its turn is over; the workers
-    /// do the rest.
-    fn call_directly(
-        &self,
-        actor: &Arc<Actor>,
-        message: Message,
-        timeout: Option<Duration>,
-    ) -> Result<Outcome, EngineError> {
-        let workers = self.workers()?;
-        let mut call = Box::pin(Arc::clone(actor).handle_directly(message));
-        let polled = {
-            let uses_wasi = actor.blueprint().prepared.uses_wasi;
-            let _timers = uses_wasi.then(|| workers.enter());
-            call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        };
-        Ok(match polled {
-            Poll::Ready(outcome) => outcome,
-            Poll::Pending => {
-                let (waiter, reply) = Waiter::with_reply();
-                // Polled anew by the worker, so that no wake-up is lost with the waker above.
-                workers.spawn(async move { reply.answer(call.await) });
-                waiter.wait(timeout)
-            }
         })
     }
 

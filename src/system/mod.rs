@@ -1,5 +1,6 @@
 //! Composition: an engine made of the layers below, and its configuration.
 
+pub mod blocking;
 pub mod components;
 pub mod config;
 pub mod engine;

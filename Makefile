@@ -1,0 +1,108 @@
+# Two commands for newcomers: `make demo` and `make test`. `make help` lists the rest.
+
+CARGO ?= cargo
+CC ?= cc
+PYTHON ?= python3
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+
+TARGET_DIR := $(CURDIR)/target
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME := libairssys_wasm.so.0
+GUESTS := $(TARGET_DIR)/guests/components
+WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
+
+# Cargo with the target directory that the rest of this file expects.
+cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
+say = @printf '\n==> %s\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-rust test-c test-python bench install coverage tools lib guests dev
+
+help: ## Show the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: # What every build needs; says what is missing, adds the WebAssembly targets.
+	@for tool in $(CARGO) $(CC) $(PYTHON); do command -v $$tool >/dev/null || \
+		{ echo "$$tool is missing: install Rust (rustup), a C compiler and Python 3.9 or newer"; exit 1; }; done
+	@if command -v rustup >/dev/null; then \
+		for target in $(WASM_TARGETS); do rustup target list --installed | grep -qx $$target || \
+			{ echo "==> adding the Rust target $$target"; rustup target add $$target; }; done; fi
+
+lib: tools ## Build the optimized library into target/release
+	$(say) "building the library (the first build compiles Wasmtime: about 10 minutes on 2 cores)"
+	$(cargo) build --release --locked -p airssys-wasm -p airssys-wasm-guests
+	@ln -sf libairssys_wasm.so $(TARGET_DIR)/release/$(SONAME)
+
+dev: tools # The library and the guests for the tests, quicker to build and slower to run.
+	$(say) "building the library for tests (the first build compiles Wasmtime: about 5 minutes on 2 cores)"
+	$(cargo) build --workspace --locked
+	@ln -sf libairssys_wasm.so $(TARGET_DIR)/debug/$(SONAME)
+	$(say) "building the components in tests/guests"
+	$(TARGET_DIR)/debug/build-guests
+
+demo: lib ## Run a C host, then a Python host, with real components on a real file
+	$(say) "building the components in tests/guests"
+	$(TARGET_DIR)/release/build-guests
+	$(say) "compiling bindings/c/examples/wordcount.c"
+	@mkdir -p $(TARGET_DIR)/demo
+	$(CC) -std=c99 -Wall -Wextra -O2 -Iinclude bindings/c/examples/wordcount.c -o $(TARGET_DIR)/demo/wordcount \
+		-L$(TARGET_DIR)/release -lairssys_wasm -Wl,-rpath,$(TARGET_DIR)/release
+	$(say) "the C host: counts the words of README.md"
+	$(TARGET_DIR)/demo/wordcount $(GUESTS) README.md
+	$(say) "the Python host: the same, shorter"
+	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/release/libairssys_wasm.so PYTHONPATH=bindings/python \
+		$(PYTHON) bindings/python/examples/wordcount.py $(GUESTS) README.md
+
+check: dev ## Formatting, lints, documentation, and the generated header
+	$(say) "formatting"
+	$(cargo) fmt --all --check
+	cd tests/guests && $(CARGO) fmt --all --check
+	$(say) "lints"
+	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
+	cd tests/guests && CARGO_TARGET_DIR=$(TARGET_DIR)/guests $(CARGO) clippy --workspace --exclude wasi \
+		--target wasm32-unknown-unknown --release --locked -- -D warnings
+	$(say) "documentation"
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm
+	$(say) "the checked-in header is the generated one"
+	git diff --exit-code -- include/
+
+test: test-rust test-c test-python ## Run all tests: Rust, C and C++ (also under sanitizers), Python
+
+test-rust: dev
+	$(say) "Rust tests"
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) nextest run --workspace --locked
+
+test-c: dev
+	$(say) "C and C++ tests"
+	AIRSSYS_LIB_DIR=$(TARGET_DIR)/debug AIRSSYS_GUESTS_DIR=$(GUESTS) CC="$(CC)" tests/c/run.sh all
+
+test-python: dev
+	$(say) "Python tests"
+	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/debug/libairssys_wasm.so AIRSSYS_GUESTS_DIR=$(GUESTS) \
+		PYTHONPATH=bindings/python $(PYTHON) -m unittest discover -s tests/python
+
+bench: tools ## Measure against raw Wasmtime, as ratios in one run
+	$(say) "benches (optimized build)"
+	$(cargo) build --release --locked -p airssys-wasm-guests
+	$(TARGET_DIR)/release/build-guests
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) bench --locked
+
+install: lib ## Install library, header, pkg-config and CMake files below PREFIX (and DESTDIR)
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(TARGET_DIR)/release/libairssys_wasm.so $(DESTDIR)$(LIBDIR)/libairssys_wasm.so.$(VERSION)
+	strip --strip-unneeded $(DESTDIR)$(LIBDIR)/libairssys_wasm.so.$(VERSION)
+	ln -sf libairssys_wasm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libairssys_wasm.so
+	install -m 644 include/airssys_wasm.h $(DESTDIR)$(INCLUDEDIR)/airssys_wasm.h
+	@for pair in airssys-wasm.pc:pkgconfig airssys-wasm-config.cmake:cmake/airssys-wasm; do \
+		file=$${pair%%:*}; to=$(DESTDIR)$(LIBDIR)/$${pair#*:}/$$file; \
+		sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+			-e 's|@VERSION@|$(VERSION)|g' bindings/c/$$file.in > $$to && chmod 644 $$to && echo "installed $$to"; done
+
+coverage: dev ## Line coverage of the Rust tests (needs cargo-llvm-cov)
+	$(say) "coverage"
+	@command -v cargo-llvm-cov >/dev/null || $(CARGO) install --locked cargo-llvm-cov
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) llvm-cov nextest --locked -p airssys-wasm --summary-only --fail-under-lines 90

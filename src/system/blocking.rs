@@ -1,0 +1,78 @@
+//! Running a future for a thread that waits: on the thread itself as long as it goes on, on the
+//! workers once it has to wait or its turn is over.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::core::error::CallError;
+use crate::core::rendezvous::{Rendezvous, TimedOut};
+
+/// Why there is no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The time was over; the future goes on without anyone waiting for it.
+    TimedOut(Duration),
+    /// The workers were stopped.
+    Stopped,
+}
+
+impl From<Missed> for CallError {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::TimedOut(timeout) => Self::CallerTimeout { timeout },
+            Missed::Stopped => Self::EngineStopped,
+        }
+    }
+}
+
+/// Polls `future` once here, which is all that most calls need, and gives it to the workers if it
+/// is not done. `timers`: whether that first poll may use timers of the workers.
+pub fn run_here_first<F>(
+    workers: &Handle,
+    timers: bool,
+    future: F,
+    timeout: Option<Duration>,
+) -> Result<F::Output, Missed>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut future = Box::pin(future);
+    let polled = {
+        let _timers = timers.then(|| workers.enter());
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    };
+    if let Poll::Ready(output) = polled {
+        return Ok(output);
+    }
+    let meeting = Arc::new(Rendezvous::default());
+    let promise = Promise(Some(Arc::clone(&meeting)));
+    // A worker polls anew, so that no wake-up is lost with the waker above.
+    workers.spawn(async move { promise.keep(future.await) });
+    match meeting.wait(timeout) {
+        Ok(output) => output.ok_or(Missed::Stopped),
+        Err(TimedOut(timeout)) => Err(Missed::TimedOut(timeout)),
+    }
+}
+
+/// Gives a result; dropped without one, because the workers were stopped, it says so.
+struct Promise<T>(Option<Arc<Rendezvous<Option<T>>>>);
+
+impl<T> Promise<T> {
+    fn keep(mut self, value: T) {
+        if let Some(meeting) = self.0.take() {
+            meeting.give(Some(value));
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(meeting) = self.0.take() {
+            meeting.give(None);
+        }
+    }
+}
