@@ -12,20 +12,72 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use airssys_wasm::*;
-use wasmtime::component::{Component as WasmComponent, Linker};
+use wasmtime::component::{Component, Func, InstancePre, Linker, TypedFunc};
 use wasmtime::{Config, Engine, Store};
 
+const LIFECYCLE: &str = "airssys:core/component-lifecycle@1.0.0";
+
+/// The types of `handle-message`, borrowing as the library's own do.
 mod contract {
-    wasmtime::component::bindgen!({
-        path: "wit/core",
-        world: "component",
-        exports: { default: async },
-        ownership: Borrowing { duplicate_if_necessary: true },
-    });
+    use wasmtime::component::{ComponentType, Lift, Lower};
+
+    #[derive(ComponentType, Lower, Clone, Copy)]
+    #[component(record)]
+    pub struct ComponentId<'a> {
+        pub namespace: &'a str,
+        pub name: &'a str,
+        pub instance: &'a str,
+    }
+
+    #[derive(ComponentType, Lower, Clone, Copy)]
+    #[component(record)]
+    pub struct Timestamp {
+        pub seconds: u64,
+        pub nanoseconds: u32,
+    }
+
+    #[derive(ComponentType, Lower)]
+    #[component(record)]
+    pub struct MessageMetadata<'a> {
+        #[component(name = "correlation-id")]
+        pub correlation_id: Option<&'a str>,
+        #[component(name = "reply-to")]
+        pub reply_to: Option<ComponentId<'a>>,
+        pub timestamp: Timestamp,
+        #[component(name = "content-type")]
+        pub content_type: Option<&'a str>,
+    }
+
+    #[derive(ComponentType, Lower)]
+    #[component(record)]
+    pub struct ComponentMessage<'a> {
+        pub sender: ComponentId<'a>,
+        pub payload: &'a [u8],
+        pub metadata: MessageMetadata<'a>,
+    }
+
+    #[derive(ComponentType, Lift, Debug)]
+    #[component(variant)]
+    #[expect(dead_code, reason = "the echo component answers with none of them")]
+    pub enum WasmError {
+        #[component(name = "component-not-found")]
+        ComponentNotFound(String),
+        #[component(name = "instantiation-failed")]
+        InstantiationFailed(String),
+        #[component(name = "export-not-found")]
+        ExportNotFound(String),
+        #[component(name = "timeout")]
+        Timeout,
+        #[component(name = "resource-limit-exceeded")]
+        ResourceLimitExceeded(String),
+        #[component(name = "invalid-component")]
+        InvalidComponent(String),
+        #[component(name = "runtime-error")]
+        RuntimeError(String),
+    }
 }
 
-use contract::airssys::core::types::{ComponentIdParam, MessageMetadataParam};
-use contract::exports::airssys::core::component_lifecycle as lifecycle;
+type Answer = (Result<Option<Vec<u8>>, contract::WasmError>,);
 
 const ROUNDS: usize = 40;
 const ROUND_TIME: Duration = Duration::from_millis(20);
@@ -89,9 +141,9 @@ fn time(work: &mut impl FnMut(), iterations: u32) -> f64 {
 /// Wasmtime as the library uses it, and nothing else.
 struct Raw {
     engine: Engine,
-    pre: contract::ComponentPre<()>,
+    pre: InstancePre<()>,
     store: Store<()>,
-    guest: contract::Component,
+    handle_message: Func,
 }
 
 impl Raw {
@@ -99,13 +151,17 @@ impl Raw {
         let mut config = Config::new();
         config.concurrency_support(false).consume_fuel(true).epoch_interruption(true);
         let engine = Engine::new(&config).unwrap();
-        let component = WasmComponent::from_binary(&engine, wasm).unwrap();
+        let component = Component::from_binary(&engine, wasm).unwrap();
         let mut linker = Linker::new(&engine);
         linker.define_unknown_imports_as_traps(&component).unwrap();
-        let pre = contract::ComponentPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
+        let pre = linker.instantiate_pre(&component).unwrap();
         let mut store = Self::store(&engine);
-        let guest = ready(pre.instantiate_async(&mut store)).unwrap();
-        Self { engine, pre, store, guest }
+        let instance = ready(pre.instantiate_async(&mut store)).unwrap();
+        let lifecycle = component.get_export_index(None, LIFECYCLE).unwrap();
+        let export = component.get_export_index(Some(&lifecycle), "handle-message").unwrap();
+        let handle_message = instance.get_func(&mut store, export).unwrap();
+        handle_message.typed::<(contract::ComponentMessage<'_>,), Answer>(&store).unwrap();
+        Self { engine, pre, store, handle_message }
     }
 
     fn store(engine: &Engine) -> Store<()> {
@@ -121,18 +177,23 @@ impl Raw {
     }
 
     fn call(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let message = contract::airssys::core::types::ComponentMessageParam {
-            sender: ComponentIdParam { namespace: "host", name: "bench", instance: "0" },
+        let message = contract::ComponentMessage {
+            sender: contract::ComponentId { namespace: "host", name: "bench", instance: "0" },
             payload,
-            metadata: MessageMetadataParam {
+            metadata: contract::MessageMetadata {
                 correlation_id: None,
                 reply_to: None,
-                timestamp: contract::airssys::core::types::Timestamp { seconds: 0, nanoseconds: 0 },
+                timestamp: contract::Timestamp { seconds: 0, nanoseconds: 0 },
                 content_type: None,
             },
         };
-        let guest: &lifecycle::Guest = self.guest.airssys_core_component_lifecycle();
-        ready(guest.call_handle_message(&mut self.store, message)).unwrap().unwrap()
+        // SAFETY: `new` has held the function against these types.
+        let call = unsafe {
+            TypedFunc::<(contract::ComponentMessage<'_>,), Answer>::new_unchecked(
+                self.handle_message,
+            )
+        };
+        ready(call.call_async(&mut self.store, (message,))).unwrap().0.unwrap()
     }
 }
 

@@ -196,7 +196,9 @@ impl Actor {
                 self.status.set_memory(0);
                 self.status.enter(State::Crashed);
                 drop(instance);
-                self.report(LogLevel::Error, &format!("crashed: {error}"));
+                if !matches!(error, CallError::EngineStopped) {
+                    self.report(LogLevel::Error, &format!("crashed: {error}"));
+                }
             }
             _ => self.put_back(instance),
         }
@@ -246,7 +248,7 @@ impl Actor {
             time: Timestamp::now(),
         };
         if context.log.runs_host_code() {
-            run_host_code(context.identity.handle, || context.log.write(&record));
+            run_host_code(&context.node, || context.log.write(&record));
         } else {
             context.log.write(&record);
         }
@@ -255,7 +257,7 @@ impl Actor {
 
 impl Receiver for Actor {
     fn schedule(self: Arc<Self>) {
-        let workers = self.blueprint.context.timers.clone();
+        let workers = self.blueprint.context.timers.workers().clone();
         workers.spawn(self.work_off());
     }
 }

@@ -198,7 +198,10 @@ impl CallError {
 
     /// Whether the instance that failed can not be used again.
     pub fn poisons_instance(&self) -> bool {
-        matches!(self, Self::Trap { .. } | Self::Limit(_) | Self::ExecutionTime { .. })
+        matches!(
+            self,
+            Self::Trap { .. } | Self::Limit(_) | Self::ExecutionTime { .. } | Self::EngineStopped
+        )
     }
 }
 

@@ -8,3 +8,4 @@ pub mod log;
 pub mod message;
 pub mod ports;
 pub mod rendezvous;
+pub mod waiting;

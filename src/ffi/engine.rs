@@ -70,8 +70,9 @@ pub unsafe extern "C" fn airssys_engine_new(
 /// mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
 /// stopped as it is. The engine still has to be freed.
 ///
-/// `engine`: borrowed. `timeout_ms`: milliseconds; 0 gives no time at all. `error`: may be NULL.
-/// Any thread; not callable from callbacks. Blocks for `timeout_ms` at most.
+/// `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0 gives
+/// no time at all, `UINT64_MAX` all the time that is needed. `error`: may be NULL. Any thread; not
+/// from callbacks of the engine's own components. Blocks for `timeout_ms` at most.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
 /// `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
@@ -97,7 +98,8 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 ///
 /// No function may be entered with the handle after this one. One that is under way on another
 /// thread ends with a status, and what the engine holds is released when the last one has ended.
-/// Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
+/// Host callbacks that workers are running are waited for, up to 10 seconds; what they use, their
+/// `user_data` included, is released after them in every case. Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
 /// would release belongs to threads that the child does not have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
@@ -126,7 +128,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///       "limits": {
 ///         "max-memory-bytes": 67108864,      over all memories of the component
 ///         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
-///         "max-fuel": null,                  for a message, about one unit an instruction
+///         "max-fuel": null,                  for a message, about one unit an instruction; null: no
+///                                            limit
 ///         "max-instances": 64,               core instances inside the component
 ///         "max-table-elements": 100000       over all its tables
 ///       },

@@ -21,6 +21,9 @@ pub const AIRSSYS_LOG_WARN: airssys_log_level_t = 3;
 /// Something failed.
 pub const AIRSSYS_LOG_ERROR: airssys_log_level_t = 4;
 
+/// No record has this level: as `min_level` it turns logging off.
+pub const AIRSSYS_LOG_OFF: airssys_log_level_t = 5;
+
 /// One log record. All pointers are borrowed and valid until the callback returns.
 #[repr(C)]
 pub struct airssys_log_record_t {
@@ -34,7 +37,7 @@ pub struct airssys_log_record_t {
     pub message: *const c_char,
     /// How many bytes the message has.
     pub message_len: usize,
-    /// `context_len` keys; NULL if there are none.
+    /// `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none.
     pub context_keys: *const *const c_char,
     /// As many values.
     pub context_values: *const *const c_char,
@@ -92,8 +95,8 @@ impl HostLogger {
         let logger = unsafe { arguments::versioned(logger, "logger") }?
             .ok_or_else(|| Failure::argument("logger", "is NULL"))?;
         let log = logger.log.ok_or_else(|| Failure::argument("logger.log", "is NULL"))?;
-        if !(AIRSSYS_LOG_TRACE..=AIRSSYS_LOG_ERROR).contains(&logger.min_level) {
-            let problem = format!("is {}, 0 to 4 was expected", logger.min_level);
+        if !(AIRSSYS_LOG_TRACE..=AIRSSYS_LOG_OFF).contains(&logger.min_level) {
+            let problem = format!("is {}, 0 to 5 was expected", logger.min_level);
             return Err(Failure::argument("logger.min_level", &problem));
         }
         Ok(Self {

@@ -11,7 +11,8 @@ use crate::storage::backend::{Backend, StorageError, Usage};
 /// The most bytes that one callback may write, and that one listing of keys may hold.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
-/// What a storage callback answers. Any other value counts as `AIRSSYS_STORAGE_IO_ERROR`.
+/// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
+/// `AIRSSYS_STORAGE_IO_ERROR`.
 pub type airssys_storage_result_t = i32;
 
 /// Done.
@@ -29,6 +30,7 @@ pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 /// its thread.
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
+    result: Option<airssys_storage_result_t>,
 }
 
 /// Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
@@ -44,9 +46,12 @@ pub struct airssys_keys_t {
 /// different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
 /// callback gets are valid until it returns.
 ///
-/// With `AIRSSYS_STORAGE_OK` the answer is what was written to `out` (`get`: the value, nothing
-/// written is an empty value; the others: nothing); with any other result what was written to
-/// `out` is the text of the error, which the component sees.
+/// A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
+/// `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
+/// written is the value (`get`; nothing written is an empty value) and means nothing for the
+/// others; with any other result it is the text of the error, which the component sees. A callback
+/// that returns without a result counts as failed: a language runtime that could not run it (an
+/// interrupt, an exception) must not pass for a success.
 ///
 /// Callbacks are called from any thread, for different components at once, and always on a native
 /// thread stack. A slow one delays only the component that asked. They may call any
@@ -68,7 +73,7 @@ pub struct airssys_storage_t {
             ns: *const c_char,
             key: *const c_char,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
     /// Stores a value, in place of an older one. `value` is never NULL. Required.
     pub set: Option<
@@ -79,7 +84,7 @@ pub struct airssys_storage_t {
             value: *const u8,
             len: usize,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
     /// Removes a key; a missing one is no error. Required.
     pub del: Option<
@@ -88,7 +93,7 @@ pub struct airssys_storage_t {
             ns: *const c_char,
             key: *const c_char,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
     /// Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
     pub list: Option<
@@ -98,7 +103,7 @@ pub struct airssys_storage_t {
             prefix: *const c_char,
             keys: *mut airssys_keys_t,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
     /// Says whether there is such a key. NULL: `get` is asked.
     pub exists: Option<
@@ -108,7 +113,7 @@ pub struct airssys_storage_t {
             key: *const c_char,
             exists: *mut bool,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
     /// Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
     /// `list` and `get`.
@@ -119,7 +124,7 @@ pub struct airssys_storage_t {
             bytes: *mut u64,
             keys: *mut u64,
             out: *mut airssys_writer_t,
-        ) -> airssys_storage_result_t,
+        ),
     >,
 }
 
@@ -151,6 +156,21 @@ pub unsafe extern "C" fn airssys_writer_write(
         }
         fits
     })
+}
+
+/// Gives the result of a storage callback; every callback has to. Of several the last one counts.
+///
+/// `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_writer_finish(
+    writer: *mut airssys_writer_t,
+    result: airssys_storage_result_t,
+) {
+    // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
+    // callback's thread uses meanwhile.
+    if let Some(writer) = unsafe { writer.as_mut() } {
+        writer.result = Some(result);
+    }
 }
 
 /// Adds a key to what a `list` callback answers.
@@ -188,41 +208,12 @@ pub struct HostStorage {
 }
 
 type Out = *mut airssys_writer_t;
-type GetFn = unsafe extern "C" fn(
-    *mut c_void,
-    *const c_char,
-    *const c_char,
-    Out,
-) -> airssys_storage_result_t;
-type SetFn = unsafe extern "C" fn(
-    *mut c_void,
-    *const c_char,
-    *const c_char,
-    *const u8,
-    usize,
-    Out,
-) -> airssys_storage_result_t;
-type ListFn = unsafe extern "C" fn(
-    *mut c_void,
-    *const c_char,
-    *const c_char,
-    *mut airssys_keys_t,
-    Out,
-) -> airssys_storage_result_t;
-type ExistsFn = unsafe extern "C" fn(
-    *mut c_void,
-    *const c_char,
-    *const c_char,
-    *mut bool,
-    Out,
-) -> airssys_storage_result_t;
-type UsageFn = unsafe extern "C" fn(
-    *mut c_void,
-    *const c_char,
-    *mut u64,
-    *mut u64,
-    Out,
-) -> airssys_storage_result_t;
+type GetFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, Out);
+type SetFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *const u8, usize, Out);
+type ListFn =
+    unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut airssys_keys_t, Out);
+type ExistsFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut bool, Out);
+type UsageFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u64, *mut u64, Out);
 
 impl HostStorage {
     /// Takes the host's callbacks over, `user_data` included.
@@ -250,15 +241,15 @@ impl HostStorage {
 }
 
 /// Runs one callback, and returns its answer or its error.
-fn ask(
-    operation: &str,
-    callback: impl FnOnce(Out) -> airssys_storage_result_t,
-) -> Result<Option<Vec<u8>>, StorageError> {
-    let mut writer = airssys_writer_t { bytes: Vec::new() };
-    let result = callback(&raw mut writer);
+fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
+    let mut writer = airssys_writer_t { bytes: Vec::new(), result: None };
+    callback(&raw mut writer);
     let said = || {
         let text = String::from_utf8_lossy(&writer.bytes);
         if text.is_empty() { format!("the host's {operation} failed") } else { text.into_owned() }
+    };
+    let Some(result) = writer.result else {
+        return Err(StorageError::Io(format!("the host's {operation} gave no answer")));
     };
     match result {
         AIRSSYS_STORAGE_OK => Ok(Some(writer.bytes)),
@@ -266,7 +257,7 @@ fn ask(
         AIRSSYS_STORAGE_QUOTA_EXCEEDED => Err(StorageError::QuotaExceeded),
         AIRSSYS_STORAGE_INVALID_KEY => Err(StorageError::InvalidKey(said())),
         AIRSSYS_STORAGE_IO_ERROR => Err(StorageError::Io(said())),
-        other => Err(StorageError::Io(format!("the host's {operation} returned {other}"))),
+        other => Err(StorageError::Io(format!("the host's {operation} answered {other}"))),
     }
 }
 
@@ -293,7 +284,7 @@ impl Backend for HostStorage {
             unsafe { (self.set)(data, ns.as_ptr(), key.as_ptr(), value, len, out) }
         })?
         .map(drop)
-        .ok_or_else(|| StorageError::Io("the host's set returned AIRSSYS_STORAGE_NOT_FOUND".into()))
+        .ok_or_else(|| StorageError::Io("the host's set answered AIRSSYS_STORAGE_NOT_FOUND".into()))
     }
 
     fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {

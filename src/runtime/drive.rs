@@ -8,10 +8,22 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::timers::{Stopping, Timers};
 
-/// The call took until its deadline. The guest was unwound, its store can not be used again.
+/// Why a call did not come to its end. The guest was unwound, its store can not be used again.
 #[derive(Debug, PartialEq, Eq)]
-pub struct DeadlinePassed;
+pub enum Interrupted {
+    /// It took until its deadline.
+    DeadlinePassed,
+    /// The workers are being stopped.
+    Stopping,
+}
+
+impl From<Stopping> for Interrupted {
+    fn from(_: Stopping) -> Self {
+        Self::Stopping
+    }
+}
 
 /// Polls a guest call, and between polls runs the host jobs that it left.
 ///
@@ -21,8 +33,8 @@ pub async fn drive<F: Future>(
     call: F,
     off_fiber: &OffFiber,
     deadline: Instant,
-    timers: &tokio::runtime::Handle,
-) -> Result<F::Output, DeadlinePassed> {
+    timers: &Timers,
+) -> Result<F::Output, Interrupted> {
     let mut call = pin!(call);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
@@ -32,18 +44,19 @@ pub async fn drive<F: Future>(
                 return Poll::Ready(Ok(output));
             }
             let resumable = off_fiber.run_jobs();
+            timers.check()?;
             if Instant::now() >= deadline {
-                return Poll::Ready(Err(DeadlinePassed));
+                return Poll::Ready(Err(Interrupted::DeadlinePassed));
             }
             if resumable {
                 continue;
             }
-            let timer = timer.get_or_insert_with(|| {
-                let _timers = timers.enter();
-                Box::pin(tokio::time::sleep_until(deadline.into()))
-            });
+            let timer = match &mut timer {
+                Some(timer) => timer,
+                None => timer.insert(Box::pin(timers.sleep_until(deadline)?)),
+            };
             return match timer.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(DeadlinePassed)),
+                Poll::Ready(()) => Poll::Ready(Err(Interrupted::DeadlinePassed)),
                 Poll::Pending => Poll::Pending,
             };
         }

@@ -13,7 +13,7 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{DeadlinePassed, drive};
+use crate::runtime::drive::{Interrupted, drive};
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, WasmRuntime};
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
@@ -84,8 +84,8 @@ impl Instance {
         let wasm = match instantiated {
             Ok(Ok(instance)) => instance,
             Ok(Err(error)) => return Err(instantiation_error(&error, &mut store, &limits)),
-            Err(DeadlinePassed) => {
-                let error = CallError::ExecutionTime { limit: limits.max_execution_time };
+            Err(interrupted) => {
+                let error = interruption(interrupted, &limits);
                 return Err(LoadError::Call { during: "instantiation", error });
             }
         };
@@ -201,9 +201,7 @@ impl Instance {
                 let breach = self.store.data_mut().limiter.breach();
                 Err(trap::call_error(&error, breach, &self.limits))
             }
-            Err(DeadlinePassed) => {
-                Err(CallError::ExecutionTime { limit: self.limits.max_execution_time })
-            }
+            Err(interrupted) => Err(interruption(interrupted, &self.limits)),
         }
     }
 }
@@ -265,6 +263,15 @@ fn begin(store: &mut Store<HostState>, limits: &Limits) -> Result<Instant, LoadE
     store.data_mut().limiter.begin();
     let now = Instant::now();
     Ok(now.checked_add(limits.max_execution_time).unwrap_or(now + FOREVER))
+}
+
+fn interruption(interrupted: Interrupted, limits: &Limits) -> CallError {
+    match interrupted {
+        Interrupted::DeadlinePassed => {
+            CallError::ExecutionTime { limit: limits.max_execution_time }
+        }
+        Interrupted::Stopping => CallError::EngineStopped,
+    }
 }
 
 fn instantiation_error(

@@ -11,5 +11,6 @@ pub mod loader;
 pub mod off_fiber;
 pub mod state;
 pub mod ticker;
+pub mod timers;
 pub mod trap;
 pub mod wasi;

@@ -4,44 +4,44 @@
 //! an overflow, so callbacks of the host must not run there: a host function leaves a job here
 //! and suspends, and whoever drives the guest's call runs the job and resumes the guest.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use crate::core::id::ComponentHandle;
+use crate::core::waiting::WaitNode;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The jobs that one component's host functions have left for its driver.
 #[derive(Clone)]
 pub struct OffFiber {
-    component: ComponentHandle,
+    component: Arc<WaitNode>,
     jobs: Arc<Mutex<VecDeque<Job>>>,
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<ComponentHandle>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<Arc<WaitNode>>> = const { RefCell::new(None) };
 }
 
 /// The component whose host callback this thread is running, if it is in one.
-pub fn current_component() -> Option<ComponentHandle> {
-    CURRENT.get()
+pub fn current_component() -> Option<Arc<WaitNode>> {
+    CURRENT.with_borrow(Clone::clone)
 }
 
 /// Runs code of the host for a component, on this thread's own stack.
-pub fn run_host_code<R>(component: ComponentHandle, code: impl FnOnce() -> R) -> R {
+pub fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
     // On a worker, others take over its tasks meanwhile; elsewhere this is a plain call.
     tokio::task::block_in_place(|| {
-        let _current = CurrentGuard(CURRENT.replace(Some(component)));
+        let _current = CurrentGuard(CURRENT.replace(Some(Arc::clone(component))));
         code()
     })
 }
 
 impl OffFiber {
     /// No jobs yet.
-    pub fn new(component: ComponentHandle) -> Self {
+    pub fn new(component: Arc<WaitNode>) -> Self {
         Self { component, jobs: Arc::default() }
     }
 
@@ -81,7 +81,7 @@ impl OffFiber {
         if !self.has_jobs() {
             return false;
         }
-        run_host_code(self.component, || {
+        run_host_code(&self.component, || {
             loop {
                 let Some(job) = self.lock().pop_front() else { break };
                 job();
@@ -96,10 +96,10 @@ impl OffFiber {
 }
 
 /// Restores the outer component when a callback's own calls have driven another one.
-struct CurrentGuard(Option<ComponentHandle>);
+struct CurrentGuard(Option<Arc<WaitNode>>);
 
 impl Drop for CurrentGuard {
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        CURRENT.set(self.0.take());
     }
 }

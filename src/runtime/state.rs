@@ -7,8 +7,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::core::log::LogSink;
 use crate::core::ports::{Directory, Messenger, Sender};
+use crate::core::waiting::WaitNode;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::timers::Timers;
 use crate::runtime::wasi;
 use crate::storage::namespaced::NamespacedStorage;
 
@@ -24,8 +26,10 @@ pub struct HostContext {
     pub log: Arc<dyn LogSink>,
     /// Its own storage.
     pub storage: NamespacedStorage,
-    /// Where its timers run.
-    pub timers: tokio::runtime::Handle,
+    /// Where it waits.
+    pub timers: Timers,
+    /// Whom it waits for while a host callback of its own runs.
+    pub node: Arc<WaitNode>,
 }
 
 /// The data of one store.
@@ -48,7 +52,7 @@ struct Wasi {
 impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
-        let off_fiber = OffFiber::new(context.identity.handle);
+        let off_fiber = OffFiber::new(Arc::clone(&context.node));
         Self { context, limiter, off_fiber, wasi: None }
     }
 }

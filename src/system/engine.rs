@@ -15,6 +15,7 @@ use crate::core::limits::Limits;
 use crate::core::log::LogSink;
 use crate::core::message::{Message, Outcome, Timestamp};
 use crate::core::ports::{Directory, Messenger, Sender};
+use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
 use crate::messaging::mailbox::{Entry, Mail, Mailbox, Refusal};
 use crate::messaging::post::Post;
@@ -24,6 +25,7 @@ use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::state::HostContext;
+use crate::runtime::timers::Timers;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
 use crate::storage::namespaced::NamespacedStorage;
@@ -34,7 +36,6 @@ use crate::system::error::EngineError;
 use crate::system::options::LoadOptions;
 use crate::system::snapshot;
 use crate::system::stderr_log::StderrLog;
-use crate::system::waits::{Wait, Waits};
 
 /// How long `free` waits for host callbacks that are under way.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
@@ -64,9 +65,11 @@ pub struct Engine {
     worker_count: usize,
     /// Started by the first load.
     workers: OnceCell<Runtime>,
-    waits: Waits,
     last_handle: AtomicU64,
+    /// Nothing more is accepted from the host.
     stopped: AtomicBool,
+    /// The workers are being stopped.
+    stopping: Arc<AtomicBool>,
     /// Held while a component becomes reachable, so that a stop sees it or prevents it.
     loading: Mutex<()>,
 }
@@ -100,9 +103,9 @@ impl Engine {
             limits: config.limits.clone(),
             worker_count: config.workers,
             workers: OnceCell::new(),
-            waits: Waits::default(),
             last_handle: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            stopping: Arc::default(),
             loading: Mutex::new(()),
         })
     }
@@ -132,11 +135,14 @@ impl Engine {
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
                 storage: NamespacedStorage::new(Arc::clone(&self.storage), Arc::clone(&id)),
-                timers: workers.clone(),
+                timers: Timers::new(workers.clone(), Arc::clone(&self.stopping)),
+                node: Arc::default(),
             }),
             limits: Arc::new(options.limits),
             config: InitialConfig { env: options.env, data: options.config },
         };
+        // A callback that loads waits for what `initialize` does.
+        let _wait = Wait::begin(current_component(), &blueprint.context.node);
         // Requests that `initialize` makes are answered to this mailbox.
         self.registry.insert(Arc::clone(&mailbox));
         let start = Actor::start(Arc::clone(&mailbox), blueprint);
@@ -280,10 +286,12 @@ impl Engine {
     /// `shutdown`. When the time is over the rest is stopped as it is.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
         if let Some(caller) = current_component() {
-            let target = self.components.get(caller);
-            let target = target
-                .map_or_else(|| caller.to_string(), |actor| actor.mailbox().owner().to_string());
-            return Err(EngineError::WouldDeadlock { target });
+            let of_caller =
+                |actor: &Arc<Actor>| Arc::ptr_eq(&actor.blueprint().context.node, &caller);
+            if let Some(actor) = self.components.all().iter().find(|actor| of_caller(actor)) {
+                let target = actor.mailbox().owner().to_string();
+                return Err(EngineError::WouldDeadlock { target });
+            }
         }
         self.stop_accepting();
         let deadline = Instant::now().checked_add(timeout);
@@ -342,8 +350,8 @@ impl Engine {
         self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))
     }
 
-    fn wait_for(&self, actor: &Actor) -> Result<Wait<'_>, EngineError> {
-        self.waits.begin(current_component(), actor.mailbox().handle()).ok_or_else(|| {
+    fn wait_for(&self, actor: &Actor) -> Result<Wait, EngineError> {
+        Wait::begin(current_component(), &actor.blueprint().context.node).ok_or_else(|| {
             EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
         })
     }
@@ -388,6 +396,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
+        self.stopping.store(true, Ordering::Release);
         if let Some(workers) = self.workers.take() {
             // A worker can not wait for itself: the last reference may go inside a callback.
             if Handle::try_current().is_ok() || current_component().is_some() {

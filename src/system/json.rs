@@ -102,6 +102,11 @@ impl<'a> Object<'a> {
         self.entries.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether there is such a member, null or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Where a member is, for errors.
     pub fn place(&self, key: &str) -> String {
         format!("{}.{key}", self.place)

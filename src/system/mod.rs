@@ -9,4 +9,3 @@ pub mod json;
 pub mod options;
 pub mod snapshot;
 pub mod stderr_log;
-pub mod waits;

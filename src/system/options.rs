@@ -74,8 +74,8 @@ pub fn limits(parent: &Object<'_>, defaults: &Limits) -> Result<Limits, OptionsE
     if let Some(millis) = object.integer("max-execution-time-ms", 1..=u64::MAX)? {
         limits.max_execution_time = Duration::from_millis(millis);
     }
-    if let Some(fuel) = object.integer("max-fuel", 1..=u64::MAX)? {
-        limits.max_fuel = Some(fuel);
+    if object.has("max-fuel") {
+        limits.max_fuel = object.integer("max-fuel", 1..=u64::MAX)?;
     }
     if let Some(instances) = object.integer("max-instances", 1..=100_000)? {
         limits.max_instances = instances as usize;
@@ -100,6 +100,14 @@ mod tests {
         let none = LoadOptions::parse(None, &limits).unwrap();
         assert_eq!(none, LoadOptions::parse(Some("{}"), &limits).unwrap());
         assert_eq!((none.limits, none.mailbox_capacity), (limits, DEFAULT_CAPACITY));
+    }
+
+    #[test]
+    fn null_lifts_the_default_fuel_limit() {
+        let defaults = Limits { max_fuel: Some(7), ..Limits::default() };
+        let fuel = |text| LoadOptions::parse(Some(text), &defaults).unwrap().limits.max_fuel;
+        assert_eq!(fuel(r#"{"limits": {}}"#), Some(7));
+        assert_eq!(fuel(r#"{"limits": {"max-fuel": null}}"#), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The interface `host-services`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
@@ -12,6 +12,7 @@ use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
 use crate::runtime::state::{HostContext, HostState};
+use crate::runtime::timers::Stopping;
 
 type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
 
@@ -73,11 +74,14 @@ fn current_time_millis(_: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::R
 }
 
 async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> wasmtime::Result<()> {
-    let timer = {
-        let _timers = store.data().context.timers.enter();
-        tokio::time::sleep(duration)
-    };
-    timer.await;
+    // A time that the clock does not reach ends in the time limit, like any other that is too long.
+    match Instant::now()
+        .checked_add(duration)
+        .map(|end| store.data().context.timers.sleep_until(end))
+    {
+        Some(Ok(timer)) => timer.await,
+        Some(Err(Stopping)) | None => std::future::pending().await,
+    }
     Ok(())
 }
 
