@@ -154,7 +154,8 @@ typedef struct airssys_bytes_t {
 } airssys_bytes_t;
 
 /**
- * What a storage callback answers. Any other value counts as `AIRSSYS_STORAGE_IO_ERROR`.
+ * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
+ * `AIRSSYS_STORAGE_IO_ERROR`.
  */
 typedef int32_t airssys_storage_result_t;
 
@@ -165,9 +166,12 @@ typedef int32_t airssys_storage_result_t;
  * different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
  * callback gets are valid until it returns.
  *
- * With `AIRSSYS_STORAGE_OK` the answer is what was written to `out` (`get`: the value, nothing
- * written is an empty value; the others: nothing); with any other result what was written to
- * `out` is the text of the error, which the component sees.
+ * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
+ * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
+ * written is the value (`get`; nothing written is an empty value) and means nothing for the
+ * others; with any other result it is the text of the error, which the component sees. A callback
+ * that returns without a result counts as failed: a language runtime that could not run it (an
+ * interrupt, an exception) must not pass for a success.
  *
  * Callbacks are called from any thread, for different components at once, and always on a native
  * thread stack. A slow one delays only the component that asked. They may call any
@@ -190,51 +194,45 @@ typedef struct airssys_storage_t {
   /**
    * Writes the value of a key to `out`. Required.
    */
-  airssys_storage_result_t (*get)(void *user_data,
-                                  const char *ns,
-                                  const char *key,
-                                  struct airssys_writer_t *out);
+  void (*get)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
   /**
    * Stores a value, in place of an older one. `value` is never NULL. Required.
    */
-  airssys_storage_result_t (*set)(void *user_data,
-                                  const char *ns,
-                                  const char *key,
-                                  const uint8_t *value,
-                                  size_t len,
-                                  struct airssys_writer_t *out);
+  void (*set)(void *user_data,
+              const char *ns,
+              const char *key,
+              const uint8_t *value,
+              size_t len,
+              struct airssys_writer_t *out);
   /**
    * Removes a key; a missing one is no error. Required.
    */
-  airssys_storage_result_t (*del)(void *user_data,
-                                  const char *ns,
-                                  const char *key,
-                                  struct airssys_writer_t *out);
+  void (*del)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
   /**
    * Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
    */
-  airssys_storage_result_t (*list)(void *user_data,
-                                   const char *ns,
-                                   const char *prefix,
-                                   struct airssys_keys_t *keys,
-                                   struct airssys_writer_t *out);
+  void (*list)(void *user_data,
+               const char *ns,
+               const char *prefix,
+               struct airssys_keys_t *keys,
+               struct airssys_writer_t *out);
   /**
    * Says whether there is such a key. NULL: `get` is asked.
    */
-  airssys_storage_result_t (*exists)(void *user_data,
-                                     const char *ns,
-                                     const char *key,
-                                     bool *exists,
-                                     struct airssys_writer_t *out);
+  void (*exists)(void *user_data,
+                 const char *ns,
+                 const char *key,
+                 bool *exists,
+                 struct airssys_writer_t *out);
   /**
    * Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
    * `list` and `get`.
    */
-  airssys_storage_result_t (*usage)(void *user_data,
-                                    const char *ns,
-                                    uint64_t *bytes,
-                                    uint64_t *keys,
-                                    struct airssys_writer_t *out);
+  void (*usage)(void *user_data,
+                const char *ns,
+                uint64_t *bytes,
+                uint64_t *keys,
+                struct airssys_writer_t *out);
 } airssys_storage_t;
 
 /**
@@ -267,7 +265,7 @@ typedef struct airssys_log_record_t {
    */
   size_t message_len;
   /**
-   * `context_len` keys; NULL if there are none.
+   * `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none.
    */
   const char *const *context_keys;
   /**
@@ -494,6 +492,11 @@ typedef struct airssys_message_options_t {
  */
 #define AIRSSYS_LOG_ERROR 4
 
+/**
+ * No record has this level: as `min_level` it turns logging off.
+ */
+#define AIRSSYS_LOG_OFF 5
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -569,6 +572,13 @@ void airssys_bytes_free(struct airssys_bytes_t *bytes);
  * thread.
  */
 bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
+
+/**
+ * Gives the result of a storage callback; every callback has to. Of several the last one counts.
+ *
+ * `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
+ */
+void airssys_writer_finish(struct airssys_writer_t *writer, airssys_storage_result_t result);
 
 /**
  * Adds a key to what a `list` callback answers.
@@ -666,8 +676,9 @@ airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
  * mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
  * stopped as it is. The engine still has to be freed.
  *
- * `engine`: borrowed. `timeout_ms`: milliseconds; 0 gives no time at all. `error`: may be NULL.
- * Any thread; not callable from callbacks. Blocks for `timeout_ms` at most.
+ * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0 gives
+ * no time at all, `UINT64_MAX` all the time that is needed. `error`: may be NULL. Any thread; not
+ * from callbacks of the engine's own components. Blocks for `timeout_ms` at most.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
  * `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
@@ -684,7 +695,8 @@ airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
  *
  * No function may be entered with the handle after this one. One that is under way on another
  * thread ends with a status, and what the engine holds is released when the last one has ended.
- * Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
+ * Host callbacks that workers are running are waited for, up to 10 seconds; what they use, their
+ * `user_data` included, is released after them in every case. Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
  * would release belongs to threads that the child does not have.
  */
 void airssys_engine_free(struct airssys_engine_t *engine);
@@ -705,8 +717,9 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       "limits": {
  *         "max-memory-bytes": 67108864,      over all memories of the component
  *         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
- *         "max-fuel": null,                  for a message, about one unit an instruction
- *         "max-instances": 64,               core instances inside the component
+ *         "max-fuel": null,                  for a message, about one unit an instruction; null: no
+ *                                            limit
+ *         "max-instances": 1000,             core instances inside the component
  *         "max-table-elements": 100000       over all its tables
  *       },
  *       "mailbox": { "capacity": 1024 }      messages that may wait
@@ -782,8 +795,8 @@ airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
 /**
  * Hands a message to a component and waits for the reply.
  *
- * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
- * NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
+ * `engine`: borrowed. `payload`: borrowed, not to be changed by others meanwhile; (NULL, 0) is
+ * empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
  * handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
  * to one component wait for each other, calls to different ones do not. Callable from callbacks.
  *

@@ -6,13 +6,15 @@ use crate::component::status::{State, Status};
 use crate::core::error::CallError;
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
-use crate::core::message::{Message, Outcome, Timestamp};
+use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
+use crate::runtime::block_on::block_on;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{InitialConfig, Instance};
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::run_host_code;
 use crate::runtime::state::HostContext;
+use crate::runtime::timers::Timers;
 
 /// How much mail an actor works off before others get their turn.
 const BATCH: usize = 64;
@@ -58,26 +60,28 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Instantiates and initializes a component. Mail that comes in meanwhile, from the component
+    /// Instantiates and initializes a component on this thread. Mail that comes in meanwhile, from the component
     /// itself or in answer to it, waits in its mailbox until [`Actor::open`].
-    pub async fn start(
-        mailbox: Arc<Mailbox>,
-        blueprint: Blueprint,
-    ) -> Result<Arc<Self>, LoadError> {
+    pub fn start(mailbox: Arc<Mailbox>, blueprint: Blueprint) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
             instance: Mutex::default(),
             status: Status::default(),
         });
-        let mut instance = actor.blueprint.instance().await?;
-        let failed = |during| move |error| LoadError::Call { during, error };
-        if let Some(metadata) = instance.metadata().await.map_err(failed("metadata"))? {
-            actor.status.set_metadata(metadata);
-        }
-        actor.status.set_health(instance.health().await.map_err(failed("health"))?);
+        let instance = block_on(actor.ambient_timers(), actor.first_instance())?;
         actor.put_back(instance);
         Ok(actor)
+    }
+
+    async fn first_instance(&self) -> Result<Box<Instance>, LoadError> {
+        let mut instance = self.blueprint.instance().await?;
+        let failed = |during| move |error| LoadError::Call { during, error };
+        if let Some(metadata) = instance.metadata().await.map_err(failed("metadata"))? {
+            self.status.set_metadata(metadata);
+        }
+        self.status.set_health(instance.health().await.map_err(failed("health"))?);
+        Ok(instance)
     }
 
     /// Begins to work the mailbox off; the caller holds its right to run.
@@ -103,11 +107,28 @@ impl Actor {
         &self.blueprint
     }
 
-    /// Handles one message past the queue; the caller holds the mailbox's right to run, and the
-    /// end of the future gives it back.
+    /// Handles one message past the queue, on this thread and to its end; the caller holds the
+    /// mailbox's right to run, which is given back.
+    pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
+        let _right = RightToRun(&self.mailbox);
+        let timers = self.ambient_timers();
+        let mut instance = match self.take() {
+            Some(instance) => instance,
+            None => block_on(timers, self.take_or_restart())?,
+        };
+        let outcome = block_on(timers, instance.handle_message(message));
+        self.conclude(instance, outcome)
+    }
+
+    /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         self.handle_message(&message).await
+    }
+
+    /// The timers that its guest takes for granted; only WASI does.
+    pub fn ambient_timers(&self) -> Option<&Timers> {
+        self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)
     }
 
     async fn work_off(self: Arc<Self>) {
@@ -149,13 +170,13 @@ impl Actor {
 
     async fn handle_message(&self, message: &Message) -> Outcome {
         let mut instance = self.take_or_restart().await?;
-        let outcome = instance.handle_message(message).await;
+        let outcome = instance.handle_message(message.view()).await;
         self.conclude(instance, outcome)
     }
 
     async fn handle_callback(&self, message: &Message) -> Result<(), CallError> {
         let mut instance = self.take_or_restart().await?;
-        let outcome = instance.handle_callback(message).await;
+        let outcome = instance.handle_callback(message.view()).await;
         self.conclude(instance, outcome)
     }
 

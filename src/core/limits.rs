@@ -23,7 +23,7 @@ impl Default for Limits {
             max_memory_bytes: 64 << 20,
             max_execution_time: Duration::from_secs(5),
             max_fuel: None,
-            max_instances: 64,
+            max_instances: 1000,
             max_table_elements: 100_000,
         }
     }

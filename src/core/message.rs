@@ -43,5 +43,36 @@ pub struct Message {
     pub accepted: Timestamp,
 }
 
+impl Message {
+    /// The message, lent to its receiver.
+    pub fn view(&self) -> MessageView<'_> {
+        MessageView {
+            sender: &self.sender,
+            payload: &self.payload,
+            content_type: self.content_type.as_deref(),
+            correlation: self.correlation,
+            reply_to: self.reply_to.as_deref(),
+            accepted: self.accepted,
+        }
+    }
+}
+
+/// A message whose parts belong to somebody else, such as a caller that waits for the reply.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageView<'a> {
+    /// As in [`Message`].
+    pub sender: &'a ComponentId,
+    /// As in [`Message`].
+    pub payload: &'a [u8],
+    /// As in [`Message`].
+    pub content_type: Option<&'a str>,
+    /// As in [`Message`].
+    pub correlation: Option<CorrelationId>,
+    /// As in [`Message`].
+    pub reply_to: Option<&'a ComponentId>,
+    /// As in [`Message`].
+    pub accepted: Timestamp,
+}
+
 /// How the handling of a message ended: the reply (`None`: no reply), or why there is none.
 pub type Outcome = Result<Option<Vec<u8>>, CallError>;

@@ -130,7 +130,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
 ///         "max-fuel": null,                  for a message, about one unit an instruction; null: no
 ///                                            limit
-///         "max-instances": 64,               core instances inside the component
+///         "max-instances": 1000,             core instances inside the component
 ///         "max-table-elements": 100000       over all its tables
 ///       },
 ///       "mailbox": { "capacity": 1024 }      messages that may wait

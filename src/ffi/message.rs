@@ -39,14 +39,14 @@ unsafe impl Sized0 for airssys_message_options_t {
 /// # Safety
 ///
 /// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of the size it says,
-/// with texts that are NULL or NUL-terminated.
-unsafe fn message(
+/// with texts that are NULL or NUL-terminated; nobody changes them for as long as `'a`.
+unsafe fn message<'a>(
     payload: *const u8,
     len: usize,
     options: *const airssys_message_options_t,
-) -> Result<(HostMessage, Option<Duration>), Failure> {
+) -> Result<(HostMessage<'a>, Option<Duration>), Failure> {
     // SAFETY: this function's contract.
-    let payload = unsafe { bytes(payload, len, "payload") }?.to_vec();
+    let payload = unsafe { bytes(payload, len, "payload") }?;
     // SAFETY: this function's contract.
     let Some(options) = (unsafe { versioned(options, "options") })? else {
         return Ok((HostMessage { payload, sender: None, content_type: None }, None));
@@ -57,7 +57,7 @@ unsafe fn message(
     let content_type = unsafe { optional_text(options.content_type, "options.content_type") }?;
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
-    Ok((HostMessage { payload, sender, content_type: content_type.map(str::to_owned) }, timeout))
+    Ok((HostMessage { payload, sender, content_type }, timeout))
 }
 
 /// Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
@@ -92,8 +92,8 @@ pub unsafe extern "C" fn airssys_engine_send(
 
 /// Hands a message to a component and waits for the reply.
 ///
-/// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
-/// NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
+/// `engine`: borrowed. `payload`: borrowed, not to be changed by others meanwhile; (NULL, 0) is
+/// empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
 /// handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
 /// to one component wait for each other, calls to different ones do not. Callable from callbacks.
 ///

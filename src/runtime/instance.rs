@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 
 use crate::core::error::{self, CallError};
 use crate::core::limits::Limits;
-use crate::core::message::{Message, Outcome};
+use crate::core::message::{MessageView, Outcome};
 use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
@@ -133,7 +133,7 @@ impl Instance {
     }
 
     /// Calls `handle-message`.
-    pub async fn handle_message(&mut self, message: &Message) -> Outcome {
+    pub async fn handle_message(&mut self, message: MessageView<'_>) -> Outcome {
         let func = self.export("handle-message", |exports| exports.handle_message)?;
         let correlation = message.correlation.map(|id| id.to_string());
         let message = lowered(message, correlation.as_deref());
@@ -142,7 +142,7 @@ impl Instance {
     }
 
     /// Calls `handle-callback`.
-    pub async fn handle_callback(&mut self, message: &Message) -> Result<(), CallError> {
+    pub async fn handle_callback(&mut self, message: MessageView<'_>) -> Result<(), CallError> {
         let func = self.export("handle-callback", |exports| exports.handle_callback)?;
         let correlation = message.correlation.map(|id| id.to_string());
         let message = lowered(message, correlation.as_deref());
@@ -289,15 +289,15 @@ fn instantiation_error(
     }
 }
 
-fn lowered<'a>(message: &'a Message, correlation: Option<&'a str>) -> ComponentMessage<'a> {
+fn lowered<'a>(message: MessageView<'a>, correlation: Option<&'a str>) -> ComponentMessage<'a> {
     ComponentMessage {
-        sender: ComponentIdRef::from(&*message.sender),
-        payload: &message.payload,
+        sender: message.sender.into(),
+        payload: message.payload,
         metadata: MessageMetadata {
             correlation_id: correlation,
-            reply_to: message.reply_to.as_deref().map(ComponentIdRef::from),
+            reply_to: message.reply_to.map(ComponentIdRef::from),
             timestamp: message.accepted.into(),
-            content_type: message.content_type.as_deref(),
+            content_type: message.content_type,
         },
     }
 }

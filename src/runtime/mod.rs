@@ -1,5 +1,6 @@
 //! Wasmtime: compiling, linking, instantiating and calling components.
 
+pub mod block_on;
 pub mod cache;
 pub mod contract;
 pub mod drive;

@@ -13,7 +13,7 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::limits::Limits;
 use crate::core::log::LogSink;
-use crate::core::message::{Message, Outcome, Timestamp};
+use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::core::ports::{Directory, Messenger, Sender};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
@@ -40,14 +40,14 @@ use crate::system::stderr_log::StderrLog;
 /// How long `free` waits for host callbacks that are under way.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 
-/// What a message from the host carries.
-pub struct HostMessage {
+/// A message from the host.
+pub struct HostMessage<'a> {
     /// Opaque bytes.
-    pub payload: Vec<u8>,
+    pub payload: &'a [u8],
     /// In whose name; `None`: the host's own.
     pub sender: Option<ComponentId>,
     /// What the payload is.
-    pub content_type: Option<String>,
+    pub content_type: Option<&'a str>,
 }
 
 /// Components, and everything they share.
@@ -145,10 +145,8 @@ impl Engine {
         let _wait = Wait::begin(current_component(), &blueprint.context.node);
         // Requests that `initialize` makes are answered to this mailbox.
         self.registry.insert(Arc::clone(&mailbox));
-        let start = Actor::start(Arc::clone(&mailbox), blueprint);
-        let made_reachable = run_here_first(workers, true, start, None)
-            .map_err(|_| EngineError::Stopped)
-            .and_then(|started| started.map_err(failed))
+        let made_reachable = Actor::start(Arc::clone(&mailbox), blueprint)
+            .map_err(failed)
             .and_then(|actor| self.publish(actor));
         if let Err(error) = made_reachable {
             self.registry.remove(handle);
@@ -204,7 +202,11 @@ impl Engine {
     }
 
     /// Queues a message whose outcome nobody waits for.
-    pub fn send(&self, handle: ComponentHandle, message: HostMessage) -> Result<(), EngineError> {
+    pub fn send(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+    ) -> Result<(), EngineError> {
         self.check_running()?;
         let actor = self.actor(handle)?;
         self.queue(&actor, Mail::Message(self.message(message), Reply::nobody()))
@@ -214,23 +216,32 @@ impl Engine {
     pub fn call(
         &self,
         handle: ComponentHandle,
-        message: HostMessage,
+        message: HostMessage<'_>,
         timeout: Option<Duration>,
     ) -> Result<Option<Vec<u8>>, EngineError> {
         self.check_running()?;
         let actor = self.actor(handle)?;
         let _wait = self.wait_for(&actor)?;
-        let message = self.message(message);
         let outcome = match actor.mailbox().try_enter() {
+            Entry::Entered if self.ends_in_time(&actor, timeout) => {
+                actor.handle_here(MessageView {
+                    sender: message.sender.as_ref().unwrap_or(&self.host),
+                    payload: message.payload,
+                    content_type: message.content_type,
+                    correlation: None,
+                    reply_to: None,
+                    accepted: Timestamp::now(),
+                })
+            }
             Entry::Entered => {
-                let call = Arc::clone(&actor).handle_directly(message);
-                let timers = actor.blueprint().prepared.uses_wasi;
+                let timers = actor.ambient_timers().is_some();
+                let call = Arc::clone(&actor).handle_directly(self.message(message));
                 run_here_first(self.workers()?, timers, call, timeout)
                     .unwrap_or_else(|missed| Err(missed.into()))
             }
             Entry::Busy => {
                 let (waiter, reply) = Waiter::with_reply();
-                self.queue(&actor, Mail::Message(message, reply))?;
+                self.queue(&actor, Mail::Message(self.message(message), reply))?;
                 waiter.wait(timeout)
             }
             Entry::Closed => return Err(EngineError::UnknownHandle(handle)),
@@ -367,10 +378,16 @@ impl Engine {
         })
     }
 
-    fn message(&self, message: HostMessage) -> Message {
+    /// Whether a caller that lends its payload and its thread gets both back in time: a guest
+    /// must not be unwound because its caller can not wait.
+    fn ends_in_time(&self, actor: &Actor, timeout: Option<Duration>) -> bool {
+        timeout.is_none_or(|timeout| timeout >= actor.blueprint().limits.max_execution_time)
+    }
+
+    fn message(&self, message: HostMessage<'_>) -> Message {
         Message {
             sender: message.sender.map_or_else(|| Arc::clone(&self.host), Arc::new),
-            payload: message.payload,
+            payload: message.payload.to_vec(),
             content_type: message.content_type.map(Into::into),
             correlation: None,
             reply_to: None,

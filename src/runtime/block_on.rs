@@ -1,0 +1,43 @@
+//! Running a guest's future to its end on the thread that waits for it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use crate::runtime::timers::Timers;
+
+/// Polls `future` until it is done; between polls the thread is parked. `context`: timers that the
+/// future may need in the way of an ambient runtime, as WASI does.
+///
+/// Tokio's own `block_on` does more than most calls take time for, and refuses to run inside of
+/// another runtime.
+pub fn block_on<F: Future>(context: Option<&Timers>, future: F) -> F::Output {
+    let _context = context.map(|timers| timers.workers().enter());
+    let mut future = pin!(future);
+    // Most calls are done at once and need no waker.
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return output;
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
