@@ -47,9 +47,9 @@
  *
  * Options are JSON documents. An unknown key is an error that names the nearest known key.
  *
- * Threads. Every function may be called from any thread, at any time, several at once, with two
- * exceptions: an object is freed when no other call with it begins any more, and
- * `airssys_engine_shutdown` and `airssys_engine_free` are not called from callbacks.
+ * Threads. Every function may be called from any thread, at any time, several at once. An object is
+ * freed when no other call with it begins any more, and `airssys_engine_shutdown` is not called from
+ * callbacks of the engine's own components.
  *
  * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
  * the library, always on its native stack, several at once for different components. They may call
@@ -175,8 +175,8 @@ typedef int32_t airssys_storage_result_t;
  *
  * Callbacks are called from any thread, for different components at once, and always on a native
  * thread stack. A slow one delays only the component that asked. They may call any
- * `airssys_engine_*` function except shutdown and free, and must not unwind (no C++ exception,
- * no longjmp) into the library.
+ * function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
+ * exception, no longjmp) into the library.
  */
 typedef struct airssys_storage_t {
   /**
@@ -290,9 +290,9 @@ typedef struct airssys_log_record_t {
  * The host's log.
  *
  * `log` is called from any thread, for different components at once, and always on a native thread
- * stack. A slow one delays only the component that logs. It may call any `airssys_engine_*`
- * function except shutdown and free, and must not unwind (no C++ exception, no longjmp) into the
- * library. Records of one component come in the order they were written.
+ * stack. A slow one delays only the component that logs. It may call any function but
+ * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
+ * into the library. Records of one component come in the order they were written.
  */
 typedef struct airssys_logger_t {
   /**
@@ -691,13 +691,16 @@ airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
 
 /**
  * Releases an engine and all its components, from any state and without calling their `shutdown`;
- * NULL does nothing. Messages that wait are answered with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ * NULL does nothing.
  *
- * No function may be entered with the handle after this one. One that is under way on another
- * thread ends with a status, and what the engine holds is released when the last one has ended.
- * Host callbacks that workers are running are waited for, up to 10 seconds; what they use, their
- * `user_data` included, is released after them in every case. Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
- * would release belongs to threads that the child does not have.
+ * No function may be entered with the handle after this one. Those that are under way on other
+ * threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
+ * after them. Host callbacks that workers are running are waited for, up to 10 seconds; what they
+ * use, their `user_data` included, is released after them in every case.
+ *
+ * Any thread. From a callback it returns at once, and the engine is released when the last
+ * function that uses it has returned. In the child of a `fork` it releases nothing, because what
+ * it would release belongs to threads that the child does not have.
  */
 void airssys_engine_free(struct airssys_engine_t *engine);
 

@@ -126,6 +126,11 @@ impl Actor {
         self.handle_message(&message).await
     }
 
+    /// Calls `shutdown` on this thread; the caller holds the right to run of a closed mailbox.
+    pub fn shut_down_here(&self) -> Result<(), CallError> {
+        block_on(self.ambient_timers(), self.shut_down())
+    }
+
     /// The timers that its guest takes for granted; only WASI does.
     pub fn ambient_timers(&self) -> Option<&Timers> {
         self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)

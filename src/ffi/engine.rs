@@ -1,6 +1,7 @@
 //! Engines: making, loading, unloading, ending.
 
 use std::ffi::c_char;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +15,45 @@ use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::fork;
+use crate::ffi::gate::{Gate, Inside};
 use crate::ffi::status::airssys_status_t;
+use crate::runtime::off_fiber::current_component;
 use crate::system::config::EngineConfig;
 use crate::system::engine::Engine;
 
 /// Components, their workers, storage and log; released with `airssys_engine_free`.
 pub struct airssys_engine_t {
-    engine: Arc<Engine>,
+    engine: Engine,
+    gate: Arc<Gate<airssys_engine_t>>,
     /// See `fork::generation`.
     made_at: u64,
 }
 
+/// A call that uses an engine, which is not freed meanwhile.
+pub struct Entered<'a> {
+    engine: &'a Engine,
+    _inside: Inside<'a, airssys_engine_t>,
+}
+
+impl Deref for Entered<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        self.engine
+    }
+}
+
 impl airssys_engine_t {
-    /// The engine, unless this process is a child of the one that made it. The call keeps it alive
-    /// even if another thread frees the handle meanwhile.
-    pub fn enter(&self) -> Result<Arc<Engine>, Failure> {
-        if fork::generation() == self.made_at {
-            Ok(Arc::clone(&self.engine))
-        } else {
-            Err(Failure::forked())
+    /// The engine, unless this process is a child of the one that made it.
+    pub fn enter(&self) -> Result<Entered<'_>, Failure> {
+        if self.is_from_before_a_fork() {
+            return Err(Failure::forked());
         }
+        Ok(Entered { engine: &self.engine, _inside: self.gate.enter() })
+    }
+
+    fn is_from_before_a_fork(&self) -> bool {
+        fork::generation() != self.made_at
     }
 }
 
@@ -56,8 +76,9 @@ pub unsafe extern "C" fn airssys_engine_new(
         // SAFETY: by this function's contract NULL or a live configuration.
         let config = unsafe { reference(config) };
         let config = config.map_or_else(EngineConfig::default, airssys_config_t::snapshot);
-        let engine = Arc::new(Engine::new(&config)?);
-        let handle = Box::new(airssys_engine_t { engine, made_at: fork::generation() });
+        let engine = Engine::new(&config)?;
+        let gate = Arc::default();
+        let handle = Box::new(airssys_engine_t { engine, gate, made_at: fork::generation() });
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, Box::into_raw(handle)) };
         Ok(())
@@ -94,22 +115,32 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 }
 
 /// Releases an engine and all its components, from any state and without calling their `shutdown`;
-/// NULL does nothing. Messages that wait are answered with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+/// NULL does nothing.
 ///
-/// No function may be entered with the handle after this one. One that is under way on another
-/// thread ends with a status, and what the engine holds is released when the last one has ended.
-/// Host callbacks that workers are running are waited for, up to 10 seconds; what they use, their
-/// `user_data` included, is released after them in every case. Any thread; not from callbacks. In the child of a `fork` it releases nothing, because what it
-/// would release belongs to threads that the child does not have.
+/// No function may be entered with the handle after this one. Those that are under way on other
+/// threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
+/// after them. Host callbacks that workers are running are waited for, up to 10 seconds; what they
+/// use, their `user_data` included, is released after them in every case.
+///
+/// Any thread. From a callback it returns at once, and the engine is released when the last
+/// function that uses it has returned. In the child of a `fork` it releases nothing, because what
+/// it would release belongs to threads that the child does not have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
     quietly(|| {
         // SAFETY: by this function's contract NULL, or an engine that is not used again.
         let Some(handle) = (unsafe { free(engine) }) else { return };
-        match handle.enter() {
-            Ok(engine) => engine.stop(),
-            Err(_) => std::mem::forget(handle),
+        if handle.is_from_before_a_fork() {
+            std::mem::forget(handle);
+            return;
         }
+        let gate = Arc::clone(&handle.gate);
+        gate.close();
+        handle.engine.stop();
+        if current_component().is_none() {
+            gate.wait_empty();
+        }
+        gate.drop_when_empty(handle);
     });
 }
 

@@ -52,9 +52,9 @@ pub struct airssys_log_record_t {
 /// The host's log.
 ///
 /// `log` is called from any thread, for different components at once, and always on a native thread
-/// stack. A slow one delays only the component that logs. It may call any `airssys_engine_*`
-/// function except shutdown and free, and must not unwind (no C++ exception, no longjmp) into the
-/// library. Records of one component come in the order they were written.
+/// stack. A slow one delays only the component that logs. It may call any function but
+/// `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
+/// into the library. Records of one component come in the order they were written.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_logger_t {

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod failure;
 pub mod fork;
+pub mod gate;
 pub mod inspect;
 pub mod logger;
 pub mod message;

@@ -47,9 +47,9 @@
  *
  * Options are JSON documents. An unknown key is an error that names the nearest known key.
  *
- * Threads. Every function may be called from any thread, at any time, several at once, with two
- * exceptions: an object is freed when no other call with it begins any more, and
- * `airssys_engine_shutdown` and `airssys_engine_free` are not called from callbacks.
+ * Threads. Every function may be called from any thread, at any time, several at once. An object is
+ * freed when no other call with it begins any more, and `airssys_engine_shutdown` is not called from
+ * callbacks of the engine's own components.
  *
  * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
  * the library, always on its native stack, several at once for different components. They may call

@@ -55,8 +55,8 @@ pub struct airssys_keys_t {
 ///
 /// Callbacks are called from any thread, for different components at once, and always on a native
 /// thread stack. A slow one delays only the component that asked. They may call any
-/// `airssys_engine_*` function except shutdown and free, and must not unwind (no C++ exception,
-/// no longjmp) into the library.
+/// function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
+/// exception, no longjmp) into the library.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_storage_t {

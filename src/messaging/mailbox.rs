@@ -186,6 +186,18 @@ impl Mailbox {
         mail
     }
 
+    /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
+    /// caller's for good.
+    pub fn close_idle(&self) -> bool {
+        let mut queue = self.lock();
+        let idle = !queue.running && !queue.closed;
+        if idle {
+            queue.running = true;
+            queue.closed = true;
+        }
+        idle
+    }
+
     /// Accepts nothing more, and queues `last` behind what waits.
     ///
     /// Returns `None`, and leaves `last` unqueued, if the mailbox was closed before. Without

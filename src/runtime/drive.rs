@@ -1,29 +1,12 @@
 //! Driving one guest call to its end: its host jobs, its waits and its time limit.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
-use tokio::time::Sleep;
-
 use crate::runtime::off_fiber::OffFiber;
-use crate::runtime::timers::{Stopping, Timers};
-
-/// Why a call did not come to its end. The guest was unwound, its store can not be used again.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Interrupted {
-    /// It took until its deadline.
-    DeadlinePassed,
-    /// The workers are being stopped.
-    Stopping,
-}
-
-impl From<Stopping> for Interrupted {
-    fn from(_: Stopping) -> Self {
-        Self::Stopping
-    }
-}
+use crate::runtime::timers::{Interrupted, Timers};
 
 /// Polls a guest call, and between polls runs the host jobs that it left.
 ///
@@ -36,7 +19,7 @@ pub async fn drive<F: Future>(
     timers: &Timers,
 ) -> Result<F::Output, Interrupted> {
     let mut call = pin!(call);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let mut interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>> = None;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(output) = call.as_mut().poll(cx) {
@@ -44,21 +27,12 @@ pub async fn drive<F: Future>(
                 return Poll::Ready(Ok(output));
             }
             let resumable = off_fiber.run_jobs();
-            timers.check()?;
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(Interrupted::DeadlinePassed));
+            timers.check(deadline)?;
+            if !resumable {
+                let interruption =
+                    interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline)));
+                return interruption.as_mut().poll(cx).map(Err);
             }
-            if resumable {
-                continue;
-            }
-            let timer = match &mut timer {
-                Some(timer) => timer,
-                None => timer.insert(Box::pin(timers.sleep_until(deadline)?)),
-            };
-            return match timer.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(Interrupted::DeadlinePassed)),
-                Poll::Pending => Poll::Pending,
-            };
         }
     })
     .await

@@ -13,12 +13,13 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Interrupted, drive};
+use crate::runtime::drive::drive;
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, WasmRuntime};
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::{HostContext, HostState};
+use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
 
 /// A deadline for limits that are longer than the clock reaches.

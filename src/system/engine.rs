@@ -13,7 +13,7 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::limits::Limits;
 use crate::core::log::LogSink;
-use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::core::message::{Message, MessageView, Timestamp};
 use crate::core::ports::{Directory, Messenger, Sender};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
@@ -25,7 +25,7 @@ use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::state::HostContext;
-use crate::runtime::timers::Timers;
+use crate::runtime::timers::{StopSignal, Timers};
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
 use crate::storage::namespaced::NamespacedStorage;
@@ -68,8 +68,7 @@ pub struct Engine {
     last_handle: AtomicU64,
     /// Nothing more is accepted from the host.
     stopped: AtomicBool,
-    /// The workers are being stopped.
-    stopping: Arc<AtomicBool>,
+    stop_signal: Arc<StopSignal>,
     /// Held while a component becomes reachable, so that a stop sees it or prevents it.
     loading: Mutex<()>,
 }
@@ -105,7 +104,7 @@ impl Engine {
             workers: OnceCell::new(),
             last_handle: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
-            stopping: Arc::default(),
+            stop_signal: Arc::default(),
             loading: Mutex::new(()),
         })
     }
@@ -135,7 +134,7 @@ impl Engine {
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
                 storage: NamespacedStorage::new(Arc::clone(&self.storage), Arc::clone(&id)),
-                timers: Timers::new(workers.clone(), Arc::clone(&self.stopping)),
+                timers: Timers::new(workers.clone(), Arc::clone(&self.stop_signal)),
                 node: Arc::default(),
             }),
             limits: Arc::new(options.limits),
@@ -182,19 +181,27 @@ impl Engine {
         let Some(actor) = self.components.get(handle) else { return Ok(()) };
         let _wait = self.wait_for(&actor)?;
         self.registry.remove(handle);
-        let (waiter, reply) = Waiter::with_reply();
-        let Some(removed) = actor.mailbox().close(Mail::Shutdown(reply), false) else {
-            return Ok(());
+        let outcome = if actor.mailbox().close_idle() {
+            actor.shut_down_here()
+        } else {
+            let (waiter, reply) = Waiter::with_reply();
+            let Some(removed) = actor.mailbox().close(Mail::Shutdown(reply), false) else {
+                return Ok(());
+            };
+            answer_all(removed, &CallError::Unloaded);
+            waiter.wait(None).map(drop)
         };
-        answer_all(removed, &CallError::Unloaded);
-        let outcome = waiter.wait(None);
         self.components.remove(handle);
         self.shutdown_outcome(&actor, outcome)
     }
 
-    fn shutdown_outcome(&self, actor: &Actor, outcome: Outcome) -> Result<(), EngineError> {
+    fn shutdown_outcome(
+        &self,
+        actor: &Actor,
+        outcome: Result<(), CallError>,
+    ) -> Result<(), EngineError> {
         match outcome {
-            Ok(_) | Err(CallError::EngineStopped) => Ok(()),
+            Ok(()) | Err(CallError::EngineStopped) => Ok(()),
             Err(error) => {
                 Err(EngineError::Shutdown { component: Arc::clone(actor.mailbox().owner()), error })
             }
@@ -327,7 +334,7 @@ impl Engine {
                     answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
                 }
                 outcome => {
-                    let outcome = self.shutdown_outcome(&actor, outcome);
+                    let outcome = self.shutdown_outcome(&actor, outcome.map(drop));
                     first_failure = first_failure.and(outcome);
                 }
             }
@@ -339,9 +346,10 @@ impl Engine {
         first_failure
     }
 
-    /// Ends all that waits; what runs ends by itself, and the rest with the last reference.
+    /// Ends all that waits at once, and what runs at its next turn.
     pub fn stop(&self) {
         self.stop_accepting();
+        self.stop_signal.give();
         for actor in self.components.clear() {
             self.registry.remove(actor.mailbox().handle());
             answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
@@ -413,7 +421,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-        self.stopping.store(true, Ordering::Release);
         if let Some(workers) = self.workers.take() {
             // A worker can not wait for itself: the last reference may go inside a callback.
             if Handle::try_current().is_ok() || current_component().is_some() {

@@ -1,0 +1,150 @@
+//! Counting the calls that are inside an object, so that it is freed after the last of them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Set in [`Gate::inside`] once the object is being freed.
+const CLOSING: usize = 1 << (usize::BITS - 1);
+
+/// The gate of one object `T`. It outlives the object for those who are just leaving.
+pub struct Gate<T> {
+    /// How many calls are inside, and [`CLOSING`].
+    inside: AtomicUsize,
+    /// What the last call to leave drops, when the one who frees could not wait for it.
+    left_behind: Mutex<Option<Box<T>>>,
+    empty: Condvar,
+}
+
+impl<T> Default for Gate<T> {
+    fn default() -> Self {
+        Self { inside: AtomicUsize::new(0), left_behind: Mutex::new(None), empty: Condvar::new() }
+    }
+}
+
+/// A call that is inside.
+pub struct Inside<'a, T>(&'a Arc<Gate<T>>);
+
+impl<T> Gate<T> {
+    /// Lets a call in. That none enters once the object is being freed is the caller's contract.
+    pub fn enter(self: &Arc<Self>) -> Inside<'_, T> {
+        self.inside.fetch_add(1, Ordering::Acquire);
+        Inside(self)
+    }
+
+    /// From now on those who leave look whether they are the last.
+    pub fn close(&self) {
+        self.inside.fetch_or(CLOSING, Ordering::AcqRel);
+    }
+
+    /// Waits until nobody is inside a closed gate.
+    pub fn wait_empty(&self) {
+        let mut lock = self.lock();
+        while self.inside.load(Ordering::Acquire) != CLOSING {
+            lock = self.empty.wait(lock).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Drops `object` when nobody is inside a closed gate any more: now, or when the last leaves.
+    pub fn drop_when_empty(&self, object: Box<T>) {
+        let mut left_behind = self.lock();
+        if self.inside.load(Ordering::Acquire) != CLOSING {
+            *left_behind = Some(object);
+        } else {
+            drop(left_behind);
+            drop(object);
+        }
+    }
+
+    fn leave_closed(&self) {
+        let mut left_behind = self.lock();
+        let last = self.inside.fetch_sub(1, Ordering::AcqRel) == CLOSING + 1;
+        let object = if last { left_behind.take() } else { None };
+        drop(left_behind);
+        if last {
+            self.empty.notify_all();
+        }
+        drop(object);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<T>>> {
+        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Drop for Inside<'_, T> {
+    fn drop(&mut self) {
+        let gate = self.0;
+        let mut inside = gate.inside.load(Ordering::Relaxed);
+        while inside & CLOSING == 0 {
+            // One step, so that the object can not be freed between the look and the leaving.
+            match gate.inside.compare_exchange_weak(
+                inside,
+                inside - 1,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => inside = now,
+            }
+        }
+        // The object, and with it its reference to the gate, may go as soon as this call is out.
+        let gate = Arc::clone(gate);
+        gate.leave_closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Object(Arc<AtomicUsize>);
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn the_last_to_leave_drops_what_could_not_be_waited_for() {
+        let (gate, drops) = (Arc::<Gate<Object>>::default(), Arc::<AtomicUsize>::default());
+        let (first, second) = (gate.enter(), gate.enter());
+        gate.close();
+        gate.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
+        drop(first);
+        assert_eq!(drops.load(Ordering::SeqCst), 0);
+        drop(second);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_empty_gate_drops_at_once() {
+        let (gate, drops) = (Arc::<Gate<Object>>::default(), Arc::<AtomicUsize>::default());
+        drop(gate.enter());
+        gate.close();
+        gate.wait_empty();
+        gate.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn who_waits_comes_after_all_others() {
+        for _ in 0..200 {
+            let gate = Arc::<Gate<Object>>::default();
+            let done = Arc::<AtomicUsize>::default();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    let inside = gate.enter();
+                    let done = &done;
+                    scope.spawn(move || {
+                        done.fetch_add(1, Ordering::SeqCst);
+                        drop(inside);
+                    });
+                }
+                gate.close();
+                gate.wait_empty();
+                assert_eq!(done.load(Ordering::SeqCst), 4);
+            });
+        }
+    }
+}
