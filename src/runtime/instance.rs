@@ -1,7 +1,7 @@
 //! One instance of a component in a store of its own, and the calls into it.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
@@ -21,9 +21,6 @@ use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
-
-/// A deadline for limits that are longer than the clock reaches.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What `initialize` is given.
 pub struct InitialConfig {
@@ -76,11 +73,11 @@ impl Instance {
         store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
         store.epoch_deadline_async_yield_and_update(1);
 
-        let deadline = begin(&mut store, &limits)?;
+        begin(&mut store, &limits).map_err(|error| LoadError::Instantiation(error.to_string()))?;
         let instantiated = {
             let _running = runtime.ticker.enter();
-            let call = prepared.pre.instantiate_async(&mut store);
-            drive(call, &off_fiber, deadline, &context.timers).await
+            let call = pin!(prepared.pre.instantiate_async(&mut store));
+            drive(call, &off_fiber, limits.max_execution_time, &context.timers).await
         };
         let wasm = match instantiated {
             Ok(Ok(instance)) => instance,
@@ -184,7 +181,7 @@ impl Instance {
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        let deadline = begin(&mut self.store, &self.limits).map_err(|error| CallError::Trap {
+        begin(&mut self.store, &self.limits).map_err(|error| CallError::Trap {
             reason: error.to_string(),
             backtrace: String::new(),
         })?;
@@ -193,8 +190,9 @@ impl Instance {
         let func = unsafe { TypedFunc::<P, R>::new_unchecked(func) };
         let result = {
             let _running = self.runtime.ticker.enter();
-            let call = func.call_async(&mut self.store, parameters);
-            drive(call, &self.off_fiber, deadline, &self.context.timers).await
+            let call = pin!(func.call_async(&mut self.store, parameters));
+            let limit = self.limits.max_execution_time;
+            drive(call, &self.off_fiber, limit, &self.context.timers).await
         };
         match result {
             Ok(Ok(result)) => Ok(result),
@@ -255,15 +253,12 @@ impl Typed<'_> {
     }
 }
 
-/// Readies a store for a call: fuel, yields, limits; returns the call's deadline.
-fn begin(store: &mut Store<HostState>, limits: &Limits) -> Result<Instant, LoadError> {
-    store
-        .set_fuel(limits.max_fuel.unwrap_or(u64::MAX))
-        .map_err(|error| LoadError::Instantiation(error.to_string()))?;
+/// Readies a store for a call: fuel, yields, limits. Fails only in an engine without fuel.
+fn begin(store: &mut Store<HostState>, limits: &Limits) -> wasmtime::Result<()> {
+    store.set_fuel(limits.max_fuel.unwrap_or(u64::MAX))?;
     store.set_epoch_deadline(1);
     store.data_mut().limiter.begin();
-    let now = Instant::now();
-    Ok(now.checked_add(limits.max_execution_time).unwrap_or(now + FOREVER))
+    Ok(())
 }
 
 fn interruption(interrupted: Interrupted, limits: &Limits) -> CallError {

@@ -47,6 +47,26 @@ impl Limiter {
     }
 }
 
+/// Adds a growth to what is used. `Ok(false)` is the type's own maximum, which is no breach;
+/// `Err` is the total that the limit does not allow.
+fn grow(
+    used: &mut u64,
+    limit: u64,
+    current: usize,
+    desired: usize,
+    maximum: Option<usize>,
+) -> Result<bool, u64> {
+    if maximum.is_some_and(|maximum| desired > maximum) {
+        return Ok(false);
+    }
+    let wanted = used.saturating_add((desired - current) as u64);
+    if wanted > limit {
+        return Err(wanted);
+    }
+    *used = wanted;
+    Ok(true)
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -54,16 +74,13 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let wanted = self.memory_bytes.saturating_add((desired - current) as u64);
-        if wanted > self.max_memory_bytes {
-            self.breach = Some(LimitBreach::Memory { limit: self.max_memory_bytes, wanted });
-            return Ok(false);
-        }
-        self.memory_bytes = wanted;
-        Ok(true)
+        let limit = self.max_memory_bytes;
+        Ok(grow(&mut self.memory_bytes, limit, current, desired, maximum).unwrap_or_else(
+            |wanted| {
+                self.breach = Some(LimitBreach::Memory { limit, wanted });
+                false
+            },
+        ))
     }
 
     fn table_growing(
@@ -72,17 +89,12 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let wanted = self.table_elements.saturating_add((desired - current) as u64);
-        if wanted > self.max_table_elements {
-            self.breach =
-                Some(LimitBreach::TableElements { limit: self.max_table_elements, wanted });
-            return Ok(false);
-        }
-        self.table_elements = wanted;
-        Ok(true)
+        let limit = self.max_table_elements;
+        let grown = grow(&mut self.table_elements, limit, current, desired, maximum);
+        Ok(grown.unwrap_or_else(|wanted| {
+            self.breach = Some(LimitBreach::TableElements { limit, wanted });
+            false
+        }))
     }
 
     fn instances(&self) -> usize {
