@@ -97,12 +97,14 @@ install: lib ## Install library, header, pkg-config and CMake files below PREFIX
 	ln -sf libairssys_wasm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libairssys_wasm.so
 	install -m 644 include/airssys_wasm.h $(DESTDIR)$(INCLUDEDIR)/airssys_wasm.h
-	@for pair in airssys-wasm.pc:pkgconfig airssys-wasm-config.cmake:cmake/airssys-wasm; do \
-		file=$${pair%%:*}; to=$(DESTDIR)$(LIBDIR)/$${pair#*:}/$$file; \
+	@for to in pkgconfig/airssys-wasm.pc cmake/airssys-wasm/airssys-wasm-config.cmake \
+		cmake/airssys-wasm/airssys-wasm-config-version.cmake; do \
+		file=$${to##*/}; to=$(DESTDIR)$(LIBDIR)/$$to; \
 		sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
 			-e 's|@VERSION@|$(VERSION)|g' bindings/c/$$file.in > $$to && chmod 644 $$to && echo "installed $$to"; done
 
 coverage: dev ## Line coverage of the Rust tests (needs cargo-llvm-cov)
 	$(say) "coverage"
 	@command -v cargo-llvm-cov >/dev/null || $(CARGO) install --locked cargo-llvm-cov
+	@if command -v rustup >/dev/null; then rustup component add llvm-tools; fi
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) llvm-cov nextest --locked -p airssys-wasm --summary-only --fail-under-lines 90

@@ -13,7 +13,7 @@
  *     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
  *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error) == AIRSSYS_OK &&
  *         airssys_engine_call(engine, echo, (const uint8_t *)"hi", 2, NULL, &reply, &error) == AIRSSYS_OK) {
- *         printf("%.*s\n", (int)reply.len, (const char *)reply.data);
+ *         if (reply.data) printf("%.*s\n", (int)reply.len, (const char *)reply.data);
  *     } else {
  *         fprintf(stderr, "%s\n", airssys_error_message(error));
  *     }
@@ -30,10 +30,12 @@
  *
  * Errors. Every function that can fail returns an `airssys_status_t` and takes, last, an
  * `airssys_error_t **`. NULL ignores the error; otherwise it is written on failure only, with an
- * object that the caller owns. It is not read, but set the variable to NULL first, so that it can be
- * freed in every case.
+ * object that the caller owns. It is not read: set the variable to NULL first, and free and reset it
+ * before it is used again. Messages repeat what components said: they are text from strangers, with
+ * line breaks and control characters, if that is what the component put there.
  *
- * Outputs are written on success only, and must not be NULL.
+ * Outputs are written on success only, and must not be NULL. Begin with `{0}`, `NULL` or 0, so that
+ * they can be released in every case.
  *
  * Strings that go in are NUL-terminated UTF-8, borrowed for the call. Bytes that go in are a
  * pointer and a length, borrowed for the call; (NULL, 0) is empty. Bytes that come out are an
@@ -44,6 +46,9 @@
  *
  * Structs that a host fills begin with their `size`, so that they can grow. Zero a struct, set
  * `size`, then set what you need: `airssys_storage_t storage = {0}; storage.size = sizeof storage;`
+ * A struct that is larger than this library knows is accepted if what it does not know is zero.
+ *
+ * Handles of components belong to one engine; each engine counts its own.
  *
  * Options are JSON documents. An unknown key is an error that names the nearest known key.
  *
@@ -51,16 +56,21 @@
  * freed when no other call with it begins any more, and `airssys_engine_shutdown` is not called from
  * callbacks of the engine's own components.
  *
- * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
- * the library, always on its native stack, several at once for different components. They may call
- * any other function. A blocking call that would wait for the component whose callback makes it
- * returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a thread of the
+ * library, always on its native stack, several at once for different components, and so for
+ * components that share an id too. They may call any other function. A blocking call that would
+ * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ *
+ * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
+ * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
  * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
- * that were there.
+ * that were there. They stay. A host that installs handlers of its own later must pass on what is
+ * not its own, or guests' traps end in its handlers.
  *
- * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own.
+ * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
+ * configuration of its own or of the parent's.
  *
  * This file is generated from the comments and types in src/ffi/. Change those.
  */
@@ -173,8 +183,8 @@ typedef int32_t airssys_storage_result_t;
  * that returns without a result counts as failed: a language runtime that could not run it (an
  * interrupt, an exception) must not pass for a success.
  *
- * Callbacks are called from any thread, for different components at once, and always on a native
- * thread stack. A slow one delays only the component that asked. They may call any
+ * Callbacks are called from any thread, several at once (also for one `ns`, when components share
+ * an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
  * function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
  * exception, no longjmp) into the library.
  */
@@ -236,7 +246,8 @@ typedef struct airssys_storage_t {
 } airssys_storage_t;
 
 /**
- * How much a log record matters; the order and the names are those of the WIT enum `log-level`.
+ * How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
+ * other levels will be added below `AIRSSYS_LOG_OFF`.
  */
 typedef int32_t airssys_log_level_t;
 
@@ -257,7 +268,8 @@ typedef struct airssys_log_record_t {
    */
   const char *component;
   /**
-   * UTF-8, followed by a NUL; a guest may have put NULs before `message_len` as well.
+   * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
+   * control characters before `message_len` as well.
    */
   const char *message;
   /**
@@ -289,8 +301,7 @@ typedef struct airssys_log_record_t {
 /**
  * The host's log.
  *
- * `log` is called from any thread, for different components at once, and always on a native thread
- * stack. A slow one delays only the component that logs. It may call any function but
+ * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
  * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
  * into the library. Records of one component come in the order they were written.
  */
@@ -326,7 +337,8 @@ typedef struct airssys_message_options_t {
    */
   size_t size;
   /**
-   * In whose name, `namespace/name/instance`; NULL: `host/<engine name>/0`.
+   * In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
+   * `host/<engine name>/0`.
    */
   const char *sender;
   /**
@@ -335,7 +347,8 @@ typedef struct airssys_message_options_t {
   const char *content_type;
   /**
    * How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
-   * longer than the component may take. A call that is given up is still handled.
+   * limit but those of the component. A host callback that runs on the calling thread is not
+   * cut short. A message whose caller has given up is still handled.
    */
   uint64_t timeout_ms;
 } airssys_message_options_t;
@@ -568,13 +581,14 @@ void airssys_bytes_free(struct airssys_bytes_t *bytes);
  * Appends to what a storage callback answers.
  *
  * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
- * appended, if an argument is NULL or the answer would have more than 256 MiB. On the callback's
- * thread.
+ * appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
+ * gets an error, whatever follows. On the callback's thread.
  */
 bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
 
 /**
- * Gives the result of a storage callback; every callback has to. Of several the last one counts.
+ * Gives the result of a storage callback; every callback has to. Of several the last one counts,
+ * and what is written after it still counts as written.
  *
  * `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
  */
@@ -584,8 +598,8 @@ void airssys_writer_finish(struct airssys_writer_t *writer, airssys_storage_resu
  * Adds a key to what a `list` callback answers.
  *
  * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
- * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB. On the
- * callback's thread.
+ * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB; the component
+ * then gets an error, whatever follows. On the callback's thread.
  */
 bool airssys_keys_push(struct airssys_keys_t *keys, const char *key);
 
@@ -710,8 +724,10 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * each has its own handle, and a message to the id goes to the least busy.
  *
  * `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`, each part of 1 to 255 bytes
- * without `/`, `*` and control characters. `wasm`: borrowed, the binary of a component (no core
- * module, no text). `options_json`: borrowed text or NULL for `{}`; an object, all of it optional:
+ * without `/`, `*` and control characters, and not `.` or `..`; the namespace `host` is that of
+ * hosts, as senders of messages. `wasm`: borrowed, the binary of a component (no core
+ * module, no text), at most `max-component-bytes` of the configuration. `options_json`: borrowed
+ * text or NULL for `{}`; an object, all of it optional, shown with its defaults:
  *
  *     {
  *       "env": { "KEY": "value" },           handed to initialize
@@ -725,8 +741,10 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *         "max-instances": 1000,             core instances inside the component
  *         "max-table-elements": 100000       over all its tables
  *       },
- *       "mailbox": { "capacity": 1024 }      messages that may wait
+ *       "mailbox": { "capacity": 1024 }      messages that may wait, 1 to 1048576
  *     }
+ *
+ * Not to be changed: 512 KiB of stack, 128 MiB of data from the component to the host in one call.
  *
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
@@ -749,7 +767,8 @@ airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
 /**
  * Loads a component from a file; as `airssys_engine_load` in everything else.
  *
- * `path`: borrowed text, UTF-8. A file that can not be read is `AIRSSYS_ERROR_IO`.
+ * `path`: borrowed text, UTF-8, of a regular file. One that can not be read is `AIRSSYS_ERROR_IO`;
+ * for a path that is not UTF-8, read the file and use `airssys_engine_load`.
  */
 airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
                                           const char *id,
@@ -765,7 +784,8 @@ airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
  *
  * `engine`: borrowed. `handle`: an unknown, stale or zero one does nothing, so that unloading
  * twice is fine. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
- * component is gone.
+ * component is gone: for the message under way and for `shutdown`, each within the component's
+ * `max-execution-time-ms`.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
  * trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback

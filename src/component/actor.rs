@@ -1,6 +1,8 @@
 //! One component: its mailbox, its instance, and what happens when the instance fails.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::component::status::{State, Status};
 use crate::core::error::CallError;
@@ -9,10 +11,11 @@ use crate::core::log::{LogLevel, LogRecord};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::runtime::block_on::block_on;
+use crate::runtime::drive::drive;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{InitialConfig, Instance};
 use crate::runtime::loader::{LoadError, Prepared};
-use crate::runtime::off_fiber::run_host_code;
+use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
 use crate::runtime::timers::Timers;
 
@@ -116,8 +119,10 @@ impl Actor {
             Some(instance) => instance,
             None => block_on(timers, self.take_or_restart())?,
         };
-        let outcome = block_on(timers, instance.handle_message(message));
-        self.conclude(instance, outcome)
+        block_on(timers, async {
+            let outcome = instance.handle_message(message).await;
+            self.conclude(instance, outcome).await
+        })
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
@@ -155,14 +160,14 @@ impl Actor {
                 let outcome = self.handle_message(&message).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text = format!("a message from {} failed: {error}", message.sender);
-                    self.report(LogLevel::Warn, &text);
+                    self.report(LogLevel::Warn, text).await;
                 }
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {
                 if let Err(error) = self.handle_callback(&message).await {
                     let text = format!("a callback from {} failed: {error}", message.sender);
-                    self.report(LogLevel::Warn, &text);
+                    self.report(LogLevel::Warn, text).await;
                 }
             }
             Mail::Health(reply) => {
@@ -176,13 +181,13 @@ impl Actor {
     async fn handle_message(&self, message: &Message) -> Outcome {
         let mut instance = self.take_or_restart().await?;
         let outcome = instance.handle_message(message.view()).await;
-        self.conclude(instance, outcome)
+        self.conclude(instance, outcome).await
     }
 
     async fn handle_callback(&self, message: &Message) -> Result<(), CallError> {
         let mut instance = self.take_or_restart().await?;
         let outcome = instance.handle_callback(message.view()).await;
-        self.conclude(instance, outcome)
+        self.conclude(instance, outcome).await
     }
 
     async fn check_health(&self) -> Result<&'static str, CallError> {
@@ -191,7 +196,7 @@ impl Actor {
         if let Ok(health) = health {
             self.status.set_health(health);
         }
-        self.conclude(instance, health).map(|health| health.name())
+        self.conclude(instance, health).await.map(|health| health.name())
     }
 
     async fn shut_down(&self) -> Result<(), CallError> {
@@ -210,7 +215,7 @@ impl Actor {
     }
 
     /// Puts the instance back, or drops it if the call left it unusable.
-    fn conclude<R>(
+    async fn conclude<R>(
         &self,
         instance: Box<Instance>,
         outcome: Result<R, CallError>,
@@ -223,7 +228,7 @@ impl Actor {
                 self.status.enter(State::Crashed);
                 drop(instance);
                 if !matches!(error, CallError::EngineStopped) {
-                    self.report(LogLevel::Error, &format!("crashed: {error}"));
+                    self.report(LogLevel::Error, format!("crashed: {error}")).await;
                 }
             }
             _ => self.put_back(instance),
@@ -261,23 +266,25 @@ impl Actor {
     }
 
     /// Writes a record in the component's name.
-    fn report(&self, level: LogLevel, message: &str) {
-        let context = &self.blueprint.context;
+    async fn report(&self, level: LogLevel, message: String) {
+        let context = Arc::clone(&self.blueprint.context);
         if !context.log.enabled(level) {
             return;
         }
-        let record = LogRecord {
-            level,
-            component: Some(&context.identity.id),
-            message,
-            context: &[],
-            time: Timestamp::now(),
-        };
-        if context.log.runs_host_code() {
-            run_host_code(&context.node, || context.log.write(&record));
-        } else {
-            context.log.write(&record);
-        }
+        let off_fiber = OffFiber::new(Arc::clone(&context.node));
+        let timers = context.timers.clone();
+        off_fiber.defer(move || {
+            context.log.write(&LogRecord {
+                level,
+                component: Some(&context.identity.id),
+                message: &message,
+                context: &[],
+                time: Timestamp::now(),
+            });
+        });
+        // No guest runs, so there is no time limit; an engine that stops needs no record.
+        let nothing = pin!(std::future::ready(()));
+        let _ = drive(nothing, &off_fiber, Duration::MAX, &timers).await;
     }
 }
 

@@ -149,8 +149,10 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// each has its own handle, and a message to the id goes to the least busy.
 ///
 /// `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`, each part of 1 to 255 bytes
-/// without `/`, `*` and control characters. `wasm`: borrowed, the binary of a component (no core
-/// module, no text). `options_json`: borrowed text or NULL for `{}`; an object, all of it optional:
+/// without `/`, `*` and control characters, and not `.` or `..`; the namespace `host` is that of
+/// hosts, as senders of messages. `wasm`: borrowed, the binary of a component (no core
+/// module, no text), at most `max-component-bytes` of the configuration. `options_json`: borrowed
+/// text or NULL for `{}`; an object, all of it optional, shown with its defaults:
 ///
 ///     {
 ///       "env": { "KEY": "value" },           handed to initialize
@@ -164,8 +166,10 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///         "max-instances": 1000,             core instances inside the component
 ///         "max-table-elements": 100000       over all its tables
 ///       },
-///       "mailbox": { "capacity": 1024 }      messages that may wait
+///       "mailbox": { "capacity": 1024 }      messages that may wait, 1 to 1048576
 ///     }
+///
+/// Not to be changed: 512 KiB of stack, 128 MiB of data from the component to the host in one call.
 ///
 /// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
 /// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
@@ -207,7 +211,8 @@ pub unsafe extern "C" fn airssys_engine_load(
 
 /// Loads a component from a file; as `airssys_engine_load` in everything else.
 ///
-/// `path`: borrowed text, UTF-8. A file that can not be read is `AIRSSYS_ERROR_IO`.
+/// `path`: borrowed text, UTF-8, of a regular file. One that can not be read is `AIRSSYS_ERROR_IO`;
+/// for a path that is not UTF-8, read the file and use `airssys_engine_load`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_load_file(
     engine: *mut airssys_engine_t,
@@ -242,7 +247,8 @@ pub unsafe extern "C" fn airssys_engine_load_file(
 ///
 /// `engine`: borrowed. `handle`: an unknown, stale or zero one does nothing, so that unloading
 /// twice is fine. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
-/// component is gone.
+/// component is gone: for the message under way and for `shutdown`, each within the component's
+/// `max-execution-time-ms`.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
 /// trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback

@@ -61,7 +61,9 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         let (status, detail) = match &error {
-            EngineError::InvalidId(_) => (AIRSSYS_ERROR_INVALID_ID, Value::Null),
+            EngineError::InvalidId(_) | EngineError::ReservedId(_) => {
+                (AIRSSYS_ERROR_INVALID_ID, Value::Null)
+            }
             EngineError::Options(error) => (AIRSSYS_ERROR_INVALID_OPTIONS, options_detail(error)),
             EngineError::Runtime(RuntimeError::Cache(_) | RuntimeError::Thread(_))
             | EngineError::Workers(_) => (AIRSSYS_ERROR_IO, Value::Null),

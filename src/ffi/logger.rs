@@ -7,7 +7,8 @@ use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
 
-/// How much a log record matters; the order and the names are those of the WIT enum `log-level`.
+/// How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
+/// other levels will be added below `AIRSSYS_LOG_OFF`.
 pub type airssys_log_level_t = i32;
 
 /// The finest detail.
@@ -33,7 +34,8 @@ pub struct airssys_log_record_t {
     pub level: airssys_log_level_t,
     /// The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
     pub component: *const c_char,
-    /// UTF-8, followed by a NUL; a guest may have put NULs before `message_len` as well.
+    /// UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
+    /// control characters before `message_len` as well.
     pub message: *const c_char,
     /// How many bytes the message has.
     pub message_len: usize,
@@ -51,8 +53,7 @@ pub struct airssys_log_record_t {
 
 /// The host's log.
 ///
-/// `log` is called from any thread, for different components at once, and always on a native thread
-/// stack. A slow one delays only the component that logs. It may call any function but
+/// `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
 /// `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
 /// into the library. Records of one component come in the order they were written.
 #[repr(C)]

@@ -22,12 +22,14 @@ use crate::system::error::EngineError;
 pub struct airssys_message_options_t {
     /// `sizeof(airssys_message_options_t)`.
     pub size: usize,
-    /// In whose name, `namespace/name/instance`; NULL: `host/<engine name>/0`.
+    /// In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
+    /// `host/<engine name>/0`.
     pub sender: *const c_char,
     /// What the payload is, for example `application/json`; NULL: not said.
     pub content_type: *const c_char,
     /// How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
-    /// longer than the component may take. A call that is given up is still handled.
+    /// limit but those of the component. A host callback that runs on the calling thread is not
+    /// cut short. A message whose caller has given up is still handled.
     pub timeout_ms: u64,
 }
 

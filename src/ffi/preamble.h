@@ -13,7 +13,7 @@
  *     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
  *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error) == AIRSSYS_OK &&
  *         airssys_engine_call(engine, echo, (const uint8_t *)"hi", 2, NULL, &reply, &error) == AIRSSYS_OK) {
- *         printf("%.*s\n", (int)reply.len, (const char *)reply.data);
+ *         if (reply.data) printf("%.*s\n", (int)reply.len, (const char *)reply.data);
  *     } else {
  *         fprintf(stderr, "%s\n", airssys_error_message(error));
  *     }
@@ -30,10 +30,12 @@
  *
  * Errors. Every function that can fail returns an `airssys_status_t` and takes, last, an
  * `airssys_error_t **`. NULL ignores the error; otherwise it is written on failure only, with an
- * object that the caller owns. It is not read, but set the variable to NULL first, so that it can be
- * freed in every case.
+ * object that the caller owns. It is not read: set the variable to NULL first, and free and reset it
+ * before it is used again. Messages repeat what components said: they are text from strangers, with
+ * line breaks and control characters, if that is what the component put there.
  *
- * Outputs are written on success only, and must not be NULL.
+ * Outputs are written on success only, and must not be NULL. Begin with `{0}`, `NULL` or 0, so that
+ * they can be released in every case.
  *
  * Strings that go in are NUL-terminated UTF-8, borrowed for the call. Bytes that go in are a
  * pointer and a length, borrowed for the call; (NULL, 0) is empty. Bytes that come out are an
@@ -44,6 +46,9 @@
  *
  * Structs that a host fills begin with their `size`, so that they can grow. Zero a struct, set
  * `size`, then set what you need: `airssys_storage_t storage = {0}; storage.size = sizeof storage;`
+ * A struct that is larger than this library knows is accepted if what it does not know is zero.
+ *
+ * Handles of components belong to one engine; each engine counts its own.
  *
  * Options are JSON documents. An unknown key is an error that names the nearest known key.
  *
@@ -51,16 +56,21 @@
  * freed when no other call with it begins any more, and `airssys_engine_shutdown` is not called from
  * callbacks of the engine's own components.
  *
- * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a worker of
- * the library, always on its native stack, several at once for different components. They may call
- * any other function. A blocking call that would wait for the component whose callback makes it
- * returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a thread of the
+ * library, always on its native stack, several at once for different components, and so for
+ * components that share an id too. They may call any other function. A blocking call that would
+ * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ *
+ * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
+ * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
  * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
- * that were there.
+ * that were there. They stay. A host that installs handlers of its own later must pass on what is
+ * not its own, or guests' traps end in its handlers.
  *
- * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own.
+ * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
+ * configuration of its own or of the parent's.
  *
  * This file is generated from the comments and types in src/ffi/. Change those.
  */

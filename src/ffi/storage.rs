@@ -1,5 +1,6 @@
 //! Storage that the host supplies.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_void};
 
 use crate::ffi::arguments::{self, Sized0, bytes};
@@ -31,6 +32,7 @@ pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
     result: Option<airssys_storage_result_t>,
+    refused: bool,
 }
 
 /// Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
@@ -38,6 +40,7 @@ pub struct airssys_writer_t {
 pub struct airssys_keys_t {
     keys: Vec<String>,
     bytes: usize,
+    refused: bool,
 }
 
 /// The host's storage: a store of (namespace, key) to value.
@@ -53,8 +56,8 @@ pub struct airssys_keys_t {
 /// that returns without a result counts as failed: a language runtime that could not run it (an
 /// interrupt, an exception) must not pass for a success.
 ///
-/// Callbacks are called from any thread, for different components at once, and always on a native
-/// thread stack. A slow one delays only the component that asked. They may call any
+/// Callbacks are called from any thread, several at once (also for one `ns`, when components share
+/// an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
 /// function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
 /// exception, no longjmp) into the library.
 #[repr(C)]
@@ -136,8 +139,8 @@ unsafe impl Sized0 for airssys_storage_t {
 /// Appends to what a storage callback answers.
 ///
 /// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB. On the callback's
-/// thread.
+/// appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
+/// gets an error, whatever follows. On the callback's thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_write(
     writer: *mut airssys_writer_t,
@@ -149,16 +152,18 @@ pub unsafe extern "C" fn airssys_writer_write(
         // callback's thread uses meanwhile.
         let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
         // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
-        let Ok(data) = (unsafe { bytes(data, len, "data") }) else { return false };
-        let fits = data.len() <= MAX_ANSWER_BYTES - writer.bytes.len();
-        if fits {
-            writer.bytes.extend_from_slice(data);
+        match unsafe { bytes(data, len, "data") } {
+            Ok(data) if data.len() <= MAX_ANSWER_BYTES - writer.bytes.len() => {
+                writer.bytes.extend_from_slice(data);
+            }
+            _ => writer.refused = true,
         }
-        fits
+        !writer.refused
     })
 }
 
-/// Gives the result of a storage callback; every callback has to. Of several the last one counts.
+/// Gives the result of a storage callback; every callback has to. Of several the last one counts,
+/// and what is written after it still counts as written.
 ///
 /// `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
 #[unsafe(no_mangle)]
@@ -176,8 +181,8 @@ pub unsafe extern "C" fn airssys_writer_finish(
 /// Adds a key to what a `list` callback answers.
 ///
 /// `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
-/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB. On the
-/// callback's thread.
+/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB; the component
+/// then gets an error, whatever follows. On the callback's thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
     quietly(|| {
@@ -185,14 +190,14 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
         // callback's thread uses meanwhile.
         let Some(keys) = (unsafe { keys.as_mut() }) else { return false };
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let Ok(key) = (unsafe { arguments::text(key, "key") }) else { return false };
-        let size = key.len() + size_of::<String>();
-        let fits = size <= MAX_ANSWER_BYTES - keys.bytes;
-        if fits {
-            keys.bytes += size;
-            keys.keys.push(key.to_owned());
+        match unsafe { arguments::text(key, "key") } {
+            Ok(key) if key.len() + size_of::<String>() <= MAX_ANSWER_BYTES - keys.bytes => {
+                keys.bytes += key.len() + size_of::<String>();
+                keys.keys.push(key.to_owned());
+            }
+            _ => keys.refused = true,
         }
-        fits
+        !keys.refused
     })
 }
 
@@ -242,7 +247,7 @@ impl HostStorage {
 
 /// Runs one callback, and returns its answer or its error.
 fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
-    let mut writer = airssys_writer_t { bytes: Vec::new(), result: None };
+    let mut writer = airssys_writer_t { bytes: Vec::new(), result: None, refused: false };
     callback(&raw mut writer);
     let said = || {
         let text = String::from_utf8_lossy(&writer.bytes);
@@ -251,6 +256,9 @@ fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, S
     let Some(result) = writer.result else {
         return Err(StorageError::Io(format!("the host's {operation} gave no answer")));
     };
+    if writer.refused {
+        return Err(StorageError::Io(format!("the host's {operation} gave an impossible answer")));
+    }
     match result {
         AIRSSYS_STORAGE_OK => Ok(Some(writer.bytes)),
         AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
@@ -311,7 +319,7 @@ impl Backend for HostStorage {
 
     fn list(&self, namespace: &str, prefix: &str) -> Result<Vec<String>, StorageError> {
         let (ns, prefix) = (c_string(namespace)?, c_string(prefix)?);
-        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0 };
+        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, refused: false };
         let list = &raw mut keys;
         ask("list", |out| {
             let data = self.user_data.pointer();
@@ -319,6 +327,9 @@ impl Backend for HostStorage {
             // returns.
             unsafe { (self.list)(data, ns.as_ptr(), prefix.as_ptr(), list, out) }
         })?;
+        if keys.refused {
+            return Err(StorageError::Io("the host's list gave an impossible key".into()));
+        }
         Ok(keys.keys)
     }
 
@@ -344,7 +355,8 @@ impl Backend for HostStorage {
 impl HostStorage {
     fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
         let mut used = Usage::default();
-        for key in self.list(namespace, "")? {
+        let keys: BTreeSet<String> = self.list(namespace, "")?.into_iter().collect();
+        for key in keys {
             // A key that another call removed meanwhile does not count.
             if let Some(value) = self.get(namespace, &key)? {
                 used.keys += 1;

@@ -63,9 +63,18 @@ pub struct Mailbox {
 
 struct Queue {
     mail: VecDeque<Mail>,
+    /// How many of `mail` are messages, which alone count against the capacity.
+    messages: usize,
     /// Somebody holds the right to run.
     running: bool,
     closed: bool,
+}
+
+impl Queue {
+    fn take_all(&mut self) -> Vec<Mail> {
+        self.messages = 0;
+        self.mail.drain(..).collect()
+    }
 }
 
 impl Mailbox {
@@ -76,7 +85,12 @@ impl Mailbox {
             handle,
             owner,
             capacity,
-            queue: Mutex::new(Queue { mail: VecDeque::new(), running: true, closed: false }),
+            queue: Mutex::new(Queue {
+                mail: VecDeque::new(),
+                messages: 0,
+                running: true,
+                closed: false,
+            }),
             receiver: OnceLock::new(),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -128,7 +142,7 @@ impl Mailbox {
         let bounded = matches!(mail, Mail::Message(..));
         let refusal = if queue.closed {
             Some(Refusal::Closed)
-        } else if bounded && queue.mail.len() >= self.capacity {
+        } else if bounded && queue.messages >= self.capacity {
             Some(Refusal::Full)
         } else {
             None
@@ -139,6 +153,7 @@ impl Mailbox {
             return Err((refusal, mail));
         }
         queue.mail.push_back(mail);
+        queue.messages += usize::from(bounded);
         let wake = !std::mem::replace(&mut queue.running, true);
         drop(queue);
         if bounded {
@@ -180,8 +195,10 @@ impl Mailbox {
     pub fn next(&self) -> Option<Mail> {
         let mut queue = self.lock();
         let mail = queue.mail.pop_front();
-        if mail.is_none() {
-            queue.running = false;
+        match &mail {
+            Some(Mail::Message(..)) => queue.messages -= 1,
+            Some(_) => {}
+            None => queue.running = false,
         }
         mail
     }
@@ -207,7 +224,7 @@ impl Mailbox {
         if std::mem::replace(&mut queue.closed, true) {
             return None;
         }
-        let removed = if keep { Vec::new() } else { queue.mail.drain(..).collect() };
+        let removed = if keep { Vec::new() } else { queue.take_all() };
         queue.mail.push_back(last);
         let wake = !std::mem::replace(&mut queue.running, true);
         drop(queue);
@@ -221,7 +238,7 @@ impl Mailbox {
     pub fn drain(&self) -> Vec<Mail> {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.mail.drain(..).collect()
+        queue.take_all()
     }
 
     fn schedule(&self) {

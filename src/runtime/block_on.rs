@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::timers::Timers;
 
 /// Polls `future` until it is done; between polls the thread is parked. `context`: timers that the
@@ -17,13 +18,14 @@ pub fn block_on<F: Future>(context: Option<&Timers>, future: F) -> F::Output {
     let _context = context.map(|timers| timers.workers().enter());
     let mut future = pin!(future);
     // Most calls are done at once and need no waker.
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let mut context = Context::from_waker(Waker::noop());
+    if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {
         return output;
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {
             return output;
         }
         thread::park();

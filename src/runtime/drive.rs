@@ -1,11 +1,14 @@
 //! Driving one guest call to its end: its host jobs, its waits and its time limit.
 
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::runtime::off_fiber::OffFiber;
+use tokio::task::JoinHandle;
+
+use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::timers::{Interrupted, Timers};
 
 /// A time that no guest call lives to see, for limits that are longer than the clock reaches.
@@ -15,32 +18,69 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 ///
 /// A guest yields at every epoch tick, so its time limit is noticed while it computes as well as
 /// while it waits. Clock and timer are used only by calls that do not end in their first turn,
-/// which is one tick at most.
+/// which is one tick at most. A host job is never cut short: its time counts once it is over.
 pub fn drive<F: Future>(
     mut call: Pin<&mut F>,
     off_fiber: &OffFiber,
     limit: Duration,
     timers: &Timers,
 ) -> impl Future<Output = Result<F::Output, Interrupted>> {
-    let mut deadline: Option<Instant> = None;
+    let mut output = None;
+    let mut jobs: Option<JoinHandle<()>> = None;
+    let mut deadline = Deadline { limit, at: None };
     let mut interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>> = None;
     poll_fn(move |cx| {
         loop {
-            if let Poll::Ready(output) = call.as_mut().poll(cx) {
-                off_fiber.run_jobs();
+            if let Some(running) = &mut jobs {
+                let ended = ready!(Pin::new(running).poll(cx));
+                jobs = None;
+                match ended {
+                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                    Err(_) => return Poll::Ready(Err(Interrupted::Stopping)),
+                    Ok(()) if output.is_none() => timers.check(deadline.get())?,
+                    Ok(()) => {}
+                }
+            }
+            if output.is_none()
+                && let Poll::Ready(value) = call.as_mut().poll(cx)
+            {
+                output = Some(value);
+            }
+            if off_fiber.has_jobs() {
+                deadline.get();
+                if may_block() {
+                    off_fiber.run_jobs();
+                    if output.is_none() {
+                        timers.check(deadline.get())?;
+                    }
+                } else {
+                    let off_fiber = off_fiber.clone();
+                    jobs = Some(timers.workers().spawn_blocking(move || off_fiber.run_jobs()));
+                }
+                continue;
+            }
+            if let Some(output) = output.take() {
                 return Poll::Ready(Ok(output));
             }
-            let deadline = *deadline.get_or_insert_with(|| {
-                let now = Instant::now();
-                now.checked_add(limit).unwrap_or(now + FOREVER)
-            });
-            let resumable = off_fiber.run_jobs();
-            timers.check(deadline)?;
-            if !resumable {
-                let interruption =
-                    interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline)));
-                return interruption.as_mut().poll(cx).map(Err);
-            }
+            timers.check(deadline.get())?;
+            let interruption =
+                interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline.get())));
+            return interruption.as_mut().poll(cx).map(Err);
         }
     })
+}
+
+/// The end of a call's time, which begins to run when it is first asked for.
+struct Deadline {
+    limit: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn get(&mut self) -> Instant {
+        *self.at.get_or_insert_with(|| {
+            let now = Instant::now();
+            now.checked_add(self.limit).unwrap_or(now + FOREVER)
+        })
+    }
 }

@@ -102,6 +102,11 @@ impl Loader {
         &self.engine
     }
 
+    /// The largest binary that is accepted.
+    pub fn max_component_bytes(&self) -> u64 {
+        self.max_component_bytes
+    }
+
     /// How many distinct binaries are compiled.
     pub fn compiled(&self) -> usize {
         self.lock().values().filter(|slot| slot.get().is_some()).count()
@@ -125,7 +130,7 @@ impl Loader {
         let size = binary.len() as u64;
         if size > self.max_component_bytes {
             return invalid(format!(
-                "{size} bytes, max-component-bytes is {}",
+                "larger than max-component-bytes {}",
                 self.max_component_bytes
             ));
         }

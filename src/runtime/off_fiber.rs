@@ -2,9 +2,11 @@
 //!
 //! Guests run on Wasmtime's fibers. Runtimes such as CPython and the JVM take a fiber's stack for
 //! an overflow, so callbacks of the host must not run there: a host function leaves a job here
-//! and suspends, and whoever drives the guest's call runs the job and resumes the guest.
+//! and suspends, and whoever drives the guest's call runs the job and resumes the guest. A thread
+//! that waits for the call runs the job itself; a worker hands it to a thread for blocking work,
+//! so that a slow callback delays its own component only.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,7 @@ pub struct OffFiber {
 }
 
 thread_local! {
+    static WAITING: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<Arc<WaitNode>>> = const { RefCell::new(None) };
 }
 
@@ -31,12 +34,21 @@ pub fn current_component() -> Option<Arc<WaitNode>> {
 }
 
 /// Runs code of the host for a component, on this thread's own stack.
-pub fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
-    // On a worker, others take over its tasks meanwhile; elsewhere this is a plain call.
-    tokio::task::block_in_place(|| {
-        let _current = CurrentGuard(CURRENT.replace(Some(Arc::clone(component))));
-        code()
-    })
+fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
+    let _current = CurrentGuard(CURRENT.replace(Some(Arc::clone(component))));
+    code()
+}
+
+/// Marks this thread as one that waits for the future that `poll` polls, and so may run host code
+/// in its midst.
+pub fn while_waiting<R>(poll: impl FnOnce() -> R) -> R {
+    let _before = WaitingGuard(WAITING.replace(true));
+    poll()
+}
+
+/// Whether the thread waits for what it polls; a worker does not.
+pub fn may_block() -> bool {
+    WAITING.get()
 }
 
 impl OffFiber {
@@ -76,18 +88,14 @@ impl OffFiber {
         !self.lock().is_empty()
     }
 
-    /// Runs all jobs on this thread's own stack; true if there were any.
-    pub fn run_jobs(&self) -> bool {
-        if !self.has_jobs() {
-            return false;
-        }
+    /// Runs all jobs on this thread's own stack.
+    pub fn run_jobs(&self) {
         run_host_code(&self.component, || {
             loop {
                 let Some(job) = self.lock().pop_front() else { break };
                 job();
             }
         });
-        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
@@ -101,5 +109,13 @@ struct CurrentGuard(Option<Arc<WaitNode>>);
 impl Drop for CurrentGuard {
     fn drop(&mut self) {
         CURRENT.set(self.0.take());
+    }
+}
+
+struct WaitingGuard(bool);
+
+impl Drop for WaitingGuard {
+    fn drop(&mut self) {
+        WAITING.set(self.0);
     }
 }

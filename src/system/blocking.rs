@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::core::error::CallError;
 use crate::core::rendezvous::{Rendezvous, TimedOut};
+use crate::runtime::off_fiber::while_waiting;
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ where
     let mut future = Box::pin(future);
     let polled = {
         let _timers = timers.then(|| workers.enter());
-        future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
     };
     if let Poll::Ready(output) = polled {
         return Ok(output);

@@ -1,5 +1,7 @@
 //! The engine: what an `airssys_engine_t` stands for.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +42,9 @@ use crate::system::stderr_log::StderrLog;
 /// How long `free` waits for host callbacks that are under way.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 
+/// The namespace of hosts, as senders of messages; no component is loaded into it.
+const HOST_NAMESPACE: &str = "host";
+
 /// A message from the host.
 pub struct HostMessage<'a> {
     /// Opaque bytes.
@@ -76,7 +81,7 @@ pub struct Engine {
 impl Engine {
     /// An engine without components; no thread but the ticker runs yet.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let host = Arc::new(ComponentId::new("host", &config.name, "0")?);
+        let host = Arc::new(ComponentId::new(HOST_NAMESPACE, &config.name, "0")?);
         let log = config.log.clone().unwrap_or_else(|| Arc::new(StderrLog));
         let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
         let runtime = WasmRuntime::new(&RuntimeOptions {
@@ -118,6 +123,9 @@ impl Engine {
     ) -> Result<ComponentHandle, EngineError> {
         self.check_running()?;
         let id = Arc::new(ComponentId::parse(id)?);
+        if id.namespace() == HOST_NAMESPACE {
+            return Err(EngineError::ReservedId((*id).clone()));
+        }
         let options = LoadOptions::parse(options, &self.limits)?;
         let failed = |error| EngineError::Load { id: (*id).clone(), error };
         let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
@@ -162,8 +170,9 @@ impl Engine {
         path: &Path,
         options: Option<&str>,
     ) -> Result<ComponentHandle, EngineError> {
-        let file = |source| EngineError::File { path: path.to_owned(), source };
-        self.load(id, &std::fs::read(path).map_err(file)?, options)
+        let binary = read_file(path, self.runtime.loader.max_component_bytes())
+            .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        self.load(id, &binary, options)
     }
 
     fn publish(&self, actor: Arc<Actor>) -> Result<(), EngineError> {
@@ -430,6 +439,17 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// Reads a file, but no more than one byte beyond `limit`: enough to see that it is too large.
+fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Asked before it is opened, which would wait for the other end of a pipe.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut binary = Vec::new();
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut binary)?;
+    Ok(binary)
 }
 
 fn answer_all(mail: Vec<Mail>, error: &CallError) {

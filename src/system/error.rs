@@ -18,6 +18,9 @@ pub enum EngineError {
     /// A malformed id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// An id that only hosts have.
+    #[error("component id {0}: the namespace is that of hosts, as senders of messages")]
+    ReservedId(ComponentId),
     /// A JSON document that can not be used.
     #[error(transparent)]
     Options(#[from] OptionsError),

@@ -1,5 +1,6 @@
 """What the tests share: the package of this checkout, the guests, and engines that end."""
 
+import logging
 import os
 import sys
 import unittest
@@ -11,6 +12,9 @@ PACKAGE_PARENT = ROOT / "bindings" / "python"
 sys.path.insert(0, str(PACKAGE_PARENT))
 
 from airssys_wasm import Component, DictStorage, Engine  # noqa: E402
+
+# Without a handler, Python prints the crash of every component that a test makes crash.
+logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
 
 # How long a test waits for what must happen; only a failing test waits as long.
 PATIENCE = 60.0

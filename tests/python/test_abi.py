@@ -33,7 +33,8 @@ class AbiTest(unittest.TestCase):
         cls.code = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
 
     def enumerators(self, prefix):
-        found = re.findall(rf"\b{prefix}(\w+)\s*=\s*(\d+)", self.code)
+        # An enumerator or a macro.
+        found = re.findall(rf"\b{prefix}(\w+)(?:\s*=\s*|[ \t]+)(\d+)", self.code)
         return {name: int(value) for name, value in found}
 
     def test_every_function_is_declared(self):

@@ -10,7 +10,7 @@ from pathlib import Path
 from support import EngineTest, guest
 
 import airssys_wasm
-from airssys_wasm import ComponentNotFound, DictStorage, Engine
+from airssys_wasm import ComponentNotFound, DictStorage, Engine, ResourceLimitExceeded
 
 
 class RoundTrips(EngineTest):
@@ -159,6 +159,15 @@ class Loading(EngineTest):
         self.assertEqual(limits["max-memory-bytes"], 9 << 20)
         self.assertEqual(limits["max-fuel"], 10**12)
         self.assertEqual(limits["max-execution-time-ms"], 777)
+
+    def test_a_default_limit_is_lifted(self):
+        engine = self.engine(limits={"max_fuel": 1_000_000})
+        limited = engine.load("test/trapper/0", guest("trapper"))
+        with self.assertRaises(ResourceLimitExceeded):
+            limited.call("spin 10000000")
+        free = engine.load("test/trapper/1", guest("trapper"), limits={"max_fuel": None})
+        free.call("spin 10000000")
+        self.assertIsNone(free.describe()["limits"]["max-fuel"])
 
     def test_options_as_the_library_spells_them(self):
         probe = self.load("probe", options={"env": {"A": "1"}, "mailbox": {"capacity": 3}})

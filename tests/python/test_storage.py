@@ -296,6 +296,25 @@ class Reentrance(StorageTest):
         self.assertEqual(users[0].call("set k v"), b"ok")
         self.assertEqual(caught, [users[1].id])
 
+    def test_a_circle_over_two_engines(self):
+        caught = []
+
+        def hook(operation, namespace, key):
+            if namespace == "test/user/0":
+                other.call("set k v")
+            else:
+                with self.assertRaises(WouldDeadlock) as error:
+                    user.call("set k v")
+                caught.append(error.exception.message)
+
+        user, other = (
+            self.engine(storage=Hooked(hook)).load(f"test/user/{n}", guest("storage-user"))
+            for n in range(2)
+        )
+        self.assertEqual(user.call("set k v"), b"ok")
+        self.assertEqual(len(caught), 1)
+        self.assertIn("test/user/0", caught[0])
+
     def test_engines_do_not_mistake_each_others_components(self):
         # The first component of each engine: the same handle, but no circle.
         other = self.engine().load("test/echo/0", guest("echo"))

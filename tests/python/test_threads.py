@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -19,13 +20,17 @@ THREADS = 8
 
 
 def run_python(*lines):
-    """Runs a program of its own, which has `airssys_wasm` and the paths of two guests."""
+    """Runs a program of its own, which has `airssys_wasm` and the paths of some guests."""
     head = [
         "import os, sys",
         f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
         "import airssys_wasm",
+        "import logging",
+        # What the library says itself on stderr is what counts, not the log of what is lost.
+        "logging.getLogger('airssys_wasm.component').addHandler(logging.NullHandler())",
         f"ECHO = {str(guest('echo'))!r}",
         f"USER = {str(guest('storage-user'))!r}",
+        f"CHATTY = {str(guest('chatty'))!r}",
     ]
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "\n".join([*head, *lines])],
@@ -219,6 +224,31 @@ class Closing(EngineTest):
             gc.collect()
             self.assertIsNone(reference())
 
+    def test_close_during_a_workers_callback_says_nothing(self):
+        # The guest goes on after its callback, in an engine that is just being freed: no panic on
+        # stderr, and close returns.
+        with tempfile.TemporaryDirectory() as cache:
+            result = run_python(
+                "import threading, time",
+                "class Storage(airssys_wasm.DictStorage):",
+                "    def set(self, *arguments):",
+                "        inside.set()",
+                "        while not engine.closed:",
+                "            time.sleep(0.001)",
+                "        # Long enough for the library to be in the middle of it.",
+                "        time.sleep(0.02)",
+                "        super().set(*arguments)",
+                "for n in range(10):",
+                "    inside = threading.Event()",
+                f"    engine = airssys_wasm.Engine(storage=Storage(), cache_dir={cache!r})",
+                "    user = engine.load(f'test/user/{n}', USER)",
+                "    user.send('set k v')",
+                "    user.send('set k v')",
+                "    inside.wait()",
+                "    engine.close()",
+            )
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
 
 class Forgotten(EngineTest):
     def test_an_engine_that_nobody_closes(self):
@@ -280,6 +310,85 @@ class Forgotten(EngineTest):
             "user.send('nonsense')",
         )
         self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+
+@unittest.skipUnless(hasattr(os, "kill") and os.name == "posix", "no signals here")
+class Interrupts(unittest.TestCase):
+    def test_an_interrupted_callback_is_no_success(self):
+        # Python raises at the start of a function, outside of any `try` in it, what a signal
+        # handler raises. A callback that never ran must not count as one that answered.
+        result = run_python(
+            "import signal, threading, time",
+            "class Interrupt(BaseException): pass",
+            "def handler(number, frame):",
+            "    if frame.f_code.co_filename.endswith('_callbacks.py'):",
+            "        raise Interrupt",
+            "signal.signal(signal.SIGINT, handler)",
+            "def interrupt():",
+            "    for _ in range(2000):",
+            "        os.kill(os.getpid(), signal.SIGINT)",
+            "        time.sleep(0.0003)",
+            "storage = airssys_wasm.DictStorage()",
+            "engine = airssys_wasm.Engine(storage=storage)",
+            "user = engine.load('test/user/0', USER)",
+            "thread = threading.Thread(target=interrupt)",
+            "thread.start()",
+            "last = 0",
+            "while thread.is_alive():",
+            "    try:",
+            "        reply = user.call('incr n')",
+            "    except Interrupt:",
+            "        continue",
+            "    if reply.isdigit():",
+            "        assert int(reply) > last, (reply, last)",
+            "        last = int(reply)",
+            "        stored = storage.get('test/user/0', 'n')",
+            "        assert stored == reply, (stored, reply)",
+            "    else:",
+            "        assert b'io-error' in reply, reply",
+            "print('end')",
+        )
+        self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
+
+    def test_no_interrupt_is_lost(self):
+        # Most of them come while the guest runs, and show at the start of its next callback.
+        result = run_python(
+            "import signal, threading, time",
+            "signal.signal(signal.SIGINT, signal.default_int_handler)",
+            "storage = airssys_wasm.DictStorage()",
+            "logger = lambda entry: None",
+            "engine = airssys_wasm.Engine(storage=storage, logger=logger)",
+            "user = engine.load('test/user/0', USER)",
+            "chatty = engine.load('test/chatty/0', CHATTY)",
+            "for n in range(100):",
+            "    timer = threading.Timer(0.002, os.kill, (os.getpid(), signal.SIGINT))",
+            "    try:",
+            "        timer.start()",
+            f"        end = time.monotonic() + {PATIENCE / 2}",
+            "        while time.monotonic() < end:",
+            "            user.call('incr n')",
+            "            chatty.call('flood 5')",
+            "        sys.exit(f'interrupt {n} was lost')",
+            "    except KeyboardInterrupt:",
+            "        timer.join()",
+            "    assert storage.get('test/user/0', 'n') == user.call('get n')",
+            "print('end')",
+        )
+        self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
+        self.assertEqual(result.stderr, "")
+
+    def test_other_unraisable_exceptions_go_where_they_went(self):
+        result = run_python(
+            "class Broken:",
+            "    def __del__(self):",
+            "        raise KeyboardInterrupt('not of a callback')",
+            "Broken()",
+            "engine = airssys_wasm.Engine()",
+            "engine.load('test/echo/0', ECHO).call(b'x')",
+            "engine.close()",
+        )
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("not of a callback", result.stderr)
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "no fork here")

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import sys
 import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -37,6 +38,37 @@ _running = _Running()
 #: What ended a callback on the main thread but is no ordinary error, such as `KeyboardInterrupt`;
 #: it is raised where the main thread called the library.
 interrupts: List[BaseException] = []
+
+
+def _keep_interrupt(error: Optional[BaseException]) -> bool:
+    """Keeps what is meant for the main thread, if this is it, and not for its callback."""
+    if error is None or isinstance(error, Exception):
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    interrupts.append(error)
+    return True
+
+
+def _keep_lost_interrupts() -> None:
+    """Keeps the interrupts that a callback can not catch.
+
+    Ctrl-C during a call shows in the first Python function after it, and that is often a callback.
+    Python raises `KeyboardInterrupt` before the first line of the function, outside of every `try`
+    in it, so that ctypes gets it, and can only hand it to this hook.
+    """
+    otherwise = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        trace = unraisable.exc_traceback
+        mine = trace is not None and trace.tb_frame.f_globals is globals()
+        if not (mine and _keep_interrupt(unraisable.exc_value)):
+            otherwise(unraisable)
+
+    sys.unraisablehook = hook
+
+
+_keep_lost_interrupts()
 
 
 def is_inside(owner: object) -> bool:
@@ -107,9 +139,7 @@ def _callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
 
 def _keep(error: BaseException, text: str, *arguments: object) -> None:
     """Sees to it that what a callback raised is not lost: the library is not told of it."""
-    main = threading.current_thread() is threading.main_thread()
-    if main and not isinstance(error, Exception):
-        interrupts.append(error)
+    if _keep_interrupt(error):
         return
     try:
         _log.error(text, *arguments, exc_info=error)
@@ -134,7 +164,10 @@ def _refuse(out: int, result: int, error: BaseException) -> int:
 
 
 def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
-    """A C function of `work(storage, namespace, ..., out)`, which answers for what it raises."""
+    """A C function of `work(storage, namespace, ..., out)`, which answers for what it raises.
+
+    A callback that does not come to `airssys_writer_finish` counts as failed.
+    """
 
     def make(work: Callable[..., int]) -> Any:
         operation = work.__name__.rsplit("_", 1)[-1]
@@ -158,13 +191,14 @@ def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
 
         @_callback(kind)
         @functools.wraps(work)
-        def called(*arguments: Any) -> int:
+        def called(*arguments: Any) -> None:
             try:
-                return guarded(*arguments)
+                result = guarded(*arguments)
             except BaseException as error:
                 # From an except branch above: memory ran out, or Ctrl-C was pressed again.
                 _keep(error, "storage %s failed", operation)
-                return _ffi.STORAGE_IO_ERROR
+                result = _ffi.STORAGE_IO_ERROR
+            lib.airssys_writer_finish(arguments[-1], result)
 
         return called
 
@@ -237,6 +271,5 @@ def _log_record(token: int, record: Any) -> None:
         _running.owners = outer
 
 
-@_callback(_ffi.DropFn)
-def _drop(token: int) -> None:
-    _registered.pop(token, None)
+# Not a function of Python's, in which an interrupt could come first.
+_drop = _callback(_ffi.DropFn)(_registered.pop)

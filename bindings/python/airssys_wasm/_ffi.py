@@ -27,7 +27,7 @@ from typing import Any, Dict, Tuple
 #: The binary interface that this package speaks; the number in the library's SONAME.
 ABI_VERSION = 0
 
-LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR = range(5)
+LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF = range(6)
 
 STORAGE_OK = 0
 STORAGE_NOT_FOUND = 1
@@ -75,14 +75,12 @@ class LogRecord(Structure):
 DropFn = CFUNCTYPE(None, c_void_p)
 LogFn = CFUNCTYPE(None, c_void_p, POINTER(LogRecord))
 
-StorageGetFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p)
-StorageSetFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)
-StorageDelFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p)
-StorageListFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, c_void_p, c_void_p)
-StorageExistsFn = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p, POINTER(c_bool), c_void_p)
-StorageUsageFn = CFUNCTYPE(
-    c_int32, c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64), c_void_p
-)
+StorageGetFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p)
+StorageSetFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)
+StorageDelFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p)
+StorageListFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p, c_void_p)
+StorageExistsFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, POINTER(c_bool), c_void_p)
+StorageUsageFn = CFUNCTYPE(None, c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64), c_void_p)
 
 
 class Logger(Structure):
@@ -129,6 +127,7 @@ _QUICK: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_error_free": (None, (_POINTER,)),
     "airssys_bytes_free": (None, (_POINTER,)),
     "airssys_writer_write": (c_bool, (_POINTER, _POINTER, c_size_t)),
+    "airssys_writer_finish": (None, (_POINTER, c_int32)),
     "airssys_keys_push": (c_bool, (_POINTER, c_char_p)),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
 
@@ -9,6 +10,7 @@ from airssys_wasm import _convert
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
+from airssys_wasm.errors import EngineClosed
 
 if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
@@ -126,7 +128,7 @@ class Component:
         :raises ShutdownFailed: the component failed in its ``shutdown``; it is unloaded all the
             same.
         """
-        if not self._core.closed:
+        with contextlib.suppress(EngineClosed):
             self._core.run(lib.airssys_engine_unload, self._handle)
 
     def __enter__(self) -> Component:

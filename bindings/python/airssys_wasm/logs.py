@@ -62,7 +62,7 @@ def sink_for(
             f"logger must be a logging.Logger or a callable, not {type(target).__name__}"
         )
     wanted = (native for native, known in enumerate(_LEVELS) if known >= lowest)
-    return sink, next(wanted, _ffi.LOG_ERROR)
+    return sink, next(wanted, _ffi.LOG_OFF)
 
 
 class _LoggerSink:

@@ -1,0 +1,131 @@
+/*
+ * What most C tests do with the library: make an engine, load a guest, call it, look at the answer.
+ */
+#ifndef HOST_H
+#define HOST_H
+
+#include "check.h"
+
+#include <airssys_wasm.h>
+
+static inline void check_status(airssys_status_t came, airssys_status_t expected,
+                                const char *file, int line, const char *what)
+{
+    check_record(came == expected, file, line, what, airssys_status_name(expected),
+                 airssys_status_name(came));
+}
+
+#define CHECK_STATUS(came, expected) check_status((came), (expected), __FILE__, __LINE__, #came)
+#define CHECK_OK(came) CHECK_STATUS(came, AIRSSYS_OK)
+
+/* Writes the path of a guest's component. */
+static inline const char *guest_path(const char *guest, char *path, size_t size)
+{
+    const char *directory = getenv("AIRSSYS_GUESTS_DIR");
+    REQUIRE(directory != NULL);
+    REQUIRE((size_t)snprintf(path, size, "%s/%s.wasm", directory, guest) < size);
+    return path;
+}
+
+static inline airssys_engine_t *engine_with(const airssys_config_t *config)
+{
+    airssys_engine_t *engine = NULL;
+    airssys_error_t *error = NULL;
+    if (airssys_engine_new(config, &engine, &error) != AIRSSYS_OK)
+        fprintf(stderr, "%s\n", airssys_error_message(error));
+    REQUIRE(engine != NULL);
+    return engine;
+}
+
+static inline airssys_config_t *new_config(void)
+{
+    airssys_config_t *config = NULL;
+    REQUIRE(airssys_config_new(&config, NULL) == AIRSSYS_OK && config != NULL);
+    return config;
+}
+
+/* An engine with defaults, but for the log: what guests do wrong on purpose is not shown. */
+static inline void log_nothing(void *user_data, const airssys_log_record_t *record)
+{
+    (void)user_data;
+    (void)record;
+}
+
+static inline airssys_engine_t *new_engine(void)
+{
+    airssys_config_t *config = new_config();
+    airssys_logger_t logger = {0};
+    logger.size = sizeof logger;
+    logger.log = log_nothing;
+    logger.min_level = AIRSSYS_LOG_OFF;
+    REQUIRE(airssys_config_set_logger(config, &logger, NULL) == AIRSSYS_OK);
+    airssys_engine_t *engine = engine_with(config);
+    airssys_config_free(config);
+    return engine;
+}
+
+static inline uint64_t load_as(airssys_engine_t *engine, const char *id, const char *guest,
+                               const char *options)
+{
+    char path[4096];
+    uint64_t handle = 0;
+    airssys_error_t *error = NULL;
+    guest_path(guest, path, sizeof path);
+    if (airssys_engine_load_file(engine, id, path, options, &handle, &error) != AIRSSYS_OK)
+        fprintf(stderr, "%s\n", airssys_error_message(error));
+    REQUIRE(handle != 0);
+    return handle;
+}
+
+static inline uint64_t load(airssys_engine_t *engine, const char *guest)
+{
+    char id[64];
+    snprintf(id, sizeof id, "test/%s/0", guest);
+    return load_as(engine, id, guest, NULL);
+}
+
+static inline airssys_status_t call(airssys_engine_t *engine, uint64_t handle, const char *text,
+                                    airssys_bytes_t *reply, airssys_error_t **error)
+{
+    return airssys_engine_call(engine, handle, (const uint8_t *)text, strlen(text), NULL, reply,
+                               error);
+}
+
+/* Calls, and compares the reply. */
+static inline void check_reply(airssys_engine_t *engine, uint64_t handle, const char *text,
+                               const char *expected, const char *file, int line)
+{
+    airssys_bytes_t reply = {0};
+    airssys_error_t *error = NULL;
+    if (call(engine, handle, text, &reply, &error) != AIRSSYS_OK) {
+        check_record(false, file, line, text, expected, airssys_error_message(error));
+    } else {
+        char came[512];
+        snprintf(came, sizeof came, "%.*s", (int)reply.len,
+                 reply.data != NULL ? (const char *)reply.data : "");
+        check_text(came, expected, file, line, text);
+    }
+    airssys_error_free(error);
+    airssys_bytes_free(&reply);
+}
+
+/* Calls, and looks at how it fails; frees the error. */
+static inline void check_fails(airssys_engine_t *engine, uint64_t handle, const char *text,
+                               airssys_status_t status, const char *part, const char *file,
+                               int line)
+{
+    airssys_bytes_t reply = {0};
+    airssys_error_t *error = NULL;
+    check_status(call(engine, handle, text, &reply, &error), status, file, line, text);
+    check_number(airssys_error_status(error), status, file, line, "airssys_error_status");
+    check_contains(airssys_error_message(error), part, file, line, text);
+    airssys_error_free(error);
+    airssys_bytes_free(&reply);
+}
+
+#define CHECK_REPLY(engine, handle, text, expected) \
+    check_reply((engine), (handle), (text), (expected), __FILE__, __LINE__)
+#define CHECK_FAILS(engine, handle, text, status, part) \
+    check_fails((engine), (handle), (text), (status), (part), __FILE__, __LINE__)
+
+#endif
