@@ -744,7 +744,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       "mailbox": { "capacity": 1024 }      messages that may wait, 1 to 1048576
  *     }
  *
- * Not to be changed: 512 KiB of stack, 128 MiB of data from the component to the host in one call.
+ * Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the
+ * component to the host in one call.
  *
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
@@ -752,7 +753,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
  * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
  * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
- * `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (in `initialize`, `metadata` or `health`),
+ * `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (while it is instantiated, in `initialize`,
+ * `metadata` or `health`),
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (threads), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
  */

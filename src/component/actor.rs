@@ -1,17 +1,16 @@
 //! One component: its mailbox, its instance, and what happens when the instance fails.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use crate::component::status::{State, Status};
 use crate::core::error::CallError;
+use crate::core::latch::Latch;
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::runtime::block_on::block_on;
-use crate::runtime::drive::drive;
+use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{InitialConfig, Instance};
 use crate::runtime::loader::{LoadError, Prepared};
@@ -38,15 +37,20 @@ pub struct Blueprint {
 
 impl Blueprint {
     async fn instance(&self) -> Result<Box<Instance>, LoadError> {
-        let mut instance = Instance::create(
+        let instance = Instance::create(
             Arc::clone(&self.runtime),
             &self.prepared,
             Arc::clone(&self.context),
             Arc::clone(&self.limits),
-        )
-        .await?;
-        instance.initialize(&self.config).await?;
-        Ok(Box::new(instance))
+        );
+        let mut instance = Box::new(instance.await?);
+        match instance.initialize(&self.config).await {
+            Ok(()) => Ok(instance),
+            Err(error) => {
+                instance.finish().await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -60,6 +64,8 @@ pub struct Actor {
     /// `None` while it is called, after a crash, and after `shutdown`.
     instance: Mutex<Option<Box<Instance>>>,
     status: Status,
+    /// Opened after `shutdown`, or when the engine stops.
+    stopped: Latch,
 }
 
 impl Actor {
@@ -71,6 +77,7 @@ impl Actor {
             blueprint,
             instance: Mutex::default(),
             status: Status::default(),
+            stopped: Latch::default(),
         });
         let instance = block_on(actor.ambient_timers(), actor.first_instance())?;
         actor.put_back(instance);
@@ -105,6 +112,11 @@ impl Actor {
         &self.status
     }
 
+    /// Opened when it has stopped.
+    pub fn stopped(&self) -> &Latch {
+        &self.stopped
+    }
+
     /// What its instances are made from.
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
@@ -114,21 +126,13 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let timers = self.ambient_timers();
-        let mut instance = match self.take() {
-            Some(instance) => instance,
-            None => block_on(timers, self.take_or_restart())?,
-        };
-        block_on(timers, async {
-            let outcome = instance.handle_message(message).await;
-            self.conclude(instance, outcome).await
-        })
+        block_on(self.ambient_timers(), self.handle_message(message))
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        self.handle_message(&message).await
+        self.handle_message(message.view()).await
     }
 
     /// Calls `shutdown` on this thread; the caller holds the right to run of a closed mailbox.
@@ -157,7 +161,7 @@ impl Actor {
     async fn handle(&self, mail: Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_message(&message).await;
+                let outcome = self.handle_message(message.view()).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text = format!("a message from {} failed: {error}", message.sender);
                     self.report(LogLevel::Warn, text).await;
@@ -165,7 +169,7 @@ impl Actor {
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {
-                if let Err(error) = self.handle_callback(&message).await {
+                if let Err(error) = self.handle_callback(message.view()).await {
                     let text = format!("a callback from {} failed: {error}", message.sender);
                     self.report(LogLevel::Warn, text).await;
                 }
@@ -178,16 +182,28 @@ impl Actor {
         }
     }
 
-    async fn handle_message(&self, message: &Message) -> Outcome {
-        let mut instance = self.take_or_restart().await?;
-        let outcome = instance.handle_message(message.view()).await;
-        self.conclude(instance, outcome).await
+    async fn handle_message(&self, message: MessageView<'_>) -> Outcome {
+        let outcome = match self.take_or_restart().await {
+            Ok(mut instance) => {
+                let outcome = instance.handle_message(message).await;
+                self.conclude(instance, outcome).await
+            }
+            Err(error) => Err(error),
+        };
+        self.status.count_handled(outcome.is_ok());
+        outcome
     }
 
-    async fn handle_callback(&self, message: &Message) -> Result<(), CallError> {
-        let mut instance = self.take_or_restart().await?;
-        let outcome = instance.handle_callback(message.view()).await;
-        self.conclude(instance, outcome).await
+    async fn handle_callback(&self, message: MessageView<'_>) -> Result<(), CallError> {
+        let outcome = match self.take_or_restart().await {
+            Ok(mut instance) => {
+                let outcome = instance.handle_callback(message).await;
+                self.conclude(instance, outcome).await
+            }
+            Err(error) => Err(error),
+        };
+        self.status.count_handled(outcome.is_ok());
+        outcome
     }
 
     async fn check_health(&self) -> Result<&'static str, CallError> {
@@ -203,14 +219,19 @@ impl Actor {
         self.status.enter(State::Stopping);
         let instance = self.take();
         let result = match instance {
-            Some(mut instance) => match instance.shutdown().await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(CallError::Lifecycle { export: "shutdown", error }),
-                Err(error) => Err(error),
-            },
+            Some(mut instance) => {
+                let result = instance.shutdown().await;
+                instance.finish().await;
+                match result {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => Err(CallError::Lifecycle { export: "shutdown", error }),
+                    Err(error) => Err(error),
+                }
+            }
             None => Ok(()),
         };
         self.status.enter(State::Stopped);
+        self.stopped.open();
         result
     }
 
@@ -220,13 +241,12 @@ impl Actor {
         instance: Box<Instance>,
         outcome: Result<R, CallError>,
     ) -> Result<R, CallError> {
-        self.status.count_handled(outcome.is_ok());
         match &outcome {
             Err(error) if error.poisons_instance() => {
                 self.status.set_health(crate::runtime::contract::HealthStatus::Unhealthy);
                 self.status.set_memory(0);
                 self.status.enter(State::Crashed);
-                drop(instance);
+                instance.finish().await;
                 if !matches!(error, CallError::EngineStopped) {
                     self.report(LogLevel::Error, format!("crashed: {error}")).await;
                 }
@@ -259,7 +279,6 @@ impl Actor {
             }
             Err(error) => {
                 self.status.enter(State::Crashed);
-                self.status.count_handled(false);
                 Err(CallError::RestartFailed { reason: error.to_string() })
             }
         }
@@ -282,9 +301,7 @@ impl Actor {
                 time: Timestamp::now(),
             });
         });
-        // No guest runs, so there is no time limit; an engine that stops needs no record.
-        let nothing = pin!(std::future::ready(()));
-        let _ = drive(nothing, &off_fiber, Duration::MAX, &timers).await;
+        run_host_jobs(&off_fiber, &timers).await;
     }
 }
 

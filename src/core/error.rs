@@ -81,6 +81,18 @@ pub enum LimitBreach {
         /// The limit.
         limit: u64,
     },
+    /// More memories than a component may have.
+    #[error("{limit} memories exceeded")]
+    Memories {
+        /// The limit.
+        limit: u64,
+    },
+    /// More tables than a component may have.
+    #[error("{limit} tables exceeded")]
+    Tables {
+        /// The limit.
+        limit: u64,
+    },
     /// The message used up its fuel.
     #[error("max-fuel {limit} exceeded")]
     Fuel {
@@ -108,6 +120,8 @@ impl LimitBreach {
             Self::Memory { limit, .. } => ("max-memory-bytes", limit),
             Self::TableElements { limit, .. } => ("max-table-elements", limit),
             Self::Instances { limit } => ("max-instances", limit),
+            Self::Memories { limit } => ("memories", limit),
+            Self::Tables { limit } => ("tables", limit),
             Self::Fuel { limit } => ("max-fuel", limit),
             Self::Stack { limit } => ("stack-bytes", limit),
             Self::HostCallData { limit } => ("host-call-data-bytes", limit),

@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod id;
+pub mod latch;
 pub mod limits;
 pub mod log;
 pub mod message;

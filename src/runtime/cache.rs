@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// Opens every cache file; the number is that of the file's layout.
-const MAGIC: &[u8; 16] = b"airssys-cwasm-1\n";
+const MAGIC: &[u8; 16] = b"airssys-cwasm-2\n";
 
 /// Why a directory can not serve as cache.
 #[derive(Debug, Error)]
@@ -89,9 +89,10 @@ impl CompileCache {
     /// The compiled form of the binary with this hash, if it is here and whole.
     #[expect(unsafe_code, reason = "Wasmtime's way to load compiled code")]
     pub fn get(&self, engine: &Engine, hash: &blake3::Hash) -> Option<Component> {
-        let file = fs::read(self.path(engine, hash)).ok()?;
-        let (checksum, artefact) = file.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
-        if blake3::hash(artefact) != blake3::Hash::from_bytes(*checksum) {
+        let name = name(engine, hash);
+        let file = fs::read(self.dir.join(&name)).ok()?;
+        let (found, artefact) = file.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
+        if checksum(&name, artefact) != blake3::Hash::from_bytes(*found) {
             return None;
         }
         // SAFETY: the file is from a directory that only this user can write to, checked when
@@ -104,25 +105,32 @@ impl CompileCache {
     /// nothing else, so there is no error.
     pub fn put(&self, engine: &Engine, hash: &blake3::Hash, component: &Component) {
         let Ok(artefact) = component.serialize() else { return };
-        let checksum = blake3::hash(&artefact);
-        let file = [MAGIC.as_slice(), checksum.as_bytes(), &artefact].concat();
+        let name = name(engine, hash);
+        let file = [MAGIC.as_slice(), checksum(&name, &artefact).as_bytes(), &artefact].concat();
         let temporary = self.temporary();
-        let kept = fs::write(&temporary, file)
-            .and_then(|()| fs::rename(&temporary, self.path(engine, hash)));
+        let kept =
+            fs::write(&temporary, file).and_then(|()| fs::rename(&temporary, self.dir.join(name)));
         if kept.is_err() {
             let _ = fs::remove_file(&temporary);
         }
-    }
-
-    /// The version, target and settings of the compiler are part of the name.
-    fn path(&self, engine: &Engine, hash: &blake3::Hash) -> PathBuf {
-        let mut settings = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut settings);
-        self.dir.join(format!("{}-{:016x}.cwasm", hash.to_hex(), settings.finish()))
     }
 
     fn temporary(&self) -> PathBuf {
         let count = self.written.fetch_add(1, Ordering::Relaxed);
         self.dir.join(format!(".{}-{count}.tmp", std::process::id()))
     }
+}
+
+/// The file of a binary. Version, target and settings of the compiler are part of the name.
+fn name(engine: &Engine, hash: &blake3::Hash) -> String {
+    let mut settings = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut settings);
+    format!("{}-{:016x}.cwasm", hash.to_hex(), settings.finish())
+}
+
+/// Covers the name too, so that an entry is not taken for that of another binary.
+fn checksum(name: &str, artefact: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name.as_bytes()).update(artefact);
+    hasher.finalize()
 }

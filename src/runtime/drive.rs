@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,12 @@ pub fn drive<F: Future>(
             return interruption.as_mut().poll(cx).map(Err);
         }
     })
+}
+
+/// Runs host jobs that no guest call has left. An engine that stops drops them.
+pub async fn run_host_jobs(off_fiber: &OffFiber, timers: &Timers) {
+    let nothing = pin!(std::future::ready(()));
+    let _ = drive(nothing, off_fiber, FOREVER, timers).await;
 }
 
 /// The end of a call's time, which begins to run when it is first asked for.

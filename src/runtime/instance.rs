@@ -13,7 +13,7 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::drive;
+use crate::runtime::drive::{drive, run_host_jobs};
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, WasmRuntime};
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
@@ -92,6 +92,12 @@ impl Instance {
             None => None,
         };
         Ok(Self { store, off_fiber, runtime, context, limits, lifecycle })
+    }
+
+    /// Ends the instance: what it has begun to print is logged, then it is dropped.
+    pub async fn finish(self: Box<Self>) {
+        self.store.data().finish_output();
+        run_host_jobs(&self.off_fiber, &self.context.timers).await;
     }
 
     /// Bytes of linear memory in use.

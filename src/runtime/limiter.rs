@@ -5,6 +5,13 @@ use wasmtime::ResourceLimiter;
 use crate::core::error::LimitBreach;
 use crate::core::limits::Limits;
 
+/// The most memories that a component may have: each takes address space and mappings of the
+/// process, however small it is.
+pub const MAX_MEMORIES: usize = 100;
+
+/// The most tables that a component may have.
+pub const MAX_TABLES: usize = 1000;
+
 /// Counts over all memories and tables of one store.
 ///
 /// A guest whose growth is refused only sees -1 and usually traps later; the breach noted here
@@ -102,10 +109,10 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        self.max_instances.saturating_mul(4)
+        MAX_TABLES
     }
 
     fn memories(&self) -> usize {
-        self.max_instances
+        MAX_MEMORIES
     }
 }

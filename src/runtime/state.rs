@@ -11,7 +11,7 @@ use crate::core::waiting::WaitNode;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
-use crate::runtime::wasi;
+use crate::runtime::wasi::{self, Outputs};
 use crate::storage::namespaced::NamespacedStorage;
 
 /// What the host functions of one component reach; the same for all its instances.
@@ -47,6 +47,7 @@ pub struct HostState {
 struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
+    outputs: Outputs,
 }
 
 impl HostState {
@@ -57,13 +58,20 @@ impl HostState {
     }
 }
 
+impl HostState {
+    /// Leaves what the guest has begun to print for the driver to log.
+    pub fn finish_output(&self) {
+        if let Some(wasi) = &self.wasi {
+            wasi.outputs.finish();
+        }
+    }
+}
+
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi.get_or_insert_with(|| {
-            Box::new(Wasi {
-                context: wasi::closed_context(&self.context, &self.off_fiber),
-                table: ResourceTable::new(),
-            })
+            let (context, outputs) = wasi::closed_context(&self.context, &self.off_fiber);
+            Box::new(Wasi { context, table: ResourceTable::new(), outputs })
         });
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }

@@ -6,6 +6,7 @@ use wasmtime_wasi::I32Exit;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, MAX_STACK_BYTES};
+use crate::runtime::limiter::{MAX_MEMORIES, MAX_TABLES};
 
 /// Why a guest call ended in an error. `breach` is what the limiter refused during the call.
 pub fn call_error(
@@ -30,10 +31,14 @@ pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBre
         }
         _ => {}
     }
-    // Wasmtime has no types for these two.
+    // Wasmtime has no types for these.
     let cause = error.root_cause().to_string();
     if cause.contains("resource limit exceeded: instance") {
         Some(LimitBreach::Instances { limit: limits.max_instances as u64 })
+    } else if cause.contains("resource limit exceeded: memory") {
+        Some(LimitBreach::Memories { limit: MAX_MEMORIES as u64 })
+    } else if cause.contains("resource limit exceeded: table") {
+        Some(LimitBreach::Tables { limit: MAX_TABLES as u64 })
     } else if cause.contains("fuel allocated for hostcalls") {
         Some(LimitBreach::HostCallData { limit: MAX_HOST_CALL_BYTES as u64 })
     } else {

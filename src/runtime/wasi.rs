@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,13 +19,29 @@ use crate::runtime::state::HostContext;
 /// The longest record made of guest output; a longer line is cut into several.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
+/// The output of one instance.
+pub struct Outputs([Output; 2]);
+
+impl Outputs {
+    /// Leaves the unfinished last lines for the driver to log.
+    pub fn finish(&self) {
+        for Output(lines) in &self.0 {
+            let rest = std::mem::take(&mut *lines.lock());
+            if !rest.is_empty() {
+                lines.emit(&rest);
+            }
+        }
+    }
+}
+
 /// A WASI context without files, network, environment, arguments and input; clocks and random
 /// numbers work, output goes to the log.
-pub fn closed_context(context: &Arc<HostContext>, off_fiber: &OffFiber) -> WasiCtx {
+pub fn closed_context(context: &Arc<HostContext>, off_fiber: &OffFiber) -> (WasiCtx, Outputs) {
     let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
+    let (stdout, stderr) = (output(LogLevel::Info), output(LogLevel::Warn));
     let mut builder = WasiCtxBuilder::new();
-    builder.stdout(output(LogLevel::Info)).stderr(output(LogLevel::Warn));
-    builder.build()
+    builder.stdout(stdout.clone()).stderr(stderr.clone());
+    (builder.build(), Outputs([stdout, stderr]))
 }
 
 /// Collects bytes into lines, and lines into log records.
@@ -50,19 +66,23 @@ impl Lines {
         if !self.context.log.enabled(self.level) {
             return;
         }
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partial = self.lock();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
-                partial.pop();
+            let whole = partial.pop_if(|last| *last == b'\n').is_some();
+            while partial.len() > MAX_LINE_BYTES {
+                let cut = end_of_last_char(&partial[..MAX_LINE_BYTES]);
+                let rest = partial.split_off(cut);
+                self.emit(&std::mem::replace(&mut *partial, rest));
+            }
+            if whole {
                 self.emit(&std::mem::take(&mut *partial));
-            } else {
-                while partial.len() >= MAX_LINE_BYTES {
-                    let rest = partial.split_off(MAX_LINE_BYTES);
-                    self.emit(&std::mem::replace(&mut *partial, rest));
-                }
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn emit(&self, line: &[u8]) {
@@ -78,12 +98,20 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // The store is being dropped, on a native stack: what is left is the last, unfinished line.
+        // What `Outputs::finish` had no chance to see, because the engine stops; on a native stack.
         let rest = std::mem::take(self.partial.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !rest.is_empty() {
-            let line = String::from_utf8_lossy(&rest);
-            write(self.level, &self.context, &line, Timestamp::now());
+            self.emit(&rest);
+            self.off_fiber.run_jobs();
         }
+    }
+}
+
+/// Where a cut damages no character; the end, if that is no UTF-8.
+fn end_of_last_char(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
+        _ => bytes.len(),
     }
 }
 

@@ -195,6 +195,9 @@ impl Engine {
         } else {
             let (waiter, reply) = Waiter::with_reply();
             let Some(removed) = actor.mailbox().close(Mail::Shutdown(reply), false) else {
+                // Somebody else unloads it, and is told how that goes.
+                actor.stopped().wait();
+                self.components.remove(handle);
                 return Ok(());
             };
             answer_all(removed, &CallError::Unloaded);
@@ -362,6 +365,7 @@ impl Engine {
         for actor in self.components.clear() {
             self.registry.remove(actor.mailbox().handle());
             answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
+            actor.stopped().open();
         }
     }
 

@@ -1,0 +1,464 @@
+//! What a careless host may hand over: every case is a status, and the engine goes on.
+
+use std::ffi::{CString, c_char};
+use std::ptr::{self, null_mut};
+
+use airssys_wasm::*;
+
+use crate::harness::{
+    Config, Engine, Failure, NO_BYTES, Outcome, With, c, check, status_name, take,
+};
+use crate::hosts::{Journal, Store, set_logger, try_set_logger};
+
+/// Holds a failure against the argument that it must name.
+fn assert_argument(outcome: Outcome, argument: &str) {
+    let failure = outcome.expect_err(argument);
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ARGUMENT, "{argument}: {failure}");
+    assert_eq!(failure.detail["argument"], argument, "{failure}");
+    assert!(failure.message.contains(argument), "{failure}");
+}
+
+#[test]
+fn null_is_named_in_every_place_where_it_is_not_allowed() {
+    let (config, engine) = (Config::new(), Engine::new());
+    let (cfg, eng) = (config.raw(), engine.raw());
+    let echo = engine.load("app/echo/0", "echo");
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let (id, path) = (c("app/echo/1"), c("echo.wasm"));
+    let (id, path, none) = (id.as_ptr(), path.as_ptr(), ptr::null::<c_char>());
+    let (bytes, len) = (wasm.as_ptr(), wasm.len());
+    let (nocfg, noeng) = (null_mut(), null_mut());
+    let mut handle = 77;
+    let h = &raw mut handle;
+    let mut out = NO_BYTES;
+    let o = &raw mut out;
+
+    // SAFETY: NULL is what is tested; everything else is live or valid for writing.
+    unsafe {
+        assert_argument(check(|e| airssys_config_new(null_mut(), e)), "out");
+        assert_argument(check(|e| airssys_config_set_json(nocfg, id, e)), "config");
+        assert_argument(check(|e| airssys_config_set_json(cfg, none, e)), "json");
+        assert_argument(check(|e| airssys_config_set_storage(cfg, ptr::null(), e)), "storage");
+        assert_argument(check(|e| airssys_config_set_logger(cfg, ptr::null(), e)), "logger");
+        let storage = Store::new().vtable(true);
+        let set = |e| airssys_config_set_storage(nocfg, &raw const storage, e);
+        assert_argument(check(set), "config");
+
+        assert_argument(check(|e| airssys_engine_new(cfg, null_mut(), e)), "out");
+        assert_argument(check(|e| airssys_engine_shutdown(noeng, 0, e)), "engine");
+        let load =
+            |eng, id, bytes, h| check(|e| airssys_engine_load(eng, id, bytes, len, none, h, e));
+        assert_argument(load(noeng, id, bytes, h), "engine");
+        assert_argument(load(eng, none, bytes, h), "id");
+        assert_argument(load(eng, id, ptr::null(), h), "wasm");
+        assert_argument(load(eng, id, bytes, null_mut()), "out_handle");
+        let load_file =
+            |eng, id, path, h| check(|e| airssys_engine_load_file(eng, id, path, none, h, e));
+        assert_argument(load_file(noeng, id, path, h), "engine");
+        assert_argument(load_file(eng, none, path, h), "id");
+        assert_argument(load_file(eng, id, none, h), "path");
+        assert_argument(load_file(eng, id, path, null_mut()), "out_handle");
+        assert_argument(check(|e| airssys_engine_unload(noeng, echo, e)), "engine");
+
+        let no_options = ptr::null();
+        let send = |eng, data| check(|e| airssys_engine_send(eng, echo, data, 3, no_options, e));
+        assert_argument(send(noeng, bytes), "engine");
+        assert_argument(send(eng, ptr::null()), "payload");
+        let call =
+            |eng, data, o| check(|e| airssys_engine_call(eng, echo, data, 3, no_options, o, e));
+        assert_argument(call(noeng, bytes, o), "engine");
+        assert_argument(call(eng, ptr::null(), o), "payload");
+        assert_argument(call(eng, bytes, null_mut()), "out_reply");
+
+        assert_argument(check(|e| airssys_engine_find(noeng, id, h, e)), "engine");
+        assert_argument(check(|e| airssys_engine_find(eng, none, h, e)), "id");
+        assert_argument(check(|e| airssys_engine_find(eng, id, null_mut(), e)), "out_handle");
+        assert_argument(check(|e| airssys_engine_list(noeng, o, e)), "engine");
+        assert_argument(check(|e| airssys_engine_list(eng, null_mut(), e)), "out_json");
+        assert_argument(check(|e| airssys_engine_describe(noeng, echo, o, e)), "engine");
+        assert_argument(check(|e| airssys_engine_describe(eng, echo, null_mut(), e)), "out_json");
+        assert_argument(check(|e| airssys_engine_health(noeng, echo, o, e)), "engine");
+        assert_argument(check(|e| airssys_engine_health(eng, echo, null_mut(), e)), "out_json");
+        assert_argument(check(|e| airssys_engine_stats(noeng, o, e)), "engine");
+        assert_argument(check(|e| airssys_engine_stats(eng, null_mut(), e)), "out_json");
+    }
+    assert_eq!(handle, 77, "outputs are written on success only");
+    assert!(out.data.is_null());
+    let counts = engine.describe(echo).unwrap()["messages"]["accepted"].clone();
+    assert_eq!(counts, 0, "a refused message does not reach its component");
+}
+
+#[test]
+fn null_is_fine_where_there_is_nothing_to_do() {
+    // SAFETY: each function takes NULL.
+    unsafe {
+        airssys_config_free(null_mut());
+        airssys_engine_free(null_mut());
+        airssys_error_free(null_mut());
+        airssys_bytes_free(null_mut());
+        airssys_writer_finish(null_mut(), AIRSSYS_STORAGE_OK);
+        assert_eq!(airssys_error_status(ptr::null()), AIRSSYS_OK);
+        let text = |text: *const c_char| std::ffi::CStr::from_ptr(text).to_str().unwrap();
+        assert_eq!(text(airssys_error_message(ptr::null())), "");
+        assert_eq!(text(airssys_error_detail_json(ptr::null())), "{}");
+        assert!(!airssys_writer_write(null_mut(), ptr::null(), 0));
+        assert!(!airssys_keys_push(null_mut(), c"k".as_ptr()));
+    }
+}
+
+#[test]
+fn an_error_may_be_ignored() {
+    let engine = Engine::new();
+    let none = null_mut();
+    // SAFETY: a live engine, and NULL in place of the error.
+    unsafe {
+        let shown = airssys_engine_describe(engine.raw(), 1, null_mut(), none);
+        assert_eq!(shown, AIRSSYS_ERROR_INVALID_ARGUMENT);
+        let sent = airssys_engine_send(engine.raw(), 1, ptr::null(), 0, ptr::null(), none);
+        assert_eq!(sent, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
+        assert_eq!(airssys_engine_unload(engine.raw(), 1, none), AIRSSYS_OK);
+    }
+}
+
+#[test]
+fn empty_bytes_may_be_null_or_not() {
+    let engine = Engine::new();
+    let echo = engine.load("app/echo/0", "echo");
+    for payload in [ptr::null(), b"x".as_ptr()] {
+        let mut reply = NO_BYTES;
+        let (engine, out) = (engine.raw(), &raw mut reply);
+        // SAFETY: a live engine, no bytes, and outputs that are valid for writing.
+        check(|e| unsafe { airssys_engine_call(engine, echo, payload, 0, ptr::null(), out, e) })
+            .unwrap();
+        assert_eq!(take(reply), Some(Vec::new()));
+    }
+}
+
+#[test]
+fn lengths_that_nothing_has_are_refused() {
+    let engine = Engine::new();
+    let echo = engine.load("app/echo/0", "echo");
+    let (raw, data, id, mut handle) = (engine.raw(), b"x".as_ptr(), c("a/b/c"), 0);
+    for len in [usize::MAX, isize::MAX as usize + 1] {
+        // SAFETY: a live engine and outputs; the length is refused before a byte is read.
+        unsafe {
+            let send = |e| airssys_engine_send(raw, echo, data, len, ptr::null(), e);
+            assert_argument(check(send), "payload");
+            let (id, h) = (id.as_ptr(), &raw mut handle);
+            let load = |e| airssys_engine_load(raw, id, data, len, ptr::null(), h, e);
+            assert_argument(check(load), "wasm");
+        }
+    }
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused_with_its_place() {
+    let (config, engine) = (Config::new(), Engine::new());
+    let echo = engine.load("app/echo/0", "echo");
+    let bad = CString::new(b"app/\xff/0".to_vec()).unwrap();
+    let (bad, id, raw) = (bad.as_ptr(), c("app/echo/1"), engine.raw());
+    let (id, wasm, mut handle) = (id.as_ptr(), airssys_wasm_guests::bytes("echo"), 0);
+    let (data, len, h, none) = (wasm.as_ptr(), wasm.len(), &raw mut handle, ptr::null());
+    // SAFETY: live objects, NUL-terminated texts, and outputs that are valid for writing.
+    unsafe {
+        assert_argument(check(|e| airssys_config_set_json(config.raw(), bad, e)), "json");
+        let load = |id, options| check(|e| airssys_engine_load(raw, id, data, len, options, h, e));
+        assert_argument(load(bad, none), "id");
+        assert_argument(load(id, bad), "options_json");
+        let file = |id, path| check(|e| airssys_engine_load_file(raw, id, path, none, h, e));
+        assert_argument(file(bad, id), "id");
+        assert_argument(file(id, bad), "path");
+        assert_argument(check(|e| airssys_engine_find(raw, bad, h, e)), "id");
+        for (sender, content_type, name) in
+            [(bad, none, "options.sender"), (none, bad, "options.content_type")]
+        {
+            let size = size_of::<airssys_message_options_t>();
+            let options = airssys_message_options_t { size, sender, content_type, timeout_ms: 0 };
+            let send = |e| airssys_engine_send(raw, echo, data, 1, &raw const options, e);
+            assert_argument(check(send), name);
+        }
+        let failure = check(|e| airssys_engine_find(raw, bad, h, e)).unwrap_err();
+        assert!(failure.message.contains("byte 4"), "{failure}");
+    }
+}
+
+#[test]
+fn malformed_ids_are_refused_wherever_an_id_goes_in() {
+    let engine = Engine::new();
+    let echo = engine.load("app/echo/0", "echo");
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let part = |part: String| format!("app/{part}/0");
+    for id in [
+        String::new(),
+        "/".into(),
+        "//".into(),
+        "app".into(),
+        "app/echo".into(),
+        "app/echo/0/".into(),
+        "app/echo/0/1".into(),
+        "/echo/0".into(),
+        "app//0".into(),
+        "app/echo/".into(),
+        "app/../0".into(),
+        "./echo/0".into(),
+        "app/*/0".into(),
+        "app/ec\nho/0".into(),
+        "app/\u{7f}/0".into(),
+        part("x".repeat(256)),
+        part("x".repeat(10_000)),
+        part("ü".repeat(128)),
+        "x".repeat(10_000),
+    ] {
+        let failures = [
+            engine.try_load(&id, &wasm, None).map(drop).unwrap_err(),
+            engine.find(&id).map(drop).unwrap_err(),
+            engine.send_with(echo, "x", With { sender: Some(&id), ..With::default() }).unwrap_err(),
+        ];
+        for failure in failures {
+            assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ID, "{failure}");
+            assert!(failure.message.len() < 400, "an error repeats too much of its input");
+        }
+    }
+    let longest = part("x".repeat(255));
+    let handle = engine.try_load(&longest, &wasm, None).unwrap();
+    assert_eq!(engine.find(&longest), Ok(handle));
+}
+
+/// Bytes that hold a struct at the front, and what follows it.
+fn padded<T>(value: &T, size: usize, tail: &[u8]) -> Vec<u64> {
+    let mut words = vec![0_u64; 1024];
+    let bytes = words.as_mut_ptr().cast::<u8>();
+    // SAFETY: the words have room for the struct and the tail.
+    unsafe {
+        bytes.copy_from_nonoverlapping(ptr::from_ref(value).cast(), size_of::<T>());
+        bytes.add(size_of::<T>()).copy_from_nonoverlapping(tail.as_ptr(), tail.len());
+        bytes.cast::<usize>().write(size);
+    }
+    words
+}
+
+/// Tries a struct in all its sizes; `set` is given a pointer to it.
+fn try_sizes<T>(value: &T, name: &str, set: impl Fn(*const T) -> Outcome) {
+    let own = size_of::<T>();
+    for size in [0, 1, 8, own - 1, 4097, usize::MAX] {
+        assert_argument(set(padded(value, size, &[]).as_ptr().cast()), name);
+    }
+    set(padded(value, own + 64, &[0; 64]).as_ptr().cast()).expect("a zero tail is no news");
+    for place in [0, 31, 63] {
+        let mut tail = [0; 64];
+        tail[place] = 1;
+        let outcome = set(padded(value, own + 64, &tail).as_ptr().cast());
+        assert!(outcome.as_ref().unwrap_err().message.contains("newer"), "{outcome:?}");
+        assert_argument(outcome, name);
+        set(padded(value, own, &tail).as_ptr().cast()).expect("what is behind it is not read");
+    }
+}
+
+#[test]
+fn structs_of_every_size_are_read_or_refused() {
+    let (config, engine) = (Config::new(), Engine::new());
+    let echo = engine.load("app/echo/0", "echo");
+    let options = airssys_message_options_t {
+        size: 0,
+        sender: ptr::null(),
+        content_type: ptr::null(),
+        timeout_ms: 0,
+    };
+    try_sizes(&options, "options", |options| {
+        // SAFETY: a live engine, and as many bytes as `options` says or the refusal of its size.
+        check(|e| unsafe { airssys_engine_send(engine.raw(), echo, ptr::null(), 0, options, e) })
+    });
+    try_sizes(&Store::new().vtable(true), "storage", |storage| {
+        // SAFETY: as above.
+        check(|e| unsafe { airssys_config_set_storage(config.raw(), storage, e) })
+    });
+    unsafe extern "C" fn log(_: *mut std::ffi::c_void, _: *const airssys_log_record_t) {}
+    let logger = airssys_logger_t {
+        size: 0,
+        user_data: null_mut(),
+        drop: None,
+        log: Some(log),
+        min_level: 0,
+    };
+    try_sizes(&logger, "logger", |logger| {
+        // SAFETY: as above.
+        check(|e| unsafe { airssys_config_set_logger(config.raw(), logger, e) })
+    });
+}
+
+#[test]
+fn callbacks_that_are_required_are_named_when_they_are_missing() {
+    let (config, store) = (Config::new(), Store::new());
+    let whole = store.vtable(false);
+    for (name, storage) in [
+        ("storage.get", airssys_storage_t { get: None, ..whole }),
+        ("storage.set", airssys_storage_t { set: None, ..whole }),
+        ("storage.del", airssys_storage_t { del: None, ..whole }),
+        ("storage.list", airssys_storage_t { list: None, ..whole }),
+    ] {
+        // SAFETY: a live configuration and struct.
+        let set = |e| unsafe { airssys_config_set_storage(config.raw(), &raw const storage, e) };
+        assert_argument(check(set), name);
+    }
+    let logger = airssys_logger_t {
+        size: size_of::<airssys_logger_t>(),
+        user_data: null_mut(),
+        drop: None,
+        log: None,
+        min_level: 0,
+    };
+    // SAFETY: a live configuration and struct.
+    let set = |e| unsafe { airssys_config_set_logger(config.raw(), &raw const logger, e) };
+    assert_argument(check(set), "logger.log");
+    let dropped = store.dropped.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(dropped, 0, "on an error the data stays the host's");
+    drop(config);
+    assert_eq!(store.dropped.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[test]
+fn levels_that_there_are_not_are_refused_and_leave_the_data_with_the_host() {
+    let config = Config::new();
+    for level in [-1, AIRSSYS_LOG_OFF + 1, i32::MAX, i32::MIN] {
+        // `try_set_logger` checks that the data was not dropped.
+        let failure = try_set_logger(&config, level, |_| ()).unwrap_err();
+        assert_eq!(failure.detail["argument"], "logger.min_level", "{failure}");
+    }
+    let journal = Journal::default();
+    let keep = journal.clone();
+    set_logger(&config, AIRSSYS_LOG_OFF, move |record| keep.push(record));
+    let engine = config.engine();
+    let chatty = engine.load("app/chatty/0", "chatty");
+    engine.text(chatty, "log error nobody hears");
+    assert_eq!(journal.messages(), [""; 0]);
+}
+
+fn options_failure(engine: &Engine, options: &str) -> Failure {
+    let failure = engine
+        .try_load("app/echo/0", &airssys_wasm_guests::bytes("echo"), Some(options))
+        .expect_err(options);
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_OPTIONS, "{failure}");
+    failure
+}
+
+#[test]
+fn options_that_can_not_be_used_say_where_and_what_was_meant() {
+    let engine = Engine::new();
+    for (options, place, nearest) in [
+        (r#"{"limit": {}}"#, "options", "limits"),
+        (r#"{"limits": {"max-memory-byte": 1}}"#, "options.limits", "max-memory-bytes"),
+        (r#"{"limits": {"max_fuel": 1}}"#, "options.limits", "max-fuel"),
+        (r#"{"mailbox": {"capacities": 1}}"#, "options.mailbox", "capacity"),
+    ] {
+        let failure = options_failure(&engine, options);
+        assert_eq!(failure.detail["place"], place, "{failure}");
+        assert_eq!(failure.detail["nearest"], nearest, "{failure}");
+        assert!(failure.message.contains(nearest), "{failure}");
+        assert!(failure.detail["known"].as_array().unwrap().contains(&nearest.into()));
+    }
+    let failure = options_failure(&engine, r#"{"qqqqq": 1}"#);
+    assert_eq!(failure.detail["nearest"], serde_json::Value::Null, "{failure}");
+    assert!(failure.message.contains("mailbox"), "those that are known: {failure}");
+}
+
+#[test]
+fn options_of_wrong_types_and_values_are_refused_with_their_place() {
+    let engine = Engine::new();
+    for (options, place) in [
+        ("", "options"),
+        ("{", "options"),
+        ("[]", "options"),
+        ("null", "options"),
+        ("\"text\"", "options"),
+        ("{} {}", "options"),
+        (r#"{"limits": []}"#, "options.limits"),
+        (r#"{"limits": {"max-fuel": 0}}"#, "options.limits.max-fuel"),
+        (r#"{"limits": {"max-fuel": -5}}"#, "options.limits.max-fuel"),
+        (r#"{"limits": {"max-fuel": 1.5}}"#, "options.limits.max-fuel"),
+        (r#"{"limits": {"max-fuel": 18446744073709551616}}"#, "options.limits.max-fuel"),
+        (r#"{"limits": {"max-memory-bytes": "64"}}"#, "options.limits.max-memory-bytes"),
+        (r#"{"limits": {"max-execution-time-ms": 0}}"#, "options.limits.max-execution-time-ms"),
+        (r#"{"limits": {"max-instances": 0}}"#, "options.limits.max-instances"),
+        (r#"{"limits": {"max-table-elements": true}}"#, "options.limits.max-table-elements"),
+        (r#"{"mailbox": 5}"#, "options.mailbox"),
+        (r#"{"mailbox": {"capacity": 0}}"#, "options.mailbox.capacity"),
+        (r#"{"mailbox": {"capacity": 99999999}}"#, "options.mailbox.capacity"),
+        (r#"{"env": "A=1"}"#, "options.env"),
+        (r#"{"env": {"A": 1}}"#, "options.env.A"),
+        (r#"{"env": {"A": null}}"#, "options.env.A"),
+    ] {
+        let failure = options_failure(&engine, options);
+        assert_eq!(failure.detail["place"], place, "{options}: {failure}");
+        assert!(failure.message.starts_with(place), "{failure}");
+    }
+    let deep = format!(r#"{{"config": {}"#, "[".repeat(100_000));
+    options_failure(&engine, &deep);
+}
+
+#[test]
+fn a_configuration_that_can_not_be_used_says_where_and_changes_nothing() {
+    let config = Config::new().with(r#"{"name": "kept"}"#);
+    for (json, place) in [
+        ("nonsense", "config"),
+        (r#"{"name": 5}"#, "config.name"),
+        (r#"{"name": ""}"#, "config.name"),
+        (r#"{"name": "a/b"}"#, "config.name"),
+        (r#"{"name": "lost", "workers": 0}"#, "config.workers"),
+        (r#"{"workers": 1000000}"#, "config.workers"),
+        (r#"{"workers": "two"}"#, "config.workers"),
+        (r#"{"cache-dir": false}"#, "config.cache-dir"),
+        (r#"{"max-component-bytes": 0}"#, "config.max-component-bytes"),
+        (r#"{"signals-based-traps": 1}"#, "config.signals-based-traps"),
+        (r#"{"limits": {"max-fuel": "x"}}"#, "config.limits.max-fuel"),
+    ] {
+        let failure = config.set(json).unwrap_err();
+        assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_OPTIONS, "{failure}");
+        assert_eq!(failure.detail["place"], place, "{json}: {failure}");
+    }
+    let failure = config.set(r#"{"worker": 1}"#).unwrap_err();
+    assert_eq!(failure.detail["nearest"], "workers");
+    let engine = config.engine();
+    let probe = engine.load("app/probe/0", "probe");
+    assert_eq!(engine.json(probe, "message")["sender"], "host/kept/0");
+}
+
+#[test]
+fn the_values_and_names_of_statuses_are_pinned() {
+    let pinned = [
+        (0, "AIRSSYS_OK"),
+        (1, "AIRSSYS_ERROR_INVALID_ARGUMENT"),
+        (2, "AIRSSYS_ERROR_INVALID_ID"),
+        (3, "AIRSSYS_ERROR_INVALID_OPTIONS"),
+        (4, "AIRSSYS_ERROR_INVALID_COMPONENT"),
+        (5, "AIRSSYS_ERROR_INSTANTIATION_FAILED"),
+        (6, "AIRSSYS_ERROR_INITIALIZATION_FAILED"),
+        (7, "AIRSSYS_ERROR_COMPONENT_NOT_FOUND"),
+        (8, "AIRSSYS_ERROR_EXPORT_NOT_FOUND"),
+        (9, "AIRSSYS_ERROR_TIMEOUT"),
+        (10, "AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED"),
+        (11, "AIRSSYS_ERROR_RUNTIME"),
+        (12, "AIRSSYS_ERROR_TRAP"),
+        (13, "AIRSSYS_ERROR_QUEUE_FULL"),
+        (14, "AIRSSYS_ERROR_WOULD_DEADLOCK"),
+        (15, "AIRSSYS_ERROR_SHUTDOWN_FAILED"),
+        (16, "AIRSSYS_ERROR_ENGINE_STOPPED"),
+        (17, "AIRSSYS_ERROR_FORKED"),
+        (18, "AIRSSYS_ERROR_PANIC"),
+        (19, "AIRSSYS_ERROR_IO"),
+    ];
+    for (value, name) in pinned {
+        assert_eq!(status_name(value), name);
+    }
+    for unknown in [20, -1, i32::MIN, i32::MAX] {
+        assert_eq!(status_name(unknown), "AIRSSYS_ERROR_UNKNOWN");
+    }
+}
+
+#[test]
+fn the_namespace_of_hosts_is_not_for_components() {
+    let engine = Engine::new();
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let failure = engine.try_load("host/engine/0", &wasm, None).unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ID, "{failure}");
+    engine.try_load("hosts/engine/0", &wasm, None).unwrap();
+}

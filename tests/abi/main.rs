@@ -1,0 +1,20 @@
+//! Tests through the C ABI, as a host sees it.
+
+mod harness;
+mod hosts;
+mod published;
+
+mod bad_input;
+mod callbacks;
+mod contract;
+mod ending;
+mod lifecycle;
+mod limits;
+mod loader;
+mod messaging;
+mod misbehaving;
+mod requests;
+mod services;
+mod storage;
+mod threads;
+mod wasi;
