@@ -10,10 +10,7 @@ guest_kit::export!(Chatty);
 
 impl Component for Chatty {
     fn metadata() -> ComponentMetadata {
-        guest_kit::metadata!(
-            false,
-            ["log", "log-ctx", "flood", "time", "millis", "sleep"]
-        )
+        guest_kit::metadata!(false, ["log", "log-ctx", "flood", "time", "millis", "sleep"])
     }
 
     fn handle_message(message: ComponentMessage) -> Reply {
@@ -29,9 +26,8 @@ impl Component for Chatty {
                     .rest_text()?
                     .split_whitespace()
                     .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let context: Vec<_> = pairs
-                    .map(|(name, value)| (name.to_string(), value.to_string()))
-                    .collect();
+                let context: Vec<_> =
+                    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect();
                 host_services::log(level, message, Some(&context));
             }
             "flood" => {
@@ -59,9 +55,7 @@ fn level(name: &str) -> Result<LogLevel, WasmError> {
         "warn" => LogLevel::Warn,
         "error" => LogLevel::Error,
         _ => {
-            return Err(WasmError::RuntimeError(format!(
-                "unknown log level: {name}"
-            )));
+            return Err(WasmError::RuntimeError(format!("unknown log level: {name}")));
         }
     })
 }

@@ -15,11 +15,8 @@ impl<'a> Args<'a> {
 
     /// The next word; an error if there is none.
     pub fn word(&mut self) -> Result<&'a str, WasmError> {
-        let end = self
-            .rest
-            .iter()
-            .position(|b| matches!(b, b' ' | b'\n'))
-            .unwrap_or(self.rest.len());
+        let end =
+            self.rest.iter().position(|b| matches!(b, b' ' | b'\n')).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.get(1..).unwrap_or_default();
         match utf8(word)? {
@@ -31,8 +28,7 @@ impl<'a> Args<'a> {
     /// The next word as a number.
     pub fn number<T: std::str::FromStr>(&mut self) -> Result<T, WasmError> {
         let word = self.word()?;
-        word.parse()
-            .map_err(|_| invalid(&format!("not a number: {word}")))
+        word.parse().map_err(|_| invalid(&format!("not a number: {word}")))
     }
 
     /// The next word as an id.
@@ -46,15 +42,12 @@ impl<'a> Args<'a> {
         if word == "-" {
             return Ok(String::new());
         }
-        let digits: Option<Vec<u8>> = word
-            .chars()
-            .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
-            .collect();
+        let digits: Option<Vec<u8>> =
+            word.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
         let bytes = match digits {
-            Some(digits) if digits.len() % 2 == 0 => digits
-                .chunks(2)
-                .map(|pair| pair[0] << 4 | pair[1])
-                .collect(),
+            Some(digits) if digits.len() % 2 == 0 => {
+                digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+            }
             _ => return Err(invalid(&format!("not hexadecimal: {word}"))),
         };
         String::from_utf8(bytes).map_err(|_| invalid(&format!("not UTF-8: {word}")))
@@ -72,9 +65,7 @@ impl<'a> Args<'a> {
 
     /// What to answer to a command that no arm of a guest's `match` knows.
     pub fn unknown(command: &str) -> Reply {
-        Err(WasmError::RuntimeError(format!(
-            "unknown command: {command}"
-        )))
+        Err(WasmError::RuntimeError(format!("unknown command: {command}")))
     }
 }
 

@@ -15,14 +15,8 @@ thread_local! {
     static CALLS: Cell<[u64; EXPORTS.len()]> = const { Cell::new([0; EXPORTS.len()]) };
 }
 
-const EXPORTS: [&str; 6] = [
-    "initialize",
-    "handle-message",
-    "handle-callback",
-    "metadata",
-    "health",
-    "shutdown",
-];
+const EXPORTS: [&str; 6] =
+    ["initialize", "handle-message", "handle-callback", "metadata", "health", "shutdown"];
 
 struct Probe;
 guest_kit::export!(Probe);
@@ -78,9 +72,8 @@ impl Component for Probe {
 
     fn metadata() -> ComponentMetadata {
         count("metadata");
-        let commands = [
-            "config", "message", "silent", "empty", "blob", "len", "fail", "health", "calls",
-        ];
+        let commands =
+            ["config", "message", "silent", "empty", "blob", "len", "fail", "health", "calls"];
         guest_kit::metadata!(true, commands)
     }
 
@@ -105,10 +98,7 @@ impl Component for Probe {
 fn env(name: &str) -> Option<String> {
     CONFIG.with_borrow(|config| {
         let variables = &config.as_ref()?.env_vars;
-        variables
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
+        variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     })
 }
 
@@ -125,11 +115,8 @@ fn count(export: &str) {
 }
 
 fn calls() -> String {
-    let calls: Map<_, _> = EXPORTS
-        .iter()
-        .zip(CALLS.get())
-        .map(|(name, n)| (name.to_string(), json!(n)))
-        .collect();
+    let calls: Map<_, _> =
+        EXPORTS.iter().zip(CALLS.get()).map(|(name, n)| (name.to_string(), json!(n))).collect();
     json!(calls).to_string()
 }
 
@@ -138,11 +125,8 @@ fn config() -> String {
         let Some(config) = config else {
             return json!(null).to_string();
         };
-        let env: Map<_, _> = config
-            .env_vars
-            .iter()
-            .map(|(name, value)| (name.clone(), json!(value)))
-            .collect();
+        let env: Map<_, _> =
+            config.env_vars.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         json!({
             "env": env,
             "config": config.config_data.as_deref().map(String::from_utf8_lossy),
@@ -185,9 +169,7 @@ fn failure(kind: &str, text: &str) -> Result<WasmError, WasmError> {
         "invalid-component" => WasmError::InvalidComponent(text),
         "runtime-error" => WasmError::RuntimeError(text),
         _ => {
-            return Err(WasmError::RuntimeError(format!(
-                "unknown error kind: {kind}"
-            )));
+            return Err(WasmError::RuntimeError(format!("unknown error kind: {kind}")));
         }
     })
 }
@@ -199,9 +181,7 @@ fn parse_health(name: &str) -> Result<HealthStatus, WasmError> {
         "unhealthy" => HealthStatus::Unhealthy,
         "unknown" => HealthStatus::Unknown,
         _ => {
-            return Err(WasmError::RuntimeError(format!(
-                "unknown health status: {name}"
-            )));
+            return Err(WasmError::RuntimeError(format!("unknown health status: {name}")));
         }
     })
 }

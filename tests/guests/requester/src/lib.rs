@@ -51,18 +51,12 @@ impl Component for Requester {
             "send" => outcome(host_messaging::send(&args.id()?, args.rest()), ok),
             "request" => {
                 let (target, timeout_ms) = (args.id()?, args.number()?);
-                outcome(
-                    host_messaging::request(&target, args.rest(), timeout_ms),
-                    |id| id,
-                )
+                outcome(host_messaging::request(&target, args.rest(), timeout_ms), |id| id)
             }
             "cancel" => outcome(host_messaging::cancel_request(args.word()?), ok),
             "broadcast" => {
-                let targets = args
-                    .word()?
-                    .split(',')
-                    .map(parse_id)
-                    .collect::<Result<Vec<_>, _>>()?;
+                let targets =
+                    args.word()?.split(',').map(parse_id).collect::<Result<Vec<_>, _>>()?;
                 outcome(host_messaging::broadcast(&targets, args.rest()), ok)
             }
             "raw-target" => {
@@ -74,10 +68,7 @@ impl Component for Requester {
                 outcome(host_messaging::send(&target, args.rest()), ok)
             }
             "list" => {
-                let ids: Vec<_> = host_services::list_components()
-                    .iter()
-                    .map(format_id)
-                    .collect();
+                let ids: Vec<_> = host_services::list_components().iter().map(format_id).collect();
                 text(ids.join("\n"))
             }
             "metadata" => outcome(host_services::get_component_metadata(&args.id()?), |info| {

@@ -19,10 +19,7 @@ impl Component for Splitter {
             .map_err(|_| WasmError::RuntimeError("the text is not UTF-8".into()))?;
 
         let mut counts = BTreeMap::<String, u64>::new();
-        for word in chunk
-            .split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-        {
+        for word in chunk.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
             *counts.entry(word.to_lowercase()).or_default() += 1;
         }
 

@@ -9,9 +9,8 @@ guest_kit::export!(StorageUser);
 
 impl Component for StorageUser {
     fn metadata() -> ComponentMetadata {
-        let commands = [
-            "set", "get", "delete", "exists", "list", "usage", "fill", "set-hex", "incr",
-        ];
+        let commands =
+            ["set", "get", "delete", "exists", "list", "usage", "fill", "set-hex", "incr"];
         guest_kit::metadata!(true, commands)
     }
 
@@ -34,10 +33,7 @@ impl Component for StorageUser {
                 outcome(storage::list_keys(prefix), |keys| keys.join("\n"))
             }
             "usage" => outcome(storage::usage(), |usage| {
-                format!(
-                    "{} {} {}",
-                    usage.used_bytes, usage.quota_bytes, usage.key_count
-                )
+                format!("{} {} {}", usage.used_bytes, usage.quota_bytes, usage.key_count)
             }),
             "incr" => outcome(increment(args.word()?), |value| value.to_string()),
             other => Args::unknown(other),

@@ -59,11 +59,7 @@ impl Component for Trapper {
 /// Not a tail call and no sum that could become one, so every level takes a frame of the real stack and
 /// nothing of the one in linear memory.
 fn recurse(depth: u32) -> u32 {
-    if depth == 0 {
-        1
-    } else {
-        recurse(depth - 1).rotate_left(5) ^ depth
-    }
+    if depth == 0 { 1 } else { recurse(depth - 1).rotate_left(5) ^ depth }
 }
 
 /// Takes pieces of memory, and touches each, until there is no more.

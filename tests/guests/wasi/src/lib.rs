@@ -81,8 +81,5 @@ fn list_dir(path: &str) -> io::Result<Vec<String>> {
 }
 
 fn resolve(host: &str) -> io::Result<Vec<String>> {
-    Ok((host, 0)
-        .to_socket_addrs()?
-        .map(|address| address.ip().to_string())
-        .collect())
+    Ok((host, 0).to_socket_addrs()?.map(|address| address.ip().to_string()).collect())
 }

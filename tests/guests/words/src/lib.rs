@@ -51,11 +51,7 @@ impl Component for Words {
         OUTSTANDING.set(OUTSTANDING.get().saturating_sub(1));
         if message.metadata.content_type.as_deref() == Some(ERROR_TYPE) {
             let reason = String::from_utf8_lossy(&message.payload);
-            host_services::log(
-                LogLevel::Warn,
-                &format!("a chunk was not counted: {reason}"),
-                None,
-            );
+            host_services::log(LogLevel::Warn, &format!("a chunk was not counted: {reason}"), None);
             return Ok(());
         }
 
@@ -66,10 +62,7 @@ impl Component for Words {
         }
 
         let context = [
-            (
-                "words".to_string(),
-                counts.values().sum::<u64>().to_string(),
-            ),
+            ("words".to_string(), counts.values().sum::<u64>().to_string()),
             ("outstanding".to_string(), OUTSTANDING.get().to_string()),
         ];
         host_services::log(LogLevel::Info, "counted a chunk", Some(&context));
@@ -79,16 +72,10 @@ impl Component for Words {
 
 /// Requests the counts of each paragraph. They arrive after this function has returned.
 fn count(text_to_count: &str) -> Reply {
-    let splitter = ComponentId {
-        namespace: "demo".into(),
-        name: "splitter".into(),
-        instance: "0".into(),
-    };
+    let splitter =
+        ComponentId { namespace: "demo".into(), name: "splitter".into(), instance: "0".into() };
     let mut sent = 0;
-    for chunk in text_to_count
-        .split("\n\n")
-        .filter(|chunk| !chunk.trim().is_empty())
-    {
+    for chunk in text_to_count.split("\n\n").filter(|chunk| !chunk.trim().is_empty()) {
         host_messaging::request(&splitter, chunk.as_bytes(), TIMEOUT_MS).map_err(|error| {
             WasmError::RuntimeError(format!("after {sent} chunks: {}", error.render()))
         })?;
@@ -118,10 +105,8 @@ fn top(limit: usize) -> Reply {
     }
     counts.sort_by_key(|(count, key)| (Reverse(*count), key.clone()));
 
-    let lines = counts
-        .iter()
-        .take(limit)
-        .map(|(count, key)| format!("{count} {}", &key["word:".len()..]));
+    let lines =
+        counts.iter().take(limit).map(|(count, key)| format!("{count} {}", &key["word:".len()..]));
     text(lines.collect::<Vec<_>>().join("\n"))
 }
 
