@@ -28,7 +28,7 @@ pub unsafe fn reference<'a, T>(pointer: *const T) -> Option<&'a T> {
 ///
 /// # Safety
 ///
-/// As [`reference`].
+/// As [`reference()`].
 pub unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
     // SAFETY: this function's contract.
     unsafe { reference(pointer) }.ok_or_else(|| Failure::argument(name, "is NULL"))
