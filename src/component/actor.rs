@@ -10,6 +10,7 @@ use crate::core::log::{LogLevel, LogRecord};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::runtime::block_on::block_on;
+use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{InitialConfig, Instance};
@@ -126,7 +127,20 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        block_on(self.ambient_timers(), self.handle_message(message))
+        let timers = self.ambient_timers();
+        let Some(mut instance) = self.take() else {
+            return block_on(timers, self.handle_message(message));
+        };
+        // Without the futures around it: moving them costs more than all else that is done here.
+        let outcome = block_on(timers, instance.handle_message(message));
+        match &outcome {
+            Err(error) if error.poisons_instance() => {
+                block_on(timers, self.crash(instance, error));
+            }
+            _ => self.put_back(instance),
+        }
+        self.status.count_handled(outcome.is_ok());
+        outcome
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
@@ -242,18 +256,21 @@ impl Actor {
         outcome: Result<R, CallError>,
     ) -> Result<R, CallError> {
         match &outcome {
-            Err(error) if error.poisons_instance() => {
-                self.status.set_health(crate::runtime::contract::HealthStatus::Unhealthy);
-                self.status.set_memory(0);
-                self.status.enter(State::Crashed);
-                instance.finish().await;
-                if !matches!(error, CallError::EngineStopped) {
-                    self.report(LogLevel::Error, format!("crashed: {error}")).await;
-                }
-            }
+            Err(error) if error.poisons_instance() => self.crash(instance, error).await,
             _ => self.put_back(instance),
         }
         outcome
+    }
+
+    /// Drops an instance that a call has left unusable.
+    async fn crash(&self, instance: Box<Instance>, error: &CallError) {
+        self.status.set_health(HealthStatus::Unhealthy);
+        self.status.set_memory(0);
+        self.status.enter(State::Crashed);
+        instance.finish().await;
+        if !matches!(error, CallError::EngineStopped) {
+            self.report(LogLevel::Error, format!("crashed: {error}")).await;
+        }
     }
 
     fn put_back(&self, instance: Box<Instance>) {
@@ -273,7 +290,7 @@ impl Actor {
         match self.blueprint.instance().await {
             Ok(instance) => {
                 self.status.count_restart();
-                self.status.set_health(crate::runtime::contract::HealthStatus::Unknown);
+                self.status.set_health(HealthStatus::Unknown);
                 self.status.enter(State::Running);
                 Ok(instance)
             }
