@@ -686,16 +686,18 @@ airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
                                     struct airssys_error_t **error);
 
 /**
- * Ends an engine gracefully: it accepts nothing more from the host, every component handles the
- * mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
- * stopped as it is. The engine still has to be freed.
+ * Ends an engine gracefully: it accepts nothing more from the host, the components handle the mail
+ * that they have and what comes of it, then `shutdown` of each is called. Components that go on
+ * writing to each other are cut off after half of the time, at the latest after 10 seconds, and
+ * finish what waits. What has not finished after `timeout_ms` is stopped as it is. The engine still
+ * has to be freed.
  *
  * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0 gives
  * no time at all, `UINT64_MAX` all the time that is needed. `error`: may be NULL. Any thread; not
  * from callbacks of the engine's own components. Blocks for `timeout_ms` at most.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
- * `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
+ * `AIRSSYS_ERROR_ENGINE_STOPPED` (freed meanwhile), `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
  * `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
@@ -741,7 +743,10 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *         "max-instances": 1000,             core instances inside the component
  *         "max-table-elements": 100000       over all its tables
  *       },
- *       "mailbox": { "capacity": 1024 }      messages that may wait, 1 to 1048576
+ *       "mailbox": {
+ *         "capacity": 1024,                  messages that may wait, 1 to 1048576
+ *         "max-bytes": 67108864              bytes that may wait
+ *       }
  *     }
  *
  * Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the
@@ -885,7 +890,7 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
  *       "limits": { as in the options of airssys_engine_load },
- *       "mailbox": { "capacity": 1024, "depth": 0 },
+ *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "depth": 0 },
  *       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::component::status::{State, Status};
 use crate::core::error::CallError;
-use crate::core::latch::Latch;
+use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
@@ -230,6 +230,7 @@ impl Actor {
     }
 
     async fn shut_down(&self) -> Result<(), CallError> {
+        let _stopped = OpenOnDrop(&self.stopped);
         self.status.enter(State::Stopping);
         let instance = self.take();
         let result = match instance {
@@ -245,7 +246,6 @@ impl Actor {
             None => Ok(()),
         };
         self.status.enter(State::Stopped);
-        self.stopped.open();
         result
     }
 
@@ -283,6 +283,9 @@ impl Actor {
     }
 
     async fn take_or_restart(&self) -> Result<Box<Instance>, CallError> {
+        if self.blueprint.context.timers.is_stopping() {
+            return Err(CallError::EngineStopped);
+        }
         if let Some(instance) = self.take() {
             return Ok(instance);
         }

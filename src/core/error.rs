@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::core::id::{ComponentId, CorrelationId};
+use crate::core::limits::MailboxBounds;
 
 /// The WIT variant `wasm-error`: what a guest answers when it can not handle a message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -175,6 +176,9 @@ pub enum CallError {
     /// The receiver was unloaded before it answered.
     #[error("it was unloaded before it answered")]
     Unloaded,
+    /// A defect of this library, while the message was handled.
+    #[error("internal error while the message was handled")]
+    Internal,
     /// The engine stopped before the receiver answered.
     #[error("the engine stopped before the message was answered")]
     EngineStopped,
@@ -206,6 +210,7 @@ impl CallError {
             Self::Lifecycle { .. } => "runtime-error",
             Self::Unloaded => "target-not-found",
             Self::EngineStopped => "delivery-failed",
+            Self::Internal => "runtime-error",
             Self::CorrelationTimeout { .. } => "correlation-timeout",
         }
     }
@@ -229,12 +234,12 @@ pub enum MessagingError {
     #[error("invalid-message: {0}")]
     InvalidMessage(String),
     /// The receiver's mailbox is full.
-    #[error("mailbox of {target} is full ({capacity} messages)")]
+    #[error("mailbox of {target} is full ({bounds})")]
     QueueFull {
         /// The receiver.
         target: Arc<ComponentId>,
-        /// How many messages its mailbox holds.
-        capacity: usize,
+        /// How much its mailbox holds.
+        bounds: MailboxBounds,
     },
     /// Nobody has that id.
     #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]

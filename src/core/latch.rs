@@ -1,6 +1,16 @@
 //! Something that happens once, and that any number of threads may wait for.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Opens a latch in every case.
+pub struct OpenOnDrop<'a>(pub &'a Latch);
+
+impl Drop for OpenOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
 
 /// Closed at first, open for ever after.
 #[derive(Default)]
@@ -16,12 +26,18 @@ impl Latch {
         self.opened.notify_all();
     }
 
-    /// Blocks until it is open.
-    pub fn wait(&self) {
-        let mut open = self.lock();
-        while !*open {
-            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Blocks until it is open, or the time is over; says whether it is open.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        let open = self.lock();
+        let closed = |open: &mut bool| !*open;
+        let open = match timeout {
+            None => self.opened.wait_while(open, closed).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                let waited = self.opened.wait_timeout_while(open, timeout, closed);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        *open
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

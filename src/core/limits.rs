@@ -1,5 +1,6 @@
 //! What one component may use.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Ceilings for one component; a breach ends the message that caused it, and names the limit.
@@ -33,5 +34,26 @@ impl Limits {
     /// `max_execution_time` in whole milliseconds, as options and guests name it.
     pub fn max_execution_time_ms(&self) -> u64 {
         u64::try_from(self.max_execution_time.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How much a mailbox holds. A message is accepted whatever its size if no other waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxBounds {
+    /// How many messages may wait.
+    pub messages: usize,
+    /// How many bytes may wait.
+    pub bytes: u64,
+}
+
+impl Default for MailboxBounds {
+    fn default() -> Self {
+        Self { messages: 1024, bytes: 64 << 20 }
+    }
+}
+
+impl fmt::Display for MailboxBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "capacity {} messages, max-bytes {}", self.messages, self.bytes)
     }
 }

@@ -31,8 +31,8 @@ impl Timestamp {
 pub struct Message {
     /// Who sent it.
     pub sender: Arc<ComponentId>,
-    /// Opaque bytes.
-    pub payload: Vec<u8>,
+    /// Opaque bytes, shared by the receivers of a broadcast.
+    pub payload: Arc<Vec<u8>>,
     /// The sender's word on what the payload is.
     pub content_type: Option<Arc<str>>,
     /// Set on requests and on their callbacks.

@@ -21,27 +21,24 @@ pub type RawId = [String; 3];
 /// The interface `host-messaging`, for one sender.
 pub trait Messenger: Send + Sync {
     /// Hands a fire-and-forget message over.
-    fn send(&self, from: &Sender, target: RawId, payload: Vec<u8>) -> Result<(), MessagingError>;
+    fn send(
+        &self,
+        from: &Sender,
+        target: RawId,
+        payload: Arc<Vec<u8>>,
+    ) -> Result<(), MessagingError>;
 
     /// Hands a request over; exactly one callback follows.
     fn request(
         &self,
         from: &Sender,
         target: RawId,
-        payload: Vec<u8>,
+        payload: Arc<Vec<u8>>,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError>;
 
     /// Takes a request of the sender's own back; no callback follows.
     fn cancel_request(&self, from: &Sender, request: &str) -> Result<(), MessagingError>;
-
-    /// Hands one payload to many; all are tried.
-    fn broadcast(
-        &self,
-        from: &Sender,
-        targets: Vec<RawId>,
-        payload: Vec<u8>,
-    ) -> Result<(), MessagingError>;
 }
 
 /// What one component may know of another.

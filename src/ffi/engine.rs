@@ -87,16 +87,18 @@ pub unsafe extern "C" fn airssys_engine_new(
     unsafe { boundary(error, body) }
 }
 
-/// Ends an engine gracefully: it accepts nothing more from the host, every component handles the
-/// mail that it has, then its `shutdown` is called. What has not finished after `timeout_ms` is
-/// stopped as it is. The engine still has to be freed.
+/// Ends an engine gracefully: it accepts nothing more from the host, the components handle the mail
+/// that they have and what comes of it, then `shutdown` of each is called. Components that go on
+/// writing to each other are cut off after half of the time, at the latest after 10 seconds, and
+/// finish what waits. What has not finished after `timeout_ms` is stopped as it is. The engine still
+/// has to be freed.
 ///
 /// `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0 gives
 /// no time at all, `UINT64_MAX` all the time that is needed. `error`: may be NULL. Any thread; not
 /// from callbacks of the engine's own components. Blocks for `timeout_ms` at most.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
-/// `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
+/// `AIRSSYS_ERROR_ENGINE_STOPPED` (freed meanwhile), `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
 /// `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
 /// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
@@ -166,7 +168,10 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///         "max-instances": 1000,             core instances inside the component
 ///         "max-table-elements": 100000       over all its tables
 ///       },
-///       "mailbox": { "capacity": 1024 }      messages that may wait, 1 to 1048576
+///       "mailbox": {
+///         "capacity": 1024,                  messages that may wait, 1 to 1048576
+///         "max-bytes": 67108864              bytes that may wait
+///       }
 ///     }
 ///
 /// Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the

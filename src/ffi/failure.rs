@@ -80,9 +80,13 @@ impl From<EngineError> for Failure {
             EngineError::UnknownId(id) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": id.as_str() }))
             }
-            EngineError::QueueFull { component, capacity } => (
+            EngineError::QueueFull { component, bounds } => (
                 AIRSSYS_ERROR_QUEUE_FULL,
-                json!({ "component": component.as_str(), "capacity": capacity }),
+                json!({
+                    "component": component.as_str(),
+                    "capacity": bounds.messages,
+                    "max-bytes": bounds.bytes,
+                }),
             ),
             EngineError::Call { component, error } => call_error(component.as_str(), error),
             EngineError::Shutdown { component, error } => {
@@ -190,6 +194,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
         CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
         CallError::EngineStopped => AIRSSYS_ERROR_ENGINE_STOPPED,
+        CallError::Internal => AIRSSYS_ERROR_PANIC,
     };
     (status, detail)
 }

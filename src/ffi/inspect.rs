@@ -95,7 +95,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
 ///       "limits": { as in the options of airssys_engine_load },
-///       "mailbox": { "capacity": 1024, "depth": 0 },
+///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "depth": 0 },
 ///       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes

@@ -98,6 +98,11 @@ impl Correlations {
         }
     }
 
+    /// Whether no request waits for its outcome.
+    pub fn is_empty(&self) -> bool {
+        self.lock().pending.is_empty()
+    }
+
     /// Ends all requests whose deadline has passed; returns the next deadline.
     fn expire(&self, now: Instant) -> Option<Instant> {
         loop {
@@ -134,7 +139,7 @@ fn call_back(id: CorrelationId, pending: Pending, outcome: Outcome) {
     };
     let message = Message {
         sender: pending.target,
-        payload,
+        payload: Arc::new(payload),
         content_type,
         correlation: Some(id),
         reply_to: None,

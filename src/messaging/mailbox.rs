@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::limits::MailboxBounds;
 use crate::core::message::Message;
 use crate::messaging::reply::Reply;
 
@@ -18,6 +19,19 @@ pub enum Mail {
     Health(Reply),
     /// Asks for `shutdown`; the last mail of a mailbox.
     Shutdown(Reply),
+}
+
+/// What a piece of mail takes besides its payload, roughly.
+const MAIL_BYTES: u64 = 256;
+
+impl Mail {
+    fn size(&self) -> u64 {
+        let payload = match self {
+            Self::Message(message, _) | Self::Callback(message) => message.payload.len(),
+            Self::Health(_) | Self::Shutdown(_) => 0,
+        };
+        payload as u64 + MAIL_BYTES
+    }
 }
 
 /// Why mail was not accepted.
@@ -54,7 +68,7 @@ pub enum Entry {
 pub struct Mailbox {
     handle: ComponentHandle,
     owner: Arc<ComponentId>,
-    capacity: usize,
+    bounds: MailboxBounds,
     queue: Mutex<Queue>,
     receiver: OnceLock<Weak<dyn Receiver>>,
     accepted: AtomicU64,
@@ -65,31 +79,47 @@ struct Queue {
     mail: VecDeque<Mail>,
     /// How many of `mail` are messages, which alone count against the capacity.
     messages: usize,
+    /// What `mail` takes, callbacks included.
+    bytes: u64,
     /// Somebody holds the right to run.
     running: bool,
     closed: bool,
+    /// The last mail waits behind others, before which the answers to the owner's own requests
+    /// are still accepted.
+    draining: bool,
 }
 
 impl Queue {
+    fn is_full(&self, bounds: &MailboxBounds, size: u64) -> bool {
+        self.messages >= bounds.messages || self.bytes.saturating_add(size) > bounds.bytes
+    }
+
     fn take_all(&mut self) -> Vec<Mail> {
         self.messages = 0;
+        self.bytes = 0;
+        self.draining = false;
         self.mail.drain(..).collect()
     }
 }
 
 impl Mailbox {
-    /// An empty mailbox for `owner` that holds `capacity` messages; whoever made it holds the
-    /// right to run.
-    pub fn new(handle: ComponentHandle, owner: Arc<ComponentId>, capacity: usize) -> Arc<Self> {
+    /// An empty mailbox for `owner`; whoever made it holds the right to run.
+    pub fn new(
+        handle: ComponentHandle,
+        owner: Arc<ComponentId>,
+        bounds: MailboxBounds,
+    ) -> Arc<Self> {
         Arc::new(Self {
             handle,
             owner,
-            capacity,
+            bounds,
             queue: Mutex::new(Queue {
                 mail: VecDeque::new(),
                 messages: 0,
+                bytes: 0,
                 running: true,
                 closed: false,
+                draining: false,
             }),
             receiver: OnceLock::new(),
             accepted: AtomicU64::new(0),
@@ -113,9 +143,14 @@ impl Mailbox {
         self.handle
     }
 
-    /// How many messages it holds.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    /// How much it holds.
+    pub fn bounds(&self) -> MailboxBounds {
+        self.bounds
+    }
+
+    /// Whether what waits takes more bytes than messages may; callbacks can bring that about.
+    pub fn is_over_bytes(&self) -> bool {
+        self.lock().bytes > self.bounds.bytes
     }
 
     /// How much mail waits.
@@ -137,12 +172,19 @@ impl Mailbox {
     /// Queues mail; on refusal it comes back.
     pub fn deliver(&self, mail: Mail) -> Result<(), (Refusal, Mail)> {
         let mut queue = self.lock();
+        let size = mail.size();
         // Only messages count against the capacity: callbacks are bounded by the requests that
         // were accepted, and an accepted request must be answered.
         let bounded = matches!(mail, Mail::Message(..));
+        if queue.draining && matches!(mail, Mail::Callback(_)) {
+            queue.bytes += size;
+            let last = queue.mail.len() - 1;
+            queue.mail.insert(last, mail);
+            return Ok(());
+        }
         let refusal = if queue.closed {
             Some(Refusal::Closed)
-        } else if bounded && queue.messages >= self.capacity {
+        } else if bounded && queue.messages > 0 && queue.is_full(&self.bounds, size) {
             Some(Refusal::Full)
         } else {
             None
@@ -154,6 +196,7 @@ impl Mailbox {
         }
         queue.mail.push_back(mail);
         queue.messages += usize::from(bounded);
+        queue.bytes += size;
         let wake = !std::mem::replace(&mut queue.running, true);
         drop(queue);
         if bounded {
@@ -196,8 +239,11 @@ impl Mailbox {
         let mut queue = self.lock();
         let mail = queue.mail.pop_front();
         match &mail {
-            Some(Mail::Message(..)) => queue.messages -= 1,
-            Some(_) => {}
+            Some(mail) => {
+                queue.messages -= usize::from(matches!(mail, Mail::Message(..)));
+                queue.bytes -= mail.size();
+                queue.draining &= !matches!(mail, Mail::Shutdown(_));
+            }
             None => queue.running = false,
         }
         mail
@@ -225,7 +271,9 @@ impl Mailbox {
             return None;
         }
         let removed = if keep { Vec::new() } else { queue.take_all() };
+        queue.bytes += last.size();
         queue.mail.push_back(last);
+        queue.draining = keep;
         let wake = !std::mem::replace(&mut queue.running, true);
         drop(queue);
         if wake {

@@ -38,7 +38,7 @@ impl Post {
     }
 }
 
-fn message(from: &Sender, payload: Vec<u8>) -> Message {
+fn message(from: &Sender, payload: Arc<Vec<u8>>) -> Message {
     Message {
         sender: Arc::clone(&from.id),
         payload,
@@ -68,7 +68,7 @@ pub fn refused(target: &Mailbox, refusal: Refusal) -> MessagingError {
     let id = target.owner();
     match refusal {
         Refusal::Full => {
-            MessagingError::QueueFull { target: Arc::clone(id), capacity: target.capacity() }
+            MessagingError::QueueFull { target: Arc::clone(id), bounds: target.bounds() }
         }
         Refusal::Closed => MessagingError::TargetNotFound(
             [id.namespace(), id.name(), id.instance()].map(str::to_owned),
@@ -77,7 +77,12 @@ pub fn refused(target: &Mailbox, refusal: Refusal) -> MessagingError {
 }
 
 impl Messenger for Post {
-    fn send(&self, from: &Sender, target: RawId, payload: Vec<u8>) -> Result<(), MessagingError> {
+    fn send(
+        &self,
+        from: &Sender,
+        target: RawId,
+        payload: Arc<Vec<u8>>,
+    ) -> Result<(), MessagingError> {
         let target = self.resolve(from, target)?;
         hand_over(&target, message(from, payload), Reply::nobody(), || ())
     }
@@ -86,13 +91,17 @@ impl Messenger for Post {
         &self,
         from: &Sender,
         target: RawId,
-        payload: Vec<u8>,
+        payload: Arc<Vec<u8>>,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError> {
         let target = self.resolve(from, target)?;
         let requester = self.registry.get(from.handle).ok_or_else(|| {
             MessagingError::DeliveryFailed(format!("{} is being unloaded", from.id))
         })?;
+        // Callbacks are never refused, so a requester that does not get to them makes no more.
+        if requester.is_over_bytes() {
+            return Err(refused(&requester, Refusal::Full));
+        }
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
         let id = self.correlations.open(&requester, Arc::clone(target.owner()));
@@ -120,26 +129,5 @@ impl Messenger for Post {
             from.id,
             shorten(request)
         )))
-    }
-
-    fn broadcast(
-        &self,
-        from: &Sender,
-        targets: Vec<RawId>,
-        payload: Vec<u8>,
-    ) -> Result<(), MessagingError> {
-        let failed: Vec<String> = targets
-            .into_iter()
-            .filter_map(|target| {
-                let shown = target.join("/");
-                let error = self.send(from, target, payload.clone()).err()?;
-                Some(format!("{}: {error}", shorten(&shown)))
-            })
-            .collect();
-        if failed.is_empty() {
-            Ok(())
-        } else {
-            Err(MessagingError::DeliveryFailed(failed.join("; ")))
-        }
     }
 }

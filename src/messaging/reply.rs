@@ -12,7 +12,7 @@ use crate::messaging::correlation::Correlations;
 /// The right, and the duty, to say how a message ended.
 ///
 /// Dropped unanswered, it answers for itself: that happens when the engine's workers are stopped
-/// under a message.
+/// under a message, and when handling it panics.
 pub struct Reply(Destination);
 
 enum Destination {
@@ -54,7 +54,9 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.is_nobody() {
-            self.give(Err(CallError::EngineStopped));
+            let panicking = std::thread::panicking();
+            let error = if panicking { CallError::Internal } else { CallError::EngineStopped };
+            self.give(Err(error));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use crate::runtime::off_fiber::{OffFiber, may_block};
+use crate::runtime::ticker::TICK;
 use crate::runtime::timers::{Interrupted, Timers};
 
 /// A time that no guest call lives to see, for limits that are longer than the clock reaches.
@@ -30,6 +31,7 @@ pub fn drive<F: Future>(
     let mut deadline = Deadline { limit, at: None };
     let mut interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>> = None;
     poll_fn(move |cx| {
+        let mut turn = None;
         loop {
             if let Some(running) = &mut jobs {
                 let ended = ready!(Pin::new(running).poll(cx));
@@ -49,9 +51,15 @@ pub fn drive<F: Future>(
             if off_fiber.has_jobs() {
                 deadline.get();
                 if may_block() {
+                    let began = *turn.get_or_insert_with(Instant::now);
                     off_fiber.run_jobs();
                     if output.is_none() {
                         timers.check(deadline.get())?;
+                        if began.elapsed() > TICK {
+                            // Who polls may have something else to look at.
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
                     }
                 } else {
                     let off_fiber = off_fiber.clone();

@@ -79,19 +79,26 @@ impl Instance {
             let call = pin!(prepared.pre.instantiate_async(&mut store));
             drive(call, &off_fiber, limits.max_execution_time, &context.timers).await
         };
-        let wasm = match instantiated {
-            Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(instantiation_error(&error, &mut store, &limits)),
-            Err(interrupted) => {
-                let error = interruption(interrupted, &limits);
-                return Err(LoadError::Call { during: "instantiation", error });
+        let linked = match instantiated {
+            Ok(Ok(wasm)) => prepared
+                .lifecycle
+                .as_ref()
+                .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
+                .transpose(),
+            Ok(Err(error)) => Err(instantiation_error(&error, &mut store, &limits)),
+            Err(interrupted) => Err(LoadError::Call {
+                during: "instantiation",
+                error: interruption(interrupted, &limits),
+            }),
+        };
+        match linked {
+            Ok(lifecycle) => Ok(Self { store, off_fiber, runtime, context, limits, lifecycle }),
+            Err(error) => {
+                store.data().finish_output();
+                run_host_jobs(&off_fiber, &context.timers).await;
+                Err(error)
             }
-        };
-        let lifecycle = match &prepared.lifecycle {
-            Some(exports) => Some(Lifecycle::check(exports, &wasm, &mut store)?),
-            None => None,
-        };
-        Ok(Self { store, off_fiber, runtime, context, limits, lifecycle })
+        }
     }
 
     /// Ends the instance: what it has begun to print is logged, then it is dropped.

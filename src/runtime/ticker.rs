@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 /// How long a guest may compute before others get their turn.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// After how many ticks without a guest call the thread goes to sleep.
 const IDLE_TICKS: u32 = 100;

@@ -25,7 +25,8 @@ impl StopSignal {
         self.wake.notify_waiters();
     }
 
-    fn is_given(&self) -> bool {
+    /// Whether it was given.
+    pub fn is_given(&self) -> bool {
         self.given.load(Ordering::SeqCst)
     }
 }
@@ -57,6 +58,11 @@ impl Timers {
     /// The workers themselves.
     pub fn workers(&self) -> &Handle {
         &self.workers
+    }
+
+    /// Whether the engine stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_given()
     }
 
     /// Whether a guest call may go on now.

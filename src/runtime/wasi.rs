@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::core::log::{LogLevel, LogRecord};
@@ -166,6 +166,12 @@ impl AsyncWrite for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // WASI makes a write beyond the permit a trap, and leaves it to the stream to do so.
+        let permit = self.check_write()?;
+        if bytes.len() > permit {
+            let text = format!("{} bytes written where {permit} are permitted", bytes.len());
+            return Err(StreamError::Trap(wasmtime::Error::msg(text)));
+        }
         self.0.take(&bytes);
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -41,6 +41,7 @@ pub fn run_here_first<F>(
 where
     F: Future<Output: Send> + Send + 'static,
 {
+    let began = timeout.map(|_| Instant::now());
     let mut future = Box::pin(future);
     let polled = {
         let _timers = timers.then(|| workers.enter());
@@ -53,9 +54,10 @@ where
     let promise = Promise(Some(Arc::clone(&meeting)));
     // A worker polls anew, so that no wake-up is lost with the waker above.
     workers.spawn(async move { promise.keep(future.await) });
-    match meeting.wait(timeout) {
+    let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
+    match meeting.wait(timeout.map(|timeout| timeout.saturating_sub(spent))) {
         Ok(output) => output.ok_or(Missed::Stopped),
-        Err(TimedOut(timeout)) => Err(Missed::TimedOut(timeout)),
+        Err(TimedOut(left)) => Err(Missed::TimedOut(timeout.unwrap_or(left))),
     }
 }
 

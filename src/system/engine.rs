@@ -11,6 +11,7 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::component::actor::{Actor, Blueprint};
+use crate::component::status::State;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::limits::Limits;
@@ -41,6 +42,16 @@ use crate::system::stderr_log::StderrLog;
 
 /// How long `free` waits for host callbacks that are under way.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
+
+/// Threads for host callbacks of workers, made as they are needed. A callback that waits for
+/// another component needs one for that component's callback too, so there must be enough.
+const MAX_CALLBACK_THREADS: usize = 1 << 20;
+
+/// How long a graceful stop lets components go on writing to each other; some never end.
+const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a graceful stop looks whether the components are done.
+const QUIET_POLL: Duration = Duration::from_millis(1);
 
 /// The namespace of hosts, as senders of messages; no component is loaded into it.
 const HOST_NAMESPACE: &str = "host";
@@ -132,7 +143,7 @@ impl Engine {
         let workers = self.workers()?;
 
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
-        let mailbox = Mailbox::new(handle, Arc::clone(&id), options.mailbox_capacity);
+        let mailbox = Mailbox::new(handle, Arc::clone(&id), options.mailbox);
         let blueprint = Blueprint {
             runtime: Arc::clone(&self.runtime),
             prepared,
@@ -196,7 +207,7 @@ impl Engine {
             let (waiter, reply) = Waiter::with_reply();
             let Some(removed) = actor.mailbox().close(Mail::Shutdown(reply), false) else {
                 // Somebody else unloads it, and is told how that goes.
-                actor.stopped().wait();
+                actor.stopped().wait(None);
                 self.components.remove(handle);
                 return Ok(());
             };
@@ -263,7 +274,7 @@ impl Engine {
                 self.queue(&actor, Mail::Message(self.message(message), reply))?;
                 waiter.wait(timeout)
             }
-            Entry::Closed => return Err(EngineError::UnknownHandle(handle)),
+            Entry::Closed => return Err(self.unknown(handle)),
         };
         outcome.map_err(|error| EngineError::Call {
             component: Arc::clone(actor.mailbox().owner()),
@@ -304,7 +315,8 @@ impl Engine {
 
     /// What is known of a component without asking it.
     pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
-        Ok(snapshot::description(&*self.actor(handle)?).to_string())
+        let actor = self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))?;
+        Ok(snapshot::description(&actor).to_string())
     }
 
     /// Sums over all components.
@@ -312,50 +324,65 @@ impl Engine {
         snapshot::totals(&self.components.all(), self.runtime.loader.compiled()).to_string()
     }
 
-    /// Accepts nothing more from the host, lets every component finish its mail and calls its
-    /// `shutdown`. When the time is over the rest is stopped as it is.
+    /// Accepts nothing more from the host, lets the components finish their mail and the mail that
+    /// comes of it, and calls `shutdown` of each. When the time is over the rest is stopped as it is.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
-        if let Some(caller) = current_component() {
-            let of_caller =
-                |actor: &Arc<Actor>| Arc::ptr_eq(&actor.blueprint().context.node, &caller);
-            if let Some(actor) = self.components.all().iter().find(|actor| of_caller(actor)) {
-                let target = actor.mailbox().owner().to_string();
-                return Err(EngineError::WouldDeadlock { target });
-            }
+        let actors = self.components.all();
+        for actor in &actors {
+            self.wait_for(actor)?;
         }
         self.stop_accepting();
         let deadline = Instant::now().checked_add(timeout);
-        // All at once: components that answer each other finish together.
-        let closing: Vec<_> = self
-            .components
-            .clear()
-            .into_iter()
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.wait_until_quiet(&actors, Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT));
+
+        let closing: Vec<_> = actors
+            .iter()
             .rev()
-            .filter_map(|actor| {
+            .map(|actor| {
                 let (waiter, reply) = Waiter::with_reply();
-                actor.mailbox().close(Mail::Shutdown(reply), true)?;
-                Some((actor, waiter))
+                let ours = actor.mailbox().close(Mail::Shutdown(reply), true).is_some();
+                (actor, ours.then_some(waiter))
             })
             .collect();
         let (mut first_failure, mut unfinished) = (Ok(()), 0);
         for (actor, waiter) in closing {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match waiter.wait(left) {
-                Err(CallError::CallerTimeout { .. }) => {
-                    unfinished += 1;
-                    answer_all(actor.mailbox().drain(), &CallError::EngineStopped);
-                }
-                outcome => {
-                    let outcome = self.shutdown_outcome(&actor, outcome.map(drop));
-                    first_failure = first_failure.and(outcome);
-                }
+            let outcome = match waiter {
+                Some(waiter) => waiter.wait(left()).map(drop),
+                // Another thread unloads it, and is told how that goes.
+                None if actor.stopped().wait(left()) => Ok(()),
+                None => Err(CallError::CallerTimeout { timeout }),
+            };
+            match outcome {
+                Err(CallError::CallerTimeout { .. }) => unfinished += 1,
+                Err(CallError::EngineStopped) => first_failure = Err(EngineError::Stopped),
+                outcome => first_failure = first_failure.and(self.shutdown_outcome(actor, outcome)),
             }
-            self.registry.remove(actor.mailbox().handle());
         }
+        self.stop();
         if unfinished > 0 {
             return Err(EngineError::ShutdownTimeout { unfinished, timeout });
         }
         first_failure
+    }
+
+    /// Waits until no component has mail or awaits an answer, or the time is over, or the engine
+    /// is freed.
+    fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
+        let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().0).sum::<u64>();
+        let idle = || {
+            self.correlations.is_empty() && actors.iter().all(|actor| actor.mailbox().load() == 0)
+        };
+        while !self.stop_signal.is_given() && Instant::now() < deadline {
+            // A component may have written to one that was looked at before: only what is the
+            // same twice is quiet.
+            let before = accepted();
+            if idle() && idle() && accepted() == before {
+                return;
+            }
+            // Work ends on many threads; looking now and then costs less than being told.
+            std::thread::sleep(QUIET_POLL);
+        }
     }
 
     /// Ends all that waits at once, and what runs at its next turn.
@@ -379,7 +406,15 @@ impl Engine {
     }
 
     fn actor(&self, handle: ComponentHandle) -> Result<Arc<Actor>, EngineError> {
-        self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))
+        self.components.get(handle).ok_or_else(|| self.unknown(handle))
+    }
+
+    /// Why a handle is not there: in an engine that stops, all go.
+    fn unknown(&self, handle: ComponentHandle) -> EngineError {
+        match self.check_running() {
+            Ok(()) => EngineError::UnknownHandle(handle),
+            Err(stopped) => stopped,
+        }
     }
 
     fn wait_for(&self, actor: &Actor) -> Result<Wait, EngineError> {
@@ -393,22 +428,26 @@ impl Engine {
         mailbox.deliver(mail).map_err(|(refusal, _mail)| match refusal {
             Refusal::Full => EngineError::QueueFull {
                 component: Arc::clone(mailbox.owner()),
-                capacity: mailbox.capacity(),
+                bounds: mailbox.bounds(),
             },
-            Refusal::Closed => EngineError::UnknownHandle(mailbox.handle()),
+            Refusal::Closed => self.unknown(mailbox.handle()),
         })
     }
 
     /// Whether a caller that lends its payload and its thread gets both back in time: a guest
     /// must not be unwound because its caller can not wait.
     fn ends_in_time(&self, actor: &Actor, timeout: Option<Duration>) -> bool {
-        timeout.is_none_or(|timeout| timeout >= actor.blueprint().limits.max_execution_time)
+        // A new instance after a crash takes time of its own.
+        timeout.is_none_or(|timeout| {
+            actor.status().state() == State::Running
+                && timeout >= actor.blueprint().limits.max_execution_time
+        })
     }
 
     fn message(&self, message: HostMessage<'_>) -> Message {
         Message {
             sender: message.sender.map_or_else(|| Arc::clone(&self.host), Arc::new),
-            payload: message.payload.to_vec(),
+            payload: Arc::new(message.payload.to_vec()),
             content_type: message.content_type.map(Into::into),
             correlation: None,
             reply_to: None,
@@ -421,6 +460,7 @@ impl Engine {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(self.worker_count)
                 .thread_name("airssys-worker")
+                .max_blocking_threads(MAX_CALLBACK_THREADS)
                 .enable_all()
                 .build()
                 .map_err(EngineError::Workers)?;

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
+use crate::core::limits::MailboxBounds;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::loader::LoadError;
 use crate::system::json::OptionsError;
@@ -53,12 +54,12 @@ pub enum EngineError {
     #[error("no component {0} is loaded")]
     UnknownId(ComponentId),
     /// The mailbox takes no more.
-    #[error("mailbox of {component} is full ({capacity} messages)")]
+    #[error("mailbox of {component} is full ({bounds})")]
     QueueFull {
         /// Whose mailbox.
         component: Arc<ComponentId>,
-        /// How many messages it holds.
-        capacity: usize,
+        /// How much it holds.
+        bounds: MailboxBounds,
     },
     /// The message was accepted and not answered.
     #[error("{component}: {error}")]

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, MailboxBounds};
 use crate::system::json::{self, Object, OptionsError};
-
-/// How many messages a mailbox holds unless told otherwise.
-const DEFAULT_CAPACITY: usize = 1024;
 
 /// The keys of a load's options.
 const LOAD_KEYS: &[&str] = &["env", "config", "limits", "mailbox"];
@@ -21,7 +18,7 @@ const LIMIT_KEYS: &[&str] = &[
     "max-table-elements",
 ];
 /// The keys of `mailbox`.
-const MAILBOX_KEYS: &[&str] = &["capacity"];
+const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes"];
 
 /// How a component is loaded.
 #[derive(Debug, PartialEq)]
@@ -32,8 +29,8 @@ pub struct LoadOptions {
     pub config: Option<Vec<u8>>,
     /// What the component may use.
     pub limits: Limits,
-    /// How many messages its mailbox holds.
-    pub mailbox_capacity: usize,
+    /// How much its mailbox holds.
+    pub mailbox: MailboxBounds,
 }
 
 impl LoadOptions {
@@ -44,14 +41,11 @@ impl LoadOptions {
             None => Value::Object(Default::default()),
         };
         let options = Object::new("options", &document, LOAD_KEYS)?;
-        let mailbox = options.object("mailbox", MAILBOX_KEYS)?;
-        let capacity =
-            mailbox.map(|mailbox| mailbox.integer("capacity", 1..=1 << 20)).transpose()?;
         Ok(Self {
             env: options.strings("env")?,
             config: options.get("config").map(config_bytes),
             limits: limits(&options, defaults)?,
-            mailbox_capacity: capacity.flatten().map_or(DEFAULT_CAPACITY, |n| n as usize),
+            mailbox: mailbox_bounds(&options)?,
         })
     }
 }
@@ -62,6 +56,18 @@ fn config_bytes(value: &Value) -> Vec<u8> {
         Value::String(text) => text.clone().into_bytes(),
         other => other.to_string().into_bytes(),
     }
+}
+
+fn mailbox_bounds(options: &Object<'_>) -> Result<MailboxBounds, OptionsError> {
+    let mut bounds = MailboxBounds::default();
+    let Some(mailbox) = options.object("mailbox", MAILBOX_KEYS)? else { return Ok(bounds) };
+    if let Some(messages) = mailbox.integer("capacity", 1..=1 << 20)? {
+        bounds.messages = messages as usize;
+    }
+    if let Some(bytes) = mailbox.integer("max-bytes", 1..=u64::MAX)? {
+        bounds.bytes = bytes;
+    }
+    Ok(bounds)
 }
 
 /// Reads the member `limits` of a document; what it does not name is as in `defaults`.
@@ -99,7 +105,7 @@ mod tests {
         let limits = Limits { max_fuel: Some(7), ..Limits::default() };
         let none = LoadOptions::parse(None, &limits).unwrap();
         assert_eq!(none, LoadOptions::parse(Some("{}"), &limits).unwrap());
-        assert_eq!((none.limits, none.mailbox_capacity), (limits, DEFAULT_CAPACITY));
+        assert_eq!((none.limits, none.mailbox), (limits, MailboxBounds::default()));
     }
 
     #[test]
@@ -113,7 +119,7 @@ mod tests {
     #[test]
     fn every_option_is_read() {
         let text = r#"{
-            "env": {"A": "1", "B": "2"}, "config": {"x": [1]}, "mailbox": {"capacity": 2},
+            "env": {"A": "1", "B": "2"}, "config": {"x": [1]}, "mailbox": {"capacity": 2, "max-bytes": 9},
             "limits": {"max-memory-bytes": 1, "max-execution-time-ms": 2, "max-fuel": 3,
                        "max-instances": 4, "max-table-elements": 5}
         }"#;
@@ -121,7 +127,7 @@ mod tests {
         let env = [("A", "1"), ("B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
-        assert_eq!(options.mailbox_capacity, 2);
+        assert_eq!(options.mailbox, MailboxBounds { messages: 2, bytes: 9 });
         let limits = Limits {
             max_memory_bytes: 1,
             max_execution_time: Duration::from_millis(2),

@@ -38,7 +38,11 @@ pub fn description(actor: &Actor) -> Value {
         "lifecycle": blueprint.prepared.lifecycle.is_some(),
         "metadata": metadata,
         "limits": limits(&blueprint.limits),
-        "mailbox": { "capacity": mailbox.capacity(), "depth": mailbox.depth() },
+        "mailbox": {
+            "capacity": mailbox.bounds().messages,
+            "max-bytes": mailbox.bounds().bytes,
+            "depth": mailbox.depth(),
+        },
         "messages": {
             "accepted": accepted, "refused": refused, "handled": handled, "failed": failed,
         },

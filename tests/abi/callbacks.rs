@@ -1,12 +1,12 @@
 //! What host callbacks may do, on which stack they run, and when their data is released.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use airssys_wasm::*;
 
 use crate::harness::{Config, Engine, Failure, With, eventually};
-use crate::hosts::{Journal, Meeting, Record, Store, set_logger};
+use crate::hosts::{Gate, Journal, Meeting, Record, Store, set_logger};
 
 /// An engine whose log callback gets the engine; it keeps what the callback returns. It is leaked,
 /// because a callback that is the last to use an engine could not free it.
@@ -264,4 +264,28 @@ fn callbacks_of_different_components_run_at_once() {
         engine.send(handle, "log info x").unwrap();
     }
     meeting.assert_met();
+}
+
+/// A bound on the threads for callbacks would let callbacks that wait for each other's components
+/// starve; the default of the runtime underneath is 512.
+#[test]
+fn any_number_of_callbacks_of_workers_run_at_once() {
+    const COMPONENTS: usize = 600;
+    let (gate, config) = (Gate::default(), Config::new());
+    let (waits, inside) = (gate.clone(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&inside);
+    set_logger(&config, AIRSSYS_LOG_TRACE, move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        waits.pass();
+    });
+    let engine = config.engine();
+    for number in 0..COMPONENTS {
+        let chatty = engine.load(&format!("app/chatty/{number}"), "chatty");
+        engine.send(chatty, "log info x").unwrap();
+    }
+    eventually("all are in their callbacks", || {
+        (inside.load(Ordering::SeqCst) == COMPONENTS).then_some(())
+    });
+    gate.open();
+    engine.shutdown(60_000).unwrap();
 }

@@ -174,12 +174,12 @@ fn an_engine_may_be_freed_from_its_own_callback() {
 }
 
 #[test]
-fn a_shutdown_that_runs_out_of_time_answers_the_calls_that_wait() {
+fn a_shutdown_that_runs_out_of_time_ends_all_calls() {
     let (running, waiting) = calls_that_wait(|engine, _| {
         assert_eq!(engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
     });
     assert_eq!(waiting.unwrap_err().status, AIRSSYS_ERROR_ENGINE_STOPPED);
-    running.unwrap();
+    assert_eq!(running.unwrap_err().status, AIRSSYS_ERROR_ENGINE_STOPPED);
 }
 
 #[test]

@@ -21,7 +21,10 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     assert_eq!(described["metadata"]["stateful"], false);
     assert_eq!(described["lifecycle"], true);
     assert_eq!(described["health"], "healthy");
-    assert_eq!(described["mailbox"], json!({ "capacity": 1024, "depth": 0 }));
+    assert_eq!(
+        described["mailbox"],
+        json!({ "capacity": 1024, "max-bytes": 67108864, "depth": 0 })
+    );
     let counts = json!({ "accepted": 1, "refused": 0, "handled": 1, "failed": 0 });
     assert_eq!(described["messages"], counts);
     assert!(described["memory-bytes"].as_u64().unwrap() >= 65_536, "{described}");

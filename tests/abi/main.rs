@@ -15,6 +15,7 @@ mod messaging;
 mod misbehaving;
 mod requests;
 mod services;
+mod stopping;
 mod storage;
 mod threads;
 mod wasi;

@@ -145,12 +145,15 @@ fn a_full_mailbox_refuses_hosts_and_components() {
 
     let refused = engine.send(slow, "log info third").unwrap_err();
     assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
-    assert_eq!(refused.detail, json!({ "component": "app/slow/0", "capacity": 1 }));
+    assert_eq!(
+        refused.detail,
+        json!({ "component": "app/slow/0", "capacity": 1, "max-bytes": 67108864 })
+    );
     assert_eq!(engine.call(slow, "log info x").unwrap_err().status, AIRSSYS_ERROR_QUEUE_FULL);
     for command in ["send app/slow/0 x", "request app/slow/0 1000 x", "broadcast app/slow/0 x"] {
         let reply = engine.text(other, command);
         let expected = if command.starts_with("broadcast") {
-            "error: delivery-failed(app/slow/0: mailbox of app/slow/0 is full (1 messages))"
+            "error: delivery-failed(app/slow/0: mailbox of app/slow/0 is full (capacity 1 messages, max-bytes 67108864))"
         } else {
             "error: queue-full"
         };
@@ -277,4 +280,36 @@ fn a_caller_s_timeout_ends_its_wait_for_a_guest_that_never_stops_logging() {
     let with = With { timeout_ms: 30, ..With::default() };
     let failure = engine.call_with(trapper, "loop-log", with).unwrap_err();
     assert_eq!(failure.detail["limit"], "timeout_ms", "{failure}");
+}
+
+#[test]
+fn a_mailbox_holds_no_more_bytes_than_it_may() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let slow = engine.load_with("app/slow/0", "chatty", r#"{"mailbox": {"max-bytes": 100000}}"#);
+    engine.send(slow, "log info gate").unwrap();
+    gate.reached();
+    let large = vec![b'x'; 60_000];
+    engine.send(slow, &large).unwrap();
+    let refused = engine.send(slow, &large).unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
+    assert!(refused.message.contains("max-bytes 100000"), "{refused}");
+    engine.send(slow, "small").unwrap();
+    gate.open();
+    eventually("the mailbox is empty", || {
+        (engine.describe(slow).unwrap()["mailbox"]["depth"] == 0).then_some(())
+    });
+    let huge = vec![b'x'; 200_000];
+    engine.send(slow, &huge).expect("alone it is accepted whatever its size");
+}
+
+#[test]
+fn a_broadcast_to_many_lists_the_first_that_failed_and_counts_the_rest() {
+    let engine = Engine::new();
+    let requester = engine.load("app/requester/0", "requester");
+    let targets: Vec<String> = (0..250).map(|n| format!("no/such/{n}")).collect();
+    let reply = engine.text(requester, &format!("broadcast {} x", targets.join(",")));
+    assert!(reply.contains("no/such/99: ") && !reply.contains("no/such/100: "), "{reply}");
+    assert!(reply.ends_with("and 150 more)"), "{reply}");
 }

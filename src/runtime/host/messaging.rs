@@ -1,13 +1,25 @@
 //! The interface `host-messaging`.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
+use crate::core::error;
+use crate::core::id::shorten;
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::state::HostState;
 
+/// After how many targets of a broadcast the guest's time limit is looked at.
+const TARGETS_A_TURN: usize = 64;
+
+/// How many failed targets an error lists.
+const LISTED_FAILURES: usize = 100;
+
+type BroadcastArguments = (Vec<ComponentId>, Vec<u8>);
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
 /// Adds the interface to a linker.
@@ -16,7 +28,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     interface.func_wrap("send", send)?;
     interface.func_wrap("request", request)?;
     interface.func_wrap("cancel-request", cancel_request)?;
-    interface.func_wrap("broadcast", broadcast)?;
+    interface.func_wrap_async("broadcast", |store, arguments: BroadcastArguments| {
+        Box::new(broadcast(store, arguments))
+    })?;
     interface.func_wrap("self-id", self_id)?;
     Ok(())
 }
@@ -26,7 +40,7 @@ fn send(
     (target, payload): (ComponentId, Vec<u8>),
 ) -> Answer<()> {
     let context = &store.data().context;
-    let sent = context.messenger.send(&context.identity, target.into(), payload);
+    let sent = context.messenger.send(&context.identity, target.into(), Arc::new(payload));
     Ok((sent.map_err(Into::into),))
 }
 
@@ -36,7 +50,8 @@ fn request(
 ) -> Answer<String> {
     let context = &store.data().context;
     let timeout = Duration::from_millis(timeout_ms);
-    let accepted = context.messenger.request(&context.identity, target.into(), payload, timeout);
+    let accepted =
+        context.messenger.request(&context.identity, target.into(), Arc::new(payload), timeout);
     Ok((accepted.map(|id| id.to_string()).map_err(Into::into),))
 }
 
@@ -46,14 +61,48 @@ fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (String,)) -> An
     Ok((cancelled.map_err(Into::into),))
 }
 
-fn broadcast(
+/// Tries all targets, a few a turn: a guest may name any number of them.
+async fn broadcast(
     store: StoreContextMut<'_, HostState>,
-    (targets, payload): (Vec<ComponentId>, Vec<u8>),
+    (targets, payload): BroadcastArguments,
 ) -> Answer<()> {
-    let context = &store.data().context;
-    let targets = targets.into_iter().map(Into::into).collect();
-    let sent = context.messenger.broadcast(&context.identity, targets, payload);
-    Ok((sent.map_err(Into::into),))
+    let context = Arc::clone(&store.data().context);
+    let payload = Arc::new(payload);
+    let (mut failed, mut listed) = (0, Vec::new());
+    for (index, target) in targets.into_iter().enumerate() {
+        if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
+            end_turn().await;
+        }
+        let target: [String; 3] = target.into();
+        let shown = shorten(&target.join("/"));
+        if let Err(error) = context.messenger.send(&context.identity, target, Arc::clone(&payload))
+        {
+            failed += 1;
+            if listed.len() < LISTED_FAILURES {
+                listed.push(format!("{shown}: {error}"));
+            }
+        }
+    }
+    if failed == 0 {
+        return Ok((Ok(()),));
+    }
+    if failed > listed.len() {
+        listed.push(format!("and {} more", failed - listed.len()));
+    }
+    Ok((Err(error::MessagingError::DeliveryFailed(listed.join("; ")).into()),))
+}
+
+/// Lets the driver look at limits, and others run.
+async fn end_turn() {
+    let mut ended = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut ended, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(ComponentIdOwned,)> {
