@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -47,12 +47,6 @@ const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 /// another component needs one for that component's callback too, so there must be enough.
 const MAX_CALLBACK_THREADS: usize = 1 << 20;
 
-/// How long a graceful stop lets components go on writing to each other; some never end.
-const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
-
-/// How often a graceful stop looks whether the components are done.
-const QUIET_POLL: Duration = Duration::from_millis(1);
-
 /// The namespace of hosts, as senders of messages; no component is loaded into it.
 const HOST_NAMESPACE: &str = "host";
 
@@ -69,9 +63,9 @@ pub struct HostMessage<'a> {
 /// Components, and everything they share.
 pub struct Engine {
     runtime: Arc<WasmRuntime>,
-    components: Arc<Components>,
+    pub(super) components: Arc<Components>,
     registry: Arc<Registry>,
-    correlations: Arc<Correlations>,
+    pub(super) correlations: Arc<Correlations>,
     messenger: Arc<dyn Messenger>,
     directory: Arc<dyn Directory>,
     log: Arc<dyn LogSink>,
@@ -84,7 +78,7 @@ pub struct Engine {
     last_handle: AtomicU64,
     /// Nothing more is accepted from the host.
     stopped: AtomicBool,
-    stop_signal: Arc<StopSignal>,
+    pub(super) stop_signal: Arc<StopSignal>,
     /// Held while a component becomes reachable, so that a stop sees it or prevents it.
     loading: Mutex<()>,
 }
@@ -218,7 +212,7 @@ impl Engine {
         self.shutdown_outcome(&actor, outcome)
     }
 
-    fn shutdown_outcome(
+    pub(super) fn shutdown_outcome(
         &self,
         actor: &Actor,
         outcome: Result<(), CallError>,
@@ -324,67 +318,6 @@ impl Engine {
         snapshot::totals(&self.components.all(), self.runtime.loader.compiled()).to_string()
     }
 
-    /// Accepts nothing more from the host, lets the components finish their mail and the mail that
-    /// comes of it, and calls `shutdown` of each. When the time is over the rest is stopped as it is.
-    pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
-        let actors = self.components.all();
-        for actor in &actors {
-            self.wait_for(actor)?;
-        }
-        self.stop_accepting();
-        let deadline = Instant::now().checked_add(timeout);
-        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.wait_until_quiet(&actors, Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT));
-
-        let closing: Vec<_> = actors
-            .iter()
-            .rev()
-            .map(|actor| {
-                let (waiter, reply) = Waiter::with_reply();
-                let ours = actor.mailbox().close(Mail::Shutdown(reply), true).is_some();
-                (actor, ours.then_some(waiter))
-            })
-            .collect();
-        let (mut first_failure, mut unfinished) = (Ok(()), 0);
-        for (actor, waiter) in closing {
-            let outcome = match waiter {
-                Some(waiter) => waiter.wait(left()).map(drop),
-                // Another thread unloads it, and is told how that goes.
-                None if actor.stopped().wait(left()) => Ok(()),
-                None => Err(CallError::CallerTimeout { timeout }),
-            };
-            match outcome {
-                Err(CallError::CallerTimeout { .. }) => unfinished += 1,
-                Err(CallError::EngineStopped) => first_failure = Err(EngineError::Stopped),
-                outcome => first_failure = first_failure.and(self.shutdown_outcome(actor, outcome)),
-            }
-        }
-        self.stop();
-        if unfinished > 0 {
-            return Err(EngineError::ShutdownTimeout { unfinished, timeout });
-        }
-        first_failure
-    }
-
-    /// Waits until no component has mail or awaits an answer, or the time is over, or the engine
-    /// is freed.
-    fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
-        let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().0).sum::<u64>();
-        let idle = || {
-            self.correlations.is_empty() && actors.iter().all(|actor| actor.mailbox().load() == 0)
-        };
-        while !self.stop_signal.is_given() && Instant::now() < deadline {
-            // A component may have written to one that was looked at before: only what is the
-            // same twice is quiet.
-            let before = accepted();
-            if idle() && idle() && accepted() == before {
-                return;
-            }
-            // Work ends on many threads; looking now and then costs less than being told.
-            std::thread::sleep(QUIET_POLL);
-        }
-    }
-
     /// Ends all that waits at once, and what runs at its next turn.
     pub fn stop(&self) {
         self.stop_accepting();
@@ -396,7 +329,7 @@ impl Engine {
         }
     }
 
-    fn stop_accepting(&self) {
+    pub(super) fn stop_accepting(&self) {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.stopped.store(true, Ordering::Release);
     }
@@ -417,7 +350,7 @@ impl Engine {
         }
     }
 
-    fn wait_for(&self, actor: &Actor) -> Result<Wait, EngineError> {
+    pub(super) fn wait_for(&self, actor: &Actor) -> Result<Wait, EngineError> {
         Wait::begin(current_component(), &actor.blueprint().context.node).ok_or_else(|| {
             EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
         })

@@ -7,5 +7,6 @@ pub mod engine;
 pub mod error;
 pub mod json;
 pub mod options;
+pub mod shutdown;
 pub mod snapshot;
 pub mod stderr_log;
