@@ -127,20 +127,7 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let timers = self.ambient_timers();
-        let Some(mut instance) = self.take() else {
-            return block_on(timers, self.handle_message(message));
-        };
-        // Without the futures around it: moving them costs more than all else that is done here.
-        let outcome = block_on(timers, instance.handle_message(message));
-        match &outcome {
-            Err(error) if error.poisons_instance() => {
-                block_on(timers, self.crash(instance, error));
-            }
-            _ => self.put_back(instance),
-        }
-        self.status.count_handled(outcome.is_ok());
-        outcome
+        block_on(self.ambient_timers(), self.handle_message(message))
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.

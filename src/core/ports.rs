@@ -24,7 +24,7 @@ pub trait Messenger: Send + Sync {
     fn send(
         &self,
         from: &Sender,
-        target: RawId,
+        target: &RawId,
         payload: Arc<Vec<u8>>,
     ) -> Result<(), MessagingError>;
 
@@ -32,7 +32,7 @@ pub trait Messenger: Send + Sync {
     fn request(
         &self,
         from: &Sender,
-        target: RawId,
+        target: &RawId,
         payload: Arc<Vec<u8>>,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError>;

@@ -1,8 +1,9 @@
 //! The interface `host-messaging` over mailboxes of this process.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::core::deadline::deadline_in;
 use crate::core::error::MessagingError;
 use crate::core::id::{ComponentId, CorrelationId, shorten};
 use crate::core::message::{Message, Timestamp};
@@ -11,9 +12,6 @@ use crate::messaging::correlation::Correlations;
 use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
-
-/// A deadline for requests whose timeout is longer than the clock reaches.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Delivers between components of one engine.
 pub struct Post {
@@ -27,14 +25,14 @@ impl Post {
         Self { registry, correlations }
     }
 
-    fn resolve(&self, from: &Sender, target: RawId) -> Result<Arc<Mailbox>, MessagingError> {
+    fn resolve(&self, from: &Sender, target: &RawId) -> Result<Arc<Mailbox>, MessagingError> {
         let id = ComponentId::new(&target[0], &target[1], &target[2])
             .map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
         // A component in its `initialize` is not to be found by others, but may write to itself.
         self.registry
             .find(&id)
             .or_else(|| if id == *from.id { self.registry.get(from.handle) } else { None })
-            .ok_or(MessagingError::TargetNotFound(target))
+            .ok_or_else(|| MessagingError::TargetNotFound(target.clone()))
     }
 }
 
@@ -80,7 +78,7 @@ impl Messenger for Post {
     fn send(
         &self,
         from: &Sender,
-        target: RawId,
+        target: &RawId,
         payload: Arc<Vec<u8>>,
     ) -> Result<(), MessagingError> {
         let target = self.resolve(from, target)?;
@@ -90,7 +88,7 @@ impl Messenger for Post {
     fn request(
         &self,
         from: &Sender,
-        target: RawId,
+        target: &RawId,
         payload: Arc<Vec<u8>>,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError> {
@@ -102,8 +100,7 @@ impl Messenger for Post {
         if requester.is_over_bytes() {
             return Err(refused(&requester, Refusal::Full));
         }
-        let now = Instant::now();
-        let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        let deadline = deadline_in(timeout);
         let id = self.correlations.open(&requester, Arc::clone(target.owner()));
         let message = Message {
             correlation: Some(id),

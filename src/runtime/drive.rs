@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::core::deadline::deadline_in;
 use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::ticker::TICK;
 use crate::runtime::timers::{Interrupted, Timers};
-
-/// A time that no guest call lives to see, for limits that are longer than the clock reaches.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Polls a guest call, and between polls runs the host jobs that it left.
 ///
@@ -81,7 +79,7 @@ pub fn drive<F: Future>(
 /// Runs host jobs that no guest call has left. An engine that stops drops them.
 pub async fn run_host_jobs(off_fiber: &OffFiber, timers: &Timers) {
     let nothing = pin!(std::future::ready(()));
-    let _ = drive(nothing, off_fiber, FOREVER, timers).await;
+    let _ = drive(nothing, off_fiber, Duration::MAX, timers).await;
 }
 
 /// The end of a call's time, which begins to run when it is first asked for.
@@ -92,9 +90,6 @@ struct Deadline {
 
 impl Deadline {
     fn get(&mut self) -> Instant {
-        *self.at.get_or_insert_with(|| {
-            let now = Instant::now();
-            now.checked_add(self.limit).unwrap_or(now + FOREVER)
-        })
+        *self.at.get_or_insert_with(|| deadline_in(self.limit))
     }
 }

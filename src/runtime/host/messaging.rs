@@ -1,8 +1,6 @@
 //! The interface `host-messaging`.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::StoreContextMut;
@@ -10,6 +8,7 @@ use wasmtime::component::Linker;
 
 use crate::core::error;
 use crate::core::id::shorten;
+use crate::core::ports::RawId;
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::state::HostState;
 
@@ -40,7 +39,7 @@ fn send(
     (target, payload): (ComponentId, Vec<u8>),
 ) -> Answer<()> {
     let context = &store.data().context;
-    let sent = context.messenger.send(&context.identity, target.into(), Arc::new(payload));
+    let sent = context.messenger.send(&context.identity, &target.into(), Arc::new(payload));
     Ok((sent.map_err(Into::into),))
 }
 
@@ -51,7 +50,7 @@ fn request(
     let context = &store.data().context;
     let timeout = Duration::from_millis(timeout_ms);
     let accepted =
-        context.messenger.request(&context.identity, target.into(), Arc::new(payload), timeout);
+        context.messenger.request(&context.identity, &target.into(), Arc::new(payload), timeout);
     Ok((accepted.map(|id| id.to_string()).map_err(Into::into),))
 }
 
@@ -71,15 +70,15 @@ async fn broadcast(
     let (mut failed, mut listed) = (0, Vec::new());
     for (index, target) in targets.into_iter().enumerate() {
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
-            end_turn().await;
+            // The driver looks at limits, and others run.
+            tokio::task::yield_now().await;
         }
-        let target: [String; 3] = target.into();
-        let shown = shorten(&target.join("/"));
-        if let Err(error) = context.messenger.send(&context.identity, target, Arc::clone(&payload))
-        {
+        let target: RawId = target.into();
+        let sent = context.messenger.send(&context.identity, &target, Arc::clone(&payload));
+        if let Err(error) = sent {
             failed += 1;
             if listed.len() < LISTED_FAILURES {
-                listed.push(format!("{shown}: {error}"));
+                listed.push(format!("{}: {error}", shorten(&target.join("/"))));
             }
         }
     }
@@ -90,19 +89,6 @@ async fn broadcast(
         listed.push(format!("and {} more", failed - listed.len()));
     }
     Ok((Err(error::MessagingError::DeliveryFailed(listed.join("; ")).into()),))
-}
-
-/// Lets the driver look at limits, and others run.
-async fn end_turn() {
-    let mut ended = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut ended, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(ComponentIdOwned,)> {
