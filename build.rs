@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files that declare the ABI, in the order of the header.
-const ABI_SOURCES: [&str; 10] = [
-    "version", "status", "error", "bytes", "storage", "logger", "config", "engine", "message",
-    "inspect",
+const ABI_SOURCES: [&str; 15] = [
+    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "config",
+    "engine", "message", "request", "router", "inspect", "codec",
 ];
 
 /// What stands at the head of the header.

@@ -105,6 +105,131 @@
 #define AIRSSYS_ABI_VERSION 0
 
 /**
+ * The most bytes that one callback may write, and that one listing of keys may hold.
+ */
+#define MAX_ANSWER_BYTES (256 << 20)
+
+/**
+ * `protobuf`, 0x50: Protocol Buffers.
+ */
+#define AIRSSYS_CODEC_PROTOBUF 80
+
+/**
+ * `cbor`, 0x51: CBOR.
+ */
+#define AIRSSYS_CODEC_CBOR 81
+
+/**
+ * `raw`, 0x55: bytes of no format, or of one that is not said.
+ */
+#define AIRSSYS_CODEC_RAW 85
+
+/**
+ * `rlp`, 0x60: recursive length prefix, the serialization of Ethereum.
+ */
+#define AIRSSYS_CODEC_RLP 96
+
+/**
+ * `bencode`, 0x63: the serialization of BitTorrent.
+ */
+#define AIRSSYS_CODEC_BENCODE 99
+
+/**
+ * `dag-pb`, 0x70: IPLD's Merkle DAG in Protocol Buffers.
+ */
+#define AIRSSYS_CODEC_DAG_PB 112
+
+/**
+ * `dag-cbor`, 0x71: IPLD's Merkle DAG in CBOR.
+ */
+#define AIRSSYS_CODEC_DAG_CBOR 113
+
+/**
+ * `dag-jose`, 0x85: IPLD's Merkle DAG in JOSE, signed or encrypted.
+ */
+#define AIRSSYS_CODEC_DAG_JOSE 133
+
+/**
+ * `dag-cose`, 0x86: IPLD's Merkle DAG in COSE, signed or encrypted.
+ */
+#define AIRSSYS_CODEC_DAG_COSE 134
+
+/**
+ * `dag-json`, 0x0129: IPLD's Merkle DAG in JSON.
+ */
+#define AIRSSYS_CODEC_DAG_JSON 297
+
+/**
+ * `json`, 0x0200: JSON in UTF-8.
+ */
+#define AIRSSYS_CODEC_JSON 512
+
+/**
+ * `messagepack`, 0x0201: MessagePack.
+ */
+#define AIRSSYS_CODEC_MESSAGEPACK 513
+
+/**
+ * `car`, 0x0202: content addressable archive.
+ */
+#define AIRSSYS_CODEC_CAR 514
+
+/**
+ * `x509-certificate`, 0x0210: one X.509 certificate in DER.
+ */
+#define AIRSSYS_CODEC_X509_CERTIFICATE 528
+
+/**
+ * `ipns-record`, 0x0300: signed IPNS record.
+ */
+#define AIRSSYS_CODEC_IPNS_RECORD 768
+
+/**
+ * `car-index-sorted`, 0x0400: the index of an archive, CARv2 IndexSorted.
+ */
+#define AIRSSYS_CODEC_CAR_INDEX_SORTED 1024
+
+/**
+ * `car-multihash-index-sorted`, 0x0401: the index of an archive, CARv2 MultihashIndexSorted.
+ */
+#define AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED 1025
+
+/**
+ * `provenance-log`, 0x1208: verifiable log that is only appended to.
+ */
+#define AIRSSYS_CODEC_PROVENANCE_LOG 4616
+
+/**
+ * `provenance-log-entry`, 0x1209: an entry of such a log.
+ */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY 4617
+
+/**
+ * `provenance-log-script`, 0x120a: a script of such a log.
+ */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT 4618
+
+/**
+ * `ssz`, 0xb501: SimpleSerialize.
+ */
+#define AIRSSYS_CODEC_SSZ 46337
+
+/**
+ * `json-jcs`, 0xb601: JSON in the canonical form of RFC 8785.
+ */
+#define AIRSSYS_CODEC_JSON_JCS 46593
+
+/**
+ * `bincode`, 0x306269: bincode. The table has no code for it; this one is for private use.
+ */
+#define AIRSSYS_CODEC_BINCODE 3170921
+
+/**
+ * `borsh`, 0x30626f: Borsh. The table has no code for it; this one is for private use.
+ */
+#define AIRSSYS_CODEC_BORSH 3170927
+
+/**
  * What an engine is made with; released with `airssys_config_free`. Several engines may be made
  * from one configuration.
  */
@@ -128,8 +253,8 @@ typedef struct airssys_error_t airssys_error_t;
 typedef struct airssys_keys_t airssys_keys_t;
 
 /**
- * Where a storage callback writes its answer. Valid only until the callback returns, and only on
- * its thread.
+ * Where a callback writes its answer. Valid only until the callback returns, and only on its
+ * thread.
  */
 typedef struct airssys_writer_t airssys_writer_t;
 
@@ -162,12 +287,6 @@ typedef struct airssys_bytes_t {
    */
   size_t capacity;
 } airssys_bytes_t;
-
-/**
- * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
- * `AIRSSYS_STORAGE_IO_ERROR`.
- */
-typedef int32_t airssys_storage_result_t;
 
 /**
  * The host's storage: a store of (namespace, key) to value.
@@ -329,6 +448,166 @@ typedef struct airssys_logger_t {
 } airssys_logger_t;
 
 /**
+ * Something that happened. All pointers are valid until the callback returns.
+ */
+typedef struct airssys_event_t {
+  /**
+   * `sizeof(airssys_event_t)` in the library.
+   */
+  size_t size;
+  /**
+   * What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
+   * a newer library.
+   */
+  const char *kind;
+  /**
+   * All about it, a JSON object.
+   */
+  const char *json;
+  /**
+   * The payload of a dead letter; NULL if there is none.
+   */
+  const uint8_t *payload;
+  /**
+   * Its length.
+   */
+  size_t payload_len;
+} airssys_event_t;
+
+/**
+ * The host's callback for events, called one at a time and in the order in which things happened,
+ * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
+ * 64 MiB of payloads waiting; what does not fit is counted, and `events-lost` says how many.
+ *
+ * `dead-letter`: a message was accepted and will never be handled, because its receiver was
+ * unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
+ *
+ *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
+ *       "content-type": null, "payload-bytes": 2,
+ *       "code": "target-not-found", "reason": "it was unloaded before it answered" }
+ *
+ * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
+ *
+ * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+ * unwind into the library.
+ */
+typedef struct airssys_events_t {
+  /**
+   * `sizeof(airssys_events_t)`.
+   */
+  size_t size;
+  /**
+   * Handed to the callback.
+   */
+  void *user_data;
+  /**
+   * Called once, when `user_data` is not used any more; may be NULL.
+   */
+  void (*drop)(void *user_data);
+  /**
+   * Takes one event. Required.
+   */
+  void (*event)(void *user_data, const struct airssys_event_t *event);
+} airssys_events_t;
+
+/**
+ * What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
+ */
+typedef int32_t airssys_kind_t;
+
+/**
+ * Mail on its way from one engine to another. In `route` all pointers are valid until the callback
+ * returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
+ */
+typedef struct airssys_envelope_t {
+  /**
+   * `sizeof(airssys_envelope_t)`.
+   */
+  size_t size;
+  /**
+   * Who sent it, `namespace/name/instance`.
+   */
+  const char *source;
+  /**
+   * Whom it is for, `namespace/name/instance`.
+   */
+  const char *target;
+  /**
+   * Message or request.
+   */
+  airssys_kind_t kind;
+  /**
+   * Of a request: what its receiver sees as `correlation-id`; 0: none.
+   */
+  uint64_t correlation;
+  /**
+   * Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
+   * engine that it comes from. `airssys_engine_deliver` does not read it.
+   */
+  uint64_t token;
+  /**
+   * Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
+   * limit.
+   */
+  uint64_t deadline_ms;
+  /**
+   * What the payload is, for example `application/json`; NULL: not said.
+   */
+  const char *content_type;
+  /**
+   * Opaque bytes; (NULL, 0) is empty.
+   */
+  const uint8_t *payload;
+  /**
+   * How many.
+   */
+  size_t payload_len;
+} airssys_envelope_t;
+
+/**
+ * The host's way to components that are not loaded in this engine: in another engine of the
+ * process, in another process, on another machine. The library opens no connection itself.
+ *
+ * Callbacks are called from any thread, several at once, and always on a native thread stack. The
+ * component that sends waits for `route`, and no other does. They may call any function but
+ * `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
+ */
+typedef struct airssys_router_t {
+  /**
+   * `sizeof(airssys_router_t)`.
+   */
+  size_t size;
+  /**
+   * Handed to every callback.
+   */
+  void *user_data;
+  /**
+   * Called once, when `user_data` is not used any more; may be NULL.
+   */
+  void (*drop)(void *user_data);
+  /**
+   * Takes mail that a component sends to an id that is not loaded here, in the order in which
+   * that component sends it. Required.
+   *
+   * It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
+   * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
+   * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
+   * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
+   * `AIRSSYS_ERROR_INVALID_MESSAGE` and every other status that it was not delivered, for the
+   * reason that was written with `airssys_writer_write`. No answer counts as not delivered.
+   */
+  void (*route)(void *user_data,
+                const struct airssys_envelope_t *envelope,
+                struct airssys_writer_t *answer);
+  /**
+   * Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
+   * its deadline has passed. May be NULL.
+   */
+  void (*cancel)(void *user_data, uint64_t token);
+} airssys_router_t;
+
+/**
  * What a message carries besides its payload. Zero everything, set `size`, then what you need.
  */
 typedef struct airssys_message_options_t {
@@ -346,12 +625,61 @@ typedef struct airssys_message_options_t {
    */
   const char *content_type;
   /**
-   * How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
-   * limit but those of the component. A host callback that runs on the calling thread is not
-   * cut short. A message whose caller has given up is still handled.
+   * How long a call waits, or a request is open, at most, in milliseconds, the wait in the
+   * mailbox included; 0: no limit but those of the component. A host callback that runs on the
+   * calling thread is not cut short. A message whose caller has given up is still handled. For a
+   * send: how long it waits for room in a mailbox that blocks its senders; 0: as long as it
+   * takes.
    */
   uint64_t timeout_ms;
 } airssys_message_options_t;
+
+/**
+ * The outcome of a request. All pointers are valid until the callback returns.
+ */
+typedef struct airssys_completion_t {
+  /**
+   * `sizeof(airssys_completion_t)` in the library.
+   */
+  size_t size;
+  /**
+   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it.
+   */
+  uint64_t request;
+  /**
+   * `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
+   * reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
+   * `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
+   * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+   */
+  airssys_status_t status;
+  /**
+   * The reply; NULL if the component replied nothing, and if there is none.
+   */
+  const uint8_t *reply;
+  /**
+   * Its length.
+   */
+  size_t reply_len;
+  /**
+   * NULL with `AIRSSYS_OK`; else what went wrong, not to be freed.
+   */
+  const struct airssys_error_t *error;
+} airssys_completion_t;
+
+/**
+ * Takes the outcome of a request: called exactly once for each request that was accepted, on a
+ * thread of the library (or, for what is open when an engine is freed, on the thread that frees
+ * it), several at once for different requests. It may block, may call any function but
+ * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
+ */
+typedef void (*airssys_reply_fn_t)(void *user_data, const struct airssys_completion_t *completion);
+
+/**
+ * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
+ * `AIRSSYS_STORAGE_IO_ERROR`.
+ */
+typedef int32_t airssys_storage_result_t;
 
 /**
  * Success; outputs are written.
@@ -456,6 +784,27 @@ typedef struct airssys_message_options_t {
 #define AIRSSYS_ERROR_IO 19
 
 /**
+ * The receiver declared `codecs`, and the payload is none of them; or a payload that should be
+ * self-describing is not.
+ */
+#define AIRSSYS_ERROR_INVALID_MESSAGE 20
+
+/**
+ * No request of the host's has this id, or it has its outcome already.
+ */
+#define AIRSSYS_ERROR_REQUEST_NOT_FOUND 21
+
+/**
+ * The outcome of a request that `airssys_engine_cancel` ended.
+ */
+#define AIRSSYS_ERROR_CANCELLED 22
+
+/**
+ * A message was not handed over: some targets of a broadcast, a router that could not take it.
+ */
+#define AIRSSYS_ERROR_DELIVERY_FAILED 23
+
+/**
  * Done.
  */
 #define AIRSSYS_STORAGE_OK 0
@@ -510,6 +859,16 @@ typedef struct airssys_message_options_t {
  */
 #define AIRSSYS_LOG_OFF 5
 
+/**
+ * A message whose outcome nobody waits for.
+ */
+#define AIRSSYS_KIND_MESSAGE 0
+
+/**
+ * A request, which is answered with `airssys_engine_complete`.
+ */
+#define AIRSSYS_KIND_REQUEST 1
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -558,7 +917,9 @@ const char *airssys_error_message(const struct airssys_error_t *error);
  * they apply: `component`, `handle`, `argument`, `path`; `place`, `key`, `nearest`, `known` of a
  * JSON document; `limit` and `value`; `code` (a case name of the WIT variants `wasm-error` or
  * `messaging-error`), `origin` (`"guest"` if the component itself answered with the error),
- * `during` (a step of loading), `backtrace` (of a trap); `unfinished`.
+ * `during` (a step of loading), `backtrace` (of a trap); `unfinished`; `codec` and `accepted` (of a
+ * payload that the receiver does not take); `request`; `failed` (of a broadcast: an array of
+ * objects with `handle`, `status` and `message`).
  *
  * `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
  * long. Any thread; callable from callbacks.
@@ -578,7 +939,7 @@ void airssys_error_free(struct airssys_error_t *error);
 void airssys_bytes_free(struct airssys_bytes_t *bytes);
 
 /**
- * Appends to what a storage callback answers.
+ * Appends to what a callback answers.
  *
  * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
  * appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
@@ -587,12 +948,14 @@ void airssys_bytes_free(struct airssys_bytes_t *bytes);
 bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
 
 /**
- * Gives the result of a storage callback; every callback has to. Of several the last one counts,
- * and what is written after it still counts as written.
+ * Gives the result of a callback; every callback that has a writer has to. Of several the last one
+ * counts, and what is written after it still counts as written.
  *
- * `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
+ * `writer`: the one that the callback got; NULL does nothing. `result`: an
+ * `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
+ * the callback's thread.
  */
-void airssys_writer_finish(struct airssys_writer_t *writer, airssys_storage_result_t result);
+void airssys_writer_finish(struct airssys_writer_t *writer, int32_t result);
 
 /**
  * Adds a key to what a `list` callback answers.
@@ -672,6 +1035,36 @@ airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
                                            struct airssys_error_t **error);
 
 /**
+ * Tells the host's callback what happens in engines.
+ *
+ * `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another callback has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
+ * `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_events(struct airssys_config_t *config,
+                                           const struct airssys_events_t *events,
+                                           struct airssys_error_t **error);
+
+/**
+ * Gives mail for components that are not loaded to the host's callbacks.
+ *
+ * `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another router has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
+ * `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_router(struct airssys_config_t *config,
+                                           const struct airssys_router_t *router,
+                                           struct airssys_error_t **error);
+
+/**
  * Makes an engine. Workers start with the first load.
  *
  * `config`: borrowed, copied; NULL: defaults. `out`: receives the engine, which the caller owns.
@@ -745,8 +1138,18 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       },
  *       "mailbox": {
  *         "capacity": 1024,                  messages that may wait, 1 to 1048576
- *         "max-bytes": 67108864              bytes that may wait
- *       }
+ *         "max-bytes": 67108864,             bytes that may wait
+ *         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
+ *                                            has its sender wait for room, "drop-oldest" drops the
+ *                                            one that waits longest, which becomes a dead letter
+ *       },
+ *       "instances": 1,                      so many share the handle, the id, the storage and the
+ *                                            work, least busy first, 1 to 4096; each has a mailbox
+ *                                            and a memory of its own
+ *       "codecs": []                         what self-describing payloads may be, see
+ *                                            airssys_codec_name: a payload that opens with the
+ *                                            multicodec of another is refused when it is sent;
+ *                                            empty: nobody looks
  *     }
  *
  * Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the
@@ -807,11 +1210,14 @@ airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
  * Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
  *
  * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
- * NULL; `timeout_ms` means nothing here. `error`: may be NULL. Any thread; callable from
- * callbacks. Messages that one thread sends to one component are handled in that order.
+ * NULL. `error`: may be NULL. Any thread; callable from callbacks. Messages that one thread sends
+ * to one component are handled in that order; the instances of a pool share them, and only each
+ * instance keeps the order.
  *
- * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL`,
- * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
+ * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
+ * time), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+ * receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
+ * mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
@@ -823,12 +1229,33 @@ airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
                                      struct airssys_error_t **error);
 
 /**
+ * Queues one message for several components; all are tried, and they share its payload.
+ *
+ * `engine`: borrowed. `handles`: borrowed, `count` of them; (NULL, 0) is none. `payload`: borrowed,
+ * copied once; (NULL, 0) is empty. `options`: borrowed, may be NULL; `timeout_ms` is for all of
+ * them together. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK` if all have accepted it, `AIRSSYS_ERROR_DELIVERY_FAILED` if some have not
+ * (`failed` of the error's details names each with its status and reason),
+ * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
+                                          const uint64_t *handles,
+                                          size_t count,
+                                          const uint8_t *payload,
+                                          size_t len,
+                                          const struct airssys_message_options_t *options,
+                                          struct airssys_error_t **error);
+
+/**
  * Hands a message to a component and waits for the reply.
  *
  * `engine`: borrowed. `payload`: borrowed, not to be changed by others meanwhile; (NULL, 0) is
- * empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
- * handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
- * to one component wait for each other, calls to different ones do not. Callable from callbacks.
+ * empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns;
+ * its `data` is NULL if the component handled the message and replied nothing. `error`: may be
+ * NULL. Any thread, several at once: calls to one instance wait for each other, calls to different
+ * ones, of a pool too, do not. Callable from callbacks.
  *
  * An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
  * (and what the host's own callbacks use), since guests have stacks of their own.
@@ -836,7 +1263,8 @@ airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
  * component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
  * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
- * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
+ * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+ * receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
  * instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -848,6 +1276,91 @@ airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
                                      const struct airssys_message_options_t *options,
                                      struct airssys_bytes_t *out_reply,
                                      struct airssys_error_t **error);
+
+/**
+ * Hands a message to a component; its outcome comes to a callback, exactly once.
+ *
+ * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+ * NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
+ * senders included; 0: none but the component's own limits. A message whose request has ended is
+ * still handled; its reply is dropped, and counted in `airssys_engine_stats`. `reply_fn`: see
+ * `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
+ * `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
+ * come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from
+ * callbacks. On an error the callback is not called.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+ * `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that waits for room
+ * in the mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID`
+ * (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_request(struct airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        const uint8_t *payload,
+                                        size_t len,
+                                        const struct airssys_message_options_t *options,
+                                        airssys_reply_fn_t reply_fn,
+                                        void *user_data,
+                                        uint64_t *out_id,
+                                        struct airssys_error_t **error);
+
+/**
+ * Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
+ * `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet.
+ *
+ * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
+ * the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_cancel(struct airssys_engine_t *engine,
+                                       uint64_t id,
+                                       struct airssys_error_t **error);
+
+/**
+ * Brings in mail that the router of another engine took.
+ *
+ * `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
+ * `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
+ * `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
+ * `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
+ * receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
+ * `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
+ * to this engine's own router.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
+ * `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_deliver(struct airssys_engine_t *engine,
+                                        const struct airssys_envelope_t *envelope,
+                                        airssys_reply_fn_t reply_fn,
+                                        void *user_data,
+                                        uint64_t *out_id,
+                                        struct airssys_error_t **error);
+
+/**
+ * Answers a request that this engine's router took: the component that made it gets its callback.
+ *
+ * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
+ * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
+ * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
+ * `message`: borrowed text, what went wrong; NULL for none. `error`: may be NULL. Any thread;
+ * callable from callbacks, `route` included.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
+ * a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
+                                         uint64_t token,
+                                         airssys_status_t status,
+                                         const uint8_t *reply,
+                                         size_t reply_len,
+                                         const char *message,
+                                         struct airssys_error_t **error);
 
 /**
  * Finds the component of an id; of several, the least busy.
@@ -866,10 +1379,10 @@ airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
 /**
  * Lists the components, in the order they were loaded:
  *
- *     [{ "handle": 1, "id": "app/echo/0", "state": "running" }]
+ *     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
  *
  * A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
- * or `stopped`.
+ * or `stopped`; of several instances, one that is not running counts.
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
  * NULL. Any thread; callable from callbacks.
@@ -885,13 +1398,16 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  * Says what is known of a component, without asking it:
  *
  *     {
- *       "handle": 1, "id": "app/echo/0", "state": "running", "health": "healthy",
+ *       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
  *       "limits": { as in the options of airssys_engine_load },
- *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "depth": 0 },
- *       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
+ *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
+ *                    "depth": 0, "bytes": 0 },
+ *       "codecs": [],
+ *       "messages": { as in airssys_engine_stats },
+ *       "fuel": 0, "time-ns": 0,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
  *       "binary": { "blake3": "...", "bytes": 12345 }
@@ -933,12 +1449,26 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
                                        struct airssys_error_t **error);
 
 /**
- * Adds up over the components that are loaded now:
+ * Counts what the components that are loaded now have done, together and each:
  *
  *     {
- *       "components": 2,
+ *       "components": 1,
  *       "binaries": 1,                      compiled and kept
- *       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 }
+ *       "messages": {
+ *         "accepted": 0, "refused": 0,      by its mailbox
+ *         "dropped": 0,                     accepted and never handled
+ *         "handled": 0, "failed": 0,        callbacks included
+ *         "sent": 0                         by the component
+ *       },
+ *       "mailbox": { "depth": 0, "bytes": 0 },
+ *       "fuel": 0,                          used, about one unit an instruction
+ *       "time-ns": 0,                       for handling mail, host functions and waits included
+ *       "memory-bytes": 1114112,            after the last call
+ *       "restarts": 0,
+ *       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
+ *                           and "messages" to "restarts" of this one }],
+ *       "requests": { "outstanding": 0, "late-replies": 0 },
+ *       "dead-letters": 0, "events-lost": 0
  *     }
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
@@ -949,6 +1479,64 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  */
 airssys_status_t airssys_engine_stats(struct airssys_engine_t *engine,
                                       struct airssys_bytes_t *out_json,
+                                      struct airssys_error_t **error);
+
+/**
+ * The name of a codec in the multicodec table, for example `"cbor"` for `AIRSSYS_CODEC_CBOR`.
+ *
+ * `code`: one of the `AIRSSYS_CODEC_...` values; NULL is returned for any other. The text is
+ * static and never freed. Any thread; callable from callbacks.
+ */
+const char *airssys_codec_name(uint64_t code);
+
+/**
+ * The code of a codec.
+ *
+ * `name`: borrowed text, as `airssys_codec_name` spells it. `out_code`: receives the code.
+ * `error`: may be NULL; the message about an unknown name lists the known ones. Any thread;
+ * callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a name that is not known) or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_codec_code(const char *name,
+                                    uint64_t *out_code,
+                                    struct airssys_error_t **error);
+
+/**
+ * Reads the code at the start of a payload; the data begins behind its prefix.
+ *
+ * That there is a code does not make it one of the `AIRSSYS_CODEC_...` values, and data without a
+ * prefix often begins like one: `airssys_codec_name` says whether the code is known.
+ *
+ * `payload`, `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out_code`: receives the
+ * code. `out_prefix_len`: receives how many bytes the code takes, 1 to 9. Both are written on
+ * success only. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_MESSAGE` (no unsigned varint of multiformats, which
+ * has the shortest form and at most 9 bytes), `AIRSSYS_ERROR_INVALID_ARGUMENT` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_codec_read(const uint8_t *payload,
+                                    size_t len,
+                                    uint64_t *out_code,
+                                    size_t *out_prefix_len,
+                                    struct airssys_error_t **error);
+
+/**
+ * Puts a code in front of a payload, as an unsigned varint.
+ *
+ * `code`: one of the `AIRSSYS_CODEC_...` values, or any other of at most 63 bits. `payload`,
+ * `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out`: receives prefix and payload,
+ * which the caller owns. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a code of 64 bits) or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_codec_prefix(uint64_t code,
+                                      const uint8_t *payload,
+                                      size_t len,
+                                      struct airssys_bytes_t *out,
                                       struct airssys_error_t **error);
 
 #ifdef __cplusplus

@@ -31,12 +31,17 @@ mod storage;
 mod system;
 
 pub use ffi::bytes::*;
+pub use ffi::codec::*;
 pub use ffi::config::*;
 pub use ffi::engine::*;
 pub use ffi::error::*;
+pub use ffi::events::*;
 pub use ffi::inspect::*;
 pub use ffi::logger::*;
 pub use ffi::message::*;
+pub use ffi::request::*;
+pub use ffi::router::*;
 pub use ffi::status::*;
 pub use ffi::storage::*;
 pub use ffi::version::*;
+pub use ffi::writer::*;

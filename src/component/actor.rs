@@ -1,6 +1,13 @@
 //! One component: its mailbox, its instance, and what happens when the instance fails.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::status::{State, Status};
 use crate::core::error::CallError;
@@ -9,6 +16,7 @@ use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
+use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
@@ -33,7 +41,9 @@ pub struct Blueprint {
     /// What it may use.
     pub limits: Arc<Limits>,
     /// What `initialize` is given.
-    pub config: InitialConfig,
+    pub config: Arc<InitialConfig>,
+    /// Counts what it sends.
+    pub outbox: Arc<Outbox>,
 }
 
 impl Blueprint {
@@ -63,20 +73,20 @@ pub struct Actor {
     mailbox: Arc<Mailbox>,
     blueprint: Blueprint,
     /// `None` while it is called, after a crash, and after `shutdown`.
-    instance: Mutex<Option<Box<Instance>>>,
+    instance: AtomicCell<Option<Box<Instance>>>,
     status: Status,
     /// Opened after `shutdown`, or when the engine stops.
     stopped: Latch,
 }
 
 impl Actor {
-    /// Instantiates and initializes a component on this thread. Mail that comes in meanwhile, from the component
-    /// itself or in answer to it, waits in its mailbox until [`Actor::open`].
+    /// Instantiates and initializes a component on this thread. Mail that comes in meanwhile, from
+    /// the component itself or in answer to it, waits in its mailbox until [`Actor::open`].
     pub fn start(mailbox: Arc<Mailbox>, blueprint: Blueprint) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
-            instance: Mutex::default(),
+            instance: AtomicCell::default(),
             status: Status::default(),
             stopped: Latch::default(),
         });
@@ -127,13 +137,17 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        block_on(self.ambient_timers(), self.handle_message(message))
+        let outcome = block_on(self.ambient_timers(), self.handle_message(message));
+        self.status.count_time(Timestamp::now().nanos_since(message.accepted));
+        outcome
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        self.handle_message(message.view()).await
+        let outcome = self.handle_message(message.view()).await;
+        self.status.count_time(Timestamp::now().nanos_since(message.accepted));
+        outcome
     }
 
     /// Calls `shutdown` on this thread; the caller holds the right to run of a closed mailbox.
@@ -146,14 +160,23 @@ impl Actor {
         self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)
     }
 
-    async fn work_off(self: Arc<Self>) {
+    /// The receiver's task: works the mailbox off whenever it gets its turn.
+    async fn work(self: Arc<Self>) {
+        while self.mailbox.turn().await {
+            // A defect of this library costs the message that ran into it, and no other.
+            while caught(self.work_off()).await.is_err() {}
+        }
+    }
+
+    async fn work_off(&self) {
         loop {
+            let mut began = Timestamp::now();
             for _ in 0..BATCH {
                 let Some(mail) = self.mailbox.next() else { return };
-                // Given back only when handling the mail panicked; else it is still needed.
-                let right = RightToRun(&self.mailbox);
                 self.handle(mail).await;
-                std::mem::forget(right);
+                let ended = Timestamp::now();
+                self.status.count_time(ended.nanos_since(began));
+                began = ended;
             }
             tokio::task::yield_now().await;
         }
@@ -239,9 +262,10 @@ impl Actor {
     /// Puts the instance back, or drops it if the call left it unusable.
     async fn conclude<R>(
         &self,
-        instance: Box<Instance>,
+        mut instance: Box<Instance>,
         outcome: Result<R, CallError>,
     ) -> Result<R, CallError> {
+        self.status.count_fuel(instance.take_fuel_used());
         match &outcome {
             Err(error) if error.poisons_instance() => self.crash(instance, error).await,
             _ => self.put_back(instance),
@@ -262,11 +286,11 @@ impl Actor {
 
     fn put_back(&self, instance: Box<Instance>) {
         self.status.set_memory(instance.memory_bytes());
-        *self.instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(instance);
+        self.instance.store(Some(instance));
     }
 
     fn take(&self) -> Option<Box<Instance>> {
-        self.instance.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.instance.take()
     }
 
     async fn take_or_restart(&self) -> Result<Box<Instance>, CallError> {
@@ -313,10 +337,24 @@ impl Actor {
 }
 
 impl Receiver for Actor {
-    fn schedule(self: Arc<Self>) {
+    fn start(self: Arc<Self>) {
         let workers = self.blueprint.context.timers.workers().clone();
-        workers.spawn(self.work_off());
+        workers.spawn(self.work());
     }
+}
+
+/// The output of a future, or the panic that ended it.
+async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // What a panic has left half-done went with the message: its reply answers for itself,
+        // and its instance is gone.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }
 
 /// Gives a mailbox's right to run back.

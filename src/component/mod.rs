@@ -1,4 +1,5 @@
 //! Components as actors.
 
 pub mod actor;
+pub mod pool;
 pub mod status;

@@ -55,6 +55,8 @@ pub struct Status {
     failed: AtomicU64,
     restarts: AtomicU64,
     memory_bytes: AtomicU64,
+    fuel: AtomicU64,
+    nanos: AtomicU64,
 }
 
 impl Default for Status {
@@ -67,6 +69,8 @@ impl Default for Status {
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            fuel: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
         }
     }
 }
@@ -105,13 +109,22 @@ impl Status {
 
     /// Counts a message or callback that was handled.
     pub fn count_handled(&self, ok: bool) {
-        let count = if ok { &self.handled } else { &self.failed };
-        count.fetch_add(1, Ordering::Relaxed);
+        add(if ok { &self.handled } else { &self.failed }, 1);
     }
 
     /// Counts a new instance after a crash.
     pub fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+        add(&self.restarts, 1);
+    }
+
+    /// Counts fuel that was used.
+    pub fn count_fuel(&self, fuel: u64) {
+        add(&self.fuel, fuel);
+    }
+
+    /// Counts time for handling mail.
+    pub fn count_time(&self, nanos: u64) {
+        add(&self.nanos, nanos);
     }
 
     /// Remembers how much memory the instance uses.
@@ -124,12 +137,35 @@ impl Status {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// Messages and callbacks handled, failed, and new instances after crashes.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        (
-            self.handled.load(Ordering::Relaxed),
-            self.failed.load(Ordering::Relaxed),
-            self.restarts.load(Ordering::Relaxed),
-        )
+    /// What has been counted.
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            handled: read(&self.handled),
+            failed: read(&self.failed),
+            restarts: read(&self.restarts),
+            fuel: read(&self.fuel),
+            nanos: read(&self.nanos),
+        }
     }
+}
+
+/// What a component has done since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages and callbacks that were handled without an error.
+    pub handled: u64,
+    /// Messages and callbacks whose handling failed.
+    pub failed: u64,
+    /// New instances after crashes.
+    pub restarts: u64,
+    /// Fuel used, about one unit an instruction.
+    pub fuel: u64,
+    /// Time for handling mail, host functions and waits included.
+    pub nanos: u64,
+}
+
+/// Only the holder of the right to run counts: no other write can come between.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }

@@ -173,6 +173,25 @@ pub enum CallError {
         /// What it answered.
         error: ComponentError,
     },
+    /// A newer message took its place in the receiver's mailbox.
+    #[error("it was dropped from a full mailbox ({bounds}, when-full drop-oldest)")]
+    Dropped {
+        /// How much the mailbox holds.
+        bounds: MailboxBounds,
+    },
+    /// Its sender took the request back.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// Whoever took the request elsewhere says that it failed there.
+    #[error("{message}")]
+    Remote {
+        /// The WIT case name.
+        code: &'static str,
+        /// The status of the C ABI that came with it.
+        status: i32,
+        /// What was said.
+        message: String,
+    },
     /// The receiver was unloaded before it answered.
     #[error("it was unloaded before it answered")]
     Unloaded,
@@ -208,6 +227,9 @@ impl CallError {
             Self::ExportNotFound { .. } => "export-not-found",
             Self::RestartFailed { .. } => "instantiation-failed",
             Self::Lifecycle { .. } => "runtime-error",
+            Self::Dropped { .. } => "queue-full",
+            Self::Cancelled => "delivery-failed",
+            Self::Remote { code, .. } => code,
             Self::Unloaded => "target-not-found",
             Self::EngineStopped => "delivery-failed",
             Self::Internal => "runtime-error",
@@ -241,6 +263,9 @@ pub enum MessagingError {
         /// How much its mailbox holds.
         bounds: MailboxBounds,
     },
+    /// The receiver, in another engine, has no room.
+    #[error("mailbox of {0} is full")]
+    RemoteQueueFull(Arc<ComponentId>),
     /// Nobody has that id.
     #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]
     TargetNotFound([String; 3]),

@@ -1,6 +1,7 @@
 //! Names of components and of requests.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use thiserror::Error;
 
@@ -100,6 +101,39 @@ impl ComponentId {
     }
 }
 
+/// An id as a guest or a host wrote it, not yet checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawId<'a> {
+    /// The first part.
+    pub namespace: &'a str,
+    /// The second part.
+    pub name: &'a str,
+    /// The third part.
+    pub instance: &'a str,
+}
+
+impl RawId<'_> {
+    /// The id, if it is one.
+    pub fn checked(&self) -> Result<ComponentId, InvalidId> {
+        ComponentId::new(self.namespace, self.name, self.instance)
+    }
+}
+
+impl PartialEq<RawId<'_>> for ComponentId {
+    fn eq(&self, raw: &RawId<'_>) -> bool {
+        // The last part first: it is the one in which ids differ most.
+        self.instance() == raw.instance
+            && self.name() == raw.name
+            && self.namespace() == raw.namespace
+    }
+}
+
+impl fmt::Display for RawId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.name, self.instance)
+    }
+}
+
 fn check_part(part: &str) -> Result<(), String> {
     if part.is_empty() {
         return Err("is empty".into());
@@ -140,7 +174,7 @@ impl fmt::Display for ComponentHandle {
 
 /// Names one accepted request; guests see its text form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CorrelationId(pub u64);
+pub struct CorrelationId(pub NonZeroU64);
 
 impl CorrelationId {
     /// Reads what [`fmt::Display`] wrote; anything else is no correlation id.
@@ -150,13 +184,35 @@ impl CorrelationId {
         if !well_formed {
             return None;
         }
-        u64::from_str_radix(text, 16).ok().map(Self)
+        u64::from_str_radix(text, 16).ok().and_then(Self::from_u64)
+    }
+
+    /// 0 names none.
+    pub fn from_u64(id: u64) -> Option<Self> {
+        NonZeroU64::new(id).map(Self)
+    }
+
+    /// The text form, in place.
+    pub fn text(self) -> CorrelationText {
+        let digit = |at: u32| b"0123456789abcdef"[(self.0.get() >> (60 - 4 * at)) as usize & 15];
+        CorrelationText(std::array::from_fn(|at| digit(at as u32)))
     }
 }
 
 impl fmt::Display for CorrelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(self.text().as_str())
+    }
+}
+
+/// The text of a [`CorrelationId`], 16 hexadecimal digits.
+#[derive(Clone, Copy)]
+pub struct CorrelationText([u8; 16]);
+
+impl CorrelationText {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -194,9 +250,10 @@ mod tests {
 
     #[test]
     fn correlation_ids_are_read_only_as_written() {
-        let id = CorrelationId(0xab);
+        let id = CorrelationId::from_u64(0xab).unwrap();
+        assert_eq!(id.to_string(), "00000000000000ab");
         assert_eq!(CorrelationId::parse(&id.to_string()), Some(id));
-        for text in ["", "ab", "00000000000000AB", "+0000000000000ab", "00000000000000ab0"] {
+        for text in ["", "ab", "00000000000000AB", "+0000000000000ab", "00000000000000ab0", "0000000000000000"] {
             assert_eq!(CorrelationId::parse(text), None, "{text:?}");
         }
     }

@@ -37,6 +37,29 @@ impl Limits {
     }
 }
 
+/// What happens to a message for a mailbox that is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Its sender is told.
+    #[default]
+    Reject,
+    /// Its sender waits for room.
+    Block,
+    /// The oldest message that waits makes room, and becomes a dead letter.
+    DropOldest,
+}
+
+impl WhenFull {
+    /// All, with the names that options have for them.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("reject", Self::Reject), ("block", Self::Block), ("drop-oldest", Self::DropOldest)];
+
+    /// The name in options.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, policy)| *policy == self).map_or("reject", |(name, _)| name)
+    }
+}
+
 /// How much a mailbox holds. A message is accepted whatever its size if no other waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxBounds {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
 
@@ -24,6 +26,14 @@ impl Timestamp {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { seconds: elapsed.as_secs(), nanoseconds: elapsed.subsec_nanos() }
     }
+
+    /// Nanoseconds from `earlier` to this; 0 if the clock was set back.
+    pub fn nanos_since(self, earlier: Self) -> u64 {
+        let nanos = |time: Self| {
+            time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds.into())
+        };
+        u64::try_from(nanos(self).wrapping_sub(nanos(earlier)).cast_signed()).unwrap_or(0)
+    }
 }
 
 /// One message as its receiver sees it.
@@ -32,18 +42,30 @@ pub struct Message {
     /// Who sent it.
     pub sender: Arc<ComponentId>,
     /// Opaque bytes, shared by the receivers of a broadcast.
-    pub payload: Arc<Vec<u8>>,
+    pub payload: Bytes,
     /// The sender's word on what the payload is.
     pub content_type: Option<Arc<str>>,
     /// Set on requests and on their callbacks.
     pub correlation: Option<CorrelationId>,
-    /// Who gets the answer of a request.
-    pub reply_to: Option<Arc<ComponentId>>,
+    /// Whether the sender gets the answer in a callback.
+    pub wants_reply: bool,
     /// When it was accepted into the mailbox.
     pub accepted: Timestamp,
 }
 
 impl Message {
+    /// A fire-and-forget message, accepted now.
+    pub fn new(sender: Arc<ComponentId>, payload: Bytes) -> Self {
+        Self {
+            sender,
+            payload,
+            content_type: None,
+            correlation: None,
+            wants_reply: false,
+            accepted: Timestamp::now(),
+        }
+    }
+
     /// The message, lent to its receiver.
     pub fn view(&self) -> MessageView<'_> {
         MessageView {
@@ -51,7 +73,7 @@ impl Message {
             payload: &self.payload,
             content_type: self.content_type.as_deref(),
             correlation: self.correlation,
-            reply_to: self.reply_to.as_deref(),
+            reply_to: self.wants_reply.then_some(&*self.sender),
             accepted: self.accepted,
         }
     }
@@ -68,7 +90,7 @@ pub struct MessageView<'a> {
     pub content_type: Option<&'a str>,
     /// As in [`Message`].
     pub correlation: Option<CorrelationId>,
-    /// As in [`Message`].
+    /// Who gets the answer of a request.
     pub reply_to: Option<&'a ComponentId>,
     /// As in [`Message`].
     pub accepted: Timestamp,

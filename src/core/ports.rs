@@ -1,44 +1,52 @@
-//! What host functions need from the layers above and beside `runtime`.
+//! What host functions need from the layers above and beside `runtime`, and what those need from
+//! the host.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::core::error::{ComponentError, MessagingError};
-use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
+use bytes::Bytes;
 
-/// A component as the sender of a message.
+use crate::core::error::{CallError, ComponentError, MessagingError};
+use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, RawId};
+use crate::core::message::Message;
+
+/// A component as one who looks at others.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct Identity {
     /// Which of the components of that id.
     pub handle: ComponentHandle,
     /// Its identity.
     pub id: Arc<ComponentId>,
 }
 
-/// An id as a guest wrote it: `[namespace, name, instance]`, not yet checked.
-pub type RawId = [String; 3];
+/// What became of a message that a component hands over.
+pub enum Handover<T> {
+    /// It was accepted or refused.
+    Done(Result<T, MessagingError>),
+    /// The receiver's mailbox is full and makes its senders wait: to be tried again when this is
+    /// done.
+    Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The host's router has to be asked, which is code of the host.
+    AskHost(Box<dyn FnOnce() -> Result<T, MessagingError> + Send>),
+}
 
 /// The interface `host-messaging`, for one sender.
 pub trait Messenger: Send + Sync {
     /// Hands a fire-and-forget message over.
-    fn send(
-        &self,
-        from: &Sender,
-        target: &RawId,
-        payload: Arc<Vec<u8>>,
-    ) -> Result<(), MessagingError>;
+    fn send(&self, target: RawId<'_>, payload: &Bytes) -> Handover<()>;
 
     /// Hands a request over; exactly one callback follows.
     fn request(
         &self,
-        from: &Sender,
-        target: &RawId,
-        payload: Arc<Vec<u8>>,
+        target: RawId<'_>,
+        payload: &Bytes,
         timeout: Duration,
-    ) -> Result<CorrelationId, MessagingError>;
+    ) -> Handover<CorrelationId>;
 
     /// Takes a request of the sender's own back; no callback follows.
-    fn cancel_request(&self, from: &Sender, request: &str) -> Result<(), MessagingError>;
+    fn cancel_request(&self, request: &str) -> Result<(), MessagingError>;
 }
 
 /// What one component may know of another.
@@ -57,8 +65,46 @@ pub struct ComponentInfo {
 /// The part of `host-services` that looks at other components.
 pub trait Directory: Send + Sync {
     /// The ids that `viewer` may see, ascending, each once.
-    fn list(&self, viewer: &Sender) -> Vec<Arc<ComponentId>>;
+    fn list(&self, viewer: &Identity) -> Vec<Arc<ComponentId>>;
 
     /// What is known of one of them.
-    fn info(&self, viewer: &Sender, id: RawId) -> Result<ComponentInfo, ComponentError>;
+    fn info(&self, viewer: &Identity, id: RawId<'_>) -> Result<ComponentInfo, ComponentError>;
+}
+
+/// Mail on its way to or from another engine.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Who sent it.
+    pub source: Arc<ComponentId>,
+    /// Whom it is for.
+    pub target: Arc<ComponentId>,
+    /// Set on requests: what the receiver sees, and what the answer names.
+    pub correlation: Option<CorrelationId>,
+    /// Until when an answer is of use.
+    pub deadline: Option<SystemTime>,
+    /// The sender's word on what the payload is.
+    pub content_type: Option<Arc<str>>,
+    /// Opaque bytes.
+    pub payload: Bytes,
+}
+
+/// The host's way to components that are not loaded here. Its functions are code of the host.
+pub trait Router: Send + Sync {
+    /// Takes mail over; a request is completed later.
+    fn route(&self, envelope: &Envelope) -> Result<(), MessagingError>;
+
+    /// Says that nobody waits for the answer of a request any more.
+    fn cancel(&self, request: CorrelationId);
+}
+
+/// Where messages go that were accepted and can not be handled.
+pub trait DeadLetters: Send + Sync {
+    /// Takes a dead letter; must not block.
+    fn take(&self, target: &Arc<ComponentId>, message: Message, reason: &CallError);
+}
+
+/// Where an engine's events go. Its functions are code of the host.
+pub trait EventSink: Send + Sync {
+    /// Takes one event: its kind, a JSON document about it, and what it carries.
+    fn event(&self, kind: &str, document: &str, payload: &[u8]);
 }

@@ -80,13 +80,39 @@ pub unsafe fn optional_text<'a>(
 /// `len` is 0, or `pointer` is NULL or points to `len` bytes that nobody changes for as long as
 /// `'a`.
 pub unsafe fn bytes<'a>(pointer: *const u8, len: usize, name: &str) -> Result<&'a [u8], Failure> {
+    // SAFETY: this function's contract.
+    unsafe { slice(pointer, len, name) }
+}
+
+/// Numbers; a count of 0 is none whatever the pointer.
+///
+/// # Safety
+///
+/// As [`bytes`], with `count` aligned numbers.
+pub unsafe fn numbers<'a>(
+    pointer: *const u64,
+    count: usize,
+    name: &str,
+) -> Result<&'a [u64], Failure> {
+    if count > 0 && !pointer.is_aligned() {
+        return Err(Failure::argument(name, "is not aligned"));
+    }
+    // SAFETY: this function's contract.
+    unsafe { slice(pointer, count, name) }
+}
+
+/// # Safety
+///
+/// `len` is 0, or `pointer` is NULL or points to `len` aligned values, any bits of which are a `T`,
+/// that nobody changes for as long as `'a`.
+unsafe fn slice<'a, T: Copy>(pointer: *const T, len: usize, name: &str) -> Result<&'a [T], Failure> {
     if len == 0 {
         return Ok(&[]);
     }
     if pointer.is_null() {
         return Err(Failure::argument(name, &format!("is NULL with a length of {len}")));
     }
-    if len > isize::MAX as usize {
+    if len > isize::MAX as usize / size_of::<T>() {
         return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
     }
     // SAFETY: not NULL, no longer than an object can be, and this function's contract.

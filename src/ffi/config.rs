@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::ffi::arguments::{free, object, output, text, write_output};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::error::airssys_error_t;
+use crate::ffi::events::{HostEvents, airssys_events_t};
 use crate::ffi::logger::{HostLogger, airssys_logger_t};
+use crate::ffi::router::{HostRouter, airssys_router_t};
 use crate::ffi::status::airssys_status_t;
 use crate::ffi::storage::{HostStorage, airssys_storage_t};
 use crate::system::config::EngineConfig;
@@ -141,6 +143,64 @@ pub unsafe extern "C" fn airssys_config_set_logger(
         // SAFETY: by this function's contract NULL or a live struct.
         let logger = unsafe { HostLogger::new(logger) }?;
         let before = config.lock().log.replace(Arc::new(logger));
+        // Outside the lock: the host's `drop` may use the configuration.
+        drop(before);
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Tells the host's callback what happens in engines.
+///
+/// `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another callback has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_events(
+    config: *mut airssys_config_t,
+    events: *const airssys_events_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a live struct.
+        let events = unsafe { HostEvents::new(events) }?;
+        let before = config.lock().events.replace(Arc::new(events));
+        // Outside the lock: the host's `drop` may use the configuration.
+        drop(before);
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Gives mail for components that are not loaded to the host's callbacks.
+///
+/// `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another router has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_router(
+    config: *mut airssys_config_t,
+    router: *const airssys_router_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a live struct.
+        let router = unsafe { HostRouter::new(router) }?;
+        let before = config.lock().router.replace(Arc::new(router));
         // Outside the lock: the host's `drop` may use the configuration.
         drop(before);
         Ok(())

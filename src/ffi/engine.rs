@@ -170,8 +170,18 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///       },
 ///       "mailbox": {
 ///         "capacity": 1024,                  messages that may wait, 1 to 1048576
-///         "max-bytes": 67108864              bytes that may wait
-///       }
+///         "max-bytes": 67108864,             bytes that may wait
+///         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
+///                                            has its sender wait for room, "drop-oldest" drops the
+///                                            one that waits longest, which becomes a dead letter
+///       },
+///       "instances": 1,                      so many share the handle, the id, the storage and the
+///                                            work, least busy first, 1 to 4096; each has a mailbox
+///                                            and a memory of its own
+///       "codecs": []                         what self-describing payloads may be, see
+///                                            airssys_codec_name: a payload that opens with the
+///                                            multicodec of another is refused when it is sent;
+///                                            empty: nobody looks
 ///     }
 ///
 /// Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the

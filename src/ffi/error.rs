@@ -14,6 +14,13 @@ pub struct airssys_error_t {
     detail: CString,
 }
 
+impl airssys_error_t {
+    /// The status that it stands for.
+    pub fn status(&self) -> airssys_status_t {
+        self.status
+    }
+}
+
 impl From<Failure> for airssys_error_t {
     fn from(failure: Failure) -> Self {
         Self {
@@ -54,7 +61,9 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 /// they apply: `component`, `handle`, `argument`, `path`; `place`, `key`, `nearest`, `known` of a
 /// JSON document; `limit` and `value`; `code` (a case name of the WIT variants `wasm-error` or
 /// `messaging-error`), `origin` (`"guest"` if the component itself answered with the error),
-/// `during` (a step of loading), `backtrace` (of a trap); `unfinished`.
+/// `during` (a step of loading), `backtrace` (of a trap); `unfinished`; `codec` and `accepted` (of a
+/// payload that the receiver does not take); `request`; `failed` (of a broadcast: an array of
+/// objects with `handle`, `status` and `message`).
 ///
 /// `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
 /// long. Any thread; callable from callbacks.

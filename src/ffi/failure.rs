@@ -5,6 +5,7 @@ use std::any::Any;
 use serde_json::{Map, Value, json};
 
 use crate::core::error::{CallError, LimitBreach, WasmError};
+use crate::core::id::ComponentHandle;
 use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::loader::LoadError;
@@ -40,6 +41,11 @@ impl Failure {
         )
     }
 
+    /// A payload that can not be read.
+    pub fn message(problem: &str) -> Self {
+        Self::new(AIRSSYS_ERROR_INVALID_MESSAGE, problem.into(), Value::Null)
+    }
+
     /// A handle that a `fork` has carried into a child.
     pub fn forked() -> Self {
         let message = "the engine was made before a fork; a child process needs one of its own";
@@ -60,6 +66,13 @@ impl Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
+        if let EngineError::Broadcast { failed, .. } = error {
+            return Self::new(
+                AIRSSYS_ERROR_DELIVERY_FAILED,
+                message,
+                json!({ "failed": failed.into_iter().map(not_delivered).collect::<Value>() }),
+            );
+        }
         let (status, detail) = match &error {
             EngineError::InvalidId(_) | EngineError::ReservedId(_) => {
                 (AIRSSYS_ERROR_INVALID_ID, Value::Null)
@@ -88,6 +101,22 @@ impl From<EngineError> for Failure {
                     "max-bytes": bounds.bytes,
                 }),
             ),
+            EngineError::Gone(component) => {
+                (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": component.as_str() }))
+            }
+            EngineError::InvalidMessage { component, problem } => {
+                let accepted: Vec<_> = problem.accepted.iter().map(|codec| codec.name()).collect();
+                let detail = json!({
+                    "component": component.as_str(),
+                    "codec": problem.found.name(),
+                    "accepted": accepted,
+                });
+                (AIRSSYS_ERROR_INVALID_MESSAGE, detail)
+            }
+            EngineError::UnknownRequest(id) => {
+                (AIRSSYS_ERROR_REQUEST_NOT_FOUND, json!({ "request": id }))
+            }
+            EngineError::TooManyRequests => (AIRSSYS_ERROR_QUEUE_FULL, Value::Null),
             EngineError::Call { component, error } => call_error(component.as_str(), error),
             EngineError::Shutdown { component, error } => {
                 let (_, detail) = call_error(component.as_str(), error);
@@ -100,9 +129,22 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_TIMEOUT, json!({ "unfinished": unfinished }))
             }
             EngineError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, Value::Null),
+            EngineError::Broadcast { .. } => (AIRSSYS_ERROR_DELIVERY_FAILED, Value::Null),
         };
         Self::new(status, message, detail)
     }
+}
+
+/// One target of a broadcast that did not get the message.
+fn not_delivered((handle, error): (ComponentHandle, EngineError)) -> Value {
+    let failure = Failure::from(error);
+    json!({ "handle": handle.0, "status": failure.status, "message": failure.message })
+}
+
+/// The outcome of a request without a reply.
+pub fn of_request(component: &str, error: &CallError) -> Failure {
+    let (status, detail) = call_error(component, error);
+    Failure::new(status, format!("{component}: {error}"), detail)
 }
 
 impl From<OptionsError> for Failure {
@@ -190,6 +232,13 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             AIRSSYS_ERROR_TIMEOUT
         }
         CallError::CorrelationTimeout { .. } => AIRSSYS_ERROR_TIMEOUT,
+        CallError::Dropped { bounds } => {
+            detail["capacity"] = bounds.messages.into();
+            detail["max-bytes"] = bounds.bytes.into();
+            AIRSSYS_ERROR_QUEUE_FULL
+        }
+        CallError::Cancelled => AIRSSYS_ERROR_CANCELLED,
+        CallError::Remote { status, .. } => *status,
         CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
         CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,

@@ -67,10 +67,10 @@ pub unsafe extern "C" fn airssys_engine_find(
 
 /// Lists the components, in the order they were loaded:
 ///
-///     [{ "handle": 1, "id": "app/echo/0", "state": "running" }]
+///     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
 ///
 /// A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
-/// or `stopped`.
+/// or `stopped`; of several instances, one that is not running counts.
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
 /// NULL. Any thread; callable from callbacks.
@@ -90,13 +90,16 @@ pub unsafe extern "C" fn airssys_engine_list(
 /// Says what is known of a component, without asking it:
 ///
 ///     {
-///       "handle": 1, "id": "app/echo/0", "state": "running", "health": "healthy",
+///       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
 ///       "limits": { as in the options of airssys_engine_load },
-///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "depth": 0 },
-///       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 },
+///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
+///                    "depth": 0, "bytes": 0 },
+///       "codecs": [],
+///       "messages": { as in airssys_engine_stats },
+///       "fuel": 0, "time-ns": 0,
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes
 ///       "binary": { "blake3": "...", "bytes": 12345 }
@@ -148,12 +151,26 @@ pub unsafe extern "C" fn airssys_engine_health(
     unsafe { document(engine, out_json, error, ask) }
 }
 
-/// Adds up over the components that are loaded now:
+/// Counts what the components that are loaded now have done, together and each:
 ///
 ///     {
-///       "components": 2,
+///       "components": 1,
 ///       "binaries": 1,                      compiled and kept
-///       "messages": { "accepted": 0, "refused": 0, "handled": 0, "failed": 0 }
+///       "messages": {
+///         "accepted": 0, "refused": 0,      by its mailbox
+///         "dropped": 0,                     accepted and never handled
+///         "handled": 0, "failed": 0,        callbacks included
+///         "sent": 0                         by the component
+///       },
+///       "mailbox": { "depth": 0, "bytes": 0 },
+///       "fuel": 0,                          used, about one unit an instruction
+///       "time-ns": 0,                       for handling mail, host functions and waits included
+///       "memory-bytes": 1114112,            after the last call
+///       "restarts": 0,
+///       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
+///                           and "messages" to "restarts" of this one }],
+///       "requests": { "outstanding": 0, "late-replies": 0 },
+///       "dead-letters": 0, "events-lost": 0
 ///     }
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::ffi::arguments::{
-    Sized0, bytes, object, optional_text, output, versioned, write_output,
+    Sized0, bytes, numbers, object, optional_text, output, versioned, write_output,
 };
 use crate::ffi::boundary::boundary;
 use crate::ffi::bytes::airssys_bytes_t;
@@ -13,8 +13,8 @@ use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::status::airssys_status_t;
-use crate::system::engine::HostMessage;
 use crate::system::error::EngineError;
+use crate::system::sending::HostMessage;
 
 /// What a message carries besides its payload. Zero everything, set `size`, then what you need.
 #[repr(C)]
@@ -27,9 +27,11 @@ pub struct airssys_message_options_t {
     pub sender: *const c_char,
     /// What the payload is, for example `application/json`; NULL: not said.
     pub content_type: *const c_char,
-    /// How long a call waits at most, in milliseconds, the wait in the mailbox included; 0: no
-    /// limit but those of the component. A host callback that runs on the calling thread is not
-    /// cut short. A message whose caller has given up is still handled.
+    /// How long a call waits, or a request is open, at most, in milliseconds, the wait in the
+    /// mailbox included; 0: no limit but those of the component. A host callback that runs on the
+    /// calling thread is not cut short. A message whose caller has given up is still handled. For a
+    /// send: how long it waits for room in a mailbox that blocks its senders; 0: as long as it
+    /// takes.
     pub timeout_ms: u64,
 }
 
@@ -38,11 +40,13 @@ unsafe impl Sized0 for airssys_message_options_t {
     const FIRST_SIZE: usize = 3 * size_of::<usize>() + size_of::<u64>();
 }
 
+/// A message and its timeout.
+///
 /// # Safety
 ///
 /// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of the size it says,
 /// with texts that are NULL or NUL-terminated; nobody changes them for as long as `'a`.
-unsafe fn message<'a>(
+pub unsafe fn message<'a>(
     payload: *const u8,
     len: usize,
     options: *const airssys_message_options_t,
@@ -65,11 +69,14 @@ unsafe fn message<'a>(
 /// Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
 ///
 /// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
-/// NULL; `timeout_ms` means nothing here. `error`: may be NULL. Any thread; callable from
-/// callbacks. Messages that one thread sends to one component are handled in that order.
+/// NULL. `error`: may be NULL. Any thread; callable from callbacks. Messages that one thread sends
+/// to one component are handled in that order; the instances of a pool share them, and only each
+/// instance keeps the order.
 ///
-/// Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL`,
-/// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
+/// Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
+/// time), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+/// receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
+/// mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
 /// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
 /// `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
@@ -85,8 +92,42 @@ pub unsafe extern "C" fn airssys_engine_send(
         // SAFETY: by this function's contract NULL or a live engine.
         let engine = unsafe { object(engine, "engine") }?.enter()?;
         // SAFETY: by this function's contract as `message` needs it.
-        let (message, _) = unsafe { message(payload, len, options) }?;
-        Ok(engine.send(ComponentHandle(handle), message)?)
+        let (message, timeout) = unsafe { message(payload, len, options) }?;
+        Ok(engine.send(ComponentHandle(handle), message, timeout)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Queues one message for several components; all are tried, and they share its payload.
+///
+/// `engine`: borrowed. `handles`: borrowed, `count` of them; (NULL, 0) is none. `payload`: borrowed,
+/// copied once; (NULL, 0) is empty. `options`: borrowed, may be NULL; `timeout_ms` is for all of
+/// them together. `error`: may be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK` if all have accepted it, `AIRSSYS_ERROR_DELIVERY_FAILED` if some have not
+/// (`failed` of the error's details names each with its status and reason),
+/// `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_broadcast(
+    engine: *mut airssys_engine_t,
+    handles: *const u64,
+    count: usize,
+    payload: *const u8,
+    len: usize,
+    options: *const airssys_message_options_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or `count` handles.
+        let handles = unsafe { numbers(handles, count, "handles") }?;
+        let handles: Vec<_> = handles.iter().copied().map(ComponentHandle).collect();
+        // SAFETY: by this function's contract as `message` needs it.
+        let (message, timeout) = unsafe { message(payload, len, options) }?;
+        Ok(engine.broadcast(&handles, message, timeout)?)
     };
     // SAFETY: by this function's contract `error` is NULL or valid for writing.
     unsafe { boundary(error, body) }
@@ -95,9 +136,10 @@ pub unsafe extern "C" fn airssys_engine_send(
 /// Hands a message to a component and waits for the reply.
 ///
 /// `engine`: borrowed. `payload`: borrowed, not to be changed by others meanwhile; (NULL, 0) is
-/// empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns; its `data` is NULL if the component
-/// handled the message and replied nothing. `error`: may be NULL. Any thread, several at once: calls
-/// to one component wait for each other, calls to different ones do not. Callable from callbacks.
+/// empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns;
+/// its `data` is NULL if the component handled the message and replied nothing. `error`: may be
+/// NULL. Any thread, several at once: calls to one instance wait for each other, calls to different
+/// ones, of a pool too, do not. Callable from callbacks.
 ///
 /// An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
 /// (and what the host's own callbacks use), since guests have stacks of their own.
@@ -105,7 +147,8 @@ pub unsafe extern "C" fn airssys_engine_send(
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
 /// component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
 /// `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
-/// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
+/// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+/// receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
 /// instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
 /// `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.

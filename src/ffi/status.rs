@@ -50,6 +50,15 @@ pub const AIRSSYS_ERROR_FORKED: airssys_status_t = 17;
 pub const AIRSSYS_ERROR_PANIC: airssys_status_t = 18;
 /// A file, directory or thread that the operating system refused.
 pub const AIRSSYS_ERROR_IO: airssys_status_t = 19;
+/// The receiver declared `codecs`, and the payload is none of them; or a payload that should be
+/// self-describing is not.
+pub const AIRSSYS_ERROR_INVALID_MESSAGE: airssys_status_t = 20;
+/// No request of the host's has this id, or it has its outcome already.
+pub const AIRSSYS_ERROR_REQUEST_NOT_FOUND: airssys_status_t = 21;
+/// The outcome of a request that `airssys_engine_cancel` ended.
+pub const AIRSSYS_ERROR_CANCELLED: airssys_status_t = 22;
+/// A message was not handed over: some targets of a broadcast, a router that could not take it.
+pub const AIRSSYS_ERROR_DELIVERY_FAILED: airssys_status_t = 23;
 
 /// The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
 /// value that this library does not know.
@@ -82,6 +91,10 @@ fn name(status: airssys_status_t) -> &'static CStr {
         AIRSSYS_ERROR_FORKED => c"AIRSSYS_ERROR_FORKED",
         AIRSSYS_ERROR_PANIC => c"AIRSSYS_ERROR_PANIC",
         AIRSSYS_ERROR_IO => c"AIRSSYS_ERROR_IO",
+        AIRSSYS_ERROR_INVALID_MESSAGE => c"AIRSSYS_ERROR_INVALID_MESSAGE",
+        AIRSSYS_ERROR_REQUEST_NOT_FOUND => c"AIRSSYS_ERROR_REQUEST_NOT_FOUND",
+        AIRSSYS_ERROR_CANCELLED => c"AIRSSYS_ERROR_CANCELLED",
+        AIRSSYS_ERROR_DELIVERY_FAILED => c"AIRSSYS_ERROR_DELIVERY_FAILED",
         _ => c"AIRSSYS_ERROR_UNKNOWN",
     }
 }

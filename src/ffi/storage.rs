@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_void};
 
-use crate::ffi::arguments::{self, Sized0, bytes};
+use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
+use crate::ffi::writer::{MAX_ANSWER_BYTES, airssys_writer_t};
 use crate::storage::backend::{Backend, StorageError, Usage};
-
-/// The most bytes that one callback may write, and that one listing of keys may hold.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 /// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
@@ -26,14 +24,6 @@ pub const AIRSSYS_STORAGE_QUOTA_EXCEEDED: airssys_storage_result_t = 2;
 pub const AIRSSYS_STORAGE_INVALID_KEY: airssys_storage_result_t = 3;
 /// It failed; what was written to `out` says why.
 pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
-
-/// Where a storage callback writes its answer. Valid only until the callback returns, and only on
-/// its thread.
-pub struct airssys_writer_t {
-    bytes: Vec<u8>,
-    result: Option<airssys_storage_result_t>,
-    refused: bool,
-}
 
 /// Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
 /// thread.
@@ -136,48 +126,6 @@ unsafe impl Sized0 for airssys_storage_t {
     const FIRST_SIZE: usize = 9 * size_of::<usize>();
 }
 
-/// Appends to what a storage callback answers.
-///
-/// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
-/// gets an error, whatever follows. On the callback's thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_writer_write(
-    writer: *mut airssys_writer_t,
-    data: *const u8,
-    len: usize,
-) -> bool {
-    quietly(|| {
-        // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
-        // callback's thread uses meanwhile.
-        let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
-        // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
-        match unsafe { bytes(data, len, "data") } {
-            Ok(data) if data.len() <= MAX_ANSWER_BYTES - writer.bytes.len() => {
-                writer.bytes.extend_from_slice(data);
-            }
-            _ => writer.refused = true,
-        }
-        !writer.refused
-    })
-}
-
-/// Gives the result of a storage callback; every callback has to. Of several the last one counts,
-/// and what is written after it still counts as written.
-///
-/// `writer`: the one that the callback got; NULL does nothing. On the callback's thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_writer_finish(
-    writer: *mut airssys_writer_t,
-    result: airssys_storage_result_t,
-) {
-    // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
-    // callback's thread uses meanwhile.
-    if let Some(writer) = unsafe { writer.as_mut() } {
-        writer.result = Some(result);
-    }
-}
-
 /// Adds a key to what a `list` callback answers.
 ///
 /// `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
@@ -247,24 +195,13 @@ impl HostStorage {
 
 /// Runs one callback, and returns its answer or its error.
 fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
-    let mut writer = airssys_writer_t { bytes: Vec::new(), result: None, refused: false };
-    callback(&raw mut writer);
-    let said = || {
-        let text = String::from_utf8_lossy(&writer.bytes);
-        if text.is_empty() { format!("the host's {operation} failed") } else { text.into_owned() }
-    };
-    let Some(result) = writer.result else {
-        return Err(StorageError::Io(format!("the host's {operation} gave no answer")));
-    };
-    if writer.refused {
-        return Err(StorageError::Io(format!("the host's {operation} gave an impossible answer")));
-    }
-    match result {
-        AIRSSYS_STORAGE_OK => Ok(Some(writer.bytes)),
+    let answer = airssys_writer_t::ask(operation, callback).map_err(StorageError::Io)?;
+    match answer.result {
+        AIRSSYS_STORAGE_OK => Ok(Some(answer.bytes)),
         AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
         AIRSSYS_STORAGE_QUOTA_EXCEEDED => Err(StorageError::QuotaExceeded),
-        AIRSSYS_STORAGE_INVALID_KEY => Err(StorageError::InvalidKey(said())),
-        AIRSSYS_STORAGE_IO_ERROR => Err(StorageError::Io(said())),
+        AIRSSYS_STORAGE_INVALID_KEY => Err(StorageError::InvalidKey(answer.text(operation))),
+        AIRSSYS_STORAGE_IO_ERROR => Err(StorageError::Io(answer.text(operation))),
         other => Err(StorageError::Io(format!("the host's {operation} answered {other}"))),
     }
 }

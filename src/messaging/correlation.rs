@@ -1,125 +1,193 @@
 //! Requests under way, and their one outcome.
 
-use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::core::error::CallError;
-use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
-use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome, Timestamp};
+use crate::core::id::{ComponentId, CorrelationId};
+use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome};
+use crate::core::ports::Router;
 use crate::messaging::mailbox::{Mail, Mailbox};
+use crate::messaging::wheel::{Key, Wheel};
+
+/// What the host does with the outcome of a request of its own.
+pub type Completion = Box<dyn FnOnce(CorrelationId, Outcome) + Send>;
+
+/// Who made a request, and gets its outcome.
+pub enum Requester {
+    /// A component, in a callback.
+    Component(Weak<Mailbox>),
+    /// The host.
+    Host(Completion),
+}
 
 /// The table of requests under way.
 ///
 /// Whoever takes a request out of the table (its reply, its deadline, its cancellation) decides
 /// its outcome; the others find nothing.
-#[derive(Default)]
 pub struct Correlations {
-    table: Mutex<Table>,
+    table: Mutex<Wheel<Pending>>,
     /// Wakes [`watch_deadlines`]: an earlier deadline, or the end of the table.
     changed: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Table {
-    last: u64,
-    pending: HashMap<CorrelationId, Pending>,
-    /// The deadlines of all armed requests in `pending`, and no others.
-    deadlines: BTreeSet<(Instant, CorrelationId)>,
+    /// Is told of requests that it took and nobody waits for any more.
+    router: Option<Arc<dyn Router>>,
+    late: AtomicU64,
 }
 
 struct Pending {
-    owner: ComponentHandle,
-    requester: Weak<Mailbox>,
+    requester: Requester,
     target: Arc<ComponentId>,
-    deadline: Option<Instant>,
+    /// The host's router has it: only the host may complete it.
+    routed: bool,
 }
 
-impl Table {
-    fn take(&mut self, id: CorrelationId) -> Option<Pending> {
-        let pending = self.pending.remove(&id)?;
-        if let Some(deadline) = pending.deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
-        Some(pending)
-    }
+/// As many requests are under way as the table can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFull;
+
+fn key(id: CorrelationId) -> Option<Key> {
+    Key::from_u64(id.0.get())
 }
 
 impl Correlations {
-    /// Enters a request of `requester`; it has no deadline yet.
-    pub fn open(&self, requester: &Arc<Mailbox>, target: Arc<ComponentId>) -> CorrelationId {
-        let mut table = self.lock();
-        table.last += 1;
-        let id = CorrelationId(table.last);
-        let pending = Pending {
-            owner: requester.handle(),
-            requester: Arc::downgrade(requester),
-            target,
-            deadline: None,
-        };
-        table.pending.insert(id, pending);
-        id
+    /// An empty table. `router` must not block when it is told of a cancellation.
+    pub fn new(router: Option<Arc<dyn Router>>) -> Self {
+        Self {
+            table: Mutex::new(Wheel::new(Instant::now())),
+            changed: Arc::default(),
+            router,
+            late: AtomicU64::new(0),
+        }
+    }
+
+    /// Enters a request; it has no deadline yet. `routed`: the host's router gets it.
+    pub fn open(
+        &self,
+        requester: Requester,
+        target: Arc<ComponentId>,
+        routed: bool,
+    ) -> Result<CorrelationId, TableFull> {
+        let pending = Pending { requester, target, routed };
+        let key = self.lock().insert(pending, None).map_err(|_| TableFull)?;
+        CorrelationId::from_u64(key.get()).ok_or(TableFull)
     }
 
     /// Sets the deadline, unless the outcome is there already.
     pub fn arm(&self, id: CorrelationId, deadline: Instant) {
+        let Some(key) = key(id) else { return };
         let mut table = self.lock();
-        let Some(pending) = table.pending.get_mut(&id) else { return };
-        pending.deadline = Some(deadline);
-        table.deadlines.insert((deadline, id));
-        let earliest = table.deadlines.first().is_some_and(|(_, first)| *first == id);
+        let before = table.next_look();
+        let earlier = table.arm(key, deadline) && before.is_none_or(|before| deadline < before);
         drop(table);
-        if earliest {
+        if earlier {
             self.changed.notify_one();
         }
     }
 
-    /// Takes a request out without an outcome, because it was never accepted.
-    pub fn discard(&self, id: CorrelationId) {
-        self.lock().take(id);
+    /// Takes a request out without an outcome, because it was never accepted; false if it has its
+    /// outcome already.
+    pub fn discard(&self, id: CorrelationId) -> bool {
+        self.take(id).is_some()
     }
 
-    /// Takes a request of `owner` out; false if it has none of that id.
-    pub fn cancel(&self, owner: ComponentHandle, id: CorrelationId) -> bool {
-        let mut table = self.lock();
-        match table.pending.get(&id) {
-            Some(pending) if pending.owner == owner => table.take(id).is_some(),
-            _ => false,
-        }
+    /// Takes a request of a component out, without a callback; false if it has none of that id.
+    pub fn cancel_of(&self, owner: &Weak<Mailbox>, id: CorrelationId) -> bool {
+        let owns = |pending: &Pending| {
+            matches!(&pending.requester, Requester::Component(mailbox) if mailbox.ptr_eq(owner))
+        };
+        let Some(pending) = self.take_if(id, owns) else { return false };
+        self.abandon(id, &pending);
+        true
+    }
+
+    /// Ends a request of the host as cancelled; false if it has none of that id.
+    pub fn cancel_of_host(&self, id: CorrelationId) -> bool {
+        let owns = |pending: &Pending| matches!(pending.requester, Requester::Host(_));
+        let Some(pending) = self.take_if(id, owns) else { return false };
+        self.abandon(id, &pending);
+        finish(id, pending, Err(CallError::Cancelled));
+        true
     }
 
     /// Delivers the outcome to the requester, if it still waits for one.
     pub fn complete(&self, id: CorrelationId, outcome: Outcome) {
-        let taken = self.lock().take(id);
-        if let Some(pending) = taken {
-            call_back(id, pending, outcome);
+        match self.take(id) {
+            Some(pending) => finish(id, pending, outcome),
+            None => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
-    /// Whether no request waits for its outcome.
-    pub fn is_empty(&self) -> bool {
-        self.lock().pending.is_empty()
+    /// As [`Correlations::complete`], for a request that the host's router took; false if nobody
+    /// waits for it.
+    pub fn complete_routed(&self, id: CorrelationId, outcome: Outcome) -> bool {
+        let taken = self.take_if(id, |pending| pending.routed);
+        let waited_for = taken.is_some();
+        match taken {
+            Some(pending) => finish(id, pending, outcome),
+            None => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        waited_for
     }
 
-    /// Ends all requests whose deadline has passed; returns the next deadline.
+    /// Ends all requests in the same way.
+    pub fn complete_all(&self, error: &CallError) {
+        let all = self.lock().drain();
+        for (key, pending) in all {
+            if let Some(id) = CorrelationId::from_u64(key.get()) {
+                finish(id, pending, Err(error.clone()));
+            }
+        }
+    }
+
+    /// How many requests wait for their outcome.
+    pub fn outstanding(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many outcomes came when nobody waited for them any more.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Ends all requests whose deadline has passed; returns when to look again.
     fn expire(&self, now: Instant) -> Option<Instant> {
         loop {
             let mut table = self.lock();
-            let (deadline, id) = *table.deadlines.first()?;
-            if deadline > now {
-                return Some(deadline);
-            }
-            let taken = table.take(id);
+            let Some((key, pending)) = table.pop_expired(now) else { return table.next_look() };
             drop(table);
-            if let Some(pending) = taken {
-                call_back(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
+            if let Some(id) = CorrelationId::from_u64(key.get()) {
+                self.abandon(id, &pending);
+                finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn take(&self, id: CorrelationId) -> Option<Pending> {
+        self.lock().remove(key(id)?)
+    }
+
+    fn take_if(&self, id: CorrelationId, wanted: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        let key = key(id)?;
+        let mut table = self.lock();
+        if wanted(table.get(key)?) { table.remove(key) } else { None }
+    }
+
+    fn abandon(&self, id: CorrelationId, pending: &Pending) {
+        if let (true, Some(router)) = (pending.routed, &self.router) {
+            router.cancel(id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wheel<Pending>> {
         // No code under the lock can panic half-way through a change.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,19 +199,20 @@ impl Drop for Correlations {
     }
 }
 
-fn call_back(id: CorrelationId, pending: Pending, outcome: Outcome) {
-    let Some(requester) = pending.requester.upgrade() else { return };
+fn finish(id: CorrelationId, pending: Pending, outcome: Outcome) {
+    let requester = match pending.requester {
+        Requester::Host(completion) => return completion(id, outcome),
+        Requester::Component(requester) => requester,
+    };
+    let Some(requester) = requester.upgrade() else { return };
     let (payload, content_type) = match outcome {
         Ok(reply) => (reply.unwrap_or_default(), None),
         Err(error) => (error_document(&error), Some(ERROR_CONTENT_TYPE.into())),
     };
     let message = Message {
-        sender: pending.target,
-        payload: Arc::new(payload),
         content_type,
         correlation: Some(id),
-        reply_to: None,
-        accepted: Timestamp::now(),
+        ..Message::new(pending.target, Bytes::from(payload))
     };
     // A requester that is going away has nobody left to tell.
     let _ = requester.deliver(Mail::Callback(message));

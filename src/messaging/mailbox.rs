@@ -1,12 +1,20 @@
 //! A component's bounded queue of mail, and the right to work it off.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
+use tokio::sync::Notify;
+
+use crate::core::codec::{CodecSet, UnsupportedCodec};
+use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::limits::MailboxBounds;
+use crate::core::limits::{MailboxBounds, WhenFull};
 use crate::core::message::Message;
+use crate::core::ports::DeadLetters;
+use crate::core::waiting::WaitNode;
 use crate::messaging::reply::Reply;
 
 /// One piece of mail.
@@ -24,30 +32,60 @@ pub enum Mail {
 /// What a piece of mail takes besides its payload, roughly.
 const MAIL_BYTES: u64 = 256;
 
+/// A queue that grew beyond this gives its memory back when it is empty.
+const KEPT_CAPACITY: usize = 256;
+
 impl Mail {
-    fn size(&self) -> u64 {
-        let payload = match self {
+    /// The length of its payload.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
             Self::Message(message, _) | Self::Callback(message) => message.payload.len(),
             Self::Health(_) | Self::Shutdown(_) => 0,
-        };
-        payload as u64 + MAIL_BYTES
+        }
+    }
+
+    /// Drops refused mail without an answer: its sender is told otherwise.
+    pub fn withdraw(self) {
+        match self {
+            Self::Message(_, reply) | Self::Health(reply) | Self::Shutdown(reply) => {
+                reply.withdraw();
+            }
+            Self::Callback(_) => {}
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.payload_bytes() as u64 + MAIL_BYTES
     }
 }
 
 /// Why mail was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// As many messages wait as may.
     Full,
     /// The receiver is going, or gone.
     Closed,
+    /// The receiver does not take what the payload says it is.
+    Codec(UnsupportedCodec),
+}
+
+/// How a mailbox treats what comes in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MailboxOptions {
+    /// How much it holds.
+    pub bounds: MailboxBounds,
+    /// What happens beyond that.
+    pub when_full: WhenFull,
+    /// What self-describing payloads may be.
+    pub codecs: CodecSet,
 }
 
 /// Who works a mailbox off.
 pub trait Receiver: Send + Sync {
-    /// There is mail, and the right to run is the receiver's: it takes mail with
-    /// [`Mailbox::next`] until that returns `None`.
-    fn schedule(self: Arc<Self>);
+    /// There is mail, and the right to run is granted to the task that awaits
+    /// [`Mailbox::turn`]. Called once: from then on that task is woken.
+    fn start(self: Arc<Self>);
 }
 
 /// What [`Mailbox::try_enter`] found.
@@ -61,18 +99,35 @@ pub enum Entry {
     Closed,
 }
 
+/// What has gone through a mailbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Messages refused.
+    pub refused: u64,
+    /// Messages accepted and never handled.
+    pub dropped: u64,
+}
+
 /// A FIFO queue whose receiver runs on at most one thread at a time.
 ///
 /// Invariant: mail that is queued while nobody holds the right to run does not exist; whoever
-/// queues the first mail takes the right and hands it to the receiver.
+/// queues the first mail takes the right and grants it to the receiver's task.
 pub struct Mailbox {
     handle: ComponentHandle,
     owner: Arc<ComponentId>,
-    bounds: MailboxBounds,
+    node: Arc<WaitNode>,
+    options: MailboxOptions,
     queue: Mutex<Queue>,
+    /// What `queue` holds, and one while somebody runs: a hint for who looks for the least busy.
+    load: AtomicUsize,
+    /// Told when there is room again, if [`Queue::waited_for`].
+    room: Notify,
     receiver: OnceLock<Weak<dyn Receiver>>,
-    accepted: AtomicU64,
-    refused: AtomicU64,
+    /// Of the receiver's task, once that has begun.
+    waker: OnceLock<Waker>,
+    dead_letters: Arc<dyn DeadLetters>,
 }
 
 struct Queue {
@@ -83,22 +138,68 @@ struct Queue {
     bytes: u64,
     /// Somebody holds the right to run.
     running: bool,
+    /// The right to run waits for the receiver's task to take it up.
+    granted: bool,
     closed: bool,
+    /// There will be no mail any more: the receiver's task may end.
+    ended: bool,
     /// The last mail waits behind others, before which the answers to the owner's own requests
     /// are still accepted.
     draining: bool,
+    /// Senders wait for room.
+    waited_for: bool,
+    traffic: Traffic,
 }
 
 impl Queue {
     fn is_full(&self, bounds: &MailboxBounds, size: u64) -> bool {
-        self.messages >= bounds.messages || self.bytes.saturating_add(size) > bounds.bytes
+        self.messages > 0
+            && (self.messages >= bounds.messages || self.bytes.saturating_add(size) > bounds.bytes)
+    }
+
+    /// Whether senders that wait get their turn: one at each message would have them wake for it.
+    fn is_half_empty(&self, bounds: &MailboxBounds) -> bool {
+        self.messages <= bounds.messages / 2 && self.bytes <= bounds.bytes / 2
+    }
+
+    fn push(&mut self, mail: Mail, size: u64) {
+        self.messages += usize::from(matches!(mail, Mail::Message(..)));
+        self.bytes += size;
+        self.mail.push_back(mail);
+    }
+
+    fn taken(&mut self, mail: &Mail) {
+        self.messages -= usize::from(matches!(mail, Mail::Message(..)));
+        self.bytes -= mail.size();
+        self.draining &= !matches!(mail, Mail::Shutdown(_));
     }
 
     fn take_all(&mut self) -> Vec<Mail> {
+        self.traffic.dropped += self.messages as u64;
         self.messages = 0;
         self.bytes = 0;
         self.draining = false;
-        self.mail.drain(..).collect()
+        std::mem::take(&mut self.mail).into()
+    }
+
+    /// Takes the oldest messages out until one more of `size` fits.
+    fn make_room(&mut self, bounds: &MailboxBounds, size: u64) -> Vec<Mail> {
+        let mut evicted = Vec::new();
+        while self.is_full(bounds, size) {
+            let oldest = self.mail.iter().position(|mail| matches!(mail, Mail::Message(..)));
+            let Some(mail) = oldest.and_then(|at| self.mail.remove(at)) else { break };
+            self.taken(&mail);
+            self.traffic.dropped += 1;
+            evicted.push(mail);
+        }
+        evicted
+    }
+
+    /// Takes the right to run for the receiver's task; false if somebody has it.
+    fn grant(&mut self) -> bool {
+        let idle = !std::mem::replace(&mut self.running, true);
+        self.granted |= idle;
+        idle
     }
 }
 
@@ -107,23 +208,32 @@ impl Mailbox {
     pub fn new(
         handle: ComponentHandle,
         owner: Arc<ComponentId>,
-        bounds: MailboxBounds,
+        node: Arc<WaitNode>,
+        options: MailboxOptions,
+        dead_letters: Arc<dyn DeadLetters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             handle,
             owner,
-            bounds,
+            node,
+            options,
             queue: Mutex::new(Queue {
                 mail: VecDeque::new(),
                 messages: 0,
                 bytes: 0,
                 running: true,
+                granted: false,
                 closed: false,
+                ended: false,
                 draining: false,
+                waited_for: false,
+                traffic: Traffic::default(),
             }),
+            load: AtomicUsize::new(1),
+            room: Notify::new(),
             receiver: OnceLock::new(),
-            accepted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            waker: OnceLock::new(),
+            dead_letters,
         })
     }
 
@@ -138,99 +248,151 @@ impl Mailbox {
         &self.owner
     }
 
-    /// Which of the components of that id.
+    /// By which handle it is reached, alone or with others.
     pub fn handle(&self) -> ComponentHandle {
         self.handle
     }
 
-    /// How much it holds.
-    pub fn bounds(&self) -> MailboxBounds {
-        self.bounds
+    /// For whom a sender that waits for room waits.
+    pub fn node(&self) -> &Arc<WaitNode> {
+        &self.node
+    }
+
+    /// How it treats what comes in.
+    pub fn options(&self) -> &MailboxOptions {
+        &self.options
+    }
+
+    /// Whether senders wait for room rather than being refused.
+    pub fn blocks_senders(&self) -> bool {
+        self.options.when_full == WhenFull::Block
     }
 
     /// Whether what waits takes more bytes than messages may; callbacks can bring that about.
     pub fn is_over_bytes(&self) -> bool {
-        self.lock().bytes > self.bounds.bytes
+        self.lock().bytes > self.options.bounds.bytes
     }
 
-    /// How much mail waits.
-    pub fn depth(&self) -> usize {
-        self.lock().mail.len()
-    }
-
-    /// What is before a new message: the mail that waits, and the one that runs.
-    pub fn load(&self) -> usize {
+    /// How much mail waits, and how many bytes that takes.
+    pub fn depth(&self) -> (usize, u64) {
         let queue = self.lock();
-        queue.mail.len() + usize::from(queue.running)
+        (queue.mail.len(), queue.bytes)
     }
 
-    /// Messages accepted and refused since it was made.
-    pub fn traffic(&self) -> (u64, u64) {
-        (self.accepted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    /// What is before a new message: the mail that waits, and the one that runs. May lag behind.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing waits and nobody runs.
+    pub fn is_idle(&self) -> bool {
+        let queue = self.lock();
+        queue.mail.is_empty() && !queue.running
+    }
+
+    /// What has gone through since it was made.
+    pub fn traffic(&self) -> Traffic {
+        self.lock().traffic
     }
 
     /// Queues mail; on refusal it comes back.
     pub fn deliver(&self, mail: Mail) -> Result<(), (Refusal, Mail)> {
-        let mut queue = self.lock();
         let size = mail.size();
         // Only messages count against the capacity: callbacks are bounded by the requests that
         // were accepted, and an accepted request must be answered.
-        let bounded = matches!(mail, Mail::Message(..));
+        let bounded = match &mail {
+            Mail::Message(message, _) => {
+                if let Err(unsupported) = self.options.codecs.check(&message.payload) {
+                    self.lock().traffic.refused += 1;
+                    return Err((Refusal::Codec(unsupported), mail));
+                }
+                true
+            }
+            _ => false,
+        };
+        let mut queue = self.lock();
         if queue.draining && matches!(mail, Mail::Callback(_)) {
             queue.bytes += size;
             let last = queue.mail.len() - 1;
             queue.mail.insert(last, mail);
             return Ok(());
         }
+        let bounds = &self.options.bounds;
+        let mut evicted = Vec::new();
         let refusal = if queue.closed {
             Some(Refusal::Closed)
-        } else if bounded && queue.messages > 0 && queue.is_full(&self.bounds, size) {
-            Some(Refusal::Full)
+        } else if bounded && queue.is_full(bounds, size) {
+            if self.options.when_full == WhenFull::DropOldest {
+                evicted = queue.make_room(bounds, size);
+                None
+            } else {
+                Some(Refusal::Full)
+            }
         } else {
             None
         };
         if let Some(refusal) = refusal {
-            drop(queue);
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            queue.traffic.refused += u64::from(bounded);
             return Err((refusal, mail));
         }
-        queue.mail.push_back(mail);
-        queue.messages += usize::from(bounded);
-        queue.bytes += size;
-        let wake = !std::mem::replace(&mut queue.running, true);
+        queue.push(mail, size);
+        queue.traffic.accepted += u64::from(bounded);
+        self.note_load(&queue);
+        let wake = queue.grant();
         drop(queue);
-        if bounded {
-            self.accepted.fetch_add(1, Ordering::Relaxed);
-        }
         if wake {
-            self.schedule();
+            self.wake();
+        }
+        if !evicted.is_empty() {
+            self.bury(evicted, &CallError::Dropped { bounds: *bounds });
         }
         Ok(())
     }
 
-    /// Takes the right to run past an empty queue.
-    pub fn try_enter(&self) -> Entry {
-        let mut queue = self.lock();
-        if queue.closed {
-            Entry::Closed
-        } else if queue.running {
-            Entry::Busy
-        } else {
-            queue.running = true;
-            drop(queue);
-            self.accepted.fetch_add(1, Ordering::Relaxed);
-            Entry::Entered
+    /// Waits until a mailbox that had no room for a payload of that many bytes has some, or is
+    /// closed.
+    pub async fn room(&self, payload: usize) {
+        // Made before the look, so that no news is missed.
+        let room = self.room.notified();
+        {
+            let mut queue = self.lock();
+            let size = payload as u64 + MAIL_BYTES;
+            if queue.closed || !queue.is_full(&self.options.bounds, size) {
+                return;
+            }
+            queue.waited_for = true;
         }
+        room.await;
     }
 
-    /// Gives the right to run back, or hands it to the receiver if mail came in meanwhile.
+    /// Takes the right to run past an empty queue, for a message that it counts as accepted.
+    pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, UnsupportedCodec> {
+        if let Err(unsupported) = self.options.codecs.check(payload) {
+            self.lock().traffic.refused += 1;
+            return Err(unsupported);
+        }
+        let mut queue = self.lock();
+        if queue.closed {
+            return Ok(Entry::Closed);
+        }
+        if queue.running {
+            return Ok(Entry::Busy);
+        }
+        queue.running = true;
+        queue.traffic.accepted += 1;
+        self.note_load(&queue);
+        Ok(Entry::Entered)
+    }
+
+    /// Gives the right to run back, or grants it to the receiver if mail came in meanwhile.
     pub fn leave(&self) {
         let mut queue = self.lock();
-        if queue.mail.is_empty() {
-            queue.running = false;
-        } else {
-            drop(queue);
-            self.schedule();
+        queue.running = false;
+        let wake = !queue.mail.is_empty() && queue.grant();
+        self.note_load(&queue);
+        drop(queue);
+        if wake {
+            self.wake();
         }
     }
 
@@ -239,14 +401,42 @@ impl Mailbox {
         let mut queue = self.lock();
         let mail = queue.mail.pop_front();
         match &mail {
-            Some(mail) => {
-                queue.messages -= usize::from(matches!(mail, Mail::Message(..)));
-                queue.bytes -= mail.size();
-                queue.draining &= !matches!(mail, Mail::Shutdown(_));
+            Some(mail) => queue.taken(mail),
+            None => {
+                queue.running = false;
+                if queue.mail.capacity() > KEPT_CAPACITY {
+                    queue.mail = VecDeque::new();
+                }
             }
-            None => queue.running = false,
+        }
+        self.note_load(&queue);
+        let room = queue.waited_for && queue.is_half_empty(&self.options.bounds);
+        queue.waited_for &= !room;
+        drop(queue);
+        if room {
+            self.room.notify_waiters();
         }
         mail
+    }
+
+    /// Waits until the right to run is granted to the caller, the receiver's task: true; false
+    /// when there will be no mail any more.
+    pub fn turn(&self) -> impl Future<Output = bool> + '_ {
+        poll_fn(|cx| self.poll_turn(cx))
+    }
+
+    fn poll_turn(&self, cx: &Context<'_>) -> Poll<bool> {
+        // Set before the first turn is over: whoever grants the next one wakes this task, and
+        // starts no other. A task's waker stays the same.
+        self.waker.get_or_init(|| cx.waker().clone());
+        let mut queue = self.lock();
+        if std::mem::take(&mut queue.granted) {
+            Poll::Ready(true)
+        } else if queue.ended {
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
@@ -257,6 +447,14 @@ impl Mailbox {
         if idle {
             queue.running = true;
             queue.closed = true;
+            queue.ended = true;
+        }
+        drop(queue);
+        if idle {
+            self.room.notify_waiters();
+            if let Some(task) = self.waker.get() {
+                task.wake_by_ref();
+            }
         }
         idle
     }
@@ -270,14 +468,17 @@ impl Mailbox {
         if std::mem::replace(&mut queue.closed, true) {
             return None;
         }
+        queue.ended = true;
         let removed = if keep { Vec::new() } else { queue.take_all() };
-        queue.bytes += last.size();
-        queue.mail.push_back(last);
+        let size = last.size();
+        queue.push(last, size);
         queue.draining = keep;
-        let wake = !std::mem::replace(&mut queue.running, true);
+        self.note_load(&queue);
+        let wake = queue.grant();
         drop(queue);
+        self.room.notify_waiters();
         if wake {
-            self.schedule();
+            self.wake();
         }
         Some(removed)
     }
@@ -286,15 +487,38 @@ impl Mailbox {
     pub fn drain(&self) -> Vec<Mail> {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.take_all()
+        let mail = queue.take_all();
+        drop(queue);
+        self.room.notify_waiters();
+        mail
     }
 
-    fn schedule(&self) {
-        // Without a receiver the engine is being freed: the mail goes with it, and each reply
-        // answers for itself.
-        if let Some(receiver) = self.receiver.get().and_then(Weak::upgrade) {
-            receiver.schedule();
+    /// Answers mail that was taken out and will not be handled; messages become dead letters.
+    pub fn bury(&self, mail: Vec<Mail>, reason: &CallError) {
+        for mail in mail {
+            match mail {
+                Mail::Message(message, reply) => {
+                    self.dead_letters.take(&self.owner, message, reason);
+                    reply.answer(Err(reason.clone()));
+                }
+                Mail::Health(reply) | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
+                Mail::Callback(_) => {}
+            }
         }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.waker.get() {
+            task.wake_by_ref();
+        } else if let Some(receiver) = self.receiver.get().and_then(Weak::upgrade) {
+            // Without a receiver the engine is being freed: the mail goes with it, and each reply
+            // answers for itself.
+            receiver.start();
+        }
+    }
+
+    fn note_load(&self, queue: &Queue) {
+        self.load.store(queue.mail.len() + usize::from(queue.running), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

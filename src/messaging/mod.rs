@@ -2,6 +2,8 @@
 
 pub mod correlation;
 pub mod mailbox;
-pub mod post;
+pub mod members;
+pub mod outbox;
 pub mod registry;
 pub mod reply;
+pub mod wheel;

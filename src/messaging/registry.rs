@@ -1,74 +1,71 @@
-//! Which mailboxes there are.
+//! Which mailboxes an id stands for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::messaging::mailbox::Mailbox;
+use crate::messaging::members::Members;
 
-/// Mailboxes by handle and by id; several may share an id.
+/// Mailboxes by id; several may share one.
 #[derive(Default)]
 pub struct Registry {
-    maps: RwLock<Maps>,
-}
-
-#[derive(Default)]
-struct Maps {
-    by_handle: HashMap<ComponentHandle, Arc<Mailbox>>,
-    by_id: BTreeMap<Arc<ComponentId>, Vec<Arc<Mailbox>>>,
+    by_id: RwLock<BTreeMap<Arc<ComponentId>, Arc<Members>>>,
+    version: AtomicU64,
 }
 
 impl Registry {
-    /// Makes a mailbox reachable by its handle, as callbacks need it.
-    pub fn insert(&self, mailbox: Arc<Mailbox>) {
-        self.write().by_handle.insert(mailbox.handle(), mailbox);
+    /// Makes mailboxes of one owner reachable by its id.
+    pub fn publish(&self, id: &Arc<ComponentId>, mailboxes: &[Arc<Mailbox>]) {
+        let mut by_id = self.write();
+        let before = by_id.get(id).map(|members| members.all()).unwrap_or_default();
+        let members = Members::new(before.iter().chain(mailboxes).cloned());
+        by_id.insert(Arc::clone(id), Arc::new(members));
+        self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Makes a mailbox that was inserted reachable by its id too.
-    pub fn publish(&self, handle: ComponentHandle) {
-        let mut maps = self.write();
-        if let Some(mailbox) = maps.by_handle.get(&handle).cloned() {
-            maps.by_id.entry(Arc::clone(mailbox.owner())).or_default().push(mailbox);
+    /// Forgets mailboxes; unknown ones are no error.
+    pub fn remove(&self, id: &Arc<ComponentId>, mailboxes: &[Arc<Mailbox>]) {
+        let mut by_id = self.write();
+        let Some(members) = by_id.get(id) else { return };
+        let goes = |mailbox: &Arc<Mailbox>| mailboxes.iter().any(|gone| Arc::ptr_eq(gone, mailbox));
+        let rest: Vec<_> = members.all().iter().filter(|mailbox| !goes(mailbox)).cloned().collect();
+        if rest.is_empty() {
+            by_id.remove(id);
+        } else {
+            by_id.insert(Arc::clone(id), Arc::new(Members::new(rest)));
         }
+        self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Forgets a mailbox; an unknown one is no error.
-    pub fn remove(&self, handle: ComponentHandle) {
-        let mut maps = self.write();
-        let Some(mailbox) = maps.by_handle.remove(&handle) else { return };
-        if let Some(same_id) = maps.by_id.get_mut(mailbox.owner()) {
-            same_id.retain(|other| other.handle() != handle);
-            if same_id.is_empty() {
-                maps.by_id.remove(mailbox.owner());
-            }
-        }
+    /// The mailboxes of an id, and the id as it is kept.
+    pub fn find(&self, id: &ComponentId) -> Option<(Arc<ComponentId>, Arc<Members>)> {
+        let by_id = self.read();
+        by_id.get_key_value(id).map(|(id, members)| (Arc::clone(id), Arc::clone(members)))
     }
 
-    /// The mailbox of a handle.
-    pub fn get(&self, handle: ComponentHandle) -> Option<Arc<Mailbox>> {
-        self.read().by_handle.get(&handle).cloned()
+    /// The handle of the least busy component of an id.
+    pub fn least_busy(&self, id: &ComponentId) -> Option<ComponentHandle> {
+        let by_id = self.read();
+        by_id.get(id)?.pick().map(|mailbox| mailbox.handle())
     }
 
-    /// The least busy mailbox of an id.
-    pub fn find(&self, id: &ComponentId) -> Option<Arc<Mailbox>> {
-        let maps = self.read();
-        let candidates = maps.by_id.get(id)?;
-        match candidates.as_slice() {
-            [only] => Some(Arc::clone(only)),
-            several => several.iter().min_by_key(|mailbox| mailbox.load()).cloned(),
-        }
+    /// Changes when what [`Registry::find`] returns may have changed.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// All ids, ascending.
     pub fn ids(&self) -> Vec<Arc<ComponentId>> {
-        self.read().by_id.keys().cloned().collect()
+        self.read().keys().cloned().collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Maps> {
-        self.maps.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<ComponentId>, Arc<Members>>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Maps> {
-        self.maps.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<ComponentId>, Arc<Members>>> {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,6 +42,11 @@ impl Reply {
         self.give(outcome);
     }
 
+    /// Gives no outcome: the message was not accepted.
+    pub fn withdraw(mut self) {
+        self.0 = Destination::Nobody;
+    }
+
     fn give(&mut self, outcome: Outcome) {
         match std::mem::replace(&mut self.0, Destination::Nobody) {
             Destination::Nobody => {}

@@ -2,7 +2,8 @@
 //!
 //! What goes into a guest is borrowed, what comes out of one is owned.
 
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
 use crate::core::error::{self, MessagingError as CoreMessagingError};
 use crate::core::id;
@@ -19,17 +20,26 @@ pub const SERVICES: &str = "airssys:core/host-services@1.0.0";
 /// The interface for a component's own storage.
 pub const STORAGE: &str = "airssys:core/storage@1.0.0";
 
+/// A component id that a guest hands over, still in its memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct ComponentId {
-    pub namespace: String,
-    pub name: String,
-    pub instance: String,
+    pub namespace: WasmStr,
+    pub name: WasmStr,
+    pub instance: WasmStr,
 }
 
-impl From<ComponentId> for [String; 3] {
-    fn from(id: ComponentId) -> Self {
-        [id.namespace, id.name, id.instance]
+impl ComponentId {
+    /// Calls `use_id` with the id as it is in the guest's memory; malformed text is a trap, as the
+    /// Canonical ABI has it.
+    pub fn read<T: 'static, R>(
+        &self,
+        store: &StoreContextMut<'_, T>,
+        use_id: impl FnOnce(id::RawId<'_>) -> R,
+    ) -> wasmtime::Result<R> {
+        let namespace = self.namespace.to_str(store)?;
+        let (name, instance) = (self.name.to_str(store)?, self.instance.to_str(store)?);
+        Ok(use_id(id::RawId { namespace: &namespace, name: &name, instance: &instance }))
     }
 }
 
@@ -176,6 +186,23 @@ impl HealthStatus {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The status of that name; unknown if there is none.
+    pub fn named(name: &[u8]) -> Self {
+        let named = |status: &Self| status.name().as_bytes() == name;
+        Self::ALL.into_iter().find(named).unwrap_or(Self::Unknown)
+    }
+
+    /// The worse of two: unhealthy, degraded, unknown, healthy.
+    pub fn worse(one: Self, other: Self) -> Self {
+        let badness = |status| match status {
+            Self::Healthy => 0,
+            Self::Unknown => 1,
+            Self::Degraded => 2,
+            Self::Unhealthy => 3,
+        };
+        if badness(other) > badness(one) { other } else { one }
+    }
 }
 
 #[derive(ComponentType, Lift)]
@@ -304,7 +331,9 @@ impl From<CoreMessagingError> for MessagingError {
         match error {
             CoreMessagingError::DeliveryFailed(text) => Self::DeliveryFailed(text),
             CoreMessagingError::InvalidMessage(text) => Self::InvalidMessage(text),
-            CoreMessagingError::QueueFull { .. } => Self::QueueFull,
+            CoreMessagingError::QueueFull { .. } | CoreMessagingError::RemoteQueueFull(_) => {
+                Self::QueueFull
+            }
             CoreMessagingError::TargetNotFound([namespace, name, instance]) => {
                 Self::TargetNotFound(ComponentIdOwned { namespace, name, instance })
             }

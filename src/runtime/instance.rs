@@ -1,5 +1,6 @@
 //! One instance of a component in a store of its own, and the calls into it.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 
 use crate::core::error::{self, CallError};
+use crate::core::id::{CorrelationId, CorrelationText};
 use crate::core::limits::Limits;
 use crate::core::message::{MessageView, Outcome};
 use crate::runtime::contract::{
@@ -39,6 +41,9 @@ pub struct Instance {
     context: Arc<HostContext>,
     limits: Arc<Limits>,
     lifecycle: Option<Lifecycle>,
+    /// What each call may use.
+    fuel: u64,
+    fuel_used: u64,
 }
 
 /// The six functions of `component-lifecycle`; their types have been checked.
@@ -75,8 +80,11 @@ impl Instance {
 
         begin(&mut store, &limits).map_err(|error| LoadError::Instantiation(error.to_string()))?;
         let instantiated = {
-            let _running = runtime.ticker.enter();
-            let call = pin!(prepared.pre.instantiate_async(&mut store));
+            let mut call = pin!(prepared.pre.instantiate_async(&mut store));
+            let call = pin!(poll_fn(|cx| {
+                runtime.ticker.keep_awake();
+                call.as_mut().poll(cx)
+            }));
             drive(call, &off_fiber, limits.max_execution_time, &context.timers).await
         };
         let linked = match instantiated {
@@ -92,7 +100,20 @@ impl Instance {
             }),
         };
         match linked {
-            Ok(lifecycle) => Ok(Self { store, off_fiber, runtime, context, limits, lifecycle }),
+            Ok(lifecycle) => {
+                let fuel = fuel(&limits);
+                let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
+                Ok(Self {
+                    store,
+                    off_fiber,
+                    runtime,
+                    context,
+                    limits,
+                    lifecycle,
+                    fuel,
+                    fuel_used,
+                })
+            }
             Err(error) => {
                 store.data().finish_output();
                 run_host_jobs(&off_fiber, &context.timers).await;
@@ -110,6 +131,11 @@ impl Instance {
     /// Bytes of linear memory in use.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes()
+    }
+
+    /// The fuel used since this was last asked.
+    pub fn take_fuel_used(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel_used)
     }
 
     /// Calls `initialize`; without a life cycle there is nothing to do.
@@ -146,8 +172,8 @@ impl Instance {
     /// Calls `handle-message`.
     pub async fn handle_message(&mut self, message: MessageView<'_>) -> Outcome {
         let func = self.export("handle-message", |exports| exports.handle_message)?;
-        let correlation = message.correlation.map(|id| id.to_string());
-        let message = lowered(message, correlation.as_deref());
+        let correlation = message.correlation.map(CorrelationId::text);
+        let message = lowered(message, correlation.as_ref().map(CorrelationText::as_str));
         let (result,) = self.call::<_, MessageResult>(func, (message,)).await?;
         result.map_err(|error| CallError::Guest(error.into()))
     }
@@ -155,8 +181,8 @@ impl Instance {
     /// Calls `handle-callback`.
     pub async fn handle_callback(&mut self, message: MessageView<'_>) -> Result<(), CallError> {
         let func = self.export("handle-callback", |exports| exports.handle_callback)?;
-        let correlation = message.correlation.map(|id| id.to_string());
-        let message = lowered(message, correlation.as_deref());
+        let correlation = message.correlation.map(CorrelationId::text);
+        let message = lowered(message, correlation.as_ref().map(CorrelationText::as_str));
         let (result,) = self.call::<_, CallbackResult>(func, (message,)).await?;
         result.map_err(|error| CallError::Guest(error.into()))
     }
@@ -202,11 +228,16 @@ impl Instance {
         // caller above uses; lifetimes do not take part in a function's type.
         let func = unsafe { TypedFunc::<P, R>::new_unchecked(func) };
         let result = {
-            let _running = self.runtime.ticker.enter();
-            let call = pin!(func.call_async(&mut self.store, parameters));
+            let mut call = pin!(func.call_async(&mut self.store, parameters));
+            let ticker = &self.runtime.ticker;
+            let call = pin!(poll_fn(|cx| {
+                ticker.keep_awake();
+                call.as_mut().poll(cx)
+            }));
             let limit = self.limits.max_execution_time;
             drive(call, &self.off_fiber, limit, &self.context.timers).await
         };
+        self.fuel_used += self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
         match result {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
@@ -266,9 +297,13 @@ impl Typed<'_> {
     }
 }
 
+fn fuel(limits: &Limits) -> u64 {
+    limits.max_fuel.unwrap_or(u64::MAX)
+}
+
 /// Readies a store for a call: fuel, yields, limits. Fails only in an engine without fuel.
 fn begin(store: &mut Store<HostState>, limits: &Limits) -> wasmtime::Result<()> {
-    store.set_fuel(limits.max_fuel.unwrap_or(u64::MAX))?;
+    store.set_fuel(fuel(limits))?;
     store.set_epoch_deadline(1);
     store.data_mut().limiter.begin();
     Ok(())

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -20,7 +21,15 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct OffFiber {
     component: Arc<WaitNode>,
-    jobs: Arc<Mutex<VecDeque<Job>>>,
+    jobs: Arc<Jobs>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    queue: Mutex<VecDeque<Job>>,
+    /// Whether `queue` may hold something, for a look without its lock. Who leaves a job and who
+    /// looks for it take turns on one call, so that no ordering is needed.
+    any: AtomicBool,
 }
 
 thread_local! {
@@ -34,7 +43,7 @@ pub fn current_component() -> Option<Arc<WaitNode>> {
 }
 
 /// Runs code of the host for a component, on this thread's own stack.
-fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
+pub fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
     let _current = CurrentGuard(CURRENT.replace(Some(Arc::clone(component))));
     code()
 }
@@ -59,7 +68,9 @@ impl OffFiber {
 
     /// Leaves a job whose result nobody waits for; jobs run in the order they were left.
     pub fn defer(&self, job: impl FnOnce() + Send + 'static) {
-        self.lock().push_back(Box::new(job));
+        let mut queue = self.lock();
+        queue.push_back(Box::new(job));
+        self.jobs.any.store(true, Ordering::Relaxed);
     }
 
     /// Leaves a job and suspends the guest until it has run.
@@ -85,21 +96,25 @@ impl OffFiber {
 
     /// Whether there are jobs to run.
     pub fn has_jobs(&self) -> bool {
-        !self.lock().is_empty()
+        self.jobs.any.load(Ordering::Relaxed)
     }
 
     /// Runs all jobs on this thread's own stack.
     pub fn run_jobs(&self) {
         run_host_code(&self.component, || {
             loop {
-                let Some(job) = self.lock().pop_front() else { break };
+                let mut queue = self.lock();
+                let job = queue.pop_front();
+                self.jobs.any.store(!queue.is_empty(), Ordering::Relaxed);
+                drop(queue);
+                let Some(job) = job else { break };
                 job();
             }
         });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

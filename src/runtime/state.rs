@@ -6,7 +6,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::core::log::LogSink;
-use crate::core::ports::{Directory, Messenger, Sender};
+use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
@@ -17,7 +17,7 @@ use crate::storage::namespaced::NamespacedStorage;
 /// What the host functions of one component reach; the same for all its instances.
 pub struct HostContext {
     /// Who the component is.
-    pub identity: Sender,
+    pub identity: Identity,
     /// Where its messages go.
     pub messenger: Arc<dyn Messenger>,
     /// How it looks at others.

@@ -1,6 +1,6 @@
 //! The thread that advances an engine's epoch, so that guests yield.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,15 +21,13 @@ pub struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// Guest calls under way.
-    running: AtomicUsize,
+    /// A guest has run since the last tick. One that computes on is seen again at each tick,
+    /// which has it yield.
+    active: AtomicBool,
     asleep: AtomicBool,
     stop: Mutex<bool>,
     wake: Condvar,
 }
-
-/// A guest call under way; keeps the ticks coming.
-pub struct Running<'a>(&'a Shared);
 
 impl Ticker {
     /// Starts the thread. It holds no engine: when the last one is gone it ends too.
@@ -39,7 +37,8 @@ impl Ticker {
             let shared = Arc::clone(&shared);
             let engine = engine.weak();
             move || {
-                while shared.pause() {
+                let mut idle = 0;
+                while shared.pause(&mut idle) {
                     match engine.upgrade() {
                         Some(engine) => engine.increment_epoch(),
                         None => return,
@@ -50,46 +49,42 @@ impl Ticker {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says that a guest is about to run.
-    pub fn enter(&self) -> Running<'_> {
-        // Sequentially consistent with `pause`: either it sees the call, or this sees `asleep`.
-        self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.asleep.load(Ordering::SeqCst) {
-            drop(self.shared.lock());
-            self.shared.wake.notify_one();
+    /// Says that a guest is about to run: ticks come for at least [`IDLE_TICKS`] from now on.
+    pub fn keep_awake(&self) {
+        // A read of what rarely changes, in nearly all cases.
+        if !self.shared.active.load(Ordering::Relaxed) {
+            self.shared.activate();
         }
-        Running(&self.shared)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Shared {
-    /// Waits until the next tick is due; false when it is time to end.
-    fn pause(&self) -> bool {
-        let mut stop = self.lock();
-        let mut idle = 0;
-        while !*stop {
-            if idle == IDLE_TICKS {
-                self.asleep.store(true, Ordering::SeqCst);
-                while !*stop && self.running.load(Ordering::SeqCst) == 0 {
-                    stop = self.wake.wait(stop).unwrap_or_else(PoisonError::into_inner);
-                }
-                self.asleep.store(false, Ordering::SeqCst);
-                idle = 0;
-                continue;
-            }
-            stop = self.wake.wait_timeout(stop, TICK).unwrap_or_else(PoisonError::into_inner).0;
-            if self.running.load(Ordering::SeqCst) > 0 {
-                return !*stop;
-            }
-            idle += 1;
+    #[cold]
+    fn activate(&self) {
+        // Sequentially consistent with `pause`: either it sees this, or this sees `asleep`.
+        self.active.store(true, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) {
+            drop(self.lock());
+            self.wake.notify_one();
         }
-        false
+    }
+
+    /// Waits until the next tick is due; false when it is time to end. `idle`: how many ticks
+    /// have passed without a guest.
+    fn pause(&self, idle: &mut u32) -> bool {
+        let mut stop = self.lock();
+        if *idle >= IDLE_TICKS {
+            self.asleep.store(true, Ordering::SeqCst);
+            while !*stop && !self.active.load(Ordering::SeqCst) {
+                stop = self.wake.wait(stop).unwrap_or_else(PoisonError::into_inner);
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        if !*stop {
+            stop = self.wake.wait_timeout(stop, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *idle = if self.active.swap(false, Ordering::SeqCst) { 0 } else { *idle + 1 };
+        !*stop
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

@@ -1,5 +1,6 @@
 //! Turning what Wasmtime reports into what a caller is told.
 
+use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -7,6 +8,11 @@ use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, MAX_STACK_BYTES};
 use crate::runtime::limiter::{MAX_MEMORIES, MAX_TABLES};
+
+/// A guest handed more than [`MAX_HOST_CALL_BYTES`] to a host function that reads it in place.
+#[derive(Debug, Error)]
+#[error("too much data in one call of a host function")]
+pub struct HostCallTooLarge;
 
 /// Why a guest call ended in an error. `breach` is what the limiter refused during the call.
 pub fn call_error(
@@ -30,6 +36,9 @@ pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBre
             return Some(LimitBreach::Stack { limit: MAX_STACK_BYTES as u64 });
         }
         _ => {}
+    }
+    if error.downcast_ref::<HostCallTooLarge>().is_some() {
+        return Some(LimitBreach::HostCallData { limit: MAX_HOST_CALL_BYTES as u64 });
     }
     // Wasmtime has no types for these.
     let cause = error.root_cause().to_string();

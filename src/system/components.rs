@@ -1,49 +1,62 @@
 //! The loaded components of an engine.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use crate::component::actor::Actor;
+use rustc_hash::FxBuildHasher;
+
+use crate::component::pool::Pool;
 use crate::core::error::ComponentError;
-use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::ports::{ComponentInfo, Directory, RawId, Sender};
+use crate::core::id::{ComponentHandle, ComponentId, RawId};
+use crate::core::ports::{ComponentInfo, Directory, Identity};
 use crate::messaging::registry::Registry;
 
-/// Components by handle, in the order they were loaded.
+/// Components by handle.
 #[derive(Default)]
 pub struct Components {
-    actors: RwLock<BTreeMap<ComponentHandle, Arc<Actor>>>,
+    // Handles are numbers that we count ourselves: nobody can choose them to collide.
+    pools: RwLock<HashMap<ComponentHandle, Arc<Pool>, FxBuildHasher>>,
 }
 
 impl Components {
     /// Adds one.
-    pub fn insert(&self, actor: Arc<Actor>) {
-        let handle = actor.mailbox().handle();
-        self.actors.write().unwrap_or_else(PoisonError::into_inner).insert(handle, actor);
+    pub fn insert(&self, pool: Arc<Pool>) {
+        self.write().insert(pool.handle(), pool);
     }
 
     /// Takes one out.
-    pub fn remove(&self, handle: ComponentHandle) -> Option<Arc<Actor>> {
-        self.actors.write().unwrap_or_else(PoisonError::into_inner).remove(&handle)
+    pub fn remove(&self, handle: ComponentHandle) {
+        self.write().remove(&handle);
     }
 
     /// Takes all out, in the order they were loaded.
-    pub fn clear(&self) -> Vec<Arc<Actor>> {
-        let mut actors = self.actors.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *actors).into_values().collect()
+    pub fn clear(&self) -> Vec<Arc<Pool>> {
+        in_order(std::mem::take(&mut *self.write()).into_values().collect())
     }
 
     /// The component of a handle.
-    pub fn get(&self, handle: ComponentHandle) -> Option<Arc<Actor>> {
-        self.actors.read().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned()
+    pub fn get(&self, handle: ComponentHandle) -> Option<Arc<Pool>> {
+        self.read().get(&handle).cloned()
     }
 
     /// All, in the order they were loaded.
-    pub fn all(&self) -> Vec<Arc<Actor>> {
-        self.actors.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    pub fn all(&self) -> Vec<Arc<Pool>> {
+        in_order(self.read().values().cloned().collect())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<ComponentHandle, Arc<Pool>, FxBuildHasher>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<ComponentHandle, Arc<Pool>, FxBuildHasher>> {
+        self.pools.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn in_order(mut pools: Vec<Arc<Pool>>) -> Vec<Arc<Pool>> {
+    pools.sort_by_key(|pool| pool.handle());
+    pools
+}
 /// What components see of each other.
 pub struct Catalogue {
     registry: Arc<Registry>,
@@ -59,24 +72,24 @@ impl Catalogue {
 }
 
 impl Directory for Catalogue {
-    fn list(&self, _viewer: &Sender) -> Vec<Arc<ComponentId>> {
+    fn list(&self, _viewer: &Identity) -> Vec<Arc<ComponentId>> {
         self.registry.ids()
     }
 
-    fn info(&self, _viewer: &Sender, id: RawId) -> Result<ComponentInfo, ComponentError> {
-        let id = ComponentId::new(&id[0], &id[1], &id[2])
-            .map_err(|error| ComponentError::InvalidState(error.to_string()))?;
-        let actor = self
+    fn info(&self, _viewer: &Identity, id: RawId<'_>) -> Result<ComponentInfo, ComponentError> {
+        let id = id.checked().map_err(|error| ComponentError::InvalidState(error.to_string()))?;
+        let pool = self
             .registry
-            .find(&id)
-            .and_then(|mailbox| self.components.upgrade()?.get(mailbox.handle()))
+            .least_busy(&id)
+            .and_then(|handle| self.components.upgrade()?.get(handle))
             .ok_or_else(|| ComponentError::InvalidState(format!("no component {id} is loaded")))?;
-        let metadata = actor.status().metadata();
+        let first = pool.actors().first().map(|actor| actor.status());
+        let metadata = first.and_then(|status| status.metadata());
         Ok(ComponentInfo {
-            id: Arc::clone(actor.mailbox().owner()),
+            id: Arc::new(id),
             name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),
             version: metadata.map(|metadata| metadata.version.clone()).unwrap_or_default(),
-            health: actor.status().health().name(),
+            health: pool.health().name(),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::id::ComponentId;
 use crate::core::limits::Limits;
 use crate::core::log::LogSink;
+use crate::core::ports::{EventSink, Router};
 use crate::storage::backend::Backend;
 use crate::system::json::{self, Object, OptionsError};
 use crate::system::options;
@@ -36,6 +37,10 @@ pub struct EngineConfig {
     pub storage: Option<Arc<dyn Backend>>,
     /// The host's log; `None`: warnings and errors on stderr.
     pub log: Option<Arc<dyn LogSink>>,
+    /// The host's way to components of other engines; `None`: there is none.
+    pub router: Option<Arc<dyn Router>>,
+    /// Where events go; `None`: nowhere.
+    pub events: Option<Arc<dyn EventSink>>,
 }
 
 impl Default for EngineConfig {
@@ -49,6 +54,8 @@ impl Default for EngineConfig {
             limits: Limits::default(),
             storage: None,
             log: None,
+            router: None,
+            events: None,
         }
     }
 }

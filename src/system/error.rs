@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::core::codec::UnsupportedCodec;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
 use crate::core::limits::MailboxBounds;
@@ -53,6 +54,31 @@ pub enum EngineError {
     /// No component has this id.
     #[error("no component {0} is loaded")]
     UnknownId(ComponentId),
+    /// The component was unloaded while the message was handed over.
+    #[error("{0} is being unloaded")]
+    Gone(Arc<ComponentId>),
+    /// The payload is not what the receiver takes.
+    #[error("{component}: {problem}")]
+    InvalidMessage {
+        /// The receiver.
+        component: Arc<ComponentId>,
+        /// Why not.
+        problem: UnsupportedCodec,
+    },
+    /// Some of several receivers did not get the message.
+    #[error("{} of {targets} messages were not accepted; the first: {}", failed.len(), first(failed))]
+    Broadcast {
+        /// How many there were.
+        targets: usize,
+        /// Which did not, and why.
+        failed: Vec<(ComponentHandle, EngineError)>,
+    },
+    /// No request of the caller's has this id, or not any more.
+    #[error("no request {0} is under way")]
+    UnknownRequest(u64),
+    /// As many requests are under way as can be told apart.
+    #[error("too many requests are under way")]
+    TooManyRequests,
     /// The mailbox takes no more.
     #[error("mailbox of {component} is full ({bounds})")]
     QueueFull {
@@ -94,4 +120,8 @@ pub enum EngineError {
     /// The engine was shut down.
     #[error("the engine has been shut down")]
     Stopped,
+}
+
+fn first(failed: &[(ComponentHandle, EngineError)]) -> String {
+    failed.first().map(|(_, error)| error.to_string()).unwrap_or_default()
 }

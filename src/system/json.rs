@@ -170,6 +170,19 @@ impl<'a> Object<'a> {
             .collect()
     }
 
+    /// A member that is an array of strings.
+    pub fn texts(&self, key: &str) -> Result<Vec<&'a str>, OptionsError> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Value::Array(items) = value else {
+            return Err(wrong_type(self.place(key), "an array of strings", value));
+        };
+        let text = |(at, item): (usize, &'a Value)| {
+            let place = || format!("{}[{at}]", self.place(key));
+            item.as_str().ok_or_else(|| wrong_type(place(), "a string", item))
+        };
+        items.iter().enumerate().map(text).collect()
+    }
+
     fn typed<T>(
         &self,
         key: &str,

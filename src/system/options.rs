@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::core::limits::{Limits, MailboxBounds};
+use crate::core::codec::{Codec, CodecSet};
+use crate::core::id::shorten;
+use crate::core::limits::{Limits, WhenFull};
+use crate::messaging::mailbox::MailboxOptions;
 use crate::system::json::{self, Object, OptionsError};
 
 /// The keys of a load's options.
-const LOAD_KEYS: &[&str] = &["env", "config", "limits", "mailbox"];
+const LOAD_KEYS: &[&str] = &["env", "config", "limits", "mailbox", "instances", "codecs"];
 /// The keys of `limits`.
 const LIMIT_KEYS: &[&str] = &[
     "max-memory-bytes",
@@ -18,7 +21,10 @@ const LIMIT_KEYS: &[&str] = &[
     "max-table-elements",
 ];
 /// The keys of `mailbox`.
-const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes"];
+const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes", "when-full"];
+
+/// The most instances that one load may make.
+const MAX_POOL: u64 = 4096;
 
 /// How a component is loaded.
 #[derive(Debug, PartialEq)]
@@ -29,8 +35,10 @@ pub struct LoadOptions {
     pub config: Option<Vec<u8>>,
     /// What the component may use.
     pub limits: Limits,
-    /// How much its mailbox holds.
-    pub mailbox: MailboxBounds,
+    /// How its mailbox treats what comes in.
+    pub mailbox: MailboxOptions,
+    /// How many instances share the work.
+    pub instances: usize,
 }
 
 impl LoadOptions {
@@ -45,7 +53,8 @@ impl LoadOptions {
             env: options.strings("env")?,
             config: options.get("config").map(config_bytes),
             limits: limits(&options, defaults)?,
-            mailbox: mailbox_bounds(&options)?,
+            mailbox: mailbox(&options)?,
+            instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
         })
     }
 }
@@ -58,16 +67,34 @@ fn config_bytes(value: &Value) -> Vec<u8> {
     }
 }
 
-fn mailbox_bounds(options: &Object<'_>) -> Result<MailboxBounds, OptionsError> {
-    let mut bounds = MailboxBounds::default();
-    let Some(mailbox) = options.object("mailbox", MAILBOX_KEYS)? else { return Ok(bounds) };
+fn mailbox(options: &Object<'_>) -> Result<MailboxOptions, OptionsError> {
+    let mut read = MailboxOptions { codecs: codecs(options)?, ..MailboxOptions::default() };
+    let Some(mailbox) = options.object("mailbox", MAILBOX_KEYS)? else { return Ok(read) };
     if let Some(messages) = mailbox.integer("capacity", 1..=1 << 20)? {
-        bounds.messages = messages as usize;
+        read.bounds.messages = messages as usize;
     }
     if let Some(bytes) = mailbox.integer("max-bytes", 1..=u64::MAX)? {
-        bounds.bytes = bytes;
+        read.bounds.bytes = bytes;
     }
-    Ok(bounds)
+    if let Some(name) = mailbox.string("when-full")? {
+        let policy = WhenFull::ALL.iter().find(|(known, _)| *known == name);
+        let (_, policy) = policy.ok_or_else(|| OptionsError::OutOfRange {
+            place: mailbox.place("when-full"),
+            value: format!("{:?}", shorten(name)),
+            expected: WhenFull::ALL.map(|(known, _)| format!("{known:?}")).join(" or "),
+        })?;
+        read.when_full = *policy;
+    }
+    Ok(read)
+}
+
+fn codecs(options: &Object<'_>) -> Result<CodecSet, OptionsError> {
+    let names = options.texts("codecs")?;
+    CodecSet::from_names(names.iter().copied()).map_err(|unknown| OptionsError::OutOfRange {
+        place: options.place("codecs"),
+        value: format!("{:?}", shorten(&unknown.name)),
+        expected: Codec::ALL.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Reads the member `limits` of a document; what it does not name is as in `defaults`.
@@ -95,6 +122,7 @@ pub fn limits(parent: &Object<'_>, defaults: &Limits) -> Result<Limits, OptionsE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::MailboxBounds;
 
     fn error(text: &str) -> String {
         LoadOptions::parse(Some(text), &Limits::default()).unwrap_err().to_string()
@@ -105,7 +133,8 @@ mod tests {
         let limits = Limits { max_fuel: Some(7), ..Limits::default() };
         let none = LoadOptions::parse(None, &limits).unwrap();
         assert_eq!(none, LoadOptions::parse(Some("{}"), &limits).unwrap());
-        assert_eq!((none.limits, none.mailbox), (limits, MailboxBounds::default()));
+        assert_eq!((none.limits, none.mailbox), (limits, MailboxOptions::default()));
+        assert_eq!(none.instances, 1);
     }
 
     #[test]
@@ -119,7 +148,9 @@ mod tests {
     #[test]
     fn every_option_is_read() {
         let text = r#"{
-            "env": {"A": "1", "B": "2"}, "config": {"x": [1]}, "mailbox": {"capacity": 2, "max-bytes": 9},
+            "env": {"A": "1", "B": "2"}, "config": {"x": [1]}, "instances": 3,
+            "mailbox": {"capacity": 2, "max-bytes": 9, "when-full": "drop-oldest"},
+            "codecs": ["json", "cbor"],
             "limits": {"max-memory-bytes": 1, "max-execution-time-ms": 2, "max-fuel": 3,
                        "max-instances": 4, "max-table-elements": 5}
         }"#;
@@ -127,7 +158,10 @@ mod tests {
         let env = [("A", "1"), ("B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
-        assert_eq!(options.mailbox, MailboxBounds { messages: 2, bytes: 9 });
+        assert_eq!(options.instances, 3);
+        assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9 });
+        assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
+        assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);
         let limits = Limits {
             max_memory_bytes: 1,
             max_execution_time: Duration::from_millis(2),
@@ -150,7 +184,15 @@ mod tests {
             ("{", "options: EOF while parsing an object at line 1 column 1"),
             ("[]", "options: an object expected, an array found"),
             (r#"{"limit": {}}"#, r#"options: unknown key "limit", did you mean "limits"?"#),
-            (r#"{"zzz": 1}"#, r#"unknown key "zzz", known are env, config, limits, mailbox"#),
+            (r#"{"zzz": 1}"#, r#"unknown key "zzz", known are env, config, limits, mailbox, inst"#),
+            (r#"{"instances": 0}"#, "options.instances: 0 is not allowed"),
+            (
+                r#"{"mailbox": {"when-full": "drop"}}"#,
+                r#"options.mailbox.when-full: "drop" is not allowed, "reject" or "block" or "drop-oldest" expected"#,
+            ),
+            (r#"{"codecs": ["cbor", "xml"]}"#, r#"options.codecs: "xml" is not allowed, "#),
+            (r#"{"codecs": "cbor"}"#, "options.codecs: an array of strings expected, a string found"),
+            (r#"{"codecs": [1]}"#, "options.codecs[0]: a string expected, a number found"),
             (
                 r#"{"limits": {"max-memory": 1}}"#,
                 r#"options.limits: unknown key "max-memory", did you mean "max-memory-bytes"?"#,

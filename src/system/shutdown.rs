@@ -20,12 +20,12 @@ impl Engine {
     /// Accepts nothing more from the host, lets the components finish their mail and the mail that
     /// comes of it, and calls `shutdown` of each. When the time is over the rest is stopped as it is.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
-        for actor in self.components.all() {
+        for actor in self.actors() {
             self.wait_for(&actor)?;
         }
         self.stop_accepting();
         // Looked at again: until now one more could be loaded.
-        let actors = self.components.all();
+        let actors = self.actors();
         let deadline = Instant::now().checked_add(timeout);
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.wait_until_quiet(&actors, Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT));
@@ -60,12 +60,17 @@ impl Engine {
         first_failure
     }
 
+    fn actors(&self) -> Vec<Arc<Actor>> {
+        self.components.all().iter().flat_map(|pool| pool.actors().to_vec()).collect()
+    }
+
     /// Waits until no component has mail or awaits an answer, or the time is over, or the engine
     /// is freed.
     fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
-        let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().0).sum::<u64>();
+        let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
         let idle = || {
-            self.correlations.is_empty() && actors.iter().all(|actor| actor.mailbox().load() == 0)
+            self.office.correlations.outstanding() == 0
+                && actors.iter().all(|actor| actor.mailbox().is_idle())
         };
         while !self.stop_signal.is_given() && Instant::now() < deadline {
             // A component may have written to one that was looked at before: only what is the

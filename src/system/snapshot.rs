@@ -1,25 +1,53 @@
 //! JSON snapshots of an engine and its components.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use crate::component::actor::Actor;
+use crate::component::pool::Pool;
+use crate::component::status::Counts;
 use crate::core::limits::Limits;
+use crate::messaging::mailbox::Traffic;
+use crate::runtime::contract::HealthStatus;
 
-/// Handle, id and state.
-pub fn summary(actor: &Actor) -> Value {
+/// What components have in common.
+pub struct Shared {
+    /// Compiled and kept.
+    pub binaries: usize,
+    /// Requests that wait for their outcome.
+    pub outstanding: usize,
+    /// Outcomes that came too late.
+    pub late_replies: u64,
+    /// Messages that were accepted and never handled.
+    pub dead_letters: u64,
+    /// Events that the host was not told of.
+    pub events_lost: u64,
+}
+
+/// Handle, id, state and instances.
+pub fn summary(pool: &Pool) -> Value {
     json!({
-        "handle": actor.mailbox().handle().0,
-        "id": actor.mailbox().owner().as_str(),
-        "state": actor.status().state().name(),
+        "handle": pool.handle().0,
+        "id": id(pool),
+        "state": pool.state().name(),
+        "instances": pool.actors().len(),
     })
 }
 
+/// A health and whose it is.
+pub fn health(pool: &Pool, health: HealthStatus) -> Value {
+    json!({ "handle": pool.handle().0, "id": id(pool), "health": health.name() })
+}
+
+fn id(pool: &Pool) -> &str {
+    pool.id().map(|id| id.as_str()).unwrap_or_default()
+}
+
 /// All that is known of a component without asking it.
-pub fn description(actor: &Actor) -> Value {
-    let (mailbox, status, blueprint) = (actor.mailbox(), actor.status(), actor.blueprint());
-    let (handled, failed, restarts) = status.counts();
-    let (accepted, refused) = mailbox.traffic();
-    let metadata = status.metadata().map(|metadata| {
+pub fn description(pool: &Pool) -> Value {
+    let Some(first) = pool.actors().first() else { return summary(pool) };
+    let (blueprint, options) = (first.blueprint(), first.mailbox().options());
+    let metadata = first.status().metadata().map(|metadata| {
         json!({
             "name": metadata.name,
             "version": metadata.version,
@@ -30,24 +58,29 @@ pub fn description(actor: &Actor) -> Value {
             "stateful": metadata.stateful,
         })
     });
+    let sums = Sums::of(pool);
     json!({
-        "handle": mailbox.handle().0,
-        "id": mailbox.owner().as_str(),
-        "state": status.state().name(),
-        "health": status.health().name(),
+        "handle": pool.handle().0,
+        "id": id(pool),
+        "instances": pool.actors().len(),
+        "state": pool.state().name(),
+        "health": pool.health().name(),
         "lifecycle": blueprint.prepared.lifecycle.is_some(),
         "metadata": metadata,
         "limits": limits(&blueprint.limits),
         "mailbox": {
-            "capacity": mailbox.bounds().messages,
-            "max-bytes": mailbox.bounds().bytes,
-            "depth": mailbox.depth(),
+            "capacity": options.bounds.messages,
+            "max-bytes": options.bounds.bytes,
+            "when-full": options.when_full.name(),
+            "depth": sums.depth,
+            "bytes": sums.bytes,
         },
-        "messages": {
-            "accepted": accepted, "refused": refused, "handled": handled, "failed": failed,
-        },
-        "memory-bytes": status.memory_bytes(),
-        "restarts": restarts,
+        "codecs": options.codecs.names().collect::<Vec<_>>(),
+        "messages": sums.messages(),
+        "fuel": sums.counts.fuel,
+        "time-ns": sums.counts.nanos,
+        "memory-bytes": sums.memory,
+        "restarts": sums.counts.restarts,
         "binary": {
             "blake3": blueprint.prepared.hash.to_hex().as_str(),
             "bytes": blueprint.prepared.binary_bytes,
@@ -65,22 +98,91 @@ fn limits(limits: &Limits) -> Value {
     })
 }
 
-/// Sums over all components that are loaded now.
-pub fn totals(actors: &[std::sync::Arc<Actor>], compiled: usize) -> Value {
-    let mut sums = [0_u64; 4];
-    for actor in actors {
-        let (accepted, refused) = actor.mailbox().traffic();
-        let (handled, failed, _) = actor.status().counts();
-        for (sum, count) in sums.iter_mut().zip([accepted, refused, handled, failed]) {
-            *sum += count;
-        }
+/// What all components that are loaded now have done, and each.
+pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
+    let mut totals = Sums::default();
+    let mut each = Vec::with_capacity(pools.len());
+    for pool in pools {
+        let sums = Sums::of(pool);
+        let mut entry = sums.document();
+        entry["handle"] = pool.handle().0.into();
+        entry["id"] = id(pool).into();
+        entry["instances"] = pool.actors().len().into();
+        each.push(entry);
+        totals.add(&sums);
     }
-    let [accepted, refused, handled, failed] = sums;
-    json!({
-        "components": actors.len(),
-        "binaries": compiled,
-        "messages": {
-            "accepted": accepted, "refused": refused, "handled": handled, "failed": failed,
-        },
-    })
+    let mut document = totals.document();
+    document["components"] = pools.len().into();
+    document["per-component"] = each.into();
+    document["binaries"] = shared.binaries.into();
+    document["requests"] =
+        json!({ "outstanding": shared.outstanding, "late-replies": shared.late_replies });
+    document["dead-letters"] = shared.dead_letters.into();
+    document["events-lost"] = shared.events_lost.into();
+    document
+}
+
+#[derive(Default)]
+struct Sums {
+    traffic: Traffic,
+    counts: Counts,
+    sent: u64,
+    depth: usize,
+    bytes: u64,
+    memory: u64,
+}
+
+impl Sums {
+    fn of(pool: &Pool) -> Self {
+        let mut sums = Self::default();
+        for actor in pool.actors() {
+            let (depth, bytes) = actor.mailbox().depth();
+            sums.add(&Self {
+                traffic: actor.mailbox().traffic(),
+                counts: actor.status().counts(),
+                sent: actor.blueprint().outbox.sent(),
+                depth,
+                bytes,
+                memory: actor.status().memory_bytes(),
+            });
+        }
+        sums
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.traffic.accepted += other.traffic.accepted;
+        self.traffic.refused += other.traffic.refused;
+        self.traffic.dropped += other.traffic.dropped;
+        self.counts.handled += other.counts.handled;
+        self.counts.failed += other.counts.failed;
+        self.counts.restarts += other.counts.restarts;
+        self.counts.fuel = self.counts.fuel.saturating_add(other.counts.fuel);
+        self.counts.nanos += other.counts.nanos;
+        self.sent += other.sent;
+        self.depth += other.depth;
+        self.bytes += other.bytes;
+        self.memory += other.memory;
+    }
+
+    fn messages(&self) -> Value {
+        json!({
+            "accepted": self.traffic.accepted,
+            "refused": self.traffic.refused,
+            "dropped": self.traffic.dropped,
+            "handled": self.counts.handled,
+            "failed": self.counts.failed,
+            "sent": self.sent,
+        })
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "messages": self.messages(),
+            "mailbox": { "depth": self.depth, "bytes": self.bytes },
+            "fuel": self.counts.fuel,
+            "time-ns": self.counts.nanos,
+            "memory-bytes": self.memory,
+            "restarts": self.counts.restarts,
+        })
+    }
 }

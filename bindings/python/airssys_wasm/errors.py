@@ -54,6 +54,7 @@ class Status(enum.IntEnum):
     FORKED = 17
     PANIC = 18
     IO = 19
+    INVALID_MESSAGE = 20
 
 
 class AirssysError(Exception):

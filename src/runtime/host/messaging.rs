@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use wasmtime::StoreContextMut;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, WasmList};
 
 use crate::core::error;
-use crate::core::id::shorten;
-use crate::core::ports::RawId;
+use crate::core::id::{RawId, shorten};
+use crate::core::ports::{Handover, Messenger};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
+use crate::runtime::engine::MAX_HOST_CALL_BYTES;
 use crate::runtime::state::HostState;
+use crate::runtime::trap::HostCallTooLarge;
 
 /// After how many targets of a broadcast the guest's time limit is looked at.
 const TARGETS_A_TURN: usize = 64;
@@ -18,14 +21,20 @@ const TARGETS_A_TURN: usize = 64;
 /// How many failed targets an error lists.
 const LISTED_FAILURES: usize = 100;
 
-type BroadcastArguments = (Vec<ComponentId>, Vec<u8>);
+type SendArguments = (ComponentId, WasmList<u8>);
+type RequestArguments = (ComponentId, WasmList<u8>, u64);
+type BroadcastArguments = (Vec<ComponentId>, WasmList<u8>);
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
 /// Adds the interface to a linker.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(contract::MESSAGING)?;
-    interface.func_wrap("send", send)?;
-    interface.func_wrap("request", request)?;
+    interface.func_wrap_async("send", |store, arguments: SendArguments| {
+        Box::new(send(store, arguments))
+    })?;
+    interface.func_wrap_async("request", |store, arguments: RequestArguments| {
+        Box::new(request(store, arguments))
+    })?;
     interface.func_wrap("cancel-request", cancel_request)?;
     interface.func_wrap_async("broadcast", |store, arguments: BroadcastArguments| {
         Box::new(broadcast(store, arguments))
@@ -34,51 +43,51 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn send(
-    store: StoreContextMut<'_, HostState>,
-    (target, payload): (ComponentId, Vec<u8>),
+async fn send(
+    mut store: StoreContextMut<'_, HostState>,
+    (target, payload): SendArguments,
 ) -> Answer<()> {
-    let context = &store.data().context;
-    let sent = context.messenger.send(&context.identity, &target.into(), Arc::new(payload));
+    let payload = copied(&store, &payload)?;
+    let sent = hand_over(&mut store, &target, |messenger, id| messenger.send(id, &payload)).await?;
     Ok((sent.map_err(Into::into),))
 }
 
-fn request(
-    store: StoreContextMut<'_, HostState>,
-    (target, payload, timeout_ms): (ComponentId, Vec<u8>, u64),
+async fn request(
+    mut store: StoreContextMut<'_, HostState>,
+    (target, payload, timeout_ms): RequestArguments,
 ) -> Answer<String> {
-    let context = &store.data().context;
+    let payload = copied(&store, &payload)?;
     let timeout = Duration::from_millis(timeout_ms);
     let accepted =
-        context.messenger.request(&context.identity, &target.into(), Arc::new(payload), timeout);
+        hand_over(&mut store, &target, |messenger, id| messenger.request(id, &payload, timeout))
+            .await?;
     Ok((accepted.map(|id| id.to_string()).map_err(Into::into),))
 }
 
 fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (String,)) -> Answer<()> {
-    let context = &store.data().context;
-    let cancelled = context.messenger.cancel_request(&context.identity, &id);
+    let cancelled = store.data().context.messenger.cancel_request(&id);
     Ok((cancelled.map_err(Into::into),))
 }
 
 /// Tries all targets, a few a turn: a guest may name any number of them.
 async fn broadcast(
-    store: StoreContextMut<'_, HostState>,
+    mut store: StoreContextMut<'_, HostState>,
     (targets, payload): BroadcastArguments,
 ) -> Answer<()> {
-    let context = Arc::clone(&store.data().context);
-    let payload = Arc::new(payload);
+    let payload = copied(&store, &payload)?;
     let (mut failed, mut listed) = (0, Vec::new());
-    for (index, target) in targets.into_iter().enumerate() {
+    for (index, target) in targets.iter().enumerate() {
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
         }
-        let target: RawId = target.into();
-        let sent = context.messenger.send(&context.identity, &target, Arc::clone(&payload));
+        let sent =
+            hand_over(&mut store, target, |messenger, id| messenger.send(id, &payload)).await?;
         if let Err(error) = sent {
             failed += 1;
             if listed.len() < LISTED_FAILURES {
-                listed.push(format!("{}: {error}", shorten(&target.join("/"))));
+                let id = target.read(&store, |id| shorten(&id.to_string()))?;
+                listed.push(format!("{id}: {error}"));
             }
         }
     }
@@ -93,4 +102,34 @@ async fn broadcast(
 
 fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(ComponentIdOwned,)> {
     Ok(((&*store.data().context.identity.id).into(),))
+}
+
+/// A payload's one copy, out of the guest's memory.
+fn copied(
+    store: &StoreContextMut<'_, HostState>,
+    payload: &WasmList<u8>,
+) -> wasmtime::Result<Bytes> {
+    if payload.len() > MAX_HOST_CALL_BYTES {
+        return Err(HostCallTooLarge.into());
+    }
+    Ok(Bytes::copy_from_slice(payload.as_le_slice(store)))
+}
+
+/// Hands a message over to its end: waits for room, asks the host.
+async fn hand_over<T: Send + 'static>(
+    store: &mut StoreContextMut<'_, HostState>,
+    target: &ComponentId,
+    attempt: impl Fn(&dyn Messenger, RawId<'_>) -> Handover<T>,
+) -> wasmtime::Result<Result<T, error::MessagingError>> {
+    let context = Arc::clone(&store.data().context);
+    loop {
+        match target.read(store, |id| attempt(&*context.messenger, id))? {
+            Handover::Done(result) => return Ok(result),
+            Handover::Wait(room) => room.await,
+            Handover::AskHost(job) => {
+                let off_fiber = store.data().off_fiber.clone();
+                return Ok(off_fiber.run(job).await);
+            }
+        }
+    }
 }

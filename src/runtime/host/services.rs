@@ -96,7 +96,7 @@ fn get_component_metadata(
     (id,): (ComponentId,),
 ) -> wasmtime::Result<(Result<ComponentInfo, ComponentError>,)> {
     let context = &store.data().context;
-    let info = context.directory.info(&context.identity, id.into());
+    let info = id.read(&store, |id| context.directory.info(&context.identity, id))?;
     let info = info.map(|info| ComponentInfo {
         id: (&*info.id).into(),
         name: info.name,

@@ -1,0 +1,98 @@
+//! Events to the host's callback.
+
+use std::ffi::{c_char, c_void};
+
+use crate::core::ports::EventSink;
+use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::error::c_text;
+use crate::ffi::failure::Failure;
+use crate::ffi::user_data::UserData;
+
+/// Something that happened. All pointers are valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_event_t {
+    /// `sizeof(airssys_event_t)` in the library.
+    pub size: usize,
+    /// What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
+    /// a newer library.
+    pub kind: *const c_char,
+    /// All about it, a JSON object.
+    pub json: *const c_char,
+    /// The payload of a dead letter; NULL if there is none.
+    pub payload: *const u8,
+    /// Its length.
+    pub payload_len: usize,
+}
+
+/// The host's callback for events, called one at a time and in the order in which things happened,
+/// on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
+/// 64 MiB of payloads waiting; what does not fit is counted, and `events-lost` says how many.
+///
+/// `dead-letter`: a message was accepted and will never be handled, because its receiver was
+/// unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
+///
+///     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
+///       "content-type": null, "payload-bytes": 2,
+///       "code": "target-not-found", "reason": "it was unloaded before it answered" }
+///
+/// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
+///
+/// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+/// unwind into the library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_events_t {
+    /// `sizeof(airssys_events_t)`.
+    pub size: usize,
+    /// Handed to the callback.
+    pub user_data: *mut c_void,
+    /// Called once, when `user_data` is not used any more; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Takes one event. Required.
+    pub event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const airssys_event_t)>,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
+unsafe impl Sized0 for airssys_events_t {
+    const FIRST_SIZE: usize = 4 * size_of::<usize>();
+}
+
+/// The host's callback as a sink.
+pub struct HostEvents {
+    user_data: UserData,
+    event: unsafe extern "C" fn(*mut c_void, *const airssys_event_t),
+}
+
+impl HostEvents {
+    /// Takes the host's callback over, `user_data` included.
+    ///
+    /// # Safety
+    ///
+    /// `events` is NULL or points to a live struct of the size it says, with functions that keep
+    /// the promises of [`airssys_events_t`].
+    pub unsafe fn new(events: *const airssys_events_t) -> Result<Self, Failure> {
+        // SAFETY: this function's contract.
+        let events = unsafe { arguments::versioned(events, "events") }?
+            .ok_or_else(|| Failure::argument("events", "is NULL"))?;
+        let event = events.event.ok_or_else(|| Failure::argument("events.event", "is NULL"))?;
+        Ok(Self { event, user_data: UserData::new(events.user_data, events.drop) })
+    }
+}
+
+impl EventSink for HostEvents {
+    fn event(&self, kind: &str, document: &str, payload: &[u8]) {
+        let (kind, document) = (c_text(kind.to_owned()), c_text(document.to_owned()));
+        let event = airssys_event_t {
+            size: size_of::<airssys_event_t>(),
+            kind: kind.as_ptr(),
+            json: document.as_ptr(),
+            payload: if payload.is_empty() { std::ptr::null() } else { payload.as_ptr() },
+            payload_len: payload.len(),
+        };
+        // SAFETY: the host's own function and data, with an event whose pointers live until it
+        // returns.
+        unsafe { (self.event)(self.user_data.pointer(), &raw const event) }
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests of the host, whose outcome comes to a callback.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::core::id::{ComponentHandle, CorrelationId};
+use crate::core::message::Outcome;
+use crate::ffi::arguments::{object, output, write_output};
+use crate::ffi::boundary::boundary;
+use crate::ffi::engine::airssys_engine_t;
+use crate::ffi::error::airssys_error_t;
+use crate::ffi::failure::{Failure, of_request};
+use crate::ffi::message::{airssys_message_options_t, message};
+use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
+use crate::ffi::user_data::UserData;
+use crate::messaging::correlation::Completion;
+
+/// The outcome of a request. All pointers are valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_completion_t {
+    /// `sizeof(airssys_completion_t)` in the library.
+    pub size: usize,
+    /// Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it.
+    pub request: u64,
+    /// `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
+    /// reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
+    /// `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
+    /// `AIRSSYS_ERROR_ENGINE_STOPPED`.
+    pub status: airssys_status_t,
+    /// The reply; NULL if the component replied nothing, and if there is none.
+    pub reply: *const u8,
+    /// Its length.
+    pub reply_len: usize,
+    /// NULL with `AIRSSYS_OK`; else what went wrong, not to be freed.
+    pub error: *const airssys_error_t,
+}
+
+/// Takes the outcome of a request: called exactly once for each request that was accepted, on a
+/// thread of the library (or, for what is open when an engine is freed, on the thread that frees
+/// it), several at once for different requests. It may block, may call any function but
+/// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
+pub type airssys_reply_fn_t = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t),
+>;
+
+/// The host's callback as what is done with an outcome.
+pub fn completion(
+    reply_fn: airssys_reply_fn_t,
+    user_data: *mut c_void,
+    target: String,
+) -> Result<Completion, Failure> {
+    let reply_fn = reply_fn.ok_or_else(|| Failure::argument("reply_fn", "is NULL"))?;
+    let user_data = UserData::new(user_data, None);
+    Ok(Box::new(move |id: CorrelationId, outcome: Outcome| {
+        let mut completion = airssys_completion_t {
+            size: size_of::<airssys_completion_t>(),
+            request: id.0.get(),
+            status: AIRSSYS_OK,
+            reply: ptr::null(),
+            reply_len: 0,
+            error: ptr::null(),
+        };
+        let error = match &outcome {
+            Ok(reply) => {
+                // An empty reply has a pointer too, which tells it from none.
+                completion.reply = reply.as_ref().map_or(ptr::null(), |reply| reply.as_ptr());
+                completion.reply_len = reply.as_ref().map_or(0, Vec::len);
+                None
+            }
+            Err(error) => Some(airssys_error_t::from(of_request(&target, error))),
+        };
+        if let Some(error) = &error {
+            completion.status = error.status();
+            completion.error = error;
+        }
+        // SAFETY: the host's own function and data, with a completion whose pointers live until
+        // it returns.
+        unsafe { reply_fn(user_data.pointer(), &raw const completion) }
+    }))
+}
+
+/// Hands a message to a component; its outcome comes to a callback, exactly once.
+///
+/// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
+/// NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
+/// senders included; 0: none but the component's own limits. A message whose request has ended is
+/// still handled; its reply is dropped, and counted in `airssys_engine_stats`. `reply_fn`: see
+/// `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
+/// `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
+/// come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from
+/// callbacks. On an error the callback is not called.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+/// `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that waits for room
+/// in the mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID`
+/// (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_request(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    payload: *const u8,
+    len: usize,
+    options: *const airssys_message_options_t,
+    reply_fn: airssys_reply_fn_t,
+    user_data: *mut c_void,
+    out_id: *mut u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        let out = output(out_id, "out_id")?;
+        // SAFETY: by this function's contract as `message` needs it.
+        let (message, timeout) = unsafe { message(payload, len, options) }?;
+        let handle = ComponentHandle(handle);
+        let completion = completion(reply_fn, user_data, engine.name_of(handle))?;
+        let id = engine.request(handle, message, timeout, completion)?;
+        // SAFETY: not NULL, and by this function's contract valid for writing.
+        unsafe { write_output(out, id.0.get()) };
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
+/// `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet.
+///
+/// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
+/// the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_cancel(
+    engine: *mut airssys_engine_t,
+    id: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        Ok(engine.cancel(id)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}

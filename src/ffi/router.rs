@@ -1,0 +1,316 @@
+//! Mail from and to other engines.
+
+use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::core::error::{CallError, MessagingError};
+use crate::core::id::{ComponentId, CorrelationId};
+use crate::core::ports::{Envelope, Router};
+use crate::ffi::arguments::{
+    self, Sized0, bytes, object, optional_text, output, text, versioned, write_output,
+};
+use crate::ffi::boundary::boundary;
+use crate::ffi::engine::airssys_engine_t;
+use crate::ffi::error::{airssys_error_t, c_text};
+use crate::ffi::failure::Failure;
+use crate::ffi::request::{airssys_reply_fn_t, completion};
+use crate::ffi::status::*;
+use crate::ffi::user_data::UserData;
+use crate::ffi::writer::airssys_writer_t;
+use crate::system::error::EngineError;
+use crate::system::sending::Inbound;
+
+/// What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
+pub type airssys_kind_t = i32;
+
+/// A message whose outcome nobody waits for.
+pub const AIRSSYS_KIND_MESSAGE: airssys_kind_t = 0;
+/// A request, which is answered with `airssys_engine_complete`.
+pub const AIRSSYS_KIND_REQUEST: airssys_kind_t = 1;
+
+/// Mail on its way from one engine to another. In `route` all pointers are valid until the callback
+/// returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_envelope_t {
+    /// `sizeof(airssys_envelope_t)`.
+    pub size: usize,
+    /// Who sent it, `namespace/name/instance`.
+    pub source: *const c_char,
+    /// Whom it is for, `namespace/name/instance`.
+    pub target: *const c_char,
+    /// Message or request.
+    pub kind: airssys_kind_t,
+    /// Of a request: what its receiver sees as `correlation-id`; 0: none.
+    pub correlation: u64,
+    /// Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
+    /// engine that it comes from. `airssys_engine_deliver` does not read it.
+    pub token: u64,
+    /// Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
+    /// limit.
+    pub deadline_ms: u64,
+    /// What the payload is, for example `application/json`; NULL: not said.
+    pub content_type: *const c_char,
+    /// Opaque bytes; (NULL, 0) is empty.
+    pub payload: *const u8,
+    /// How many.
+    pub payload_len: usize,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers and integers may be zero.
+unsafe impl Sized0 for airssys_envelope_t {
+    const FIRST_SIZE: usize = size_of::<airssys_envelope_t>();
+}
+
+/// The host's way to components that are not loaded in this engine: in another engine of the
+/// process, in another process, on another machine. The library opens no connection itself.
+///
+/// Callbacks are called from any thread, several at once, and always on a native thread stack. The
+/// component that sends waits for `route`, and no other does. They may call any function but
+/// `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_router_t {
+    /// `sizeof(airssys_router_t)`.
+    pub size: usize,
+    /// Handed to every callback.
+    pub user_data: *mut c_void,
+    /// Called once, when `user_data` is not used any more; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Takes mail that a component sends to an id that is not loaded here, in the order in which
+    /// that component sends it. Required.
+    ///
+    /// It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
+    /// then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
+    /// ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
+    /// that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
+    /// `AIRSSYS_ERROR_INVALID_MESSAGE` and every other status that it was not delivered, for the
+    /// reason that was written with `airssys_writer_write`. No answer counts as not delivered.
+    pub route: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            envelope: *const airssys_envelope_t,
+            answer: *mut airssys_writer_t,
+        ),
+    >,
+    /// Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
+    /// its deadline has passed. May be NULL.
+    pub cancel: Option<unsafe extern "C" fn(user_data: *mut c_void, token: u64)>,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
+unsafe impl Sized0 for airssys_router_t {
+    const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// The host's callbacks as a router.
+pub struct HostRouter {
+    user_data: UserData,
+    route: unsafe extern "C" fn(*mut c_void, *const airssys_envelope_t, *mut airssys_writer_t),
+    cancel: Option<unsafe extern "C" fn(*mut c_void, u64)>,
+}
+
+impl HostRouter {
+    /// Takes the host's callbacks over, `user_data` included.
+    ///
+    /// # Safety
+    ///
+    /// `router` is NULL or points to a live struct of the size it says, with functions that keep
+    /// the promises of [`airssys_router_t`].
+    pub unsafe fn new(router: *const airssys_router_t) -> Result<Self, Failure> {
+        // SAFETY: this function's contract.
+        let router = unsafe { arguments::versioned(router, "router") }?
+            .ok_or_else(|| Failure::argument("router", "is NULL"))?;
+        let route = router.route.ok_or_else(|| Failure::argument("router.route", "is NULL"))?;
+        Ok(Self {
+            route,
+            cancel: router.cancel,
+            user_data: UserData::new(router.user_data, router.drop),
+        })
+    }
+}
+
+fn id_text(id: &ComponentId) -> CString {
+    c_text(id.as_str().to_owned())
+}
+
+fn number(id: Option<CorrelationId>) -> u64 {
+    id.map_or(0, |id| id.0.get())
+}
+
+fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Router for HostRouter {
+    fn route(&self, envelope: &Envelope) -> Result<(), MessagingError> {
+        let (source, target) = (id_text(&envelope.source), id_text(&envelope.target));
+        let content_type = envelope.content_type.as_ref().map(|text| c_text(text.to_string()));
+        let payload = &envelope.payload;
+        let kind =
+            if envelope.correlation.is_some() { AIRSSYS_KIND_REQUEST } else { AIRSSYS_KIND_MESSAGE };
+        let c_envelope = airssys_envelope_t {
+            size: size_of::<airssys_envelope_t>(),
+            source: source.as_ptr(),
+            target: target.as_ptr(),
+            kind,
+            correlation: number(envelope.correlation),
+            token: number(envelope.correlation),
+            deadline_ms: envelope.deadline.map_or(0, unix_millis),
+            content_type: content_type.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
+            payload: if payload.is_empty() { std::ptr::null() } else { payload.as_ptr() },
+            payload_len: payload.len(),
+        };
+        let answer = airssys_writer_t::ask("router", |answer| {
+            // SAFETY: the host's own function and data, with an envelope and a writer that live
+            // until it returns.
+            unsafe { (self.route)(self.user_data.pointer(), &raw const c_envelope, answer) }
+        })
+        .map_err(MessagingError::DeliveryFailed)?;
+        let id = &envelope.target;
+        match answer.result {
+            AIRSSYS_OK => Ok(()),
+            AIRSSYS_ERROR_COMPONENT_NOT_FOUND => Err(MessagingError::TargetNotFound(
+                [id.namespace(), id.name(), id.instance()].map(str::to_owned),
+            )),
+            AIRSSYS_ERROR_QUEUE_FULL => Err(MessagingError::RemoteQueueFull(Arc::clone(id))),
+            AIRSSYS_ERROR_INVALID_MESSAGE => {
+                Err(MessagingError::InvalidMessage(answer.text("router")))
+            }
+            _ => Err(MessagingError::DeliveryFailed(answer.text("router"))),
+        }
+    }
+
+    fn cancel(&self, request: CorrelationId) {
+        if let Some(cancel) = self.cancel {
+            // SAFETY: the host's own function and data.
+            unsafe { cancel(self.user_data.pointer(), request.0.get()) }
+        }
+    }
+}
+
+/// Brings in mail that the router of another engine took.
+///
+/// `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
+/// `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
+/// `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
+/// `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
+/// receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
+/// `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
+/// to this engine's own router.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
+/// `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_deliver(
+    engine: *mut airssys_engine_t,
+    envelope: *const airssys_envelope_t,
+    reply_fn: airssys_reply_fn_t,
+    user_data: *mut c_void,
+    out_id: *mut u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or a live envelope of the size it says.
+        let envelope = unsafe { versioned(envelope, "envelope") }?
+            .ok_or_else(|| Failure::argument("envelope", "is NULL"))?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let source = unsafe { text(envelope.source, "envelope.source") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let target = unsafe { text(envelope.target, "envelope.target") }?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let content_type = unsafe { optional_text(envelope.content_type, "envelope.content_type") }?;
+        // SAFETY: by this function's contract `payload_len` bytes.
+        let payload =
+            unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
+        let completion = match envelope.kind {
+            AIRSSYS_KIND_MESSAGE => None,
+            AIRSSYS_KIND_REQUEST => Some(completion(reply_fn, user_data, target.to_owned())?),
+            other => return Err(Failure::argument("envelope.kind", &format!("is {other}"))),
+        };
+        let deadline = (envelope.deadline_ms > 0)
+            .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(envelope.deadline_ms)))
+            .flatten();
+        let mail = Inbound {
+            source: ComponentId::parse(source).map_err(EngineError::from)?,
+            target,
+            correlation: CorrelationId::from_u64(envelope.correlation),
+            deadline,
+            content_type,
+            payload,
+        };
+        let id = engine.deliver(mail, completion)?;
+        if !out_id.is_null() {
+            // SAFETY: not NULL, and by this function's contract valid for writing.
+            unsafe { write_output(output(out_id, "out_id")?, number(id)) };
+        }
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Answers a request that this engine's router took: the component that made it gets its callback.
+///
+/// `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
+/// `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
+/// `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
+/// `message`: borrowed text, what went wrong; NULL for none. `error`: may be NULL. Any thread;
+/// callable from callbacks, `route` included.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
+/// a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_complete(
+    engine: *mut airssys_engine_t,
+    token: u64,
+    status: airssys_status_t,
+    reply: *const u8,
+    reply_len: usize,
+    message: *const c_char,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        // SAFETY: by this function's contract NULL or a NUL-terminated text.
+        let message = unsafe { optional_text(message, "message") }?;
+        let outcome = if status == AIRSSYS_OK {
+            // SAFETY: by this function's contract `reply_len` bytes.
+            let bytes = unsafe { bytes(reply, reply_len, "reply") }?;
+            Ok((!reply.is_null()).then(|| bytes.to_vec()))
+        } else {
+            Err(CallError::Remote {
+                code: code(status),
+                status,
+                message: message.unwrap_or("the receiver gave no reason").to_owned(),
+            })
+        };
+        Ok(engine.complete(token, outcome)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// The WIT case name for a status, in the callback of a failed request.
+fn code(status: airssys_status_t) -> &'static str {
+    match status {
+        AIRSSYS_ERROR_COMPONENT_NOT_FOUND => "target-not-found",
+        AIRSSYS_ERROR_INSTANTIATION_FAILED => "instantiation-failed",
+        AIRSSYS_ERROR_EXPORT_NOT_FOUND => "export-not-found",
+        AIRSSYS_ERROR_TIMEOUT => "timeout",
+        AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED => "resource-limit-exceeded",
+        AIRSSYS_ERROR_INVALID_COMPONENT => "invalid-component",
+        AIRSSYS_ERROR_RUNTIME | AIRSSYS_ERROR_TRAP => "runtime-error",
+        AIRSSYS_ERROR_QUEUE_FULL => "queue-full",
+        AIRSSYS_ERROR_INVALID_MESSAGE => "invalid-message",
+        _ => "delivery-failed",
+    }
+}

@@ -1,0 +1,90 @@
+//! How the host's callbacks answer.
+
+use crate::ffi::arguments::bytes;
+use crate::ffi::boundary::quietly;
+
+/// The most bytes that one callback may write, and that one listing of keys may hold.
+pub const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// Where a callback writes its answer. Valid only until the callback returns, and only on its
+/// thread.
+pub struct airssys_writer_t {
+    bytes: Vec<u8>,
+    result: Option<i32>,
+    refused: bool,
+}
+
+/// What a callback has answered.
+pub struct Answer {
+    /// What it gave to `airssys_writer_finish`.
+    pub result: i32,
+    /// What it wrote.
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// What it wrote, as the text of an error.
+    pub fn text(&self, operation: &str) -> String {
+        let text = String::from_utf8_lossy(&self.bytes);
+        if text.is_empty() { format!("the host's {operation} failed") } else { text.into_owned() }
+    }
+}
+
+impl airssys_writer_t {
+    /// Runs a callback, and returns its answer, or why that is none.
+    pub fn ask(
+        operation: &str,
+        callback: impl FnOnce(*mut airssys_writer_t),
+    ) -> Result<Answer, String> {
+        let mut writer = Self { bytes: Vec::new(), result: None, refused: false };
+        callback(&raw mut writer);
+        match writer.result {
+            None => Err(format!("the host's {operation} gave no answer")),
+            Some(_) if writer.refused => {
+                Err(format!("the host's {operation} gave an impossible answer"))
+            }
+            Some(result) => Ok(Answer { result, bytes: writer.bytes }),
+        }
+    }
+}
+
+/// Appends to what a callback answers.
+///
+/// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
+/// appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
+/// gets an error, whatever follows. On the callback's thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_writer_write(
+    writer: *mut airssys_writer_t,
+    data: *const u8,
+    len: usize,
+) -> bool {
+    quietly(|| {
+        // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
+        // callback's thread uses meanwhile.
+        let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
+        // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
+        match unsafe { bytes(data, len, "data") } {
+            Ok(data) if data.len() <= MAX_ANSWER_BYTES - writer.bytes.len() => {
+                writer.bytes.extend_from_slice(data);
+            }
+            _ => writer.refused = true,
+        }
+        !writer.refused
+    })
+}
+
+/// Gives the result of a callback; every callback that has a writer has to. Of several the last one
+/// counts, and what is written after it still counts as written.
+///
+/// `writer`: the one that the callback got; NULL does nothing. `result`: an
+/// `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
+/// the callback's thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_writer_finish(writer: *mut airssys_writer_t, result: i32) {
+    // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
+    // callback's thread uses meanwhile.
+    if let Some(writer) = unsafe { writer.as_mut() } {
+        writer.result = Some(result);
+    }
+}

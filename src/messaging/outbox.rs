@@ -1,0 +1,309 @@
+//! The interface `host-messaging` for one component, over the mailboxes of this process and the
+//! host's router.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::core::deadline::deadline_in;
+use crate::core::error::MessagingError;
+use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
+use crate::core::message::Message;
+use crate::core::ports::{Envelope, Handover, Messenger, Router};
+use crate::core::waiting::Wait;
+use crate::messaging::correlation::{Correlations, Requester, TableFull};
+use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+use crate::messaging::members::Members;
+use crate::messaging::registry::Registry;
+use crate::messaging::reply::Reply;
+
+/// How many targets an outbox remembers.
+const REMEMBERED: usize = 4;
+
+/// What all outboxes of an engine share.
+pub struct PostOffice {
+    /// Who is reachable here.
+    pub registry: Arc<Registry>,
+    /// The requests under way.
+    pub correlations: Arc<Correlations>,
+    /// The way to everybody else.
+    pub router: Option<Arc<dyn Router>>,
+}
+
+/// Where one component's messages begin.
+pub struct Outbox {
+    office: Arc<PostOffice>,
+    id: Arc<ComponentId>,
+    own: Weak<Mailbox>,
+    recent: Mutex<Recent>,
+    sent: AtomicU64,
+}
+
+/// The last targets, found without a look at what is shared.
+#[derive(Default)]
+struct Recent {
+    /// The registry's version for which they hold.
+    version: u64,
+    targets: Vec<Target>,
+    /// Which of them the next one replaces.
+    oldest: usize,
+}
+
+struct Target {
+    id: Arc<ComponentId>,
+    members: Arc<Members>,
+}
+
+/// Where a message goes.
+enum Way {
+    Here(Arc<Mailbox>),
+    Elsewhere(ComponentId),
+}
+
+impl Outbox {
+    /// The outbox of the component whose mailbox is `own`.
+    pub fn new(office: Arc<PostOffice>, own: &Arc<Mailbox>) -> Self {
+        Self {
+            office,
+            id: Arc::clone(own.owner()),
+            own: Arc::downgrade(own),
+            recent: Mutex::default(),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Messages and requests that were accepted.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn resolve(&self, raw: RawId<'_>) -> Result<Way, MessagingError> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.office.registry.version();
+        if recent.version != version {
+            *recent = Recent { version, ..Recent::default() };
+        }
+        if let Some(mailbox) = recent.find(raw) {
+            return Ok(Way::Here(mailbox));
+        }
+        let id = raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
+        if let Some((id, members)) = self.office.registry.find(&id) {
+            let mailbox = members.pick().cloned();
+            recent.remember(Target { id, members });
+            return mailbox.map(Way::Here).ok_or_else(|| not_found(raw));
+        }
+        // A component in its `initialize` is not to be found by others, but may write to itself.
+        if let (true, Some(own)) = (id == *self.id, self.own.upgrade()) {
+            return Ok(Way::Here(own));
+        }
+        if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
+    }
+
+    fn message(&self, payload: &Bytes) -> Message {
+        Message::new(Arc::clone(&self.id), payload.clone())
+    }
+
+    /// Hands mail to a mailbox of this process.
+    fn deliver<T>(
+        &self,
+        target: &Arc<Mailbox>,
+        message: Message,
+        reply: Reply,
+        accepted: impl FnOnce() -> T,
+        refused: impl FnOnce(),
+    ) -> Handover<T> {
+        match target.deliver(Mail::Message(message, reply)) {
+            Ok(()) => {
+                self.count_sent();
+                Handover::Done(Ok(accepted()))
+            }
+            Err((refusal, mail)) => {
+                let bytes = mail.payload_bytes();
+                mail.withdraw();
+                refused();
+                if let (Refusal::Full, true) = (&refusal, target.blocks_senders())
+                    && let Some(wait) = self.wait_for(target)
+                {
+                    let target = Arc::clone(target);
+                    return Handover::Wait(Box::pin(async move {
+                        target.room(bytes).await;
+                        drop(wait);
+                    }));
+                }
+                Handover::Done(Err(explain(target, refusal)))
+            }
+        }
+    }
+
+    /// `None` if the receiver waits for this component: who waits for each other's room would
+    /// wait forever.
+    fn wait_for(&self, target: &Mailbox) -> Option<Wait> {
+        Wait::begin(Some(Arc::clone(self.own.upgrade()?.node())), target.node())
+    }
+
+    fn count_sent(&self) {
+        // Only the component's own calls count, one at a time.
+        self.sent.store(self.sent() + 1, Ordering::Relaxed);
+    }
+
+    fn envelope(&self, target: ComponentId, payload: &Bytes) -> Envelope {
+        Envelope {
+            source: Arc::clone(&self.id),
+            target: Arc::new(target),
+            correlation: None,
+            deadline: None,
+            content_type: None,
+            payload: payload.clone(),
+        }
+    }
+}
+
+impl Recent {
+    fn find(&self, raw: RawId<'_>) -> Option<Arc<Mailbox>> {
+        let target = self.targets.iter().find(|target| *target.id == raw)?;
+        target.members.pick().cloned()
+    }
+
+    fn remember(&mut self, target: Target) {
+        if self.targets.len() < REMEMBERED {
+            self.targets.push(target);
+        } else {
+            self.targets[self.oldest] = target;
+            self.oldest = (self.oldest + 1) % REMEMBERED;
+        }
+    }
+}
+
+impl Messenger for Outbox {
+    fn send(&self, target: RawId<'_>, payload: &Bytes) -> Handover<()> {
+        let target = match self.resolve(target) {
+            Ok(Way::Here(target)) => target,
+            Ok(Way::Elsewhere(id)) => {
+                let envelope = self.envelope(id, payload);
+                self.count_sent();
+                let office = Arc::clone(&self.office);
+                return Handover::AskHost(Box::new(move || match &office.router {
+                    Some(router) => router.route(&envelope),
+                    None => Ok(()),
+                }));
+            }
+            Err(error) => return Handover::Done(Err(error)),
+        };
+        self.deliver(&target, self.message(payload), Reply::nobody(), || (), || ())
+    }
+
+    fn request(
+        &self,
+        target: RawId<'_>,
+        payload: &Bytes,
+        timeout: Duration,
+    ) -> Handover<CorrelationId> {
+        let refuse = |error| Handover::Done(Err(error));
+        let way = match self.resolve(target) {
+            Ok(way) => way,
+            Err(error) => return refuse(error),
+        };
+        let Some(own) = self.own.upgrade() else {
+            return refuse(MessagingError::DeliveryFailed(format!("{} is unloaded", self.id)));
+        };
+        // Callbacks are never refused, so a requester that does not get to them makes no more.
+        if own.is_over_bytes() {
+            return refuse(explain(&own, Refusal::Full));
+        }
+        let correlations = &self.office.correlations;
+        let deadline = deadline_in(timeout);
+        let requester = Requester::Component(Weak::clone(&self.own));
+        let (address, routed) = match &way {
+            Way::Here(target) => (Arc::clone(target.owner()), false),
+            Way::Elsewhere(id) => (Arc::new(id.clone()), true),
+        };
+        let id = match correlations.open(requester, address, routed) {
+            Ok(id) => id,
+            Err(TableFull) => {
+                let problem = "too many requests are under way".to_owned();
+                return refuse(MessagingError::DeliveryFailed(problem));
+            }
+        };
+        match way {
+            Way::Here(target) => {
+                let message = Message {
+                    correlation: Some(id),
+                    wants_reply: true,
+                    ..self.message(payload)
+                };
+                let reply = Reply::to_request(Arc::clone(correlations), id);
+                // Armed only once it is accepted: a request that is refused must not time out.
+                let accepted = || {
+                    correlations.arm(id, deadline);
+                    id
+                };
+                let refused = || _ = correlations.discard(id);
+                self.deliver(&target, message, reply, accepted, refused)
+            }
+            Way::Elsewhere(address) => {
+                let envelope = Envelope {
+                    correlation: Some(id),
+                    deadline: SystemTime::now().checked_add(timeout),
+                    ..self.envelope(address, payload)
+                };
+                self.count_sent();
+                let office = Arc::clone(&self.office);
+                Handover::AskHost(Box::new(move || ask_router(&office, &envelope, id, deadline)))
+            }
+        }
+    }
+
+    fn cancel_request(&self, request: &str) -> Result<(), MessagingError> {
+        let cancelled = CorrelationId::parse(request)
+            .is_some_and(|id| self.office.correlations.cancel_of(&self.own, id));
+        if cancelled {
+            return Ok(());
+        }
+        Err(MessagingError::InvalidMessage(format!(
+            "{} has no request {:?} under way",
+            self.id,
+            shorten(request)
+        )))
+    }
+}
+
+fn ask_router(
+    office: &PostOffice,
+    envelope: &Envelope,
+    id: CorrelationId,
+    deadline: Instant,
+) -> Result<CorrelationId, MessagingError> {
+    let Some(router) = &office.router else { return Ok(id) };
+    match router.route(envelope) {
+        Ok(()) => {
+            office.correlations.arm(id, deadline);
+            Ok(id)
+        }
+        Err(error) if office.correlations.discard(id) => Err(error),
+        // The router has completed what it refused; the callback is under way.
+        Err(_) => Ok(id),
+    }
+}
+
+fn not_found(raw: RawId<'_>) -> MessagingError {
+    MessagingError::TargetNotFound([raw.namespace, raw.name, raw.instance].map(str::to_owned))
+}
+
+/// The messenger's word for a mailbox's refusal.
+fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
+    let id = target.owner();
+    match refusal {
+        Refusal::Full => MessagingError::QueueFull {
+            target: Arc::clone(id),
+            bounds: target.options().bounds,
+        },
+        Refusal::Closed => MessagingError::TargetNotFound(
+            [id.namespace(), id.name(), id.instance()].map(str::to_owned),
+        ),
+        Refusal::Codec(unsupported) => {
+            MessagingError::InvalidMessage(format!("{id}: {unsupported}"))
+        }
+    }
+}

@@ -1,0 +1,722 @@
+//! Values with deadlines, on a hashed timing wheel (Varghese & Lauck 1987, scheme 6).
+
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+/// How many entries there may be at a time.
+pub const MAX_ENTRIES: usize = 1 << INDEX_BITS;
+
+/// The low bits of a key name the place; the others, its generation, tell those apart that had the
+/// place in turn.
+const INDEX_BITS: u32 = 24;
+const GENERATION: NonZeroU64 = NonZeroU64::new(1 << INDEX_BITS).unwrap();
+const INDEX_MASK: u64 = GENERATION.get() - 1;
+
+/// How long a tick is.
+const TICK: Duration = Duration::from_millis(1);
+const SLOTS: usize = 8192;
+/// After the slots' own lists comes that of the entries whose time has come.
+const DUE_LIST: usize = SLOTS;
+
+/// The tick of an entry without a deadline, and of one in [`DUE_LIST`].
+const UNARMED: u64 = u64::MAX;
+const DUE: u64 = u64::MAX - 1;
+/// A tick as far off as this never comes, and leaves room to count on.
+const NEVER: u64 = u64::MAX >> 1;
+
+/// No entry; ends a list.
+const NONE: u32 = u32::MAX;
+
+/// Places are allocated by so many, so that a large table is never copied to grow.
+const CHUNK: usize = 1024;
+/// So many free places take turns at least, so that the generations of none run out soon.
+const TAKING_TURNS: usize = 256;
+
+/// Values, each with or without a deadline.
+pub struct Wheel<T> {
+    /// All of [`CHUNK`] entries, except the last.
+    chunks: Vec<Vec<Entry<T>>>,
+    len: usize,
+    /// The free places, linked by `next`: taken at the head, given back at the tail. Where those
+    /// are is of no meaning while there are none.
+    free_head: u32,
+    free_tail: u32,
+    free_len: usize,
+    /// The generation of new places: after those of all places given up.
+    first: NonZeroU64,
+    /// No place has a later generation than this key.
+    latest: NonZeroU64,
+    /// When tick 0 ends.
+    origin: Instant,
+    /// The ticks before `until` are over; the slots of those from `next` on are still to look at.
+    next: u64,
+    until: u64,
+    /// The first entry of each list.
+    heads: Box<[u32]>,
+    occupied: Occupied,
+}
+
+/// Names one entry, and no other after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key(NonZeroU64);
+
+struct Entry<T> {
+    /// Of this entry; of the next one, if the place is free.
+    key: Key,
+    /// The tick at whose end the deadline has passed.
+    tick: u64,
+    /// Neighbours in the list of the slot.
+    prev: u32,
+    next: u32,
+    value: Option<T>,
+}
+
+/// The slots that are not empty, and the words of them that are not 0.
+struct Occupied {
+    slots: [u64; SLOTS / 64],
+    words: u128,
+}
+
+impl Key {
+    /// The key as a number.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// What may be a key, from a number.
+    pub fn from_u64(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    fn index(self) -> u32 {
+        (self.get() & INDEX_MASK) as u32
+    }
+
+    /// The next one of the same place; there is none after 2^40.
+    fn next(self) -> Option<Self> {
+        self.0.checked_add(GENERATION.get()).map(Self)
+    }
+}
+
+impl<T> Wheel<T> {
+    /// An empty one, which counts time from `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            chunks: Vec::new(),
+            len: 0,
+            free_head: NONE,
+            free_tail: NONE,
+            free_len: 0,
+            first: GENERATION,
+            latest: GENERATION,
+            origin: now,
+            next: 0,
+            until: 0,
+            heads: vec![NONE; SLOTS + 1].into_boxed_slice(),
+            occupied: Occupied { slots: [0; SLOTS / 64], words: 0 },
+        }
+    }
+
+    /// Puts a value in; gives it back if there are [`MAX_ENTRIES`] already.
+    pub fn insert(&mut self, value: T, deadline: Option<Instant>) -> Result<Key, T> {
+        let places = self.places();
+        let index = if self.free_len >= TAKING_TURNS || places == MAX_ENTRIES {
+            self.take_free()
+        } else {
+            Some(self.add_place(places))
+        };
+        let Some(index) = index else { return Err(value) };
+        let entry = self.entry_mut(index);
+        let key = entry.key;
+        entry.value = Some(value);
+        self.len += 1;
+        if let Some(deadline) = deadline {
+            self.link(index, self.tick_after(deadline));
+        }
+        Ok(key)
+    }
+
+    /// Sets the deadline, or another one; false if there is no such entry.
+    pub fn arm(&mut self, key: Key, deadline: Instant) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        self.unlink(key.index());
+        self.link(key.index(), self.tick_after(deadline));
+        true
+    }
+
+    /// The value of an entry.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        let index = key.index() as usize;
+        let entry = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
+        if entry.key == key { entry.value.as_ref() } else { None }
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        self.take(key.index())
+    }
+
+    /// Takes out an entry whose time has come; call it until there is none.
+    ///
+    /// Deadlines are rounded up to the end of a tick, and what has come by then comes out in no
+    /// certain order. A `now` that is before an earlier one counts as that.
+    pub fn pop_expired(&mut self, now: Instant) -> Option<(Key, T)> {
+        self.until = self.until.max(self.ticks_over(now));
+        loop {
+            let first = self.heads[DUE_LIST];
+            if first != NONE {
+                let key = self.entry(first).key;
+                return Some((key, self.take(first)?));
+            }
+            // The last revolution comes to every slot; there is no need for those before.
+            self.next = self.next.max(self.until.saturating_sub(SLOTS as u64));
+            match self.next_occupied() {
+                Some(tick) if tick < self.until => {
+                    self.next = tick + 1;
+                    self.look_through(slot_of(tick));
+                }
+                _ => {
+                    self.next = self.until;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// When to call [`Wheel::pop_expired`] again; `None` if there is nothing to wait for.
+    ///
+    /// That is when the wheel comes to the next slot with entries in it, be they for a later
+    /// revolution: never too late, and too early at most once per slot and revolution.
+    pub fn next_look(&self) -> Option<Instant> {
+        let occupied = self.next_occupied();
+        if self.heads[DUE_LIST] != NONE || (self.next < self.until && occupied.is_some()) {
+            return Some(self.origin);
+        }
+        // A time that the clock can not express never comes.
+        self.origin.checked_add(Duration::from_millis(occupied?))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes everything out.
+    pub fn drain(&mut self) -> Vec<(Key, T)> {
+        let mut drained = Vec::with_capacity(self.len);
+        let mut index = 0;
+        while self.len > 0 {
+            let key = self.entry(index).key;
+            drained.extend(self.take(index).map(|value| (key, value)));
+            index += 1;
+        }
+        drained
+    }
+
+    fn entry(&self, index: u32) -> &Entry<T> {
+        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    fn entry_mut(&mut self, index: u32) -> &mut Entry<T> {
+        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    /// How many places there are, free ones included.
+    fn places(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    fn add_place(&mut self, places: usize) -> u32 {
+        if places.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::new());
+        }
+        let key = Key(self.first | places as u64);
+        let entry = Entry { key, tick: UNARMED, prev: NONE, next: NONE, value: None };
+        self.chunks[places / CHUNK].push(entry);
+        places as u32
+    }
+
+    fn take_free(&mut self) -> Option<u32> {
+        self.free_len = self.free_len.checked_sub(1)?;
+        let index = self.free_head;
+        self.free_head = std::mem::replace(&mut self.entry_mut(index).next, NONE);
+        Some(index)
+    }
+
+    /// Takes the value of a place out and frees the place, unless it is free already.
+    fn take(&mut self, index: u32) -> Option<T> {
+        let value = self.entry_mut(index).value.take()?;
+        self.unlink(index);
+        self.len -= 1;
+        let entry = self.entry_mut(index);
+        // A place that has no key left is used no more.
+        if let Some(key) = entry.key.next() {
+            entry.key = key;
+            self.latest = self.latest.max(key.0);
+            if self.free_len == 0 {
+                self.free_head = index;
+            } else {
+                self.entry_mut(self.free_tail).next = index;
+            }
+            self.free_tail = index;
+            self.free_len += 1;
+        }
+        if self.len == 0 && self.chunks.len() > 1 {
+            self.give_memory_back();
+        }
+        Some(value)
+    }
+
+    /// Gives up all places, which are free.
+    fn give_memory_back(&mut self) {
+        // The places to come skip the generations of all before: not if those are most of them.
+        let first = (self.latest | INDEX_MASK).checked_add(1);
+        if let Some(first) = first.filter(|first| first.get() <= u64::MAX / 2) {
+            self.first = first;
+            self.chunks = Vec::new();
+            self.free_len = 0;
+        }
+    }
+
+    /// How many ticks are over at `now`.
+    fn ticks_over(&self, now: Instant) -> u64 {
+        // Tick 0 is over at the origin, but not before it.
+        let time = now.checked_duration_since(self.origin);
+        time.map_or(0, |time| ticks_in(time).saturating_add(1).min(NEVER))
+    }
+
+    /// The first tick that is not over before `deadline`.
+    fn tick_after(&self, deadline: Instant) -> u64 {
+        let rounding_up = TICK - Duration::from_nanos(1);
+        let time = deadline.saturating_duration_since(self.origin).saturating_add(rounding_up);
+        ticks_in(time).min(NEVER)
+    }
+
+    /// The tick at which the wheel next comes to a slot with entries in it.
+    fn next_occupied(&self) -> Option<u64> {
+        let from = slot_of(self.next);
+        let slot = self.occupied.first(from)?;
+        Some(self.next + (slot.wrapping_sub(from) % SLOTS) as u64)
+    }
+
+    /// Sorts out the entries of a slot whose time has come, and not in a later revolution.
+    fn look_through(&mut self, slot: usize) {
+        let mut index = self.heads[slot];
+        while index != NONE {
+            let &Entry { tick, next, .. } = self.entry(index);
+            if tick < self.until {
+                self.unlink(index);
+                self.link(index, tick);
+            }
+            index = next;
+        }
+    }
+
+    /// Puts an entry that is in no list into that of its tick.
+    fn link(&mut self, index: u32, tick: u64) {
+        // The wheel may be past the slot of a tick that is over.
+        let tick = if tick < self.until { DUE } else { tick };
+        let list = list_of(tick);
+        let next = std::mem::replace(&mut self.heads[list], index);
+        let entry = self.entry_mut(index);
+        (entry.tick, entry.prev, entry.next) = (tick, NONE, next);
+        if next != NONE {
+            self.entry_mut(next).prev = index;
+        } else if list != DUE_LIST {
+            self.occupied.set(list);
+        }
+    }
+
+    /// Takes an entry out of its list, if it is in one.
+    fn unlink(&mut self, index: u32) {
+        let entry = self.entry_mut(index);
+        let (tick, prev, next) = (entry.tick, entry.prev, entry.next);
+        if tick == UNARMED {
+            return;
+        }
+        (entry.tick, entry.prev, entry.next) = (UNARMED, NONE, NONE);
+        if next != NONE {
+            self.entry_mut(next).prev = prev;
+        }
+        if prev != NONE {
+            self.entry_mut(prev).next = next;
+            return;
+        }
+        let list = list_of(tick);
+        self.heads[list] = next;
+        if next == NONE && list != DUE_LIST {
+            self.occupied.clear(list);
+        }
+    }
+}
+
+impl Occupied {
+    fn set(&mut self, slot: usize) {
+        self.slots[slot / 64] |= 1 << (slot % 64);
+        self.words |= 1 << (slot / 64);
+    }
+
+    fn clear(&mut self, slot: usize) {
+        self.slots[slot / 64] &= !(1 << (slot % 64));
+        if self.slots[slot / 64] == 0 {
+            self.words &= !(1 << (slot / 64));
+        }
+    }
+
+    /// The first of them from `slot` on, once around.
+    fn first(&self, slot: usize) -> Option<usize> {
+        let word = slot / 64;
+        let here = self.slots[word] & (u64::MAX << (slot % 64));
+        if here != 0 {
+            return Some(word * 64 + here.trailing_zeros() as usize);
+        }
+        if self.words == 0 {
+            return None;
+        }
+        // The words after this one come first; this one, before `slot`, comes last.
+        let distance = self.words.rotate_right(word as u32 + 1).trailing_zeros() as usize + 1;
+        let word = (word + distance) % self.slots.len();
+        Some(word * 64 + self.slots[word].trailing_zeros() as usize)
+    }
+}
+
+fn slot_of(tick: u64) -> usize {
+    (tick % SLOTS as u64) as usize
+}
+
+fn list_of(tick: u64) -> usize {
+    if tick == DUE { DUE_LIST } else { slot_of(tick) }
+}
+
+/// How many whole ticks there are in `time`.
+fn ticks_in(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1000).saturating_add(u64::from(time.subsec_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const REVOLUTION: Duration = Duration::from_millis(SLOTS as u64);
+
+    struct Random(u64);
+
+    impl Random {
+        /// A number below `end` (xorshift64).
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % end
+        }
+
+        /// Short times more often than long ones, up to many revolutions.
+        fn time(&mut self) -> Duration {
+            let end = 1 << (4 + self.below(34));
+            Duration::from_nanos(self.below(end))
+        }
+    }
+
+    fn all_expired<T>(wheel: &mut Wheel<T>, now: Instant) -> Vec<(Key, T)> {
+        std::iter::from_fn(|| wheel.pop_expired(now)).collect()
+    }
+
+    #[derive(Default)]
+    struct Model {
+        entries: BTreeMap<u64, (Key, Option<Instant>)>,
+        gone: Vec<Key>,
+    }
+
+    impl Model {
+        fn any(&self, random: &mut Random) -> Option<(u64, Key)> {
+            let nth = random.below(self.entries.len().max(1) as u64) as usize;
+            self.entries.iter().nth(nth).map(|(name, (key, _))| (*name, *key))
+        }
+
+        fn forget(&mut self, name: u64, key: Key) -> Option<Instant> {
+            let (known, deadline) = self.entries.remove(&name).expect("an entry of the model");
+            assert_eq!(known, key);
+            self.gone.push(key);
+            deadline
+        }
+
+        /// Takes out of both what has to come out at `now`, and checks that it is that.
+        fn expire(&mut self, wheel: &mut Wheel<u64>, now: Instant) {
+            for (key, name) in all_expired(wheel, now) {
+                let deadline = self.forget(name, key).expect("an armed entry");
+                assert!(deadline <= now, "{:?} early", deadline - now);
+            }
+            let late = |deadline: &Instant| *deadline + TICK <= now;
+            assert!(!self.entries.values().filter_map(|(_, deadline)| *deadline).any(|d| late(&d)));
+        }
+
+        fn check_next_look(&self, wheel: &Wheel<u64>, now: Instant) {
+            let earliest = self.entries.values().filter_map(|(_, deadline)| *deadline).min();
+            let next = wheel.next_look();
+            assert_eq!(next.is_some(), earliest.is_some());
+            if let (Some(next), Some(earliest)) = (next, earliest) {
+                assert!(next < earliest.max(wheel.origin) + TICK);
+                assert!(next <= now + REVOLUTION);
+                // No call comes to nothing but the one for a later revolution.
+                assert!(
+                    next > now || earliest <= now + TICK || earliest >= now + REVOLUTION - TICK
+                );
+            }
+        }
+    }
+
+    fn run_against_the_model(seed: u64, steps: u64, limit: usize) {
+        let start = Instant::now() + REVOLUTION;
+        let mut random = Random(seed);
+        let (mut wheel, mut model) = (Wheel::new(start), Model::default());
+        let mut now = start;
+        for name in 0..steps {
+            let deadline = match random.below(8) {
+                0 => now - random.time().min(REVOLUTION),
+                1 => start - random.time().min(REVOLUTION),
+                _ => now + random.time(),
+            };
+            match random.below(8) {
+                0..3 if model.entries.len() < limit => {
+                    let deadline = (random.below(4) > 0).then_some(deadline);
+                    let key = wheel.insert(name, deadline).unwrap();
+                    model.entries.insert(name, (key, deadline));
+                }
+                3 => {
+                    let Some((name, key)) = model.any(&mut random) else { continue };
+                    assert!(wheel.arm(key, deadline));
+                    model.entries.insert(name, (key, Some(deadline)));
+                }
+                4 => {
+                    let Some((name, key)) = model.any(&mut random) else { continue };
+                    assert_eq!(wheel.get(key), Some(&name));
+                    assert_eq!(wheel.remove(key), Some(name));
+                    model.forget(name, key);
+                }
+                5 => {
+                    // Not all that is due, and the rest at another time.
+                    if let Some((key, name)) = wheel.pop_expired(now + TICK) {
+                        let deadline = model.forget(name, key).expect("an armed entry");
+                        assert!(deadline <= now + TICK);
+                    }
+                    now += TICK;
+                }
+                6 => {
+                    now += random.time();
+                    model.expire(&mut wheel, now);
+                    model.check_next_look(&wheel, now);
+                }
+                _ => {
+                    let nth = random.below(model.gone.len().max(1) as u64) as usize;
+                    let Some(&key) = model.gone.get(nth) else { continue };
+                    assert_eq!(wheel.get(key), None);
+                    assert!(!wheel.arm(key, deadline));
+                    assert_eq!(wheel.remove(key), None);
+                }
+            }
+            assert_eq!(wheel.len(), model.entries.len());
+        }
+        for (key, name) in wheel.drain() {
+            model.forget(name, key);
+        }
+        assert!(model.entries.is_empty() && wheel.is_empty() && wheel.next_look().is_none());
+        let keys = model.gone.len();
+        model.gone.sort_by_key(|key| key.get());
+        model.gone.dedup();
+        assert_eq!(model.gone.len(), keys, "a key was used again");
+    }
+
+    #[test]
+    fn it_does_what_a_model_does() {
+        for seed in 1..=20 {
+            run_against_the_model(seed, 5_000, 4);
+            run_against_the_model(seed, 5_000, 400);
+        }
+        run_against_the_model(99, 20_000, 3_000);
+    }
+
+    #[test]
+    fn nothing_is_early_and_nothing_a_tick_late() {
+        let start = Instant::now();
+        let mut random = Random(7);
+        for _ in 0..200 {
+            let mut wheel = Wheel::new(start);
+            let deadline = start + random.time();
+            wheel.insert((), Some(deadline)).unwrap();
+            assert!(wheel.pop_expired(deadline - Duration::from_nanos(1)).is_none());
+            let last = deadline + TICK - Duration::from_nanos(1);
+            assert!(wheel.next_look().unwrap() <= last);
+            assert!(wheel.pop_expired(last).is_some());
+        }
+        let mut wheel = Wheel::new(start);
+        wheel.insert((), Some(start + TICK * 5)).unwrap();
+        assert!(wheel.pop_expired(start + TICK * 5).is_some(), "exactly at a tick's end");
+    }
+
+    #[test]
+    fn who_waits_for_the_next_look_comes_to_an_end() {
+        let start = Instant::now();
+        let mut random = Random(3);
+        let mut wheel = Wheel::new(start);
+        let mut latest = start;
+        for _ in 0..1_000 {
+            let deadline = start + random.time();
+            latest = latest.max(deadline);
+            wheel.insert(deadline, Some(deadline)).unwrap();
+        }
+        let (mut now, mut looks) = (start, 0);
+        while let Some(next) = wheel.next_look() {
+            assert!(next > now || looks == 0, "the same time again");
+            now = now.max(next);
+            looks += 1;
+            for (_, deadline) in all_expired(&mut wheel, now) {
+                assert!(deadline <= now && now < deadline + TICK);
+            }
+        }
+        assert!(wheel.is_empty() && now < latest + TICK);
+        let revolutions = (now - start).as_millis() / REVOLUTION.as_millis() + 1;
+        assert!(looks <= 1_000 * revolutions);
+    }
+
+    #[test]
+    fn a_long_sleep_misses_nothing() {
+        let start = Instant::now();
+        for jump in [1, SLOTS as u64 - 1, SLOTS as u64, SLOTS as u64 + 1, 1_000_000, 1 << 40] {
+            let mut wheel = Wheel::new(start);
+            for tick in 0..10_000 {
+                wheel.insert(tick, Some(start + TICK * tick)).unwrap();
+            }
+            let later = start + Duration::from_millis(jump);
+            let far = wheel.insert(0, Some(later + TICK)).unwrap();
+            assert_eq!(all_expired(&mut wheel, later).len() as u64, 10_000.min(jump + 1));
+            assert!(wheel.remove(far).is_some());
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_takes_nothing_back() {
+        let start = Instant::now();
+        let later = start + REVOLUTION * 3;
+        let mut wheel = Wheel::new(start);
+        wheel.insert(1, Some(start + TICK)).unwrap();
+        wheel.insert(2, Some(start + REVOLUTION)).unwrap();
+        assert!(wheel.pop_expired(later).is_some());
+        assert_eq!(wheel.next_look(), Some(start), "the other one is due");
+        assert!(wheel.pop_expired(start).is_some());
+        wheel.insert(3, Some(start + TICK * 9)).unwrap();
+        assert_eq!(wheel.next_look(), Some(start));
+        assert!(wheel.pop_expired(start - TICK).is_some());
+        assert!(wheel.pop_expired(later).is_none() && wheel.is_empty());
+    }
+
+    #[test]
+    fn what_is_past_comes_at_once_and_what_is_far_never() {
+        let start = Instant::now();
+        let seconds = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
+        let farthest = seconds.fold(start, |at, step| at.checked_add(step).unwrap_or(at));
+        let mut wheel = Wheel::new(start);
+        let far = wheel.insert("far", Some(farthest)).unwrap();
+        let past = wheel.insert("past", Some(start - TICK)).unwrap();
+        assert_eq!(wheel.pop_expired(start), Some((past, "past")));
+        assert!(wheel.arm(far, farthest - TICK));
+        assert!(wheel.next_look().is_some());
+        assert_eq!(wheel.pop_expired(start + REVOLUTION * 1_000), None);
+        assert_eq!(wheel.pop_expired(farthest - REVOLUTION), None);
+        assert!(wheel.arm(far, farthest));
+        let _ = wheel.next_look();
+        assert!(wheel.arm(far, start));
+        assert_eq!(wheel.pop_expired(start), Some((far, "far")));
+    }
+
+    #[test]
+    fn a_stale_key_finds_nothing() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let first = wheel.insert(1, None).unwrap();
+        assert_eq!(Key::from_u64(first.get()), Some(first));
+        assert_eq!(Key::from_u64(0), None);
+        assert_eq!(wheel.remove(first), Some(1));
+        let next = Key(wheel.entry(first.index()).key.0);
+        for stale in [first, next, Key(NonZeroU64::MIN), Key(NonZeroU64::MAX)] {
+            assert_eq!(wheel.get(stale), None);
+            assert_eq!(wheel.remove(stale), None);
+            assert!(!wheel.arm(stale, start));
+        }
+        // The place has its turn again.
+        let keys: Vec<_> = (0..TAKING_TURNS * 2)
+            .map(|value| {
+                let key = wheel.insert(value, None).unwrap();
+                wheel.remove(key);
+                key
+            })
+            .collect();
+        assert!(keys.contains(&next) && !keys.contains(&first));
+        assert!(keys[..TAKING_TURNS - 1].iter().all(|key| key.index() != first.index()));
+        assert_eq!(wheel.get(first), None);
+    }
+
+    #[test]
+    fn memory_comes_back_and_keys_do_not() {
+        let mut wheel = Wheel::new(Instant::now());
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            let new: Vec<_> = (0..CHUNK * 4).map(|i| wheel.insert(i, None).unwrap()).collect();
+            assert!(wheel.places() <= CHUNK * 4 + TAKING_TURNS);
+            assert!(new.iter().all(|key| wheel.remove(*key).is_some()));
+            assert!(wheel.chunks.is_empty() && wheel.is_empty());
+            keys.extend(new.iter().map(|key| key.get()));
+        }
+        let all = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+    }
+
+    #[test]
+    fn a_place_without_keys_is_used_no_more() {
+        let mut wheel = Wheel::new(Instant::now());
+        wheel.first = NonZeroU64::new(!INDEX_MASK).unwrap();
+        wheel.latest = wheel.first;
+        let last = wheel.insert((), None).unwrap();
+        assert_eq!(last.get(), !INDEX_MASK);
+        assert!(wheel.remove(last).is_some() && wheel.get(last).is_none());
+        assert_eq!(wheel.free_len, 0);
+        assert_eq!(wheel.insert((), None).map(Key::index), Ok(1));
+        wheel.drain();
+
+        let half = (u64::MAX >> 1) + 1;
+        wheel = Wheel::new(wheel.origin);
+        wheel.first = NonZeroU64::new(half).unwrap();
+        wheel.latest = wheel.first;
+        for _ in 0..CHUNK * 2 {
+            wheel.insert((), None).unwrap();
+        }
+        assert_eq!(wheel.drain().len(), CHUNK * 2);
+        assert!(!wheel.chunks.is_empty(), "the places to come would have few keys");
+    }
+
+    #[test]
+    fn an_entry_costs_little_more_than_its_value() {
+        fn cost<T>() -> usize {
+            size_of::<Entry<T>>() - size_of::<T>()
+        }
+        assert_eq!(size_of::<Option<Key>>(), 8);
+        assert!(cost::<()>() <= 32 && cost::<u64>() <= 32 && cost::<[u64; 5]>() <= 32);
+        assert!(cost::<Box<u64>>() <= 24, "an own mark for \"nothing\" costs nothing");
+        let mut wheel = Wheel::new(Instant::now());
+        for _ in 0..CHUNK * 5 / 2 {
+            wheel.insert(0_u64, None).unwrap();
+        }
+        assert!(wheel.chunks.iter().all(|chunk| chunk.capacity() <= CHUNK));
+    }
+}

@@ -1,0 +1,227 @@
+//! Loading and unloading components.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::component::actor::{Actor, Blueprint};
+use crate::component::pool::Pool;
+use crate::core::error::CallError;
+use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::ports::Identity;
+use crate::core::waiting::Wait;
+use crate::messaging::mailbox::{Mail, Mailbox};
+use crate::messaging::outbox::Outbox;
+use crate::messaging::reply::Waiter;
+use crate::runtime::instance::InitialConfig;
+use crate::runtime::loader::Prepared;
+use crate::runtime::off_fiber::current_component;
+use crate::runtime::state::HostContext;
+use crate::runtime::timers::Timers;
+use crate::storage::namespaced::NamespacedStorage;
+use crate::system::engine::{Engine, HOST_NAMESPACE};
+use crate::system::error::EngineError;
+use crate::system::options::LoadOptions;
+
+/// What the actors of a pool have in common.
+struct Plan {
+    identity: Identity,
+    prepared: Arc<Prepared>,
+    options: LoadOptions,
+    config: Arc<InitialConfig>,
+}
+
+impl Engine {
+    /// Loads a component: compiles, instantiates, initializes, and makes it reachable.
+    pub fn load(
+        &self,
+        id: &str,
+        binary: &[u8],
+        options: Option<&str>,
+    ) -> Result<ComponentHandle, EngineError> {
+        self.check_running()?;
+        let id = Arc::new(ComponentId::parse(id)?);
+        if id.namespace() == HOST_NAMESPACE {
+            return Err(EngineError::ReservedId((*id).clone()));
+        }
+        let mut options = LoadOptions::parse(options, &self.limits)?;
+        let failed = |error| EngineError::Load { id: (*id).clone(), error };
+        let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
+
+        let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
+        let config = Arc::new(InitialConfig {
+            env: std::mem::take(&mut options.env),
+            data: options.config.take(),
+        });
+        let identity = Identity { handle, id: Arc::clone(&id) };
+        let plan = Plan { identity, prepared, options, config };
+        let mut actors = Vec::with_capacity(plan.options.instances);
+        for _ in 0..plan.options.instances {
+            match self.start(&plan) {
+                Ok(actor) => actors.push(actor),
+                Err(error) => {
+                    self.take_back(&actors);
+                    return Err(error);
+                }
+            }
+        }
+        self.publish(Arc::new(Pool::new(handle, actors)))?;
+        Ok(handle)
+    }
+
+    /// [`Engine::load`] from a file.
+    pub fn load_file(
+        &self,
+        id: &str,
+        path: &Path,
+        options: Option<&str>,
+    ) -> Result<ComponentHandle, EngineError> {
+        let binary = read_file(path, self.runtime.loader.max_component_bytes())
+            .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        self.load(id, &binary, options)
+    }
+
+    /// One actor, initialized and not reachable yet.
+    fn start(&self, plan: &Plan) -> Result<Arc<Actor>, EngineError> {
+        let id = &plan.identity.id;
+        let node = Arc::default();
+        let mailbox = Mailbox::new(
+            plan.identity.handle,
+            Arc::clone(id),
+            Arc::clone(&node),
+            plan.options.mailbox.clone(),
+            Arc::new(self.events.clone()),
+        );
+        let outbox = Arc::new(Outbox::new(Arc::clone(&self.office), &mailbox));
+        let blueprint = Blueprint {
+            runtime: Arc::clone(&self.runtime),
+            prepared: Arc::clone(&plan.prepared),
+            context: Arc::new(HostContext {
+                identity: plan.identity.clone(),
+                messenger: outbox.clone(),
+                directory: Arc::clone(&self.directory),
+                log: Arc::clone(&self.log),
+                storage: NamespacedStorage::new(Arc::clone(&self.storage), Arc::clone(id)),
+                timers: Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal)),
+                node,
+            }),
+            limits: Arc::new(plan.options.limits.clone()),
+            config: Arc::clone(&plan.config),
+            outbox,
+        };
+        // A callback that loads waits for what `initialize` does.
+        let _wait = Wait::begin(current_component(), &blueprint.context.node);
+        Actor::start(Arc::clone(&mailbox), blueprint).map_err(|error| {
+            mailbox.bury(mailbox.drain(), &CallError::Unloaded);
+            EngineError::Load { id: (**id).clone(), error }
+        })
+    }
+
+    fn publish(&self, pool: Arc<Pool>) -> Result<(), EngineError> {
+        let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(stopped) = self.check_running() {
+            drop(loading);
+            self.take_back(pool.actors());
+            return Err(stopped);
+        }
+        self.components.insert(Arc::clone(&pool));
+        if let Some(id) = pool.id() {
+            self.office.registry.publish(id, pool.mailboxes());
+        }
+        for actor in pool.actors() {
+            actor.open();
+        }
+        Ok(())
+    }
+
+    /// Ends actors that were never reachable.
+    fn take_back(&self, actors: &[Arc<Actor>]) {
+        for actor in actors {
+            // Whoever loads is told why that failed, not how the rest took it.
+            let _ = actor.shut_down_here();
+            actor.mailbox().bury(actor.mailbox().drain(), &CallError::Unloaded);
+        }
+    }
+
+    /// Unloads a component: the message under way ends, mail that waits is answered with an
+    /// error, `shutdown` is called. An unknown handle is no error.
+    pub fn unload(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+        let Some(pool) = self.components.get(handle) else { return Ok(()) };
+        for actor in pool.actors() {
+            self.wait_for(actor)?;
+        }
+        self.unpublish(&pool);
+        let closing: Vec<_> = pool.actors().iter().map(|actor| close(actor)).collect();
+        let mut first_failure = Ok(());
+        for (actor, closing) in pool.actors().iter().zip(closing) {
+            let _wait = self.wait_for(actor).ok();
+            let outcome = match closing {
+                Closing::Here => actor.shut_down_here(),
+                Closing::There(waiter) => waiter.wait(None).map(drop),
+                Closing::ByOthers => {
+                    // They are told how that goes.
+                    actor.stopped().wait(None);
+                    Ok(())
+                }
+            };
+            first_failure = first_failure.and(self.shutdown_outcome(actor, outcome));
+        }
+        self.components.remove(handle);
+        first_failure
+    }
+
+    /// Makes a component unreachable by its id.
+    pub(super) fn unpublish(&self, pool: &Pool) {
+        if let Some(id) = pool.id() {
+            self.office.registry.remove(id, pool.mailboxes());
+        }
+    }
+
+    pub(super) fn shutdown_outcome(
+        &self,
+        actor: &Actor,
+        outcome: Result<(), CallError>,
+    ) -> Result<(), EngineError> {
+        match outcome {
+            Ok(()) | Err(CallError::EngineStopped) => Ok(()),
+            Err(error) => {
+                Err(EngineError::Shutdown { component: Arc::clone(actor.mailbox().owner()), error })
+            }
+        }
+    }
+}
+
+/// Who calls an actor's `shutdown`.
+enum Closing {
+    Here,
+    There(Waiter),
+    ByOthers,
+}
+
+fn close(actor: &Actor) -> Closing {
+    let mailbox = actor.mailbox();
+    if mailbox.close_idle() {
+        return Closing::Here;
+    }
+    let (waiter, reply) = Waiter::with_reply();
+    match mailbox.close(Mail::Shutdown(reply), false) {
+        Some(removed) => {
+            mailbox.bury(removed, &CallError::Unloaded);
+            Closing::There(waiter)
+        }
+        None => Closing::ByOthers,
+    }
+}
+
+/// Reads a file, but no more than one byte beyond `limit`: enough to see that it is too large.
+fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Asked before it is opened, which would wait for the other end of a pipe.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut binary = Vec::new();
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut binary)?;
+    Ok(binary)
+}

@@ -1,0 +1,369 @@
+//! Messages from the host, and mail from other engines.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::component::actor::Actor;
+use crate::component::pool::{Chosen, Pool};
+use crate::component::status::State;
+use crate::core::deadline::deadline_in;
+use crate::core::error::CallError;
+use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
+use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::messaging::correlation::{Completion, Requester, TableFull};
+use crate::messaging::mailbox::{Mail, Refusal};
+use crate::messaging::reply::{Reply, Waiter};
+use crate::runtime::block_on::block_on;
+use crate::system::blocking::run_here_first;
+use crate::system::engine::Engine;
+use crate::system::error::EngineError;
+
+/// A message from the host.
+pub struct HostMessage<'a> {
+    /// Opaque bytes.
+    pub payload: &'a [u8],
+    /// In whose name; `None`: the host's own.
+    pub sender: Option<ComponentId>,
+    /// What the payload is.
+    pub content_type: Option<&'a str>,
+}
+
+/// Mail that another engine's router took.
+pub struct Inbound<'a> {
+    /// Who sent it.
+    pub source: ComponentId,
+    /// Whom it is for.
+    pub target: &'a str,
+    /// What its receiver sees as its correlation.
+    pub correlation: Option<CorrelationId>,
+    /// Until when an answer is of use.
+    pub deadline: Option<SystemTime>,
+    /// What the payload is.
+    pub content_type: Option<&'a str>,
+    /// Opaque bytes.
+    pub payload: &'a [u8],
+}
+
+impl Engine {
+    /// Queues a message whose outcome nobody waits for. `timeout`: how long it may wait for room.
+    pub fn send(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        self.check_running()?;
+        let pool = self.pool(handle)?;
+        let actor = self.pick(&pool)?;
+        self.queue(actor, Mail::Message(self.message(message), Reply::nobody()), timeout)
+    }
+
+    /// Queues one message for several receivers; all are tried.
+    pub fn broadcast(
+        &self,
+        handles: &[ComponentHandle],
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        self.check_running()?;
+        let message = self.message(message);
+        let began = timeout.map(|_| Instant::now());
+        let send = |handle| {
+            let pool = self.pool(handle)?;
+            let mail = Mail::Message(message.clone(), Reply::nobody());
+            self.queue(self.pick(&pool)?, mail, left(timeout, began))
+        };
+        let failed: Vec<_> = handles
+            .iter()
+            .filter_map(|handle| send(*handle).err().map(|error| (*handle, error)))
+            .collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Broadcast { targets: handles.len(), failed })
+    }
+
+    /// Hands a message over and waits for its outcome.
+    pub fn call(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        self.check_running()?;
+        let pool = self.pool(handle)?;
+        let chosen = pool
+            .try_enter(message.payload)
+            .map_err(|unsupported| self.invalid_message(&pool, unsupported))?;
+        let (actor, outcome) = match chosen {
+            Chosen::Closed => return Err(self.unknown(handle)),
+            Chosen::Entered(actor) => {
+                let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
+                (actor, self.call_entered(actor, message, timeout)?)
+            }
+            Chosen::Busy(actor) => {
+                let _wait = self.wait_for(actor)?;
+                let began = timeout.map(|_| Instant::now());
+                let (waiter, reply) = Waiter::with_reply();
+                self.queue(actor, Mail::Message(self.message(message), reply), timeout)?;
+                let outcome = waiter.wait(left(timeout, began));
+                (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
+            }
+        };
+        outcome.map_err(|error| self.call_failed(actor, error))
+    }
+
+    fn call_entered(
+        &self,
+        actor: &Arc<Actor>,
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Outcome, EngineError> {
+        if ends_in_time(actor, timeout) {
+            return Ok(actor.handle_here(MessageView {
+                sender: message.sender.as_ref().unwrap_or(&self.host),
+                payload: message.payload,
+                content_type: message.content_type,
+                correlation: None,
+                reply_to: None,
+                accepted: Timestamp::now(),
+            }));
+        }
+        let timers = actor.ambient_timers().is_some();
+        let call = Arc::clone(actor).handle_directly(self.message(message));
+        Ok(run_here_first(self.workers()?, timers, call, timeout)
+            .unwrap_or_else(|missed| Err(missed.into())))
+    }
+
+    /// Hands a message over; `completion` gets its outcome, exactly once, unless this fails.
+    pub fn request(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+        completion: Completion,
+    ) -> Result<CorrelationId, EngineError> {
+        self.check_running()?;
+        let pool = self.pool(handle)?;
+        let actor = self.pick(&pool)?;
+        let deadline = timeout.map(deadline_in);
+        self.request_of(actor, self.message(message), None, deadline, completion)
+    }
+
+    fn request_of(
+        &self,
+        actor: &Actor,
+        message: Message,
+        correlation: Option<CorrelationId>,
+        deadline: Option<Instant>,
+        completion: Completion,
+    ) -> Result<CorrelationId, EngineError> {
+        let correlations = &self.office.correlations;
+        let requester = Requester::Host(self.in_background(completion));
+        let target = Arc::clone(actor.mailbox().owner());
+        let id = correlations
+            .open(requester, target, false)
+            .map_err(|TableFull| EngineError::TooManyRequests)?;
+        let message = Message {
+            correlation: correlation.or(Some(id)),
+            wants_reply: true,
+            ..message
+        };
+        let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), id));
+        let room = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if let Err(error) = self.queue(actor, mail, room)
+            // An engine that stops meanwhile may have answered it.
+            && correlations.discard(id)
+        {
+            return Err(error);
+        }
+        if let Some(deadline) = deadline {
+            correlations.arm(id, deadline);
+        }
+        Ok(id)
+    }
+
+    /// Ends a request of the host as cancelled.
+    pub fn cancel(&self, id: u64) -> Result<(), EngineError> {
+        let cancelled = CorrelationId::from_u64(id)
+            .is_some_and(|id| self.office.correlations.cancel_of_host(id));
+        if cancelled { Ok(()) } else { Err(EngineError::UnknownRequest(id)) }
+    }
+
+    /// Brings in mail from another engine; a request has a `completion`.
+    pub fn deliver(
+        &self,
+        mail: Inbound<'_>,
+        completion: Option<Completion>,
+    ) -> Result<Option<CorrelationId>, EngineError> {
+        self.check_running()?;
+        let target = ComponentId::parse(mail.target)?;
+        let unknown = || EngineError::UnknownId(target.clone());
+        let handle = self.office.registry.least_busy(&target).ok_or_else(unknown)?;
+        let pool = self.components.get(handle).ok_or_else(unknown)?;
+        let actor = self.pick(&pool)?;
+        let message = Message {
+            content_type: mail.content_type.map(Into::into),
+            correlation: mail.correlation,
+            ..Message::new(Arc::new(mail.source), Bytes::copy_from_slice(mail.payload))
+        };
+        let deadline = mail.deadline.map(|deadline| {
+            deadline_in(deadline.duration_since(SystemTime::now()).unwrap_or_default())
+        });
+        match completion {
+            Some(completion) => self
+                .request_of(actor, message, mail.correlation, deadline, completion)
+                .map(Some),
+            None => {
+                let room =
+                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                self.queue(actor, Mail::Message(message, Reply::nobody()), room).map(|()| None)
+            }
+        }
+    }
+
+    /// Answers a request that the host's router took.
+    pub fn complete(&self, token: u64, outcome: Outcome) -> Result<(), EngineError> {
+        let waited_for = CorrelationId::from_u64(token)
+            .is_some_and(|id| self.office.correlations.complete_routed(id, outcome));
+        if waited_for { Ok(()) } else { Err(EngineError::UnknownRequest(token)) }
+    }
+
+    /// The id of a component, for a word about it after it is gone.
+    pub fn name_of(&self, handle: ComponentHandle) -> String {
+        let pool = self.components.get(handle);
+        let id = pool.as_ref().and_then(|pool| pool.id());
+        id.map_or_else(|| handle.to_string(), ToString::to_string)
+    }
+
+    /// Has a completion run on a thread of its own, not on the one that brings the outcome.
+    fn in_background(&self, completion: Completion) -> Completion {
+        let callbacks = self.callbacks.clone();
+        Box::new(move |id, outcome| callbacks.leave(move || completion(id, outcome)))
+    }
+
+    fn pick<'a>(&self, pool: &'a Pool) -> Result<&'a Arc<Actor>, EngineError> {
+        pool.pick().ok_or_else(|| self.unknown(pool.handle()))
+    }
+
+    /// Queues mail, and waits for room where that is what senders do. What is refused is dropped
+    /// without an answer.
+    pub(super) fn queue(
+        &self,
+        actor: &Actor,
+        mut mail: Mail,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        let mailbox = actor.mailbox();
+        let mut deadline = None;
+        loop {
+            let (refusal, refused) = match mailbox.deliver(mail) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if refusal == Refusal::Full && mailbox.blocks_senders() {
+                let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_in));
+                if let Err(error) = self.wait_for_room(actor, refused.payload_bytes(), deadline) {
+                    refused.withdraw();
+                    return Err(error);
+                }
+                mail = refused;
+                continue;
+            }
+            refused.withdraw();
+            return Err(match refusal {
+                Refusal::Full => queue_full(actor),
+                // Two handles may have had the id; the caller's is gone.
+                Refusal::Closed => match self.check_running() {
+                    Ok(()) => EngineError::Gone(Arc::clone(mailbox.owner())),
+                    Err(stopped) => stopped,
+                },
+                Refusal::Codec(unsupported) => EngineError::InvalidMessage {
+                    component: Arc::clone(mailbox.owner()),
+                    problem: unsupported,
+                },
+            });
+        }
+    }
+
+    fn wait_for_room(
+        &self,
+        actor: &Actor,
+        payload: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), EngineError> {
+        let _wait = self.wait_for(actor)?;
+        let room = actor.mailbox().room(payload);
+        let Some(deadline) = deadline else {
+            block_on(None, room);
+            return Ok(());
+        };
+        let timers = &actor.blueprint().context.timers;
+        let waited = block_on(Some(timers), async {
+            match timers.sleep_until(deadline) {
+                Some(sleep) => tokio::select! {
+                    () = room => true,
+                    () = sleep => false,
+                },
+                None => false,
+            }
+        });
+        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(actor))) }
+    }
+
+    pub(super) fn call_failed(&self, actor: &Actor, error: CallError) -> EngineError {
+        EngineError::Call { component: Arc::clone(actor.mailbox().owner()), error }
+    }
+
+    fn invalid_message(
+        &self,
+        pool: &Pool,
+        problem: crate::core::codec::UnsupportedCodec,
+    ) -> EngineError {
+        match pool.id() {
+            Some(id) => EngineError::InvalidMessage { component: Arc::clone(id), problem },
+            None => self.unknown(pool.handle()),
+        }
+    }
+
+    fn message(&self, message: HostMessage<'_>) -> Message {
+        let sender = message.sender.map_or_else(|| Arc::clone(&self.host), Arc::new);
+        Message {
+            content_type: message.content_type.map(Into::into),
+            ..Message::new(sender, Bytes::copy_from_slice(message.payload))
+        }
+    }
+}
+
+fn queue_full(actor: &Actor) -> EngineError {
+    let mailbox = actor.mailbox();
+    EngineError::QueueFull {
+        component: Arc::clone(mailbox.owner()),
+        bounds: mailbox.options().bounds,
+    }
+}
+
+/// Whether a caller that lends its payload and its thread gets both back in time: a guest must
+/// not be unwound because its caller can not wait.
+fn ends_in_time(actor: &Actor, timeout: Option<Duration>) -> bool {
+    // A new instance after a crash takes time of its own.
+    timeout.is_none_or(|timeout| {
+        actor.status().state() == State::Running
+            && timeout >= actor.blueprint().limits.max_execution_time
+    })
+}
+
+/// A caller that gave up is told the timeout that it had set, not what was left of it.
+fn as_the_caller_knows_it(error: CallError, timeout: Option<Duration>) -> CallError {
+    match (error, timeout) {
+        (CallError::CallerTimeout { .. }, Some(timeout)) => CallError::CallerTimeout { timeout },
+        (error, _) => error,
+    }
+}
+
+fn left(timeout: Option<Duration>, began: Option<Instant>) -> Option<Duration> {
+    let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
+    timeout.map(|timeout| timeout.saturating_sub(spent))
+}
