@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
@@ -21,7 +21,7 @@ use crate::runtime::block_on::block_on;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
-use crate::runtime::instance::{InitialConfig, Instance};
+use crate::runtime::instance::{IncomingMessage, InitialConfig, Instance};
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
@@ -90,8 +90,12 @@ impl Actor {
             status: Status::default(),
             stopped: Latch::default(),
         });
-        let instance = block_on(actor.ambient_timers(), actor.first_instance())?;
-        actor.put_back(instance);
+        let instance = {
+            let first = pin!(actor.first_instance());
+            block_on(actor.ambient_timers(), first)?
+        };
+        // Nothing was called that could have crashed it.
+        drop(actor.put_back(instance, &Ok::<_, CallError>(())));
         Ok(actor)
     }
 
@@ -137,7 +141,8 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let outcome = block_on(self.ambient_timers(), self.handle_message(message));
+        let handled = pin!(self.handle_message(message));
+        let outcome = block_on(self.ambient_timers(), handled);
         self.status.count_time(Timestamp::now().nanos_since(message.accepted));
         outcome
     }
@@ -152,7 +157,8 @@ impl Actor {
 
     /// Calls `shutdown` on this thread; the caller holds the right to run of a closed mailbox.
     pub fn shut_down_here(&self) -> Result<(), CallError> {
-        block_on(self.ambient_timers(), self.shut_down())
+        let shut_down = pin!(self.shut_down());
+        block_on(self.ambient_timers(), shut_down)
     }
 
     /// The timers that its guest takes for granted; only WASI does.
@@ -207,43 +213,65 @@ impl Actor {
     }
 
     async fn handle_message(&self, message: MessageView<'_>) -> Outcome {
-        let outcome = match self.take_or_restart().await {
-            Ok(mut instance) => {
-                let outcome = instance.handle_message(message).await;
-                self.conclude(instance, outcome).await
+        let message = IncomingMessage::new(message);
+        let mut instance = match self.take_ready() {
+            Some(instance) => instance,
+            // Boxed, as the other ways off the hot path: futures are moved, and these are large.
+            None => Box::pin(self.restart_for_mail()).await?,
+        };
+        let outcome = match instance.message_handler() {
+            Ok(handler) => {
+                let ended = instance.begin(&handler, message.lowered()).await;
+                instance.answered(ended)
             }
             Err(error) => Err(error),
         };
         self.status.count_handled(outcome.is_ok());
+        if let Some(crash) = self.put_back(instance, &outcome) {
+            crash.await;
+        }
         outcome
     }
 
     async fn handle_callback(&self, message: MessageView<'_>) -> Result<(), CallError> {
-        let outcome = match self.take_or_restart().await {
-            Ok(mut instance) => {
-                let outcome = instance.handle_callback(message).await;
-                self.conclude(instance, outcome).await
+        let message = IncomingMessage::new(message);
+        let mut instance = match self.take_ready() {
+            Some(instance) => instance,
+            None => Box::pin(self.restart_for_mail()).await?,
+        };
+        let outcome = match instance.callback_handler() {
+            Ok(handler) => {
+                let ended = instance.begin(&handler, message.lowered()).await;
+                instance.answered(ended)
             }
             Err(error) => Err(error),
         };
         self.status.count_handled(outcome.is_ok());
+        if let Some(crash) = self.put_back(instance, &outcome) {
+            crash.await;
+        }
         outcome
     }
 
     async fn check_health(&self) -> Result<&'static str, CallError> {
-        let mut instance = self.take_or_restart().await?;
+        let mut instance = match self.take_ready() {
+            Some(instance) => instance,
+            None => self.restart().await?,
+        };
         let health = instance.health().await;
         if let Ok(health) = health {
             self.status.set_health(health);
         }
-        self.conclude(instance, health).await.map(|health| health.name())
+        if let Some(crash) = self.put_back(instance, &health) {
+            crash.await;
+        }
+        health.map(HealthStatus::name)
     }
 
     async fn shut_down(&self) -> Result<(), CallError> {
         let _stopped = OpenOnDrop(&self.stopped);
         self.status.enter(State::Stopping);
-        let instance = self.take();
-        let result = match instance {
+        let result = match self.instance.take() {
             Some(mut instance) => {
                 let result = instance.shutdown().await;
                 instance.finish().await;
@@ -259,22 +287,27 @@ impl Actor {
         result
     }
 
-    /// Puts the instance back, or drops it if the call left it unusable.
-    async fn conclude<R>(
-        &self,
+    /// Puts the instance back; if the call has left it unusable, what is then to be done.
+    fn put_back<'a, R>(
+        &'a self,
         mut instance: Box<Instance>,
-        outcome: Result<R, CallError>,
-    ) -> Result<R, CallError> {
+        outcome: &Result<R, CallError>,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
         self.status.count_fuel(instance.take_fuel_used());
-        match &outcome {
-            Err(error) if error.poisons_instance() => self.crash(instance, error).await,
-            _ => self.put_back(instance),
+        match outcome {
+            Err(error) if error.poisons_instance() => {
+                Some(Box::pin(self.crash(instance, error.clone())))
+            }
+            _ => {
+                self.status.set_memory(instance.memory_bytes());
+                self.instance.store(Some(instance));
+                None
+            }
         }
-        outcome
     }
 
     /// Drops an instance that a call has left unusable.
-    async fn crash(&self, instance: Box<Instance>, error: &CallError) {
+    async fn crash(&self, instance: Box<Instance>, error: CallError) {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
         self.status.enter(State::Crashed);
@@ -284,21 +317,23 @@ impl Actor {
         }
     }
 
-    fn put_back(&self, instance: Box<Instance>) {
-        self.status.set_memory(instance.memory_bytes());
-        self.instance.store(Some(instance));
+    /// The instance, if there is one and it may be called.
+    fn take_ready(&self) -> Option<Box<Instance>> {
+        if self.blueprint.context.timers.is_stopping() { None } else { self.instance.take() }
     }
 
-    fn take(&self) -> Option<Box<Instance>> {
-        self.instance.take()
+    /// A new instance for a message or callback, which fails if there is none.
+    async fn restart_for_mail(&self) -> Result<Box<Instance>, CallError> {
+        let instance = self.restart().await;
+        if instance.is_err() {
+            self.status.count_handled(false);
+        }
+        instance
     }
 
-    async fn take_or_restart(&self) -> Result<Box<Instance>, CallError> {
+    async fn restart(&self) -> Result<Box<Instance>, CallError> {
         if self.blueprint.context.timers.is_stopping() {
             return Err(CallError::EngineStopped);
-        }
-        if let Some(instance) = self.take() {
-            return Ok(instance);
         }
         self.status.enter(State::Restarting);
         match self.blueprint.instance().await {

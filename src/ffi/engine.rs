@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::core::id::ComponentHandle;
 use crate::ffi::arguments::{
-    bytes, free, object, optional_text, output, reference, text, write_output,
+    bytes, object, optional_text, output, reference, text, write_output,
 };
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::fork;
-use crate::ffi::gate::{Gate, Inside};
+use crate::ffi::gate::{Gate, Inside, Owned};
 use crate::ffi::status::airssys_status_t;
 use crate::runtime::off_fiber::current_component;
 use crate::system::config::EngineConfig;
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
     quietly(|| {
         // SAFETY: by this function's contract NULL, or an engine that is not used again.
-        let Some(handle) = (unsafe { free(engine) }) else { return };
+        let Some(handle) = (unsafe { Owned::new(engine) }) else { return };
         if handle.is_from_before_a_fork() {
             std::mem::forget(handle);
             return;

@@ -153,6 +153,11 @@ impl Correlations {
         self.lock().len()
     }
 
+    /// Whether no request waits for its outcome.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// How many outcomes came when nobody waited for them any more.
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
 //! Running a guest's future to its end on the thread that waits for it.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -13,10 +13,9 @@ use crate::runtime::timers::Timers;
 /// future may need in the way of an ambient runtime, as WASI does.
 ///
 /// Tokio's own `block_on` does more than most calls take time for, and refuses to run inside of
-/// another runtime.
-pub fn block_on<F: Future>(context: Option<&Timers>, future: F) -> F::Output {
+/// another runtime. The future is pinned by the caller, so that it is not moved here.
+pub fn block_on<F: Future>(context: Option<&Timers>, mut future: Pin<&mut F>) -> F::Output {
     let _context = context.map(|timers| timers.workers().enter());
-    let mut future = pin!(future);
     // Most calls are done at once and need no waker.
     let mut context = Context::from_waker(Waker::noop());
     if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {

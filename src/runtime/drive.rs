@@ -1,58 +1,97 @@
 //! Driving one guest call to its end: its host jobs, its waits and its time limit.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 
 use crate::core::deadline::deadline_in;
 use crate::runtime::off_fiber::{OffFiber, may_block};
-use crate::runtime::ticker::TICK;
+use crate::runtime::ticker::{TICK, Ticker};
 use crate::runtime::timers::{Interrupted, Timers};
 
-/// Polls a guest call, and between polls runs the host jobs that it left.
-///
-/// A guest yields at every epoch tick, so its time limit is noticed while it computes as well as
-/// while it waits. Clock and timer are used only by calls that do not end in their first turn,
-/// which is one tick at most. A host job is never cut short: its time counts once it is over.
-pub fn drive<F: Future>(
-    mut call: Pin<&mut F>,
-    off_fiber: &OffFiber,
-    limit: Duration,
-    timers: &Timers,
-) -> impl Future<Output = Result<F::Output, Interrupted>> {
-    let mut output = None;
-    let mut jobs: Option<JoinHandle<()>> = None;
-    let mut deadline = Deadline { limit, at: None };
-    let mut interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>> = None;
-    poll_fn(move |cx| {
+pin_project! {
+    /// A guest call, and all that it takes to bring it to its end.
+    ///
+    /// Polls the call, and between polls runs the host jobs that it left. A guest yields at every
+    /// epoch tick, so its time limit is noticed while it computes as well as while it waits. Clock
+    /// and timer are used only by calls that do not end in their first turn, which is one tick at
+    /// most. A host job is never cut short: its time counts once it is over.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Drive<'a, F: Future> {
+        #[pin]
+        call: F,
+        output: Option<F::Output>,
+        ticker: Option<&'a Ticker>,
+        off_fiber: &'a OffFiber,
+        timers: &'a Timers,
+        deadline: Deadline,
+        jobs: Option<JoinHandle<()>>,
+        interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
+    }
+}
+
+impl<'a, F: Future> Drive<'a, F> {
+    /// Drives `call`, which takes no longer than `limit`. `ticker`: what makes the guest yield.
+    pub fn new(
+        call: F,
+        ticker: Option<&'a Ticker>,
+        off_fiber: &'a OffFiber,
+        limit: Duration,
+        timers: &'a Timers,
+    ) -> Self {
+        Self {
+            call,
+            output: None,
+            ticker,
+            off_fiber,
+            timers,
+            deadline: Deadline { limit, at: None },
+            jobs: None,
+            interruption: None,
+        }
+    }
+}
+
+impl<F: Future> Future for Drive<'_, F> {
+    type Output = Result<F::Output, Interrupted>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(ticker) = this.ticker {
+            ticker.keep_awake();
+        }
         let mut turn = None;
         loop {
-            if let Some(running) = &mut jobs {
+            if let Some(running) = this.jobs {
                 let ended = ready!(Pin::new(running).poll(cx));
-                jobs = None;
+                *this.jobs = None;
                 match ended {
                     Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
                     Err(_) => return Poll::Ready(Err(Interrupted::Stopping)),
-                    Ok(()) if output.is_none() => timers.check(deadline.get())?,
+                    Ok(()) if this.output.is_none() => this.timers.check(this.deadline.get())?,
                     Ok(()) => {}
                 }
             }
-            if output.is_none()
-                && let Poll::Ready(value) = call.as_mut().poll(cx)
+            if this.output.is_none()
+                && let Poll::Ready(value) = this.call.as_mut().poll(cx)
             {
-                output = Some(value);
+                if !this.off_fiber.has_jobs() {
+                    return Poll::Ready(Ok(value));
+                }
+                *this.output = Some(value);
             }
-            if off_fiber.has_jobs() {
-                deadline.get();
+            if this.off_fiber.has_jobs() {
+                this.deadline.get();
                 if may_block() {
                     let began = *turn.get_or_insert_with(Instant::now);
-                    off_fiber.run_jobs();
-                    if output.is_none() {
-                        timers.check(deadline.get())?;
+                    this.off_fiber.run_jobs();
+                    if this.output.is_none() {
+                        this.timers.check(this.deadline.get())?;
                         if began.elapsed() > TICK {
                             // Who polls may have something else to look at.
                             cx.waker().wake_by_ref();
@@ -60,26 +99,29 @@ pub fn drive<F: Future>(
                         }
                     }
                 } else {
-                    let off_fiber = off_fiber.clone();
-                    jobs = Some(timers.workers().spawn_blocking(move || off_fiber.run_jobs()));
+                    let off_fiber = this.off_fiber.clone();
+                    let run = move || off_fiber.run_jobs();
+                    *this.jobs = Some(this.timers.workers().spawn_blocking(run));
                 }
                 continue;
             }
-            if let Some(output) = output.take() {
+            if let Some(output) = this.output.take() {
                 return Poll::Ready(Ok(output));
             }
-            timers.check(deadline.get())?;
+            let deadline = this.deadline.get();
+            this.timers.check(deadline)?;
+            let timers = this.timers;
             let interruption =
-                interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline.get())));
+                this.interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline)));
             return interruption.as_mut().poll(cx).map(Err);
         }
-    })
+    }
 }
 
 /// Runs host jobs that no guest call has left. An engine that stops drops them.
 pub async fn run_host_jobs(off_fiber: &OffFiber, timers: &Timers) {
-    let nothing = pin!(std::future::ready(()));
-    let _ = drive(nothing, off_fiber, Duration::MAX, timers).await;
+    let nothing = std::future::ready(());
+    let _ = Drive::new(nothing, None, off_fiber, Duration::MAX, timers).await;
 }
 
 /// The end of a call's time, which begins to run when it is first asked for.

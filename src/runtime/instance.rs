@@ -1,7 +1,6 @@
 //! One instance of a component in a store of its own, and the calls into it.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
 
 use wasmtime::Store;
@@ -10,12 +9,12 @@ use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use crate::core::error::{self, CallError};
 use crate::core::id::{CorrelationId, CorrelationText};
 use crate::core::limits::Limits;
-use crate::core::message::{MessageView, Outcome};
+use crate::core::message::MessageView;
 use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{drive, run_host_jobs};
+use crate::runtime::drive::{Drive, run_host_jobs};
 use crate::runtime::engine::{MAX_HOST_CALL_BYTES, WasmRuntime};
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
@@ -56,9 +55,18 @@ struct Lifecycle {
     shutdown: Func,
 }
 
+/// How a call ended: the guest's answer, Wasmtime's error, or cut short.
+pub type Ended<R> = Result<wasmtime::Result<R>, Interrupted>;
+
 type InitializeResult = (Result<(), ComponentError>,);
-type MessageResult = (Result<Option<Vec<u8>>, WasmError>,);
-type CallbackResult = (Result<(), WasmError>,);
+/// What `handle-message` and `handle-callback` answer.
+pub type Answer<T> = (Result<T, WasmError>,);
+type MessageResult = Answer<Option<Vec<u8>>>;
+type CallbackResult = Answer<()>;
+/// `handle-message`, for messages that live as long as `'a`.
+pub type MessageHandler<'a> = TypedFunc<(ComponentMessage<'a>,), MessageResult>;
+/// `handle-callback`, for messages that live as long as `'a`.
+pub type CallbackHandler<'a> = TypedFunc<(ComponentMessage<'a>,), CallbackResult>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), ComponentError>,);
@@ -78,14 +86,11 @@ impl Instance {
         store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
         store.epoch_deadline_async_yield_and_update(1);
 
-        begin(&mut store, &limits).map_err(|error| LoadError::Instantiation(error.to_string()))?;
+        make_ready(&mut store, &limits);
         let instantiated = {
-            let mut call = pin!(prepared.pre.instantiate_async(&mut store));
-            let call = pin!(poll_fn(|cx| {
-                runtime.ticker.keep_awake();
-                call.as_mut().poll(cx)
-            }));
-            drive(call, &off_fiber, limits.max_execution_time, &context.timers).await
+            let call = prepared.pre.instantiate_async(&mut store);
+            let (ticker, limit) = (Some(&runtime.ticker), limits.max_execution_time);
+            Drive::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
             Ok(Ok(wasm)) => prepared
@@ -169,22 +174,45 @@ impl Instance {
         Ok(Some(metadata))
     }
 
-    /// Calls `handle-message`.
-    pub async fn handle_message(&mut self, message: MessageView<'_>) -> Outcome {
+    /// The export `handle-message`, for [`Instance::begin`] and [`Instance::answered`].
+    ///
+    /// A call comes in these parts, which the actor puts together, because futures are moved into
+    /// the futures that await them, and this one is large.
+    pub fn message_handler<'a>(&self) -> Result<MessageHandler<'a>, CallError> {
         let func = self.export("handle-message", |exports| exports.handle_message)?;
-        let correlation = message.correlation.map(CorrelationId::text);
-        let message = lowered(message, correlation.as_ref().map(CorrelationText::as_str));
-        let (result,) = self.call::<_, MessageResult>(func, (message,)).await?;
+        Ok(typed(func))
+    }
+
+    /// The export `handle-callback`, likewise.
+    pub fn callback_handler<'a>(&self) -> Result<CallbackHandler<'a>, CallError> {
+        let func = self.export("handle-callback", |exports| exports.handle_callback)?;
+        Ok(typed(func))
+    }
+
+    /// How a handler answered.
+    pub fn answered<T>(&mut self, ended: Ended<Answer<T>>) -> Result<T, CallError> {
+        let (result,) = self.conclude(ended)?;
         result.map_err(|error| CallError::Guest(error.into()))
     }
 
-    /// Calls `handle-callback`.
-    pub async fn handle_callback(&mut self, message: MessageView<'_>) -> Result<(), CallError> {
-        let func = self.export("handle-callback", |exports| exports.handle_callback)?;
-        let correlation = message.correlation.map(CorrelationId::text);
-        let message = lowered(message, correlation.as_ref().map(CorrelationText::as_str));
-        let (result,) = self.call::<_, CallbackResult>(func, (message,)).await?;
-        result.map_err(|error| CallError::Guest(error.into()))
+    /// Begins a call.
+    pub fn begin<'a, P, R>(
+        &'a mut self,
+        func: &'a TypedFunc<P, R>,
+        parameters: P,
+    ) -> Drive<'a, impl Future<Output = wasmtime::Result<R>> + Send + use<'a, P, R>>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'a,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        make_ready(&mut self.store, &self.limits);
+        Drive::new(
+            func.call_async(&mut self.store, parameters),
+            Some(&self.runtime.ticker),
+            &self.off_fiber,
+            self.limits.max_execution_time,
+            &self.context.timers,
+        )
     }
 
     /// Calls `health`; without a life cycle it is unknown.
@@ -213,32 +241,19 @@ impl Instance {
         self.lifecycle.as_ref().map(select).ok_or(CallError::ExportNotFound { export })
     }
 
-    /// Calls one of the functions of [`Lifecycle`] with the types it was checked for.
-    #[expect(unsafe_code, reason = "Wasmtime's types have no form that is generic over lifetimes")]
     async fn call<P, R>(&mut self, func: Func, parameters: P) -> Result<R, CallError>
     where
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        begin(&mut self.store, &self.limits).map_err(|error| CallError::Trap {
-            reason: error.to_string(),
-            backtrace: String::new(),
-        })?;
-        // SAFETY: `Lifecycle::check` held each function against the very types that its one
-        // caller above uses; lifetimes do not take part in a function's type.
-        let func = unsafe { TypedFunc::<P, R>::new_unchecked(func) };
-        let result = {
-            let mut call = pin!(func.call_async(&mut self.store, parameters));
-            let ticker = &self.runtime.ticker;
-            let call = pin!(poll_fn(|cx| {
-                ticker.keep_awake();
-                call.as_mut().poll(cx)
-            }));
-            let limit = self.limits.max_execution_time;
-            drive(call, &self.off_fiber, limit, &self.context.timers).await
-        };
+        let func = typed(func);
+        let ended = self.begin(&func, parameters).await;
+        self.conclude(ended)
+    }
+
+    fn conclude<R>(&mut self, ended: Ended<R>) -> Result<R, CallError> {
         self.fuel_used += self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
-        match result {
+        match ended {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
                 let breach = self.store.data_mut().limiter.breach();
@@ -247,6 +262,18 @@ impl Instance {
             Err(interrupted) => Err(interruption(interrupted, &self.limits)),
         }
     }
+}
+
+/// One of the functions of [`Lifecycle`], with the types that it was checked for.
+#[expect(unsafe_code, reason = "Wasmtime's types have no form that is generic over lifetimes")]
+fn typed<P, R>(func: Func) -> TypedFunc<P, R>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    // SAFETY: `Lifecycle::check` held each function against the very types that its one caller
+    // uses; lifetimes do not take part in a function's type.
+    unsafe { TypedFunc::new_unchecked(func) }
 }
 
 impl Lifecycle {
@@ -301,12 +328,13 @@ fn fuel(limits: &Limits) -> u64 {
     limits.max_fuel.unwrap_or(u64::MAX)
 }
 
-/// Readies a store for a call: fuel, yields, limits. Fails only in an engine without fuel.
-fn begin(store: &mut Store<HostState>, limits: &Limits) -> wasmtime::Result<()> {
-    store.set_fuel(fuel(limits))?;
+/// Readies a store for a call: fuel, yields, limits.
+fn make_ready(store: &mut Store<HostState>, limits: &Limits) {
+    // Fails only in an engine without fuel; a guest would then trap for want of it.
+    let fueled = store.set_fuel(fuel(limits));
+    debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(1);
     store.data_mut().limiter.begin();
-    Ok(())
 }
 
 fn interruption(interrupted: Interrupted, limits: &Limits) -> CallError {
@@ -333,15 +361,30 @@ fn instantiation_error(
     }
 }
 
-fn lowered<'a>(message: MessageView<'a>, correlation: Option<&'a str>) -> ComponentMessage<'a> {
-    ComponentMessage {
-        sender: message.sender.into(),
-        payload: message.payload,
-        metadata: MessageMetadata {
-            correlation_id: correlation,
-            reply_to: message.reply_to.map(ComponentIdRef::from),
-            timestamp: message.accepted.into(),
-            content_type: message.content_type,
-        },
+/// A message as a guest gets it.
+pub struct IncomingMessage<'a> {
+    message: MessageView<'a>,
+    correlation: Option<CorrelationText>,
+}
+
+impl<'a> IncomingMessage<'a> {
+    /// Makes a message ready to be handed to a guest.
+    pub fn new(message: MessageView<'a>) -> Self {
+        Self { message, correlation: message.correlation.map(CorrelationId::text) }
+    }
+
+    /// The parameters of a handler.
+    pub fn lowered(&self) -> (ComponentMessage<'_>,) {
+        let message = ComponentMessage {
+            sender: self.message.sender.into(),
+            payload: self.message.payload,
+            metadata: MessageMetadata {
+                correlation_id: self.correlation.as_ref().map(CorrelationText::as_str),
+                reply_to: self.message.reply_to.map(ComponentIdRef::from),
+                timestamp: self.message.accepted.into(),
+                content_type: self.message.content_type,
+            },
+        };
+        (message,)
     }
 }

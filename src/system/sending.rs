@@ -1,5 +1,6 @@
 //! Messages from the host, and mail from other engines.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -297,19 +298,12 @@ impl Engine {
         let _wait = self.wait_for(actor)?;
         let room = actor.mailbox().room(payload);
         let Some(deadline) = deadline else {
-            block_on(None, room);
+            block_on(None, pin!(room));
             return Ok(());
         };
         let timers = &actor.blueprint().context.timers;
-        let waited = block_on(Some(timers), async {
-            match timers.sleep_until(deadline) {
-                Some(sleep) => tokio::select! {
-                    () = room => true,
-                    () = sleep => false,
-                },
-                None => false,
-            }
-        });
+        let in_time = pin!(tokio::time::timeout_at(deadline.into(), room));
+        let waited = block_on(Some(timers), in_time).is_ok();
         if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(actor))) }
     }
 

@@ -69,7 +69,7 @@ impl Engine {
     fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
         let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
         let idle = || {
-            self.office.correlations.outstanding() == 0
+            self.office.correlations.is_empty()
                 && actors.iter().all(|actor| actor.mailbox().is_idle())
         };
         while !self.stop_signal.is_given() && Instant::now() < deadline {
