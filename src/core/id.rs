@@ -253,7 +253,14 @@ mod tests {
         let id = CorrelationId::from_u64(0xab).unwrap();
         assert_eq!(id.to_string(), "00000000000000ab");
         assert_eq!(CorrelationId::parse(&id.to_string()), Some(id));
-        for text in ["", "ab", "00000000000000AB", "+0000000000000ab", "00000000000000ab0", "0000000000000000"] {
+        for text in [
+            "",
+            "ab",
+            "00000000000000AB",
+            "+0000000000000ab",
+            "00000000000000ab0",
+            "0000000000000000",
+        ] {
             assert_eq!(CorrelationId::parse(text), None, "{text:?}");
         }
     }

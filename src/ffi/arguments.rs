@@ -105,7 +105,11 @@ pub unsafe fn numbers<'a>(
 ///
 /// `len` is 0, or `pointer` is NULL or points to `len` aligned values, any bits of which are a `T`,
 /// that nobody changes for as long as `'a`.
-unsafe fn slice<'a, T: Copy>(pointer: *const T, len: usize, name: &str) -> Result<&'a [T], Failure> {
+unsafe fn slice<'a, T: Copy>(
+    pointer: *const T,
+    len: usize,
+    name: &str,
+) -> Result<&'a [T], Failure> {
     if len == 0 {
         return Ok(&[]);
     }

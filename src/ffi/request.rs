@@ -40,9 +40,8 @@ pub struct airssys_completion_t {
 /// thread of the library (or, for what is open when an engine is freed, on the thread that frees
 /// it), several at once for different requests. It may block, may call any function but
 /// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
-pub type airssys_reply_fn_t = Option<
-    unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t),
->;
+pub type airssys_reply_fn_t =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;
 
 /// The host's callback as what is done with an outcome.
 pub fn completion(

@@ -149,8 +149,11 @@ impl Router for HostRouter {
         let (source, target) = (id_text(&envelope.source), id_text(&envelope.target));
         let content_type = envelope.content_type.as_ref().map(|text| c_text(text.to_string()));
         let payload = &envelope.payload;
-        let kind =
-            if envelope.correlation.is_some() { AIRSSYS_KIND_REQUEST } else { AIRSSYS_KIND_MESSAGE };
+        let kind = if envelope.correlation.is_some() {
+            AIRSSYS_KIND_REQUEST
+        } else {
+            AIRSSYS_KIND_MESSAGE
+        };
         let c_envelope = airssys_envelope_t {
             size: size_of::<airssys_envelope_t>(),
             source: source.as_ptr(),
@@ -225,10 +228,10 @@ pub unsafe extern "C" fn airssys_engine_deliver(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let target = unsafe { text(envelope.target, "envelope.target") }?;
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let content_type = unsafe { optional_text(envelope.content_type, "envelope.content_type") }?;
+        let content_type =
+            unsafe { optional_text(envelope.content_type, "envelope.content_type") }?;
         // SAFETY: by this function's contract `payload_len` bytes.
-        let payload =
-            unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
+        let payload = unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
         let completion = match envelope.kind {
             AIRSSYS_KIND_MESSAGE => None,
             AIRSSYS_KIND_REQUEST => Some(completion(reply_fn, user_data, target.to_owned())?),

@@ -97,9 +97,7 @@ impl Correlations {
 
     /// Takes a request of a component out, without a callback; false if it has none of that id.
     pub fn cancel_of(&self, owner: &Weak<Mailbox>, id: CorrelationId) -> bool {
-        let owns = |pending: &Pending| {
-            matches!(&pending.requester, Requester::Component(mailbox) if mailbox.ptr_eq(owner))
-        };
+        let owns = |pending: &Pending| matches!(&pending.requester, Requester::Component(mailbox) if mailbox.ptr_eq(owner));
         let Some(pending) = self.take_if(id, owns) else { return false };
         self.abandon(id, &pending);
         true

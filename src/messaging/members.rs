@@ -30,7 +30,9 @@ impl Members {
             return count.checked_sub(1);
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        (0..count).map(|n| first.wrapping_add(n) % count).min_by_key(|at| self.mailboxes[*at].load())
+        (0..count)
+            .map(|n| first.wrapping_add(n) % count)
+            .min_by_key(|at| self.mailboxes[*at].load())
     }
 
     /// The least busy.

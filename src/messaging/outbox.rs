@@ -88,7 +88,8 @@ impl Outbox {
         if let Some(mailbox) = recent.find(raw) {
             return Ok(Way::Here(mailbox));
         }
-        let id = raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
+        let id =
+            raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
         if let Some((id, members)) = self.office.registry.find(&id) {
             let mailbox = members.pick().cloned();
             recent.remember(Target { id, members });
@@ -228,11 +229,8 @@ impl Messenger for Outbox {
         };
         match way {
             Way::Here(target) => {
-                let message = Message {
-                    correlation: Some(id),
-                    wants_reply: true,
-                    ..self.message(payload)
-                };
+                let message =
+                    Message { correlation: Some(id), wants_reply: true, ..self.message(payload) };
                 let reply = Reply::to_request(Arc::clone(correlations), id);
                 // Armed only once it is accepted: a request that is refused must not time out.
                 let accepted = || {
@@ -295,10 +293,9 @@ fn not_found(raw: RawId<'_>) -> MessagingError {
 fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
     let id = target.owner();
     match refusal {
-        Refusal::Full => MessagingError::QueueFull {
-            target: Arc::clone(id),
-            bounds: target.options().bounds,
-        },
+        Refusal::Full => {
+            MessagingError::QueueFull { target: Arc::clone(id), bounds: target.options().bounds }
+        }
         Refusal::Closed => MessagingError::TargetNotFound(
             [id.namespace(), id.name(), id.instance()].map(str::to_owned),
         ),

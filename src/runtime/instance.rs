@@ -108,16 +108,7 @@ impl Instance {
             Ok(lifecycle) => {
                 let fuel = fuel(&limits);
                 let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
-                Ok(Self {
-                    store,
-                    off_fiber,
-                    runtime,
-                    context,
-                    limits,
-                    lifecycle,
-                    fuel,
-                    fuel_used,
-                })
+                Ok(Self { store, off_fiber, runtime, context, limits, lifecycle, fuel, fuel_used })
             }
             Err(error) => {
                 store.data().finish_output();

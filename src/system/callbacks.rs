@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
 
-use crate::core::ports::{Envelope, Router};
 use crate::core::error::MessagingError;
 use crate::core::id::CorrelationId;
+use crate::core::ports::{Envelope, Router};
 use crate::core::waiting::WaitNode;
 use crate::runtime::off_fiber::run_host_code;
 

@@ -191,7 +191,10 @@ mod tests {
                 r#"options.mailbox.when-full: "drop" is not allowed, "reject" or "block" or "drop-oldest" expected"#,
             ),
             (r#"{"codecs": ["cbor", "xml"]}"#, r#"options.codecs: "xml" is not allowed, "#),
-            (r#"{"codecs": "cbor"}"#, "options.codecs: an array of strings expected, a string found"),
+            (
+                r#"{"codecs": "cbor"}"#,
+                "options.codecs: an array of strings expected, a string found",
+            ),
             (r#"{"codecs": [1]}"#, "options.codecs[0]: a string expected, a number found"),
             (
                 r#"{"limits": {"max-memory": 1}}"#,

@@ -167,11 +167,8 @@ impl Engine {
         let id = correlations
             .open(requester, target, false)
             .map_err(|TableFull| EngineError::TooManyRequests)?;
-        let message = Message {
-            correlation: correlation.or(Some(id)),
-            wants_reply: true,
-            ..message
-        };
+        let message =
+            Message { correlation: correlation.or(Some(id)), wants_reply: true, ..message };
         let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), id));
         let room = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if let Err(error) = self.queue(actor, mail, room)
@@ -214,9 +211,9 @@ impl Engine {
             deadline_in(deadline.duration_since(SystemTime::now()).unwrap_or_default())
         });
         match completion {
-            Some(completion) => self
-                .request_of(actor, message, mail.correlation, deadline, completion)
-                .map(Some),
+            Some(completion) => {
+                self.request_of(actor, message, mail.correlation, deadline, completion).map(Some)
+            }
             None => {
                 let room =
                     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -67,7 +67,8 @@ impl Engine {
     /// Waits until no component has mail or awaits an answer, or the time is over, or the engine
     /// is freed.
     fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
-        let accepted = || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
+        let accepted =
+            || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
         let idle = || {
             self.office.correlations.is_empty()
                 && actors.iter().all(|actor| actor.mailbox().is_idle())

@@ -1,0 +1,152 @@
+//! The library, through its C functions.
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use airssys_wasm::*;
+
+pub struct Host {
+    pub engine: *mut airssys_engine_t,
+}
+
+// SAFETY: an engine may be used on any thread.
+unsafe impl Send for Host {}
+// SAFETY: as above, by several at once.
+unsafe impl Sync for Host {}
+
+impl Host {
+    pub fn new(config: &str) -> Self {
+        Self::with(config, None)
+    }
+
+    /// Gives what no component of the engine has the id for to `router`.
+    pub fn with(config: &str, router: Option<airssys_router_t>) -> Self {
+        let json = CString::new(config).unwrap();
+        let (mut config, mut engine) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: valid arguments; the configuration is freed once, after its last use.
+        unsafe {
+            check(|error| airssys_config_new(&mut config, error));
+            check(|error| airssys_config_set_json(config, json.as_ptr(), error));
+            if let Some(router) = &router {
+                check(|error| airssys_config_set_router(config, router, error));
+            }
+            check(|error| airssys_engine_new(config, &mut engine, error));
+            airssys_config_free(config);
+        }
+        Self { engine }
+    }
+
+    pub fn load(&self, id: &str, wasm: &[u8], options: &str) -> u64 {
+        let (id, options) = (CString::new(id).unwrap(), CString::new(options).unwrap());
+        let mut handle = 0;
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe {
+            airssys_engine_load(
+                self.engine,
+                id.as_ptr(),
+                wasm.as_ptr(),
+                wasm.len(),
+                options.as_ptr(),
+                &mut handle,
+                error,
+            )
+        });
+        handle
+    }
+
+    pub fn unload(&self, handle: u64) {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_unload(self.engine, handle, error) });
+    }
+
+    pub fn send(&self, handle: u64, payload: &[u8]) {
+        let (data, len) = (payload.as_ptr(), payload.len());
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe {
+            airssys_engine_send(self.engine, handle, data, len, ptr::null(), error)
+        });
+    }
+
+    /// The reply, which the caller frees.
+    pub fn raw_call(&self, handle: u64, payload: &[u8]) -> airssys_bytes_t {
+        let mut reply = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
+        let (data, len) = (payload.as_ptr(), payload.len());
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe {
+            airssys_engine_call(self.engine, handle, data, len, ptr::null(), &mut reply, error)
+        });
+        reply
+    }
+
+    pub fn call_and_free(&self, handle: u64, payload: &[u8]) {
+        let mut reply = self.raw_call(handle, payload);
+        std::hint::black_box(reply.data);
+        // SAFETY: a reply that was just received.
+        unsafe { airssys_bytes_free(&mut reply) };
+    }
+
+    pub fn call(&self, handle: u64, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut reply = self.raw_call(handle, payload);
+        let copy = (!reply.data.is_null())
+            // SAFETY: a reply that was just received.
+            .then(|| unsafe { std::slice::from_raw_parts(reply.data, reply.len) }.to_vec());
+        // SAFETY: as above.
+        unsafe { airssys_bytes_free(&mut reply) };
+        copy
+    }
+
+    /// How many messages a `relay` has seen. Waits for those before it.
+    pub fn count(&self, relay: u64) -> u64 {
+        let reply = self.call(relay, b"count").unwrap();
+        String::from_utf8(reply).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // SAFETY: the engine is not used again.
+        unsafe { airssys_engine_free(self.engine) };
+    }
+}
+
+/// Ends the bench with the library's own words if a function fails.
+fn check(call: impl FnOnce(*mut *mut airssys_error_t) -> airssys_status_t) {
+    let mut error = ptr::null_mut();
+    let status = call(&mut error);
+    if status != AIRSSYS_OK {
+        // SAFETY: the library has just made the error.
+        let message = unsafe { CStr::from_ptr(airssys_error_message(error)) };
+        panic!("status {status}: {}", message.to_string_lossy());
+    }
+}
+
+/// A router that takes everything, and what it is told by: one `()` a message.
+pub fn doorbell() -> (airssys_router_t, Receiver<()>) {
+    unsafe extern "C" fn route(
+        bell: *mut c_void,
+        _: *const airssys_envelope_t,
+        answer: *mut airssys_writer_t,
+    ) {
+        // SAFETY: the box of below, which `free` alone ends.
+        let bell = unsafe { &*bell.cast::<Sender<()>>() };
+        let _ = bell.send(());
+        // SAFETY: the writer of this callback.
+        unsafe { airssys_writer_finish(answer, AIRSSYS_OK) };
+    }
+
+    unsafe extern "C" fn free(bell: *mut c_void) {
+        // SAFETY: the box of below, once.
+        drop(unsafe { Box::from_raw(bell.cast::<Sender<()>>()) });
+    }
+
+    let (bell, rung) = mpsc::channel::<()>();
+    let router = airssys_router_t {
+        size: size_of::<airssys_router_t>(),
+        user_data: Box::into_raw(Box::new(bell)).cast(),
+        drop: Some(free),
+        route: Some(route),
+        cancel: None,
+    };
+    (router, rung)
+}

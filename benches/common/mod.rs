@@ -1,0 +1,7 @@
+//! What the benches share: the library through its C functions, Wasmtime without it, and rounds.
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+pub mod contract;
+pub mod host;
+pub mod raw;
+pub mod rounds;

@@ -1,0 +1,85 @@
+//! Sides that are measured in turns: the machines are noisy, ratios within a round are not.
+
+use std::time::{Duration, Instant};
+
+/// What one side gave, a value a round.
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    pub fn quantile(&self, at: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[((sorted.len() - 1) as f64 * at).round() as usize]
+    }
+
+    /// The median of the rounds' ratios.
+    pub fn over(&self, baseline: &Self) -> f64 {
+        self.with(baseline, |own, other| own / other)
+    }
+
+    /// The median of the rounds' differences.
+    pub fn minus(&self, baseline: &Self) -> f64 {
+        self.with(baseline, |own, other| own - other)
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> f64 {
+        let pairs = self.0.iter().zip(&other.0);
+        Self(pairs.map(|(own, other)| combine(*own, *other)).collect()).median()
+    }
+}
+
+impl From<Vec<f64>> for Samples {
+    fn from(samples: Vec<f64>) -> Self {
+        Self(samples)
+    }
+}
+
+/// What is measured: `M` values of a round.
+pub type Side<'a, const M: usize> = &'a mut dyn FnMut() -> [f64; M];
+
+/// Has each side do its round, in turns. Who begins changes, and a round before is not counted:
+/// threads, caches and memory begin cold.
+pub fn in_turns<const N: usize, const M: usize>(
+    rounds: usize,
+    sides: [Side<'_, M>; N],
+) -> [[Samples; M]; N] {
+    let mut samples = [const { [const { Vec::new() }; M] }; N];
+    for round in 0..=rounds {
+        for turn in 0..N {
+            let side = (round + turn) % N;
+            let values = sides[side]();
+            if round > 0 {
+                samples[side].iter_mut().zip(values).for_each(|(all, value)| all.push(value));
+            }
+        }
+    }
+    samples.map(|side| side.map(Samples))
+}
+
+/// How often to do something so that it takes about as long as a round should.
+pub fn calibrate(round: Duration, mut work: impl FnMut()) -> u32 {
+    let mut iterations = 1;
+    while time(iterations, &mut work) < round {
+        iterations *= 2;
+    }
+    iterations
+}
+
+pub fn time(iterations: u32, mut work: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    (0..iterations).for_each(|_| work());
+    start.elapsed()
+}
+
+/// Nanoseconds for each.
+pub fn nanoseconds(time: Duration, count: impl Into<u64>) -> f64 {
+    time.as_nanos() as f64 / count.into() as f64
+}
+
+pub fn per_second(time: Duration, count: impl Into<u64>) -> f64 {
+    count.into() as f64 / time.as_secs_f64()
+}
