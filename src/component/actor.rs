@@ -10,7 +10,9 @@ use std::task::Poll;
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::status::{State, Status};
+use crate::component::stopwatch::Stopwatch;
 use crate::core::error::CallError;
+use crate::core::id::ComponentId;
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
@@ -42,6 +44,8 @@ pub struct Blueprint {
     pub limits: Arc<Limits>,
     /// What `initialize` is given.
     pub config: Arc<InitialConfig>,
+    /// Who its messages without a sender are from.
+    pub host: Arc<ComponentId>,
     /// Counts what it sends.
     pub outbox: Arc<Outbox>,
 }
@@ -141,17 +145,19 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
+        let mut watch = Stopwatch::start();
         let handled = pin!(self.handle_message(message));
         let outcome = block_on(self.ambient_timers(), handled);
-        self.status.count_time(Timestamp::now().nanos_since(message.accepted));
+        self.status.count_time(watch.lap());
         outcome
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let outcome = self.handle_message(message.view()).await;
-        self.status.count_time(Timestamp::now().nanos_since(message.accepted));
+        let mut watch = Stopwatch::start();
+        let outcome = self.handle_message(message.view(self.host())).await;
+        self.status.count_time(watch.lap());
         outcome
     }
 
@@ -166,23 +172,19 @@ impl Actor {
         self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)
     }
 
-    /// The receiver's task: works the mailbox off whenever it gets its turn.
+    /// The receiver's task: works the mailbox off whenever there is mail.
     async fn work(self: Arc<Self>) {
-        while self.mailbox.turn().await {
-            // A defect of this library costs the message that ran into it, and no other.
-            while caught(self.work_off()).await.is_err() {}
-        }
+        // A defect of this library costs the message that ran into it, and no other.
+        while caught(self.work_off()).await.is_err() {}
     }
 
     async fn work_off(&self) {
         loop {
-            let mut began = Timestamp::now();
             for _ in 0..BATCH {
-                let Some(mail) = self.mailbox.next() else { return };
+                let Some(mail) = self.mailbox.next().await else { return };
+                let mut watch = Stopwatch::start();
                 self.handle(mail).await;
-                let ended = Timestamp::now();
-                self.status.count_time(ended.nanos_since(began));
-                began = ended;
+                self.status.count_time(watch.lap());
             }
             tokio::task::yield_now().await;
         }
@@ -191,16 +193,16 @@ impl Actor {
     async fn handle(&self, mail: Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_message(message.view()).await;
+                let outcome = self.handle_message(message.view(self.host())).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
-                    let text = format!("a message from {} failed: {error}", message.sender);
+                    let text = format!("a message from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
                 }
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {
-                if let Err(error) = self.handle_callback(message.view()).await {
-                    let text = format!("a callback from {} failed: {error}", message.sender);
+                if let Err(error) = self.handle_callback(message.view(self.host())).await {
+                    let text = format!("a callback from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
                 }
             }
@@ -251,6 +253,10 @@ impl Actor {
             crash.await;
         }
         outcome
+    }
+
+    fn host(&self) -> &ComponentId {
+        &self.blueprint.host
     }
 
     async fn check_health(&self) -> Result<&'static str, CallError> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
+use crate::core::payload::Payload;
 
 /// Content type of the callback that reports a failed request.
 pub const ERROR_CONTENT_TYPE: &str = "application/vnd.airssys.error+json";
@@ -26,23 +25,16 @@ impl Timestamp {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { seconds: elapsed.as_secs(), nanoseconds: elapsed.subsec_nanos() }
     }
-
-    /// Nanoseconds from `earlier` to this; 0 if the clock was set back.
-    pub fn nanos_since(self, earlier: Self) -> u64 {
-        let nanos = |time: Self| {
-            time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds.into())
-        };
-        u64::try_from(nanos(self).wrapping_sub(nanos(earlier)).cast_signed()).unwrap_or(0)
-    }
 }
 
 /// One message as its receiver sees it.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who sent it.
-    pub sender: Arc<ComponentId>,
-    /// Opaque bytes, shared by the receivers of a broadcast.
-    pub payload: Bytes,
+    /// Who sent it; `None`: the host. One count of references for all messages of a host would be
+    /// written by its threads and the workers in turns.
+    pub sender: Option<Arc<ComponentId>>,
+    /// Opaque bytes.
+    pub payload: Payload,
     /// The sender's word on what the payload is.
     pub content_type: Option<Arc<str>>,
     /// Set on requests and on their callbacks.
@@ -55,7 +47,7 @@ pub struct Message {
 
 impl Message {
     /// A fire-and-forget message, accepted now.
-    pub fn new(sender: Arc<ComponentId>, payload: Bytes) -> Self {
+    pub fn new(sender: Option<Arc<ComponentId>>, payload: Payload) -> Self {
         Self {
             sender,
             payload,
@@ -66,14 +58,20 @@ impl Message {
         }
     }
 
-    /// The message, lent to its receiver.
-    pub fn view(&self) -> MessageView<'_> {
+    /// Who sent it, where `host` stands for the host.
+    pub fn sender<'a>(&'a self, host: &'a ComponentId) -> &'a ComponentId {
+        self.sender.as_deref().unwrap_or(host)
+    }
+
+    /// The message, lent to its receiver; `host` stands for the host.
+    pub fn view<'a>(&'a self, host: &'a ComponentId) -> MessageView<'a> {
+        let sender = self.sender(host);
         MessageView {
-            sender: &self.sender,
+            sender,
             payload: &self.payload,
             content_type: self.content_type.as_deref(),
             correlation: self.correlation,
-            reply_to: self.wants_reply.then_some(&*self.sender),
+            reply_to: self.wants_reply.then_some(sender),
             accepted: self.accepted,
         }
     }

@@ -9,6 +9,7 @@ pub mod latch;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod payload;
 pub mod ports;
 pub mod rendezvous;
 pub mod waiting;

@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-
 use crate::core::error::{CallError, ComponentError, MessagingError};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, RawId};
 use crate::core::message::Message;
+use crate::core::payload::Payload;
 
 /// A component as one who looks at others.
 #[derive(Clone, Debug)]
@@ -35,13 +34,13 @@ pub enum Handover<T> {
 /// The interface `host-messaging`, for one sender.
 pub trait Messenger: Send + Sync {
     /// Hands a fire-and-forget message over.
-    fn send(&self, target: RawId<'_>, payload: &Bytes) -> Handover<()>;
+    fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()>;
 
     /// Hands a request over; exactly one callback follows.
     fn request(
         &self,
         target: RawId<'_>,
-        payload: &Bytes,
+        payload: Payload,
         timeout: Duration,
     ) -> Handover<CorrelationId>;
 
@@ -85,7 +84,7 @@ pub struct Envelope {
     /// The sender's word on what the payload is.
     pub content_type: Option<Arc<str>>,
     /// Opaque bytes.
-    pub payload: Bytes,
+    pub payload: Payload,
 }
 
 /// The host's way to components that are not loaded here. Its functions are code of the host.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::core::error::CallError;
@@ -215,7 +214,7 @@ fn finish(id: CorrelationId, pending: Pending, outcome: Outcome) {
     let message = Message {
         content_type,
         correlation: Some(id),
-        ..Message::new(pending.target, Bytes::from(payload))
+        ..Message::new(Some(pending.target), payload.into())
     };
     // A requester that is going away has nobody left to tell.
     let _ = requester.deliver(Mail::Callback(message));

@@ -84,7 +84,7 @@ pub struct MailboxOptions {
 /// Who works a mailbox off.
 pub trait Receiver: Send + Sync {
     /// There is mail, and the right to run is granted to the task that awaits
-    /// [`Mailbox::turn`]. Called once: from then on that task is woken.
+    /// [`Mailbox::next`]. Called once: from then on that task is woken.
     fn start(self: Arc<Self>);
 }
 
@@ -138,8 +138,8 @@ struct Queue {
     bytes: u64,
     /// Somebody holds the right to run.
     running: bool,
-    /// The right to run waits for the receiver's task to take it up.
-    granted: bool,
+    /// It is the receiver's task, or was granted to it.
+    by_task: bool,
     closed: bool,
     /// There will be no mail any more: the receiver's task may end.
     ended: bool,
@@ -198,7 +198,7 @@ impl Queue {
     /// Takes the right to run for the receiver's task; false if somebody has it.
     fn grant(&mut self) -> bool {
         let idle = !std::mem::replace(&mut self.running, true);
-        self.granted |= idle;
+        self.by_task |= idle;
         idle
     }
 }
@@ -222,7 +222,7 @@ impl Mailbox {
                 messages: 0,
                 bytes: 0,
                 running: true,
-                granted: false,
+                by_task: false,
                 closed: false,
                 ended: false,
                 draining: false,
@@ -396,19 +396,29 @@ impl Mailbox {
         }
     }
 
-    /// The next mail, for the holder of the right to run; `None` gives the right back.
-    pub fn next(&self) -> Option<Mail> {
+    /// The next mail, for the receiver's task, whose right to run lasts until there is none;
+    /// `None` when there will be none any more.
+    pub fn next(&self) -> impl Future<Output = Option<Mail>> + '_ {
+        poll_fn(|cx| self.poll_next(cx))
+    }
+
+    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Mail>> {
+        // Set before the first right to run is given back: whoever grants the next one wakes this
+        // task, and starts no other. A task's waker stays the same.
+        self.waker.get_or_init(|| cx.waker().clone());
         let mut queue = self.lock();
-        let mail = queue.mail.pop_front();
-        match &mail {
-            Some(mail) => queue.taken(mail),
-            None => {
+        let mail = if queue.by_task { queue.mail.pop_front() } else { None };
+        let Some(mail) = mail else {
+            if std::mem::take(&mut queue.by_task) {
                 queue.running = false;
                 if queue.mail.capacity() > KEPT_CAPACITY {
                     queue.mail = VecDeque::new();
                 }
+                self.note_load(&queue);
             }
-        }
+            return if queue.ended { Poll::Ready(None) } else { Poll::Pending };
+        };
+        queue.taken(&mail);
         self.note_load(&queue);
         let room = queue.waited_for && queue.is_half_empty(&self.options.bounds);
         queue.waited_for &= !room;
@@ -416,27 +426,7 @@ impl Mailbox {
         if room {
             self.room.notify_waiters();
         }
-        mail
-    }
-
-    /// Waits until the right to run is granted to the caller, the receiver's task: true; false
-    /// when there will be no mail any more.
-    pub fn turn(&self) -> impl Future<Output = bool> + '_ {
-        poll_fn(|cx| self.poll_turn(cx))
-    }
-
-    fn poll_turn(&self, cx: &Context<'_>) -> Poll<bool> {
-        // Set before the first turn is over: whoever grants the next one wakes this task, and
-        // starts no other. A task's waker stays the same.
-        self.waker.get_or_init(|| cx.waker().clone());
-        let mut queue = self.lock();
-        if std::mem::take(&mut queue.granted) {
-            Poll::Ready(true)
-        } else if queue.ended {
-            Poll::Ready(false)
-        } else {
-            Poll::Pending
-        }
+        Poll::Ready(Some(mail))
     }
 
     /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-
 use crate::core::deadline::deadline_in;
 use crate::core::error::MessagingError;
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
 use crate::core::message::Message;
+use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, Requester, TableFull};
@@ -102,8 +101,8 @@ impl Outbox {
         if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
     }
 
-    fn message(&self, payload: &Bytes) -> Message {
-        Message::new(Arc::clone(&self.id), payload.clone())
+    fn message(&self, payload: Payload) -> Message {
+        Message::new(Some(Arc::clone(&self.id)), payload)
     }
 
     /// Hands mail to a mailbox of this process.
@@ -149,14 +148,14 @@ impl Outbox {
         self.sent.store(self.sent() + 1, Ordering::Relaxed);
     }
 
-    fn envelope(&self, target: ComponentId, payload: &Bytes) -> Envelope {
+    fn envelope(&self, target: ComponentId, payload: Payload) -> Envelope {
         Envelope {
             source: Arc::clone(&self.id),
             target: Arc::new(target),
             correlation: None,
             deadline: None,
             content_type: None,
-            payload: payload.clone(),
+            payload,
         }
     }
 }
@@ -178,7 +177,7 @@ impl Recent {
 }
 
 impl Messenger for Outbox {
-    fn send(&self, target: RawId<'_>, payload: &Bytes) -> Handover<()> {
+    fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()> {
         let target = match self.resolve(target) {
             Ok(Way::Here(target)) => target,
             Ok(Way::Elsewhere(id)) => {
@@ -198,7 +197,7 @@ impl Messenger for Outbox {
     fn request(
         &self,
         target: RawId<'_>,
-        payload: &Bytes,
+        payload: Payload,
         timeout: Duration,
     ) -> Handover<CorrelationId> {
         let refuse = |error| Handover::Done(Err(error));

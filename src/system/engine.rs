@@ -95,7 +95,7 @@ impl Engine {
             directory: Arc::new(Catalogue::new(Arc::clone(&office.registry), &components)),
             components,
             office: Arc::new(office),
-            events: Events::new(config.events.clone(), callbacks.clone()),
+            events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
             callbacks,
             log,
             storage,

@@ -31,6 +31,7 @@ pub struct Events {
 }
 
 struct Shared {
+    host: Arc<ComponentId>,
     sink: Option<Arc<dyn EventSink>>,
     callbacks: Callbacks,
     queue: Mutex<Queue>,
@@ -49,9 +50,15 @@ struct Queue {
 }
 
 impl Events {
-    /// Tells `sink`, if there is one, through `callbacks`.
-    pub fn new(sink: Option<Arc<dyn EventSink>>, callbacks: Callbacks) -> Self {
+    /// Tells `sink`, if there is one, through `callbacks`. `host`: who messages without a sender
+    /// are from.
+    pub fn new(
+        host: Arc<ComponentId>,
+        sink: Option<Arc<dyn EventSink>>,
+        callbacks: Callbacks,
+    ) -> Self {
         let shared = Shared {
+            host,
             sink,
             callbacks,
             queue: Mutex::default(),
@@ -102,7 +109,7 @@ impl Shared {
     fn tell_host(&self) {
         let Some(sink) = &self.sink else { return };
         while let Some(event) = self.next() {
-            sink.event(event.kind(), &event.document(), event.payload());
+            sink.event(event.kind(), &event.document(&self.host), event.payload());
         }
     }
 
@@ -141,14 +148,14 @@ impl Event {
         }
     }
 
-    fn document(&self) -> String {
+    fn document(&self, host: &ComponentId) -> String {
         let kind = self.kind();
         match self {
             Self::DeadLetter { target, message, reason, at } => json!({
                 "event": kind,
                 "time": { "seconds": at.seconds, "nanoseconds": at.nanoseconds },
                 "component": target.as_str(),
-                "source": message.sender.as_str(),
+                "source": message.sender(host).as_str(),
                 "correlation": message.correlation.map(|id| id.to_string()),
                 "content-type": message.content_type.as_deref(),
                 "payload-bytes": message.payload.len(),

@@ -109,6 +109,7 @@ impl Engine {
             }),
             limits: Arc::new(plan.options.limits.clone()),
             config: Arc::clone(&plan.config),
+            host: Arc::clone(&self.host),
             outbox,
         };
         // A callback that loads waits for what `initialize` does.

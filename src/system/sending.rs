@@ -4,8 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-
 use crate::component::actor::Actor;
 use crate::component::pool::{Chosen, Pool};
 use crate::component::status::State;
@@ -13,6 +11,7 @@ use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::core::payload::Payload;
 use crate::messaging::correlation::{Completion, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Refusal};
 use crate::messaging::reply::{Reply, Waiter};
@@ -58,7 +57,7 @@ impl Engine {
         self.check_running()?;
         let pool = self.pool(handle)?;
         let actor = self.pick(&pool)?;
-        self.queue(actor, Mail::Message(self.message(message), Reply::nobody()), timeout)
+        self.queue(actor, Mail::Message(Self::message(message), Reply::nobody()), timeout)
     }
 
     /// Queues one message for several receivers; all are tried.
@@ -69,7 +68,7 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
         self.check_running()?;
-        let message = self.message(message);
+        let message = Self::message(message);
         let began = timeout.map(|_| Instant::now());
         let send = |handle| {
             let pool = self.pool(handle)?;
@@ -108,7 +107,7 @@ impl Engine {
                 let _wait = self.wait_for(actor)?;
                 let began = timeout.map(|_| Instant::now());
                 let (waiter, reply) = Waiter::with_reply();
-                self.queue(actor, Mail::Message(self.message(message), reply), timeout)?;
+                self.queue(actor, Mail::Message(Self::message(message), reply), timeout)?;
                 let outcome = waiter.wait(left(timeout, began));
                 (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
             }
@@ -133,7 +132,7 @@ impl Engine {
             }));
         }
         let timers = actor.ambient_timers().is_some();
-        let call = Arc::clone(actor).handle_directly(self.message(message));
+        let call = Arc::clone(actor).handle_directly(Self::message(message));
         Ok(run_here_first(self.workers()?, timers, call, timeout)
             .unwrap_or_else(|missed| Err(missed.into())))
     }
@@ -150,7 +149,7 @@ impl Engine {
         let pool = self.pool(handle)?;
         let actor = self.pick(&pool)?;
         let deadline = timeout.map(deadline_in);
-        self.request_of(actor, self.message(message), None, deadline, completion)
+        self.request_of(actor, Self::message(message), None, deadline, completion)
     }
 
     fn request_of(
@@ -205,7 +204,7 @@ impl Engine {
         let message = Message {
             content_type: mail.content_type.map(Into::into),
             correlation: mail.correlation,
-            ..Message::new(Arc::new(mail.source), Bytes::copy_from_slice(mail.payload))
+            ..Message::new(Some(Arc::new(mail.source)), Payload::copy_of(mail.payload))
         };
         let deadline = mail.deadline.map(|deadline| {
             deadline_in(deadline.duration_since(SystemTime::now()).unwrap_or_default())
@@ -319,11 +318,10 @@ impl Engine {
         }
     }
 
-    fn message(&self, message: HostMessage<'_>) -> Message {
-        let sender = message.sender.map_or_else(|| Arc::clone(&self.host), Arc::new);
+    fn message(message: HostMessage<'_>) -> Message {
         Message {
             content_type: message.content_type.map(Into::into),
-            ..Message::new(sender, Bytes::copy_from_slice(message.payload))
+            ..Message::new(message.sender.map(Arc::new), Payload::copy_of(message.payload))
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The interface `host-messaging`.
 
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
 use crate::core::error;
-use crate::core::id::{RawId, shorten};
+use crate::core::id::{CorrelationId, RawId, shorten};
+use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::engine::MAX_HOST_CALL_BYTES;
@@ -24,17 +25,14 @@ const LISTED_FAILURES: usize = 100;
 type SendArguments = (ComponentId, WasmList<u8>);
 type RequestArguments = (ComponentId, WasmList<u8>, u64);
 type BroadcastArguments = (Vec<ComponentId>, WasmList<u8>);
+type Boxed<'a, T> = Box<dyn Future<Output = Answer<T>> + Send + 'a>;
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
 /// Adds the interface to a linker.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(contract::MESSAGING)?;
-    interface.func_wrap_async("send", |store, arguments: SendArguments| {
-        Box::new(send(store, arguments))
-    })?;
-    interface.func_wrap_async("request", |store, arguments: RequestArguments| {
-        Box::new(request(store, arguments))
-    })?;
+    interface.func_wrap_async("send", send)?;
+    interface.func_wrap_async("request", request)?;
     interface.func_wrap("cancel-request", cancel_request)?;
     interface.func_wrap_async("broadcast", |store, arguments: BroadcastArguments| {
         Box::new(broadcast(store, arguments))
@@ -43,25 +41,22 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-async fn send(
-    mut store: StoreContextMut<'_, HostState>,
-    (target, payload): SendArguments,
-) -> Answer<()> {
-    let payload = copied(&store, &payload)?;
-    let sent = hand_over(&mut store, &target, |messenger, id| messenger.send(id, &payload)).await?;
-    Ok((sent.map_err(Into::into),))
+fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments) -> Boxed<'_, ()> {
+    hand_over(store, target, payload, Ok, |messenger, id, payload| messenger.send(id, payload))
 }
 
-async fn request(
-    mut store: StoreContextMut<'_, HostState>,
+fn request(
+    store: StoreContextMut<'_, HostState>,
     (target, payload, timeout_ms): RequestArguments,
-) -> Answer<String> {
-    let payload = copied(&store, &payload)?;
+) -> Boxed<'_, String> {
     let timeout = Duration::from_millis(timeout_ms);
-    let accepted =
-        hand_over(&mut store, &target, |messenger, id| messenger.request(id, &payload, timeout))
-            .await?;
-    Ok((accepted.map(|id| id.to_string()).map_err(Into::into),))
+    hand_over(
+        store,
+        target,
+        payload,
+        |id: CorrelationId| Ok(id.to_string()),
+        move |messenger, id, payload| messenger.request(id, payload, timeout),
+    )
 }
 
 fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (String,)) -> Answer<()> {
@@ -81,8 +76,12 @@ async fn broadcast(
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
         }
-        let sent =
-            hand_over(&mut store, target, |messenger, id| messenger.send(id, &payload)).await?;
+        let attempt = |messenger: &dyn Messenger, id: RawId<'_>| messenger.send(id, payload.clone());
+        let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;
+        let sent = match first {
+            Handover::Done(sent) => sent,
+            other => settle(&mut store, target, other, attempt).await?,
+        };
         if let Err(error) = sent {
             failed += 1;
             if listed.len() < LISTED_FAILURES {
@@ -108,22 +107,48 @@ fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(C
 fn copied(
     store: &StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
-) -> wasmtime::Result<Bytes> {
+) -> wasmtime::Result<Payload> {
     if payload.len() > MAX_HOST_CALL_BYTES {
         return Err(HostCallTooLarge.into());
     }
-    Ok(Bytes::copy_from_slice(payload.as_le_slice(store)))
+    Ok(Payload::copy_of(payload.as_le_slice(store)))
 }
 
-/// Hands a message over to its end: waits for room, asks the host.
-async fn hand_over<T: Send + 'static>(
+/// Hands a message over. Nearly always that is done at once, and the future is one that is ready.
+fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
+    mut store: StoreContextMut<'a, HostState>,
+    target: ComponentId,
+    payload: WasmList<u8>,
+    answer: impl Fn(T) -> Result<R, error::MessagingError> + Send + 'a,
+    attempt: impl Fn(&dyn Messenger, RawId<'_>, Payload) -> Handover<T> + Send + Sync + 'a,
+) -> Boxed<'a, R> {
+    let first = copied(&store, &payload).and_then(|payload| {
+        target.read(&store, |id| attempt(&*store.data().context.messenger, id, payload))
+    });
+    let answered = move |result: Result<T, _>| (result.and_then(answer).map_err(Into::into),);
+    match first {
+        Err(error) => Box::new(ready(Err(error))),
+        Ok(Handover::Done(result)) => Box::new(ready(Ok(answered(result)))),
+        Ok(other) => Box::new(async move {
+            let payload = copied(&store, &payload)?;
+            let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
+                attempt(messenger, id, payload.clone())
+            };
+            Ok(answered(settle(&mut store, &target, other, attempt).await?))
+        }),
+    }
+}
+
+/// Brings a message that was not handed over at once to its end: waits for room, asks the host.
+async fn settle<T: Send + 'static>(
     store: &mut StoreContextMut<'_, HostState>,
     target: &ComponentId,
+    mut last: Handover<T>,
     attempt: impl Fn(&dyn Messenger, RawId<'_>) -> Handover<T>,
 ) -> wasmtime::Result<Result<T, error::MessagingError>> {
     let context = Arc::clone(&store.data().context);
     loop {
-        match target.read(store, |id| attempt(&*context.messenger, id))? {
+        match last {
             Handover::Done(result) => return Ok(result),
             Handover::Wait(room) => room.await,
             Handover::AskHost(job) => {
@@ -131,5 +156,6 @@ async fn hand_over<T: Send + 'static>(
                 return Ok(off_fiber.run(job).await);
             }
         }
+        last = target.read(store, |id| attempt(&*context.messenger, id))?;
     }
 }

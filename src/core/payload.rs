@@ -1,0 +1,72 @@
+//! The bytes of a message.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+/// How many bytes travel inside the message itself: with more, the allocation that they take costs
+/// less than moving them with the message.
+const INLINE: usize = 38;
+
+/// Bytes that are cheap to hand on: a few are copied, more are shared.
+#[derive(Clone)]
+pub struct Payload(Form);
+
+#[derive(Clone)]
+enum Form {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(Bytes),
+}
+
+impl Payload {
+    /// A copy of `bytes`.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut inline = [0; INLINE];
+        Self(match inline.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Form::Inline { len: bytes.len() as u8, bytes: inline }
+            }
+            None => Form::Shared(Bytes::copy_from_slice(bytes)),
+        })
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Form::Shared(bytes.into()))
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Form::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Form::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_any_length_come_out_as_they_went_in() {
+        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 257, 100_000] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            assert_eq!(*Payload::copy_of(&bytes), *bytes, "{len}");
+            assert_eq!(*Payload::copy_of(&bytes).clone(), *bytes, "{len}");
+            assert_eq!(*Payload::from(bytes.clone()), *bytes, "{len}");
+        }
+    }
+}
