@@ -133,6 +133,20 @@ fn constants() -> Vec<(String, String)> {
 }
 
 #[test]
+fn macros_and_types_have_the_library_s_prefix() {
+    // Anything else lands in the host's own names.
+    let header = header();
+    let defined = header.lines().filter_map(|line| line.strip_prefix("#define "));
+    for name in defined.filter_map(|rest| rest.split_whitespace().next()) {
+        assert!(name.starts_with("AIRSSYS_"), "{name}");
+    }
+    let types = header.lines().filter_map(|line| line.strip_prefix("typedef struct "));
+    for name in types.filter_map(|rest| rest.split_whitespace().next()) {
+        assert!(name.starts_with("airssys_"), "{name}");
+    }
+}
+
+#[test]
 fn the_values_of_constants_are_pinned() {
     let pinned = [
         ("AIRSSYS_ABI_VERSION", "0"),
@@ -157,6 +171,11 @@ fn the_values_of_constants_are_pinned() {
         ("AIRSSYS_ERROR_PANIC", "18"),
         ("AIRSSYS_ERROR_IO", "19"),
         ("AIRSSYS_ERROR_INVALID_MESSAGE", "20"),
+        ("AIRSSYS_ERROR_REQUEST_NOT_FOUND", "21"),
+        ("AIRSSYS_ERROR_CANCELLED", "22"),
+        ("AIRSSYS_ERROR_DELIVERY_FAILED", "23"),
+        ("AIRSSYS_KIND_MESSAGE", "0"),
+        ("AIRSSYS_KIND_REQUEST", "1"),
         ("AIRSSYS_STORAGE_OK", "0"),
         ("AIRSSYS_CODEC_PROTOBUF", "80"),
         ("AIRSSYS_CODEC_CBOR", "81"),

@@ -445,11 +445,15 @@ fn the_values_and_names_of_statuses_are_pinned() {
         (17, "AIRSSYS_ERROR_FORKED"),
         (18, "AIRSSYS_ERROR_PANIC"),
         (19, "AIRSSYS_ERROR_IO"),
+        (20, "AIRSSYS_ERROR_INVALID_MESSAGE"),
+        (21, "AIRSSYS_ERROR_REQUEST_NOT_FOUND"),
+        (22, "AIRSSYS_ERROR_CANCELLED"),
+        (23, "AIRSSYS_ERROR_DELIVERY_FAILED"),
     ];
     for (value, name) in pinned {
         assert_eq!(status_name(value), name);
     }
-    for unknown in [20, -1, i32::MIN, i32::MAX] {
+    for unknown in [24, -1, i32::MIN, i32::MAX] {
         assert_eq!(status_name(unknown), "AIRSSYS_ERROR_UNKNOWN");
     }
 }

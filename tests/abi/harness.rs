@@ -329,7 +329,10 @@ impl Drop for Engine {
     }
 }
 
-fn with_options<R>(with: With<'_>, run: impl FnOnce(*const airssys_message_options_t) -> R) -> R {
+pub fn with_options<R>(
+    with: With<'_>,
+    run: impl FnOnce(*const airssys_message_options_t) -> R,
+) -> R {
     let (sender, content_type) = (with.sender.map(c), with.content_type.map(c));
     let pointer = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |t| t.as_ptr());
     let options = airssys_message_options_t {

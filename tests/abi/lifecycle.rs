@@ -1,17 +1,25 @@
 //! Loading, looking, unloading.
 
 use airssys_wasm::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Config, Engine};
 use crate::hosts::Journal;
+
+/// The counts of a component to which nothing was refused, and that sends nothing.
+fn messages(accepted: u64, handled: u64, failed: u64) -> Value {
+    json!({
+        "accepted": accepted, "refused": 0, "dropped": 0, "handled": handled, "failed": failed,
+        "sent": 0,
+    })
+}
 
 #[test]
 fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     let engine = Engine::new();
     let handle = engine.load("app/echo/0", "echo");
     assert_eq!(engine.find("app/echo/0"), Ok(handle));
-    let row = json!([{ "handle": handle, "id": "app/echo/0", "state": "running" }]);
+    let row = json!([{ "handle": handle, "id": "app/echo/0", "state": "running", "instances": 1 }]);
     assert_eq!(engine.list(), row);
 
     assert_eq!(engine.call(handle, "hi").unwrap().unwrap(), b"hi");
@@ -21,12 +29,12 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     assert_eq!(described["metadata"]["stateful"], false);
     assert_eq!(described["lifecycle"], true);
     assert_eq!(described["health"], "healthy");
-    assert_eq!(
-        described["mailbox"],
-        json!({ "capacity": 1024, "max-bytes": 67108864, "depth": 0 })
-    );
-    let counts = json!({ "accepted": 1, "refused": 0, "handled": 1, "failed": 0 });
-    assert_eq!(described["messages"], counts);
+    let mailbox = json!({
+        "capacity": 1024, "max-bytes": 67108864, "when-full": "reject", "depth": 0, "bytes": 0,
+    });
+    assert_eq!(described["mailbox"], mailbox);
+    assert_eq!(described["messages"], messages(1, 1, 0));
+    assert_eq!((&described["instances"], &described["codecs"]), (&json!(1), &json!([])));
     assert!(described["memory-bytes"].as_u64().unwrap() >= 65_536, "{described}");
     let binary = airssys_wasm_guests::bytes("echo");
     let hash = blake3::hash(&binary).to_hex();
@@ -215,8 +223,7 @@ fn a_health_check_is_not_counted_as_a_message() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     engine.health(echo).unwrap();
-    let counts = json!({ "accepted": 0, "refused": 0, "handled": 0, "failed": 0 });
-    assert_eq!(engine.describe(echo).unwrap()["messages"], counts);
+    assert_eq!(engine.describe(echo).unwrap()["messages"], messages(0, 0, 0));
 }
 
 #[test]
@@ -236,20 +243,21 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
 #[test]
 fn stats_are_sums_over_what_is_loaded_now() {
     let engine = Engine::new();
-    let messages = |accepted, handled, failed| json!({ "accepted": accepted, "refused": 0, "handled": handled, "failed": failed });
-    assert_eq!(
-        engine.stats(),
-        json!({ "components": 0, "binaries": 0, "messages": messages(0, 0, 0) })
-    );
+    let nothing = json!({
+        "components": 0, "binaries": 0, "messages": messages(0, 0, 0),
+        "mailbox": { "depth": 0, "bytes": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
+        "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
+        "dead-letters": 0, "events-lost": 0,
+    });
+    assert_eq!(engine.stats(), nothing);
     let echo = engine.load("app/echo/0", "echo");
     let probe = engine.load("app/probe/0", "probe");
     engine.call(echo, "x").unwrap();
     engine.call(echo, "x").unwrap();
     engine.failure(probe, "fail runtime-error x");
-    assert_eq!(
-        engine.stats(),
-        json!({ "components": 2, "binaries": 2, "messages": messages(3, 2, 1) })
-    );
+    let stats = engine.stats();
+    assert_eq!((&stats["components"], &stats["binaries"]), (&json!(2), &json!(2)));
+    assert_eq!(stats["messages"], messages(3, 2, 1));
     engine.unload(echo).unwrap();
     assert_eq!(engine.stats()["messages"], messages(1, 0, 1));
 }

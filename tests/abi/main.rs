@@ -2,15 +2,18 @@
 
 mod harness;
 mod hosts;
+mod partners;
 mod published;
 
 mod bad_input;
 mod callbacks;
 mod contract;
 mod ending;
+mod host_requests;
 mod lifecycle;
 mod limits;
 mod loader;
+mod mailboxes;
 mod messaging;
 mod misbehaving;
 mod requests;

@@ -192,6 +192,8 @@ fn a_call_that_was_given_up_counts_once_and_its_component_goes_on() {
     assert_eq!(failure.detail["limit"], "timeout_ms", "{failure}");
     // Behind the loop, which its own limit ends.
     assert_eq!(engine.text(trapper, "ok"), "ok");
-    let counts = json!({ "accepted": 2, "refused": 0, "handled": 1, "failed": 1 });
+    let counts = json!({
+        "accepted": 2, "refused": 0, "dropped": 0, "handled": 1, "failed": 1, "sent": 0,
+    });
     assert_eq!(engine.describe(trapper).unwrap()["messages"], counts);
 }
