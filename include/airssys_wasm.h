@@ -105,11 +105,6 @@
 #define AIRSSYS_ABI_VERSION 0
 
 /**
- * The most bytes that one callback may write, and that one listing of keys may hold.
- */
-#define MAX_ANSWER_BYTES (256 << 20)
-
-/**
  * `protobuf`, 0x50: Protocol Buffers.
  */
 #define AIRSSYS_CODEC_PROTOBUF 80

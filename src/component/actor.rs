@@ -195,14 +195,16 @@ impl Actor {
             Mail::Message(message, reply) => {
                 let outcome = self.handle_message(message.view(self.host())).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
-                    let text = format!("a message from {} failed: {error}", message.sender(self.host()));
+                    let text =
+                        format!("a message from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
                 }
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {
                 if let Err(error) = self.handle_callback(message.view(self.host())).await {
-                    let text = format!("a callback from {} failed: {error}", message.sender(self.host()));
+                    let text =
+                        format!("a callback from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
                 }
             }

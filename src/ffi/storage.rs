@@ -7,7 +7,7 @@ use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
-use crate::ffi::writer::{MAX_ANSWER_BYTES, airssys_writer_t};
+use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
 use crate::storage::backend::{Backend, StorageError, Usage};
 
 /// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
         let Some(keys) = (unsafe { keys.as_mut() }) else { return false };
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         match unsafe { arguments::text(key, "key") } {
-            Ok(key) if key.len() + size_of::<String>() <= MAX_ANSWER_BYTES - keys.bytes => {
+            Ok(key) if key.len() + size_of::<String>() <= max_answer_bytes() - keys.bytes => {
                 keys.bytes += key.len() + size_of::<String>();
                 keys.keys.push(key.to_owned());
             }

@@ -3,8 +3,11 @@
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
 
-/// The most bytes that one callback may write, and that one listing of keys may hold.
-pub const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// The most bytes that one callback may write, and that one listing of keys may hold. A function,
+/// because constants of this file are the header's.
+pub const fn max_answer_bytes() -> usize {
+    256 << 20
+}
 
 /// Where a callback writes its answer. Valid only until the callback returns, and only on its
 /// thread.
@@ -65,7 +68,7 @@ pub unsafe extern "C" fn airssys_writer_write(
         let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
         // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
         match unsafe { bytes(data, len, "data") } {
-            Ok(data) if data.len() <= MAX_ANSWER_BYTES - writer.bytes.len() => {
+            Ok(data) if data.len() <= max_answer_bytes() - writer.bytes.len() => {
                 writer.bytes.extend_from_slice(data);
             }
             _ => writer.refused = true,

@@ -296,6 +296,7 @@ impl Mailbox {
     }
 
     /// Queues mail; on refusal it comes back.
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn deliver(&self, mail: Mail) -> Result<(), (Refusal, Mail)> {
         let size = mail.size();
         // Only messages count against the capacity: callbacks are bounded by the requests that

@@ -1,7 +1,9 @@
 //! Messages from the host, and mail from other engines.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::component::actor::Actor;
@@ -297,9 +299,14 @@ impl Engine {
             block_on(None, pin!(room));
             return Ok(());
         };
-        let timers = &actor.blueprint().context.timers;
-        let in_time = pin!(tokio::time::timeout_at(deadline.into(), room));
-        let waited = block_on(Some(timers), in_time).is_ok();
+        // Knows when the engine stops, which a timer of its workers alone would not survive.
+        let over = actor.blueprint().context.timers.interruption(deadline);
+        let (mut room, mut over) = (pin!(room), pin!(over));
+        let first = poll_fn(|cx| match room.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => over.as_mut().poll(cx).map(|_| false),
+        });
+        let waited = block_on(None, pin!(first));
         if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(actor))) }
     }
 

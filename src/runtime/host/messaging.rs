@@ -76,7 +76,8 @@ async fn broadcast(
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
         }
-        let attempt = |messenger: &dyn Messenger, id: RawId<'_>| messenger.send(id, payload.clone());
+        let attempt =
+            |messenger: &dyn Messenger, id: RawId<'_>| messenger.send(id, payload.clone());
         let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;
         let sent = match first {
             Handover::Done(sent) => sent,
@@ -131,9 +132,8 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
         Ok(Handover::Done(result)) => Box::new(ready(Ok(answered(result)))),
         Ok(other) => Box::new(async move {
             let payload = copied(&store, &payload)?;
-            let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
-                attempt(messenger, id, payload.clone())
-            };
+            let attempt =
+                |messenger: &dyn Messenger, id: RawId<'_>| attempt(messenger, id, payload.clone());
             Ok(answered(settle(&mut store, &target, other, attempt).await?))
         }),
     }
