@@ -19,8 +19,9 @@ static ALLOCATOR: Counting = Counting;
 
 const REQUESTS: u64 = 1_000_000;
 
-/// How many components, fewest first: each takes mappings, of which the system allows so many.
-const COMPONENTS: [u64; 2] = [5_000, 10_000];
+const COMPONENTS: u64 = 10_000;
+/// So many of the mappings that the system allows a process are left to everything else.
+const SPARE_MAPPINGS: usize = 4_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -31,10 +32,8 @@ fn main() {
     }
     println!("resident, mapped and allocated for each, in processes of their own\n");
     println!("{:>48} {:>12} {:>9} {:>12}", "", "resident", "mappings", "allocated");
-    for count in COMPONENTS {
-        child("raw", count);
-        child("airssys", count);
-    }
+    child("raw", COMPONENTS);
+    child("airssys", COMPONENTS);
     child("routed", REQUESTS);
     child("queued", REQUESTS);
 }
@@ -70,7 +69,7 @@ fn raw(count: u64) {
     let first = once();
     let mut all = Vec::with_capacity(count as usize);
     let before = Now::look();
-    all.extend((0..count).map(|_| once()));
+    let count = as_many_as_fit(count, |_| all.push(once()));
     before.report(&format!("{count} instances of wasmtime, called once"), count, "KiB");
     drop((all, first));
 }
@@ -84,8 +83,21 @@ fn airssys(count: u64) {
     };
     once(count);
     let before = Now::look();
-    (0..count).for_each(once);
+    let count = as_many_as_fit(count, once);
     before.report(&format!("{count} components, called once"), count, "KiB");
+}
+
+/// Stops before the system allows no more mappings, with which even small allocations fail.
+fn as_many_as_fit(count: u64, mut make: impl FnMut(u64)) -> u64 {
+    let allowed = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let allowed: usize = allowed.trim().parse().unwrap();
+    for i in 0..count {
+        if i % 500 == 0 && Now::look().mappings + SPARE_MAPPINGS > allowed {
+            return i;
+        }
+        make(i);
+    }
+    count
 }
 
 /// Requests of a component that the host's router takes and does not answer.

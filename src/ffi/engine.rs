@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{
-    bytes, object, optional_text, output, reference, text, write_output,
-};
+use crate::ffi::arguments::{bytes, object, optional_text, output, reference, text, write_output};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
