@@ -5,14 +5,13 @@
 mod common;
 
 use std::hint::black_box;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::host::{Host, doorbell};
+use common::host::Host;
+use common::pairs::{BURST, PAYLOAD, Pairs, hops};
 use common::raw::{Raw, Send};
 use common::rounds::{Samples, in_turns, nanoseconds, per_second, time};
 
-const PAYLOAD: usize = 16;
 const HOPS: u32 = 20_000;
 const FLOOD: u64 = 500_000;
 /// As many as the bench of the peers sends.
@@ -21,7 +20,6 @@ const SPAWNS: u64 = 1_024;
 const AT_ONCE: u64 = 256;
 /// Independent pairs that keep two workers busy.
 const PAIRS: usize = 4;
-const BURST: u64 = 20_000;
 
 /// A mailbox that takes a flood.
 const DEEP: &str = r#"{"mailbox": {"capacity": 1048576, "max-bytes": 1073741824}}"#;
@@ -152,12 +150,6 @@ fn config(workers: usize) -> String {
     format!(r#"{{"workers": {workers}}}"#)
 }
 
-fn hops(count: u32) -> [u8; PAYLOAD] {
-    let mut message = [0; PAYLOAD];
-    message[..4].copy_from_slice(&count.to_le_bytes());
-    message
-}
-
 /// One thread sends all it can to one component.
 struct Flood {
     host: Host,
@@ -211,69 +203,6 @@ impl Channel {
         drop(sender);
         self.tokio.block_on(task).unwrap();
         [accepted, start.elapsed()].map(|time| per_second(time, FLOOD))
-    }
-}
-
-/// Pairs of components, independent of each other.
-struct Pairs {
-    host: Host,
-    /// Two that write to each other.
-    rallies: Vec<u64>,
-    /// One that writes to the other.
-    streams: Vec<[u64; 2]>,
-    done: Receiver<()>,
-}
-
-impl Pairs {
-    fn new(wasm: &[u8], config: &str, pairs: usize) -> Self {
-        let (router, done) = doorbell();
-        let host = Host::with(config, Some(router));
-        let load = |id: String, env: String| {
-            let options = format!(r#"{{"env": {{{env}}}, "mailbox": {{"when-full": "block"}}}}"#);
-            host.load(&id, wasm, &options)
-        };
-        let target = |name: &str, pair: usize| format!(r#""TARGET": "bench/{name}/{pair}""#);
-        let rally = |pair| {
-            let last = r#""LAST": "bench/done/0""#;
-            let env = |other| format!("{}, {last}", target(other, pair));
-            load(format!("bench/pong/{pair}"), env("ping"));
-            load(format!("bench/ping/{pair}"), env("pong"))
-        };
-        let rallies = (0..pairs).map(rally).collect();
-        let stream = |pair| {
-            let sink = load(format!("bench/sink/{pair}"), String::new());
-            [load(format!("bench/source/{pair}"), target("sink", pair)), sink]
-        };
-        let streams = (0..pairs).map(stream).collect();
-        Self { host, rallies, streams, done }
-    }
-
-    /// All pairs at once; nanoseconds for a message of one of them.
-    fn ping_pong(&self, count: u32) -> f64 {
-        let start = Instant::now();
-        for ping in &self.rallies {
-            self.host.send(*ping, &hops(count));
-        }
-        self.rallies.iter().for_each(|_| self.done.recv().unwrap());
-        nanoseconds(start.elapsed(), count)
-    }
-
-    /// All sources send all they can; until all is handled.
-    fn bursts(&self) -> Duration {
-        let counts = || self.streams.iter().map(|[_, sink]| self.host.count(*sink)).sum::<u64>();
-        let before = counts();
-        let command = format!("burst {BURST} {PAYLOAD}");
-        let start = Instant::now();
-        for [source, _] in &self.streams {
-            self.host.send(*source, command.as_bytes());
-        }
-        for [source, _] in &self.streams {
-            self.host.count(*source);
-        }
-        let after = counts();
-        let time = start.elapsed();
-        assert_eq!(after - before, BURST * self.streams.len() as u64);
-        time
     }
 }
 

@@ -96,6 +96,48 @@ impl Host {
         copy
     }
 
+    /// Hands a message over; `done` is called with `user_data` when there is an outcome.
+    ///
+    /// # Safety
+    ///
+    /// `done` may be called with `user_data` on any thread until the outcome is there.
+    pub unsafe fn request(
+        &self,
+        handle: u64,
+        payload: &[u8],
+        done: unsafe extern "C" fn(*mut c_void, *const airssys_completion_t),
+        user_data: *mut c_void,
+    ) {
+        let (data, len, mut id) = (payload.as_ptr(), payload.len(), 0);
+        let (options, done) = (ptr::null(), Some(done));
+        // SAFETY: a live engine and valid arguments; the rest is this function's contract.
+        check(|error| unsafe {
+            airssys_engine_request(
+                self.engine,
+                handle,
+                data,
+                len,
+                options,
+                done,
+                user_data,
+                &mut id,
+                error,
+            )
+        });
+    }
+
+    pub fn stats(&self) -> serde_json::Value {
+        let mut json = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe { airssys_engine_stats(self.engine, &mut json, error) });
+        // SAFETY: a document that was just received.
+        let bytes = unsafe { std::slice::from_raw_parts(json.data, json.len) };
+        let stats = serde_json::from_slice(bytes).unwrap();
+        // SAFETY: as above.
+        unsafe { airssys_bytes_free(&mut json) };
+        stats
+    }
+
     /// How many messages a `relay` has seen. Waits for those before it.
     pub fn count(&self, relay: u64) -> u64 {
         let reply = self.call(relay, b"count").unwrap();

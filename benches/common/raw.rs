@@ -28,7 +28,7 @@ pub enum Send {
 pub struct Raw {
     pub engine: Engine,
     pre: InstancePre<()>,
-    exports: [ComponentExportIndex; 4],
+    exports: [ComponentExportIndex; 6],
 }
 
 /// An instance in a store of its own.
@@ -38,6 +38,7 @@ pub struct RawInstance {
     handle_message: Func,
     metadata: Func,
     health: Func,
+    others: [Func; 2],
 }
 
 impl Raw {
@@ -51,36 +52,31 @@ impl Raw {
         linker.define_unknown_imports_as_traps(&component).unwrap();
         let pre = linker.instantiate_pre(&component).unwrap();
         let lifecycle = component.get_export_index(None, contract::LIFECYCLE).unwrap();
-        let exports = ["initialize", "handle-message", "metadata", "health"]
-            .map(|name| component.get_export_index(Some(&lifecycle), name).unwrap());
-        Self { engine, pre, exports }
+        let exports =
+            ["initialize", "handle-message", "metadata", "health", "handle-callback", "shutdown"]
+                .map(|name| component.get_export_index(Some(&lifecycle), name).unwrap());
+        let raw = Self { engine, pre, exports };
+        raw.look_up(raw.instantiate()).check();
+        raw
     }
 
-    /// Nothing is called yet.
-    pub fn instantiate(&self) -> RawInstance {
+    pub fn instantiate(&self) -> (Store<()>, Instance) {
         let mut store = Store::new(&self.engine, ());
         store.set_fuel(u64::MAX).unwrap();
         store.set_epoch_deadline(1);
         let instance = ready(self.pre.instantiate_async(&mut store)).unwrap();
-        let [initialize, handle_message, metadata, health] =
-            self.exports.map(|index| instance.get_func(&mut store, index).unwrap());
-        RawInstance { store, initialize, handle_message, metadata, health }
+        (store, instance)
     }
 
-    /// An instance that has been initialized; its types have been checked.
+    /// Finds the functions; nothing is called yet.
+    pub fn look_up(&self, (mut store, instance): (Store<()>, Instance)) -> RawInstance {
+        let functions = self.exports.map(|index| instance.get_func(&mut store, index).unwrap());
+        let [initialize, handle_message, metadata, health, others @ ..] = functions;
+        RawInstance { store, initialize, handle_message, metadata, health, others }
+    }
+
     pub fn start(&self, env: &[(&str, &str)]) -> RawInstance {
-        let mut instance = self.instantiate();
-        let store = &instance.store;
-        instance
-            .initialize
-            .typed::<(contract::ComponentConfig<'_>,), InitializeResult>(store)
-            .unwrap();
-        instance
-            .handle_message
-            .typed::<(contract::ComponentMessage<'_>,), MessageResult>(store)
-            .unwrap();
-        instance.metadata.typed::<(), (contract::ComponentMetadata,)>(store).unwrap();
-        instance.health.typed::<(), (contract::HealthStatus,)>(store).unwrap();
+        let mut instance = self.look_up(self.instantiate());
         instance.initialize(env);
         instance
     }
@@ -112,6 +108,21 @@ fn link(linker: &mut Linker<()>, send: Send) {
 }
 
 impl RawInstance {
+    /// Holds the functions against the types that they are called with.
+    pub fn check(&self) {
+        type Config = (contract::ComponentConfig<'static>,);
+        type Message = (contract::ComponentMessage<'static>,);
+        type Nothing<E> = (Result<(), E>,);
+        let store = &self.store;
+        self.initialize.typed::<Config, InitializeResult>(store).unwrap();
+        self.handle_message.typed::<Message, MessageResult>(store).unwrap();
+        self.metadata.typed::<(), (contract::ComponentMetadata,)>(store).unwrap();
+        self.health.typed::<(), (contract::HealthStatus,)>(store).unwrap();
+        let [handle_callback, shutdown] = self.others;
+        handle_callback.typed::<Message, Nothing<contract::WasmError>>(store).unwrap();
+        shutdown.typed::<(), Nothing<contract::ComponentError>>(store).unwrap();
+    }
+
     pub fn initialize(&mut self, env: &[(&str, &str)]) {
         let config = contract::ComponentConfig {
             env_vars: env,
@@ -156,7 +167,7 @@ impl RawInstance {
         P: ComponentNamedList + Lower + std::marker::Send + Sync,
         R: ComponentNamedList + Lift + std::marker::Send + Sync + 'static,
     {
-        // SAFETY: `Raw::start` holds the functions against the types that the callers above use.
+        // SAFETY: `Raw::new` has held the functions against the types that the callers above use.
         let call = unsafe { TypedFunc::<P, R>::new_unchecked(func) };
         ready(call.call_async(&mut self.store, parameters)).unwrap()
     }
@@ -171,12 +182,4 @@ pub fn ready<F: Future>(future: F) -> F::Output {
             return output;
         }
     }
-}
-
-/// Nothing but an instantiation.
-pub fn instantiate_only(raw: &Raw) -> Instance {
-    let mut store = Store::new(&raw.engine, ());
-    store.set_fuel(u64::MAX).unwrap();
-    store.set_epoch_deadline(1);
-    ready(raw.pre.instantiate_async(&mut store)).unwrap()
 }

@@ -1,0 +1,82 @@
+//! Components that write to each other.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::host::{Host, doorbell};
+use super::rounds::nanoseconds;
+
+/// The size of a message.
+pub const PAYLOAD: usize = 16;
+/// How many messages a source sends at once.
+pub const BURST: u64 = 20_000;
+
+/// Pairs of components, independent of each other.
+pub struct Pairs {
+    pub host: Host,
+    /// Two that write to each other.
+    pub rallies: Vec<u64>,
+    /// One that writes to the other.
+    pub streams: Vec<[u64; 2]>,
+    done: Receiver<()>,
+}
+
+impl Pairs {
+    pub fn new(wasm: &[u8], config: &str, pairs: usize) -> Self {
+        let (router, done) = doorbell();
+        let host = Host::with(config, Some(router));
+        let load = |id: String, env: String| {
+            let options = format!(r#"{{"env": {{{env}}}, "mailbox": {{"when-full": "block"}}}}"#);
+            host.load(&id, wasm, &options)
+        };
+        let target = |name: &str, pair: usize| format!(r#""TARGET": "bench/{name}/{pair}""#);
+        let rally = |pair| {
+            let last = r#""LAST": "bench/done/0""#;
+            let env = |other| format!("{}, {last}", target(other, pair));
+            load(format!("bench/pong/{pair}"), env("ping"));
+            load(format!("bench/ping/{pair}"), env("pong"))
+        };
+        let rallies = (0..pairs).map(rally).collect();
+        let stream = |pair| {
+            let sink = load(format!("bench/sink/{pair}"), String::new());
+            [load(format!("bench/source/{pair}"), target("sink", pair)), sink]
+        };
+        let streams = (0..pairs).map(stream).collect();
+        Self { host, rallies, streams, done }
+    }
+
+    /// All pairs at once; nanoseconds for a message of one of them.
+    pub fn ping_pong(&self, count: u32) -> f64 {
+        let start = Instant::now();
+        for ping in &self.rallies {
+            self.host.send(*ping, &hops(count));
+        }
+        self.rallies.iter().for_each(|_| self.done.recv().unwrap());
+        nanoseconds(start.elapsed(), count)
+    }
+
+    /// All sources send all they can; until all is handled.
+    pub fn bursts(&self) -> Duration {
+        let counts = || self.streams.iter().map(|[_, sink]| self.host.count(*sink)).sum::<u64>();
+        let before = counts();
+        let command = format!("burst {BURST} {PAYLOAD}");
+        let start = Instant::now();
+        for [source, _] in &self.streams {
+            self.host.send(*source, command.as_bytes());
+        }
+        for [source, _] in &self.streams {
+            self.host.count(*source);
+        }
+        let after = counts();
+        let time = start.elapsed();
+        assert_eq!(after - before, BURST * self.streams.len() as u64);
+        time
+    }
+}
+
+/// A message that is passed on that often.
+pub fn hops(count: u32) -> [u8; PAYLOAD] {
+    let mut message = [0; PAYLOAD];
+    message[..4].copy_from_slice(&count.to_le_bytes());
+    message
+}

@@ -1,0 +1,165 @@
+//! What waits takes memory: idle components, and requests without an answer.
+//!
+//! Each figure is of a process of its own, which the bench starts with the name of a case.
+
+mod common;
+
+use std::ffi::c_void;
+use std::fs;
+use std::process::Command;
+
+use airssys_wasm::airssys_completion_t;
+use common::allocations::{Counting, allocated};
+use common::host::{Host, doorbell};
+use common::pairs::PAYLOAD;
+use common::raw::{Raw, Send};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const REQUESTS: u64 = 1_000_000;
+
+const COMPONENTS: u64 = 10_000;
+/// So many of the mappings that the system allows a process are left to everything else.
+const SPARE_MAPPINGS: usize = 4_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, case, count] = &arguments[..]
+        && let Ok(count) = count.parse()
+    {
+        return run(case, count);
+    }
+    println!("resident, mapped and allocated for each, in processes of their own\n");
+    println!("{:>48} {:>12} {:>9} {:>12}", "", "resident", "mappings", "allocated");
+    child("raw", COMPONENTS);
+    child("airssys", COMPONENTS);
+    child("routed", REQUESTS);
+    child("queued", REQUESTS);
+}
+
+fn child(case: &str, count: u64) {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args([case, &count.to_string()]).output().unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line = said.lines().find(|line| !line.starts_with("thread")).unwrap_or_default();
+        println!("{:>48} ended early: {line}", format!("{count} x {case}"));
+    }
+}
+
+fn run(case: &str, count: u64) {
+    match case {
+        "raw" => raw(count),
+        "airssys" => airssys(count),
+        "routed" => routed(count),
+        "queued" => queued(count),
+        other => panic!("no such case: {other}"),
+    }
+}
+
+fn raw(count: u64) {
+    let raw = Raw::new(&airssys_wasm_guests::bytes("echo"), Send::Trap);
+    let once = || {
+        let mut instance = raw.start(&[]);
+        instance.call(&[7; PAYLOAD]);
+        instance
+    };
+    let first = once();
+    let mut all = Vec::with_capacity(count as usize);
+    let before = Now::look();
+    let count = as_many_as_fit(count, |_| all.push(once()));
+    before.report(&format!("{count} instances of wasmtime, called once"), count, "KiB");
+    drop((all, first));
+}
+
+fn airssys(count: u64) {
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let host = Host::new("{}");
+    let once = |i: u64| {
+        let handle = host.load(&format!("bench/echo/{i}"), &wasm, "{}");
+        host.call_and_free(handle, &[7; PAYLOAD]);
+    };
+    once(count);
+    let before = Now::look();
+    let count = as_many_as_fit(count, once);
+    before.report(&format!("{count} components, called once"), count, "KiB");
+}
+
+/// Stops before the system allows no more mappings, with which even small allocations fail.
+fn as_many_as_fit(count: u64, mut make: impl FnMut(u64)) -> u64 {
+    let allowed = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let allowed: usize = allowed.trim().parse().unwrap();
+    for i in 0..count {
+        if i % 500 == 0 && Now::look().mappings + SPARE_MAPPINGS > allowed {
+            return i;
+        }
+        make(i);
+    }
+    count
+}
+
+/// Requests of a component that the host's router takes and does not answer.
+fn routed(count: u64) {
+    let (router, taken) = doorbell();
+    let host = Host::with("{}", Some(router));
+    let handle = host.load("bench/asks/0", &airssys_wasm_guests::bytes("requester"), "{}");
+    let request = format!("request bench/far/0 3600000 {}", "7".repeat(PAYLOAD));
+    let before = Now::look();
+    for _ in 0..count {
+        host.call_and_free(handle, request.as_bytes());
+        taken.recv().unwrap();
+    }
+    before.report(&format!("{count} requests that a router has"), count, "B");
+    assert_eq!(outstanding(&host), count);
+}
+
+/// Requests of the host in the mailbox of a component that sleeps.
+fn queued(count: u64) {
+    unsafe extern "C" fn done(_: *mut c_void, _: *const airssys_completion_t) {}
+
+    let host = Host::new("{}");
+    let options = r#"{"limits": {"max-execution-time-ms": 3600000},
+                      "mailbox": {"capacity": 1048576, "max-bytes": 1073741824}}"#;
+    let handle = host.load("bench/sleeps/0", &airssys_wasm_guests::bytes("trapper"), options);
+    host.send(handle, b"sleep 3600000");
+    let before = Now::look();
+    for _ in 0..count {
+        // SAFETY: the callback uses no data.
+        unsafe { host.request(handle, &[7; PAYLOAD], done, std::ptr::null_mut()) };
+    }
+    before.report(&format!("{count} requests in one mailbox"), count, "B");
+    assert_eq!(outstanding(&host), count);
+}
+
+fn outstanding(host: &Host) -> u64 {
+    host.stats()["requests"]["outstanding"].as_u64().unwrap()
+}
+
+/// What the process takes now.
+struct Now {
+    resident: u64,
+    mappings: usize,
+    allocated: u64,
+}
+
+impl Now {
+    fn look() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        let mappings = fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        Self { resident: resident << 10, mappings, allocated: allocated().live }
+    }
+
+    fn report(&self, what: &str, count: u64, unit: &str) {
+        let now = Self::look();
+        let scale = if unit == "KiB" { 1024.0 } else { 1.0 };
+        let each = |now: u64, before: u64| (now as f64 - before as f64) / count as f64 / scale;
+        let resident = each(now.resident, self.resident);
+        let mappings = (now.mappings as f64 - self.mappings as f64) / count as f64;
+        let allocated = each(now.allocated, self.allocated);
+        println!("{what:>48} {resident:>8.1} {unit:<3} {mappings:>9.2} {allocated:>8.1} {unit:<3}");
+    }
+}
