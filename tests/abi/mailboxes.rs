@@ -95,39 +95,30 @@ fn a_wait_for_room_ends_with_its_timeout() {
     full.logged(&["gate", "first"]);
 }
 
-/// What a host that waits for room is told when `end` happens.
-fn told_while_waiting(end: impl FnOnce(&Full)) -> airssys_status_t {
+/// What a host that waits for room is told when `end` happens; the gate opens only then.
+fn told_while_waiting(end: impl FnOnce(&Engine, u64) + Send) -> airssys_status_t {
     let full = Full::new(&Config::new(), "block");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| full.engine.send(full.slow, "log info x"));
-        // Refused at first, and again by each look for room.
         eventually("it waits", || (full.counts()["refused"].as_u64().unwrap() > 0).then_some(()));
-        end(&full);
-        waiting.join().unwrap().unwrap_err().status
+        let ending = scope.spawn(|| end(&full.engine, full.slow));
+        let told = waiting.join().unwrap().unwrap_err().status;
+        full.gate.open();
+        ending.join().unwrap();
+        told
     })
 }
 
 #[test]
 fn a_wait_for_room_ends_with_its_component_and_with_its_engine() {
-    let unloaded = told_while_waiting(|full| {
-        std::thread::scope(|scope| {
-            let unload = scope.spawn(|| full.engine.unload(full.slow));
-            eventually("it is on its way out", || full.engine.find("app/slow/0").err());
-            full.gate.open();
-            unload.join().unwrap().unwrap();
-        });
-    });
+    let unloaded = told_while_waiting(|engine, slow| engine.unload(slow).unwrap());
     assert_eq!(unloaded, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
-    let stopped = told_while_waiting(|full| {
-        assert_eq!(full.engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
-        full.gate.open();
+    let stopped = told_while_waiting(|engine, _| {
+        assert_eq!(engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
     });
     assert_eq!(stopped, AIRSSYS_ERROR_ENGINE_STOPPED);
-    let freed = told_while_waiting(|full| {
-        full.gate.open();
-        full.engine.free();
-    });
-    assert!([AIRSSYS_ERROR_ENGINE_STOPPED, AIRSSYS_OK].contains(&freed), "{freed}");
+    let freed = told_while_waiting(|engine, _| engine.free());
+    assert_eq!(freed, AIRSSYS_ERROR_ENGINE_STOPPED);
 }
 
 #[test]
@@ -309,6 +300,10 @@ fn drop_oldest_leaves_callbacks_alone() {
         engine.send(asker, format!("note {n}")).unwrap();
     }
     hold.open();
+    // What asks would make the note go.
+    eventually("its mail is handled", || {
+        (engine.describe(asker).unwrap()["mailbox"]["depth"] == 0).then_some(())
+    });
     assert_eq!(engine.callbacks(asker, 3).len(), 3);
     assert_eq!(engine.json(asker, "received"), json!(["4"]));
 }

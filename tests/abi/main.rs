@@ -3,6 +3,7 @@
 mod harness;
 mod hosts;
 mod partners;
+mod properties;
 mod published;
 
 mod bad_input;
@@ -18,6 +19,8 @@ mod loader;
 mod mailboxes;
 mod messaging;
 mod misbehaving;
+mod order;
+mod outcomes;
 mod pools;
 mod requests;
 mod routing;
@@ -25,5 +28,6 @@ mod services;
 mod stats;
 mod stopping;
 mod storage;
+mod stress;
 mod threads;
 mod wasi;

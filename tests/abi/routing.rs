@@ -14,15 +14,18 @@ use crate::partners::{Answer, Inbox, Letter, Router};
 
 /// What a router took and what was cancelled, for a test to look at.
 #[derive(Clone, Default)]
-struct Post(Arc<(Mutex<Vec<Letter>>, Mutex<Vec<u64>>)>);
+struct Post {
+    taken: Arc<Mutex<Vec<Letter>>>,
+    tokens: Arc<Mutex<Vec<u64>>>,
+}
 
 impl Post {
     fn letters(&self) -> Vec<Letter> {
-        self.0.0.lock().unwrap().clone()
+        self.taken.lock().unwrap().clone()
     }
 
     fn cancelled(&self) -> Vec<u64> {
-        self.0.1.lock().unwrap().clone()
+        self.tokens.lock().unwrap().clone()
     }
 
     /// A router that keeps what comes, and then does what `on_route` says.
@@ -33,10 +36,10 @@ impl Post {
     ) -> &'static Router {
         let (post, cancels) = (self.clone(), self.clone());
         let keep = move |letter: &Letter| {
-            post.0.0.lock().unwrap().push(letter.clone());
+            post.taken.lock().unwrap().push(letter.clone());
             on_route(letter)
         };
-        Router::attach(config, keep, move |token| cancels.0.1.lock().unwrap().push(token))
+        Router::attach(config, keep, move |token| cancels.tokens.lock().unwrap().push(token))
     }
 }
 
