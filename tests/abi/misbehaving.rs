@@ -86,6 +86,15 @@ fn an_allocator_that_lies_is_a_trap_of_the_guest() {
 }
 
 /// A component that traps when its storage fails, in `initialize` too.
+pub fn needs_storage() -> Vec<u8> {
+    let start = "(i64.store (i32.const 1024) (local.get 5))";
+    let set =
+        "(call $set (i32.const 32) (i32.const 4) (i32.const 16) (i32.const 5) (i32.const 512))
+        (if (i32.load8_u (i32.const 512)) (then unreachable))";
+    with_code(start, &format!("{start} {set}"))
+}
+
+/// It, in a storage that can be broken.
 fn depends_on_storage() -> (Engine, u64, Arc<AtomicBool>) {
     let broken = Arc::<AtomicBool>::default();
     let (config, fails) = (Config::new(), Arc::clone(&broken));
@@ -95,11 +104,7 @@ fn depends_on_storage() -> (Engine, u64, Arc<AtomicBool>) {
     })
     .attach(&config);
     let engine = config.engine();
-    let start = "(i64.store (i32.const 1024) (local.get 5))";
-    let set =
-        "(call $set (i32.const 32) (i32.const 4) (i32.const 16) (i32.const 5) (i32.const 512))
-        (if (i32.load8_u (i32.const 512)) (then unreachable))";
-    let handle = load(&engine, &with_code(start, &format!("{start} {set}"))).unwrap();
+    let handle = load(&engine, &needs_storage()).unwrap();
     (engine, handle, broken)
 }
 

@@ -76,6 +76,13 @@ impl Inbox {
         all.clone()
     }
 
+    /// Waits for exactly `count`, and forgets them.
+    pub fn take(&self, count: usize) {
+        let came = self.wait(count).len();
+        assert_eq!(came, count);
+        self.0.all.lock().unwrap().clear();
+    }
+
     /// Waits for the only completion there is.
     pub fn only(&self) -> Completed {
         let mut all = self.wait(1);
@@ -381,6 +388,10 @@ impl Events {
 
     pub fn all(&self) -> Vec<Event> {
         self.all.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.all.lock().unwrap().clear();
     }
 
     /// Waits until there are `count`.
