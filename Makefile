@@ -19,7 +19,8 @@ cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-rust test-c test-python bench install coverage tools lib guests dev
+.PHONY: help demo check test test-rust test-c test-python bench bench-peers models install coverage tools lib \
+	guests dev
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +90,18 @@ bench: tools ## Measure against raw Wasmtime, as ratios in one run
 	$(cargo) build --release --locked -p airssys-wasm-guests
 	$(TARGET_DIR)/release/build-guests
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) bench --locked
+
+bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetched and built: 6 minutes and more at first)
+	$(say) "building the components in tests/guests"
+	$(TARGET_DIR)/release/build-guests
+	$(say) "building the bench that rusm is compared with"
+	$(cargo) build --release --locked --bench actors
+	CC="$(CC)" CARGO="$(CARGO)" PYTHON="$(PYTHON)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
+		AIRSSYS_ACTORS_BENCH="$(cargo) bench --locked --bench actors -- --keys" benches/peers/run.sh
+
+models: ## Try all orders of threads in models of the lock-free parts (loom)
+	$(say) "models"
+	cd tests/models && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
 
 install: lib ## Install library, header, pkg-config and CMake files below PREFIX (and DESTDIR)
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR)

@@ -638,7 +638,8 @@ typedef struct airssys_completion_t {
    */
   size_t size;
   /**
-   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it.
+   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
+   * and events have the same number as 16 hexadecimal digits.
    */
   uint64_t request;
   /**
@@ -1097,8 +1098,9 @@ airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
  * Releases an engine and all its components, from any state and without calling their `shutdown`;
  * NULL does nothing.
  *
- * No function may be entered with the handle after this one. Those that are under way on other
- * threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
+ * No function may be entered with the handle after this one, except from callbacks while it runs,
+ * which get `AIRSSYS_ERROR_ENGINE_STOPPED`: completions of requests that are open, dead letters.
+ * Functions that are under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
  * after them. Host callbacks that workers are running are waited for, up to 10 seconds; what they
  * use, their `user_data` included, is released after them in every case.
  *
@@ -1133,7 +1135,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       },
  *       "mailbox": {
  *         "capacity": 1024,                  messages that may wait, 1 to 1048576
- *         "max-bytes": 67108864,             bytes that may wait
+ *         "max-bytes": 67108864,             bytes that may wait, payloads and 256 for each message;
+ *                                            one of any size is taken where no other waits
  *         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
  *                                            has its sender wait for room, "drop-oldest" drops the
  *                                            one that waits longest, which becomes a dead letter

@@ -199,6 +199,9 @@ impl Actor {
                         format!("a message from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
                 }
+                if !reply.is_nobody() {
+                    self.mailbox.nearly_done();
+                }
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {

@@ -54,6 +54,11 @@ impl Pool {
         self.members.all()
     }
 
+    /// The mailboxes of all actors, of which any may take a message.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
     /// What `health` of the actor that is worst off said last.
     pub fn health(&self) -> HealthStatus {
         let all = self.actors.iter().map(|actor| actor.status().health());

@@ -117,8 +117,9 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 /// Releases an engine and all its components, from any state and without calling their `shutdown`;
 /// NULL does nothing.
 ///
-/// No function may be entered with the handle after this one. Those that are under way on other
-/// threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
+/// No function may be entered with the handle after this one, except from callbacks while it runs,
+/// which get `AIRSSYS_ERROR_ENGINE_STOPPED`: completions of requests that are open, dead letters.
+/// Functions that are under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
 /// after them. Host callbacks that workers are running are waited for, up to 10 seconds; what they
 /// use, their `user_data` included, is released after them in every case.
 ///
@@ -138,6 +139,9 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
         gate.close();
         handle.engine.stop();
         if current_component().is_none() {
+            gate.wait_empty();
+            // Callbacks that this runs, or waits for, may still use the handle.
+            handle.engine.finish();
             gate.wait_empty();
         }
         gate.drop_when_empty(handle);
@@ -168,7 +172,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///       },
 ///       "mailbox": {
 ///         "capacity": 1024,                  messages that may wait, 1 to 1048576
-///         "max-bytes": 67108864,             bytes that may wait
+///         "max-bytes": 67108864,             bytes that may wait, payloads and 256 for each message;
+///                                            one of any size is taken where no other waits
 ///         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
 ///                                            has its sender wait for room, "drop-oldest" drops the
 ///                                            one that waits longest, which becomes a dead letter

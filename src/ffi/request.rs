@@ -21,7 +21,8 @@ use crate::messaging::correlation::Completion;
 pub struct airssys_completion_t {
     /// `sizeof(airssys_completion_t)` in the library.
     pub size: usize,
-    /// Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it.
+    /// Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
+    /// and events have the same number as 16 hexadecimal digits.
     pub request: u64,
     /// `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
     /// reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,

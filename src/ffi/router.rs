@@ -141,7 +141,8 @@ fn number(id: Option<CorrelationId>) -> u64 {
 
 fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    // Up, so that the receiver does not give up before the sender does.
+    u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 impl Router for HostRouter {

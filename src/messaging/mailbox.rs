@@ -333,7 +333,9 @@ impl Mailbox {
             None
         };
         if let Some(refusal) = refusal {
-            queue.traffic.refused += u64::from(bounded);
+            // Who waits for room is not refused.
+            let waits = refusal == Refusal::Full && self.blocks_senders();
+            queue.traffic.refused += u64::from(bounded && !waits);
             return Err((refusal, mail));
         }
         queue.push(mail, size);
@@ -348,6 +350,18 @@ impl Mailbox {
             self.bury(evicted, &CallError::Dropped { bounds: *bounds });
         }
         Ok(())
+    }
+
+    /// Counts a message whose sender did not wait for room any longer.
+    pub fn count_refused(&self) {
+        self.lock().traffic.refused += 1;
+    }
+
+    /// Says that the message under way is done but for its outcome: who gets that, and writes
+    /// again, finds its receiver idle among others.
+    pub fn nearly_done(&self) {
+        let queue = self.lock();
+        self.load.store(queue.mail.len(), Ordering::Relaxed);
     }
 
     /// Waits until a mailbox that had no room for a payload of that many bytes has some, or is

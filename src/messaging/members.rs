@@ -1,8 +1,11 @@
 //! The mailboxes that share an id or a handle.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
+use crate::core::waiting::{Wait, WaitNode};
 use crate::messaging::mailbox::Mailbox;
 
 /// Mailboxes of which any may take a message.
@@ -33,6 +36,23 @@ impl Members {
         (0..count)
             .map(|n| first.wrapping_add(n) % count)
             .min_by_key(|at| self.mailboxes[*at].load())
+    }
+
+    /// Waits until one of them that had no room for a payload of that many bytes has some, or is
+    /// closed.
+    pub async fn room(&self, payload: usize) {
+        let mut rooms: Vec<_> =
+            self.mailboxes.iter().map(|mailbox| Box::pin(mailbox.room(payload))).collect();
+        poll_fn(|cx| {
+            let any = rooms.iter_mut().any(|room| room.as_mut().poll(cx).is_ready());
+            if any { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Begins to wait for any of them; `None` if each of them waits for `waiter`.
+    pub fn wait_for_any(&self, waiter: Option<&Arc<WaitNode>>) -> Option<Wait> {
+        self.mailboxes.iter().find_map(|mailbox| Wait::begin(waiter.cloned(), mailbox.node()))
     }
 
     /// The least busy.

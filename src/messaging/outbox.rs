@@ -11,7 +11,6 @@ use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router};
-use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
 use crate::messaging::members::Members;
@@ -57,7 +56,7 @@ struct Target {
 
 /// Where a message goes.
 enum Way {
-    Here(Arc<Mailbox>),
+    Here(Arc<Members>),
     Elsewhere(ComponentId),
 }
 
@@ -84,19 +83,18 @@ impl Outbox {
         if recent.version != version {
             *recent = Recent { version, ..Recent::default() };
         }
-        if let Some(mailbox) = recent.find(raw) {
-            return Ok(Way::Here(mailbox));
+        if let Some(members) = recent.find(raw) {
+            return Ok(Way::Here(members));
         }
         let id =
             raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
         if let Some((id, members)) = self.office.registry.find(&id) {
-            let mailbox = members.pick().cloned();
-            recent.remember(Target { id, members });
-            return mailbox.map(Way::Here).ok_or_else(|| not_found(raw));
+            recent.remember(Target { id, members: Arc::clone(&members) });
+            return Ok(Way::Here(members));
         }
         // A component in its `initialize` is not to be found by others, but may write to itself.
         if let (true, Some(own)) = (id == *self.id, self.own.upgrade()) {
-            return Ok(Way::Here(own));
+            return Ok(Way::Here(Arc::new(Members::new([own]))));
         }
         if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
     }
@@ -108,39 +106,92 @@ impl Outbox {
     /// Hands mail to a mailbox of this process.
     fn deliver<T>(
         &self,
-        target: &Arc<Mailbox>,
+        (members, target): (&Arc<Members>, &Arc<Mailbox>),
         message: Message,
         reply: Reply,
         accepted: impl FnOnce() -> T,
         refused: impl FnOnce(),
     ) -> Handover<T> {
-        match target.deliver(Mail::Message(message, reply)) {
+        let (refusal, mail) = match target.deliver(Mail::Message(message, reply)) {
             Ok(()) => {
                 self.count_sent();
-                Handover::Done(Ok(accepted()))
+                return Handover::Done(Ok(accepted()));
             }
-            Err((refusal, mail)) => {
-                let bytes = mail.payload_bytes();
-                mail.withdraw();
-                refused();
-                if let (Refusal::Full, true) = (&refusal, target.blocks_senders())
-                    && let Some(wait) = self.wait_for(target)
-                {
-                    let target = Arc::clone(target);
-                    return Handover::Wait(Box::pin(async move {
-                        target.room(bytes).await;
-                        drop(wait);
-                    }));
-                }
-                Handover::Done(Err(explain(target, refusal)))
+            Err(refused) => refused,
+        };
+        let bytes = mail.payload_bytes();
+        mail.withdraw();
+        refused();
+        if refusal == Refusal::Full && target.blocks_senders() {
+            // Who waits for each other's room would wait forever.
+            let own = self.own.upgrade();
+            if let Some(wait) = own.and_then(|own| members.wait_for_any(Some(own.node()))) {
+                let members = Arc::clone(members);
+                return Handover::Wait(Box::pin(async move {
+                    members.room(bytes).await;
+                    drop(wait);
+                }));
             }
+            target.count_refused();
         }
+        Handover::Done(Err(explain(target, refusal)))
     }
 
-    /// `None` if the receiver waits for this component: who waits for each other's room would
-    /// wait forever.
-    fn wait_for(&self, target: &Mailbox) -> Option<Wait> {
-        Wait::begin(Some(Arc::clone(self.own.upgrade()?.node())), target.node())
+    fn request_here(
+        &self,
+        members: &Arc<Members>,
+        target: RawId<'_>,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<Handover<CorrelationId>, MessagingError> {
+        let mailbox = members.pick().ok_or_else(|| not_found(target))?;
+        let deadline = deadline_in(timeout);
+        let id = self.open(Arc::clone(mailbox.owner()), false)?;
+        let message = Message { correlation: Some(id), wants_reply: true, ..self.message(payload) };
+        let correlations = &self.office.correlations;
+        let reply = Reply::to_request(Arc::clone(correlations), id);
+        // Armed only once it is accepted: a request that is refused must not time out.
+        let accepted = || {
+            correlations.arm(id, deadline);
+            id
+        };
+        let refused = || _ = correlations.discard(id);
+        Ok(self.deliver((members, mailbox), message, reply, accepted, refused))
+    }
+
+    fn request_elsewhere(
+        &self,
+        address: ComponentId,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<Handover<CorrelationId>, MessagingError> {
+        let deadline = deadline_in(timeout);
+        let id = self.open(Arc::new(address.clone()), true)?;
+        let envelope = Envelope {
+            correlation: Some(id),
+            deadline: SystemTime::now().checked_add(timeout),
+            ..self.envelope(address, payload)
+        };
+        self.count_sent();
+        let office = Arc::clone(&self.office);
+        Ok(Handover::AskHost(Box::new(move || ask_router(&office, &envelope, id, deadline))))
+    }
+
+    /// Enters a request of this component into the table.
+    fn open(
+        &self,
+        target: Arc<ComponentId>,
+        routed: bool,
+    ) -> Result<CorrelationId, MessagingError> {
+        let failed = MessagingError::DeliveryFailed;
+        let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
+        // Callbacks are never refused, so a requester that does not get to them makes no more.
+        if own.is_over_bytes() {
+            return Err(explain(&own, Refusal::Full));
+        }
+        let requester = Requester::Component(Weak::clone(&self.own));
+        let opened = self.office.correlations.open(requester, target, routed);
+        opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
 
     fn count_sent(&self) {
@@ -161,9 +212,9 @@ impl Outbox {
 }
 
 impl Recent {
-    fn find(&self, raw: RawId<'_>) -> Option<Arc<Mailbox>> {
+    fn find(&self, raw: RawId<'_>) -> Option<Arc<Members>> {
         let target = self.targets.iter().find(|target| *target.id == raw)?;
-        target.members.pick().cloned()
+        Some(Arc::clone(&target.members))
     }
 
     fn remember(&mut self, target: Target) {
@@ -178,8 +229,8 @@ impl Recent {
 
 impl Messenger for Outbox {
     fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()> {
-        let target = match self.resolve(target) {
-            Ok(Way::Here(target)) => target,
+        let members = match self.resolve(target) {
+            Ok(Way::Here(members)) => members,
             Ok(Way::Elsewhere(id)) => {
                 let envelope = self.envelope(id, payload);
                 self.count_sent();
@@ -191,7 +242,9 @@ impl Messenger for Outbox {
             }
             Err(error) => return Handover::Done(Err(error)),
         };
-        self.deliver(&target, self.message(payload), Reply::nobody(), || (), || ())
+        let Some(mailbox) = members.pick() else { return Handover::Done(Err(not_found(target))) };
+        let (message, reply) = (self.message(payload), Reply::nobody());
+        self.deliver((&members, mailbox), message, reply, || (), || ())
     }
 
     fn request(
@@ -200,56 +253,12 @@ impl Messenger for Outbox {
         payload: Payload,
         timeout: Duration,
     ) -> Handover<CorrelationId> {
-        let refuse = |error| Handover::Done(Err(error));
-        let way = match self.resolve(target) {
-            Ok(way) => way,
-            Err(error) => return refuse(error),
+        let result = match self.resolve(target) {
+            Ok(Way::Here(members)) => self.request_here(&members, target, payload, timeout),
+            Ok(Way::Elsewhere(address)) => self.request_elsewhere(address, payload, timeout),
+            Err(error) => Err(error),
         };
-        let Some(own) = self.own.upgrade() else {
-            return refuse(MessagingError::DeliveryFailed(format!("{} is unloaded", self.id)));
-        };
-        // Callbacks are never refused, so a requester that does not get to them makes no more.
-        if own.is_over_bytes() {
-            return refuse(explain(&own, Refusal::Full));
-        }
-        let correlations = &self.office.correlations;
-        let deadline = deadline_in(timeout);
-        let requester = Requester::Component(Weak::clone(&self.own));
-        let (address, routed) = match &way {
-            Way::Here(target) => (Arc::clone(target.owner()), false),
-            Way::Elsewhere(id) => (Arc::new(id.clone()), true),
-        };
-        let id = match correlations.open(requester, address, routed) {
-            Ok(id) => id,
-            Err(TableFull) => {
-                let problem = "too many requests are under way".to_owned();
-                return refuse(MessagingError::DeliveryFailed(problem));
-            }
-        };
-        match way {
-            Way::Here(target) => {
-                let message =
-                    Message { correlation: Some(id), wants_reply: true, ..self.message(payload) };
-                let reply = Reply::to_request(Arc::clone(correlations), id);
-                // Armed only once it is accepted: a request that is refused must not time out.
-                let accepted = || {
-                    correlations.arm(id, deadline);
-                    id
-                };
-                let refused = || _ = correlations.discard(id);
-                self.deliver(&target, message, reply, accepted, refused)
-            }
-            Way::Elsewhere(address) => {
-                let envelope = Envelope {
-                    correlation: Some(id),
-                    deadline: SystemTime::now().checked_add(timeout),
-                    ..self.envelope(address, payload)
-                };
-                self.count_sent();
-                let office = Arc::clone(&self.office);
-                Handover::AskHost(Box::new(move || ask_router(&office, &envelope, id, deadline)))
-            }
-        }
+        result.unwrap_or_else(|error| Handover::Done(Err(error)))
     }
 
     fn cancel_request(&self, request: &str) -> Result<(), MessagingError> {

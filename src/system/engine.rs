@@ -57,7 +57,7 @@ pub struct Engine {
     pub(super) limits: Limits,
     worker_count: usize,
     /// Started by the first load.
-    workers: OnceCell<Runtime>,
+    workers: OnceCell<Workers>,
     pub(super) last_handle: AtomicU64,
     /// Nothing more is accepted from the host.
     stopped: AtomicBool,
@@ -118,7 +118,7 @@ impl Engine {
         for actor in pool.actors() {
             let _wait = self.wait_for(actor)?;
             let (waiter, reply) = Waiter::with_reply();
-            self.queue(actor, Mail::Health(reply), None)?;
+            self.offer(actor, Mail::Health(reply))?;
             let status = waiter.wait(None).map_err(|error| self.call_failed(actor, error))?;
             worst = HealthStatus::worse(worst, HealthStatus::named(&status.unwrap_or_default()));
         }
@@ -197,7 +197,7 @@ impl Engine {
     }
 
     pub(super) fn workers(&self) -> Result<&Handle, EngineError> {
-        let runtime = self.workers.get_or_try_init(|| {
+        let workers = self.workers.get_or_try_init(|| {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(self.worker_count)
                 .thread_name("airssys-worker")
@@ -206,25 +206,43 @@ impl Engine {
                 .build()
                 .map_err(EngineError::Workers)?;
             runtime.spawn(watch_deadlines(&self.office.correlations));
-            self.callbacks.start(runtime.handle());
-            Ok::<_, EngineError>(runtime)
+            let handle = runtime.handle().clone();
+            self.callbacks.start(&handle);
+            Ok::<_, EngineError>(Workers { handle, runtime: Mutex::new(Some(runtime)) })
         })?;
-        Ok(runtime.handle())
+        Ok(&workers.handle)
+    }
+}
+
+/// The threads of an engine.
+struct Workers {
+    handle: Handle,
+    /// `None` once they were stopped.
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Engine {
+    /// Stops, and ends the workers; what callbacks are still to be told is told on this thread.
+    pub fn finish(&self) {
+        self.stop();
+        let runtime = self.workers.get().and_then(|workers| {
+            workers.runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
+        });
+        if let Some(runtime) = runtime {
+            // A worker can not wait for itself: the last reference may go inside a callback.
+            if Handle::try_current().is_ok() || current_component().is_some() {
+                runtime.shutdown_background();
+            } else {
+                runtime.shutdown_timeout(CALLBACK_GRACE);
+            }
+        }
+        // What the end of the workers has answered, and what they did not come to.
+        self.callbacks.run_rest();
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.stop();
-        if let Some(workers) = self.workers.take() {
-            // A worker can not wait for itself: the last reference may go inside a callback.
-            if Handle::try_current().is_ok() || current_component().is_some() {
-                workers.shutdown_background();
-            } else {
-                workers.shutdown_timeout(CALLBACK_GRACE);
-            }
-        }
-        // What the end of the workers has answered, and what they did not come to.
-        self.callbacks.run_rest();
+        self.finish();
     }
 }

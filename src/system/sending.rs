@@ -18,6 +18,7 @@ use crate::messaging::correlation::{Completion, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Refusal};
 use crate::messaging::reply::{Reply, Waiter};
 use crate::runtime::block_on::block_on;
+use crate::runtime::off_fiber::current_component;
 use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -58,8 +59,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
-        let actor = self.pick(&pool)?;
-        self.queue(actor, Mail::Message(Self::message(message), Reply::nobody()), timeout)
+        let mail = Mail::Message(Self::message(message), Reply::nobody());
+        self.queue(&pool, mail, timeout).map(drop)
     }
 
     /// Queues one message for several receivers; all are tried.
@@ -75,7 +76,7 @@ impl Engine {
         let send = |handle| {
             let pool = self.pool(handle)?;
             let mail = Mail::Message(message.clone(), Reply::nobody());
-            self.queue(self.pick(&pool)?, mail, left(timeout, began))
+            self.queue(&pool, mail, left(timeout, began)).map(drop)
         };
         let failed: Vec<_> = handles
             .iter()
@@ -109,7 +110,12 @@ impl Engine {
                 let _wait = self.wait_for(actor)?;
                 let began = timeout.map(|_| Instant::now());
                 let (waiter, reply) = Waiter::with_reply();
-                self.queue(actor, Mail::Message(Self::message(message), reply), timeout)?;
+                let mail = Mail::Message(Self::message(message), reply);
+                let actor = match self.offer(actor, mail) {
+                    Ok(()) => actor,
+                    Err(Offer::Refused(error)) => return Err(error),
+                    Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, timeout)?,
+                };
                 let outcome = waiter.wait(left(timeout, began));
                 (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
             }
@@ -149,14 +155,13 @@ impl Engine {
     ) -> Result<CorrelationId, EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
-        let actor = self.pick(&pool)?;
         let deadline = timeout.map(deadline_in);
-        self.request_of(actor, Self::message(message), None, deadline, completion)
+        self.request_of(&pool, Self::message(message), None, deadline, completion)
     }
 
     fn request_of(
         &self,
-        actor: &Actor,
+        pool: &Pool,
         message: Message,
         correlation: Option<CorrelationId>,
         deadline: Option<Instant>,
@@ -164,7 +169,7 @@ impl Engine {
     ) -> Result<CorrelationId, EngineError> {
         let correlations = &self.office.correlations;
         let requester = Requester::Host(self.in_background(completion));
-        let target = Arc::clone(actor.mailbox().owner());
+        let target = Arc::clone(pool.id().ok_or_else(|| self.unknown(pool.handle()))?);
         let id = correlations
             .open(requester, target, false)
             .map_err(|TableFull| EngineError::TooManyRequests)?;
@@ -172,7 +177,7 @@ impl Engine {
             Message { correlation: correlation.or(Some(id)), wants_reply: true, ..message };
         let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), id));
         let room = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if let Err(error) = self.queue(actor, mail, room)
+        if let Err(error) = self.queue(pool, mail, room)
             // An engine that stops meanwhile may have answered it.
             && correlations.discard(id)
         {
@@ -202,7 +207,6 @@ impl Engine {
         let unknown = || EngineError::UnknownId(target.clone());
         let handle = self.office.registry.least_busy(&target).ok_or_else(unknown)?;
         let pool = self.components.get(handle).ok_or_else(unknown)?;
-        let actor = self.pick(&pool)?;
         let message = Message {
             content_type: mail.content_type.map(Into::into),
             correlation: mail.correlation,
@@ -213,12 +217,12 @@ impl Engine {
         });
         match completion {
             Some(completion) => {
-                self.request_of(actor, message, mail.correlation, deadline, completion).map(Some)
+                self.request_of(&pool, message, mail.correlation, deadline, completion).map(Some)
             }
             None => {
                 let room =
                     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                self.queue(actor, Mail::Message(message, Reply::nobody()), room).map(|()| None)
+                self.queue(&pool, Mail::Message(message, Reply::nobody()), room).map(|_| None)
             }
         }
     }
@@ -243,71 +247,81 @@ impl Engine {
         Box::new(move |id, outcome| callbacks.leave(move || completion(id, outcome)))
     }
 
-    fn pick<'a>(&self, pool: &'a Pool) -> Result<&'a Arc<Actor>, EngineError> {
-        pool.pick().ok_or_else(|| self.unknown(pool.handle()))
-    }
-
-    /// Queues mail, and waits for room where that is what senders do. What is refused is dropped
-    /// without an answer.
-    pub(super) fn queue(
+    /// Queues mail with the least busy actor, which is returned, and waits for room where that is
+    /// what senders do. What is refused is dropped without an answer.
+    fn queue<'a>(
         &self,
-        actor: &Actor,
+        pool: &'a Pool,
         mut mail: Mail,
         timeout: Option<Duration>,
-    ) -> Result<(), EngineError> {
-        let mailbox = actor.mailbox();
+    ) -> Result<&'a Arc<Actor>, EngineError> {
         let mut deadline = None;
         loop {
-            let (refusal, refused) = match mailbox.deliver(mail) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
+            let Some(actor) = pool.pick() else {
+                mail.withdraw();
+                return Err(self.unknown(pool.handle()));
             };
-            if refusal == Refusal::Full && mailbox.blocks_senders() {
-                let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_in));
-                if let Err(error) = self.wait_for_room(actor, refused.payload_bytes(), deadline) {
-                    refused.withdraw();
-                    return Err(error);
-                }
-                mail = refused;
-                continue;
+            mail = match self.offer(actor, mail) {
+                Ok(()) => return Ok(actor),
+                Err(Offer::Refused(error)) => return Err(error),
+                Err(Offer::NoRoom(mail)) => mail,
+            };
+            let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_in));
+            if let Err(error) = self.wait_for_room(pool, actor, mail.payload_bytes(), deadline) {
+                mail.withdraw();
+                actor.mailbox().count_refused();
+                return Err(error);
             }
-            refused.withdraw();
-            return Err(match refusal {
-                Refusal::Full => queue_full(actor),
-                // Two handles may have had the id; the caller's is gone.
-                Refusal::Closed => match self.check_running() {
-                    Ok(()) => EngineError::Gone(Arc::clone(mailbox.owner())),
-                    Err(stopped) => stopped,
-                },
-                Refusal::Codec(unsupported) => EngineError::InvalidMessage {
-                    component: Arc::clone(mailbox.owner()),
-                    problem: unsupported,
-                },
-            });
         }
+    }
+
+    /// Queues mail with one actor, if it takes it now.
+    pub(super) fn offer(&self, actor: &Actor, mail: Mail) -> Result<(), Offer> {
+        let mailbox = actor.mailbox();
+        let Err((refusal, mail)) = mailbox.deliver(mail) else { return Ok(()) };
+        if refusal == Refusal::Full && mailbox.blocks_senders() {
+            return Err(Offer::NoRoom(mail));
+        }
+        mail.withdraw();
+        let component = || Arc::clone(mailbox.owner());
+        Err(Offer::Refused(match refusal {
+            Refusal::Full => queue_full(actor),
+            // Two handles may have had the id; the caller's is gone.
+            Refusal::Closed => match self.check_running() {
+                Ok(()) => EngineError::Gone(component()),
+                Err(stopped) => stopped,
+            },
+            Refusal::Codec(problem) => {
+                EngineError::InvalidMessage { component: component(), problem }
+            }
+        }))
     }
 
     fn wait_for_room(
         &self,
-        actor: &Actor,
+        pool: &Pool,
+        full: &Actor,
         payload: usize,
         deadline: Option<Instant>,
     ) -> Result<(), EngineError> {
-        let _wait = self.wait_for(actor)?;
-        let room = actor.mailbox().room(payload);
+        let _wait = pool
+            .members()
+            .wait_for_any(current_component().as_ref())
+            .ok_or_else(|| would_deadlock(full))?;
+        let room = pool.members().room(payload);
         let Some(deadline) = deadline else {
             block_on(None, pin!(room));
             return Ok(());
         };
         // Knows when the engine stops, which a timer of its workers alone would not survive.
-        let over = actor.blueprint().context.timers.interruption(deadline);
+        let over = full.blueprint().context.timers.interruption(deadline);
         let (mut room, mut over) = (pin!(room), pin!(over));
         let first = poll_fn(|cx| match room.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => over.as_mut().poll(cx).map(|_| false),
         });
         let waited = block_on(None, pin!(first));
-        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(actor))) }
+        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(full))) }
     }
 
     pub(super) fn call_failed(&self, actor: &Actor, error: CallError) -> EngineError {
@@ -331,6 +345,31 @@ impl Engine {
             ..Message::new(message.sender.map(Arc::new), Payload::copy_of(message.payload))
         }
     }
+}
+
+/// Why an actor did not take mail.
+pub(super) enum Offer {
+    /// For good; the mail was dropped without an answer.
+    Refused(EngineError),
+    /// Its senders wait for room, with their mail.
+    NoRoom(Mail),
+}
+
+impl From<Offer> for EngineError {
+    fn from(offer: Offer) -> Self {
+        match offer {
+            Offer::Refused(error) => error,
+            // Mail that is no message has room always.
+            Offer::NoRoom(mail) => {
+                mail.withdraw();
+                Self::Stopped
+            }
+        }
+    }
+}
+
+fn would_deadlock(actor: &Actor) -> EngineError {
+    EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
 }
 
 fn queue_full(actor: &Actor) -> EngineError {

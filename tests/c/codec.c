@@ -1,4 +1,4 @@
-/* Prefixes that say what a payload is: what is written is read, and what is not one is refused. */
+/* Prefixes that say what a payload is: written, read, refused, and looked at for receivers. */
 #include "host.h"
 
 #define LARGEST (UINT64_MAX >> 1)
@@ -132,16 +132,6 @@ static void no_prefixes(void)
     refuses(ones, sizeof ones);
 }
 
-/* A call whose argument `name` is wrong. */
-#define REFUSES(name, call)                                                            \
-    do {                                                                               \
-        airssys_error_t *error = NULL;                                                 \
-        CHECK_STATUS((call), AIRSSYS_ERROR_INVALID_ARGUMENT);                          \
-        CHECK_CONTAINS(airssys_error_message(error), name);                            \
-        CHECK_CONTAINS(airssys_error_detail_json(error), "\"argument\":\"" name "\""); \
-        airssys_error_free(error);                                                     \
-    } while (0)
-
 static void arguments(void)
 {
     static const uint8_t payload[] = {0x55};
@@ -170,9 +160,92 @@ static void arguments(void)
     CHECK_STATUS(airssys_codec_prefix(0, payload, 1, NULL, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
 }
 
+static void no_outcome(void *user_data, const airssys_completion_t *completion)
+{
+    (void)user_data, (void)completion;
+    CHECK(!"called");
+}
+
+static airssys_status_t call_with(airssys_engine_t *engine, uint64_t handle, const char *payload,
+                                  size_t len, airssys_error_t **error)
+{
+    airssys_bytes_t reply = {0};
+    airssys_status_t status =
+        airssys_engine_call(engine, handle, (const uint8_t *)payload, len, NULL, &reply, error);
+    if (status == AIRSSYS_OK)
+        CHECK(reply.len == len && memcmp(reply.data, payload, len) == 0);
+    airssys_bytes_free(&reply);
+    return status;
+}
+
+/* What a component declares is looked at when a message is sent, in whatever way. */
+static void receivers(void)
+{
+    airssys_engine_t *engine = new_engine();
+    uint64_t picky = load_as(engine, "test/picky/0", "echo", "{\"codecs\": [\"json\", \"cbor\"]}");
+    uint64_t open = load_as(engine, "test/open/0", "echo", "{\"codecs\": []}"), id = 4711;
+    static const char json[] = "\x80\x04{}", cbor[] = "\x51\xa0", raw[] = "\x55raw";
+    airssys_error_t *error = NULL;
+    airssys_bytes_t described_as = {0};
+
+    CHECK_OK(call_with(engine, picky, json, 4, NULL));
+    CHECK_OK(call_with(engine, picky, cbor, 2, NULL));
+    CHECK_OK(call_with(engine, open, raw, 4, NULL));
+    CHECK_STATUS(call_with(engine, picky, raw, 4, &error), AIRSSYS_ERROR_INVALID_MESSAGE);
+    CHECK_CONTAINS(airssys_error_message(error), "test/picky/0");
+    CHECK_CONTAINS(airssys_error_message(error), "raw");
+    CHECK_CONTAINS(airssys_error_detail_json(error), "\"codec\":\"raw\"");
+    CHECK_CONTAINS(airssys_error_detail_json(error), "\"accepted\":[\"cbor\",\"json\"]");
+    airssys_error_free(error);
+    CHECK_STATUS(airssys_engine_send(engine, picky, (const uint8_t *)raw, 4, NULL, NULL),
+                 AIRSSYS_ERROR_INVALID_MESSAGE);
+    CHECK_STATUS(airssys_engine_request(engine, picky, (const uint8_t *)raw, 4, NULL, no_outcome,
+                                        NULL, &id, NULL),
+                 AIRSSYS_ERROR_INVALID_MESSAGE);
+    CHECK_STATUS(airssys_engine_broadcast(engine, &picky, 1, (const uint8_t *)raw, 4, NULL, NULL),
+                 AIRSSYS_ERROR_DELIVERY_FAILED);
+    CHECK_NUMBER(id, 4711);
+
+    /* What does not open with a code that is known is nobody's business. */
+    CHECK_OK(call_with(engine, picky, "{}", 2, NULL));
+    CHECK_OK(call_with(engine, picky, "", 0, NULL));
+    CHECK_OK(call_with(engine, picky, "\xff\xff", 2, NULL));
+
+    CHECK_OK(airssys_engine_describe(engine, picky, &described_as, NULL));
+    CHECK_CONTAINS((const char *)described_as.data, "\"codecs\":[\"cbor\",\"json\"]");
+    CHECK_NUMBER(number_in(&described_as, "messages.refused"), 4);
+    airssys_bytes_free(&described_as);
+    airssys_engine_free(engine);
+}
+
+static void load_options(void)
+{
+    airssys_engine_t *engine = new_engine();
+    uint64_t handle = 4711;
+    char path[4096];
+    guest_path("echo", path, sizeof path);
+    static const char *const wrong[] = {
+        "{\"codecs\": [\"cbor\", \"xml\"]}",
+        "{\"codecs\": \"cbor\"}",
+        "{\"codecs\": [81]}",
+        "{\"codecs\": {}}",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        airssys_error_t *error = NULL;
+        CHECK_STATUS(airssys_engine_load_file(engine, "a/b/c", path, wrong[i], &handle, &error),
+                     AIRSSYS_ERROR_INVALID_OPTIONS);
+        CHECK_CONTAINS(airssys_error_message(error), "options.codecs");
+        airssys_error_free(error);
+    }
+    CHECK_NUMBER(handle, 4711);
+    airssys_engine_free(engine);
+}
+
 int main(void)
 {
     check_begin();
+    receivers();
+    load_options();
     names();
     prefixes();
     no_prefixes();

@@ -3,6 +3,12 @@
 
 #include <sys/wait.h>
 
+static void must_not_come(void *user_data, const airssys_completion_t *completion)
+{
+    (void)user_data, (void)completion;
+    CHECK(!"called");
+}
+
 /* Every function of an engine; what `unload` and the like do is not looked at, only that they refuse. */
 static void check_forked(airssys_engine_t *engine, uint64_t handle)
 {
@@ -15,6 +21,20 @@ static void check_forked(airssys_engine_t *engine, uint64_t handle)
     CHECK_CONTAINS(airssys_error_message(error), "fork");
     airssys_error_free(error);
     CHECK_STATUS(airssys_engine_send(engine, handle, NULL, 0, NULL, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_request(engine, handle, NULL, 0, NULL, must_not_come, NULL, &out,
+                                        NULL),
+                 AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_cancel(engine, 1, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_broadcast(engine, &handle, 1, NULL, 0, NULL, NULL),
+                 AIRSSYS_ERROR_FORKED);
+    airssys_envelope_t envelope = {0};
+    envelope.size = sizeof envelope;
+    envelope.source = "a/b/c";
+    envelope.target = "test/echo/0";
+    CHECK_STATUS(airssys_engine_deliver(engine, &envelope, NULL, NULL, NULL, NULL),
+                 AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_complete(engine, 1, AIRSSYS_OK, NULL, 0, NULL, NULL),
+                 AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_load_file(engine, "a/b/c", path, NULL, &out, NULL),
                  AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_load(engine, "a/b/c", NULL, 0, NULL, &out, NULL),

@@ -7,6 +7,7 @@
 #include "check.h"
 
 #include <airssys_wasm.h>
+#include <sched.h>
 
 static inline void check_status(airssys_status_t came, airssys_status_t expected,
                                 const char *file, int line, const char *what)
@@ -122,6 +123,64 @@ static inline void check_fails(airssys_engine_t *engine, uint64_t handle, const 
     airssys_error_free(error);
     airssys_bytes_free(&reply);
 }
+
+/* Reads a number out of a JSON document that describes a component or an engine: the first under
+ * `path`, as in `mailbox.bytes`; -1 if there is none. */
+static inline long long number_in(const airssys_bytes_t *json, const char *path)
+{
+    const char *found = (const char *)json->data;
+    while (found != NULL && *path != '\0') {
+        char key[64];
+        size_t len = strcspn(path, ".");
+        snprintf(key, sizeof key, "\"%.*s\":", (int)len, path);
+        found = strstr(found, key);
+        found = found != NULL ? found + strlen(key) : NULL;
+        path += len + (path[len] == '.');
+    }
+    return found != NULL ? atoll(found) : -1;
+}
+
+/* What `airssys_engine_describe` says under `path`. */
+static inline long long described(airssys_engine_t *engine, uint64_t handle, const char *path)
+{
+    airssys_bytes_t json = {0};
+    REQUIRE(airssys_engine_describe(engine, handle, &json, NULL) == AIRSSYS_OK);
+    long long number = number_in(&json, path);
+    airssys_bytes_free(&json);
+    return number;
+}
+
+/* What `airssys_engine_stats` says under `path`. */
+static inline long long counted(airssys_engine_t *engine, const char *path)
+{
+    airssys_bytes_t json = {0};
+    REQUIRE(airssys_engine_stats(engine, &json, NULL) == AIRSSYS_OK);
+    long long number = number_in(&json, path);
+    airssys_bytes_free(&json);
+    return number;
+}
+
+/* Waits until as much mail waits for a component. */
+static inline void wait_for_depth(airssys_engine_t *engine, uint64_t handle, long long depth)
+{
+    while (described(engine, handle, "mailbox.depth") != depth)
+        sched_yield();
+}
+
+static inline airssys_status_t send_text(airssys_engine_t *engine, uint64_t handle, const char *text)
+{
+    return airssys_engine_send(engine, handle, (const uint8_t *)text, strlen(text), NULL, NULL);
+}
+
+/* A call whose argument `name` is wrong; it says `&error` for its error. */
+#define REFUSES(name, call)                                                            \
+    do {                                                                               \
+        airssys_error_t *error = NULL;                                                 \
+        CHECK_STATUS((call), AIRSSYS_ERROR_INVALID_ARGUMENT);                          \
+        CHECK_CONTAINS(airssys_error_message(error), name);                            \
+        CHECK_CONTAINS(airssys_error_detail_json(error), "\"argument\":\"" name "\""); \
+        airssys_error_free(error);                                                     \
+    } while (0)
 
 #define CHECK_REPLY(engine, handle, text, expected) \
     check_reply((engine), (handle), (text), (expected), __FILE__, __LINE__)

@@ -3,16 +3,6 @@
 
 static const uint8_t payload[] = "x";
 
-/* A call whose argument `name` is wrong. */
-#define REFUSES(name, call)                                                        \
-    do {                                                                           \
-        airssys_error_t *error = NULL;                                             \
-        CHECK_STATUS((call), AIRSSYS_ERROR_INVALID_ARGUMENT);                      \
-        CHECK_CONTAINS(airssys_error_message(error), name);                        \
-        CHECK_CONTAINS(airssys_error_detail_json(error), "\"argument\":\"" name "\""); \
-        airssys_error_free(error);                                                 \
-    } while (0)
-
 static void get(void *user_data, const char *ns, const char *key,
                 airssys_writer_t *out)
 {
@@ -34,6 +24,22 @@ static void list(void *user_data, const char *ns, const char *prefix,
 static void count_drop(void *user_data)
 {
     ++*(int *)user_data;
+}
+
+static void event(void *user_data, const airssys_event_t *told)
+{
+    (void)user_data, (void)told;
+}
+
+static void route(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer)
+{
+    (void)user_data, (void)envelope, (void)answer;
+}
+
+static void must_not_come(void *user_data, const airssys_completion_t *completion)
+{
+    (void)user_data, (void)completion;
+    CHECK(!"called");
 }
 
 static void configurations(void)
@@ -91,6 +97,30 @@ static void configurations(void)
     logger.size = 3;
     REFUSES("logger", airssys_config_set_logger(config, &logger, &error));
 
+    airssys_events_t events = {0};
+    events.size = sizeof events;
+    events.user_data = &drops;
+    events.drop = count_drop;
+    REFUSES("events.event", airssys_config_set_events(config, &events, &error));
+    events.event = event;
+    REFUSES("config", airssys_config_set_events(NULL, &events, &error));
+    REFUSES("events", airssys_config_set_events(config, NULL, &error));
+    events.size = sizeof events - 1;
+    REFUSES("events", airssys_config_set_events(config, &events, &error));
+    events.size = 0;
+    REFUSES("events", airssys_config_set_events(config, &events, &error));
+
+    airssys_router_t router = {0};
+    router.size = sizeof router;
+    router.user_data = &drops;
+    router.drop = count_drop;
+    REFUSES("router.route", airssys_config_set_router(config, &router, &error));
+    router.route = route;
+    REFUSES("config", airssys_config_set_router(NULL, &router, &error));
+    REFUSES("router", airssys_config_set_router(config, NULL, &error));
+    router.size = SIZE_MAX;
+    REFUSES("router", airssys_config_set_router(config, &router, &error));
+
     /* What was refused stays the host's. */
     airssys_config_free(config);
     CHECK_NUMBER(drops, 0);
@@ -110,6 +140,71 @@ static void newer_structs(airssys_engine_t *engine, uint64_t echo)
     airssys_bytes_free(&reply);
     newer.unheard_of = &newer;
     REFUSES("options", airssys_engine_call(engine, echo, payload, 1, &newer.options, &reply, &error));
+}
+
+static void requests(airssys_engine_t *engine, uint64_t echo)
+{
+    uint64_t id = 4711;
+    airssys_message_options_t options = {0};
+    REFUSES("engine", airssys_engine_request(NULL, echo, payload, 1, NULL, must_not_come, NULL,
+                                             &id, &error));
+    REFUSES("payload", airssys_engine_request(engine, echo, NULL, 1, NULL, must_not_come, NULL,
+                                              &id, &error));
+    REFUSES("payload", airssys_engine_request(engine, echo, payload, SIZE_MAX, NULL, must_not_come,
+                                              NULL, &id, &error));
+    REFUSES("options", airssys_engine_request(engine, echo, payload, 1, &options, must_not_come,
+                                              NULL, &id, &error));
+    REFUSES("reply_fn",
+            airssys_engine_request(engine, echo, payload, 1, NULL, NULL, NULL, &id, &error));
+    REFUSES("out_id", airssys_engine_request(engine, echo, payload, 1, NULL, must_not_come, NULL,
+                                             NULL, &error));
+    CHECK_NUMBER(id, 4711);
+    REFUSES("engine", airssys_engine_cancel(NULL, 1, &error));
+
+    REFUSES("engine", airssys_engine_broadcast(NULL, &echo, 1, payload, 1, NULL, &error));
+    REFUSES("handles", airssys_engine_broadcast(engine, NULL, 1, payload, 1, NULL, &error));
+    REFUSES("handles", airssys_engine_broadcast(engine, &echo, SIZE_MAX, payload, 1, NULL, &error));
+    REFUSES("payload", airssys_engine_broadcast(engine, &echo, 1, NULL, 1, NULL, &error));
+    REFUSES("options", airssys_engine_broadcast(engine, &echo, 1, payload, 1, &options, &error));
+    CHECK_OK(airssys_engine_broadcast(engine, NULL, 0, NULL, 0, NULL, NULL));
+}
+
+static void routed(airssys_engine_t *engine)
+{
+    uint64_t id = 4711;
+    airssys_envelope_t good = {0}, envelope;
+    good.size = sizeof good;
+    good.source = "a/b/c";
+    good.target = "test/echo/0";
+    good.kind = AIRSSYS_KIND_REQUEST;
+
+#define REFUSES_ENVELOPE(name, change)                                                      \
+    do {                                                                                    \
+        envelope = good;                                                                    \
+        change;                                                                             \
+        REFUSES(name, airssys_engine_deliver(engine, &envelope, must_not_come, NULL, &id, &error)); \
+    } while (0)
+    REFUSES("engine", airssys_engine_deliver(NULL, &good, must_not_come, NULL, &id, &error));
+    REFUSES("envelope", airssys_engine_deliver(engine, NULL, must_not_come, NULL, &id, &error));
+    REFUSES("reply_fn", airssys_engine_deliver(engine, &good, NULL, NULL, &id, &error));
+    REFUSES_ENVELOPE("envelope", envelope.size = 0);
+    REFUSES_ENVELOPE("envelope", envelope.size = sizeof envelope - 1);
+    REFUSES_ENVELOPE("envelope.source", envelope.source = NULL);
+    REFUSES_ENVELOPE("envelope.source", envelope.source = "a/\xff/c");
+    REFUSES_ENVELOPE("envelope.target", envelope.target = NULL);
+    REFUSES_ENVELOPE("envelope.target", envelope.target = "\xff");
+    REFUSES_ENVELOPE("envelope.kind", envelope.kind = 2);
+    REFUSES_ENVELOPE("envelope.kind", envelope.kind = -1);
+    REFUSES_ENVELOPE("envelope.content_type", envelope.content_type = "\xff");
+    REFUSES_ENVELOPE("envelope.payload", envelope.payload_len = 1);
+    CHECK_NUMBER(id, 4711);
+
+    REFUSES("engine", airssys_engine_complete(NULL, 1, AIRSSYS_OK, NULL, 0, NULL, &error));
+    REFUSES("reply", airssys_engine_complete(engine, 1, AIRSSYS_OK, NULL, 1, NULL, &error));
+    REFUSES("message", airssys_engine_complete(engine, 1, AIRSSYS_ERROR_IO, NULL, 0, "\xff", &error));
+    /* Not read, but with success. */
+    CHECK_STATUS(airssys_engine_complete(engine, 1, AIRSSYS_ERROR_IO, NULL, SIZE_MAX, NULL, NULL),
+                 AIRSSYS_ERROR_REQUEST_NOT_FOUND);
 }
 
 static void engines(void)
@@ -181,6 +276,8 @@ static void engines(void)
     CHECK(reply.data == NULL);
 
     newer_structs(engine, echo);
+    requests(engine, echo);
+    routed(engine);
 
     /* Nothing of the above has hurt the engine. */
     CHECK_REPLY(engine, echo, "still here", "still here");

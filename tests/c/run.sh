@@ -83,7 +83,7 @@ mode_default() {
     done
     say "the examples"
     local example
-    for example in hello wordcount; do
+    for example in hello wordcount two_engines; do
         compile "$example" "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/$example.c" "${link[@]}"
     done
     examples
@@ -105,7 +105,14 @@ examples() {
         grep -qxF "$line" <<<"$out" || { fail "wordcount does not print: $line"; echo "$out"; }
     done
     "$build/wordcount" "$AIRSSYS_GUESTS_DIR" "$build/no-such-text" >/dev/null 2>&1 && fail "wordcount without a text"
-    echo "hello and wordcount run"
+
+    out=$("$build/two_engines" "$AIRSSYS_GUESTS_DIR" 2>&1) || fail "two_engines: $out"
+    for line in 'left/asker/0 -> right/echo/0: is anybody there?' '  error: target-not-found(right/nobody/0)'; do
+        grep -qxF "$line" <<<"$out" || { fail "two_engines does not print: $line"; echo "$out"; }
+    done
+    grep -qF '"payload":"is anybody there?","sender":"right/echo/0"' <<<"$out" || { fail "two_engines gets no answer"; echo "$out"; }
+    "$build/two_engines" "$build" >/dev/null 2>&1 && fail "two_engines without components"
+    echo "hello, wordcount and two_engines run"
 }
 
 mode_asan() {
@@ -115,9 +122,14 @@ mode_asan() {
     export ASAN_OPTIONS=detect_leaks=1:allow_user_segv_handler=1:use_sigaltstack=1:detect_stack_use_after_return=0
     c_programs "${flags[@]}"
     compile raii "$CXX" -std=c++17 "${warnings[@]}" -g "${flags[@]}" "$root/tests/cpp/raii.cpp" "${link[@]}" && run raii
-    compile wordcount "$CC" -std=c99 "${flags[@]}" "$root/bindings/c/examples/wordcount.c" "${link[@]}" &&
-        { "$build/wordcount" "$AIRSSYS_GUESTS_DIR" "$header" >"$build/wordcount.log" 2>&1 ||
-            { tail -n 40 "$build/wordcount.log"; fail "wordcount under the sanitizers"; }; }
+    local example
+    for example in wordcount two_engines; do
+        local arguments=("$AIRSSYS_GUESTS_DIR")
+        [ "$example" = wordcount ] && arguments+=("$header")
+        compile "$example" "$CC" -std=c99 "${flags[@]}" "$root/bindings/c/examples/$example.c" "${link[@]}" &&
+            { "$build/$example" "${arguments[@]}" >"$build/$example.log" 2>&1 ||
+                { tail -n 40 "$build/$example.log"; fail "$example under the sanitizers"; }; }
+    done
     # The tests above say something only if a leak would be seen.
     if compile leak "$CC" -std=c99 -g "${flags[@]}" "$here/leak.c" "${link[@]}"; then
         "$build/leak" >"$build/leak.log" 2>&1 && fail "leak.c leaks and nobody noticed"
@@ -154,6 +166,17 @@ mode_headers() {
                 "$build/header.cpp" && echo "$compiler $standard" || fail "$compiler -std=$standard"
         done
     done
+    foreign_names
+}
+
+# A C program gets all names of the header into its own scope.
+foreign_names() {
+    local name
+    "$CC" -E -dM -x c "$header" | grep -vxFf <("$CC" -E -dM -x c <(printf '#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n')) |
+        awk '{ print $2 }' | grep -v '^AIRSSYS_' >"$build/foreign"
+    while read -r name; do
+        fail "the header defines $name"
+    done <"$build/foreign"
 }
 
 mode_symbols() {
@@ -183,7 +206,7 @@ mode_valgrind() {
     say "valgrind"
     local name
     export CHECK_PATIENCE_S=900
-    for name in version roundtrip; do
+    for name in version roundtrip request router; do
         compile "$name" "$CC" -std=c99 -g "$here/$name.c" "${link[@]}" || continue
         # Guests' code is made at run time and unknown to valgrind.
         valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \

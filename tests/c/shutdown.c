@@ -1,8 +1,6 @@
 /* Ending engines: gracefully, out of patience, and in the middle of things. */
 #include "host.h"
 
-#include <sched.h>
-
 /* A storage whose `get` waits until it is let go: a call that is certainly under way. */
 struct gate {
     pthread_mutex_t lock;
@@ -100,19 +98,6 @@ static void *call_get(void *argument)
     airssys_error_free(error);
     airssys_bytes_free(&reply);
     return NULL;
-}
-
-/* Waits until as much mail waits for a component. */
-static void wait_for_depth(airssys_engine_t *engine, uint64_t handle, int depth)
-{
-    for (int found = -1; found != depth; sched_yield()) {
-        airssys_bytes_t json = {0};
-        REQUIRE(airssys_engine_describe(engine, handle, &json, NULL) == AIRSSYS_OK);
-        const char *key = strstr((const char *)json.data, "\"depth\":");
-        REQUIRE(key != NULL);
-        found = atoi(key + strlen("\"depth\":"));
-        airssys_bytes_free(&json);
-    }
 }
 
 static void graceful(void)

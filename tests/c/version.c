@@ -36,11 +36,19 @@ int main(void)
     PINNED(AIRSSYS_ERROR_FORKED, 17);
     PINNED(AIRSSYS_ERROR_PANIC, 18);
     PINNED(AIRSSYS_ERROR_IO, 19);
+    PINNED(AIRSSYS_ERROR_INVALID_MESSAGE, 20);
+    PINNED(AIRSSYS_ERROR_REQUEST_NOT_FOUND, 21);
+    PINNED(AIRSSYS_ERROR_CANCELLED, 22);
+    PINNED(AIRSSYS_ERROR_DELIVERY_FAILED, 23);
 
     /* A status that is added without a line above is noticed here. */
-    CHECK_TEXT(airssys_status_name(20), "AIRSSYS_ERROR_UNKNOWN");
+    CHECK_TEXT(airssys_status_name(24), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(-1), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MAX), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MIN), "AIRSSYS_ERROR_UNKNOWN");
+
+    /* What two engines tell each other by. */
+    CHECK_NUMBER(AIRSSYS_KIND_MESSAGE, 0);
+    CHECK_NUMBER(AIRSSYS_KIND_REQUEST, 1);
     return check_done();
 }

@@ -3,11 +3,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -149,12 +152,90 @@ std::string call(const Engine &engine, uint64_t handle, const std::string &text)
     return status == AIRSSYS_OK ? reply.text() : airssys_error_message(error.get());
 }
 
+// The reply of a request as a future, its error as an exception.
+std::future<std::string> request(const Engine &engine, uint64_t handle, const std::string &text)
+{
+    std::unique_ptr<std::promise<std::string>> promise(new std::promise<std::string>);
+    std::future<std::string> future = promise->get_future();
+    airssys_reply_fn_t complete = [](void *data, const airssys_completion_t *completion) {
+        // Called once, so it owns the promise.
+        std::unique_ptr<std::promise<std::string>> owned(
+            static_cast<std::promise<std::string> *>(data));
+        if (completion->status == AIRSSYS_OK)
+            owned->set_value(std::string(reinterpret_cast<const char *>(completion->reply),
+                                         completion->reply_len));
+        else
+            owned->set_exception(std::make_exception_ptr(
+                std::runtime_error(airssys_error_message(completion->error))));
+    };
+    uint64_t id = 0;
+    airssys_error_t *raw = nullptr;
+    airssys_status_t status = airssys_engine_request(
+        engine.get(), handle, reinterpret_cast<const uint8_t *>(text.data()), text.size(), nullptr,
+        complete, promise.get(), &id, &raw);
+    Error error(raw);
+    if (status != AIRSSYS_OK)
+        throw std::runtime_error(airssys_error_message(error.get()));
+    promise.release(); // `complete` deletes it.
+    return future;
+}
+
+std::string what_of(std::future<std::string> future)
+{
+    try {
+        return future.get();
+    } catch (const std::runtime_error &error) {
+        return error.what();
+    }
+}
+
+void futures()
+{
+    airssys_config_t *raw_config = nullptr;
+    airssys_engine_t *raw_engine = nullptr;
+    Log log;
+    CHECK(airssys_config_new(&raw_config, nullptr) == AIRSSYS_OK);
+    Config config(raw_config);
+    airssys_logger_t logger = logger_of(&log);
+    CHECK(airssys_config_set_logger(config.get(), &logger, nullptr) == AIRSSYS_OK);
+    CHECK(airssys_engine_new(config.get(), &raw_engine, nullptr) == AIRSSYS_OK);
+    Engine engine(raw_engine);
+    uint64_t echo = load(engine, "echo"), probe = load(engine, "probe");
+    uint64_t trapper = load(engine, "trapper");
+
+    std::vector<std::future<std::string>> replies;
+    for (int i = 0; i < 100; i++)
+        replies.push_back(request(engine, echo, std::to_string(i)));
+    for (int i = 0; i < 100; i++)
+        CHECK(replies[static_cast<size_t>(i)].get() == std::to_string(i));
+    CHECK(what_of(request(engine, probe, "fail runtime-error ouch")).find("ouch") !=
+          std::string::npos);
+    CHECK(what_of(request(engine, trapper, "unreachable")).find("test/trapper/0") !=
+          std::string::npos);
+    bool thrown = false;
+    try {
+        request(engine, 0, "nobody");
+    } catch (const std::runtime_error &) {
+        thrown = true;
+    }
+    CHECK(thrown);
+
+    // What is open when the engine goes ends with it.
+    auto sleeper = request(engine, trapper, "sleep 3600000");
+    auto behind = request(engine, trapper, "ok");
+    engine.reset();
+    CHECK(what_of(std::move(sleeper)).find("stopped") != std::string::npos);
+    CHECK(what_of(std::move(behind)).find("stopped") != std::string::npos);
+}
+
 } // namespace
 
 int main()
 {
     static_assert(std::is_standard_layout<airssys_storage_t>::value, "a C struct");
     static_assert(std::is_standard_layout<airssys_log_record_t>::value, "a C struct");
+    static_assert(std::is_standard_layout<airssys_completion_t>::value, "a C struct");
+    static_assert(std::is_standard_layout<airssys_envelope_t>::value, "a C struct");
     static_assert(AIRSSYS_OK == 0, "constants are constant");
 
     bool dropped = false;
@@ -192,6 +273,7 @@ int main()
         CHECK(!dropped);
     }
     CHECK(dropped);
+    futures();
 
     std::printf("%u passed, %u failed\n", passed, failed);
     return failed > 0 || passed == 0;

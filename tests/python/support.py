@@ -3,9 +3,11 @@
 import logging
 import os
 import sys
+import threading
+import time
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_PARENT = ROOT / "bindings" / "python"
@@ -15,6 +17,9 @@ from airssys_wasm import Component, DictStorage, Engine  # noqa: E402
 
 # Without a handler, Python prints the crash of every component that a test makes crash.
 logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
+
+#: The component of :meth:`EngineTest.held_up`.
+USER = "test/user/0"
 
 # How long a test waits for what must happen; only a failing test waits as long.
 PATIENCE = 60.0
@@ -40,6 +45,25 @@ class EngineTest(unittest.TestCase):
         """A guest in an engine of its own."""
         return self.engine().load(f"test/{name}/0", guest(name), **options)
 
+    def held_up(self, engine_options: Any = None, **options: Any) -> Any:
+        """A component that is busy until the gate is opened, and the request that it works on."""
+        gate = Gate()
+        engine = self.engine(storage=gate, **(engine_options or {}))
+        # Before the engine is closed, which would wait for the component.
+        self.addCleanup(gate.open)
+        user = engine.load(USER, guest("storage-user"), limits=Gate.LIMITS, **options)
+        busy = user.request("set gate v")
+        gate.wait_for_arrival()
+        return gate, user, busy
+
+    def eventually(self, condition: Callable[[], Any]) -> Any:
+        """Waits for what happens on another thread, and returns it."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := condition()):
+            self.assertLess(time.monotonic(), deadline, "it did not happen")
+            time.sleep(0.001)
+        return found
+
 
 class Hooked(DictStorage):
     """A storage that first does what a test wants done inside a callback.
@@ -61,3 +85,30 @@ class Hooked(DictStorage):
     def set(self, namespace: str, key: str, value: bytes) -> None:
         self._hook("set", namespace, key)
         super().set(namespace, key, value)
+
+
+class Gate(Hooked):
+    """A storage that holds a component up in each access to the key `gate`, until it is opened."""
+
+    #: Loads a component that may be held up as long as a test takes.
+    LIMITS = {"max_execution_time_ms": 3_600_000}
+
+    def __init__(self) -> None:
+        super().__init__(self._pass)
+        self._arrived = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def _pass(self, operation: str, namespace: str, key: str) -> None:
+        if key == "gate":
+            self._arrived.release()
+            if not self._open.wait(PATIENCE):
+                raise TimeoutError("nobody opened the gate")
+
+    def wait_for_arrival(self) -> None:
+        """Waits until one more component is held up."""
+        if not self._arrived.acquire(timeout=PATIENCE):
+            raise TimeoutError("no component came to the gate")
+
+    def open(self) -> None:
+        """Lets all go on, now and from now on."""
+        self._open.set()

@@ -22,6 +22,11 @@ STRUCTS = {
     "airssys_log_record_t": _ffi.LogRecord,
     "airssys_logger_t": _ffi.Logger,
     "airssys_storage_t": _ffi.Storage,
+    "airssys_event_t": _ffi.Event,
+    "airssys_events_t": _ffi.Events,
+    "airssys_envelope_t": _ffi.Envelope,
+    "airssys_router_t": _ffi.Router,
+    "airssys_completion_t": _ffi.Completion,
 }
 
 
@@ -41,6 +46,10 @@ class AbiTest(unittest.TestCase):
         declared = set(re.findall(r"\b(airssys_\w+)\s*\([^()]*\)\s*;", self.code))
         self.assertEqual(declared, set(_ffi.PROTOTYPES))
 
+    def test_every_struct_is_declared(self):
+        declared = re.findall(r"typedef struct \w+ \{.*?\} (\w+);", self.code, re.DOTALL)
+        self.assertEqual(set(declared), set(STRUCTS))
+
     def test_every_function_has_its_parameters(self):
         declared = re.findall(r"\b(airssys_\w+)\s*\(([^()]*)\)\s*;", self.code)
         for name, parameters in declared:
@@ -56,7 +65,8 @@ class AbiTest(unittest.TestCase):
         self.assertEqual(found, expected)
 
     def test_other_constants(self):
-        for c_prefix, prefix in (("AIRSSYS_LOG_", "LOG_"), ("AIRSSYS_STORAGE_", "STORAGE_")):
+        for prefix in ("LOG_", "STORAGE_", "KIND_"):
+            c_prefix = "AIRSSYS_" + prefix
             for name, value in self.enumerators(c_prefix).items():
                 with self.subTest(c_prefix + name):
                     self.assertEqual(getattr(_ffi, prefix + name), value)

@@ -1,5 +1,6 @@
 """Each way to fail: the class, its builtin relatives, and what the message tells."""
 
+import concurrent.futures
 import pickle
 import unittest
 
@@ -8,6 +9,7 @@ from support import PACKAGE_PARENT, EngineTest, guest
 import airssys_wasm
 from airssys_wasm import (
     AirssysError,
+    Cancelled,
     ComponentError,
     ComponentNotFound,
     EngineClosed,
@@ -17,9 +19,11 @@ from airssys_wasm import (
     InvalidArgument,
     InvalidComponent,
     InvalidId,
+    InvalidMessage,
     InvalidOptions,
     IoError,
     QueueFull,
+    RequestNotFound,
     ResourceLimitExceeded,
     ShutdownFailed,
     Status,
@@ -56,6 +60,9 @@ class Classes(unittest.TestCase):
             (InvalidComponent, ValueError),
             (ComponentNotFound, LookupError),
             (Timeout, TimeoutError),
+            (InvalidMessage, ValueError),
+            (RequestNotFound, LookupError),
+            (Cancelled, concurrent.futures.CancelledError),
             (IoError, OSError),
             (EngineClosed, EngineStopped),
         ):

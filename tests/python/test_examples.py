@@ -32,11 +32,11 @@ class Examples(unittest.TestCase):
         result = run_example("hello.py", guest("echo"), "hello")
         self.assertEqual((result.returncode, result.stdout), (0, "hello\n"), result.stderr)
 
-    def count_words(self, text):
+    def count_words(self, text, program="wordcount.py"):
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "text")
             path.write_text(text, encoding="utf-8")
-            return run_example("wordcount.py", guest("words").parent, path)
+            return run_example(program, guest("words").parent, path)
 
     def test_wordcount(self):
         result = self.count_words(TEXT)
@@ -51,6 +51,20 @@ class Examples(unittest.TestCase):
         self.assertEqual(len(records), 2, result.stderr)
         for record in records:
             self.assertIn("INFO:root:demo/words/0: counted a chunk", record)
+
+    def test_two_processes(self):
+        result = self.count_words(TEXT, "two_processes.py")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(
+            result.stdout.splitlines(),
+            ["2 chunks", "4 the", "2 cat", "2 dog", "2 sat", "1 stayed", "1 then", "1 too"]
+            + ["1 went"],
+        )
+
+    def test_two_processes_with_many_messages(self):
+        result = self.count_words("word größe\n\n" * 1500, "two_processes.py")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(result.stdout.splitlines(), ["1500 chunks", "1500 größe", "1500 word"])
 
     def test_wordcount_of_more_than_the_usual_mailbox_holds(self):
         result = self.count_words("word größe\n\n" * 1500)

@@ -9,14 +9,17 @@
 Importing the package loads the library; ``ImportError`` says where it was looked for.
 """
 
+from airssys_wasm import codec
 from airssys_wasm._convert import Payload
 from airssys_wasm._library import lib as _lib
 from airssys_wasm.component import Component
-from airssys_wasm.engine import Engine
+from airssys_wasm.engine import Engine, WhenFull
 from airssys_wasm.errors import (
     AirssysError,
+    Cancelled,
     ComponentError,
     ComponentNotFound,
+    DeliveryFailed,
     EngineClosed,
     EngineStopped,
     ExportNotFound,
@@ -26,10 +29,12 @@ from airssys_wasm.errors import (
     InvalidArgument,
     InvalidComponent,
     InvalidId,
+    InvalidMessage,
     InvalidOptions,
     IoError,
     Panic,
     QueueFull,
+    RequestNotFound,
     ResourceLimitExceeded,
     ShutdownFailed,
     Status,
@@ -37,7 +42,10 @@ from airssys_wasm.errors import (
     Trap,
     WouldDeadlock,
 )
+from airssys_wasm.events import Event
 from airssys_wasm.logs import TRACE, LogEntry, LogTarget
+from airssys_wasm.request import Request
+from airssys_wasm.router import Envelope, Router
 from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
 
 __version__ = "0.1.0"
@@ -58,13 +66,17 @@ def library_path() -> str:
 __all__ = [
     "TRACE",
     "AirssysError",
+    "Cancelled",
     "Component",
     "ComponentError",
     "ComponentNotFound",
+    "DeliveryFailed",
     "DictStorage",
     "Engine",
     "EngineClosed",
     "EngineStopped",
+    "Envelope",
+    "Event",
     "ExportNotFound",
     "Forked",
     "InitializationFailed",
@@ -73,6 +85,7 @@ __all__ = [
     "InvalidComponent",
     "InvalidId",
     "InvalidKey",
+    "InvalidMessage",
     "InvalidOptions",
     "IoError",
     "LogEntry",
@@ -80,14 +93,19 @@ __all__ = [
     "Panic",
     "Payload",
     "QueueFull",
+    "Request",
+    "RequestNotFound",
     "ResourceLimitExceeded",
+    "Router",
     "ShutdownFailed",
     "Status",
     "Storage",
     "StorageQuotaExceeded",
     "Timeout",
     "Trap",
+    "WhenFull",
     "WouldDeadlock",
+    "codec",
     "library_path",
     "library_version",
 ]

@@ -1,9 +1,9 @@
-"""The functions that the library calls: storage, log, and the end of both.
+"""The functions that the library calls: storage, log, events, router, and the outcome of requests.
 
 There is one C function for each kind of callback, made once and never freed. Which engine's
 storage or logger it is for tells `user_data`, a number under which the object is registered here
 until the library says that it has let go of it. So neither the garbage collector nor an assignment
-can take away what the library may still call.
+can take away what the library may still call. A request is registered until it has its outcome.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from airssys_wasm import _convert, _ffi, logs
+from airssys_wasm import _convert, _ffi, events, logs, router
 from airssys_wasm._library import lib
+from airssys_wasm.errors import AirssysError, Status
 from airssys_wasm.storage import InvalidKey, Storage, StorageQuotaExceeded
 
 _log = logging.getLogger("airssys_wasm")
 
 _registered: Dict[int, Tuple[object, Any]] = {}
+_expected: Dict[int, Tuple[object, Callable[[Any], None]]] = {}
 _tokens = itertools.count(1)
 
 
@@ -91,6 +93,22 @@ def _register(owner: object, target: Any) -> int:
 def forget(token: int) -> None:
     """Takes back a registration that the library did not accept."""
     _registered.pop(token, None)
+    _expected.pop(token, None)
+
+
+def expect(owner: object, complete: Callable[[Any], None]) -> int:
+    """Registers what takes the outcome of a request, once; the result is its `user_data`."""
+    token = next(_tokens)
+    _expected[token] = (owner, complete)
+    return token
+
+
+def complete_interrupted(owner: object) -> None:
+    """Ends the requests whose outcome did not arrive, because its callback was interrupted."""
+    for token, (of, complete) in tuple(_expected.items()):
+        if of is owner:
+            forget(token)
+            complete(None)
 
 
 def storage_table(owner: object, storage: Storage) -> _ffi.Storage:
@@ -120,12 +138,34 @@ def logger_table(
     )
 
 
+def events_table(owner: object, sink: Callable[[events.Event], None]) -> _ffi.Events:
+    """Registers the sink; `user_data` of the result is the token."""
+    if not callable(sink):
+        raise TypeError(f"events must be a callable, not {type(sink).__name__}")
+    return _ffi.Events(ctypes.sizeof(_ffi.Events), _register(owner, sink), _drop, _event)
+
+
+def router_table(owner: object, target: router.Router) -> _ffi.Router:
+    """Registers the router; `user_data` of the result is the token."""
+    if not callable(getattr(target, "route", None)):
+        raise TypeError(f"the router {type(target).__name__} has no method 'route'")
+    return _ffi.Router(
+        ctypes.sizeof(_ffi.Router),
+        _register(owner, target),
+        _drop,
+        _route,
+        _route_cancel if callable(getattr(target, "cancel", None)) else _NO_CANCEL,
+    )
+
+
 # NULL: the library works the answer out by itself.
 _NO_EXISTS = _ffi.StorageExistsFn()
 _NO_USAGE = _ffi.StorageUsageFn()
+# NULL: nobody wants to know.
+_NO_CANCEL = _ffi.CancelFn()
 
 
-def _callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
+def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
     """Makes a C function of a Python one, for good."""
 
     def make(function: Callable[..., Any]) -> Any:
@@ -137,14 +177,30 @@ def _callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
     return make
 
 
-def _keep(error: BaseException, text: str, *arguments: object) -> None:
-    """Sees to it that what a callback raised is not lost: the library is not told of it."""
+def enter(owner: object) -> Tuple[object, ...]:
+    """Marks the thread as one in a callback of that owner; :func:`leave` takes the result."""
+    outer = _running.owners
+    _running.owners = (*outer, owner)
+    return outer
+
+
+def leave(outer: Tuple[object, ...]) -> None:
+    """Undoes :func:`enter`."""
+    _running.owners = outer
+
+
+def keep(error: BaseException, text: str, *arguments: object) -> bool:
+    """Sees to it that what a callback raised is not lost: the library is not told of it.
+
+    Says whether it is an interrupt of the main thread.
+    """
     if _keep_interrupt(error):
-        return
+        return True
     try:
         _log.error(text, *arguments, exc_info=error)
     except Exception:
         traceback.print_exc()
+    return False
 
 
 def _write(out: int, data: _convert.Payload) -> None:
@@ -153,13 +209,18 @@ def _write(out: int, data: _convert.Payload) -> None:
         raise ValueError(f"the library does not take a value of {size} bytes")
 
 
+def describe(error: BaseException) -> bytes:
+    """The type and text of an error that means nothing to the library."""
+    return f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+
+
 def _refuse(out: int, result: int, error: BaseException) -> int:
     """Answers with an error; a `__str__` that fails must not hide that there was one."""
     try:
-        text = f"{type(error).__name__}: {error}" if result == _ffi.STORAGE_IO_ERROR else str(error)
-        _write(out, text.encode("utf-8", "replace"))
+        known = result != _ffi.STORAGE_IO_ERROR
+        _write(out, str(error).encode("utf-8", "replace") if known else describe(error))
     except Exception as broken:
-        _keep(broken, "the text of %s can not be passed on", type(error).__name__)
+        keep(broken, "the text of %s can not be passed on", type(error).__name__)
     return result
 
 
@@ -175,8 +236,7 @@ def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
         def guarded(token: int, namespace: bytes, *rest: Any) -> int:
             out = rest[-1]
             owner, storage = _registered[token]
-            outer = _running.owners
-            _running.owners = (*outer, owner)
+            outer = enter(owner)
             try:
                 return work(storage, namespace.decode(), *rest)
             except StorageQuotaExceeded as error:
@@ -184,19 +244,19 @@ def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
             except InvalidKey as error:
                 return _refuse(out, _ffi.STORAGE_INVALID_KEY, error)
             except BaseException as error:
-                _keep(error, "storage %s for %s raised", operation, namespace.decode())
+                keep(error, "storage %s for %s raised", operation, namespace.decode())
                 return _refuse(out, _ffi.STORAGE_IO_ERROR, error)
             finally:
-                _running.owners = outer
+                leave(outer)
 
-        @_callback(kind)
+        @callback(kind)
         @functools.wraps(work)
         def called(*arguments: Any) -> None:
             try:
                 result = guarded(*arguments)
             except BaseException as error:
                 # From an except branch above: memory ran out, or Ctrl-C was pressed again.
-                _keep(error, "storage %s failed", operation)
+                keep(error, "storage %s failed", operation)
                 result = _ffi.STORAGE_IO_ERROR
             lib.airssys_writer_finish(arguments[-1], result)
 
@@ -258,18 +318,89 @@ def _storage_usage(storage: Any, namespace: str, used: Any, count: Any, out: int
     return _ffi.STORAGE_OK
 
 
-@_callback(_ffi.LogFn)
+@callback(_ffi.LogFn)
 def _log_record(token: int, record: Any) -> None:
     outer = _running.owners
     try:
         owner, sink = _registered[token]
-        _running.owners = (*outer, owner)
+        enter(owner)
         sink(logs.read_record(record.contents))
     except BaseException as error:
-        _keep(error, "a log record could not be delivered")
+        keep(error, "a log record could not be delivered")
     finally:
-        _running.owners = outer
+        leave(outer)
+
+
+@callback(_ffi.EventFn)
+def _event(token: int, event: Any) -> None:
+    outer = _running.owners
+    try:
+        owner, sink = _registered[token]
+        enter(owner)
+        sink(events.read_event(event.contents))
+    except BaseException as error:
+        keep(error, "an event could not be delivered")
+    finally:
+        leave(outer)
+
+
+def _ask_router(token: int, envelope: Any, answer: int) -> int:
+    owner, target = _registered[token]
+    outer = enter(owner)
+    try:
+        target.route(router.read_envelope(envelope.contents))
+        return Status.OK
+    except AirssysError as error:
+        _write(answer, error.message.encode("utf-8", "replace"))
+        return error.status or Status.DELIVERY_FAILED
+    except BaseException as error:
+        keep(error, "the router raised")
+        _write(answer, describe(error))
+        return Status.DELIVERY_FAILED
+    finally:
+        leave(outer)
+
+
+@callback(_ffi.RouteFn)
+def _route(token: int, envelope: Any, answer: int) -> None:
+    try:
+        result = _ask_router(token, envelope, answer)
+    except BaseException as error:
+        # From an except branch above: there is no text, memory ran out, Ctrl-C was pressed again.
+        keep(error, "what the router raised can not be passed on")
+        result = Status.DELIVERY_FAILED
+    lib.airssys_writer_finish(answer, result)
+
+
+@callback(_ffi.CancelFn)
+def _route_cancel(token: int, request: int) -> None:
+    outer = _running.owners
+    try:
+        owner, target = _registered[token]
+        enter(owner)
+        target.cancel(request)
+    except BaseException as error:
+        keep(error, "the router did not take a cancellation")
+    finally:
+        leave(outer)
+
+
+@callback(_ffi.ReplyFn)
+def completed(token: int, completion: Any) -> None:
+    """Hands over the outcome of a request."""
+    outer = _running.owners
+    try:
+        owner, complete = _expected[token]
+        enter(owner)
+        complete(completion.contents)
+        forget(token)
+    except BaseException as error:
+        # After an interrupt it may have no outcome yet, see :func:`complete_interrupted`.
+        if not keep(error, "a request could not be completed"):
+            forget(token)
+    finally:
+        leave(outer)
 
 
 # Not a function of Python's, in which an interrupt could come first.
-_drop = _callback(_ffi.DropFn)(_registered.pop)
+_drop = callback(_ffi.DropFn)(_registered.pop)

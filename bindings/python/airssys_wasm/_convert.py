@@ -75,6 +75,13 @@ def message_options(
     return ctypes.byref(options)
 
 
+def unsigned(what: str, value: int) -> int:
+    """A number of 64 bits; ctypes would cut a larger one without a word."""
+    if not 0 <= value < 1 << 64:
+        raise InvalidArgument(f"{what} is a number of 64 bits, not {value!r}")
+    return value
+
+
 def dashed(values: Mapping[str, Any]) -> Dict[str, Any]:
     """Option names as the library spells them; ``max_fuel`` and ``max-fuel`` are the same."""
     return {key.replace("_", "-"): value for key, value in values.items()}

@@ -14,7 +14,9 @@ from typing import Any, Callable, List, Optional, Set
 from airssys_wasm import _callbacks, _ffi
 from airssys_wasm._library import lib
 from airssys_wasm.errors import AirssysError, EngineClosed, WouldDeadlock, from_status
+from airssys_wasm.events import Event
 from airssys_wasm.logs import LogEntry
+from airssys_wasm.router import Router
 from airssys_wasm.storage import Storage
 
 _call = lib.airssys_engine_call
@@ -22,6 +24,16 @@ _interrupts = _callbacks.interrupts
 
 # How long the end of the interpreter waits for calls of daemon threads, in seconds.
 _PATIENCE_AT_EXIT = 2.0
+
+
+def read_error(error: Any, status: int) -> AirssysError:
+    """The exception for a status that is not OK; the error is only read."""
+    message = lib.airssys_error_message(error) or lib.airssys_status_name(status)
+    try:
+        detail = json.loads(lib.airssys_error_detail_json(error) or b"{}")
+    except ValueError:
+        detail = {}
+    return from_status(status, message.decode("utf-8", "replace"), detail)
 
 
 class _Frame:
@@ -57,12 +69,7 @@ class _Frame:
         """The exception for a status that is not OK."""
         error = self._error
         try:
-            message = lib.airssys_error_message(error) or lib.airssys_status_name(status)
-            try:
-                detail = json.loads(lib.airssys_error_detail_json(error) or b"{}")
-            except ValueError:
-                detail = {}
-            return from_status(status, message.decode("utf-8", "replace"), detail)
+            return read_error(error, status)
         finally:
             lib.airssys_error_free(error)
             error.value = None
@@ -90,6 +97,8 @@ class Core:
         storage: Optional[Storage],
         sink: Callable[[LogEntry], None],
         min_level: int,
+        events: Optional[Callable[[Event], None]] = None,
+        router: Optional[Router] = None,
     ) -> None:
         self._pointer = 0
         self._owned = 0
@@ -99,7 +108,7 @@ class Core:
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
         self._pid = os.getpid()
-        self._owned = self._create(document, storage, sink, min_level)
+        self._owned = self._create(document, storage, sink, min_level, events, router)
         self._pointer = self._owned
         _live.add(self)
 
@@ -109,6 +118,8 @@ class Core:
         storage: Optional[Storage],
         sink: Callable[[LogEntry], None],
         min_level: int,
+        events: Optional[Callable[[Event], None]],
+        router: Optional[Router],
     ) -> int:
         frame = _Frame()
         config = ctypes.c_void_p()
@@ -117,10 +128,16 @@ class Core:
         try:
             frame.check(lib.airssys_config_set_json(config, document, frame.error_at))
             if storage is not None:
-                table = _callbacks.storage_table(self, storage)
-                self._hand_over(frame, lib.airssys_config_set_storage, config, table)
+                stores = _callbacks.storage_table(self, storage)
+                self._hand_over(frame, lib.airssys_config_set_storage, config, stores)
             logger = _callbacks.logger_table(self, sink, min_level)
             self._hand_over(frame, lib.airssys_config_set_logger, config, logger)
+            if events is not None:
+                listens = _callbacks.events_table(self, events)
+                self._hand_over(frame, lib.airssys_config_set_events, config, listens)
+            if router is not None:
+                routes = _callbacks.router_table(self, router)
+                self._hand_over(frame, lib.airssys_config_set_router, config, routes)
             frame.check(lib.airssys_engine_new(config, ctypes.byref(engine), frame.error_at))
         finally:
             lib.airssys_config_free(config)
@@ -226,6 +243,8 @@ class Core:
             if owned:
                 lib.airssys_engine_free(owned)
                 _live.discard(self)
+                if _interrupts:
+                    _callbacks.complete_interrupted(self)
         finally:
             self._closing.release()
         _callbacks.raise_interrupt()

@@ -35,6 +35,8 @@ STORAGE_QUOTA_EXCEEDED = 2
 STORAGE_INVALID_KEY = 3
 STORAGE_IO_ERROR = 4
 
+KIND_MESSAGE, KIND_REQUEST = range(2)
+
 
 class Bytes(Structure):
     """``airssys_bytes_t``"""
@@ -72,8 +74,54 @@ class LogRecord(Structure):
     ]
 
 
+class Event(Structure):
+    """``airssys_event_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("kind", c_char_p),
+        ("json", c_char_p),
+        ("payload", c_void_p),
+        ("payload_len", c_size_t),
+    ]
+
+
+class Envelope(Structure):
+    """``airssys_envelope_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("source", c_char_p),
+        ("target", c_char_p),
+        ("kind", c_int32),
+        ("correlation", c_uint64),
+        ("token", c_uint64),
+        ("deadline_ms", c_uint64),
+        ("content_type", c_char_p),
+        ("payload", c_void_p),
+        ("payload_len", c_size_t),
+    ]
+
+
+class Completion(Structure):
+    """``airssys_completion_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("request", c_uint64),
+        ("status", c_int32),
+        ("reply", c_void_p),
+        ("reply_len", c_size_t),
+        ("error", c_void_p),
+    ]
+
+
 DropFn = CFUNCTYPE(None, c_void_p)
 LogFn = CFUNCTYPE(None, c_void_p, POINTER(LogRecord))
+EventFn = CFUNCTYPE(None, c_void_p, POINTER(Event))
+RouteFn = CFUNCTYPE(None, c_void_p, POINTER(Envelope), c_void_p)
+CancelFn = CFUNCTYPE(None, c_void_p, c_uint64)
+ReplyFn = CFUNCTYPE(None, c_void_p, POINTER(Completion))
 
 StorageGetFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p)
 StorageSetFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)
@@ -92,6 +140,29 @@ class Logger(Structure):
         ("drop", DropFn),
         ("log", LogFn),
         ("min_level", c_int32),
+    ]
+
+
+class Events(Structure):
+    """``airssys_events_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("event", EventFn),
+    ]
+
+
+class Router(Structure):
+    """``airssys_router_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("route", RouteFn),
+        ("cancel", CancelFn),
     ]
 
 
@@ -142,6 +213,8 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_config_set_json": (_STATUS, (_POINTER, c_char_p, _POINTER)),
     "airssys_config_set_storage": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_config_set_logger": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_config_set_events": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_config_set_router": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_new": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_shutdown": (_STATUS, (_POINTER, c_uint64, _POINTER)),
     "airssys_engine_free": (None, (_POINTER,)),
@@ -161,6 +234,33 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_call": (
         _STATUS,
         (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER, _POINTER),
+    ),
+    "airssys_engine_broadcast": (
+        _STATUS,
+        (_POINTER, _POINTER, c_size_t, _POINTER, c_size_t, _POINTER, _POINTER),
+    ),
+    "airssys_engine_request": (
+        _STATUS,
+        (
+            _POINTER,
+            _HANDLE,
+            _POINTER,
+            c_size_t,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+        ),
+    ),
+    "airssys_engine_cancel": (_STATUS, (_POINTER, c_uint64, _POINTER)),
+    "airssys_engine_deliver": (
+        _STATUS,
+        (_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+    ),
+    "airssys_engine_complete": (
+        _STATUS,
+        (_POINTER, c_uint64, _STATUS, _POINTER, c_size_t, c_char_p, _POINTER),
     ),
     "airssys_engine_find": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER)),
     "airssys_engine_list": (_STATUS, (_POINTER, _POINTER, _POINTER)),

@@ -71,8 +71,7 @@ def read(payload: Union[bytes, bytearray, memoryview]) -> Tuple[int, bytes]:
     """The code at the start of a payload, and the data behind it.
 
     Data without a prefix often begins like one, so ask :func:`name` whether the code is known.
-    Raises :class:`~airssys_wasm.AirssysError` with the status ``INVALID_MESSAGE`` if the payload
-    begins with no code at all.
+    Raises :class:`~airssys_wasm.InvalidMessage` if the payload begins with no code at all.
     """
     data = payload if isinstance(payload, bytes) else memoryview(payload).tobytes()
     found = ctypes.c_uint64()

@@ -6,11 +6,12 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
 
-from airssys_wasm import _convert
+from airssys_wasm import _convert, request
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.errors import EngineClosed
+from airssys_wasm.request import Request
 
 if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
@@ -73,6 +74,7 @@ class Component:
         :raises Timeout: the ``timeout`` passed, or the component's time limit.
         :raises ComponentNotFound: it is not loaded any more.
         :raises ExportNotFound: it answers no messages at all.
+        :raises InvalidMessage: it does not take such payloads (``codecs``).
         :raises QueueFull: its mailbox is full.
         :raises WouldDeadlock: this is a callback that the same component waits for.
         :raises EngineStopped: the engine was shut down or closed.
@@ -87,23 +89,64 @@ class Component:
         data, size = _convert.c_buffer(payload)
         return self._core.call(self._handle, data, size, options)
 
+    def request(
+        self,
+        payload: Payload,
+        *,
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+        content_type: Optional[str] = None,
+    ) -> Request:
+        """Sends a message and returns at once, with a future of the reply.
+
+        The parameters are those of :meth:`call`, but for the payload, which is copied before this
+        returns, and the ``timeout``, which is the request's own: it ends then, whether somebody
+        waits for it or not. Where the mailbox blocks its senders, this waits for room.
+
+        :returns: a :class:`concurrent.futures.Future` whose outcome is what :meth:`call` would
+            have returned or raised.
+        :raises QueueFull: the mailbox is full; a message that was accepted, and later dropped for
+            a newer one, has this as its outcome.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises InvalidMessage: it does not take such payloads (``codecs``).
+        :raises WouldDeadlock: this is a callback that the component waits for, and would have to
+            wait for room in its mailbox.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        data, size = _convert.c_buffer(payload)
+        options = _convert.message_options(timeout, sender, content_type)
+        return request.make(
+            self._engine,
+            self._core,
+            lib.airssys_engine_request,
+            self._handle,
+            data,
+            size,
+            options,
+        )
+
     def send(
         self,
         payload: Payload,
         *,
+        timeout: Optional[float] = None,
         sender: Optional[str] = None,
         content_type: Optional[str] = None,
     ) -> None:
         """Puts a message into the component's mailbox and returns; a reply is dropped.
 
-        The parameters are those of :meth:`call`; the payload is copied before this returns.
+        The parameters are those of :meth:`call`, but for the payload, which is copied before this
+        returns, and the ``timeout``: seconds to wait for room, where the mailbox blocks its
+        senders; by default as long as it takes.
 
-        :raises QueueFull: the mailbox is full.
+        :raises QueueFull: the mailbox is full, or was for the whole ``timeout``.
         :raises ComponentNotFound: the component is not loaded any more.
+        :raises InvalidMessage: it does not take such payloads (``codecs``).
+        :raises WouldDeadlock: as for :meth:`request`.
         :raises EngineStopped: the engine was shut down or closed.
         """
         data, size = _convert.c_buffer(payload)
-        options = _convert.message_options(None, sender, content_type)
+        options = _convert.message_options(timeout, sender, content_type)
         self._core.run(lib.airssys_engine_send, self._handle, data, size, options)
 
     def describe(self) -> Dict[str, Any]:

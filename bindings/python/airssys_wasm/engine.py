@@ -7,19 +7,47 @@ import ctypes
 import os
 import warnings
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Type, Union, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Type,
+    Union,
+    cast,
+)
 
-from airssys_wasm import _convert, logs
+from airssys_wasm import _callbacks, _convert, logs, request
+from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.component import Component
-from airssys_wasm.errors import EngineClosed, EngineStopped
+from airssys_wasm.errors import (
+    AirssysError,
+    DeliveryFailed,
+    EngineClosed,
+    EngineStopped,
+    InvalidArgument,
+    InvalidOptions,
+    Status,
+    from_status,
+)
+from airssys_wasm.events import Event
+from airssys_wasm.request import Request
+from airssys_wasm.router import Envelope, Router, c_envelope
 from airssys_wasm.storage import Storage
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "WhenFull"]
 
 #: What a component's ``limits`` and ``mailbox`` look like: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
+
+#: What becomes of a message too many: its sender is told, its sender waits, the oldest makes room.
+WhenFull = Literal["reject", "block", "drop-oldest"]
 
 _NO_TIMEOUT_MS = 2**64 - 1
 
@@ -48,6 +76,8 @@ class Engine:
         storage: Optional[Storage] = None,
         logger: Optional[logs.LogTarget] = None,
         log_level: Optional[int] = None,
+        events: Optional[Callable[[Event], None]] = None,
+        router: Optional[Router] = None,
         config: Optional[Options] = None,
     ) -> None:
         """Makes an engine.
@@ -65,6 +95,9 @@ class Engine:
         :param log_level: records below this level of :mod:`logging` are not even built. By default
             the logger's effective level at this moment, so configure logging first; for a callable
             everything.
+        :param events: is called with each :class:`~airssys_wasm.Event`, on a thread of the engine,
+            one at a time and in order; nothing waits for it.
+        :param router: takes mail for components that are not loaded here.
         :param config: further keys of the library's configuration, spelled as there.
         :raises InvalidOptions: a key or value that the library does not know; it says which.
         :raises IoError: the cache directory can not be used.
@@ -79,7 +112,7 @@ class Engine:
             },
         )
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(document, storage, sink, min_level)
+        self._core = Core(document, storage, sink, min_level, events, router)
 
     def load(
         self,
@@ -90,6 +123,9 @@ class Engine:
         config: Any = None,
         limits: Optional[Options] = None,
         mailbox: Optional[Options] = None,
+        when_full: Optional[WhenFull] = None,
+        instances: Optional[int] = None,
+        codecs: Optional[Iterable[str]] = None,
         options: Optional[Options] = None,
     ) -> Component:
         """Loads a component and initializes it.
@@ -99,7 +135,15 @@ class Engine:
         :param env: what the component gets as environment variables.
         :param config: what it gets as configuration: a ``str`` as it is, anything else as JSON.
         :param limits: its limits, as for the engine.
-        :param mailbox: its mailbox, for example ``{"capacity": 16}``.
+        :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
+        :param when_full: what becomes of a message too many: ``"reject"`` (the default) has its
+            sender get :class:`~airssys_wasm.QueueFull`, ``"block"`` has its sender wait for room,
+            ``"drop-oldest"`` drops the one that waits longest.
+        :param instances: how many share the handle, the id, the storage and the work. Each has a
+            mailbox and a memory of its own; the least busy gets the next message.
+        :param codecs: what self-describing payloads may be, by the names of
+            :mod:`airssys_wasm.codec`; a payload that says to be another is refused when it is
+            sent, with :class:`~airssys_wasm.InvalidMessage`.
         :param options: further keys of the library's load options, spelled as there.
         :raises InvalidId: the id is malformed.
         :raises InvalidOptions: an option that the library does not know; it says which.
@@ -110,13 +154,24 @@ class Engine:
         :raises EngineStopped: the engine was shut down or closed.
         """
         name = _convert.c_string("id", id)
+        if isinstance(codecs, str):
+            raise TypeError(f"codecs are a list of names, not the text {codecs!r}")
+        mailbox_options = {} if mailbox is None else _convert.dashed(mailbox)
+        if when_full is not None:
+            if "when-full" in mailbox_options:
+                raise InvalidOptions(
+                    "'when-full' is given twice, as an argument and in the mailbox"
+                )
+            mailbox_options["when-full"] = when_full
         document = _convert.json_document(
             options,
             {
                 "env": None if env is None else dict(env),
                 "config": config,
                 "limits": None if limits is None else _convert.dashed(limits),
-                "mailbox": None if mailbox is None else _convert.dashed(mailbox),
+                "mailbox": mailbox_options or None,
+                "instances": instances,
+                "codecs": None if codecs is None else list(codecs),
             },
         )
         handle = ctypes.c_uint64()
@@ -146,6 +201,107 @@ class Engine:
             Component(self, self._core, entry["handle"], entry["id"])
             for entry in self._core.ask_json(lib.airssys_engine_list)
         ]
+
+    def broadcast(
+        self,
+        components: Iterable[Component],
+        payload: Payload,
+        *,
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+        content_type: Optional[str] = None,
+    ) -> None:
+        """Sends one message to several components, as :meth:`Component.send` does; all are tried.
+
+        :param components: of this engine, any number.
+        :param timeout: seconds to wait, for all together, where mailboxes block their senders.
+        :raises DeliveryFailed: some have not accepted it; the error's ``failed`` has them, and why.
+        :raises InvalidArgument: a component of another engine.
+        :raises InvalidId: the ``sender`` is malformed.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        targets = {}
+        handles = []
+        for component in components:
+            if component._core is not self._core:
+                raise InvalidArgument(f"{component!r} is not one of this engine")
+            targets[component.handle] = component
+            handles.append(component.handle)
+        data, size = _convert.c_buffer(payload)
+        options = _convert.message_options(timeout, sender, content_type)
+        array = (ctypes.c_uint64 * len(handles))(*handles)
+        try:
+            self._core.run(lib.airssys_engine_broadcast, array, len(handles), data, size, options)
+        except DeliveryFailed as error:
+            error.failed = [
+                (targets[entry["handle"]], from_status(entry["status"], entry["message"], {}))
+                for entry in error.detail.get("failed", ())
+            ]
+            raise
+
+    def deliver(self, envelope: Envelope) -> Optional[Request]:
+        """Brings in mail that the router of another engine took.
+
+        It is for a component of this engine: what is not loaded here is not given to this engine's
+        own router. ``token`` means nothing here.
+
+        :returns: of a request, its outcome: pass it on with :meth:`complete` of the engine that it
+            comes from. It ends with :class:`~airssys_wasm.Timeout` at the envelope's deadline. A
+            message has none (``None``).
+        :raises ComponentNotFound: the target is not loaded here.
+        :raises QueueFull: its mailbox is full.
+        :raises InvalidMessage: it does not take such payloads.
+        :raises InvalidId: the source or the target is malformed.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        mail = ctypes.byref(c_envelope(envelope))
+        if envelope.request:
+            return request.make(self, self._core, lib.airssys_engine_deliver, mail)
+        self._core.run(lib.airssys_engine_deliver, mail, None, None, None)
+        return None
+
+    def complete(
+        self,
+        token: int,
+        reply: Optional[Payload] = None,
+        error: Optional[BaseException] = None,
+    ) -> None:
+        """Answers a request that this engine's router took; may be called in ``route``, too.
+
+        :param token: from the request's envelope.
+        :param reply: ``None`` is no reply, and not an empty one.
+        :param error: why there is no reply; of an :class:`~airssys_wasm.AirssysError` the status
+            and the message are passed on.
+        :raises RequestNotFound: it is too late, or the request was cancelled or answered before.
+        :raises EngineClosed: the engine was closed.
+        """
+        status: int = Status.OK
+        data: Any = None
+        size = 0
+        text = None
+        if error is not None:
+            if reply is not None:
+                raise TypeError("a request has a reply or an error, not both")
+            if isinstance(error, AirssysError):
+                status = error.status or Status.DELIVERY_FAILED
+                text = error.message.encode("utf-8", "replace")
+            else:
+                status = Status.DELIVERY_FAILED
+                text = _callbacks.describe(error)
+            # Text of strangers; C would use the part before a NUL.
+            text = text.replace(b"\0", b"\\0")
+        elif reply is not None:
+            data, size = _convert.c_buffer(reply)
+            # NULL would be no reply.
+            data = b"" if data is None else data
+        self._core.run(
+            lib.airssys_engine_complete,
+            _convert.unsigned("token", token),
+            status,
+            data,
+            size,
+            text,
+        )
 
     def stats(self) -> Dict[str, Any]:
         """Counters of the engine, as the library's JSON has them."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import enum
-from typing import Any, Dict, Optional, Type, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union
+
+if TYPE_CHECKING:
+    from airssys_wasm.component import Component
 
 __all__ = [
     "AirssysError",
+    "Cancelled",
     "ComponentError",
     "ComponentNotFound",
+    "DeliveryFailed",
     "EngineClosed",
     "EngineStopped",
     "ExportNotFound",
@@ -18,10 +24,12 @@ __all__ = [
     "InvalidArgument",
     "InvalidComponent",
     "InvalidId",
+    "InvalidMessage",
     "InvalidOptions",
     "IoError",
     "Panic",
     "QueueFull",
+    "RequestNotFound",
     "ResourceLimitExceeded",
     "ShutdownFailed",
     "Status",
@@ -55,12 +63,16 @@ class Status(enum.IntEnum):
     PANIC = 18
     IO = 19
     INVALID_MESSAGE = 20
+    REQUEST_NOT_FOUND = 21
+    CANCELLED = 22
+    DELIVERY_FAILED = 23
 
 
 class AirssysError(Exception):
     """Base of everything that this package raises for a failure in the library.
 
-    It is raised itself only for a status that a newer library knows and this package does not.
+    It is raised itself only for a status that a newer library knows and this package does not. A
+    program that passes errors on, to another process for instance, may make one of any status.
     """
 
     #: Which failure; a plain ``int`` for a status that this package does not know.
@@ -156,7 +168,7 @@ class Trap(AirssysError):
 
 
 class QueueFull(AirssysError):
-    """The component's mailbox takes no more mail at the moment."""
+    """The component's mailbox takes no more mail at the moment, or dropped this for newer mail."""
 
     status = Status.QUEUE_FULL
 
@@ -204,6 +216,41 @@ class IoError(AirssysError, OSError):
     status = Status.IO
 
 
+class InvalidMessage(AirssysError, ValueError):
+    """The payload is none of what the component takes (``codecs``), or has no code to read."""
+
+    status = Status.INVALID_MESSAGE
+
+
+class RequestNotFound(AirssysError, LookupError):
+    """No request waits for this: it has its outcome, was cancelled, or never was."""
+
+    status = Status.REQUEST_NOT_FOUND
+
+
+class Cancelled(AirssysError, concurrent.futures.CancelledError):
+    """The request was cancelled before it had another outcome."""
+
+    status = Status.CANCELLED
+
+
+class DeliveryFailed(AirssysError):
+    """A router could not take a message, or some components that of a broadcast."""
+
+    status = Status.DELIVERY_FAILED
+    #: Of a broadcast: the components that did not get the message, and why.
+    failed: List[Tuple[Component, AirssysError]]
+
+    def __init__(
+        self,
+        message: str = "",
+        status: Optional[Union[Status, int]] = None,
+        detail: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        super().__init__(message, status, detail)
+        self.failed = []
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -226,6 +273,10 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         Forked,
         Panic,
         IoError,
+        InvalidMessage,
+        RequestNotFound,
+        Cancelled,
+        DeliveryFailed,
     )
 }
 
