@@ -11,7 +11,7 @@ use common::host::Host;
 use common::pairs::{BURST, PAYLOAD, Pairs, hops};
 use common::raw::{Raw, Send};
 use common::rounds::{
-    both_times, in_turns, nanoseconds, own_processor_time, per_second, repeat, time,
+    Samples, both_times, in_turns, nanoseconds, own_processor_time, per_second, repeat, time,
 };
 
 const HOPS: u32 = 20_000;
@@ -77,11 +77,17 @@ fn flood(wasm: &[u8]) {
         ("wasmtime call_async, no messages", &raw),
     ];
     for (side, [accept, consume, used]) in sides {
-        let [accept, consume] = [accept, consume].map(|rate| rate.median() / 1e6);
-        println!("{side:>36} {accept:>9.2} {consume:>9.2} {:>17.0} ns", used.median());
+        let million = |rate: &Samples| shown(rate.median() / 1e6, "");
+        let (accept, consume, used) = (million(accept), million(consume), used.median());
+        println!("{side:>36} {accept:>9} {consume:>9} {:>20}", shown(used, " ns"));
     }
     let (accept, consume) = (ours[0].over(&channel[0]), ours[1].over(&raw[1]));
     println!("{:>36} {accept:>8.2}x {consume:>8.2}x\n", "against the channel, wasmtime");
+}
+
+/// Nothing for what a side does not have.
+fn shown(value: f64, unit: &str) -> String {
+    if value.is_nan() { String::new() } else { format!("{value:.2}{unit}") }
 }
 
 fn ping_pong(wasm: &[u8]) {
