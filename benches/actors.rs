@@ -10,7 +10,9 @@ use std::time::Instant;
 use common::host::Host;
 use common::pairs::{BURST, PAYLOAD, Pairs, hops};
 use common::raw::{Raw, Send};
-use common::rounds::{Samples, in_turns, nanoseconds, per_second, time};
+use common::rounds::{
+    Samples, both_times, in_turns, nanoseconds, own_processor_time, per_second, repeat, time,
+};
 
 const HOPS: u32 = 20_000;
 const FLOOD: u64 = 500_000;
@@ -41,9 +43,10 @@ fn main() {
 fn keys(wasm: &[u8]) {
     const ROUNDS: usize = 15;
     let flood = Flood::new(wasm, PEERS_FLOOD);
-    let [[accept, consume]] = in_turns(ROUNDS, [&mut || flood.round()]);
+    let [[accept, consume, _]] = in_turns(ROUNDS, [&mut || flood.round()]);
     let pair = Pairs::new(wasm, "{}", 1);
-    let [[ping_pong]] = in_turns(ROUNDS, [&mut || [pair.ping_pong(3 * HOPS)]]);
+    let [[ping_pong, _]] =
+        in_turns(ROUNDS, [&mut || both_times(3 * HOPS, || pair.ping_pong(3 * HOPS))]);
     let spawn = Spawn::new(wasm);
     let [[one]] = in_turns(ROUNDS, [&mut || [spawn.one_by_one()]]);
     let [[many]] = in_turns(ROUNDS, [&mut || [spawn.many()]]);
@@ -59,29 +62,32 @@ fn flood(wasm: &[u8]) {
     let channel = Channel::new();
     let mut raw = Raw::new(wasm, Send::Trap).start(&[]);
     let message = [0; PAYLOAD];
-    let [[accept, consume], [channel_accept, channel_consume], [_, raw_consume]] = in_turns(
+    let [ours, channel, raw] = in_turns(
         7,
         [&mut || flood.round(), &mut || channel.round(), &mut || {
             let once = || drop(black_box(raw.call(&message)));
-            let rate = per_second(time(FLOOD as u32, once), FLOOD);
-            [rate, rate]
+            [f64::NAN, per_second(time(FLOOD as u32, once), FLOOD), f64::NAN]
         }],
     );
     println!("host to component, {FLOOD} messages from one thread, in million/s");
-    println!("{:>34} {:>10} {:>10}", "", "accepted", "handled");
-    let line = |side: &str, accept: Option<&Samples>, consume: &Samples| {
-        let accept = accept.map_or("".into(), |rate| format!("{:.2}", rate.median() / 1e6));
-        println!("{side:>34} {accept:>10} {:>10.2}", consume.median() / 1e6);
-    };
-    line("airssys_engine_send", Some(&accept), &consume);
-    line("tokio's unbounded channel, no guest", Some(&channel_accept), &channel_consume);
-    line("wasmtime call_async, no messages", None, &raw_consume);
-    println!(
-        "{:>34} {:>9.2}x {:>9.2}x\n",
-        "against the channel, wasmtime",
-        accept.over(&channel_accept),
-        consume.over(&raw_consume)
-    );
+    println!("{:>36} {:>9} {:>9} {:>20}", "", "accepted", "handled", "sender's processor");
+    let sides = [
+        ("airssys_engine_send", &ours),
+        ("tokio's unbounded channel, no guest", &channel),
+        ("wasmtime call_async, no messages", &raw),
+    ];
+    for (side, [accept, consume, used]) in sides {
+        let million = |rate: &Samples| shown(rate.median() / 1e6, "");
+        let (accept, consume, used) = (million(accept), million(consume), used.median());
+        println!("{side:>36} {accept:>9} {consume:>9} {:>20}", shown(used, " ns"));
+    }
+    let (accept, consume) = (ours[0].over(&channel[0]), ours[1].over(&raw[1]));
+    println!("{:>36} {accept:>8.2}x {consume:>8.2}x\n", "against the channel, wasmtime");
+}
+
+/// Nothing for what a side does not have.
+fn shown(value: f64, unit: &str) -> String {
+    if value.is_nan() { String::new() } else { format!("{value:.2}{unit}") }
 }
 
 fn ping_pong(wasm: &[u8]) {
@@ -90,42 +96,54 @@ fn ping_pong(wasm: &[u8]) {
         .map(|send| Raw::new(wasm, send).start(&[("TARGET", "bench/pong/0")]));
     let [sync, in_async] = &mut raw;
     let message = hops(HOPS);
-    let [[sync], [in_async], [one], [two]] = in_turns(
+    let rounds = in_turns(
         21,
         [
-            &mut || [nanoseconds(time(HOPS, || drop(black_box(sync.call(&message)))), HOPS)],
-            &mut || [nanoseconds(time(HOPS, || drop(black_box(in_async.call(&message)))), HOPS)],
-            &mut || [one.ping_pong(HOPS)],
-            &mut || [two.ping_pong(HOPS)],
+            &mut || both_times(HOPS, || repeat(HOPS, || drop(black_box(sync.call(&message))))),
+            &mut || both_times(HOPS, || repeat(HOPS, || drop(black_box(in_async.call(&message))))),
+            &mut || both_times(HOPS, || one.ping_pong(HOPS)),
+            &mut || both_times(HOPS, || two.ping_pong(HOPS)),
         ],
     );
-    println!("component to component, in turns, per message");
-    println!("{:>34} {:>10} {:>22}", "", "", "more than wasmtime");
-    println!("{:>34} {:>7.0} ns", "wasmtime: handle-message, send", sync.median());
-    println!("{:>34} {:>7.0} ns", "the same with func_wrap_async", in_async.median());
-    for (side, samples) in [("airssys, 1 worker", &one), ("airssys, 2 workers", &two)] {
-        let [over_sync, over_async] = [&sync, &in_async].map(|raw| samples.minus(raw));
-        let median = samples.median();
-        println!("{side:>34} {median:>7.0} ns {over_sync:>10.0} ns {over_async:>8.0} ns");
+    println!("component to component, in turns, ns a message (and how much more than wasmtime)");
+    println!("{:>34} {:>10} {:>8} {:>10} {:>8}", "", "time", "more", "processors", "more");
+    let [baseline, ..] = &rounds;
+    let sides = [
+        "wasmtime: handle-message, send",
+        "the same with func_wrap_async",
+        "airssys, 1 worker",
+        "airssys, 2 workers",
+    ];
+    for (side, times) in sides.iter().zip(&rounds) {
+        print!("{side:>34}");
+        for (time, baseline) in times.iter().zip(baseline) {
+            print!(" {:>10.0} {:>8.0}", time.median(), time.minus(baseline));
+        }
+        println!();
     }
     println!();
 }
 
 fn throughput(wasm: &[u8]) {
-    let hosts = [1, 2].map(|workers| Pairs::new(wasm, &config(workers), PAIRS));
-    println!("component to component, {PAIRS} pairs at once, in million/s");
-    println!("{:>34} {:>10} {:>10} {:>8}", "", "1 worker", "2 workers", "ratio");
-    let line = |what: &str, one: Samples, two: Samples| {
-        let [first, second] = [&one, &two].map(|rate| rate.median() / 1e6);
-        println!("{what:>34} {first:>10.2} {second:>10.2} {:>7.2}x", two.over(&one));
+    const ROUNDS: usize = 15;
+    let [one, two] = [1, 2].map(|workers| Pairs::new(wasm, &config(workers), PAIRS));
+    println!(
+        "component to component, {PAIRS} pairs at once: time of one message, and of processors"
+    );
+    println!("{:>16} {:>20} {:>20} {:>24}", "", "1 worker", "2 workers", "1 worker over 2");
+    let line = |what: &str, count: u64, work: fn(&Pairs)| {
+        let [one, two] = in_turns(
+            ROUNDS,
+            [&mut || both_times(count, || work(&one)), &mut || both_times(count, || work(&two))],
+        );
+        print!("{what:>16}");
+        for [time, used] in [&one, &two] {
+            print!(" {:>8.0} ns {:>6.0} ns", time.median(), used.median());
+        }
+        println!(" {:>15.2}x {:>6.2}x", one[0].over(&two[0]), one[1].over(&two[1]));
     };
-    let [one, two] = &hosts;
-    let bursts = |pairs: &Pairs| per_second(pairs.bursts(), BURST * PAIRS as u64);
-    let [[first], [second]] = in_turns(15, [&mut || [bursts(one)], &mut || [bursts(two)]]);
-    line("one way", first, second);
-    let turns = |pairs: &Pairs| 1e9 / pairs.ping_pong(HOPS) * PAIRS as f64;
-    let [[first], [second]] = in_turns(15, [&mut || [turns(one)], &mut || [turns(two)]]);
-    line("in turns", first, second);
+    line("one way", BURST * PAIRS as u64, Pairs::bursts);
+    line("in turns", u64::from(HOPS) * PAIRS as u64, |pairs| pairs.ping_pong(HOPS));
     println!();
 }
 
@@ -164,17 +182,19 @@ impl Flood {
         Self { host, sink, messages }
     }
 
-    /// Messages a second: until all are accepted, and until all are handled.
-    fn round(&self) -> [f64; 2] {
+    /// Messages a second, until all are accepted, and until all are handled; what the thread that
+    /// sends takes of a processor for each, in nanoseconds.
+    fn round(&self) -> [f64; 3] {
         let before = self.host.count(self.sink);
         let message = [0; PAYLOAD];
-        let start = Instant::now();
+        let (start, used) = (Instant::now(), own_processor_time());
         (0..self.messages).for_each(|_| self.host.send(self.sink, &message));
-        let accepted = start.elapsed();
+        let (accepted, used) = (start.elapsed(), own_processor_time() - used);
         let after = self.host.count(self.sink);
         let handled = start.elapsed();
         assert_eq!(after - before, self.messages);
-        [accepted, handled].map(|time| per_second(time, self.messages))
+        let [accepted, handled] = [accepted, handled].map(|time| per_second(time, self.messages));
+        [accepted, handled, nanoseconds(used, self.messages)]
     }
 }
 
@@ -189,7 +209,7 @@ impl Channel {
         Self { tokio }
     }
 
-    fn round(&self) -> [f64; 2] {
+    fn round(&self) -> [f64; 3] {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
         let task = self.tokio.spawn(async move {
             while let Some(message) = receiver.recv().await {
@@ -197,12 +217,13 @@ impl Channel {
             }
         });
         let message = [0; PAYLOAD];
-        let start = Instant::now();
+        let (start, used) = (Instant::now(), own_processor_time());
         (0..FLOOD).for_each(|_| sender.send(message.to_vec()).unwrap());
-        let accepted = start.elapsed();
+        let (accepted, used) = (start.elapsed(), own_processor_time() - used);
         drop(sender);
         self.tokio.block_on(task).unwrap();
-        [accepted, start.elapsed()].map(|time| per_second(time, FLOOD))
+        let [accepted, handled] = [accepted, start.elapsed()].map(|time| per_second(time, FLOOD));
+        [accepted, handled, nanoseconds(used, FLOOD)]
     }
 }
 

@@ -40,12 +40,8 @@ fn main() {
     });
 
     let pairs = Pairs::new(&relay, r#"{"workers": 1}"#, 1);
-    line("component to component, in turns", COUNT, || {
-        pairs.ping_pong(COUNT);
-    });
-    line("component to component, one way", BURST as u32, || {
-        pairs.bursts();
-    });
+    line("component to component, in turns", COUNT, || pairs.ping_pong(COUNT));
+    line("component to component, one way", BURST as u32, || pairs.bursts());
 }
 
 fn repeat(mut work: impl FnMut()) -> impl FnMut() {

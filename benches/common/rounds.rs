@@ -69,10 +69,14 @@ pub fn calibrate(round: Duration, mut work: impl FnMut()) -> u32 {
     iterations
 }
 
-pub fn time(iterations: u32, mut work: impl FnMut()) -> Duration {
+pub fn time(iterations: u32, work: impl FnMut()) -> Duration {
     let start = Instant::now();
-    (0..iterations).for_each(|_| work());
+    repeat(iterations, work);
     start.elapsed()
+}
+
+pub fn repeat(iterations: u32, mut work: impl FnMut()) {
+    (0..iterations).for_each(|_| work());
 }
 
 /// Nanoseconds for each.
@@ -82,4 +86,32 @@ pub fn nanoseconds(time: Duration, count: impl Into<u64>) -> f64 {
 
 pub fn per_second(time: Duration, count: impl Into<u64>) -> f64 {
     count.into() as f64 / time.as_secs_f64()
+}
+
+/// The time that all threads of the process have spent on a core: what others do on the machine
+/// changes it less than the time of day.
+pub fn processor_time() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// The same of this thread alone.
+pub fn own_processor_time() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid clock, and a place for its time.
+    let status = unsafe { libc::clock_gettime(clock, &mut time) };
+    assert_eq!(status, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Nanoseconds for each of `count`: of the clock, and of processors.
+pub fn both_times(count: impl Into<u64>, work: impl FnOnce()) -> [f64; 2] {
+    let (start, used) = (Instant::now(), processor_time());
+    work();
+    let times = [start.elapsed(), processor_time() - used];
+    let count = count.into();
+    times.map(|time| nanoseconds(time, count))
 }
