@@ -1402,7 +1402,7 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *                     "supported-operations": [], "stateful": false } or null,
  *       "limits": { as in the options of airssys_engine_load },
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
- *                    "depth": 0, "bytes": 0 },
+ *                    "depth": 0, "bytes": 0, "waiting": 0 },
  *       "codecs": [],
  *       "messages": { as in airssys_engine_stats },
  *       "fuel": 0, "time-ns": 0,
@@ -1458,7 +1458,8 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *         "handled": 0, "failed": 0,        callbacks included
  *         "sent": 0                         by the component
  *       },
- *       "mailbox": { "depth": 0, "bytes": 0 },
+ *       "mailbox": { "depth": 0, "bytes": 0,
+ *                    "waiting": 0 },      senders that wait for room
  *       "fuel": 0,                          used, about one unit an instruction
  *       "time-ns": 0,                       for handling mail, host functions and waits included
  *       "memory-bytes": 1114112,            after the last call

@@ -96,7 +96,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///                     "supported-operations": [], "stateful": false } or null,
 ///       "limits": { as in the options of airssys_engine_load },
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
-///                    "depth": 0, "bytes": 0 },
+///                    "depth": 0, "bytes": 0, "waiting": 0 },
 ///       "codecs": [],
 ///       "messages": { as in airssys_engine_stats },
 ///       "fuel": 0, "time-ns": 0,
@@ -162,7 +162,8 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///         "handled": 0, "failed": 0,        callbacks included
 ///         "sent": 0                         by the component
 ///       },
-///       "mailbox": { "depth": 0, "bytes": 0 },
+///       "mailbox": { "depth": 0, "bytes": 0,
+///                    "waiting": 0 },      senders that wait for room
 ///       "fuel": 0,                          used, about one unit an instruction
 ///       "time-ns": 0,                       for handling mail, host functions and waits included
 ///       "memory-bytes": 1114112,            after the last call

@@ -124,6 +124,8 @@ pub struct Mailbox {
     load: AtomicUsize,
     /// Told when there is room again, if [`Queue::waited_for`].
     room: Notify,
+    /// How many senders wait for that.
+    waiting: AtomicUsize,
     receiver: OnceLock<Weak<dyn Receiver>>,
     /// Of the receiver's task, once that has begun.
     waker: OnceLock<Waker>,
@@ -231,6 +233,7 @@ impl Mailbox {
             }),
             load: AtomicUsize::new(1),
             room: Notify::new(),
+            waiting: AtomicUsize::new(0),
             receiver: OnceLock::new(),
             waker: OnceLock::new(),
             dead_letters,
@@ -377,7 +380,13 @@ impl Mailbox {
             }
             queue.waited_for = true;
         }
+        let _waiting = Counted::new(&self.waiting);
         room.await;
+    }
+
+    /// How many senders wait for room.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes the right to run past an empty queue, for a message that it counts as accepted.
@@ -529,5 +538,21 @@ impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // No code under the lock can panic half-way through a change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -74,6 +74,7 @@ pub fn description(pool: &Pool) -> Value {
             "when-full": options.when_full.name(),
             "depth": sums.depth,
             "bytes": sums.bytes,
+            "waiting": sums.waiting,
         },
         "codecs": options.codecs.names().collect::<Vec<_>>(),
         "messages": sums.messages(),
@@ -129,12 +130,15 @@ struct Sums {
     sent: u64,
     depth: usize,
     bytes: u64,
+    /// Senders that wait for room; of a pool each waits for all its mailboxes.
+    waiting: usize,
     memory: u64,
 }
 
 impl Sums {
     fn of(pool: &Pool) -> Self {
-        let mut sums = Self::default();
+        let waiting = pool.mailboxes().iter().map(|mailbox| mailbox.waiting());
+        let mut sums = Self { waiting: waiting.max().unwrap_or(0), ..Self::default() };
         for actor in pool.actors() {
             let (depth, bytes) = actor.mailbox().depth();
             sums.add(&Self {
@@ -143,6 +147,7 @@ impl Sums {
                 sent: actor.blueprint().outbox.sent(),
                 depth,
                 bytes,
+                waiting: 0,
                 memory: actor.status().memory_bytes(),
             });
         }
@@ -161,6 +166,7 @@ impl Sums {
         self.sent += other.sent;
         self.depth += other.depth;
         self.bytes += other.bytes;
+        self.waiting += other.waiting;
         self.memory += other.memory;
     }
 
@@ -178,7 +184,7 @@ impl Sums {
     fn document(&self) -> Value {
         json!({
             "messages": self.messages(),
-            "mailbox": { "depth": self.depth, "bytes": self.bytes },
+            "mailbox": { "depth": self.depth, "bytes": self.bytes, "waiting": self.waiting },
             "fuel": self.counts.fuel,
             "time-ns": self.counts.nanos,
             "memory-bytes": self.memory,

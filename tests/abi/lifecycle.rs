@@ -30,7 +30,7 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     assert_eq!(described["lifecycle"], true);
     assert_eq!(described["health"], "healthy");
     let mailbox = json!({
-        "capacity": 1024, "max-bytes": 67108864, "when-full": "reject", "depth": 0, "bytes": 0,
+        "capacity": 1024, "max-bytes": 67108864, "when-full": "reject", "depth": 0, "bytes": 0, "waiting": 0,
     });
     assert_eq!(described["mailbox"], mailbox);
     assert_eq!(described["messages"], messages(1, 1, 0));
@@ -245,7 +245,7 @@ fn stats_are_sums_over_what_is_loaded_now() {
     let engine = Engine::new();
     let nothing = json!({
         "components": 0, "binaries": 0, "messages": messages(0, 0, 0),
-        "mailbox": { "depth": 0, "bytes": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
+        "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
         "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
         "dead-letters": 0, "events-lost": 0,
     });

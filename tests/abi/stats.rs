@@ -42,7 +42,7 @@ fn messages_are_counted_where_they_are_accepted_refused_dropped_handled_and_sent
         "accepted": 6, "refused": 1, "dropped": 3, "handled": 3, "failed": 0, "sent": 0,
     });
     assert_eq!(of(&engine, slow)["messages"], messages);
-    assert_eq!(of(&engine, slow)["mailbox"], json!({ "depth": 0, "bytes": 0 }));
+    assert_eq!(of(&engine, slow)["mailbox"], json!({ "depth": 0, "bytes": 0, "waiting": 0 }));
 
     engine.failure(probe, "fail runtime-error x");
     for command in [

@@ -39,7 +39,7 @@ class WhenFull(EngineTest):
                 echo = engine.load(f"test/echo/{number}", guest("echo"), **options)
                 self.assertEqual(
                     echo.describe()["mailbox"],
-                    {"capacity": 7, "max-bytes": 99, "when-full": "block", "depth": 0, "bytes": 0},
+                    {"capacity": 7, "max-bytes": 99, "when-full": "block", "depth": 0, "bytes": 0, "waiting": 0},
                 )
         default = engine.load("test/echo/9", guest("echo")).describe()["mailbox"]
         self.assertEqual(default["when-full"], "reject")
