@@ -145,19 +145,19 @@ impl Actor {
     /// mailbox's right to run, which is given back.
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let mut watch = Stopwatch::start();
+        let watch = Stopwatch::start();
         let handled = pin!(self.handle_message(message));
         let outcome = block_on(self.ambient_timers(), handled);
-        self.status.count_time(watch.lap());
+        self.status.count_time(watch.nanos());
         outcome
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let mut watch = Stopwatch::start();
+        let watch = Stopwatch::start();
         let outcome = self.handle_message(message.view(self.host())).await;
-        self.status.count_time(watch.lap());
+        self.status.count_time(watch.nanos());
         outcome
     }
 
@@ -182,9 +182,9 @@ impl Actor {
         loop {
             for _ in 0..BATCH {
                 let Some(mail) = self.mailbox.next().await else { return };
-                let mut watch = Stopwatch::start();
+                let watch = Stopwatch::start();
                 self.handle(mail).await;
-                self.status.count_time(watch.lap());
+                self.status.count_time(watch.nanos());
             }
             tokio::task::yield_now().await;
         }

@@ -1,8 +1,9 @@
 //! What travels between components and hosts.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::core::clock::coarse_wall;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::payload::Payload;
@@ -22,8 +23,18 @@ pub struct Timestamp {
 impl Timestamp {
     /// The time now; a clock before 1970 reads as the epoch.
     pub fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { seconds: elapsed.as_secs(), nanoseconds: elapsed.subsec_nanos() }
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()
+    }
+
+    /// The time a few milliseconds ago at most, for what is stamped often.
+    pub fn recent() -> Self {
+        coarse_wall().into()
+    }
+}
+
+impl From<Duration> for Timestamp {
+    fn from(since_epoch: Duration) -> Self {
+        Self { seconds: since_epoch.as_secs(), nanoseconds: since_epoch.subsec_nanos() }
     }
 }
 
@@ -41,7 +52,7 @@ pub struct Message {
     pub correlation: Option<CorrelationId>,
     /// Whether the sender gets the answer in a callback.
     pub wants_reply: bool,
-    /// When it was accepted into the mailbox.
+    /// When it was accepted into the mailbox, to a few milliseconds.
     pub accepted: Timestamp,
 }
 
@@ -54,7 +65,7 @@ impl Message {
             content_type: None,
             correlation: None,
             wants_reply: false,
-            accepted: Timestamp::now(),
+            accepted: Timestamp::recent(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! host's router.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::core::deadline::deadline_in;
@@ -78,13 +78,9 @@ impl Outbox {
     }
 
     fn resolve(&self, raw: RawId<'_>) -> Result<Way, MessagingError> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.office.registry.version();
-        if recent.version != version {
-            *recent = Recent { version, ..Recent::default() };
-        }
-        if let Some(members) = recent.find(raw) {
-            return Ok(Way::Here(members));
+        let mut recent = self.recent();
+        if let Some((members, _)) = recent.find(raw) {
+            return Ok(Way::Here(Arc::clone(members)));
         }
         let id =
             raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
@@ -97,6 +93,16 @@ impl Outbox {
             return Ok(Way::Here(Arc::new(Members::new([own]))));
         }
         if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
+    }
+
+    /// The last targets, as far as they still hold.
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.office.registry.version();
+        if recent.version != version {
+            *recent = Recent { version, ..Recent::default() };
+        }
+        recent
     }
 
     fn message(&self, payload: Payload) -> Message {
@@ -212,9 +218,10 @@ impl Outbox {
 }
 
 impl Recent {
-    fn find(&self, raw: RawId<'_>) -> Option<Arc<Members>> {
+    /// The mailboxes of a target, and the least busy of them.
+    fn find(&self, raw: RawId<'_>) -> Option<(&Arc<Members>, &Arc<Mailbox>)> {
         let target = self.targets.iter().find(|target| *target.id == raw)?;
-        Some(Arc::clone(&target.members))
+        Some((&target.members, target.members.pick()?))
     }
 
     fn remember(&mut self, target: Target) {
@@ -229,6 +236,14 @@ impl Recent {
 
 impl Messenger for Outbox {
     fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()> {
+        {
+            // Held meanwhile, which costs less than another reference to what was found.
+            let recent = self.recent();
+            if let Some((members, mailbox)) = recent.find(target) {
+                let (message, reply) = (self.message(payload), Reply::nobody());
+                return self.deliver((members, mailbox), message, reply, || (), || ());
+            }
+        }
         let members = match self.resolve(target) {
             Ok(Way::Here(members)) => members,
             Ok(Way::Elsewhere(id)) => {

@@ -39,6 +39,11 @@ impl Components {
         self.read().get(&handle).cloned()
     }
 
+    /// Looks at the component of a handle, which must be done soon and without waiting.
+    pub fn with<R>(&self, handle: ComponentHandle, look: impl FnOnce(&Pool) -> R) -> Option<R> {
+        self.read().get(&handle).map(|pool| look(pool))
+    }
+
     /// All, in the order they were loaded.
     pub fn all(&self) -> Vec<Arc<Pool>> {
         in_order(self.read().values().cloned().collect())

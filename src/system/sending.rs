@@ -58,9 +58,23 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
         self.check_running()?;
-        let pool = self.pool(handle)?;
         let mail = Mail::Message(Self::message(message), Reply::nobody());
-        self.queue(&pool, mail, timeout).map(drop)
+        // Nearly always it is done after a look at the pool, which need not be kept for it.
+        let offered = self.components.with(handle, |pool| match pool.pick() {
+            Some(actor) => self.offer(actor, mail),
+            None => Err(Offer::Refused(self.unknown(handle))),
+        });
+        match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
+            Ok(()) => Ok(()),
+            Err(Offer::Refused(error)) => Err(error),
+            Err(Offer::NoRoom(mail)) => match self.components.get(handle) {
+                Some(pool) => self.queue(&pool, mail, timeout).map(drop),
+                None => {
+                    mail.withdraw();
+                    Err(self.unknown(handle))
+                }
+            },
+        }
     }
 
     /// Queues one message for several receivers; all are tried.
@@ -136,7 +150,7 @@ impl Engine {
                 content_type: message.content_type,
                 correlation: None,
                 reply_to: None,
-                accepted: Timestamp::now(),
+                accepted: Timestamp::recent(),
             }));
         }
         let timers = actor.ambient_timers().is_some();

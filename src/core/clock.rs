@@ -1,0 +1,69 @@
+//! Clocks that advance every few milliseconds and cost next to nothing to read.
+
+use std::time::Duration;
+
+/// The wall clock, as time since the Unix epoch. Never ahead of the precise one.
+pub fn coarse_wall() -> Duration {
+    clock::wall()
+}
+
+/// A clock that only goes forward, from an origin of its own.
+pub fn coarse_monotonic() -> Duration {
+    clock::monotonic()
+}
+
+#[cfg(target_os = "linux")]
+mod clock {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub fn wall() -> Duration {
+        read(ClockId::RealtimeCoarse)
+    }
+
+    pub fn monotonic() -> Duration {
+        read(ClockId::MonotonicCoarse)
+    }
+
+    fn read(clock: ClockId) -> Duration {
+        let time = clock_gettime(clock);
+        // A clock before 1970 reads as the epoch.
+        let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod clock {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+    pub fn wall() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    pub fn monotonic() -> Duration {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        ORIGIN.get_or_init(Instant::now).elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn the_coarse_clocks_tell_the_time_and_go_forward() {
+        let precise = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let before = precise();
+        let (wall, monotonic) = (coarse_wall(), coarse_monotonic());
+        assert!(wall <= precise());
+        assert!(before - wall.min(before) < Duration::from_secs(1), "{wall:?} against {before:?}");
+        while coarse_monotonic() == monotonic {
+            std::hint::spin_loop();
+        }
+        assert!(coarse_monotonic() > monotonic);
+    }
+}
