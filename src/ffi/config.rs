@@ -69,6 +69,9 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///                                       must belong to this user and be closed to others (0700)
 ///       "max-component-bytes": 67108864,
 ///       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
+///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
+///                                       allows a process (vm.max_map_count) and not 7, and a
+///                                       defence in depth against faults of the compiler is gone
 ///       "limits": { ... }               defaults for every load, see airssys_engine_load
 ///     }
 ///

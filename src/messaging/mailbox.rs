@@ -32,7 +32,7 @@ pub enum Mail {
 /// What a piece of mail takes besides its payload, roughly.
 const MAIL_BYTES: u64 = 256;
 
-/// A queue that grew beyond this gives its memory back when it is empty.
+/// A queue that has room for more than this gives its memory back when little of it is used.
 const KEPT_CAPACITY: usize = 256;
 
 impl Mail {
@@ -148,6 +148,8 @@ struct Queue {
     /// The last mail waits behind others, before which the answers to the owner's own requests
     /// are still accepted.
     draining: bool,
+    /// The most that `mail` held since it was last empty.
+    peak: usize,
     /// Senders wait for room.
     waited_for: bool,
     traffic: Traffic,
@@ -168,6 +170,17 @@ impl Queue {
         self.messages += usize::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
         self.mail.push_back(mail);
+        self.peak = self.peak.max(self.mail.len());
+    }
+
+    /// Called when it is empty. A queue that is flooded time and again keeps its memory: taking it
+    /// anew costs more than all the rest of a message.
+    fn give_memory_back(&mut self) {
+        let capacity = self.mail.capacity();
+        if capacity > KEPT_CAPACITY && self.peak < capacity / 4 {
+            self.mail = VecDeque::new();
+        }
+        self.peak = 0;
     }
 
     fn taken(&mut self, mail: &Mail) {
@@ -228,6 +241,7 @@ impl Mailbox {
                 closed: false,
                 ended: false,
                 draining: false,
+                peak: 0,
                 waited_for: false,
                 traffic: Traffic::default(),
             }),
@@ -435,9 +449,7 @@ impl Mailbox {
         let Some(mail) = mail else {
             if std::mem::take(&mut queue.by_task) {
                 queue.running = false;
-                if queue.mail.capacity() > KEPT_CAPACITY {
-                    queue.mail = VecDeque::new();
-                }
+                queue.give_memory_back();
                 self.note_load(&queue);
             }
             return if queue.ended { Poll::Ready(None) } else { Poll::Pending };

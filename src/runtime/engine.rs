@@ -27,6 +27,8 @@ pub struct RuntimeOptions {
     pub max_component_bytes: u64,
     /// Whether out-of-bounds accesses are found through SIGSEGV (fast) or by checks.
     pub signals_based_traps: bool,
+    /// Whether an inaccessible region lies before each linear memory too.
+    pub guard_before_memory: bool,
     /// Threads that compile one component.
     pub compile_threads: usize,
     /// Whether log records go to code of the host.
@@ -85,6 +87,7 @@ fn config(options: &RuntimeOptions) -> Config {
         // Not from the host's environment, which is Wasmtime's default.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)
+        .guard_before_linear_memory(options.guard_before_memory)
         .signals_based_traps(options.signals_based_traps);
     config
 }

@@ -12,8 +12,15 @@ use crate::system::json::{self, Object, OptionsError};
 use crate::system::options;
 
 /// The keys of an engine's configuration.
-const KEYS: &[&str] =
-    &["name", "workers", "cache-dir", "max-component-bytes", "signals-based-traps", "limits"];
+const KEYS: &[&str] = &[
+    "name",
+    "workers",
+    "cache-dir",
+    "max-component-bytes",
+    "signals-based-traps",
+    "guard-before-memory",
+    "limits",
+];
 
 /// The most worker threads that an engine may have.
 const MAX_WORKERS: u64 = 1024;
@@ -31,6 +38,8 @@ pub struct EngineConfig {
     pub max_component_bytes: u64,
     /// Whether guests' out-of-bounds accesses are found through SIGSEGV.
     pub signals_based_traps: bool,
+    /// Whether an inaccessible region lies before each linear memory too.
+    pub guard_before_memory: bool,
     /// The limits of components that are loaded without limits of their own.
     pub limits: Limits,
     /// The host's storage; `None`: in memory.
@@ -51,6 +60,7 @@ impl Default for EngineConfig {
             cache_dir: None,
             max_component_bytes: 64 << 20,
             signals_based_traps: true,
+            guard_before_memory: true,
             limits: Limits::default(),
             storage: None,
             log: None,
@@ -85,6 +95,9 @@ impl EngineConfig {
         }
         if let Some(signals) = object.boolean("signals-based-traps")? {
             changed.signals_based_traps = signals;
+        }
+        if let Some(guard) = object.boolean("guard-before-memory")? {
+            changed.guard_before_memory = guard;
         }
         changed.limits = options::limits(&object, &self.limits)?;
         *self = changed;

@@ -76,6 +76,7 @@ impl Engine {
             cache_dir: config.cache_dir.clone(),
             max_component_bytes: config.max_component_bytes,
             signals_based_traps: config.signals_based_traps,
+            guard_before_memory: config.guard_before_memory,
             compile_threads: config.workers,
             log_runs_host_code: log.runs_host_code(),
             storage_runs_host_code: storage.runs_host_code(),
