@@ -1,4 +1,5 @@
-//! Memory and threads come back.
+//! Memory and threads come back. Counts those of the whole process: nextest gives each test one of
+//! its own.
 
 use crate::harness::{Config, Engine, With, eventually};
 use crate::partners::{Events, Inbox};
