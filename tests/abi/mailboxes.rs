@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Config, Engine, With, eventually};
 use crate::hosts::{Gate, set_logger};
-use crate::partners::{Events, GLIMPSE, Inbox};
+use crate::partners::{Events, Inbox};
 
 /// Options of a mailbox for `capacity` messages, with time to wait at a gate.
 fn mailbox(capacity: u32, when_full: &str) -> String {
