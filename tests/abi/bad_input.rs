@@ -1,6 +1,6 @@
 //! What a careless host may hand over: every case is a status, and the engine goes on.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::ptr::{self, null_mut};
 
 use airssys_wasm::*;
@@ -465,4 +465,139 @@ fn the_namespace_of_hosts_is_not_for_components() {
     let failure = engine.try_load("host/engine/0", &wasm, None).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ID, "{failure}");
     engine.try_load("hosts/engine/0", &wasm, None).unwrap();
+}
+
+unsafe extern "C" fn no_reply(_: *mut c_void, _: *const airssys_completion_t) {
+    unreachable!("what is refused has no outcome");
+}
+
+unsafe extern "C" fn no_event(_: *mut c_void, _: *const airssys_event_t) {}
+
+unsafe extern "C" fn no_route(
+    _: *mut c_void,
+    _: *const airssys_envelope_t,
+    _: *mut airssys_writer_t,
+) {
+}
+
+const EVENTS: airssys_events_t = airssys_events_t {
+    size: size_of::<airssys_events_t>(),
+    user_data: null_mut(),
+    drop: None,
+    event: Some(no_event),
+};
+
+const ROUTER: airssys_router_t = airssys_router_t {
+    size: size_of::<airssys_router_t>(),
+    user_data: null_mut(),
+    drop: None,
+    route: Some(no_route),
+    cancel: None,
+};
+
+const ENVELOPE: airssys_envelope_t = airssys_envelope_t {
+    size: size_of::<airssys_envelope_t>(),
+    source: c"far/away/0".as_ptr(),
+    target: c"app/echo/0".as_ptr(),
+    kind: AIRSSYS_KIND_MESSAGE,
+    correlation: 0,
+    token: 0,
+    deadline_ms: 0,
+    content_type: ptr::null(),
+    payload: ptr::null(),
+    payload_len: 0,
+};
+
+#[test]
+fn what_requests_and_routers_need_is_named_when_it_is_missing() {
+    let (config, engine) = (Config::new(), Engine::new());
+    let (cfg, eng) = (config.raw(), engine.raw());
+    let echo = engine.load("app/echo/0", "echo");
+    let (nocfg, noeng, no_options) = (null_mut(), null_mut(), ptr::null());
+    let mut id = 77;
+    let out = &raw mut id;
+    // SAFETY: NULL and numbers are what is tested; everything else is live or valid for writing.
+    unsafe {
+        let request = |eng, data, reply_fn, out| {
+            check(|e| {
+                let (user_data, len) = (null_mut(), 3);
+                airssys_engine_request(
+                    eng, echo, data, len, no_options, reply_fn, user_data, out, e,
+                )
+            })
+        };
+        let (data, reply_fn) = (b"abc".as_ptr(), Some(no_reply as _));
+        assert_argument(request(noeng, data, reply_fn, out), "engine");
+        assert_argument(request(eng, ptr::null(), reply_fn, out), "payload");
+        assert_argument(request(eng, data, None, out), "reply_fn");
+        assert_argument(request(eng, data, reply_fn, null_mut()), "out_id");
+        assert_argument(check(|e| airssys_engine_cancel(noeng, 1, e)), "engine");
+        let broadcast = |eng, handles, count, data| {
+            check(|e| airssys_engine_broadcast(eng, handles, count, data, 3, no_options, e))
+        };
+        assert_argument(broadcast(noeng, &raw const echo, 1, data), "engine");
+        assert_argument(broadcast(eng, ptr::null(), 1, data), "handles");
+        assert_argument(broadcast(eng, &raw const echo, usize::MAX, data), "handles");
+        assert_argument(broadcast(eng, &raw const echo, 1, ptr::null()), "payload");
+        let deliver = |eng, envelope: *const airssys_envelope_t, reply_fn| {
+            check(|e| airssys_engine_deliver(eng, envelope, reply_fn, null_mut(), out, e))
+        };
+        assert_argument(deliver(noeng, &ENVELOPE, None), "engine");
+        assert_argument(deliver(eng, ptr::null(), None), "envelope");
+        let bad = "\u{e9}".as_bytes()[..1].iter().copied().chain([0]).collect::<Vec<_>>();
+        for (name, envelope) in [
+            ("envelope.source", airssys_envelope_t { source: ptr::null(), ..ENVELOPE }),
+            ("envelope.target", airssys_envelope_t { target: ptr::null(), ..ENVELOPE }),
+            ("envelope.target", airssys_envelope_t { target: bad.as_ptr().cast(), ..ENVELOPE }),
+            (
+                "envelope.content_type",
+                airssys_envelope_t { content_type: bad.as_ptr().cast(), ..ENVELOPE },
+            ),
+            ("envelope.payload", airssys_envelope_t { payload_len: 1, ..ENVELOPE }),
+            ("envelope.kind", airssys_envelope_t { kind: 2, ..ENVELOPE }),
+            ("envelope.kind", airssys_envelope_t { kind: -1, ..ENVELOPE }),
+            ("reply_fn", airssys_envelope_t { kind: AIRSSYS_KIND_REQUEST, ..ENVELOPE }),
+        ] {
+            assert_argument(deliver(eng, &raw const envelope, None), name);
+        }
+        let complete = |eng, data, len, text| {
+            check(|e| airssys_engine_complete(eng, 1, AIRSSYS_OK, data, len, text, e))
+        };
+        assert_argument(complete(noeng, data, 3, ptr::null()), "engine");
+        assert_argument(complete(eng, ptr::null(), 3, ptr::null()), "reply");
+        assert_argument(complete(eng, data, 3, bad.as_ptr().cast()), "message");
+        let events = |cfg, events: *const _| check(|e| airssys_config_set_events(cfg, events, e));
+        assert_argument(events(nocfg, &EVENTS), "config");
+        assert_argument(events(cfg, ptr::null()), "events");
+        let none = airssys_events_t { event: None, ..EVENTS };
+        assert_argument(events(cfg, &raw const none), "events.event");
+        let router = |cfg, router: *const _| check(|e| airssys_config_set_router(cfg, router, e));
+        assert_argument(router(nocfg, &ROUTER), "config");
+        assert_argument(router(cfg, ptr::null()), "router");
+        let none = airssys_router_t { route: None, ..ROUTER };
+        assert_argument(router(cfg, &raw const none), "router.route");
+    }
+    assert_eq!(id, 77, "outputs are written on success only");
+    assert_eq!(engine.describe(echo).unwrap()["messages"]["accepted"], 0);
+    assert_eq!(engine.stats()["requests"]["outstanding"], 0);
+}
+
+#[test]
+fn structs_of_events_and_routers_have_every_size_too() {
+    let (config, engine) = (Config::new(), Engine::new());
+    engine.load("app/echo/0", "echo");
+    try_sizes(&EVENTS, "events", |events| {
+        // SAFETY: as many bytes as `events` says, or the refusal of its size.
+        check(|e| unsafe { airssys_config_set_events(config.raw(), events, e) })
+    });
+    try_sizes(&ROUTER, "router", |router| {
+        // SAFETY: as above.
+        check(|e| unsafe { airssys_config_set_router(config.raw(), router, e) })
+    });
+    try_sizes(&ENVELOPE, "envelope", |envelope| {
+        // SAFETY: as above, and a live engine.
+        check(|e| unsafe {
+            airssys_engine_deliver(engine.raw(), envelope, None, null_mut(), null_mut(), e)
+        })
+    });
 }

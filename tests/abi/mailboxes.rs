@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Config, Engine, With, eventually};
 use crate::hosts::{Gate, set_logger};
-use crate::partners::{Events, GLIMPSE, Inbox};
+use crate::partners::{Events, Inbox};
 
 /// Options of a mailbox for `capacity` messages, with time to wait at a gate.
 fn mailbox(capacity: u32, when_full: &str) -> String {
@@ -120,9 +120,8 @@ fn told_while_waiting(end: impl FnOnce(&Engine, u64) + Send) -> airssys_status_t
 fn a_wait_for_room_ends_with_its_component_and_with_its_engine() {
     let unloaded = told_while_waiting(|engine, slow| engine.unload(slow).unwrap());
     assert_eq!(unloaded, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
-    let stopped = told_while_waiting(|engine, _| {
-        assert_eq!(engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
-    });
+    // Whether the rest has finished by then is not the question.
+    let stopped = told_while_waiting(|engine, _| drop(engine.shutdown(0)));
     assert_eq!(stopped, AIRSSYS_ERROR_ENGINE_STOPPED);
     let freed = told_while_waiting(|engine, _| engine.free());
     assert_eq!(freed, AIRSSYS_ERROR_ENGINE_STOPPED);

@@ -429,6 +429,3 @@ unsafe extern "C" fn event(user_data: *mut c_void, event: *const airssys_event_t
     events.all.lock().unwrap().push(event);
     events.more.notify_all();
 }
-
-/// How long a test that shows that something does not happen gives it to happen.
-pub const GLIMPSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -153,6 +153,27 @@ fn calls_of_two_threads_run_at_the_same_time() {
     });
 }
 
+#[test]
+fn threads_that_make_engines_with_one_cache_at_once_do_not_meet_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let cache = json!({ "cache-dir": dir.path().join("cache") }).to_string();
+                let config = Config::bare().with(&cache);
+                start.wait();
+                for _ in 0..50 {
+                    config.engine();
+                }
+                let engine = config.engine();
+                let echo = engine.load("app/echo/0", "echo");
+                assert_eq!(engine.text(echo, "x"), "x");
+            });
+        }
+    });
+}
+
 struct SmallCall<'a> {
     engine: &'a Engine,
     /// 0: the thread does nothing.
