@@ -4,16 +4,16 @@ use std::time::Duration;
 
 /// The wall clock, as time since the Unix epoch. Never ahead of the precise one.
 pub fn coarse_wall() -> Duration {
-    clock::wall()
+    system::wall()
 }
 
 /// A clock that only goes forward, from an origin of its own.
 pub fn coarse_monotonic() -> Duration {
-    clock::monotonic()
+    system::monotonic()
 }
 
 #[cfg(target_os = "linux")]
-mod clock {
+mod system {
     use std::time::Duration;
 
     use rustix::time::{ClockId, clock_gettime};
@@ -35,7 +35,7 @@ mod clock {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod clock {
+mod system {
     use std::sync::OnceLock;
     use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

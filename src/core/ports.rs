@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::core::error::{CallError, ComponentError, MessagingError};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, RawId};
@@ -36,12 +36,12 @@ pub trait Messenger: Send + Sync {
     /// Hands a fire-and-forget message over.
     fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()>;
 
-    /// Hands a request over; exactly one callback follows.
+    /// Hands a request over; exactly one callback follows, at `deadline` at the latest.
     fn request(
         &self,
         target: RawId<'_>,
         payload: Payload,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Handover<CorrelationId>;
 
     /// Takes a request of the sender's own back; no callback follows.

@@ -3,9 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use crate::core::deadline::deadline_in;
 use crate::core::error::MessagingError;
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
 use crate::core::message::Message;
@@ -36,7 +35,7 @@ pub struct Outbox {
     id: Arc<ComponentId>,
     own: Weak<Mailbox>,
     recent: Mutex<Recent>,
-    sent: AtomicU64,
+    sent: Arc<AtomicU64>,
 }
 
 /// The last targets, found without a look at what is shared.
@@ -68,7 +67,7 @@ impl Outbox {
             id: Arc::clone(own.owner()),
             own: Arc::downgrade(own),
             recent: Mutex::default(),
-            sent: AtomicU64::new(0),
+            sent: Arc::default(),
         }
     }
 
@@ -120,7 +119,7 @@ impl Outbox {
     ) -> Handover<T> {
         let (refusal, mail) = match target.deliver(Mail::Message(message, reply)) {
             Ok(()) => {
-                self.count_sent();
+                count(&self.sent);
                 return Handover::Done(Ok(accepted()));
             }
             Err(refused) => refused,
@@ -148,10 +147,9 @@ impl Outbox {
         members: &Arc<Members>,
         target: RawId<'_>,
         payload: Payload,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
         let mailbox = members.pick().ok_or_else(|| not_found(target))?;
-        let deadline = deadline_in(timeout);
         let id = self.open(Arc::clone(mailbox.owner()), false)?;
         let message = Message { correlation: Some(id), wants_reply: true, ..self.message(payload) };
         let correlations = &self.office.correlations;
@@ -169,18 +167,19 @@ impl Outbox {
         &self,
         address: ComponentId,
         payload: Payload,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        let deadline = deadline_in(timeout);
         let id = self.open(Arc::new(address.clone()), true)?;
         let envelope = Envelope {
             correlation: Some(id),
-            deadline: SystemTime::now().checked_add(timeout),
+            deadline: SystemTime::now()
+                .checked_add(deadline.saturating_duration_since(Instant::now())),
             ..self.envelope(address, payload)
         };
-        self.count_sent();
-        let office = Arc::clone(&self.office);
-        Ok(Handover::AskHost(Box::new(move || ask_router(&office, &envelope, id, deadline))))
+        let (office, sent) = (Arc::clone(&self.office), Arc::clone(&self.sent));
+        Ok(Handover::AskHost(Box::new(move || {
+            ask_router(&office, &envelope, id, deadline).inspect(|_| count(&sent))
+        })))
     }
 
     /// Enters a request of this component into the table.
@@ -198,11 +197,6 @@ impl Outbox {
         let requester = Requester::Component(Weak::clone(&self.own));
         let opened = self.office.correlations.open(requester, target, routed);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
-    }
-
-    fn count_sent(&self) {
-        // Only the component's own calls count, one at a time.
-        self.sent.store(self.sent() + 1, Ordering::Relaxed);
     }
 
     fn envelope(&self, target: ComponentId, payload: Payload) -> Envelope {
@@ -248,10 +242,9 @@ impl Messenger for Outbox {
             Ok(Way::Here(members)) => members,
             Ok(Way::Elsewhere(id)) => {
                 let envelope = self.envelope(id, payload);
-                self.count_sent();
-                let office = Arc::clone(&self.office);
+                let (office, sent) = (Arc::clone(&self.office), Arc::clone(&self.sent));
                 return Handover::AskHost(Box::new(move || match &office.router {
-                    Some(router) => router.route(&envelope),
+                    Some(router) => router.route(&envelope).inspect(|()| count(&sent)),
                     None => Ok(()),
                 }));
             }
@@ -266,11 +259,11 @@ impl Messenger for Outbox {
         &self,
         target: RawId<'_>,
         payload: Payload,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Handover<CorrelationId> {
         let result = match self.resolve(target) {
-            Ok(Way::Here(members)) => self.request_here(&members, target, payload, timeout),
-            Ok(Way::Elsewhere(address)) => self.request_elsewhere(address, payload, timeout),
+            Ok(Way::Here(members)) => self.request_here(&members, target, payload, deadline),
+            Ok(Way::Elsewhere(address)) => self.request_elsewhere(address, payload, deadline),
             Err(error) => Err(error),
         };
         result.unwrap_or_else(|error| Handover::Done(Err(error)))
@@ -306,6 +299,11 @@ fn ask_router(
         // The router has completed what it refused; the callback is under way.
         Err(_) => Ok(id),
     }
+}
+
+/// Only the component's own calls count, one at a time.
+fn count(sent: &AtomicU64) {
+    sent.store(sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 fn not_found(raw: RawId<'_>) -> MessagingError {

@@ -41,8 +41,10 @@ pub enum CacheError {
 /// A directory of compiled components, named by the hash of their binary.
 pub struct CompileCache {
     dir: PathBuf,
-    written: AtomicU64,
 }
+
+/// How many temporary files this process has named: caches of one directory must not share any.
+static TEMPORARIES: AtomicU64 = AtomicU64::new(0);
 
 impl CompileCache {
     /// Makes the directory if need be, and checks that it is this user's alone.
@@ -55,7 +57,7 @@ impl CompileCache {
         builder.create(dir).map_err(io_error)?;
         // Later changes of the working directory must not move the cache.
         let dir = dir.canonicalize().map_err(io_error)?;
-        let cache = Self { dir, written: AtomicU64::new(0) };
+        let cache = Self { dir };
         cache.check_private()?;
         Ok(cache)
     }
@@ -116,7 +118,7 @@ impl CompileCache {
     }
 
     fn temporary(&self) -> PathBuf {
-        let count = self.written.fetch_add(1, Ordering::Relaxed);
+        let count = TEMPORARIES.fetch_add(1, Ordering::Relaxed);
         self.dir.join(format!(".{}-{count}.tmp", std::process::id()))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
+use crate::core::deadline::deadline_in;
 use crate::core::error;
 use crate::core::id::{CorrelationId, RawId, shorten};
 use crate::core::payload::Payload;
@@ -49,13 +50,14 @@ fn request(
     store: StoreContextMut<'_, HostState>,
     (target, payload, timeout_ms): RequestArguments,
 ) -> Boxed<'_, String> {
-    let timeout = Duration::from_millis(timeout_ms);
+    // One deadline, also for the wait for room.
+    let deadline = deadline_in(Duration::from_millis(timeout_ms));
     hand_over(
         store,
         target,
         payload,
         |id: CorrelationId| Ok(id.to_string()),
-        move |messenger, id, payload| messenger.request(id, payload, timeout),
+        move |messenger, id, payload| messenger.request(id, payload, deadline),
     )
 }
 
