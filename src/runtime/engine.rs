@@ -1,4 +1,4 @@
-//! The Wasmtime engine behind an engine handle, and what its components share.
+//! The Wasmtime engines behind an engine handle, and what its components share.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::runtime::cache::{CacheError, CompileCache};
 use crate::runtime::host;
-use crate::runtime::loader::Loader;
+use crate::runtime::loader::{Loader, Toolchain, Toolchains};
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 
@@ -51,7 +51,7 @@ pub enum RuntimeError {
     Thread(#[source] std::io::Error),
 }
 
-/// A Wasmtime engine with its linker, its compiled components and its ticker.
+/// Wasmtime engines with their linkers, their compiled components and their ticker.
 pub struct WasmRuntime {
     /// Compiles components, each distinct binary once.
     pub loader: Loader,
@@ -60,15 +60,20 @@ pub struct WasmRuntime {
 }
 
 impl WasmRuntime {
-    /// Sets an engine up; no component is compiled yet.
+    /// Sets the engines up; no component is compiled yet.
     pub fn new(options: &RuntimeOptions) -> Result<Self, RuntimeError> {
         let cache = options.cache_dir.as_deref().map(CompileCache::open).transpose()?;
-        let engine = Engine::new(&config(options)).map_err(RuntimeError::Wasmtime)?;
-        let linker = linker(&engine, options).map_err(RuntimeError::Wasmtime)?;
-        let ticker = Ticker::start(&engine).map_err(RuntimeError::Thread)?;
+        let toolchain = |copies_images: bool| -> wasmtime::Result<Toolchain> {
+            let mut config = config(options);
+            let engine = Engine::new(config.memory_init_cow(!copies_images))?;
+            Ok(Toolchain { linker: linker(&engine, options)?, engine })
+        };
+        let copying = toolchain(true).map_err(RuntimeError::Wasmtime)?;
+        let mapping = toolchain(false).map_err(RuntimeError::Wasmtime)?;
+        let engines = [&copying.engine, &mapping.engine].map(Engine::weak);
+        let ticker = Ticker::start(engines).map_err(RuntimeError::Thread)?;
         let loader = Loader::new(
-            engine,
-            linker,
+            Toolchains { copying, mapping },
             cache,
             options.max_component_bytes,
             options.compile_threads,

@@ -81,7 +81,7 @@ impl Instance {
     ) -> Result<Self, LoadError> {
         let state = HostState::new(Arc::clone(&context), Limiter::new(&limits));
         let off_fiber = state.off_fiber.clone();
-        let mut store = Store::new(runtime.loader.engine(), state);
+        let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
         store.epoch_deadline_async_yield_and_update(1);

@@ -1,7 +1,7 @@
 //! From a component binary to something that can be instantiated.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::OnceCell;
 use thiserror::Error;
@@ -11,6 +11,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::runtime::cache::CompileCache;
 use crate::runtime::contract;
+use crate::runtime::recent::Recent;
 use crate::runtime::state::HostState;
 
 /// How many compiled components that no loaded component uses are kept for the next load.
@@ -68,38 +69,59 @@ pub struct LifecycleExports {
 /// One slot a binary, filled by the first that loads it while others wait.
 type Slot = Arc<OnceCell<Arc<Prepared>>>;
 
+/// The largest binary whose instances get a copy of its memory image. A copy of a small one costs
+/// less than mapping it and faulting its pages in, and takes two mappings less of those that the
+/// system allows a process. Large ones, such as language runtimes, are mapped and shared.
+const MAX_COPIED_BYTES: usize = 1 << 20;
+
+/// A Wasmtime engine, and what its components are linked with.
+pub struct Toolchain {
+    /// Compiles.
+    pub engine: Engine,
+    /// Links.
+    pub linker: Linker<HostState>,
+}
+
+/// The engines for binaries of different sizes.
+pub struct Toolchains {
+    /// Copies memory images.
+    pub copying: Toolchain,
+    /// Maps memory images.
+    pub mapping: Toolchain,
+}
+
+impl Toolchains {
+    fn for_binary(&self, binary: &[u8]) -> &Toolchain {
+        if binary.len() <= MAX_COPIED_BYTES { &self.copying } else { &self.mapping }
+    }
+}
+
 /// Compiles each distinct binary once.
 pub struct Loader {
-    engine: Engine,
-    linker: Linker<HostState>,
+    toolchains: Toolchains,
     cache: Option<CompileCache>,
     max_component_bytes: u64,
     compile_threads: usize,
     prepared: Mutex<HashMap<blake3::Hash, Slot>>,
+    recent: Mutex<Recent>,
 }
 
 impl Loader {
     /// Nothing is compiled yet.
     pub fn new(
-        engine: Engine,
-        linker: Linker<HostState>,
+        toolchains: Toolchains,
         cache: Option<CompileCache>,
         max_component_bytes: u64,
         compile_threads: usize,
     ) -> Self {
         Self {
-            engine,
-            linker,
+            toolchains,
             cache,
             max_component_bytes,
             compile_threads,
             prepared: Mutex::default(),
+            recent: Mutex::default(),
         }
-    }
-
-    /// The engine that compiles.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     /// The largest binary that is accepted.
@@ -115,12 +137,18 @@ impl Loader {
     /// Compiles and links a binary, or returns what an earlier load made of it.
     pub fn prepare(&self, binary: &[u8]) -> Result<Arc<Prepared>, LoadError> {
         self.check(binary)?;
+        if let Some(prepared) = self.recent().find(binary) {
+            return Ok(prepared);
+        }
         let hash = blake3::hash(binary);
         let slot = Arc::clone(self.lock().entry(hash).or_default());
         let prepared = slot.get_or_try_init(|| self.compile(binary, hash).map(Arc::new)).cloned();
         // Before the eviction, which takes a slot in use for one that is being filled.
         drop(slot);
         self.evict();
+        if let Ok(prepared) = &prepared {
+            self.recent().remember(binary, prepared);
+        }
         prepared
     }
 
@@ -151,13 +179,14 @@ impl Loader {
     }
 
     fn compile(&self, binary: &[u8], hash: blake3::Hash) -> Result<Prepared, LoadError> {
-        let cached = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, &hash));
+        let Toolchain { engine, linker } = self.toolchains.for_binary(binary);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(engine, &hash));
         let component = match cached {
             Some(component) => component,
             None => {
-                let component = self.compile_afresh(binary)?;
+                let component = self.compile_afresh(engine, binary)?;
                 if let Some(cache) = &self.cache {
-                    cache.put(&self.engine, &hash, &component);
+                    cache.put(engine, &hash, &component);
                 }
                 component
             }
@@ -165,10 +194,9 @@ impl Loader {
         let lifecycle = LifecycleExports::find(&component)?;
         let uses_wasi = component
             .component_type()
-            .imports(&self.engine)
+            .imports(engine)
             .any(|(name, _)| name.starts_with("wasi:"));
-        let pre = self
-            .linker
+        let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;
         Ok(Prepared { pre, lifecycle, uses_wasi, hash, binary_bytes: binary.len() as u64 })
@@ -176,7 +204,7 @@ impl Loader {
 
     /// Compiles on threads of its own: a process-wide pool would outlive the engine and not
     /// survive a fork, and the caller's stack may be small.
-    fn compile_afresh(&self, binary: &[u8]) -> Result<Component, LoadError> {
+    fn compile_afresh(&self, engine: &Engine, binary: &[u8]) -> Result<Component, LoadError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.compile_threads)
             .thread_name(|index| format!("airssys-compile-{index}"))
@@ -184,7 +212,7 @@ impl Loader {
             .map_err(|error| {
                 LoadError::Instantiation(format!("no threads to compile on: {error}"))
             })?;
-        pool.install(|| Component::from_binary(&self.engine, binary))
+        pool.install(|| Component::from_binary(engine, binary))
             .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))
     }
 
@@ -205,7 +233,11 @@ impl Loader {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<blake3::Hash, Slot>> {
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<blake3::Hash, Slot>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,7 @@ pub mod instance;
 pub mod limiter;
 pub mod loader;
 pub mod off_fiber;
+pub mod recent;
 pub mod state;
 pub mod ticker;
 pub mod timers;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wasmtime::Engine;
+use wasmtime::EngineWeak;
 
 /// How long a guest may compute before others get their turn.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -30,18 +30,17 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread. It holds no engine: when the last one is gone it ends too.
-    pub fn start(engine: &Engine) -> std::io::Result<Self> {
+    /// Starts the thread. It holds no engine: when one is gone it ends too.
+    pub fn start(engines: [EngineWeak; 2]) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new().name("airssys-ticker".into()).spawn({
             let shared = Arc::clone(&shared);
-            let engine = engine.weak();
             move || {
                 let mut idle = 0;
                 while shared.pause(&mut idle) {
-                    match engine.upgrade() {
-                        Some(engine) => engine.increment_epoch(),
-                        None => return,
+                    for engine in &engines {
+                        let Some(engine) = engine.upgrade() else { return };
+                        engine.increment_epoch();
                     }
                 }
             }

@@ -1,0 +1,38 @@
+//! The small binaries that were loaded last, recognized by their bytes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use crate::runtime::loader::Prepared;
+
+/// How many are remembered.
+const MAX_BINARIES: usize = 16;
+
+/// How large one may be: comparing costs a tenth of hashing, and remembering costs its size.
+const MAX_BYTES: usize = 256 << 10;
+
+/// Binaries and what was made of them, the last first.
+#[derive(Default)]
+pub struct Recent {
+    binaries: VecDeque<(Box<[u8]>, Weak<Prepared>)>,
+}
+
+impl Recent {
+    /// What was made of a binary, if it is one of these and still in use or kept.
+    pub fn find(&self, binary: &[u8]) -> Option<Arc<Prepared>> {
+        let (_, prepared) = self.binaries.iter().find(|(known, _)| **known == *binary)?;
+        prepared.upgrade()
+    }
+
+    /// Remembers a binary that was not found.
+    pub fn remember(&mut self, binary: &[u8], prepared: &Arc<Prepared>) {
+        if binary.len() > MAX_BYTES {
+            return;
+        }
+        self.binaries.retain(|(known, prepared)| {
+            prepared.strong_count() > 0 && **known != *binary
+        });
+        self.binaries.truncate(MAX_BINARIES - 1);
+        self.binaries.push_front((binary.into(), Arc::downgrade(prepared)));
+    }
+}
