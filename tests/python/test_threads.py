@@ -350,6 +350,30 @@ class Interrupts(unittest.TestCase):
         )
         self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
 
+    def test_an_interrupt_at_the_end_of_a_callback_does_not_keep_the_thread_in_it(self):
+        # A thread that passed for one in a callback could not close its engine any more.
+        result = run_python(
+            "from airssys_wasm import _callbacks",
+            "engine = airssys_wasm.Engine(storage=airssys_wasm.DictStorage())",
+            "user = engine.load('test/user/0', USER)",
+            "leave, hits = _callbacks.leave, []",
+            "def interrupted(outer):",
+            "    # As a signal between the call and the first line.",
+            "    if not hits:",
+            "        hits.append(outer)",
+            "        raise KeyboardInterrupt",
+            "    leave(outer)",
+            "_callbacks.leave = interrupted",
+            "try:",
+            "    user.call('incr n')",
+            "except KeyboardInterrupt:",
+            "    print('interrupted')",
+            "engine.close()",
+            "print('end')",
+        )
+        expected = (0, "interrupted\nend\n")
+        self.assertEqual((result.returncode, result.stdout), expected, result.stderr)
+
     def test_no_interrupt_is_lost(self):
         # Most of them come while the guest runs, and show at the start of its next callback.
         result = run_python(

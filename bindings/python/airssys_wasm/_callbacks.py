@@ -49,6 +49,7 @@ def _keep_interrupt(error: Optional[BaseException]) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     interrupts.append(error)
+    _leave_by(error.__traceback__)
     return True
 
 
@@ -71,6 +72,16 @@ def _keep_lost_interrupts() -> None:
 
 
 _keep_lost_interrupts()
+
+
+def _leave_by(trace: Any) -> None:
+    """Does what a callback did not come to, if the interrupt fell between its work and its end."""
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_globals is globals() and "outer" in frame.f_locals:
+            leave(frame.f_locals["outer"])
+            return
+        trace = trace.tb_next
 
 
 def is_inside(owner: object) -> bool:
