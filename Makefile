@@ -97,7 +97,7 @@ bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetched and bui
 	$(say) "building the bench that rusm is compared with"
 	$(cargo) build --release --locked --bench actors
 	CC="$(CC)" CARGO="$(CARGO)" PYTHON="$(PYTHON)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
-		AIRSSYS_ACTORS_BENCH="$(cargo) bench --locked --bench actors -- --keys" benches/peers/run.sh
+		AIRSSYS_ACTORS_BENCH="env $(cargo) bench --locked --bench actors -- --keys" benches/peers/run.sh
 
 models: ## Try all orders of threads in models of the lock-free parts (loom)
 	$(say) "models"

@@ -45,6 +45,8 @@ impl Raw {
     pub fn new(wasm: &[u8], send: Send) -> Self {
         let mut config = Config::new();
         config.concurrency_support(false).consume_fuel(true).epoch_interruption(true);
+        // As the library has it for small binaries.
+        config.memory_init_cow(false);
         let engine = Engine::new(&config).unwrap();
         let component = Component::from_binary(&engine, wasm).unwrap();
         let mut linker = Linker::new(&engine);

@@ -192,10 +192,8 @@ impl Loader {
             }
         };
         let lifecycle = LifecycleExports::find(&component)?;
-        let uses_wasi = component
-            .component_type()
-            .imports(engine)
-            .any(|(name, _)| name.starts_with("wasi:"));
+        let uses_wasi =
+            component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
         let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;

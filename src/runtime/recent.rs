@@ -29,9 +29,7 @@ impl Recent {
         if binary.len() > MAX_BYTES {
             return;
         }
-        self.binaries.retain(|(known, prepared)| {
-            prepared.strong_count() > 0 && **known != *binary
-        });
+        self.binaries.retain(|(known, prepared)| prepared.strong_count() > 0 && **known != *binary);
         self.binaries.truncate(MAX_BINARIES - 1);
         self.binaries.push_front((binary.into(), Arc::downgrade(prepared)));
     }
