@@ -88,7 +88,7 @@ pub unsafe fn bytes<'a>(pointer: *const u8, len: usize, name: &str) -> Result<&'
 ///
 /// # Safety
 ///
-/// As [`bytes`], with `count` aligned numbers.
+/// As [`bytes()`], with `count` aligned numbers.
 pub unsafe fn numbers<'a>(
     pointer: *const u64,
     count: usize,
