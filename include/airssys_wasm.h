@@ -1108,7 +1108,7 @@ airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
  * use, their `user_data` included, is released after them in every case.
  *
  * Any thread. From a callback it returns at once, and the engine is released when the last
- * function that uses it has returned. In the child of a `fork` it releases nothing, because what
+ * function that uses it has returned; then no callback on another thread may enter one either. In the child of a `fork` it releases nothing, because what
  * it would release belongs to threads that the child does not have.
  */
 void airssys_engine_free(struct airssys_engine_t *engine);

@@ -17,17 +17,19 @@ pub struct WaitNode {
 /// A wait that goes on; dropped when it ends.
 pub struct Wait {
     waiter: Option<Arc<WaitNode>>,
+    /// What the waiter waited for before: a wait may be part of another.
+    outer: Option<Arc<WaitNode>>,
 }
 
 impl Wait {
     /// Begins to wait for `target`; `None` if that would close a circle. A waiter of `None` is a
     /// thread that runs no component's callback, for which nothing waits.
     pub fn begin(waiter: Option<Arc<WaitNode>>, target: &Arc<WaitNode>) -> Option<Self> {
-        let wait = Self { waiter };
+        let mut wait = Self { waiter, outer: None };
         if let Some(waiter) = &wait.waiter {
             // Entered before it is looked for: of two that close a circle at the same time, at
             // least one finds it.
-            *waiter.lock() = Some(Arc::clone(target));
+            wait.outer = waiter.lock().replace(Arc::clone(target));
             let mut next = Some(Arc::clone(target));
             while let Some(node) = next {
                 if Arc::ptr_eq(&node, waiter) {
@@ -43,7 +45,7 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Some(waiter) = &self.waiter {
-            *waiter.lock() = None;
+            *waiter.lock() = self.outer.take();
         }
     }
 }
@@ -67,6 +69,9 @@ mod tests {
         let bc = begin(&b, &c).unwrap();
         assert!(begin(&c, &a).is_none());
         assert!(Wait::begin(None, &a).is_some());
+        let again = begin(&b, &c).unwrap();
+        drop(again);
+        assert!(begin(&c, &a).is_none(), "b waits for c as before");
         drop(bc);
         assert!(begin(&c, &a).is_some(), "b no longer waits for c");
     }

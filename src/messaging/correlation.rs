@@ -80,10 +80,12 @@ impl Correlations {
     pub fn arm(&self, id: CorrelationId, deadline: Instant) {
         let Some(key) = key(id) else { return };
         let mut table = self.lock();
+        // The watcher sleeps until the look, which a deadline of a later revolution moves too.
         let before = table.next_look();
-        let earlier = table.arm(key, deadline) && before.is_none_or(|before| deadline < before);
+        table.arm(key, deadline);
+        let after = table.next_look();
         drop(table);
-        if earlier {
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.changed.notify_one();
         }
     }
@@ -243,5 +245,35 @@ pub fn watch_deadlines(table: &Arc<Correlations>) -> impl Future<Output = ()> + 
                 None => changed.notified().await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    fn told(table: &Correlations) -> bool {
+        let notified = pin!(table.changed.notified());
+        matches!(notified.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
+    }
+
+    #[test]
+    fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
+        let (table, now) = (Correlations::new(None), Instant::now());
+        let arm = |seconds| {
+            let target = Arc::new(ComponentId::parse("a/b/c").unwrap());
+            let id = table.open(Requester::Host(Box::new(|_, _| ())), target, false).unwrap();
+            table.arm(id, now + Duration::from_secs(seconds));
+        };
+        arm(5);
+        assert!(told(&table));
+        let sleeps_until = table.expire(now).unwrap();
+        // Of a later revolution of the wheel: it is looked at before its time.
+        arm(10);
+        arm(3);
+        assert!(told(&table), "asleep until {:?}", sleeps_until - now);
     }
 }

@@ -452,7 +452,10 @@ impl Mailbox {
                 queue.give_memory_back();
                 self.note_load(&queue);
             }
-            return if queue.ended { Poll::Ready(None) } else { Poll::Pending };
+            // A task may be polled for nothing: the last mail can wait while somebody else has the
+            // right to run.
+            let ended = queue.ended && queue.mail.is_empty();
+            return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
         queue.taken(&mail);
         self.note_load(&queue);

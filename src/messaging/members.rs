@@ -6,7 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use crate::core::waiting::{Wait, WaitNode};
-use crate::messaging::mailbox::Mailbox;
+use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+
+/// Mail that nobody took.
+pub struct Undelivered {
+    /// Why the least busy did not.
+    pub refusal: Refusal,
+    /// The mail.
+    pub mail: Mail,
+    /// The position of the least busy.
+    pub at: usize,
+}
 
 /// Mailboxes of which any may take a message.
 pub struct Members {
@@ -53,6 +63,28 @@ impl Members {
     /// Begins to wait for any of them; `None` if each of them waits for `waiter`.
     pub fn wait_for_any(&self, waiter: Option<&Arc<WaitNode>>) -> Option<Wait> {
         self.mailboxes.iter().find_map(|mailbox| Wait::begin(waiter.cloned(), mailbox.node()))
+    }
+
+    /// Queues mail with the least busy, or else with another that has room; the position of who
+    /// took it. A sender that waits does so because all are full.
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
+    pub fn deliver(&self, mail: Mail) -> Result<usize, Option<Undelivered>> {
+        let Some(first) = self.least_busy() else {
+            mail.withdraw();
+            return Err(None);
+        };
+        let Err((refusal, mut mail)) = self.mailboxes[first].deliver(mail) else {
+            return Ok(first);
+        };
+        if refusal == Refusal::Full {
+            for at in (0..self.mailboxes.len()).filter(|at| *at != first) {
+                mail = match self.mailboxes[at].deliver(mail) {
+                    Ok(()) => return Ok(at),
+                    Err((_, mail)) => mail,
+                };
+            }
+        }
+        Err(Some(Undelivered { refusal, mail, at: first }))
     }
 
     /// The least busy.

@@ -12,7 +12,7 @@ use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router};
 use crate::messaging::correlation::{Correlations, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
-use crate::messaging::members::Members;
+use crate::messaging::members::{Members, Undelivered};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
 
@@ -78,7 +78,7 @@ impl Outbox {
 
     fn resolve(&self, raw: RawId<'_>) -> Result<Way, MessagingError> {
         let mut recent = self.recent();
-        if let Some((members, _)) = recent.find(raw) {
+        if let Some(members) = recent.find(raw) {
             return Ok(Way::Here(Arc::clone(members)));
         }
         let id =
@@ -111,20 +111,26 @@ impl Outbox {
     /// Hands mail to a mailbox of this process.
     fn deliver<T>(
         &self,
-        (members, target): (&Arc<Members>, &Arc<Mailbox>),
+        members: &Arc<Members>,
         message: Message,
         reply: Reply,
         accepted: impl FnOnce() -> T,
         refused: impl FnOnce(),
     ) -> Handover<T> {
-        let (refusal, mail) = match target.deliver(Mail::Message(message, reply)) {
-            Ok(()) => {
+        let Undelivered { refusal, mail, at } = match members.deliver(Mail::Message(message, reply))
+        {
+            Ok(_) => {
                 count(&self.sent);
                 return Handover::Done(Ok(accepted()));
             }
-            Err(refused) => refused,
+            Err(Some(undelivered)) => undelivered,
+            Err(None) => {
+                refused();
+                let problem = "nobody is there any more".to_owned();
+                return Handover::Done(Err(MessagingError::DeliveryFailed(problem)));
+            }
         };
-        let bytes = mail.payload_bytes();
+        let (target, bytes) = (&members.all()[at], mail.payload_bytes());
         mail.withdraw();
         refused();
         if refusal == Refusal::Full && target.blocks_senders() {
@@ -160,7 +166,7 @@ impl Outbox {
             id
         };
         let refused = || _ = correlations.discard(id);
-        Ok(self.deliver((members, mailbox), message, reply, accepted, refused))
+        Ok(self.deliver(members, message, reply, accepted, refused))
     }
 
     fn request_elsewhere(
@@ -212,10 +218,9 @@ impl Outbox {
 }
 
 impl Recent {
-    /// The mailboxes of a target, and the least busy of them.
-    fn find(&self, raw: RawId<'_>) -> Option<(&Arc<Members>, &Arc<Mailbox>)> {
-        let target = self.targets.iter().find(|target| *target.id == raw)?;
-        Some((&target.members, target.members.pick()?))
+    /// The mailboxes of a target.
+    fn find(&self, raw: RawId<'_>) -> Option<&Arc<Members>> {
+        self.targets.iter().find(|target| *target.id == raw).map(|target| &target.members)
     }
 
     fn remember(&mut self, target: Target) {
@@ -233,9 +238,9 @@ impl Messenger for Outbox {
         {
             // Held meanwhile, which costs less than another reference to what was found.
             let recent = self.recent();
-            if let Some((members, mailbox)) = recent.find(target) {
+            if let Some(members) = recent.find(target) {
                 let (message, reply) = (self.message(payload), Reply::nobody());
-                return self.deliver((members, mailbox), message, reply, || (), || ());
+                return self.deliver(members, message, reply, || (), || ());
             }
         }
         let members = match self.resolve(target) {
@@ -250,9 +255,8 @@ impl Messenger for Outbox {
             }
             Err(error) => return Handover::Done(Err(error)),
         };
-        let Some(mailbox) = members.pick() else { return Handover::Done(Err(not_found(target))) };
         let (message, reply) = (self.message(payload), Reply::nobody());
-        self.deliver((&members, mailbox), message, reply, || (), || ())
+        self.deliver(&members, message, reply, || (), || ())
     }
 
     fn request(

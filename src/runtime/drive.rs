@@ -37,6 +37,7 @@ pin_project! {
 
 impl<'a, F: Future> Drive<'a, F> {
     /// Drives `call`, which takes no longer than `limit`. `ticker`: what makes the guest yield.
+    #[inline(always)]
     pub fn new(
         call: F,
         ticker: Option<&'a Ticker>,

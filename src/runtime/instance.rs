@@ -187,6 +187,7 @@ impl Instance {
     }
 
     /// Begins a call.
+    #[inline(always)]
     pub fn begin<'a, P, R>(
         &'a mut self,
         func: &'a TypedFunc<P, R>,

@@ -1,6 +1,7 @@
 //! Running callbacks of the host that no guest waits for.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
@@ -70,8 +71,15 @@ impl Shared {
         }
         drop(queue);
         let shared = Arc::clone(shared);
-        // Dropped unrun when the workers stop: `run_rest` is left with the queue.
-        workers.spawn_blocking(move || Self::run(&shared));
+        let coming = Arc::clone(&shared);
+        // Dropped unrun when the workers stop: `run_rest` is left with the queue. A system that
+        // has no thread to give is a panic, which must not stop who brings an outcome.
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            workers.spawn_blocking(move || Self::run(&coming));
+        }));
+        if called.is_err() {
+            shared.lock().coming = false;
+        }
     }
 
     fn run(shared: &Arc<Self>) {

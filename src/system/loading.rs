@@ -140,6 +140,7 @@ impl Engine {
     /// Ends actors that were never reachable.
     fn take_back(&self, actors: &[Arc<Actor>]) {
         for actor in actors {
+            let _wait = self.wait_for(actor).ok();
             // Whoever loads is told why that failed, not how the rest took it.
             let _ = actor.shut_down_here();
             actor.mailbox().bury(actor.mailbox().drain(), &CallError::Unloaded);
@@ -157,7 +158,15 @@ impl Engine {
         let closing: Vec<_> = pool.actors().iter().map(|actor| close(actor)).collect();
         let mut first_failure = Ok(());
         for (actor, closing) in pool.actors().iter().zip(closing) {
-            let _wait = self.wait_for(actor).ok();
+            // Who would wait for itself does not, and the component ends without it.
+            let _wait = match (self.wait_for(actor), &closing) {
+                (Ok(wait), _) => Some(wait),
+                (Err(_), Closing::Here) => None,
+                (Err(would_deadlock), _) => {
+                    first_failure = first_failure.and(Err(would_deadlock));
+                    continue;
+                }
+            };
             let outcome = match closing {
                 Closing::Here => actor.shut_down_here(),
                 Closing::There(waiter) => waiter.wait(None).map(drop),

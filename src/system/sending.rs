@@ -16,6 +16,7 @@ use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::core::payload::Payload;
 use crate::messaging::correlation::{Completion, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Refusal};
+use crate::messaging::members::Undelivered;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
@@ -60,9 +61,12 @@ impl Engine {
         self.check_running()?;
         let mail = Mail::Message(Self::message(message), Reply::nobody());
         // Nearly always it is done after a look at the pool, which need not be kept for it.
-        let offered = self.components.with(handle, |pool| match pool.pick() {
-            Some(actor) => self.offer(actor, mail),
-            None => Err(Offer::Refused(self.unknown(handle))),
+        let offered = self.components.with(handle, |pool| match pool.members().deliver(mail) {
+            Ok(_) => Ok(()),
+            Err(None) => Err(Offer::Refused(self.unknown(handle))),
+            Err(Some(Undelivered { refusal, mail, at })) => {
+                Err(self.refused(&pool.actors()[at], refusal, mail))
+            }
         });
         match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
             Ok(()) => Ok(()),
@@ -130,6 +134,8 @@ impl Engine {
                     Err(Offer::Refused(error)) => return Err(error),
                     Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, timeout)?,
                 };
+                // It may be another that took it.
+                let _wait = self.wait_for(actor).ok();
                 let outcome = waiter.wait(left(timeout, began));
                 (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
             }
@@ -271,14 +277,15 @@ impl Engine {
     ) -> Result<&'a Arc<Actor>, EngineError> {
         let mut deadline = None;
         loop {
-            let Some(actor) = pool.pick() else {
-                mail.withdraw();
-                return Err(self.unknown(pool.handle()));
+            let undelivered = match pool.members().deliver(mail) {
+                Ok(at) => return Ok(&pool.actors()[at]),
+                Err(Some(undelivered)) => undelivered,
+                Err(None) => return Err(self.unknown(pool.handle())),
             };
-            mail = match self.offer(actor, mail) {
-                Ok(()) => return Ok(actor),
-                Err(Offer::Refused(error)) => return Err(error),
-                Err(Offer::NoRoom(mail)) => mail,
+            let actor = &pool.actors()[undelivered.at];
+            mail = match self.refused(actor, undelivered.refusal, undelivered.mail) {
+                Offer::Refused(error) => return Err(error),
+                Offer::NoRoom(mail) => mail,
             };
             let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_in));
             if let Err(error) = self.wait_for_room(pool, actor, mail.payload_bytes(), deadline) {
@@ -291,14 +298,20 @@ impl Engine {
 
     /// Queues mail with one actor, if it takes it now.
     pub(super) fn offer(&self, actor: &Actor, mail: Mail) -> Result<(), Offer> {
+        match actor.mailbox().deliver(mail) {
+            Ok(()) => Ok(()),
+            Err((refusal, mail)) => Err(self.refused(actor, refusal, mail)),
+        }
+    }
+
+    fn refused(&self, actor: &Actor, refusal: Refusal, mail: Mail) -> Offer {
         let mailbox = actor.mailbox();
-        let Err((refusal, mail)) = mailbox.deliver(mail) else { return Ok(()) };
         if refusal == Refusal::Full && mailbox.blocks_senders() {
-            return Err(Offer::NoRoom(mail));
+            return Offer::NoRoom(mail);
         }
         mail.withdraw();
         let component = || Arc::clone(mailbox.owner());
-        Err(Offer::Refused(match refusal {
+        Offer::Refused(match refusal {
             Refusal::Full => queue_full(actor),
             // Two handles may have had the id; the caller's is gone.
             Refusal::Closed => match self.check_running() {
@@ -308,7 +321,7 @@ impl Engine {
             Refusal::Codec(problem) => {
                 EngineError::InvalidMessage { component: component(), problem }
             }
-        }))
+        })
     }
 
     fn wait_for_room(
@@ -330,9 +343,9 @@ impl Engine {
         // Knows when the engine stops, which a timer of its workers alone would not survive.
         let over = full.blueprint().context.timers.interruption(deadline);
         let (mut room, mut over) = (pin!(room), pin!(over));
-        let first = poll_fn(|cx| match room.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => over.as_mut().poll(cx).map(|_| false),
+        let first = poll_fn(|cx| match over.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending => room.as_mut().poll(cx).map(|()| true),
         });
         let waited = block_on(None, pin!(first));
         if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(full))) }

@@ -390,3 +390,27 @@ fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
     assert_eq!(events.overlapped.load(std::sync::atomic::Ordering::SeqCst), 0);
     full.gate.open();
 }
+
+#[test]
+fn a_full_mailbox_leaves_its_mail_to_another_of_the_same_id_that_has_room() {
+    for policy in ["reject", "block"] {
+        let gate = Gate::default();
+        let config = Config::new();
+        let _journal = gate.attach(&config);
+        let engine = config.engine();
+        // The one with the fewest messages is the one that is full.
+        let small = engine.load_with("app/slow/0", "chatty", &mailbox(1, policy));
+        let large = engine.load_with("app/slow/0", "chatty", &mailbox(10, policy));
+        for (handle, waiting) in [(small, 1), (large, 3)] {
+            engine.send(handle, "log info gate").unwrap();
+            engine.until_busy(handle, 1, 0);
+            for _ in 0..waiting {
+                engine.send(handle, "log info x").unwrap();
+            }
+        }
+        let sender = engine.load("app/sender/0", "requester");
+        assert_eq!(engine.text(sender, "send app/slow/0 log info y"), "ok", "{policy}");
+        engine.until_busy(large, 5, 4);
+        gate.open();
+    }
+}

@@ -152,7 +152,11 @@ async fn settle<T: Send + 'static>(
     loop {
         match last {
             Handover::Done(result) => return Ok(result),
-            Handover::Wait(room) => room.await,
+            Handover::Wait(room) => {
+                room.await;
+                // The driver looks at the time limit, however often there is room for others only.
+                tokio::task::yield_now().await;
+            }
             Handover::AskHost(job) => {
                 let off_fiber = store.data().off_fiber.clone();
                 return Ok(off_fiber.run(job).await);
