@@ -571,3 +571,37 @@ impl Drop for Counted<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    struct Nowhere;
+
+    impl DeadLetters for Nowhere {
+        fn take(&self, _: &Arc<ComponentId>, _: Message, _: &CallError) {}
+    }
+
+    fn poll(mailbox: &Mailbox) -> Poll<Option<Mail>> {
+        pin!(mailbox.next()).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_task_that_is_polled_for_nothing_does_not_leave_the_last_mail_behind() {
+        let owner = Arc::new(ComponentId::parse("a/b/c").unwrap());
+        let options = MailboxOptions::default();
+        let (node, dead) = (Arc::default(), Arc::new(Nowhere));
+        let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead);
+        mailbox.leave();
+        assert!(poll(&mailbox).is_pending());
+        assert_eq!(mailbox.try_enter(&[]), Ok(Entry::Entered));
+        let removed = mailbox.close(Mail::Shutdown(Reply::nobody()), false);
+        assert!(removed.is_some_and(|removed| removed.is_empty()));
+        // A caller has the right to run; the last mail is not the task's yet, but will be.
+        assert!(poll(&mailbox).is_pending());
+        mailbox.leave();
+        assert!(matches!(poll(&mailbox), Poll::Ready(Some(Mail::Shutdown(_)))));
+        assert!(matches!(poll(&mailbox), Poll::Ready(None)));
+    }
+}
