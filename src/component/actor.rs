@@ -23,7 +23,9 @@ use crate::runtime::block_on::block_on;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
-use crate::runtime::instance::{IncomingMessage, InitialConfig, Instance};
+use crate::runtime::instance::{
+    HandleCallback, HandleMessage, Handler, IncomingMessage, InitialConfig, Instance,
+};
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
@@ -146,7 +148,7 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let handled = pin!(self.handle_message(message));
+        let handled = pin!(self.handle_with::<HandleMessage>(message));
         let outcome = block_on(self.ambient_timers(), handled);
         self.status.count_time(watch.nanos());
         outcome
@@ -156,7 +158,7 @@ impl Actor {
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let outcome = self.handle_message(message.view(self.host())).await;
+        let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
         self.status.count_time(watch.nanos());
         outcome
     }
@@ -193,7 +195,7 @@ impl Actor {
     async fn handle(&self, mail: Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_message(message.view(self.host())).await;
+                let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text =
                         format!("a message from {} failed: {error}", message.sender(self.host()));
@@ -205,7 +207,9 @@ impl Actor {
                 reply.answer(outcome);
             }
             Mail::Callback(message) => {
-                if let Err(error) = self.handle_callback(message.view(self.host())).await {
+                if let Err(error) =
+                    self.handle_with::<HandleCallback>(message.view(self.host())).await
+                {
                     let text =
                         format!("a callback from {} failed: {error}", message.sender(self.host()));
                     self.report(LogLevel::Warn, text).await;
@@ -219,34 +223,19 @@ impl Actor {
         }
     }
 
-    async fn handle_message(&self, message: MessageView<'_>) -> Outcome {
+    /// Has a handler of the guest handle mail. Awaited by no function that only passes it on: each
+    /// would be one more move of its future.
+    async fn handle_with<H: Handler>(
+        &self,
+        message: MessageView<'_>,
+    ) -> Result<H::Reply, CallError> {
         let message = IncomingMessage::new(message);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
             None => Box::pin(self.restart_for_mail()).await?,
         };
-        let outcome = match instance.message_handler() {
-            Ok(handler) => {
-                let ended = instance.begin(&handler, message.lowered()).await;
-                instance.answered(ended)
-            }
-            Err(error) => Err(error),
-        };
-        self.status.count_handled(outcome.is_ok());
-        if let Some(crash) = self.put_back(instance, &outcome) {
-            crash.await;
-        }
-        outcome
-    }
-
-    async fn handle_callback(&self, message: MessageView<'_>) -> Result<(), CallError> {
-        let message = IncomingMessage::new(message);
-        let mut instance = match self.take_ready() {
-            Some(instance) => instance,
-            None => Box::pin(self.restart_for_mail()).await?,
-        };
-        let outcome = match instance.callback_handler() {
+        let outcome = match instance.handler::<H>() {
             Ok(handler) => {
                 let ended = instance.begin(&handler, message.lowered()).await;
                 instance.answered(ended)

@@ -46,7 +46,7 @@ pub struct Instance {
 }
 
 /// The six functions of `component-lifecycle`; their types have been checked.
-struct Lifecycle {
+pub struct Lifecycle {
     initialize: Func,
     handle_message: Func,
     handle_callback: Func,
@@ -61,12 +61,10 @@ pub type Ended<R> = Result<wasmtime::Result<R>, Interrupted>;
 type InitializeResult = (Result<(), ComponentError>,);
 /// What `handle-message` and `handle-callback` answer.
 pub type Answer<T> = (Result<T, WasmError>,);
-type MessageResult = Answer<Option<Vec<u8>>>;
-type CallbackResult = Answer<()>;
-/// `handle-message`, for messages that live as long as `'a`.
-pub type MessageHandler<'a> = TypedFunc<(ComponentMessage<'a>,), MessageResult>;
-/// `handle-callback`, for messages that live as long as `'a`.
-pub type CallbackHandler<'a> = TypedFunc<(ComponentMessage<'a>,), CallbackResult>;
+type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
+type CallbackResult = Answer<<HandleCallback as Handler>::Reply>;
+/// A handler, for messages that live as long as `'a`.
+pub type HandlerFunc<'a, T> = TypedFunc<(ComponentMessage<'a>,), Answer<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), ComponentError>,);
@@ -165,19 +163,12 @@ impl Instance {
         Ok(Some(metadata))
     }
 
-    /// The export `handle-message`, for [`Instance::begin`] and [`Instance::answered`].
+    /// A handler, for [`Instance::begin`] and [`Instance::answered`].
     ///
     /// A call comes in these parts, which the actor puts together, because futures are moved into
     /// the futures that await them, and this one is large.
-    pub fn message_handler<'a>(&self) -> Result<MessageHandler<'a>, CallError> {
-        let func = self.export("handle-message", |exports| exports.handle_message)?;
-        Ok(typed(func))
-    }
-
-    /// The export `handle-callback`, likewise.
-    pub fn callback_handler<'a>(&self) -> Result<CallbackHandler<'a>, CallError> {
-        let func = self.export("handle-callback", |exports| exports.handle_callback)?;
-        Ok(typed(func))
+    pub fn handler<'a, H: Handler>(&self) -> Result<HandlerFunc<'a, H::Reply>, CallError> {
+        self.export(H::EXPORT, H::select).map(typed)
     }
 
     /// How a handler answered.
@@ -350,6 +341,40 @@ fn instantiation_error(
             LoadError::Instantiation(format!("{error:#}"))
         }
         error => LoadError::Call { during: "instantiation", error },
+    }
+}
+
+/// One of the two functions of [`Lifecycle`] that take mail.
+pub trait Handler {
+    /// Its name in the interface.
+    const EXPORT: &'static str;
+    /// What it replies; held against the component by [`Lifecycle::check`].
+    type Reply: Lift + Send + Sync + 'static;
+    /// Which of the functions it is.
+    fn select(lifecycle: &Lifecycle) -> Func;
+}
+
+/// `handle-message`.
+pub struct HandleMessage;
+
+impl Handler for HandleMessage {
+    const EXPORT: &'static str = "handle-message";
+    type Reply = Option<Vec<u8>>;
+
+    fn select(lifecycle: &Lifecycle) -> Func {
+        lifecycle.handle_message
+    }
+}
+
+/// `handle-callback`.
+pub struct HandleCallback;
+
+impl Handler for HandleCallback {
+    const EXPORT: &'static str = "handle-callback";
+    type Reply = ();
+
+    fn select(lifecycle: &Lifecycle) -> Func {
+        lifecycle.handle_callback
     }
 }
 

@@ -61,18 +61,12 @@ impl Engine {
         self.check_running()?;
         let mail = Mail::Message(Self::message(message), Reply::nobody());
         // Nearly always it is done after a look at the pool, which need not be kept for it.
-        let offered = self.components.with(handle, |pool| match pool.members().deliver(mail) {
-            Ok(_) => Ok(()),
-            Err(None) => Err(Offer::Refused(self.unknown(handle))),
-            Err(Some(Undelivered { refusal, mail, at })) => {
-                Err(self.refused(&pool.actors()[at], refusal, mail))
-            }
-        });
+        let offered = self.components.with(handle, |pool| self.offer_any(pool, mail).map(drop));
         match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
             Ok(()) => Ok(()),
             Err(Offer::Refused(error)) => Err(error),
             Err(Offer::NoRoom(mail)) => match self.components.get(handle) {
-                Some(pool) => self.queue(&pool, mail, timeout).map(drop),
+                Some(pool) => self.queue(&pool, mail, timeout.map(deadline_in)).map(drop),
                 None => {
                     mail.withdraw();
                     Err(self.unknown(handle))
@@ -90,11 +84,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.check_running()?;
         let message = Self::message(message);
-        let began = timeout.map(|_| Instant::now());
+        let deadline = timeout.map(deadline_in);
         let send = |handle| {
             let pool = self.pool(handle)?;
             let mail = Mail::Message(message.clone(), Reply::nobody());
-            self.queue(&pool, mail, left(timeout, began)).map(drop)
+            self.queue(&pool, mail, deadline).map(drop)
         };
         let failed: Vec<_> = handles
             .iter()
@@ -126,17 +120,17 @@ impl Engine {
             }
             Chosen::Busy(actor) => {
                 let _wait = self.wait_for(actor)?;
-                let began = timeout.map(|_| Instant::now());
+                let deadline = timeout.map(deadline_in);
                 let (waiter, reply) = Waiter::with_reply();
                 let mail = Mail::Message(Self::message(message), reply);
                 let actor = match self.offer(actor, mail) {
                     Ok(()) => actor,
                     Err(Offer::Refused(error)) => return Err(error),
-                    Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, timeout)?,
+                    Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, deadline)?,
                 };
                 // It may be another that took it.
                 let _wait = self.wait_for(actor).ok();
-                let outcome = waiter.wait(left(timeout, began));
+                let outcome = waiter.wait(deadline.map(left));
                 (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
             }
         };
@@ -196,8 +190,7 @@ impl Engine {
         let message =
             Message { correlation: correlation.or(Some(id)), wants_reply: true, ..message };
         let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), id));
-        let room = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if let Err(error) = self.queue(pool, mail, room)
+        if let Err(error) = self.queue(pool, mail, deadline)
             // An engine that stops meanwhile may have answered it.
             && correlations.discard(id)
         {
@@ -240,9 +233,7 @@ impl Engine {
                 self.request_of(&pool, message, mail.correlation, deadline, completion).map(Some)
             }
             None => {
-                let room =
-                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                self.queue(&pool, Mail::Message(message, Reply::nobody()), room).map(|_| None)
+                self.queue(&pool, Mail::Message(message, Reply::nobody()), deadline).map(|_| None)
             }
         }
     }
@@ -273,25 +264,34 @@ impl Engine {
         &self,
         pool: &'a Pool,
         mut mail: Mail,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> Result<&'a Arc<Actor>, EngineError> {
-        let mut deadline = None;
         loop {
-            let undelivered = match pool.members().deliver(mail) {
-                Ok(at) => return Ok(&pool.actors()[at]),
-                Err(Some(undelivered)) => undelivered,
-                Err(None) => return Err(self.unknown(pool.handle())),
+            mail = match self.offer_any(pool, mail) {
+                Ok(actor) => return Ok(actor),
+                Err(Offer::Refused(error)) => return Err(error),
+                Err(Offer::NoRoom(mail)) => mail,
             };
-            let actor = &pool.actors()[undelivered.at];
-            mail = match self.refused(actor, undelivered.refusal, undelivered.mail) {
-                Offer::Refused(error) => return Err(error),
-                Offer::NoRoom(mail) => mail,
-            };
-            let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_in));
-            if let Err(error) = self.wait_for_room(pool, actor, mail.payload_bytes(), deadline) {
+            // All are full; the error names one of them.
+            let Some(full) = pool.pick() else {
                 mail.withdraw();
-                actor.mailbox().count_refused();
+                return Err(self.unknown(pool.handle()));
+            };
+            if let Err(error) = self.wait_for_room(pool, full, mail.payload_bytes(), deadline) {
+                mail.withdraw();
+                full.mailbox().count_refused();
                 return Err(error);
+            }
+        }
+    }
+
+    /// Queues mail with the least busy actor that takes it now, which is returned.
+    fn offer_any<'a>(&self, pool: &'a Pool, mail: Mail) -> Result<&'a Arc<Actor>, Offer> {
+        match pool.members().deliver(mail) {
+            Ok(at) => Ok(&pool.actors()[at]),
+            Err(None) => Err(Offer::Refused(self.unknown(pool.handle()))),
+            Err(Some(Undelivered { refusal, mail, at })) => {
+                Err(self.refused(&pool.actors()[at], refusal, mail))
             }
         }
     }
@@ -425,7 +425,6 @@ fn as_the_caller_knows_it(error: CallError, timeout: Option<Duration>) -> CallEr
     }
 }
 
-fn left(timeout: Option<Duration>, began: Option<Instant>) -> Option<Duration> {
-    let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
-    timeout.map(|timeout| timeout.saturating_sub(spent))
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
