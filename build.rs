@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files that declare the ABI, in the order of the header.
-const ABI_SOURCES: [&str; 15] = [
-    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "config",
-    "engine", "message", "request", "router", "inspect", "codec",
+const ABI_SOURCES: [&str; 17] = [
+    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "audit", "config",
+    "engine", "message", "request", "router", "security", "inspect", "codec",
 ];
 
 /// What stands at the head of the header.

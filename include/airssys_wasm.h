@@ -105,6 +105,22 @@
 #define AIRSSYS_ABI_VERSION 0
 
 /**
+ * What a record says: it was allowed.
+ */
+#define AIRSSYS_AUDIT_ALLOWED 1
+
+/**
+ * What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
+ * used up.
+ */
+#define AIRSSYS_AUDIT_DENIED 2
+
+/**
+ * What a record says: decisions were made that it is the only record of, see `lost_denied`.
+ */
+#define AIRSSYS_AUDIT_LOST 3
+
+/**
  * `protobuf`, 0x50: Protocol Buffers.
  */
 #define AIRSSYS_CODEC_PROTOBUF 80
@@ -505,6 +521,90 @@ typedef struct airssys_events_t {
    */
   void (*event)(void *user_data, const struct airssys_event_t *event);
 } airssys_events_t;
+
+/**
+ * One decision. All pointers are valid until the callback returns; in a record of losses the texts
+ * are NULL.
+ */
+typedef struct airssys_audit_record_t {
+  /**
+   * `sizeof(airssys_audit_record_t)` in the library.
+   */
+  size_t size;
+  /**
+   * `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
+   */
+  int32_t decision;
+  /**
+   * When it was made, to a few milliseconds: nanoseconds of the second.
+   */
+  uint32_t nanoseconds;
+  /**
+   * When it was made: seconds since 1970.
+   */
+  uint64_t seconds;
+  /**
+   * About whom: the component's id.
+   */
+  const char *component;
+  /**
+   * What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
+   */
+  const char *action;
+  /**
+   * On what; up to 4,096 bytes of it.
+   */
+  const char *resource;
+  /**
+   * What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
+   */
+  const char *by;
+  /**
+   * Which: "grant app/db/*", "policy rules[2] deny: reason", "quota messages-per-second 100".
+   */
+  const char *rule;
+  /**
+   * In a record of losses: how many that allowed something are not kept.
+   */
+  uint64_t lost_allowed;
+  /**
+   * In a record of losses: how many that refused something are not kept.
+   */
+  uint64_t lost_denied;
+} airssys_audit_record_t;
+
+/**
+ * The host's callback for decisions, called one at a time and in the order in which they were made,
+ * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
+ * slow, of which those that allowed something may be half; what does not fit is counted, and told
+ * in a record of its own when the others have been taken.
+ *
+ * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+ * unwind into the library.
+ */
+typedef struct airssys_audit_t {
+  /**
+   * `sizeof(airssys_audit_t)`.
+   */
+  size_t size;
+  /**
+   * Handed to the callback.
+   */
+  void *user_data;
+  /**
+   * Called once, when `user_data` is not used any more; may be NULL.
+   */
+  void (*drop)(void *user_data);
+  /**
+   * Takes one record. Required.
+   */
+  void (*record)(void *user_data, const struct airssys_audit_record_t *record);
+  /**
+   * Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
+   * of 100. Those that refuse are all recorded.
+   */
+  uint32_t sample_allowed;
+} airssys_audit_t;
 
 /**
  * What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
@@ -991,7 +1091,10 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone
- *       "limits": { ... }               defaults for every load, see airssys_engine_load
+ *       "limits": { ... },              defaults for every load, see airssys_engine_load
+ *       "quotas": { ... },              the same
+ *       "capabilities": { ... },        of loads that name none; without it they have none
+ *       "policies": { "rules": [] }     see airssys_engine_set_policies
  *     }
  *
  * `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
@@ -1047,6 +1150,21 @@ airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
 airssys_status_t airssys_config_set_events(struct airssys_config_t *config,
                                            const struct airssys_events_t *events,
                                            struct airssys_error_t **error);
+
+/**
+ * Records decisions on what components may do with the host's callback.
+ *
+ * `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another callback has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
+ * `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_audit(struct airssys_config_t *config,
+                                          const struct airssys_audit_t *audit,
+                                          struct airssys_error_t **error);
 
 /**
  * Gives mail for components that are not loaded to the host's callbacks.
@@ -1125,7 +1243,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * text or NULL for `{}`; an object, all of it optional, shown with its defaults:
  *
  *     {
- *       "env": { "KEY": "value" },           handed to initialize
+ *       "env": { "KEY": "value" },           handed to initialize, and the environment of WASI
  *       "config": "text" or any JSON,        handed to initialize: a string as its bytes, anything
  *                                            else as JSON text
  *       "limits": {
@@ -1151,10 +1269,56 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                            airssys_codec_name: a payload that opens with the
  *                                            multicodec of another is refused when it is sent;
  *                                            empty: nobody looks
+ *       "capabilities": {},                  what the component may do, see below
+ *       "quotas": {                          how much of it; null: as much as it likes
+ *         "messages-per-second": null,       sends, requests and targets of broadcasts
+ *         "outstanding-requests": null,      requests without an outcome
+ *         "storage-bytes": null,             keys and values
+ *         "storage-keys": null,
+ *         "log-bytes-per-second": null,      records and output; more is dropped, and counted in a
+ *                                            record when there is room again
+ *         "random-bytes-per-second": null,
+ *         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
+ *         "wasi-resources": 4096             files, sockets, timers and streams open at a time
+ *       }
  *     }
  *
- * Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the
- * component to the host in one call.
+ * Rates are of seconds of which one's worth may come at once. Instances that share a handle share
+ * quotas. Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
+ *
+ * A component may do what its capabilities grant, and nothing else. They are a set of grants or an
+ * array of sets:
+ *
+ *     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
+ *                      "request": ["app/db/*"], "broadcast": ["app/**"] },
+ *       "storage": ["read", "write", "delete"],         its own namespace
+ *       "filesystem": { "/srv/in": ["read", "list-dir"],
+ *                       "/srv/out/*.csv": { "actions": ["read", "write", "delete"],
+ *                                           "guest-path": "/out" } },
+ *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
+ *                    "inbound": ["127.0.0.1:8080"] },
+ *       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
+ *
+ * The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
+ * "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
+ * [{ "action" or "actions", "path-pattern", "guest-path" }], "network": [{ "action",
+ * "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, **
+ * is a segment that stands for any number of segments, none included.
+ *
+ * Files: a path is a directory with all that is in it, a file, or ends in wildcards: /srv/in/**,
+ * /srv/in/*, /srv/in/*.csv. It must exist, and is held open: what takes its place later is not
+ * reached, and neither is anything outside it, through symbolic links or "..". Where wildcards or a
+ * file are named, symbolic links are not followed at all. Components make no links of either kind.
+ * "guest-path" is where the directory appears to the component, by default where it is.
+ *
+ * Network: a host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
+ * :port or for all ports. A name leads to public addresses only, as does *; with "private": true,
+ * or if the address is granted as well, to any. Addresses that names were found to have are
+ * remembered for an instance: others, found elsewhere, are not reached. Of inbound grants the host
+ * is the address to listen on.
+ *
+ * The JSON schema of options, configuration, grants and policies is airssys_wasm.schema.json, which
+ * is installed beside this library.
  *
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
@@ -1362,6 +1526,104 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
                                          size_t reply_len,
                                          const char *message,
                                          struct airssys_error_t **error);
+
+/**
+ * Puts policies in the place of those of the configuration, or of an earlier call. They hold for
+ * all components, from the next decision on:
+ *
+ *     { "rules": [
+ *       { "effect": "deny",                 or "allow"
+ *         "component": "plugins/**",        pattern over ids; default: "**", all
+ *         "action": "messaging.send",       or a group, "storage.*"; default: "*", all
+ *         "resource": "app/billing/*",      pattern over what the action is on; default: "**", all
+ *         "reason": "plugins must not write to billing" } ] }
+ *
+ * Rules are tried in their order, and the first that applies decides: "deny" refuses, whatever is
+ * granted; "allow" lets no later rule refuse. Neither grants anything: that is what capabilities
+ * are for. Actions and what they are on:
+ *
+ *     messaging.send, .request, .broadcast      the receiver's id
+ *     messaging.cancel                          a request's id
+ *     directory.list                            the id of the component that is seen
+ *     storage.read, .write, .delete             the namespace
+ *     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links
+ *     network.outbound, .inbound                a host or an address, with ":port" or without
+ *     environment.read, random.read, clock.read, log.write   nothing ("**" applies)
+ *
+ * The last four and messaging.cancel are open to every component unless a rule refuses them. Who
+ * may write to a component sees it, unless a rule refuses directory.list.
+ *
+ * `engine`: borrowed. `json`: borrowed text. `error`: may be NULL. On an error nothing has changed.
+ * Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_set_policies(struct airssys_engine_t *engine,
+                                             const char *json,
+                                             struct airssys_error_t **error);
+
+/**
+ * Grants a component more than it was loaded with, from the next decision on. A directory that it
+ * did not have before appears to it with its next instance, as does the right to change something
+ * in one that it could only read.
+ *
+ * `engine`: borrowed. `json`: borrowed text, one set of grants as `capabilities` in the options of
+ * `airssys_engine_load` has it; a grant that is held already is held as long as the new one says.
+ * `error`: may be NULL. On an error nothing has changed. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_grant(struct airssys_engine_t *engine,
+                                      uint64_t handle,
+                                      const char *json,
+                                      struct airssys_error_t **error);
+
+/**
+ * Takes grants away from a component, from the next decision on: messages that were accepted are
+ * delivered, connections that were made stay, and files that are open can not be read or written
+ * any more.
+ *
+ * `engine`: borrowed. `json`: borrowed text, the grants as they were made, by action and pattern;
+ * NULL takes all away. A part of what a pattern covers is taken away by a policy. `error`: may be
+ * NULL. On an error nothing has changed. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also
+ * for a grant that the component does not hold), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
+                                       uint64_t handle,
+                                       const char *json,
+                                       struct airssys_error_t **error);
+
+/**
+ * Says whether a component would be allowed to do something now, and by what. Quotas are not
+ * looked at, and nothing is recorded:
+ *
+ *     { "component": "app/web/0", "action": "messaging.send", "resource": "app/db/0",
+ *       "allowed": true,
+ *       "by": "grant",                  or "policy", "ambient", "not-granted"
+ *       "rule": "grant app/db/*",       which grant or rule, with its reason
+ *       "until-ms": null }              when the grant expires, milliseconds since 1970
+ *
+ * `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
+ * lists. `resource`: borrowed text, what the action would be on; "" for what is the component's
+ * own. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
+ * callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (an
+ * unknown action), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_explain(struct airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        const char *action,
+                                        const char *resource,
+                                        struct airssys_bytes_t *out_json,
+                                        struct airssys_error_t **error);
 
 /**
  * Finds the component of an id; of several, the least busy.

@@ -12,6 +12,7 @@
 //! | `runtime` | Wasmtime: compiling, linking, limits, host functions, WASI |
 //! | `messaging` | mailboxes, the registry, requests |
 //! | `storage` | backends, and a component's view of one |
+//! | `security` | rights, policies, quotas, and the record of decisions |
 //! | `core` | names, messages, limits, errors |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -27,9 +28,11 @@ mod core;
 mod ffi;
 mod messaging;
 mod runtime;
+mod security;
 mod storage;
 mod system;
 
+pub use ffi::audit::*;
 pub use ffi::bytes::*;
 pub use ffi::codec::*;
 pub use ffi::config::*;
@@ -41,6 +44,7 @@ pub use ffi::logger::*;
 pub use ffi::message::*;
 pub use ffi::request::*;
 pub use ffi::router::*;
+pub use ffi::security::*;
 pub use ffi::status::*;
 pub use ffi::storage::*;
 pub use ffi::version::*;

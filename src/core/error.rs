@@ -106,10 +106,12 @@ pub enum LimitBreach {
         /// The limit.
         limit: u64,
     },
-    /// A guest handed the host more data in one call than the host takes.
-    #[error("host-call data limit of {limit} bytes exceeded")]
-    HostCallData {
-        /// The limit.
+    /// A quota that leaves no other way to say so.
+    #[error("quota {name} {limit} exceeded")]
+    Quota {
+        /// Which, as options name it.
+        name: &'static str,
+        /// How much it is.
         limit: u64,
     },
 }
@@ -125,7 +127,7 @@ impl LimitBreach {
             Self::Tables { limit } => ("tables", limit),
             Self::Fuel { limit } => ("max-fuel", limit),
             Self::Stack { limit } => ("stack-bytes", limit),
-            Self::HostCallData { limit } => ("host-call-data-bytes", limit),
+            Self::Quota { name, limit } => (name, limit),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, RawId};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 
-/// A component as one who looks at others.
+/// Who a component is.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Which of the components of that id.
@@ -31,10 +31,19 @@ pub enum Handover<T> {
     AskHost(Box<dyn FnOnce() -> Result<T, MessagingError> + Send>),
 }
 
+/// How many a fire-and-forget message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// The one that it names.
+    Single,
+    /// It is one of a broadcast.
+    Broadcast,
+}
+
 /// The interface `host-messaging`, for one sender.
 pub trait Messenger: Send + Sync {
     /// Hands a fire-and-forget message over.
-    fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()>;
+    fn send(&self, target: RawId<'_>, payload: Payload, sending: Sending) -> Handover<()>;
 
     /// Hands a request over; exactly one callback follows, at `deadline` at the latest.
     fn request(
@@ -63,11 +72,11 @@ pub struct ComponentInfo {
 
 /// The part of `host-services` that looks at other components.
 pub trait Directory: Send + Sync {
-    /// The ids that `viewer` may see, ascending, each once.
-    fn list(&self, viewer: &Identity) -> Vec<Arc<ComponentId>>;
+    /// All ids, ascending, each once.
+    fn list(&self) -> Vec<Arc<ComponentId>>;
 
     /// What is known of one of them.
-    fn info(&self, viewer: &Identity, id: RawId<'_>) -> Result<ComponentInfo, ComponentError>;
+    fn info(&self, id: &ComponentId) -> Result<ComponentInfo, ComponentError>;
 }
 
 /// Mail on its way to or from another engine.

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ffi::arguments::{free, object, output, text, write_output};
+use crate::ffi::audit::{HostAudit, airssys_audit_t};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::events::{HostEvents, airssys_events_t};
@@ -11,6 +12,7 @@ use crate::ffi::logger::{HostLogger, airssys_logger_t};
 use crate::ffi::router::{HostRouter, airssys_router_t};
 use crate::ffi::status::airssys_status_t;
 use crate::ffi::storage::{HostStorage, airssys_storage_t};
+use crate::system::audit::AuditConfig;
 use crate::system::config::EngineConfig;
 
 /// What an engine is made with; released with `airssys_config_free`. Several engines may be made
@@ -72,7 +74,10 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
 ///                                       allows a process (vm.max_map_count) and not 7, and a
 ///                                       defence in depth against faults of the compiler is gone
-///       "limits": { ... }               defaults for every load, see airssys_engine_load
+///       "limits": { ... },              defaults for every load, see airssys_engine_load
+///       "quotas": { ... },              the same
+///       "capabilities": { ... },        of loads that name none; without it they have none
+///       "policies": { "rules": [] }     see airssys_engine_set_policies
 ///     }
 ///
 /// `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
@@ -175,6 +180,36 @@ pub unsafe extern "C" fn airssys_config_set_events(
         // SAFETY: by this function's contract NULL or a live struct.
         let events = unsafe { HostEvents::new(events) }?;
         let before = config.lock().events.replace(Arc::new(events));
+        // Outside the lock: the host's `drop` may use the configuration.
+        drop(before);
+        Ok(())
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Records decisions on what components may do with the host's callback.
+///
+/// `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another callback has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_audit(
+    config: *mut airssys_config_t,
+    audit: *const airssys_audit_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live configuration.
+        let config = unsafe { object(config, "config") }?;
+        // SAFETY: by this function's contract NULL or a live struct.
+        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
+        let audit = AuditConfig { sink: Arc::new(audit), sample_allowed };
+        let before = config.lock().audit.replace(audit);
         // Outside the lock: the host's `drop` may use the configuration.
         drop(before);
         Ok(())

@@ -159,7 +159,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// text or NULL for `{}`; an object, all of it optional, shown with its defaults:
 ///
 ///     {
-///       "env": { "KEY": "value" },           handed to initialize
+///       "env": { "KEY": "value" },           handed to initialize, and the environment of WASI
 ///       "config": "text" or any JSON,        handed to initialize: a string as its bytes, anything
 ///                                            else as JSON text
 ///       "limits": {
@@ -185,10 +185,56 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                            airssys_codec_name: a payload that opens with the
 ///                                            multicodec of another is refused when it is sent;
 ///                                            empty: nobody looks
+///       "capabilities": {},                  what the component may do, see below
+///       "quotas": {                          how much of it; null: as much as it likes
+///         "messages-per-second": null,       sends, requests and targets of broadcasts
+///         "outstanding-requests": null,      requests without an outcome
+///         "storage-bytes": null,             keys and values
+///         "storage-keys": null,
+///         "log-bytes-per-second": null,      records and output; more is dropped, and counted in a
+///                                            record when there is room again
+///         "random-bytes-per-second": null,
+///         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
+///         "wasi-resources": 4096             files, sockets, timers and streams open at a time
+///       }
 ///     }
 ///
-/// Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables, 128 MiB of data from the
-/// component to the host in one call.
+/// Rates are of seconds of which one's worth may come at once. Instances that share a handle share
+/// quotas. Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
+///
+/// A component may do what its capabilities grant, and nothing else. They are a set of grants or an
+/// array of sets:
+///
+///     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
+///                      "request": ["app/db/*"], "broadcast": ["app/**"] },
+///       "storage": ["read", "write", "delete"],         its own namespace
+///       "filesystem": { "/srv/in": ["read", "list-dir"],
+///                       "/srv/out/*.csv": { "actions": ["read", "write", "delete"],
+///                                           "guest-path": "/out" } },
+///       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
+///                    "inbound": ["127.0.0.1:8080"] },
+///       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
+///
+/// The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
+/// "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
+/// [{ "action" or "actions", "path-pattern", "guest-path" }], "network": [{ "action",
+/// "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, **
+/// is a segment that stands for any number of segments, none included.
+///
+/// Files: a path is a directory with all that is in it, a file, or ends in wildcards: /srv/in/**,
+/// /srv/in/*, /srv/in/*.csv. It must exist, and is held open: what takes its place later is not
+/// reached, and neither is anything outside it, through symbolic links or "..". Where wildcards or a
+/// file are named, symbolic links are not followed at all. Components make no links of either kind.
+/// "guest-path" is where the directory appears to the component, by default where it is.
+///
+/// Network: a host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
+/// :port or for all ports. A name leads to public addresses only, as does *; with "private": true,
+/// or if the address is granted as well, to any. Addresses that names were found to have are
+/// remembered for an instance: others, found elsewhere, are not reached. Of inbound grants the host
+/// is the address to listen on.
+///
+/// The JSON schema of options, configuration, grants and policies is airssys_wasm.schema.json, which
+/// is installed beside this library.
 ///
 /// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
 /// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.

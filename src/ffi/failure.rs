@@ -113,6 +113,10 @@ impl From<EngineError> for Failure {
                 });
                 (AIRSSYS_ERROR_INVALID_MESSAGE, detail)
             }
+            EngineError::NotGranted { component, action, pattern } => (
+                AIRSSYS_ERROR_INVALID_OPTIONS,
+                json!({ "component": component, "action": action, "pattern": pattern }),
+            ),
             EngineError::UnknownRequest(id) => {
                 (AIRSSYS_ERROR_REQUEST_NOT_FOUND, json!({ "request": id }))
             }
@@ -159,9 +163,9 @@ fn options_detail(error: &OptionsError) -> Value {
         OptionsError::UnknownKey { place, key, nearest, known } => {
             json!({ "place": place, "key": key, "nearest": nearest, "known": known })
         }
-        OptionsError::WrongType { place, .. } | OptionsError::OutOfRange { place, .. } => {
-            json!({ "place": place })
-        }
+        OptionsError::WrongType { place, .. }
+        | OptionsError::OutOfRange { place, .. }
+        | OptionsError::Invalid { place, .. } => json!({ "place": place }),
     }
 }
 

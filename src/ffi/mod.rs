@@ -5,10 +5,12 @@
 //! references and owned values in `arguments`, everything else works with those.
 
 pub mod arguments;
+pub mod audit;
 pub mod boundary;
 pub mod bytes;
 pub mod codec;
 pub mod config;
+pub mod document;
 pub mod engine;
 pub mod error;
 pub mod events;
@@ -20,6 +22,7 @@ pub mod logger;
 pub mod message;
 pub mod request;
 pub mod router;
+pub mod security;
 pub mod status;
 pub mod storage;
 pub mod user_data;

@@ -13,14 +13,15 @@ use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome};
 use crate::core::ports::Router;
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::messaging::wheel::{Key, Wheel};
+use crate::security::quota::Permit;
 
 /// What the host does with the outcome of a request of its own.
 pub type Completion = Box<dyn FnOnce(CorrelationId, Outcome) + Send>;
 
 /// Who made a request, and gets its outcome.
 pub enum Requester {
-    /// A component, in a callback.
-    Component(Weak<Mailbox>),
+    /// A component, in a callback; `permit` is what the request takes of its quota.
+    Component { mailbox: Weak<Mailbox>, permit: Option<Permit> },
     /// The host.
     Host(Completion),
 }
@@ -98,7 +99,7 @@ impl Correlations {
 
     /// Takes a request of a component out, without a callback; false if it has none of that id.
     pub fn cancel_of(&self, owner: &Weak<Mailbox>, id: CorrelationId) -> bool {
-        let owns = |pending: &Pending| matches!(&pending.requester, Requester::Component(mailbox) if mailbox.ptr_eq(owner));
+        let owns = |pending: &Pending| matches!(&pending.requester, Requester::Component { mailbox, .. } if mailbox.ptr_eq(owner));
         let Some(pending) = self.take_if(id, owns) else { return false };
         self.abandon(id, &pending);
         true
@@ -206,7 +207,11 @@ impl Drop for Correlations {
 fn finish(id: CorrelationId, pending: Pending, outcome: Outcome) {
     let requester = match pending.requester {
         Requester::Host(completion) => return completion(id, outcome),
-        Requester::Component(requester) => requester,
+        Requester::Component { mailbox, permit } => {
+            // Before the callback, in which it may make the next.
+            drop(permit);
+            mailbox
+        }
     };
     let Some(requester) = requester.upgrade() else { return };
     let (payload, content_type) = match outcome {

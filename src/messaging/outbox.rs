@@ -9,12 +9,16 @@ use crate::core::error::MessagingError;
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
-use crate::core::ports::{Envelope, Handover, Messenger, Router};
+use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
 use crate::messaging::correlation::{Correlations, Requester, TableFull};
 use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
 use crate::messaging::members::{Members, Undelivered};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
+use crate::security::action::Action;
+use crate::security::audit::Basis;
+use crate::security::guard::{Allowed, Guard, Refused};
+use crate::security::resource::Resource;
 
 /// How many targets an outbox remembers.
 const REMEMBERED: usize = 4;
@@ -34,6 +38,7 @@ pub struct Outbox {
     office: Arc<PostOffice>,
     id: Arc<ComponentId>,
     own: Weak<Mailbox>,
+    guard: Arc<Guard>,
     recent: Mutex<Recent>,
     sent: Arc<AtomicU64>,
 }
@@ -41,8 +46,8 @@ pub struct Outbox {
 /// The last targets, found without a look at what is shared.
 #[derive(Default)]
 struct Recent {
-    /// The registry's version for which they hold.
-    version: u64,
+    /// The versions of the registry and of the guard for which they hold.
+    versions: (u64, u64),
     targets: Vec<Target>,
     /// Which of them the next one replaces.
     oldest: usize,
@@ -51,6 +56,8 @@ struct Recent {
 struct Target {
     id: Arc<ComponentId>,
     members: Arc<Members>,
+    /// What may be done with it, as far as that was asked.
+    allowed: Vec<(Action, Allowed)>,
 }
 
 /// Where a message goes.
@@ -60,10 +67,11 @@ enum Way {
 }
 
 impl Outbox {
-    /// The outbox of the component whose mailbox is `own`.
-    pub fn new(office: Arc<PostOffice>, own: &Arc<Mailbox>) -> Self {
+    /// The outbox of the component whose mailbox is `own`, with its rights.
+    pub fn new(office: Arc<PostOffice>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
         Self {
             office,
+            guard,
             id: Arc::clone(own.owner()),
             own: Arc::downgrade(own),
             recent: Mutex::default(),
@@ -76,15 +84,20 @@ impl Outbox {
         self.sent.load(Ordering::Relaxed)
     }
 
-    fn resolve(&self, raw: RawId<'_>) -> Result<Way, MessagingError> {
-        let mut recent = self.recent();
-        if let Some(members) = recent.find(raw) {
-            return Ok(Way::Here(Arc::clone(members)));
+    /// Finds the receiver of a message that may be sent. The right is looked at first: who may not
+    /// write to an id does not learn whether somebody has it.
+    fn resolve(&self, raw: RawId<'_>, action: Action) -> Result<Way, MessagingError> {
+        if let Some(target) = self.recent().find(raw, action) {
+            self.admit_again(action, target)?;
+            return Ok(Way::Here(Arc::clone(&target.members)));
         }
         let id =
             raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
+        let versions = self.versions();
+        let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
+        self.guard.take_message(action, id.as_str()).map_err(refused)?;
         if let Some((id, members)) = self.office.registry.find(&id) {
-            recent.remember(Target { id, members: Arc::clone(&members) });
+            self.recent().remember(versions, id, &members, (action, allowed));
             return Ok(Way::Here(members));
         }
         // A component in its `initialize` is not to be found by others, but may write to itself.
@@ -97,11 +110,21 @@ impl Outbox {
     /// The last targets, as far as they still hold.
     fn recent(&self) -> MutexGuard<'_, Recent> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.office.registry.version();
-        if recent.version != version {
-            *recent = Recent { version, ..Recent::default() };
+        let versions = self.versions();
+        if recent.versions != versions {
+            *recent = Recent { versions, ..Recent::default() };
         }
         recent
+    }
+
+    fn versions(&self) -> (u64, u64) {
+        (self.office.registry.version(), self.guard.version())
+    }
+
+    /// Records a message to a target to which it is known to be allowed, and takes it off the quota.
+    fn admit_again(&self, action: Action, target: &Target) -> Result<(), MessagingError> {
+        self.guard.record_allowed(action, Resource::Text(target.id.as_str()));
+        self.guard.take_message(action, target.id.as_str()).map_err(refused)
     }
 
     fn message(&self, payload: Payload) -> Message {
@@ -138,6 +161,7 @@ impl Outbox {
             let own = self.own.upgrade();
             if let Some(wait) = own.and_then(|own| members.wait_for_any(Some(own.node()))) {
                 let members = Arc::clone(members);
+                self.guard.give_message_back();
                 return Handover::Wait(Box::pin(async move {
                     members.room(bytes).await;
                     drop(wait);
@@ -200,7 +224,8 @@ impl Outbox {
         if own.is_over_bytes() {
             return Err(explain(&own, Refusal::Full));
         }
-        let requester = Requester::Component(Weak::clone(&self.own));
+        let permit = self.guard.take_request(target.as_str()).map_err(refused)?;
+        let requester = Requester::Component { mailbox: Weak::clone(&self.own), permit };
         let opened = self.office.correlations.open(requester, target, routed);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
@@ -218,12 +243,28 @@ impl Outbox {
 }
 
 impl Recent {
-    /// The mailboxes of a target.
-    fn find(&self, raw: RawId<'_>) -> Option<&Arc<Members>> {
-        self.targets.iter().find(|target| *target.id == raw).map(|target| &target.members)
+    /// A target with which an action is allowed.
+    fn find(&self, raw: RawId<'_>, action: Action) -> Option<&Target> {
+        self.targets.iter().find(|target| *target.id == raw).filter(|target| target.allows(action))
     }
 
-    fn remember(&mut self, target: Target) {
+    /// Remembers a target, and what is allowed with it, if `versions` still hold.
+    fn remember(
+        &mut self,
+        versions: (u64, u64),
+        id: Arc<ComponentId>,
+        members: &Arc<Members>,
+        allowed: (Action, Allowed),
+    ) {
+        if self.versions != versions {
+            return;
+        }
+        if let Some(known) = self.targets.iter_mut().find(|target| target.id == id) {
+            known.allowed.retain(|(action, _)| *action != allowed.0);
+            known.allowed.push(allowed);
+            return;
+        }
+        let target = Target { id, members: Arc::clone(members), allowed: vec![allowed] };
         if self.targets.len() < REMEMBERED {
             self.targets.push(target);
         } else {
@@ -233,17 +274,30 @@ impl Recent {
     }
 }
 
+impl Target {
+    fn allows(&self, action: Action) -> bool {
+        self.allowed.iter().any(|(known, allowed)| *known == action && allowed.holds())
+    }
+}
+
 impl Messenger for Outbox {
-    fn send(&self, target: RawId<'_>, payload: Payload) -> Handover<()> {
+    fn send(&self, target: RawId<'_>, payload: Payload, sending: Sending) -> Handover<()> {
+        let action = match sending {
+            Sending::Single => Action::MessagingSend,
+            Sending::Broadcast => Action::MessagingBroadcast,
+        };
         {
             // Held meanwhile, which costs less than another reference to what was found.
             let recent = self.recent();
-            if let Some(members) = recent.find(target) {
+            if let Some(known) = recent.find(target, action) {
+                if let Err(error) = self.admit_again(action, known) {
+                    return Handover::Done(Err(error));
+                }
                 let (message, reply) = (self.message(payload), Reply::nobody());
-                return self.deliver(members, message, reply, || (), || ());
+                return self.deliver(&known.members, message, reply, || (), || ());
             }
         }
-        let members = match self.resolve(target) {
+        let members = match self.resolve(target, action) {
             Ok(Way::Here(members)) => members,
             Ok(Way::Elsewhere(id)) => {
                 let envelope = self.envelope(id, payload);
@@ -265,7 +319,7 @@ impl Messenger for Outbox {
         payload: Payload,
         deadline: Instant,
     ) -> Handover<CorrelationId> {
-        let result = match self.resolve(target) {
+        let result = match self.resolve(target, Action::MessagingRequest) {
             Ok(Way::Here(members)) => self.request_here(&members, target, payload, deadline),
             Ok(Way::Elsewhere(address)) => self.request_elsewhere(address, payload, deadline),
             Err(error) => Err(error),
@@ -274,11 +328,15 @@ impl Messenger for Outbox {
     }
 
     fn cancel_request(&self, request: &str) -> Result<(), MessagingError> {
+        let (action, resource) = (Action::MessagingCancel, Resource::Text(request));
+        self.guard.check_once(action, resource).map_err(refused)?;
         let cancelled = CorrelationId::parse(request)
             .is_some_and(|id| self.office.correlations.cancel_of(&self.own, id));
         if cancelled {
             return Ok(());
         }
+        // An error to the guest that is the same for a request of nobody and of somebody else.
+        self.guard.refuse(action, resource, Basis::Never("no request of its own"));
         Err(MessagingError::InvalidMessage(format!(
             "{} has no request {:?} under way",
             self.id,
@@ -308,6 +366,10 @@ fn ask_router(
 /// Only the component's own calls count, one at a time.
 fn count(sent: &AtomicU64) {
     sent.store(sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+fn refused(refused: Refused) -> MessagingError {
+    MessagingError::DeliveryFailed(refused.to_string())
 }
 
 fn not_found(raw: RawId<'_>) -> MessagingError {

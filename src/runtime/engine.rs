@@ -15,9 +15,6 @@ use crate::runtime::ticker::Ticker;
 /// How deep a guest's stack may grow.
 pub const MAX_STACK_BYTES: usize = 512 * 1024;
 
-/// How many bytes a guest may hand to the host in one call.
-pub const MAX_HOST_CALL_BYTES: usize = 128 << 20;
-
 /// What an engine is made with.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {

@@ -15,13 +15,14 @@ use crate::runtime::contract::{
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
 use crate::runtime::drive::{Drive, run_host_jobs};
-use crate::runtime::engine::{MAX_HOST_CALL_BYTES, WasmRuntime};
+use crate::runtime::engine::WasmRuntime;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
+use crate::security::quota::Quotas;
 
 /// What `initialize` is given.
 pub struct InitialConfig {
@@ -81,7 +82,8 @@ impl Instance {
         let off_fiber = state.off_fiber.clone();
         let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
+        let host_call_bytes = context.guard.quotas().host_call_bytes;
+        store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
         store.epoch_deadline_async_yield_and_update(1);
 
         make_ready(&mut store, &limits);
@@ -96,7 +98,7 @@ impl Instance {
                 .as_ref()
                 .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
                 .transpose(),
-            Ok(Err(error)) => Err(instantiation_error(&error, &mut store, &limits)),
+            Ok(Err(error)) => Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas())),
             Err(interrupted) => Err(LoadError::Call {
                 during: "instantiation",
                 error: interruption(interrupted, &limits),
@@ -240,7 +242,7 @@ impl Instance {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
                 let breach = self.store.data_mut().limiter.breach();
-                Err(trap::call_error(&error, breach, &self.limits))
+                Err(trap::call_error(&error, breach, &self.limits, self.context.guard.quotas()))
             }
             Err(interrupted) => Err(interruption(interrupted, &self.limits)),
         }
@@ -333,9 +335,10 @@ fn instantiation_error(
     error: &wasmtime::Error,
     store: &mut Store<HostState>,
     limits: &Limits,
+    quotas: &Quotas,
 ) -> LoadError {
     let breach = store.data_mut().limiter.breach();
-    match trap::call_error(error, breach, limits) {
+    match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
             LoadError::Instantiation(format!("{error:#}"))

@@ -5,19 +5,26 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::core::log::LogSink;
+use crate::core::log::{LogLevel, LogRecord, LogSink};
+use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::{self, Outputs};
+use crate::security::action::Action;
+use crate::security::guard::{Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
 
 /// What the host functions of one component reach; the same for all its instances.
 pub struct HostContext {
     /// Who the component is.
     pub identity: Identity,
+    /// What it may do.
+    pub guard: Arc<Guard>,
+    /// What WASI calls its environment: what the load named, nothing of the host's.
+    pub env: Arc<[(String, String)]>,
     /// Where its messages go.
     pub messenger: Arc<dyn Messenger>,
     /// How it looks at others.
@@ -30,6 +37,41 @@ pub struct HostContext {
     pub timers: Timers,
     /// Whom it waits for while a host callback of its own runs.
     pub node: Arc<WaitNode>,
+}
+
+impl HostContext {
+    /// Writes a record in the component's name, if it may and is within its quota. Runs code of the
+    /// host if the log is.
+    pub fn write_record(
+        &self,
+        level: LogLevel,
+        message: &str,
+        pairs: &[(String, String)],
+        time: Timestamp,
+    ) {
+        if !self.log.enabled(level) || self.guard.check_own(Action::LogWrite, None).is_err() {
+            return;
+        }
+        let bytes = pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let LogRoom::Free { dropped } = self.guard.take_log(message.len() + bytes) else { return };
+        if dropped > 0 {
+            let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
+            let text = format!("{dropped} log record(s) dropped: log-bytes-per-second {quota}");
+            self.log_as_it_is(LogLevel::Warn, &text, &[], time);
+        }
+        self.log_as_it_is(level, message, pairs, time);
+    }
+
+    fn log_as_it_is(
+        &self,
+        level: LogLevel,
+        message: &str,
+        context: &[(String, String)],
+        time: Timestamp,
+    ) {
+        let component = Some(&*self.identity.id);
+        self.log.write(&LogRecord { level, component, message, context, time });
+    }
 }
 
 /// The data of one store.

@@ -1,15 +1,18 @@
 //! Turning what Wasmtime reports into what a caller is told.
 
 use thiserror::Error;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
-use crate::runtime::engine::{MAX_HOST_CALL_BYTES, MAX_STACK_BYTES};
+use crate::runtime::engine::MAX_STACK_BYTES;
 use crate::runtime::limiter::{MAX_MEMORIES, MAX_TABLES};
+use crate::security::guard::Refused;
+use crate::security::quota::Quotas;
 
-/// A guest handed more than [`MAX_HOST_CALL_BYTES`] to a host function that reads it in place.
+/// A guest handed more than its quota allows to a host function that reads it in place.
 #[derive(Debug, Error)]
 #[error("too much data in one call of a host function")]
 pub struct HostCallTooLarge;
@@ -19,15 +22,22 @@ pub fn call_error(
     error: &wasmtime::Error,
     breach: Option<LimitBreach>,
     limits: &Limits,
+    quotas: &Quotas,
 ) -> CallError {
-    match limit_breach(error, limits).or(breach) {
+    match limit_breach(error, limits, quotas).or(breach) {
         Some(breach) => breach.into(),
         None => CallError::Trap { reason: reason(error), backtrace: backtrace(error) },
     }
 }
 
 /// The limit that Wasmtime itself enforced, if the error is one.
-pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBreach> {
+pub fn limit_breach(
+    error: &wasmtime::Error,
+    limits: &Limits,
+    quotas: &Quotas,
+) -> Option<LimitBreach> {
+    let host_call_bytes =
+        LimitBreach::Quota { name: "host-call-data-bytes", limit: quotas.host_call_bytes };
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
             return Some(LimitBreach::Fuel { limit: limits.max_fuel.unwrap_or(u64::MAX) });
@@ -38,7 +48,13 @@ pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBre
         _ => {}
     }
     if error.downcast_ref::<HostCallTooLarge>().is_some() {
-        return Some(LimitBreach::HostCallData { limit: MAX_HOST_CALL_BYTES as u64 });
+        return Some(host_call_bytes);
+    }
+    if let Some(Refused::Quota(breach)) = error.downcast_ref() {
+        return Some(LimitBreach::Quota { name: breach.name, limit: breach.value });
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Some(LimitBreach::Quota { name: "wasi-resources", limit: quotas.wasi_resources });
     }
     // Wasmtime has no types for these.
     let cause = error.root_cause().to_string();
@@ -49,7 +65,7 @@ pub fn limit_breach(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBre
     } else if cause.contains("resource limit exceeded: table") {
         Some(LimitBreach::Tables { limit: MAX_TABLES as u64 })
     } else if cause.contains("fuel allocated for hostcalls") {
-        Some(LimitBreach::HostCallData { limit: MAX_HOST_CALL_BYTES as u64 })
+        Some(host_call_bytes)
     } else {
         None
     }

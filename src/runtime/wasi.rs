@@ -11,7 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use crate::core::log::{LogLevel, LogRecord};
+use crate::core::log::LogLevel;
 use crate::core::message::Timestamp;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
@@ -116,13 +116,7 @@ fn end_of_last_char(bytes: &[u8]) -> usize {
 }
 
 fn write(level: LogLevel, context: &HostContext, line: &str, time: Timestamp) {
-    context.log.write(&LogRecord {
-        level,
-        component: Some(&context.identity.id),
-        message: line.trim_end_matches('\r'),
-        context: &[],
-        time,
-    });
+    context.write_record(level, line.trim_end_matches('\r'), &[], time);
 }
 
 /// One of the guest's output streams.

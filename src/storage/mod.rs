@@ -4,3 +4,4 @@
 pub mod backend;
 pub mod memory;
 pub mod namespaced;
+pub mod reservations;

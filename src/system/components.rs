@@ -7,8 +7,8 @@ use rustc_hash::FxBuildHasher;
 
 use crate::component::pool::Pool;
 use crate::core::error::ComponentError;
-use crate::core::id::{ComponentHandle, ComponentId, RawId};
-use crate::core::ports::{ComponentInfo, Directory, Identity};
+use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::ports::{ComponentInfo, Directory};
 use crate::messaging::registry::Registry;
 
 /// Components by handle.
@@ -77,21 +77,20 @@ impl Catalogue {
 }
 
 impl Directory for Catalogue {
-    fn list(&self, _viewer: &Identity) -> Vec<Arc<ComponentId>> {
+    fn list(&self) -> Vec<Arc<ComponentId>> {
         self.registry.ids()
     }
 
-    fn info(&self, _viewer: &Identity, id: RawId<'_>) -> Result<ComponentInfo, ComponentError> {
-        let id = id.checked().map_err(|error| ComponentError::InvalidState(error.to_string()))?;
+    fn info(&self, id: &ComponentId) -> Result<ComponentInfo, ComponentError> {
         let pool = self
             .registry
-            .least_busy(&id)
+            .least_busy(id)
             .and_then(|handle| self.components.upgrade()?.get(handle))
             .ok_or_else(|| ComponentError::InvalidState(format!("no component {id} is loaded")))?;
         let first = pool.actors().first().map(|actor| actor.status());
         let metadata = first.and_then(|status| status.metadata());
         Ok(ComponentInfo {
-            id: Arc::new(id),
+            id: Arc::new(id.clone()),
             name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),
             version: metadata.map(|metadata| metadata.version.clone()).unwrap_or_default(),
             health: pool.health().name(),

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::id::ComponentId;
-use crate::core::limits::Limits;
 use crate::core::log::LogSink;
 use crate::core::ports::{EventSink, Router};
+use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
+use crate::system::audit::AuditConfig;
+use crate::system::capabilities;
 use crate::system::json::{self, Object, OptionsError};
-use crate::system::options;
+use crate::system::options::{self, Defaults};
+use crate::system::policies;
 
 /// The keys of an engine's configuration.
 const KEYS: &[&str] = &[
@@ -20,6 +23,9 @@ const KEYS: &[&str] = &[
     "signals-based-traps",
     "guard-before-memory",
     "limits",
+    "quotas",
+    "capabilities",
+    "policies",
 ];
 
 /// The most worker threads that an engine may have.
@@ -40,8 +46,12 @@ pub struct EngineConfig {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
-    /// The limits of components that are loaded without limits of their own.
-    pub limits: Limits,
+    /// What holds for loads that say nothing of their own.
+    pub defaults: Defaults,
+    /// What all components are held against at first.
+    pub policies: Arc<Policies>,
+    /// Where decisions are recorded; `None`: nowhere.
+    pub audit: Option<AuditConfig>,
     /// The host's storage; `None`: in memory.
     pub storage: Option<Arc<dyn Backend>>,
     /// The host's log; `None`: warnings and errors on stderr.
@@ -61,7 +71,9 @@ impl Default for EngineConfig {
             max_component_bytes: 64 << 20,
             signals_based_traps: true,
             guard_before_memory: true,
-            limits: Limits::default(),
+            defaults: Defaults::default(),
+            policies: Arc::default(),
+            audit: None,
             storage: None,
             log: None,
             router: None,
@@ -99,7 +111,16 @@ impl EngineConfig {
         if let Some(guard) = object.boolean("guard-before-memory")? {
             changed.guard_before_memory = guard;
         }
-        changed.limits = options::limits(&object, &self.limits)?;
+        changed.defaults.limits = options::limits(&object, &self.defaults.limits)?;
+        changed.defaults.quotas = options::quotas(&object, &self.defaults.quotas)?;
+        if let Some(value) = object.get("capabilities") {
+            // Each load reads it again; here it is only to be valid.
+            capabilities::read(object.place("capabilities"), value)?;
+            changed.defaults.capabilities = Some(value.clone());
+        }
+        if let Some(value) = object.get("policies") {
+            changed.policies = Arc::new(policies::read(object.place("policies"), value)?);
+        }
         *self = changed;
         Ok(())
     }
@@ -116,7 +137,7 @@ mod tests {
         config.apply(r#"{"workers": 4, "limits": {"max-fuel": 5}}"#).unwrap();
         let error = config.apply(r#"{"name": "other", "workers": 0}"#).unwrap_err().to_string();
         assert!(error.contains("config.workers: 0 is not allowed"), "{error}");
-        assert_eq!((&*config.name, config.workers, config.limits.max_fuel), ("app", 4, Some(5)));
+        assert_eq!((&*config.name, config.workers, config.defaults.limits.max_fuel), ("app", 4, Some(5)));
     }
 
     #[test]

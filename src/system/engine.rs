@@ -11,7 +11,6 @@ use crate::component::actor::Actor;
 use crate::component::pool::Pool;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::limits::Limits;
 use crate::core::log::LogSink;
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
@@ -23,13 +22,18 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::timers::StopSignal;
+use crate::security::audit::AuditLog;
+use crate::security::guard::Authority;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
+use crate::storage::reservations::Reservations;
+use crate::system::audit::Audit;
 use crate::system::callbacks::{Callbacks, PatientRouter};
 use crate::system::components::{Catalogue, Components};
 use crate::system::config::EngineConfig;
 use crate::system::error::EngineError;
 use crate::system::events::Events;
+use crate::system::options::Defaults;
 use crate::system::snapshot;
 use crate::system::stderr_log::StderrLog;
 
@@ -51,10 +55,13 @@ pub struct Engine {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) storage: Arc<dyn Backend>,
+    pub(super) reservations: Reservations,
+    pub(super) authority: Arc<Authority>,
+    audit: Option<Audit>,
     pub(super) events: Events,
     pub(super) callbacks: Callbacks,
     pub(super) host: Arc<ComponentId>,
-    pub(super) limits: Limits,
+    pub(super) defaults: Defaults,
     worker_count: usize,
     /// Started by the first load.
     workers: OnceCell<Workers>,
@@ -91,6 +98,7 @@ impl Engine {
             router,
         };
         let components = Arc::<Components>::default();
+        let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
         Ok(Self {
             runtime: Arc::new(runtime),
             directory: Arc::new(Catalogue::new(Arc::clone(&office.registry), &components)),
@@ -100,8 +108,11 @@ impl Engine {
             callbacks,
             log,
             storage,
+            reservations: Reservations::default(),
+            authority: Arc::new(Authority::new(Arc::clone(&config.policies), log_of(&audit))),
+            audit,
             host,
-            limits: config.limits.clone(),
+            defaults: config.defaults.clone(),
             worker_count: config.workers,
             workers: OnceCell::new(),
             last_handle: AtomicU64::new(0),
@@ -152,6 +163,7 @@ impl Engine {
             late_replies: self.office.correlations.late(),
             dead_letters: self.events.dead_letters(),
             events_lost: self.events.lost(),
+            audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
         };
         snapshot::stats(&self.components.all(), &shared).to_string()
     }
@@ -213,6 +225,10 @@ impl Engine {
         })?;
         Ok(&workers.handle)
     }
+}
+
+fn log_of(audit: &Option<Audit>) -> Option<Arc<dyn AuditLog>> {
+    audit.clone().map(|audit| -> Arc<dyn AuditLog> { Arc::new(audit) })
 }
 
 /// The threads of an engine.

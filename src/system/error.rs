@@ -65,6 +65,16 @@ pub enum EngineError {
         /// Why not.
         problem: UnsupportedCodec,
     },
+    /// A grant that is to be taken away and is not held.
+    #[error("{component} holds no grant {action} {pattern}")]
+    NotGranted {
+        /// Who does not.
+        component: String,
+        /// What was named.
+        action: &'static str,
+        /// Its pattern.
+        pattern: String,
+    },
     /// Some of several receivers did not get the message.
     #[error("{} of {targets} messages were not accepted; the first: {}", failed.len(), first(failed))]
     Broadcast {

@@ -4,6 +4,8 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::core::id::shorten;
+
 /// How alike (0 to 1) an unknown key must be to a known one to be taken for a misspelling.
 const ALIKE: f64 = 0.5;
 
@@ -49,6 +51,14 @@ pub enum OptionsError {
         value: String,
         /// What is allowed.
         expected: String,
+    },
+    /// A value that means nothing.
+    #[error("{place}: {reason}")]
+    Invalid {
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -155,6 +165,15 @@ impl<'a> Object<'a> {
         self.typed(key, "a string", Value::as_str)
     }
 
+    /// A member that is a string and must be there.
+    pub fn required(&self, key: &str) -> Result<&'a str, OptionsError> {
+        self.string(key)?.ok_or_else(|| OptionsError::WrongType {
+            place: self.place(key),
+            expected: "a string".into(),
+            found: "nothing",
+        })
+    }
+
     /// A member that is an object of strings, in the order of its keys.
     pub fn strings(&self, key: &str) -> Result<Vec<(String, String)>, OptionsError> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
@@ -194,7 +213,17 @@ impl<'a> Object<'a> {
     }
 }
 
-fn wrong_type(place: String, expected: impl Into<String>, found: &Value) -> OptionsError {
+/// A name that is none of those that are known.
+pub fn not_one_of(place: String, name: &str, known: &[&str]) -> OptionsError {
+    OptionsError::OutOfRange {
+        place,
+        value: format!("{:?}", shorten(name)),
+        expected: known.iter().map(|known| format!("{known:?}")).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+/// A value that is not what was expected.
+pub fn wrong_type(place: String, expected: impl Into<String>, found: &Value) -> OptionsError {
     let found = match found {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -20,6 +20,7 @@ use crate::runtime::loader::Prepared;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::state::HostContext;
 use crate::runtime::timers::Timers;
+use crate::security::guard::Guard;
 use crate::storage::namespaced::NamespacedStorage;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
@@ -31,6 +32,8 @@ struct Plan {
     prepared: Arc<Prepared>,
     options: LoadOptions,
     config: Arc<InitialConfig>,
+    guard: Arc<Guard>,
+    env: Arc<[(String, String)]>,
 }
 
 impl Engine {
@@ -46,17 +49,24 @@ impl Engine {
         if id.namespace() == HOST_NAMESPACE {
             return Err(EngineError::ReservedId((*id).clone()));
         }
-        let mut options = LoadOptions::parse(options, &self.limits)?;
+        let mut options = LoadOptions::parse(options, &self.defaults)?;
         let failed = |error| EngineError::Load { id: (*id).clone(), error };
         let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
 
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
         let config = Arc::new(InitialConfig {
-            env: std::mem::take(&mut options.env),
+            env: options.env.clone(),
             data: options.config.take(),
         });
         let identity = Identity { handle, id: Arc::clone(&id) };
-        let plan = Plan { identity, prepared, options, config };
+        let guard = Arc::new(Guard::new(
+            Arc::clone(&id),
+            Arc::clone(&self.authority),
+            std::mem::take(&mut options.capabilities),
+            options.quotas.clone(),
+        ));
+        let env = std::mem::take(&mut options.env).into();
+        let plan = Plan { identity, prepared, options, config, guard, env };
         let mut actors = Vec::with_capacity(plan.options.instances);
         for _ in 0..plan.options.instances {
             match self.start(&plan) {
@@ -94,16 +104,27 @@ impl Engine {
             plan.options.mailbox.clone(),
             Arc::new(self.events.clone()),
         );
-        let outbox = Arc::new(Outbox::new(Arc::clone(&self.office), &mailbox));
+        let outbox = Arc::new(Outbox::new(
+            Arc::clone(&self.office),
+            &mailbox,
+            Arc::clone(&plan.guard),
+        ));
         let blueprint = Blueprint {
             runtime: Arc::clone(&self.runtime),
             prepared: Arc::clone(&plan.prepared),
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
+                guard: Arc::clone(&plan.guard),
+                env: Arc::clone(&plan.env),
                 messenger: outbox.clone(),
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
-                storage: NamespacedStorage::new(Arc::clone(&self.storage), Arc::clone(id)),
+                storage: NamespacedStorage::new(
+                    Arc::clone(&self.storage),
+                    Arc::clone(id),
+                    Arc::clone(&plan.guard),
+                    self.reservations.clone(),
+                ),
                 timers: Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal)),
                 node,
             }),

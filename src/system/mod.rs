@@ -1,7 +1,9 @@
 //! Composition: an engine made of the layers below, and its configuration.
 
+pub mod audit;
 pub mod blocking;
 pub mod callbacks;
+pub mod capabilities;
 pub mod components;
 pub mod config;
 pub mod engine;
@@ -10,7 +12,10 @@ pub mod events;
 pub mod json;
 pub mod loading;
 pub mod options;
+pub mod permissions;
+pub mod policies;
 pub mod sending;
 pub mod shutdown;
 pub mod snapshot;
 pub mod stderr_log;
+pub mod teller;

@@ -8,10 +8,22 @@ use crate::core::codec::{Codec, CodecSet};
 use crate::core::id::shorten;
 use crate::core::limits::{Limits, WhenFull};
 use crate::messaging::mailbox::MailboxOptions;
+use crate::security::capability::Capabilities;
+use crate::security::quota::{MAX_HOST_CALL_BYTES, Quotas};
+use crate::system::capabilities;
 use crate::system::json::{self, Object, OptionsError};
 
 /// The keys of a load's options.
-const LOAD_KEYS: &[&str] = &["env", "config", "limits", "mailbox", "instances", "codecs"];
+const LOAD_KEYS: &[&str] = &[
+    "env",
+    "config",
+    "limits",
+    "mailbox",
+    "instances",
+    "codecs",
+    "capabilities",
+    "quotas",
+];
 /// The keys of `limits`.
 const LIMIT_KEYS: &[&str] = &[
     "max-memory-bytes",
@@ -20,6 +32,17 @@ const LIMIT_KEYS: &[&str] = &[
     "max-instances",
     "max-table-elements",
 ];
+/// The keys of `quotas`.
+const QUOTA_KEYS: &[&str] = &[
+    "messages-per-second",
+    "outstanding-requests",
+    "storage-bytes",
+    "storage-keys",
+    "log-bytes-per-second",
+    "random-bytes-per-second",
+    "host-call-data-bytes",
+    "wasi-resources",
+];
 /// The keys of `mailbox`.
 const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes", "when-full"];
 
@@ -27,7 +50,7 @@ const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes", "when-full"];
 const MAX_POOL: u64 = 4096;
 
 /// How a component is loaded.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct LoadOptions {
     /// Environment variables, handed to `initialize`.
     pub env: Vec<(String, String)>,
@@ -39,11 +62,26 @@ pub struct LoadOptions {
     pub mailbox: MailboxOptions,
     /// How many instances share the work.
     pub instances: usize,
+    /// What the component may do.
+    pub capabilities: Capabilities,
+    /// How much of it.
+    pub quotas: Quotas,
+}
+
+/// What holds for a load that says nothing of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// What components may use.
+    pub limits: Limits,
+    /// How much they may do.
+    pub quotas: Quotas,
+    /// What they may do; as it was written, because expiry begins with each load.
+    pub capabilities: Option<Value>,
 }
 
 impl LoadOptions {
     /// Reads the options document; what it does not name is as in `defaults`.
-    pub fn parse(text: Option<&str>, defaults: &Limits) -> Result<Self, OptionsError> {
+    pub fn parse(text: Option<&str>, defaults: &Defaults) -> Result<Self, OptionsError> {
         let document = match text {
             Some(text) => json::parse("options", text)?,
             None => Value::Object(Default::default()),
@@ -52,9 +90,15 @@ impl LoadOptions {
         Ok(Self {
             env: options.strings("env")?,
             config: options.get("config").map(config_bytes),
-            limits: limits(&options, defaults)?,
+            limits: limits(&options, &defaults.limits)?,
             mailbox: mailbox(&options)?,
             instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
+            capabilities: match (options.get("capabilities"), &defaults.capabilities) {
+                (Some(value), _) => capabilities::read(options.place("capabilities"), value)?,
+                (None, Some(value)) => capabilities::read("config.capabilities".into(), value)?,
+                (None, None) => Capabilities::default(),
+            },
+            quotas: quotas(&options, &defaults.quotas)?,
         })
     }
 }
@@ -78,11 +122,9 @@ fn mailbox(options: &Object<'_>) -> Result<MailboxOptions, OptionsError> {
     }
     if let Some(name) = mailbox.string("when-full")? {
         let policy = WhenFull::ALL.iter().find(|(known, _)| *known == name);
-        let (_, policy) = policy.ok_or_else(|| OptionsError::OutOfRange {
-            place: mailbox.place("when-full"),
-            value: format!("{:?}", shorten(name)),
-            expected: WhenFull::ALL.map(|(known, _)| format!("{known:?}")).join(" or "),
-        })?;
+        let known = WhenFull::ALL.map(|(known, _)| known);
+        let (_, policy) =
+            policy.ok_or_else(|| json::not_one_of(mailbox.place("when-full"), name, &known))?;
         read.when_full = *policy;
     }
     Ok(read)
@@ -119,27 +161,58 @@ pub fn limits(parent: &Object<'_>, defaults: &Limits) -> Result<Limits, OptionsE
     Ok(limits)
 }
 
+/// Reads the member `quotas` of a document; what it does not name is as in `defaults`, and null
+/// lifts a quota.
+pub fn quotas(parent: &Object<'_>, defaults: &Quotas) -> Result<Quotas, OptionsError> {
+    let mut quotas = defaults.clone();
+    let Some(object) = parent.object("quotas", QUOTA_KEYS)? else { return Ok(quotas) };
+    for (key, quota) in [
+        ("messages-per-second", &mut quotas.messages_per_second),
+        ("outstanding-requests", &mut quotas.outstanding_requests),
+        ("storage-bytes", &mut quotas.storage_bytes),
+        ("storage-keys", &mut quotas.storage_keys),
+        ("log-bytes-per-second", &mut quotas.log_bytes_per_second),
+        ("random-bytes-per-second", &mut quotas.random_bytes_per_second),
+    ] {
+        if object.has(key) {
+            *quota = object.integer(key, 1..=u64::MAX)?;
+        }
+    }
+    if let Some(bytes) = object.integer("host-call-data-bytes", 1..=MAX_HOST_CALL_BYTES)? {
+        quotas.host_call_bytes = bytes;
+    }
+    if let Some(count) = object.integer("wasi-resources", 1..=1 << 20)? {
+        quotas.wasi_resources = count;
+    }
+    Ok(quotas)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::limits::MailboxBounds;
 
     fn error(text: &str) -> String {
-        LoadOptions::parse(Some(text), &Limits::default()).unwrap_err().to_string()
+        LoadOptions::parse(Some(text), &Defaults::default()).unwrap_err().to_string()
     }
 
     #[test]
     fn absent_options_are_the_defaults() {
         let limits = Limits { max_fuel: Some(7), ..Limits::default() };
-        let none = LoadOptions::parse(None, &limits).unwrap();
-        assert_eq!(none, LoadOptions::parse(Some("{}"), &limits).unwrap());
-        assert_eq!((none.limits, none.mailbox), (limits, MailboxOptions::default()));
-        assert_eq!(none.instances, 1);
+        let quotas = Quotas { storage_keys: Some(9), ..Quotas::default() };
+        let defaults = Defaults { limits, quotas, ..Defaults::default() };
+        for text in [None, Some("{}")] {
+            let none = LoadOptions::parse(text, &defaults).unwrap();
+            assert_eq!((&none.limits, &none.quotas), (&defaults.limits, &defaults.quotas));
+            assert_eq!((none.mailbox, none.instances), (MailboxOptions::default(), 1));
+            assert!(none.capabilities.all().is_empty() && none.env.is_empty());
+        }
     }
 
     #[test]
     fn null_lifts_the_default_fuel_limit() {
-        let defaults = Limits { max_fuel: Some(7), ..Limits::default() };
+        let limits = Limits { max_fuel: Some(7), ..Limits::default() };
+        let defaults = Defaults { limits, ..Defaults::default() };
         let fuel = |text| LoadOptions::parse(Some(text), &defaults).unwrap().limits.max_fuel;
         assert_eq!(fuel(r#"{"limits": {}}"#), Some(7));
         assert_eq!(fuel(r#"{"limits": {"max-fuel": null}}"#), None);
@@ -152,9 +225,25 @@ mod tests {
             "mailbox": {"capacity": 2, "max-bytes": 9, "when-full": "drop-oldest"},
             "codecs": ["json", "cbor"],
             "limits": {"max-memory-bytes": 1, "max-execution-time-ms": 2, "max-fuel": 3,
-                       "max-instances": 4, "max-table-elements": 5}
+                       "max-instances": 4, "max-table-elements": 5},
+            "quotas": {"messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
+                       "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
+                       "host-call-data-bytes": 7, "wasi-resources": 8},
+            "capabilities": {"storage": ["read"]}
         }"#;
-        let options = LoadOptions::parse(Some(text), &Limits::default()).unwrap();
+        let options = LoadOptions::parse(Some(text), &Defaults::default()).unwrap();
+        let quotas = Quotas {
+            messages_per_second: Some(1),
+            outstanding_requests: Some(2),
+            storage_bytes: Some(3),
+            storage_keys: Some(4),
+            log_bytes_per_second: Some(5),
+            random_bytes_per_second: Some(6),
+            host_call_bytes: 7,
+            wasi_resources: 8,
+        };
+        assert_eq!(options.quotas, quotas);
+        assert_eq!(options.capabilities.all().len(), 1);
         let env = [("A", "1"), ("B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
@@ -174,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_string_is_handed_over_as_it_is() {
-        let options = LoadOptions::parse(Some(r#"{"config": "a \"b\""}"#), &Limits::default());
+        let options = LoadOptions::parse(Some(r#"{"config": "a \"b\""}"#), &Defaults::default());
         assert_eq!(options.unwrap().config.as_deref(), Some(b"a \"b\"".as_slice()));
     }
 

@@ -9,6 +9,9 @@ use crate::component::status::Counts;
 use crate::core::limits::Limits;
 use crate::messaging::mailbox::Traffic;
 use crate::runtime::contract::HealthStatus;
+use crate::security::capability::Grant;
+use crate::security::quota::Quotas;
+use crate::system::teller::Lost;
 
 /// What components have in common.
 pub struct Shared {
@@ -22,6 +25,8 @@ pub struct Shared {
     pub dead_letters: u64,
     /// Events that the host was not told of.
     pub events_lost: u64,
+    /// Records of decisions that the host was not given.
+    pub audit_lost: Lost,
 }
 
 /// Handle, id, state and instances.
@@ -58,6 +63,7 @@ pub fn description(pool: &Pool) -> Value {
             "stateful": metadata.stateful,
         })
     });
+    let guard = &blueprint.context.guard;
     let sums = Sums::of(pool);
     json!({
         "handle": pool.handle().0,
@@ -68,6 +74,8 @@ pub fn description(pool: &Pool) -> Value {
         "lifecycle": blueprint.prepared.lifecycle.is_some(),
         "metadata": metadata,
         "limits": limits(&blueprint.limits),
+        "quotas": quotas(guard.quotas()),
+        "grants": guard.capabilities().all().iter().map(grant).collect::<Value>(),
         "mailbox": {
             "capacity": options.bounds.messages,
             "max-bytes": options.bounds.bytes,
@@ -99,6 +107,27 @@ fn limits(limits: &Limits) -> Value {
     })
 }
 
+fn quotas(quotas: &Quotas) -> Value {
+    json!({
+        "messages-per-second": quotas.messages_per_second,
+        "outstanding-requests": quotas.outstanding_requests,
+        "storage-bytes": quotas.storage_bytes,
+        "storage-keys": quotas.storage_keys,
+        "log-bytes-per-second": quotas.log_bytes_per_second,
+        "random-bytes-per-second": quotas.random_bytes_per_second,
+        "host-call-data-bytes": quotas.host_call_bytes,
+        "wasi-resources": quotas.wasi_resources,
+    })
+}
+
+fn grant(grant: &Grant) -> Value {
+    json!({
+        "action": grant.action.name(),
+        "pattern": &*grant.text,
+        "expires-at-ms": grant.expires,
+    })
+}
+
 /// What all components that are loaded now have done, and each.
 pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     let mut totals = Sums::default();
@@ -120,6 +149,8 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
         json!({ "outstanding": shared.outstanding, "late-replies": shared.late_replies });
     document["dead-letters"] = shared.dead_letters.into();
     document["events-lost"] = shared.events_lost.into();
+    document["audit-lost"] =
+        json!({ "allowed": shared.audit_lost.minor, "denied": shared.audit_lost.major });
     document
 }
 

@@ -11,9 +11,8 @@ use crate::core::deadline::deadline_in;
 use crate::core::error;
 use crate::core::id::{CorrelationId, RawId, shorten};
 use crate::core::payload::Payload;
-use crate::core::ports::{Handover, Messenger};
+use crate::core::ports::{Handover, Messenger, Sending};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
-use crate::runtime::engine::MAX_HOST_CALL_BYTES;
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 
@@ -43,7 +42,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments) -> Boxed<'_, ()> {
-    hand_over(store, target, payload, Ok, |messenger, id, payload| messenger.send(id, payload))
+    hand_over(store, target, payload, Ok, |messenger, id, payload| {
+        messenger.send(id, payload, Sending::Single)
+    })
 }
 
 fn request(
@@ -79,7 +80,9 @@ async fn broadcast(
             tokio::task::yield_now().await;
         }
         let attempt =
-            |messenger: &dyn Messenger, id: RawId<'_>| messenger.send(id, payload.clone());
+            |messenger: &dyn Messenger, id: RawId<'_>| {
+            messenger.send(id, payload.clone(), Sending::Broadcast)
+        };
         let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;
         let sent = match first {
             Handover::Done(sent) => sent,
@@ -111,7 +114,7 @@ fn copied(
     store: &StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
 ) -> wasmtime::Result<Payload> {
-    if payload.len() > MAX_HOST_CALL_BYTES {
+    if payload.len() as u64 > store.data().context.guard.quotas().host_call_bytes {
         return Err(HostCallTooLarge.into());
     }
     Ok(Payload::copy_of(payload.as_le_slice(store)))

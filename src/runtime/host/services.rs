@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
-use crate::core::log::{self, LogRecord};
+use crate::core::error;
+use crate::core::id::RawId;
+use crate::core::log;
 use crate::core::message;
+use crate::core::ports;
 use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
 use crate::runtime::state::{HostContext, HostState};
+use crate::security::action::Action;
 
 type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
 
@@ -40,13 +44,7 @@ pub fn link(linker: &mut Linker<HostState>, log_runs_host_code: bool) -> wasmtim
 
 fn write(context: &HostContext, level: log::LogLevel, text: &str, pairs: &[(String, String)]) {
     if context.log.enabled(level) {
-        context.log.write(&LogRecord {
-            level,
-            component: Some(&context.identity.id),
-            message: text,
-            context: pairs,
-            time: message::Timestamp::now(),
-        });
+        context.write_record(level, text, pairs, message::Timestamp::now());
     }
 }
 
@@ -63,13 +61,19 @@ async fn log_off_fiber(
     Ok(())
 }
 
-fn current_time(_: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(Timestamp,)> {
-    Ok((message::Timestamp::now().into(),))
+fn current_time(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(Timestamp,)> {
+    Ok((now(&store)?.into(),))
 }
 
-fn current_time_millis(_: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(u64,)> {
-    let now = message::Timestamp::now();
+fn current_time_millis(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(u64,)> {
+    let now = now(&store)?;
     Ok((now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000),))
+}
+
+/// The time, for who may know it. There is no other way to refuse it than to end the call.
+fn now(store: &StoreContextMut<'_, HostState>) -> wasmtime::Result<message::Timestamp> {
+    store.data().context.guard.check_own(Action::ClockRead, None)?;
+    Ok(message::Timestamp::now())
 }
 
 async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> wasmtime::Result<()> {
@@ -87,7 +91,7 @@ fn list_components(
     (): (),
 ) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
     let context = &store.data().context;
-    let ids = context.directory.list(&context.identity);
+    let ids = context.guard.visible(context.directory.list());
     Ok((ids.iter().map(|id| (&**id).into()).collect(),))
 }
 
@@ -96,7 +100,7 @@ fn get_component_metadata(
     (id,): (ComponentId,),
 ) -> wasmtime::Result<(Result<ComponentInfo, ComponentError>,)> {
     let context = &store.data().context;
-    let info = id.read(&store, |id| context.directory.info(&context.identity, id))?;
+    let info = id.read(&store, |id| describe(context, id))?;
     let info = info.map(|info| ComponentInfo {
         id: (&*info.id).into(),
         name: info.name,
@@ -104,4 +108,16 @@ fn get_component_metadata(
         health: info.health.to_owned(),
     });
     Ok((info.map_err(Into::into),))
+}
+
+/// What is known of a component, for who may know of it: the right is looked at first.
+fn describe(
+    context: &HostContext,
+    id: RawId<'_>,
+) -> Result<ports::ComponentInfo, error::ComponentError> {
+    let invalid = |reason: String| error::ComponentError::InvalidState(reason);
+    let id = id.checked().map_err(|error| invalid(error.to_string()))?;
+    let seen = context.guard.check(Action::DirectoryList, id.as_str());
+    seen.map_err(|refused| invalid(refused.to_string()))?;
+    context.directory.info(&id)
 }

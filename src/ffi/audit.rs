@@ -1,0 +1,155 @@
+//! The record of decisions, to the host's callback.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::error::c_text;
+use crate::ffi::failure::Failure;
+use crate::ffi::user_data::UserData;
+use crate::security::audit::AuditRecord;
+use crate::system::audit::AuditSink;
+
+/// What a record says: it was allowed.
+pub const AIRSSYS_AUDIT_ALLOWED: i32 = 1;
+/// What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
+/// used up.
+pub const AIRSSYS_AUDIT_DENIED: i32 = 2;
+/// What a record says: decisions were made that it is the only record of, see `lost_denied`.
+pub const AIRSSYS_AUDIT_LOST: i32 = 3;
+
+/// One decision. All pointers are valid until the callback returns; in a record of losses the texts
+/// are NULL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_audit_record_t {
+    /// `sizeof(airssys_audit_record_t)` in the library.
+    pub size: usize,
+    /// `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
+    pub decision: i32,
+    /// When it was made, to a few milliseconds: nanoseconds of the second.
+    pub nanoseconds: u32,
+    /// When it was made: seconds since 1970.
+    pub seconds: u64,
+    /// About whom: the component's id.
+    pub component: *const c_char,
+    /// What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
+    pub action: *const c_char,
+    /// On what; up to 4,096 bytes of it.
+    pub resource: *const c_char,
+    /// What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
+    pub by: *const c_char,
+    /// Which: "grant app/db/*", "policy rules[2] deny: reason", "quota messages-per-second 100".
+    pub rule: *const c_char,
+    /// In a record of losses: how many that allowed something are not kept.
+    pub lost_allowed: u64,
+    /// In a record of losses: how many that refused something are not kept.
+    pub lost_denied: u64,
+}
+
+/// The host's callback for decisions, called one at a time and in the order in which they were made,
+/// on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
+/// slow, of which those that allowed something may be half; what does not fit is counted, and told
+/// in a record of its own when the others have been taken.
+///
+/// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+/// unwind into the library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_audit_t {
+    /// `sizeof(airssys_audit_t)`.
+    pub size: usize,
+    /// Handed to the callback.
+    pub user_data: *mut c_void,
+    /// Called once, when `user_data` is not used any more; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Takes one record. Required.
+    pub record: Option<
+        unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_audit_record_t),
+    >,
+    /// Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
+    /// of 100. Those that refuse are all recorded.
+    pub sample_allowed: u32,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers, optional functions and numbers may be zero.
+unsafe impl Sized0 for airssys_audit_t {
+    const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// The host's callback as a sink.
+pub struct HostAudit {
+    user_data: UserData,
+    record: unsafe extern "C" fn(*mut c_void, *const airssys_audit_record_t),
+}
+
+impl HostAudit {
+    /// Takes the host's callback over, `user_data` included; also which decisions it takes.
+    ///
+    /// # Safety
+    ///
+    /// `audit` is NULL or points to a live struct of the size it says, with functions that keep
+    /// the promises of [`airssys_audit_t`].
+    pub unsafe fn new(audit: *const airssys_audit_t) -> Result<(Self, u32), Failure> {
+        // SAFETY: this function's contract.
+        let audit = unsafe { arguments::versioned(audit, "audit") }?
+            .ok_or_else(|| Failure::argument("audit", "is NULL"))?;
+        let record = audit.record.ok_or_else(|| Failure::argument("audit.record", "is NULL"))?;
+        let user_data = UserData::new(audit.user_data, audit.drop);
+        Ok((Self { record, user_data }, audit.sample_allowed))
+    }
+
+    fn tell(&self, record: &airssys_audit_record_t) {
+        // SAFETY: the host's own function and data, with a record whose pointers live until it
+        // returns.
+        unsafe { (self.record)(self.user_data.pointer(), ptr::from_ref(record)) }
+    }
+}
+
+const NOTHING: airssys_audit_record_t = airssys_audit_record_t {
+    size: size_of::<airssys_audit_record_t>(),
+    decision: AIRSSYS_AUDIT_LOST,
+    nanoseconds: 0,
+    seconds: 0,
+    component: ptr::null(),
+    action: ptr::null(),
+    resource: ptr::null(),
+    by: ptr::null(),
+    rule: ptr::null(),
+    lost_allowed: 0,
+    lost_denied: 0,
+};
+
+impl AuditSink for HostAudit {
+    fn decision(&self, record: &AuditRecord) {
+        let texts = [
+            record.component.as_str(),
+            record.action.name(),
+            &record.resource,
+            record.basis.kind(),
+            &record.basis.to_string(),
+        ]
+        .map(|text| c_text(text.to_owned()));
+        let [component, action, resource, by, rule] = texts.each_ref().map(|text| text.as_ptr());
+        let allowed = [AIRSSYS_AUDIT_DENIED, AIRSSYS_AUDIT_ALLOWED];
+        self.tell(&airssys_audit_record_t {
+            decision: allowed[usize::from(record.allowed)],
+            nanoseconds: record.at.nanoseconds,
+            seconds: record.at.seconds,
+            component,
+            action,
+            resource,
+            by,
+            rule,
+            ..NOTHING
+        });
+    }
+
+    fn lost(&self, allowed: u64, denied: u64) {
+        self.tell(&airssys_audit_record_t {
+            lost_allowed: allowed,
+            lost_denied: denied,
+            ..NOTHING
+        });
+    }
+}

@@ -1,0 +1,163 @@
+//! What a component was granted.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::core::id::ComponentId;
+use crate::security::action::Action;
+use crate::security::address::is_public;
+use crate::security::directory::{Directory, Within};
+use crate::security::host_pattern::{Endpoint, EndpointPattern};
+use crate::security::pattern::Pattern;
+use crate::security::resource::Resource;
+
+/// One action on some resources.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What may be done.
+    pub action: Action,
+    /// On what.
+    pub scope: Scope,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub expires: Option<u64>,
+    /// The pattern as it was written: with the action, the name of the grant.
+    pub text: Arc<str>,
+}
+
+/// What a grant is on.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// Components or storage namespaces.
+    Ids(Pattern),
+    /// The component's own storage namespace.
+    OwnNamespace,
+    /// Files.
+    Files { directory: Arc<Directory>, within: Within },
+    /// Nothing: it only names a grant.
+    Nothing,
+    /// Hosts. `private_too`: also where a name leads to an address that is not public.
+    Hosts { pattern: EndpointPattern, private_too: bool },
+}
+
+/// All grants of a component.
+#[derive(Clone, Debug, Default)]
+pub struct Capabilities(Vec<Grant>);
+
+/// A grant that is not held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHeld {
+    /// What was to be taken away.
+    pub action: Action,
+    /// Its pattern.
+    pub text: Arc<str>,
+}
+
+impl Grant {
+    fn names(&self, other: &Self) -> bool {
+        self.action == other.action && self.text == other.text
+    }
+
+    fn covers(&self, own: &ComponentId, resource: Resource<'_>) -> bool {
+        match (&self.scope, resource) {
+            (Scope::Ids(pattern), Resource::Text(text)) => pattern.matches(text),
+            (Scope::OwnNamespace, Resource::Text(text)) => own.as_str() == text,
+            (Scope::Files { directory, within }, Resource::Text(path)) => {
+                directory.inside(path).is_some_and(|inside| within.contains(inside))
+            }
+            (Scope::Files { directory, within }, Resource::File { root, inside }) => {
+                directory.is_same(root) && within.contains(inside)
+            }
+            (Scope::Hosts { pattern, private_too }, Resource::Endpoint(endpoint)) => {
+                pattern.matches(endpoint, *private_too)
+            }
+            (Scope::Hosts { pattern, private_too }, Resource::Found { name, port, address }) => {
+                let name = Endpoint::Name { name, port };
+                let lead_there = *private_too || is_public(address);
+                (lead_there && pattern.matches(name, *private_too))
+                    || pattern.matches(address_at(address, port), *private_too)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn address_at(address: IpAddr, port: Option<u16>) -> Endpoint<'static> {
+    match port {
+        Some(port) => Endpoint::Address((address, port).into()),
+        None => Endpoint::Host(address),
+    }
+}
+
+impl Capabilities {
+    /// All of these.
+    pub fn new(grants: Vec<Grant>) -> Self {
+        Self(grants)
+    }
+
+    /// The grant that holds longest of those that cover a resource at the time `now`.
+    pub fn find(
+        &self,
+        own: &ComponentId,
+        action: Action,
+        resource: Resource<'_>,
+        now: u64,
+    ) -> Option<&Grant> {
+        let covering = self.0.iter().filter(|grant| {
+            grant.action == action
+                && grant.expires.is_none_or(|expires| now < expires)
+                && grant.covers(own, resource)
+        });
+        let mut longest: Option<&Grant> = None;
+        for grant in covering {
+            if grant.expires.is_none() {
+                return Some(grant);
+            }
+            if longest.is_none_or(|longest| longest.expires < grant.expires) {
+                longest = Some(grant);
+            }
+        }
+        longest
+    }
+
+    /// Adds grants; one that is held already is held as long as the new one says.
+    pub fn add(&mut self, grants: Vec<Grant>) {
+        self.0.retain(|held| !grants.iter().any(|grant| grant.names(held)));
+        self.0.extend(grants);
+    }
+
+    /// Takes grants away by action and pattern; on an error nothing has changed.
+    pub fn remove(&mut self, grants: &[Grant]) -> Result<(), NotHeld> {
+        for grant in grants {
+            if !self.0.iter().any(|held| held.names(grant)) {
+                return Err(NotHeld { action: grant.action, text: Arc::clone(&grant.text) });
+            }
+        }
+        self.0.retain(|held| !grants.iter().any(|grant| grant.names(held)));
+        Ok(())
+    }
+
+    /// Takes all away.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// All.
+    pub fn all(&self) -> &[Grant] {
+        &self.0
+    }
+
+    /// The directories of all file grants, each once, and whether something in it may be changed.
+    pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
+        let mut found: Vec<(Arc<Directory>, bool)> = Vec::new();
+        for grant in &self.0 {
+            let Scope::Files { directory, .. } = &grant.scope else { continue };
+            let changes =
+                matches!(grant.action, Action::FilesystemWrite | Action::FilesystemDelete);
+            match found.iter_mut().find(|(known, _)| known.is_same(directory)) {
+                Some((_, changeable)) => *changeable |= changes,
+                None => found.push((Arc::clone(directory), changes)),
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,212 @@
+//! Directories of the host that components see.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::security::pattern::{InvalidPattern, Pattern};
+
+/// A directory, held open: whatever takes its place later is not what was granted.
+#[derive(Debug)]
+pub struct Directory {
+    /// Where it was, without symbolic links.
+    host: String,
+    /// Where components see it.
+    guest: String,
+    handle: File,
+}
+
+/// Which of what is in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Everything, at any depth, itself included.
+    Tree,
+    /// What is directly in it and has such a name; nothing is reached through a symbolic link.
+    Entries(Pattern),
+}
+
+/// Why a path pattern can not be granted.
+#[derive(Debug, Error)]
+pub enum InvalidPath {
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+    #[error("{0:?}: wildcards are for the end, as in /data/**, /data/* and /data/*.csv")]
+    Wildcard(String),
+    #[error("{path}: {source}")]
+    Unreachable {
+        /// The directory.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    #[error("{0:?} is not UTF-8, as paths of components are")]
+    NotUnicode(PathBuf),
+}
+
+/// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
+/// `guest`: where components see it; `None`: where the pattern says it is.
+pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), InvalidPath> {
+    Pattern::compile(pattern)?;
+    let trimmed = match pattern.trim_end_matches('/') {
+        "" => "/",
+        trimmed => trimmed,
+    };
+    let (parent, last) = match trimmed.rsplit_once('/') {
+        Some(("", last)) => ("/", last),
+        Some((parent, last)) => (parent, last),
+        None => (".", trimmed),
+    };
+    let (directory, within) = match last {
+        "**" => (parent, Within::Tree),
+        last if last.contains('*') => (parent, Within::Entries(Pattern::compile(last)?)),
+        _ => match fs::metadata(trimmed) {
+            Ok(found) if found.is_dir() => (trimmed, Within::Tree),
+            Ok(_) => (parent, Within::Entries(Pattern::compile(last)?)),
+            Err(source) => {
+                return Err(InvalidPath::Unreachable { path: trimmed.to_owned(), source });
+            }
+        },
+    };
+    if directory.contains('*') {
+        return Err(InvalidPath::Wildcard(pattern.to_owned()));
+    }
+    Ok((Directory::open(directory, guest.unwrap_or(directory))?, within))
+}
+
+impl Directory {
+    fn open(path: &str, guest: &str) -> Result<Self, InvalidPath> {
+        let unreachable = |source| InvalidPath::Unreachable { path: path.to_owned(), source };
+        let found = fs::canonicalize(path).map_err(unreachable)?;
+        let handle = File::open(&found).map_err(unreachable)?;
+        if !handle.metadata().map_err(unreachable)?.is_dir() {
+            return Err(unreachable(io::ErrorKind::NotADirectory.into()));
+        }
+        // What was opened, if something took its place since it was found.
+        let host = fs::read_link(path_of(&handle)).unwrap_or(found);
+        let host = host.into_os_string().into_string();
+        let host = host.map_err(|path| InvalidPath::NotUnicode(path.into()))?;
+        Ok(Self { host, guest: guest.to_owned(), handle })
+    }
+
+    /// Where it was when it was granted, without symbolic links.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where components see it.
+    pub fn guest(&self) -> &str {
+        &self.guest
+    }
+
+    /// A path that leads to it now.
+    pub fn reachable(&self) -> PathBuf {
+        let held = path_of(&self.handle);
+        if held.exists() { held } else { self.host.clone().into() }
+    }
+
+    /// The host's path of what has the relative path `inside`, which is empty for itself.
+    pub fn path(&self, inside: &str) -> String {
+        match (self.host.as_str(), inside) {
+            (host, "") => host.to_owned(),
+            ("/", inside) => format!("/{inside}"),
+            (host, inside) => format!("{host}/{inside}"),
+        }
+    }
+
+    /// The relative path of what has the path `path` of the host.
+    pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if self.host == "/" {
+            return path.strip_prefix('/');
+        }
+        match path.strip_prefix(self.host.as_str())? {
+            "" => Some(""),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
+    /// Whether both are one directory, seen at one place.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.host == other.host && self.guest == other.guest
+    }
+}
+
+impl Within {
+    /// Whether the relative path `inside` is meant.
+    pub fn contains(&self, inside: &str) -> bool {
+        match self {
+            Self::Tree => true,
+            Self::Entries(names) => {
+                !inside.is_empty() && !inside.contains('/') && names.matches(inside)
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn path_of(handle: &File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn path_of(_: &File) -> PathBuf {
+    PathBuf::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_directory_and_what_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        let root = root.to_str().unwrap();
+        fs::create_dir(format!("{root}/sub")).unwrap();
+        fs::write(format!("{root}/file.csv"), "x").unwrap();
+        let entries = |names: &str| Within::Entries(Pattern::compile(names).unwrap());
+        for (pattern, host, within) in [
+            (format!("{root}/sub"), format!("{root}/sub"), Within::Tree),
+            (format!("{root}/sub/"), format!("{root}/sub"), Within::Tree),
+            (format!("{root}/**"), root.to_owned(), Within::Tree),
+            (format!("{root}/*.csv"), root.to_owned(), entries("*.csv")),
+            (format!("{root}/file.csv"), root.to_owned(), entries("file.csv")),
+        ] {
+            let (directory, found) = open(&pattern, Some("/in")).unwrap();
+            assert_eq!((directory.host(), directory.guest()), (&*host, "/in"), "{pattern}");
+            assert_eq!(found, within, "{pattern}");
+        }
+        for pattern in [format!("{root}/none"), format!("{root}/*/x"), format!("{root}/**/x")] {
+            assert!(open(&pattern, None).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_takes_a_directory_s_place_is_not_reached() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir(path("granted")).unwrap();
+        fs::write(path("granted").join("inside"), "x").unwrap();
+        let granted = path("granted");
+        let (directory, _) = open(granted.to_str().unwrap(), None).unwrap();
+        fs::rename(&granted, path("moved")).unwrap();
+        std::os::unix::fs::symlink("/", &granted).unwrap();
+        assert!(directory.reachable().join("inside").exists());
+    }
+
+    #[test]
+    fn paths_inside_are_relative_and_whole_segments() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, _) = open(root.path().to_str().unwrap(), None).unwrap();
+        let host = directory.host().to_owned();
+        assert_eq!(directory.inside(&format!("{host}/a/b")), Some("a/b"));
+        assert_eq!(directory.inside(&host), Some(""));
+        assert_eq!(directory.inside(&format!("{host}x/a")), None);
+        assert_eq!(directory.path("a"), format!("{host}/a"));
+        let names = Within::Entries(Pattern::compile("*.csv").unwrap());
+        assert!(names.contains("a.csv"));
+        assert!(!names.contains("") && !names.contains("d/a.csv") && Within::Tree.contains(""));
+    }
+}

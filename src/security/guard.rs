@@ -1,0 +1,425 @@
+//! Decides what one component may do.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use thiserror::Error;
+
+use crate::core::clock::coarse_wall;
+use crate::core::id::{ComponentId, shorten};
+use crate::core::message::Timestamp;
+use crate::security::action::Action;
+use crate::security::audit::{AuditLog, AuditRecord, Basis};
+use crate::security::capability::{Capabilities, Grant, NotHeld};
+use crate::security::directory::Directory;
+use crate::security::policy::{Effect, Policies};
+use crate::security::quota::{Count, Permit, QuotaBreach, Quotas, Rate};
+use crate::security::resource::Resource;
+
+/// How many decisions of a component are remembered.
+const REMEMBERED: usize = 1024;
+
+/// Decisions about longer names are made anew each time: a guest must not fill the memory of the
+/// host with them.
+const REMEMBERED_BYTES: usize = 1024;
+
+/// What all components of an engine are held against.
+pub struct Authority {
+    policies: RwLock<Arc<Policies>>,
+    /// Changes with policies and with any component's grants; never 0.
+    version: AtomicU64,
+    audit: Option<Arc<dyn AuditLog>>,
+}
+
+/// Something was refused.
+#[derive(Clone, Debug, Error)]
+pub enum Refused {
+    /// The right is missing. Guests are told no more than what they asked for.
+    #[error("capability denied: {} {resource}", action.name())]
+    Denied { action: Action, resource: Box<str> },
+    /// The right to what is the component's own is missing.
+    #[error("capability denied: {}", .0.name())]
+    OwnDenied(Action),
+    /// A quota is used up.
+    #[error(transparent)]
+    Quota(#[from] QuotaBreach),
+}
+
+/// Whether something is allowed, and why.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Whether it is.
+    pub allowed: bool,
+    /// What decided.
+    pub basis: Basis,
+    /// Until when it holds if nothing changes, in milliseconds since the Unix epoch.
+    pub until: Option<u64>,
+}
+
+/// How long something stays allowed, if nothing changes: milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed(u64);
+
+/// The rights of one component, and what it has used of its quotas.
+pub struct Guard {
+    component: Arc<ComponentId>,
+    authority: Arc<Authority>,
+    capabilities: RwLock<Arc<Capabilities>>,
+    remembered: Mutex<Remembered>,
+    /// By action on what is the component's own, the version for which it is allowed for good.
+    own: [AtomicU64; Action::ALL.len()],
+    quotas: Quotas,
+    messages: Option<Rate>,
+    requests: Option<Count>,
+    log_bytes: Option<Rate>,
+    random_bytes: Option<Rate>,
+    log_records_dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Remembered {
+    /// The version for which they hold.
+    version: u64,
+    decisions: HashMap<Box<str>, Vec<(Action, Decision)>>,
+    count: usize,
+}
+
+impl Authority {
+    /// Without policies.
+    pub fn new(policies: Arc<Policies>, audit: Option<Arc<dyn AuditLog>>) -> Self {
+        Self { policies: RwLock::new(policies), version: AtomicU64::new(1), audit }
+    }
+
+    /// Puts other policies in the place of these, in force from the next decision.
+    pub fn set_policies(&self, policies: Policies) {
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+        self.changed();
+    }
+
+    fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Allowed {
+    /// Whether it is still.
+    pub fn holds(self) -> bool {
+        self.0 == u64::MAX || now() < self.0
+    }
+}
+
+impl Guard {
+    /// The rights of a component.
+    pub fn new(
+        component: Arc<ComponentId>,
+        authority: Arc<Authority>,
+        capabilities: Capabilities,
+        quotas: Quotas,
+    ) -> Self {
+        let rate = |name, limit: Option<u64>| limit.map(|limit| Rate::new(name, limit));
+        Self {
+            component,
+            authority,
+            capabilities: RwLock::new(Arc::new(capabilities)),
+            remembered: Mutex::default(),
+            own: std::array::from_fn(|_| AtomicU64::new(0)),
+            messages: rate("messages-per-second", quotas.messages_per_second),
+            requests: quotas
+                .outstanding_requests
+                .map(|limit| Count::new("outstanding-requests", limit)),
+            log_bytes: rate("log-bytes-per-second", quotas.log_bytes_per_second),
+            random_bytes: rate("random-bytes-per-second", quotas.random_bytes_per_second),
+            log_records_dropped: AtomicU64::new(0),
+            quotas,
+        }
+    }
+
+    /// What it may use.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// What it was granted.
+    pub fn capabilities(&self) -> Arc<Capabilities> {
+        Arc::clone(&self.capabilities.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is granted, in force from the next decision.
+    pub fn change<E>(
+        &self,
+        change: impl FnOnce(&mut Capabilities) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut capabilities = self.capabilities.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = (**capabilities).clone();
+        change(&mut changed)?;
+        *capabilities = Arc::new(changed);
+        drop(capabilities);
+        self.authority.changed();
+        Ok(())
+    }
+
+    /// Takes grants away, in force from the next decision; on an error nothing has changed.
+    pub fn revoke(&self, grants: &[Grant]) -> Result<(), NotHeld> {
+        self.change(|capabilities| capabilities.remove(grants))
+    }
+
+    /// Changes when a decision may have changed, and is never 0.
+    pub fn version(&self) -> u64 {
+        self.authority.version.load(Ordering::Acquire)
+    }
+
+    /// Whether an action on a resource is allowed now. Records nothing.
+    pub fn decide(&self, action: Action, resource: Resource<'_>) -> Decision {
+        let decision = |allowed, basis| Decision { allowed, basis, until: None };
+        if let Some((at, rule)) =
+            self.authority.policies().find(&self.component, action, resource)
+            && rule.effect == Effect::Deny
+        {
+            return decision(false, Basis::Rule(at, Arc::clone(rule)));
+        }
+        if action == Action::DirectoryList {
+            return self.decide_visible(resource);
+        }
+        match self.capabilities().find(&self.component, action, resource, now()) {
+            Some(grant) => Decision {
+                allowed: true,
+                basis: Basis::Grant(Arc::clone(&grant.text)),
+                until: grant.expires,
+            },
+            None if action.is_ambient() => decision(true, Basis::Ambient),
+            None => decision(false, Basis::NotGranted),
+        }
+    }
+
+    /// A component sees those that it may write to.
+    fn decide_visible(&self, resource: Resource<'_>) -> Decision {
+        let ways = [Action::MessagingSend, Action::MessagingRequest, Action::MessagingBroadcast];
+        let decisions = ways.map(|way| self.decide(way, resource));
+        let [first, ..] = &decisions;
+        decisions.iter().find(|decision| decision.allowed).unwrap_or(first).clone()
+    }
+
+    /// Decides about an action on something with a name, and records it.
+    pub fn check(&self, action: Action, name: &str) -> Result<Allowed, Refused> {
+        let version = self.version();
+        {
+            let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            if remembered.version != version {
+                *remembered = Remembered { version, ..Remembered::default() };
+            }
+            let known = remembered.decisions.get(name).and_then(|decisions| {
+                decisions.iter().find(|(of, _)| *of == action).map(|(_, decision)| decision)
+            });
+            if let Some(known) = known
+                && known.until.is_none_or(|until| now() < until)
+            {
+                if known.allowed && self.authority.audit.is_none() {
+                    return Ok(Allowed(known.until.unwrap_or(u64::MAX)));
+                }
+                let known = known.clone();
+                drop(remembered);
+                return self.conclude(action, Resource::Text(name), &known);
+            }
+        }
+        let decision = self.decide(action, Resource::Text(name));
+        if name.len() <= REMEMBERED_BYTES {
+            self.remember(version, action, name, decision.clone());
+        }
+        self.conclude(action, Resource::Text(name), &decision)
+    }
+
+    fn remember(&self, version: u64, action: Action, name: &str, decision: Decision) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.version != version {
+            return;
+        }
+        if remembered.count >= REMEMBERED {
+            *remembered = Remembered { version, ..Remembered::default() };
+        }
+        remembered.count += 1;
+        let decisions = match remembered.decisions.get_mut(name) {
+            Some(decisions) => decisions,
+            None => remembered.decisions.entry(name.into()).or_default(),
+        };
+        decisions.retain(|(of, _)| *of != action);
+        decisions.push((action, decision));
+    }
+
+    /// Decides about an action on something that is not worth remembering, and records it.
+    pub fn check_once(&self, action: Action, resource: Resource<'_>) -> Result<Allowed, Refused> {
+        self.conclude(action, resource, &self.decide(action, resource))
+    }
+
+    /// Decides about an action on what is the component's own and always the same: its storage
+    /// (`name` is its namespace), its clock (no name).
+    pub fn check_own(&self, action: Action, name: Option<&str>) -> Result<(), Refused> {
+        let version = self.version();
+        let allowed_for = &self.own[action as usize];
+        let resource = name.map_or(Resource::Own, Resource::Text);
+        if allowed_for.load(Ordering::Acquire) == version {
+            self.record_allowed(action, resource);
+            return Ok(());
+        }
+        let decision = self.decide(action, resource);
+        if decision.allowed && decision.until.is_none() {
+            allowed_for.store(version, Ordering::Release);
+        }
+        self.conclude(action, resource, &decision).map(drop)
+    }
+
+    fn conclude(
+        &self,
+        action: Action,
+        resource: Resource<'_>,
+        decision: &Decision,
+    ) -> Result<Allowed, Refused> {
+        if decision.allowed {
+            if self.wants_allowed() {
+                self.record(action, resource, true, decision.basis.clone());
+            }
+            return Ok(Allowed(decision.until.unwrap_or(u64::MAX)));
+        }
+        Err(self.refuse(action, resource, decision.basis.clone()))
+    }
+
+    /// Refuses, and records it.
+    pub fn refuse(&self, action: Action, resource: Resource<'_>, basis: Basis) -> Refused {
+        let quota = match &basis {
+            Basis::Quota(breach) => Some(*breach),
+            _ => None,
+        };
+        self.record(action, resource, false, basis);
+        match (quota, resource) {
+            (Some(breach), _) => Refused::Quota(breach),
+            (None, Resource::Own) => Refused::OwnDenied(action),
+            (None, _) => Refused::Denied { action, resource: shorten(&resource.to_string()).into() },
+        }
+    }
+
+    /// Records that something was allowed that is known to be.
+    pub fn record_allowed(&self, action: Action, resource: Resource<'_>) {
+        if self.wants_allowed() {
+            let decision = self.decide(action, resource);
+            self.record(action, resource, decision.allowed, decision.basis);
+        }
+    }
+
+    fn wants_allowed(&self) -> bool {
+        self.authority.audit.as_ref().is_some_and(|audit| audit.samples_allowed())
+    }
+
+    fn record(&self, action: Action, resource: Resource<'_>, allowed: bool, basis: Basis) {
+        let Some(audit) = &self.authority.audit else { return };
+        audit.take(AuditRecord {
+            at: Timestamp::recent(),
+            component: Arc::clone(&self.component),
+            action,
+            resource: audited(&resource.to_string()).into(),
+            allowed,
+            basis,
+        });
+    }
+
+    /// Those of some components that this one sees.
+    pub fn visible(&self, mut ids: Vec<Arc<ComponentId>>) -> Vec<Arc<ComponentId>> {
+        let sees = |id: &ComponentId| {
+            self.decide(Action::DirectoryList, Resource::Text(id.as_str())).allowed
+        };
+        ids.retain(|id| sees(id));
+        if self.wants_allowed() {
+            self.record(Action::DirectoryList, Resource::Text("**"), true, Basis::Ambient);
+        }
+        ids
+    }
+
+    /// Whether policies may refuse an action on some files.
+    pub fn policies_may_deny(&self, action: Action) -> bool {
+        self.authority.policies().may_deny(&self.component, action)
+    }
+
+    /// Whether a policy refuses an action on a path of the host, whatever is granted; recorded.
+    pub fn check_policies(&self, action: Action, path: &str) -> Result<(), Refused> {
+        let resource = Resource::Text(path);
+        match self.authority.policies().find(&self.component, action, resource) {
+            Some((at, rule)) if rule.effect == Effect::Deny => {
+                Err(self.refuse(action, resource, Basis::Rule(at, Arc::clone(rule))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The directories that it sees, and whether it may change something in them.
+    pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
+        self.capabilities().directories()
+    }
+
+    /// Takes one message off the quota.
+    pub fn take_message(&self, action: Action, target: &str) -> Result<(), Refused> {
+        let Some(messages) = &self.messages else { return Ok(()) };
+        messages.take(1).map_err(|breach| self.breach(action, Resource::Text(target), breach))
+    }
+
+    /// Gives a message back that is to be tried again.
+    pub fn give_message_back(&self) {
+        if let Some(messages) = &self.messages {
+            messages.give_back(1);
+        }
+    }
+
+    /// Takes one of the requests that may be under way; `None` if they are not counted.
+    pub fn take_request(&self, target: &str) -> Result<Option<Permit>, Refused> {
+        let Some(requests) = &self.requests else { return Ok(None) };
+        requests.take().map(Some).map_err(|breach| {
+            self.breach(Action::MessagingRequest, Resource::Text(target), breach)
+        })
+    }
+
+    /// Takes random bytes off the quota.
+    pub fn take_random(&self, bytes: u64) -> Result<(), Refused> {
+        let Some(random) = &self.random_bytes else { return Ok(()) };
+        random.take(bytes).map_err(|breach| self.breach(Action::RandomRead, Resource::Own, breach))
+    }
+
+    /// Takes a log record off the quota.
+    pub fn take_log(&self, bytes: usize) -> LogRoom {
+        let Some(log) = &self.log_bytes else { return LogRoom::Free { dropped: 0 } };
+        match log.take(bytes as u64) {
+            Ok(()) => LogRoom::Free { dropped: self.log_records_dropped.swap(0, Ordering::Relaxed) },
+            Err(breach) => {
+                // One record for each time that the quota is used up.
+                if self.log_records_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    self.refuse(Action::LogWrite, Resource::Own, Basis::Quota(breach));
+                }
+                LogRoom::Full
+            }
+        }
+    }
+
+    fn breach(&self, action: Action, resource: Resource<'_>, breach: QuotaBreach) -> Refused {
+        self.refuse(action, resource, Basis::Quota(breach))
+    }
+}
+
+/// Whether a log record is within the quota.
+pub enum LogRoom {
+    /// It is; so many before it were not.
+    Free { dropped: u64 },
+    /// It is to be dropped.
+    Full,
+}
+
+/// The most bytes of a resource's name that a record holds.
+const AUDITED_BYTES: usize = 4096;
+
+fn audited(name: &str) -> &str {
+    &name[..name.floor_char_boundary(AUDITED_BYTES)]
+}
+
+fn now() -> u64 {
+    u64::try_from(coarse_wall().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,219 @@
+//! Patterns over hosts and ports.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::core::id::shorten;
+use crate::security::address::is_public;
+use crate::security::pattern::{InvalidPattern, Pattern};
+
+/// Hosts: any, those of a name, or those of a range of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// `*`: every name, and every public address.
+    Any,
+    /// `api.example.com`, `*.example.com` (one label more), `**.example.com` (any number more).
+    Name(Pattern),
+    /// `192.0.2.7`, `10.0.0.0/8`, `::1`.
+    Range(IpNet),
+}
+
+/// Hosts and ports: `api.example.com:443`, `10.0.0.0/8:*`, `[::1]:8080`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPattern {
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which port; `None` is any.
+    pub port: Option<u16>,
+}
+
+/// What a component wants to reach, or to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// A name, in lower case and without a dot at its end; `port` is not known when it is looked
+    /// up.
+    Name { name: &'a str, port: Option<u16> },
+    /// An address.
+    Address(SocketAddr),
+    /// The address that a name was resolved to, before a port is known.
+    Host(IpAddr),
+}
+
+impl HostPattern {
+    /// Reads a name with wildcards, an address, `addr/bits`, or `*`.
+    pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if matches!(bare, "*" | "**") {
+            return Ok(Self::Any);
+        }
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Self::Range(address.to_canonical().into()));
+        }
+        if let Ok(range) = bare.parse::<IpNet>() {
+            return Ok(Self::Range(range));
+        }
+        let no_host = || InvalidPattern::NoHost(shorten(text));
+        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
+        // A name whose last label is a number is an address to resolvers (`127.1`).
+        let last = bare.rsplit('.').next().unwrap_or_default();
+        let numeric = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+        if bare.is_empty() || numeric || !bare.chars().all(allowed) {
+            return Err(no_host());
+        }
+        let name = bare.trim_end_matches('.').to_lowercase();
+        if name.split('.').any(str::is_empty) {
+            return Err(no_host());
+        }
+        Pattern::separated(&name, '.').map(Self::Name)
+    }
+
+    fn matches_name(&self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Name(pattern) => pattern.matches(name),
+            Self::Range(_) => false,
+        }
+    }
+
+    /// Whether an address is meant, not considering which name it was found by.
+    fn matches_address(&self, address: IpAddr, private_too: bool) -> bool {
+        match self {
+            Self::Any => private_too || is_public(address),
+            Self::Name(_) => false,
+            Self::Range(range) => range.contains(&address.to_canonical()),
+        }
+    }
+}
+
+impl EndpointPattern {
+    /// Reads a host pattern with an optional `:port`.
+    pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
+        let (host, port) = split_port(text);
+        let port = match port {
+            None | Some("*") => None,
+            Some(port) => match port.parse() {
+                Ok(0) | Err(_) => return Err(InvalidPattern::NoPort(shorten(text))),
+                Ok(port) => Some(port),
+            },
+        };
+        Ok(Self { host: HostPattern::compile(host)?, port })
+    }
+
+    /// Whether an endpoint is meant. `private_too`: any host is any address too, public or not.
+    pub fn matches(&self, endpoint: Endpoint<'_>, private_too: bool) -> bool {
+        let of_port = |port| self.port.is_none_or(|own| own == port);
+        match endpoint {
+            Endpoint::Name { name, port } => {
+                port.is_none_or(of_port) && self.host.matches_name(name)
+            }
+            Endpoint::Address(address) => {
+                of_port(address.port()) && self.host.matches_address(address.ip(), private_too)
+            }
+            Endpoint::Host(address) => self.host.matches_address(address, private_too),
+        }
+    }
+}
+
+/// Divides at the colon before a port; those within an IPv6 address are none.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    if text.starts_with('[') {
+        return match text.split_once("]:") {
+            Some((host, port)) => (&text[..=host.len()], Some(port)),
+            None => (text, None),
+        };
+    }
+    match text.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, Some(port)),
+        _ => (text, None),
+    }
+}
+
+/// Reads what [`Endpoint`] writes: `name`, `name:port`, `addr`, `addr:port`.
+pub fn parse_endpoint(text: &str) -> Option<Endpoint<'_>> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(Endpoint::Address(address));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Some(Endpoint::Host(address));
+    }
+    let (name, port) = split_port(text);
+    let port = port.map(str::parse).transpose().ok()?;
+    (!name.is_empty()).then_some(Endpoint::Name { name, port })
+}
+
+impl fmt::Display for Endpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { name, port: None } => f.write_str(name),
+            Self::Name { name, port: Some(port) } => write!(f, "{name}:{port}"),
+            Self::Address(address) => address.fmt(f),
+            Self::Host(address) => address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, endpoint: &str) -> bool {
+        let endpoint = parse_endpoint(endpoint).unwrap();
+        EndpointPattern::compile(pattern).unwrap().matches(endpoint, false)
+    }
+
+    #[test]
+    fn names_addresses_and_ports() {
+        for (pattern, endpoint) in [
+            ("api.example.com", "api.example.com:443"),
+            ("API.Example.com.", "api.example.com"),
+            ("*.example.com:443", "api.example.com:443"),
+            ("*.example.com:443", "api.example.com"),
+            ("**.example.com", "a.b.example.com:1"),
+            ("*", "anything.at.all:1"),
+            ("*:53", "8.8.8.8:53"),
+            ("10.0.0.0/8", "10.1.2.3:9"),
+            ("10.0.0.0/8:*", "[::ffff:10.1.2.3]:9"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("::1", "[::1]:1"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("fe80::/10", "[fe80::7]:1"),
+        ] {
+            assert!(matches(pattern, endpoint), "{pattern} on {endpoint}");
+        }
+        for (pattern, endpoint) in [
+            ("api.example.com:443", "api.example.com:80"),
+            ("*.example.com", "example.com"),
+            ("*.example.com", "a.b.example.com"),
+            ("example.com", "example.com.evil.org"),
+            ("example.com", "1.2.3.4:80"),
+            ("*", "127.0.0.1:80"),
+            ("*", "169.254.169.254:80"),
+            ("*:53", "8.8.8.8:54"),
+            ("10.0.0.0/8", "11.0.0.1:1"),
+            ("10.0.0.0/8", "10.example.com:1"),
+            ("[::1]:8080", "[::1]:8081"),
+        ] {
+            assert!(!matches(pattern, endpoint), "{pattern} on {endpoint}");
+        }
+    }
+
+    #[test]
+    fn any_host_is_private_ones_too_where_that_is_asked_for() {
+        let any = EndpointPattern::compile("*").unwrap();
+        let loopback = parse_endpoint("127.0.0.1:80").unwrap();
+        assert!(any.matches(loopback, true) && !any.matches(loopback, false));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "", ":80", "a b", "a/b", "127.1", "10.0.0.0/40", "a..b", "host:0", "host:x", "h:70000",
+            "[::1", "a@b", "**a.com",
+        ] {
+            assert!(EndpointPattern::compile(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a component may do, how much of it, and the record of every decision.
+
+pub mod action;
+pub mod address;
+pub mod audit;
+pub mod capability;
+pub mod directory;
+pub mod guard;
+pub mod host_pattern;
+pub mod pattern;
+pub mod policy;
+pub mod quota;
+pub mod resource;

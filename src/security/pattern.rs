@@ -1,0 +1,297 @@
+//! Patterns over segments: ids and paths (`/`), host names (`.`).
+
+use thiserror::Error;
+
+use crate::core::id::shorten;
+
+/// The most bytes that a pattern may have.
+pub const MAX_PATTERN_BYTES: usize = 4096;
+
+/// A text in whose segments `*` stands for any characters, none included, and whose segments `**`
+/// stand for any segments, none included. Everything else stands for itself.
+///
+/// Matching takes time in proportion to pattern times text at most, whatever they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    separator: char,
+    segments: Box<[Segment]>,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidPattern {
+    #[error("a pattern must not be empty")]
+    Empty,
+    #[error("a pattern has at most {MAX_PATTERN_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+    #[error("{0:?}: \"**\" stands for whole segments and is a segment of its own")]
+    PartOfSegment(String),
+    #[error("{0:?}: a pattern must not contain {1:?}")]
+    Control(String, char),
+    #[error("{0:?} can match no component id, which is namespace/name/instance")]
+    NoId(String),
+    #[error("{0:?} is neither a host name with wildcards nor an address, addr/bits or \"*\"")]
+    NoHost(String),
+    #[error("{0:?}: a port is a number from 1 to 65535, or \"*\"")]
+    NoPort(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    /// `*`.
+    Any,
+    /// `**`.
+    AnyNumber,
+    /// With at least one `*` among other characters: what stands between them.
+    Glob { start: Box<str>, middle: Box<[Box<str>]>, end: Box<str> },
+}
+
+impl Pattern {
+    /// Compiles a pattern over ids or paths.
+    pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
+        Self::separated(text, '/')
+    }
+
+    /// Compiles a pattern that is to match component ids.
+    pub fn for_ids(text: &str) -> Result<Self, InvalidPattern> {
+        let pattern = Self::compile(text)?;
+        let numbered = pattern.segments.iter().filter(|s| **s != Segment::AnyNumber).count();
+        let open = numbered < pattern.segments.len();
+        let empty = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
+        if pattern.segments.iter().any(empty) || numbered > 3 || (numbered < 3 && !open) {
+            return Err(InvalidPattern::NoId(shorten(text)));
+        }
+        Ok(pattern)
+    }
+
+    /// Compiles a pattern over segments that `separator` divides.
+    pub fn separated(text: &str, separator: char) -> Result<Self, InvalidPattern> {
+        if text.is_empty() {
+            return Err(InvalidPattern::Empty);
+        }
+        if text.len() > MAX_PATTERN_BYTES {
+            return Err(InvalidPattern::TooLong(text.len()));
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            return Err(InvalidPattern::Control(shorten(text), control));
+        }
+        let segments: Option<Box<[_]>> = text.split(separator).map(Segment::compile).collect();
+        let segments = segments.ok_or_else(|| InvalidPattern::PartOfSegment(shorten(text)))?;
+        Ok(Self { text: text.into(), separator, segments })
+    }
+
+    /// The text that it was compiled from.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it has no `*`.
+    pub fn is_literal(&self) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
+    }
+
+    /// Whether a text matches, from its beginning to its end.
+    pub fn matches(&self, text: &str) -> bool {
+        let mut segments = &self.segments[..];
+        let mut rest = Some(text);
+        // After the last `**` seen: the segments behind it, and the text that they were tried on.
+        let mut retry: Option<(&[Segment], Option<&str>)> = None;
+        loop {
+            match segments.split_first() {
+                Some((Segment::AnyNumber, behind)) => {
+                    if behind.is_empty() {
+                        return true;
+                    }
+                    retry = Some((behind, rest));
+                    segments = behind;
+                    continue;
+                }
+                Some((segment, behind)) => {
+                    if let Some((first, others)) = rest.map(|rest| self.first_segment(rest))
+                        && segment.matches(first)
+                    {
+                        (segments, rest) = (behind, others);
+                        continue;
+                    }
+                }
+                None if rest.is_none() => return true,
+                None => {}
+            }
+            // Only the last `**` has to take more: what lies before it has matched already.
+            let Some((behind, Some(tried))) = retry else { return false };
+            let (_, shorter) = self.first_segment(tried);
+            (segments, rest) = (behind, shorter);
+            retry = Some((behind, shorter));
+        }
+    }
+
+    fn first_segment<'a>(&self, text: &'a str) -> (&'a str, Option<&'a str>) {
+        match text.split_once(self.separator) {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (text, None),
+        }
+    }
+}
+
+impl Segment {
+    fn compile(text: &str) -> Option<Self> {
+        match text {
+            "*" => return Some(Self::Any),
+            "**" => return Some(Self::AnyNumber),
+            text if text.contains("**") => return None,
+            _ => {}
+        }
+        let mut parts: Vec<Box<str>> = text.split('*').map(Into::into).collect();
+        let (Some(end), false) = (parts.pop(), parts.is_empty()) else {
+            return Some(Self::Literal(text.into()));
+        };
+        let start = parts.remove(0);
+        Some(Self::Glob { start, middle: parts.into(), end })
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => **literal == *text,
+            Self::Any | Self::AnyNumber => true,
+            Self::Glob { start, middle, end } => {
+                let Some(mut rest) =
+                    text.strip_prefix(&**start).and_then(|rest| rest.strip_suffix(&**end))
+                else {
+                    return false;
+                };
+                // The earliest place for each part leaves the most for the others.
+                middle.iter().all(|part| match rest.find(&**part) {
+                    Some(at) => {
+                        rest = &rest[at + part.len()..];
+                        true
+                    }
+                    None => false,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Pattern::compile(pattern).unwrap().matches(text)
+    }
+
+    #[test]
+    fn a_star_stays_within_its_segment_and_two_cross_them() {
+        for (pattern, text) in [
+            ("app/db/0", "app/db/0"),
+            ("app/*/0", "app/db/0"),
+            ("app/d*b*/0", "app/dbb/0"),
+            ("app/*b/*", "app/db/0"),
+            ("**", "app/db/0"),
+            ("app/**", "app/db/0"),
+            ("app/**", "app"),
+            ("**/0", "0"),
+            ("**/0", "app/db/0"),
+            ("a/**/z", "a/z"),
+            ("a/**/m/**/z", "a/b/m/c/m/d/z"),
+            ("/data/**", "/data"),
+            ("*ab*ba*", "abba"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} on {text}");
+        }
+        for (pattern, text) in [
+            ("app/db/0", "app/db/00"),
+            ("app/*", "app/db/0"),
+            ("app/**", "apps/db/0"),
+            ("app/**", "app2"),
+            ("*", "a/b"),
+            ("*ab*ba*", "aba"),
+            ("a/**/z", "a/z/y"),
+            ("app/D*/0", "app/db/0"),
+            ("", "x"),
+        ]
+        .into_iter()
+        .filter(|(pattern, _)| !pattern.is_empty())
+        {
+            assert!(!matches(pattern, text), "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        assert_eq!(Pattern::compile(""), Err(InvalidPattern::Empty));
+        for text in ["a**", "**a/b", "***", "a/b**c"] {
+            let error = Pattern::compile(text).unwrap_err();
+            assert!(matches!(error, InvalidPattern::PartOfSegment(_)), "{text}: {error}");
+        }
+        let long = "a".repeat(MAX_PATTERN_BYTES + 1);
+        assert_eq!(Pattern::compile(&long), Err(InvalidPattern::TooLong(long.len())));
+        assert!(matches!(Pattern::compile("a\0b"), Err(InvalidPattern::Control(_, '\0'))));
+        for text in ["app", "app/db", "app/*", "a/b/c/d", "a//c", "a/b/c/d/**"] {
+            let error = Pattern::for_ids(text).unwrap_err();
+            assert!(matches!(error, InvalidPattern::NoId(_)), "{text}: {error}");
+        }
+        for text in ["app/db/0", "*/*/*", "**", "app/**", "**/0", "a/b/c/**"] {
+            assert!(Pattern::for_ids(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_patterns_take_no_long_time() {
+        // Backtracking over every `*` would take longer than the universe has.
+        let (stars, deep) = ("*a".repeat(1500), "**/a*b/".repeat(500));
+        let text = "a".repeat(4000);
+        assert!(!matches(&format!("{stars}b"), &text));
+        assert!(!matches(&format!("{deep}z"), &"ab/".repeat(4000)));
+    }
+
+    /// Tries everything, on segments and on characters.
+    fn naive(pattern: &[&str], text: &[&str]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, rest) => rest.is_none(),
+            (Some((&"**", behind)), rest) => {
+                naive(behind, text) || rest.is_some_and(|(_, others)| naive(pattern, others))
+            }
+            (Some(_), None) => false,
+            (Some((segment, behind)), Some((first, others))) => {
+                naive_segment(segment.as_bytes(), first.as_bytes()) && naive(behind, others)
+            }
+        }
+    }
+
+    fn naive_segment(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, rest) => rest.is_none(),
+            (Some((b'*', behind)), rest) => {
+                naive_segment(behind, text)
+                    || rest.is_some_and(|(_, others)| naive_segment(pattern, others))
+            }
+            (Some(_), None) => false,
+            (Some((byte, behind)), Some((first, others))) => {
+                byte == first && naive_segment(behind, others)
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_matches_what_a_naive_matcher_does(
+            pattern in prop::collection::vec("\\*\\*|[ab*]{0,5}", 1..6),
+            text in prop::collection::vec("[ab]{0,4}", 1..6),
+        ) {
+            let (pattern, text) = (pattern.join("/"), text.join("/"));
+            if let Ok(compiled) = Pattern::compile(&pattern) {
+                let expected = naive(
+                    &pattern.split('/').collect::<Vec<_>>(),
+                    &text.split('/').collect::<Vec<_>>(),
+                );
+                prop_assert_eq!(compiled.matches(&text), expected, "{} on {}", pattern, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Rules of an engine that hold for all its components.
+
+use std::sync::Arc;
+
+use crate::core::id::ComponentId;
+use crate::security::action::{Action, ActionSet};
+use crate::security::host_pattern::{Endpoint, EndpointPattern};
+use crate::security::pattern::{InvalidPattern, Pattern};
+use crate::security::resource::Resource;
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// No later rule refuses it; a grant is needed all the same.
+    Allow,
+    /// Refused, whatever is granted.
+    Deny,
+}
+
+impl Effect {
+    /// All, with the names that documents have for them.
+    pub const ALL: [(&'static str, Self); 2] = [("allow", Self::Allow), ("deny", Self::Deny)];
+
+    /// The name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// One rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    component: Pattern,
+    actions: ActionSet,
+    resource: ResourcePattern,
+    /// What it says.
+    pub effect: Effect,
+    /// Why, in the words of who wrote it.
+    pub reason: Option<Box<str>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ResourcePattern {
+    text: Pattern,
+    /// The same as hosts and ports; `None` if it can not be read as such.
+    endpoint: Option<EndpointPattern>,
+    /// `*` or `**`, whatever an action is on.
+    all: bool,
+}
+
+impl Rule {
+    /// Compiles a rule.
+    pub fn compile(
+        component: &str,
+        actions: ActionSet,
+        resource: &str,
+        effect: Effect,
+        reason: Option<&str>,
+    ) -> Result<Self, InvalidRule> {
+        Ok(Self {
+            component: Pattern::for_ids(component).map_err(InvalidRule::Component)?,
+            actions,
+            resource: ResourcePattern::compile(resource, actions).map_err(InvalidRule::Resource)?,
+            effect,
+            reason: reason.map(Into::into),
+        })
+    }
+
+    fn applies(&self, component: &ComponentId, action: Action, resource: Resource<'_>) -> bool {
+        self.actions.contains(action)
+            && self.resource.matches(resource)
+            && self.component.matches(component.as_str())
+    }
+}
+
+/// Which part of a rule is wrong, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub enum InvalidRule {
+    /// The pattern over components.
+    Component(InvalidPattern),
+    /// The pattern over what actions are on.
+    Resource(InvalidPattern),
+}
+
+impl ResourcePattern {
+    fn compile(text: &str, actions: ActionSet) -> Result<Self, InvalidPattern> {
+        let endpoint = EndpointPattern::compile(text);
+        Ok(Self {
+            text: Pattern::compile(text)?,
+            endpoint: if actions.is_network() { Some(endpoint?) } else { endpoint.ok() },
+            all: matches!(text, "*" | "**"),
+        })
+    }
+
+    fn matches(&self, resource: Resource<'_>) -> bool {
+        self.all
+            || match resource {
+                Resource::Text(text) => self.text.matches(text),
+                Resource::File { root, inside } => self.text.matches(&root.path(inside)),
+                Resource::Endpoint(endpoint) => self.is_on(endpoint),
+                Resource::Found { name, port, address } => {
+                    let at = |port| Endpoint::Address((address, port).into());
+                    self.is_on(Endpoint::Name { name, port })
+                        || self.is_on(port.map_or(Endpoint::Host(address), at))
+                }
+                Resource::Own => false,
+            }
+    }
+}
+
+impl ResourcePattern {
+    fn is_on(&self, endpoint: Endpoint<'_>) -> bool {
+        self.endpoint.as_ref().is_some_and(|own| own.matches(endpoint, true))
+    }
+}
+
+/// Rules in the order in which they are tried; the first that applies decides.
+#[derive(Debug, Default)]
+pub struct Policies {
+    rules: Box<[Arc<Rule>]>,
+}
+
+impl Policies {
+    /// Rules in order.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self { rules: rules.into_iter().map(Arc::new).collect() }
+    }
+
+    /// The rule that decides, and its position, if one applies.
+    pub fn find(
+        &self,
+        component: &ComponentId,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Option<(usize, &Arc<Rule>)> {
+        self.rules
+            .iter()
+            .enumerate()
+            .find(|(_, rule)| rule.applies(component, action, resource))
+    }
+
+    /// Whether a rule may refuse an action to a component, depending on what it is on.
+    pub fn may_deny(&self, component: &ComponentId, action: Action) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.effect == Effect::Deny
+                && rule.actions.contains(action)
+                && rule.component.matches(component.as_str())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::security::host_pattern::parse_endpoint;
+
+    fn rule(component: &str, action: &str, resource: &str, effect: Effect) -> Rule {
+        let actions = ActionSet::parse(action).unwrap();
+        Rule::compile(component, actions, resource, effect, None).unwrap()
+    }
+
+    fn decides(policies: &Policies, action: Action, resource: Resource<'_>) -> Option<usize> {
+        let component = ComponentId::parse("app/web/0").unwrap();
+        policies.find(&component, action, resource).map(|(at, _)| at)
+    }
+
+    #[test]
+    fn the_first_rule_that_applies_decides() {
+        let policies = Policies::new(vec![
+            rule("app/web/*", "messaging.*", "app/log/0", Effect::Allow),
+            rule("**", "messaging.send", "app/**", Effect::Deny),
+            rule("**", "*", "10.0.0.0/8:80", Effect::Deny),
+            rule("other/*/*", "*", "**", Effect::Deny),
+        ]);
+        let send = |target| decides(&policies, Action::MessagingSend, Resource::Text(target));
+        assert_eq!(send("app/log/0"), Some(0));
+        assert_eq!(send("app/db/0"), Some(1));
+        assert_eq!(send("lib/db/0"), None);
+        let connect = |to| {
+            let endpoint = parse_endpoint(to).unwrap();
+            decides(&policies, Action::NetworkOutbound, Resource::Endpoint(endpoint))
+        };
+        assert_eq!(connect("10.1.1.1:80"), Some(2));
+        assert_eq!(connect("10.1.1.1:81"), None);
+        assert_eq!(decides(&policies, Action::ClockRead, Resource::Own), None);
+    }
+
+    #[test]
+    fn a_rule_for_the_network_alone_must_be_about_hosts() {
+        let compile = |action| {
+            let actions = ActionSet::parse(action).unwrap();
+            Rule::compile("**", actions, "/etc/**", Effect::Deny, None)
+        };
+        assert!(matches!(compile("network.*"), Err(InvalidRule::Resource(_))));
+        assert!(compile("*").is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+//! How much a component may do in a second, and hold at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::core::clock::coarse_monotonic;
+
+/// What a component may do and hold; `None` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Messages and requests handed over, in a second.
+    pub messages_per_second: Option<u64>,
+    /// Requests without an outcome, at a time.
+    pub outstanding_requests: Option<u64>,
+    /// Bytes of keys and values stored.
+    pub storage_bytes: Option<u64>,
+    /// Keys stored.
+    pub storage_keys: Option<u64>,
+    /// Bytes of log records and output, in a second.
+    pub log_bytes_per_second: Option<u64>,
+    /// Random bytes, in a second.
+    pub random_bytes_per_second: Option<u64>,
+    /// Bytes handed to the host in one call.
+    pub host_call_bytes: u64,
+    /// Files, sockets, timers and streams open in an instance, at a time.
+    pub wasi_resources: u64,
+}
+
+/// The most bytes that any component may hand to the host in one call.
+pub const MAX_HOST_CALL_BYTES: u64 = 128 << 20;
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            messages_per_second: None,
+            outstanding_requests: None,
+            storage_bytes: None,
+            storage_keys: None,
+            log_bytes_per_second: None,
+            random_bytes_per_second: None,
+            host_call_bytes: MAX_HOST_CALL_BYTES,
+            wasi_resources: 4096,
+        }
+    }
+}
+
+/// A quota that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("quota exceeded: {name} {value}")]
+pub struct QuotaBreach {
+    /// Which, as options name it.
+    pub name: &'static str,
+    /// How much it is.
+    pub value: u64,
+}
+
+/// So many units in a second, of which a second's worth may come at once (a token bucket, in the
+/// form of ATM's generic cell rate algorithm: one number says when the bucket is full again).
+#[derive(Debug)]
+pub struct Rate {
+    name: &'static str,
+    per_second: u64,
+    full_at: AtomicU64,
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+impl Rate {
+    /// A full bucket of the quota `name`.
+    pub fn new(name: &'static str, per_second: u64) -> Self {
+        Self { name, per_second, full_at: AtomicU64::new(0) }
+    }
+
+    /// Takes units out, or says that there are too few. Of more units than a second has, the first
+    /// ones pass, when the bucket is full, and the others come off what is to come.
+    pub fn take(&self, units: u64) -> Result<(), QuotaBreach> {
+        self.take_at(units, nanos(coarse_monotonic()))
+    }
+
+    fn take_at(&self, units: u64, now: u64) -> Result<(), QuotaBreach> {
+        let cost = self.cost(units);
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let full_at = full_at.max(now);
+            let room = full_at - now <= SECOND.saturating_sub(cost.min(SECOND));
+            room.then(|| full_at.saturating_add(cost))
+        });
+        taken.map(drop).map_err(|_| QuotaBreach { name: self.name, value: self.per_second })
+    }
+
+    /// Puts units back that were not used after all.
+    pub fn give_back(&self, units: u64) {
+        let cost = self.cost(units);
+        // What is before now counts as now.
+        let _ = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            Some(full_at.saturating_sub(cost))
+        });
+    }
+
+    fn cost(&self, units: u64) -> u64 {
+        let cost = u128::from(units) * u128::from(SECOND) / u128::from(self.per_second.max(1));
+        u64::try_from(cost).unwrap_or(u64::MAX / 4)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+/// So many at a time.
+#[derive(Debug)]
+pub struct Count {
+    name: &'static str,
+    limit: u64,
+    held: Arc<AtomicU64>,
+}
+
+/// One of a [`Count`]; given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<AtomicU64>);
+
+impl Count {
+    /// None is held of the quota `name`.
+    pub fn new(name: &'static str, limit: u64) -> Self {
+        Self { name, limit, held: Arc::default() }
+    }
+
+    /// Takes one, if there is one left.
+    pub fn take(&self) -> Result<Permit, QuotaBreach> {
+        let more = |held| (held < self.limit).then_some(held + 1);
+        match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(Permit(Arc::clone(&self.held))),
+            Err(_) => Err(QuotaBreach { name: self.name, value: self.limit }),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_s_worth_comes_at_once_and_the_rest_in_time() {
+        let rate = Rate::new("messages-per-second", 10);
+        let now = 5 * SECOND;
+        for _ in 0..10 {
+            rate.take_at(1, now).unwrap();
+        }
+        let breach = QuotaBreach { name: "messages-per-second", value: 10 };
+        assert_eq!(rate.take_at(1, now), Err(breach));
+        assert_eq!(breach.to_string(), "quota exceeded: messages-per-second 10");
+        assert_eq!(rate.take_at(1, now + SECOND / 10 - 1), Err(breach));
+        rate.take_at(1, now + SECOND / 10).unwrap();
+        assert_eq!(rate.take_at(1, now + SECOND / 10), Err(breach));
+        // A long rest fills the bucket, and no more.
+        for _ in 0..10 {
+            rate.take_at(1, now + 100 * SECOND).unwrap();
+        }
+        assert_eq!(rate.take_at(1, now + 100 * SECOND), Err(breach));
+    }
+
+    #[test]
+    fn more_than_a_second_has_passes_a_full_bucket_and_is_paid_for() {
+        let rate = Rate::new("log-bytes-per-second", 100);
+        rate.take_at(300, SECOND).unwrap();
+        assert!(rate.take_at(1, 3 * SECOND).is_err());
+        rate.take_at(1, 4 * SECOND).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_used_can_be_given_back() {
+        let rate = Rate::new("messages-per-second", 1);
+        rate.take_at(1, SECOND).unwrap();
+        rate.give_back(1);
+        rate.take_at(1, SECOND).unwrap();
+        assert!(rate.take_at(1, SECOND).is_err());
+    }
+
+    #[test]
+    fn a_count_gets_back_what_was_taken() {
+        let count = Count::new("outstanding-requests", 2);
+        let (first, _second) = (count.take().unwrap(), count.take().unwrap());
+        assert_eq!(count.take().unwrap_err().to_string(), "quota exceeded: outstanding-requests 2");
+        drop(first);
+        count.take().unwrap();
+    }
+}

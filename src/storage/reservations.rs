@@ -1,0 +1,73 @@
+//! What is being stored, and is not in the sums of its namespace yet.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::core::id::ComponentId;
+use crate::storage::backend::Usage;
+
+/// The writes under way, by namespace, so that writes at the same time do not each find the room
+/// that there is for one. No lock is held while a backend, which may be code of the host, works.
+#[derive(Clone, Default)]
+pub struct Reservations {
+    under_way: Arc<Mutex<HashMap<Arc<ComponentId>, Usage>>>,
+}
+
+/// A write under way; it is over when this is dropped.
+pub struct Reservation<'a> {
+    all: &'a Reservations,
+    namespace: Arc<ComponentId>,
+    bytes: u64,
+}
+
+impl Reservations {
+    /// Enters a write of so many bytes; also what all others had entered before. Whoever then looks
+    /// at the sums of the namespace finds each of those there, here, or in both.
+    pub fn reserve(&self, namespace: &Arc<ComponentId>, bytes: u64) -> (Usage, Reservation<'_>) {
+        let mut under_way = self.lock();
+        let sum = under_way.entry(Arc::clone(namespace)).or_default();
+        let others = *sum;
+        sum.bytes = sum.bytes.saturating_add(bytes);
+        sum.keys += 1;
+        (others, Reservation { all: self, namespace: Arc::clone(namespace), bytes })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<ComponentId>, Usage>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.all.lock();
+        let Some(sum) = under_way.get_mut(&self.namespace) else { return };
+        sum.bytes -= self.bytes;
+        sum.keys -= 1;
+        if sum.keys == 0 {
+            under_way.remove(&self.namespace);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_sees_those_that_began_before_it_and_no_others() {
+        let all = Reservations::default();
+        let namespace = |text| Arc::new(ComponentId::parse(text).unwrap());
+        let (a, b) = (namespace("a/b/c"), namespace("a/b/d"));
+        let (others, first) = all.reserve(&a, 10);
+        assert_eq!(others, Usage::default());
+        let (others, _elsewhere) = all.reserve(&b, 7);
+        assert_eq!(others, Usage::default());
+        let (others, second) = all.reserve(&a, 5);
+        assert_eq!(others, Usage { bytes: 10, keys: 1 });
+        drop(first);
+        let (others, third) = all.reserve(&a, 1);
+        assert_eq!(others, Usage { bytes: 5, keys: 1 });
+        drop((second, third));
+        assert_eq!(all.lock().len(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! Changing and explaining what components may do.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::core::id::ComponentHandle;
+use crate::security::action::Action;
+use crate::security::guard::Guard;
+use crate::security::host_pattern::parse_endpoint;
+use crate::security::resource::Resource;
+use crate::system::capabilities;
+use crate::system::engine::Engine;
+use crate::system::error::EngineError;
+use crate::system::json::not_one_of;
+use crate::system::policies;
+
+impl Engine {
+    /// Puts the policies of a document in the place of all others, in force from the next decision.
+    pub fn set_policies(&self, document: &str) -> Result<(), EngineError> {
+        self.authority.set_policies(policies::parse(document)?);
+        Ok(())
+    }
+
+    /// Grants a component more, in force from the next decision.
+    pub fn grant(&self, handle: ComponentHandle, document: &str) -> Result<(), EngineError> {
+        let guard = self.guard_of(handle)?;
+        let grants = capabilities::parse(document)?;
+        guard.change(|held| {
+            let mut changed = held.clone();
+            changed.add(grants);
+            capabilities::check_places("capabilities", &changed)?;
+            *held = changed;
+            Ok(())
+        })
+    }
+
+    /// Takes grants away, or all, in force from the next decision.
+    pub fn revoke(
+        &self,
+        handle: ComponentHandle,
+        document: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let guard = self.guard_of(handle)?;
+        let Some(document) = document else {
+            return guard.change(|held| {
+                held.clear();
+                Ok(())
+            });
+        };
+        let grants = capabilities::parse_names(document)?;
+        guard.revoke(&grants).map_err(|not_held| EngineError::NotGranted {
+            component: self.name_of(handle),
+            action: not_held.action.name(),
+            pattern: not_held.text.to_string(),
+        })
+    }
+
+    /// Says whether an action would be allowed, and by what. Records nothing.
+    pub fn explain(
+        &self,
+        handle: ComponentHandle,
+        action: &str,
+        resource: &str,
+    ) -> Result<String, EngineError> {
+        let guard = self.guard_of(handle)?;
+        let known = Action::ALL.into_iter().find(|known| known.name() == action);
+        let action = known.ok_or_else(|| {
+            not_one_of("action".into(), action, &Action::ALL.map(Action::name))
+        })?;
+        let of = match (action.is_network(), parse_endpoint(resource)) {
+            (true, Some(endpoint)) => Resource::Endpoint(endpoint),
+            _ if resource.is_empty() => Resource::Own,
+            _ => Resource::Text(resource),
+        };
+        let decision = guard.decide(action, of);
+        let document = json!({
+            "component": self.name_of(handle),
+            "action": action.name(),
+            "resource": resource,
+            "allowed": decision.allowed,
+            "by": decision.basis.kind(),
+            "rule": decision.basis.to_string(),
+            "until-ms": decision.until,
+        });
+        Ok(document.to_string())
+    }
+
+    fn guard_of(&self, handle: ComponentHandle) -> Result<Arc<Guard>, EngineError> {
+        let pool = self.pool(handle)?;
+        let first = pool.actors().first().ok_or_else(|| self.unknown(handle))?;
+        Ok(Arc::clone(&first.blueprint().context.guard))
+    }
+}

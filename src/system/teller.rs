@@ -1,0 +1,203 @@
+//! Telling the host what happened: in the background, in order, from a bounded queue.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::system::callbacks::Callbacks;
+
+/// Something to tell.
+pub trait Item: Send + 'static {
+    /// How much memory it holds on to, beyond its own size.
+    fn bytes(&self) -> usize;
+
+    /// Whether it may be lost sooner than others: as soon as half of the queue is full.
+    fn is_minor(&self) -> bool;
+}
+
+/// What a queue holds; the rest is counted as lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How many items.
+    pub items: usize,
+    /// How many bytes.
+    pub bytes: usize,
+}
+
+/// How many items were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Minor ones.
+    pub minor: u64,
+    /// All others.
+    pub major: u64,
+}
+
+/// What the host is told.
+pub enum Told<T> {
+    /// It happened.
+    Item(T),
+    /// So many were lost since the host was last told of some.
+    Lost(Lost),
+}
+
+/// Tells a host that may be slow, and delays nobody.
+pub struct Teller<T> {
+    shared: Arc<Shared<T>>,
+}
+
+type Tell<T> = Box<dyn Fn(Told<T>) + Send + Sync>;
+
+struct Shared<T> {
+    tell: Tell<T>,
+    bounds: Bounds,
+    callbacks: Callbacks,
+    queue: Mutex<Queue<T>>,
+}
+
+struct Queue<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    /// Since the host was last told.
+    lost: Lost,
+    lost_in_all: Lost,
+    /// Somebody tells the host.
+    telling: bool,
+}
+
+impl<T> Clone for Teller<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T: Item> Teller<T> {
+    /// Calls `tell`, code of the host, through `callbacks`, one at a time.
+    pub fn new(
+        bounds: Bounds,
+        callbacks: Callbacks,
+        tell: impl Fn(Told<T>) + Send + Sync + 'static,
+    ) -> Self {
+        let queue = Mutex::new(Queue {
+            items: VecDeque::new(),
+            bytes: 0,
+            lost: Lost::default(),
+            lost_in_all: Lost::default(),
+            telling: false,
+        });
+        Self { shared: Arc::new(Shared { tell: Box::new(tell), bounds, callbacks, queue }) }
+    }
+
+    /// Leaves something to be told.
+    pub fn leave(&self, item: T) {
+        let mut queue = self.shared.lock();
+        let bounds = self.shared.bounds;
+        let most = if item.is_minor() { bounds.items / 2 } else { bounds.items };
+        if queue.items.len() >= most || queue.bytes + item.bytes() > bounds.bytes {
+            queue.lost.count(item.is_minor());
+            queue.lost_in_all.count(item.is_minor());
+            return;
+        }
+        queue.bytes += item.bytes();
+        queue.items.push_back(item);
+        if !std::mem::replace(&mut queue.telling, true) {
+            drop(queue);
+            let shared = Arc::clone(&self.shared);
+            self.shared.callbacks.leave(move || shared.tell_all());
+        }
+    }
+
+    /// How many were lost since the beginning.
+    pub fn lost(&self) -> Lost {
+        self.shared.lock().lost_in_all
+    }
+}
+
+impl<T: Item> Shared<T> {
+    fn tell_all(&self) {
+        while let Some(told) = self.next() {
+            (self.tell)(told);
+        }
+    }
+
+    fn next(&self) -> Option<Told<T>> {
+        let mut queue = self.lock();
+        match queue.items.pop_front() {
+            Some(item) => {
+                queue.bytes -= item.bytes();
+                Some(Told::Item(item))
+            }
+            None if queue.lost != Lost::default() => {
+                Some(Told::Lost(std::mem::take(&mut queue.lost)))
+            }
+            None => {
+                queue.telling = false;
+                None
+            }
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lost {
+    fn count(&mut self, minor: bool) {
+        *if minor { &mut self.minor } else { &mut self.major } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Note(u32, bool);
+
+    impl Item for Note {
+        fn bytes(&self) -> usize {
+            10
+        }
+
+        fn is_minor(&self) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn minor_ones_are_lost_first_and_all_losses_are_told() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (callbacks, heard) = (Callbacks::default(), Arc::clone(&told));
+        let bounds = Bounds { items: 4, bytes: 1000 };
+        let teller = Teller::new(bounds, callbacks.clone(), move |what| {
+            let word = match what {
+                Told::Item(Note(number, _)) => format!("{number}"),
+                Told::Lost(Lost { minor, major }) => format!("lost {minor} and {major}"),
+            };
+            heard.lock().unwrap().push(word);
+        });
+        for (number, minor) in [(1, true), (2, true), (3, true), (4, false), (5, false), (6, false)] {
+            teller.leave(Note(number, minor));
+        }
+        callbacks.run_rest();
+        assert_eq!(*told.lock().unwrap(), ["1", "2", "4", "5", "lost 1 and 1"]);
+        assert_eq!(teller.lost(), Lost { minor: 1, major: 1 });
+        teller.leave(Note(7, true));
+        callbacks.run_rest();
+        assert_eq!(told.lock().unwrap().last().unwrap(), "7");
+    }
+
+    #[test]
+    fn bytes_count_too() {
+        let callbacks = Callbacks::default();
+        let teller = Teller::new(Bounds { items: 9, bytes: 25 }, callbacks.clone(), |_| ());
+        for number in 0..3 {
+            teller.leave(Note(number, false));
+        }
+        assert_eq!(teller.lost(), Lost { minor: 0, major: 1 });
+        callbacks.run_rest();
+        teller.leave(Note(4, false));
+        assert_eq!(teller.lost().major, 1);
+    }
+}

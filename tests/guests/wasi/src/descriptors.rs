@@ -1,0 +1,204 @@
+//! `wasi:filesystem` itself: paths and flags that the standard library would not pass on. A directory or file is
+//! named by a number: first come the preopened directories, then what `raw-open` opened, in order.
+
+use std::cell::RefCell;
+
+use guest_kit::{Args, Reply, WasmError, text};
+use wasip2::filesystem::preopens;
+use wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, DirectoryEntryStream, ErrorCode, NewTimestamp, OpenFlags,
+    PathFlags,
+};
+use wasip2::io::streams::OutputStream;
+
+use crate::failure::{Failure, done, keep, show};
+
+pub const COMMANDS: &[&str] = &[
+    "preopens",
+    "raw-open",
+    "raw-read",
+    "raw-write",
+    "raw-resize",
+    "raw-list",
+    "raw-stat",
+    "raw-stat-at",
+    "raw-times-at",
+    "raw-delete",
+    "raw-mkdir",
+    "raw-rmdir",
+    "raw-rename",
+    "raw-link",
+    "raw-symlink",
+    "raw-read-link",
+    "open-many",
+    "list-many",
+    "stream-hold",
+    "stream-write",
+];
+
+/// How much `raw-read` asks for at once.
+const PIECE: u64 = 64 << 10;
+
+thread_local! {
+    static OPEN: RefCell<Vec<Descriptor>> = const { RefCell::new(Vec::new()) };
+    static FLOOD: RefCell<Vec<Descriptor>> = const { RefCell::new(Vec::new()) };
+    static LISTINGS: RefCell<Vec<DirectoryEntryStream>> = const { RefCell::new(Vec::new()) };
+    static STREAM: RefCell<Option<OutputStream>> = const { RefCell::new(None) };
+}
+
+pub fn handle(command: &str, args: Args<'_>) -> Reply {
+    OPEN.with_borrow_mut(|open| {
+        if open.is_empty() {
+            open.extend(preopens::get_directories().into_iter().map(|(directory, _)| directory));
+        }
+        act(command, args, open)
+    })
+}
+
+fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
+    match command {
+        "preopens" => list_preopens(),
+        "raw-open" => {
+            let (directory, path, flags) = (pick(open, &mut args)?, args.hex()?, args.word()?);
+            let (lookup, how, rights) = flags_of(flags)?;
+            show(directory.open_at(lookup, &path, how, rights), |descriptor| {
+                open.push(descriptor);
+                (open.len() - 1).to_string()
+            })
+        }
+        "raw-read" => show(read(pick(open, &mut args)?), |content| content),
+        "raw-write" => {
+            show(pick(open, &mut args)?.write(args.rest(), 0), |written| written.to_string())
+        }
+        "raw-resize" => done(pick(open, &mut args)?.set_size(args.number()?)),
+        "raw-list" => show(list(pick(open, &mut args)?), |names| names.join("\n")),
+        "raw-stat" => {
+            let descriptor = pick(open, &mut args)?;
+            let rights = descriptor.get_flags().map_or("-".into(), |flags| format!("{flags:?}"));
+            show(descriptor.stat(), |found| format!("{:?} {} {rights}", found.type_, found.size))
+        }
+        "raw-stat-at" => {
+            let (directory, path) = place(open, &mut args)?;
+            let found = directory.stat_at(PathFlags::SYMLINK_FOLLOW, &path);
+            show(found, |found| format!("{:?} {}", found.type_, found.size))
+        }
+        "raw-times-at" => {
+            let (directory, path) = place(open, &mut args)?;
+            let now = NewTimestamp::Now;
+            done(directory.set_times_at(PathFlags::SYMLINK_FOLLOW, &path, now, now))
+        }
+        "raw-delete" => done(at(open, &mut args, Descriptor::unlink_file_at)?),
+        "raw-mkdir" => done(at(open, &mut args, Descriptor::create_directory_at)?),
+        "raw-rmdir" => done(at(open, &mut args, Descriptor::remove_directory_at)?),
+        "raw-rename" => {
+            let ((from, old), (to, new)) = (place(open, &mut args)?, place(open, &mut args)?);
+            done(from.rename_at(&old, to, &new))
+        }
+        "raw-link" => {
+            let ((from, old), (to, new)) = (place(open, &mut args)?, place(open, &mut args)?);
+            done(from.link_at(PathFlags::empty(), &old, to, &new))
+        }
+        "raw-symlink" => {
+            let (directory, target, link) = (pick(open, &mut args)?, args.hex()?, args.hex()?);
+            done(directory.symlink_at(&target, &link))
+        }
+        "raw-read-link" => {
+            let (directory, path) = place(open, &mut args)?;
+            show(directory.readlink_at(&path), |target| target)
+        }
+        "open-many" => {
+            let ((directory, path), count) = (place(open, &mut args)?, args.number()?);
+            let (lookup, how, rights) = flags_of("follow,read")?;
+            let again = || directory.open_at(lookup, &path, how, rights);
+            FLOOD.with_borrow_mut(|flood| keep(flood, count, again))
+        }
+        "list-many" => {
+            let (directory, count) = (pick(open, &mut args)?, args.number()?);
+            LISTINGS.with_borrow_mut(|flood| keep(flood, count, || directory.read_directory()))
+        }
+        "stream-hold" => {
+            done(pick(open, &mut args)?.append_via_stream().map(|stream| STREAM.set(Some(stream))))
+        }
+        "stream-write" => STREAM.with_borrow(|stream| {
+            let stream = stream.as_ref().ok_or(Failure::from("nothing is held"));
+            done(stream.and_then(|it| Ok(it.blocking_write_and_flush(args.rest())?)))
+        }),
+        other => Args::unknown(other),
+    }
+}
+
+fn pick<'a>(open: &'a [Descriptor], args: &mut Args<'_>) -> Result<&'a Descriptor, WasmError> {
+    let number: usize = args.number()?;
+    open.get(number).ok_or_else(|| invalid(&format!("nothing open is number {number}")))
+}
+
+/// A directory and a path in it.
+fn place<'a>(
+    open: &'a [Descriptor],
+    args: &mut Args<'_>,
+) -> Result<(&'a Descriptor, String), WasmError> {
+    Ok((pick(open, args)?, args.hex()?))
+}
+
+type Operation = fn(&Descriptor, &str) -> Result<(), ErrorCode>;
+
+fn at(
+    open: &[Descriptor],
+    args: &mut Args<'_>,
+    operation: Operation,
+) -> Result<Result<(), ErrorCode>, WasmError> {
+    place(open, args).map(|(directory, path)| operation(directory, &path))
+}
+
+fn flags_of(names: &str) -> Result<(PathFlags, OpenFlags, DescriptorFlags), WasmError> {
+    let mut flags = (PathFlags::empty(), OpenFlags::empty(), DescriptorFlags::empty());
+    for name in names.split(',') {
+        match name {
+            "-" => {}
+            "follow" => flags.0 |= PathFlags::SYMLINK_FOLLOW,
+            "create" => flags.1 |= OpenFlags::CREATE,
+            "directory" => flags.1 |= OpenFlags::DIRECTORY,
+            "exclusive" => flags.1 |= OpenFlags::EXCLUSIVE,
+            "truncate" => flags.1 |= OpenFlags::TRUNCATE,
+            "read" => flags.2 |= DescriptorFlags::READ,
+            "write" => flags.2 |= DescriptorFlags::WRITE,
+            "mutate" => flags.2 |= DescriptorFlags::MUTATE_DIRECTORY,
+            other => return Err(invalid(&format!("unknown flag: {other}"))),
+        }
+    }
+    Ok(flags)
+}
+
+fn list_preopens() -> Reply {
+    let directories = preopens::get_directories();
+    let lines = directories.iter().enumerate().map(|(number, (directory, path))| {
+        let rights = directory.get_flags().map_or("-".into(), |flags| format!("{flags:?}"));
+        format!("{number} {path} {rights}")
+    });
+    text(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn read(file: &Descriptor) -> Result<String, ErrorCode> {
+    let mut content = Vec::new();
+    loop {
+        let (piece, at_end) = file.read(PIECE, content.len() as u64)?;
+        content.extend(piece);
+        if at_end {
+            return Ok(String::from_utf8_lossy(&content).into());
+        }
+    }
+}
+
+fn list(directory: &Descriptor) -> Result<Vec<String>, ErrorCode> {
+    let entries = directory.read_directory()?;
+    let mut names = Vec::new();
+    while let Some(entry) = entries.read_directory_entry()? {
+        names.push(entry.name);
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn invalid(text: &str) -> WasmError {
+    WasmError::RuntimeError(text.into())
+}
