@@ -5,8 +5,8 @@ use std::{env, fs};
 
 /// The files that declare the ABI, in the order of the header.
 const ABI_SOURCES: [&str; 17] = [
-    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "audit", "config",
-    "engine", "message", "request", "router", "security", "inspect", "codec",
+    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "audit",
+    "config", "engine", "message", "request", "router", "security", "inspect", "codec",
 ];
 
 /// What stands at the head of the header.

@@ -560,7 +560,7 @@ typedef struct airssys_audit_record_t {
    */
   const char *by;
   /**
-   * Which: "grant app/db/*", "policy rules[2] deny: reason", "quota messages-per-second 100".
+   * Which: "grant app/db/0", "policy rules[2] deny: reason", "quota messages-per-second 100".
    */
   const char *rule;
   /**
@@ -1290,11 +1290,11 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * array of sets:
  *
  *     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
- *                      "request": ["app/db/*"], "broadcast": ["app/**"] },
+ *                      "request": ["app/db/r*"], "broadcast": ["**"] },
  *       "storage": ["read", "write", "delete"],         its own namespace
  *       "filesystem": { "/srv/in": ["read", "list-dir"],
- *                       "/srv/out/*.csv": { "actions": ["read", "write", "delete"],
- *                                           "guest-path": "/out" } },
+ *                       "/srv/out/log*.csv": { "actions": ["read", "write", "delete"],
+ *                                              "guest-path": "/out" } },
  *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
  *                    "inbound": ["127.0.0.1:8080"] },
  *       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
@@ -1302,13 +1302,14 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
  * "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
  * [{ "action" or "actions", "path-pattern", "guest-path" }], "network": [{ "action",
- * "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, **
- * is a segment that stands for any number of segments, none included.
+ * "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, and a
+ * segment ** for any number of segments, none included.
  *
- * Files: a path is a directory with all that is in it, a file, or ends in wildcards: /srv/in/**,
- * /srv/in/*, /srv/in/*.csv. It must exist, and is held open: what takes its place later is not
- * reached, and neither is anything outside it, through symbolic links or "..". Where wildcards or a
- * file are named, symbolic links are not followed at all. Components make no links of either kind.
+ * Files: a path is a directory with all that is in it, a file, or a directory and a name with
+ * wildcards: those that are directly in it and have such a name. The directory must exist, and is
+ * held open: what takes its place later is not reached, and neither is anything outside it, through
+ * symbolic links or "..". Where a file or wildcards are named, symbolic links are not followed at
+ * all. Components make no links of either kind.
  * "guest-path" is where the directory appears to the component, by default where it is.
  *
  * Network: a host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
@@ -1533,9 +1534,9 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
  *
  *     { "rules": [
  *       { "effect": "deny",                 or "allow"
- *         "component": "plugins/**",        pattern over ids; default: "**", all
+ *         "component": "plugins/seo/v*",    pattern over ids; default: "**", all
  *         "action": "messaging.send",       or a group, "storage.*"; default: "*", all
- *         "resource": "app/billing/*",      pattern over what the action is on; default: "**", all
+ *         "resource": "app/billing/0",      pattern over what the action is on; default: "**", all
  *         "reason": "plugins must not write to billing" } ] }
  *
  * Rules are tried in their order, and the first that applies decides: "deny" refuses, whatever is
@@ -1606,7 +1607,7 @@ airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
  *     { "component": "app/web/0", "action": "messaging.send", "resource": "app/db/0",
  *       "allowed": true,
  *       "by": "grant",                  or "policy", "ambient", "not-granted"
- *       "rule": "grant app/db/*",       which grant or rule, with its reason
+ *       "rule": "grant app/db/0",       which grant or rule, with its reason
  *       "until-ms": null }              when the grant expires, milliseconds since 1970
  *
  * `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`

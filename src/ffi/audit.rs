@@ -39,7 +39,7 @@ pub struct airssys_audit_record_t {
     pub resource: *const c_char,
     /// What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
     pub by: *const c_char,
-    /// Which: "grant app/db/*", "policy rules[2] deny: reason", "quota messages-per-second 100".
+    /// Which: "grant app/db/0", "policy rules[2] deny: reason", "quota messages-per-second 100".
     pub rule: *const c_char,
     /// In a record of losses: how many that allowed something are not kept.
     pub lost_allowed: u64,
@@ -64,9 +64,8 @@ pub struct airssys_audit_t {
     /// Called once, when `user_data` is not used any more; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
     /// Takes one record. Required.
-    pub record: Option<
-        unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_audit_record_t),
-    >,
+    pub record:
+        Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_audit_record_t)>,
     /// Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
     /// of 100. Those that refuse are all recorded.
     pub sample_allowed: u32,

@@ -206,11 +206,11 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// array of sets:
 ///
 ///     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
-///                      "request": ["app/db/*"], "broadcast": ["app/**"] },
+///                      "request": ["app/db/r*"], "broadcast": ["**"] },
 ///       "storage": ["read", "write", "delete"],         its own namespace
 ///       "filesystem": { "/srv/in": ["read", "list-dir"],
-///                       "/srv/out/*.csv": { "actions": ["read", "write", "delete"],
-///                                           "guest-path": "/out" } },
+///                       "/srv/out/log*.csv": { "actions": ["read", "write", "delete"],
+///                                              "guest-path": "/out" } },
 ///       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
 ///                    "inbound": ["127.0.0.1:8080"] },
 ///       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
@@ -218,13 +218,14 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
 /// "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
 /// [{ "action" or "actions", "path-pattern", "guest-path" }], "network": [{ "action",
-/// "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, **
-/// is a segment that stands for any number of segments, none included.
+/// "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, and a
+/// segment ** for any number of segments, none included.
 ///
-/// Files: a path is a directory with all that is in it, a file, or ends in wildcards: /srv/in/**,
-/// /srv/in/*, /srv/in/*.csv. It must exist, and is held open: what takes its place later is not
-/// reached, and neither is anything outside it, through symbolic links or "..". Where wildcards or a
-/// file are named, symbolic links are not followed at all. Components make no links of either kind.
+/// Files: a path is a directory with all that is in it, a file, or a directory and a name with
+/// wildcards: those that are directly in it and have such a name. The directory must exist, and is
+/// held open: what takes its place later is not reached, and neither is anything outside it, through
+/// symbolic links or "..". Where a file or wildcards are named, symbolic links are not followed at
+/// all. Components make no links of either kind.
 /// "guest-path" is where the directory appears to the component, by default where it is.
 ///
 /// Network: a host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with

@@ -37,9 +37,9 @@ unsafe fn change(
 ///
 ///     { "rules": [
 ///       { "effect": "deny",                 or "allow"
-///         "component": "plugins/**",        pattern over ids; default: "**", all
+///         "component": "plugins/seo/v*",    pattern over ids; default: "**", all
 ///         "action": "messaging.send",       or a group, "storage.*"; default: "*", all
-///         "resource": "app/billing/*",      pattern over what the action is on; default: "**", all
+///         "resource": "app/billing/0",      pattern over what the action is on; default: "**", all
 ///         "reason": "plugins must not write to billing" } ] }
 ///
 /// Rules are tried in their order, and the first that applies decides: "deny" refuses, whatever is
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn airssys_engine_revoke(
 ///     { "component": "app/web/0", "action": "messaging.send", "resource": "app/db/0",
 ///       "allowed": true,
 ///       "by": "grant",                  or "policy", "ambient", "not-granted"
-///       "rule": "grant app/db/*",       which grant or rule, with its reason
+///       "rule": "grant app/db/0",       which grant or rule, with its reason
 ///       "until-ms": null }              when the grant expires, milliseconds since 1970
 ///
 /// `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
@@ -156,8 +156,7 @@ pub unsafe extern "C" fn airssys_engine_explain(
 ) -> airssys_status_t {
     let explain = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or NUL-terminated texts.
-        let (action, resource) =
-            unsafe { (text(action, "action")?, text(resource, "resource")?) };
+        let (action, resource) = unsafe { (text(action, "action")?, text(resource, "resource")?) };
         Ok(engine.explain(ComponentHandle(handle), action, resource)?)
     };
     // SAFETY: by this function's contract as `document` needs it.

@@ -11,6 +11,7 @@ use crate::runtime::host;
 use crate::runtime::loader::{Loader, Toolchain, Toolchains};
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
+use crate::runtime::wasi;
 
 /// How deep a guest's stack may grow.
 pub const MAX_STACK_BYTES: usize = 512 * 1024;
@@ -99,6 +100,6 @@ fn linker(engine: &Engine, options: &RuntimeOptions) -> wasmtime::Result<Linker<
     host::messaging::link(&mut linker)?;
     host::services::link(&mut linker, options.log_runs_host_code)?;
     host::storage::link(&mut linker, options.storage_runs_host_code)?;
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasi::link::link(&mut linker)?;
     Ok(linker)
 }

@@ -98,7 +98,9 @@ impl Instance {
                 .as_ref()
                 .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
                 .transpose(),
-            Ok(Err(error)) => Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas())),
+            Ok(Err(error)) => {
+                Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas()))
+            }
             Err(interrupted) => Err(LoadError::Call {
                 during: "instantiation",
                 error: interruption(interrupted, &limits),

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
@@ -12,7 +11,7 @@ use crate::core::waiting::WaitNode;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
-use crate::runtime::wasi::{self, Outputs};
+use crate::runtime::wasi::context::Wasi;
 use crate::security::action::Action;
 use crate::security::guard::{Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
@@ -86,12 +85,6 @@ pub struct HostState {
     wasi: Option<Box<Wasi>>,
 }
 
-struct Wasi {
-    context: WasiCtx,
-    table: ResourceTable,
-    outputs: Outputs,
-}
-
 impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
@@ -101,6 +94,11 @@ impl HostState {
 }
 
 impl HostState {
+    /// WASI for the instance.
+    pub fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.off_fiber)))
+    }
+
     /// Leaves what the guest has begun to print for the driver to log.
     pub fn finish_output(&self) {
         if let Some(wasi) = &self.wasi {
@@ -111,10 +109,7 @@ impl HostState {
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let (context, outputs) = wasi::closed_context(&self.context, &self.off_fiber);
-            Box::new(Wasi { context, table: ResourceTable::new(), outputs })
-        });
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }
 }

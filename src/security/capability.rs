@@ -57,15 +57,30 @@ impl Grant {
         self.action == other.action && self.text == other.text
     }
 
+    /// Whether it is over at the time `now`.
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether it is on all that is in a directory.
+    pub fn is_tree_of(&self, root: &Directory) -> bool {
+        matches!(&self.scope, Scope::Files { directory, within: Within::Tree } if directory.is_same(root))
+    }
+
+    /// A directory of which names are granted may be listed; it shows those.
+    fn is_within(&self, within: &Within, inside: &str) -> bool {
+        within.contains(inside) || (self.action == Action::FilesystemListDir && inside.is_empty())
+    }
+
     fn covers(&self, own: &ComponentId, resource: Resource<'_>) -> bool {
         match (&self.scope, resource) {
             (Scope::Ids(pattern), Resource::Text(text)) => pattern.matches(text),
             (Scope::OwnNamespace, Resource::Text(text)) => own.as_str() == text,
             (Scope::Files { directory, within }, Resource::Text(path)) => {
-                directory.inside(path).is_some_and(|inside| within.contains(inside))
+                directory.inside(path).is_some_and(|inside| self.is_within(within, inside))
             }
             (Scope::Files { directory, within }, Resource::File { root, inside }) => {
-                directory.is_same(root) && within.contains(inside)
+                directory.is_same(root) && self.is_within(within, inside)
             }
             (Scope::Hosts { pattern, private_too }, Resource::Endpoint(endpoint)) => {
                 pattern.matches(endpoint, *private_too)
@@ -103,9 +118,7 @@ impl Capabilities {
         now: u64,
     ) -> Option<&Grant> {
         let covering = self.0.iter().filter(|grant| {
-            grant.action == action
-                && grant.expires.is_none_or(|expires| now < expires)
-                && grant.covers(own, resource)
+            grant.action == action && !grant.is_expired(now) && grant.covers(own, resource)
         });
         let mut longest: Option<&Grant> = None;
         for grant in covering {

@@ -58,6 +58,9 @@ pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), I
         Some((parent, last)) => (parent, last),
         None => (".", trimmed),
     };
+    if parent.contains('*') {
+        return Err(InvalidPath::Wildcard(pattern.to_owned()));
+    }
     let (directory, within) = match last {
         "**" => (parent, Within::Tree),
         last if last.contains('*') => (parent, Within::Entries(Pattern::compile(last)?)),
@@ -69,9 +72,6 @@ pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), I
             }
         },
     };
-    if directory.contains('*') {
-        return Err(InvalidPath::Wildcard(pattern.to_owned()));
-    }
     Ok((Directory::open(directory, guest.unwrap_or(directory))?, within))
 }
 

@@ -176,8 +176,7 @@ impl Guard {
     /// Whether an action on a resource is allowed now. Records nothing.
     pub fn decide(&self, action: Action, resource: Resource<'_>) -> Decision {
         let decision = |allowed, basis| Decision { allowed, basis, until: None };
-        if let Some((at, rule)) =
-            self.authority.policies().find(&self.component, action, resource)
+        if let Some((at, rule)) = self.authority.policies().find(&self.component, action, resource)
             && rule.effect == Effect::Deny
         {
             return decision(false, Basis::Rule(at, Arc::clone(rule)));
@@ -297,7 +296,9 @@ impl Guard {
         match (quota, resource) {
             (Some(breach), _) => Refused::Quota(breach),
             (None, Resource::Own) => Refused::OwnDenied(action),
-            (None, _) => Refused::Denied { action, resource: shorten(&resource.to_string()).into() },
+            (None, _) => {
+                Refused::Denied { action, resource: shorten(&resource.to_string()).into() }
+            }
         }
     }
 
@@ -353,6 +354,22 @@ impl Guard {
         }
     }
 
+    /// Whether an action is granted in all of a directory.
+    pub fn grants_tree(&self, action: Action, root: &Directory) -> bool {
+        let now = now();
+        self.capabilities()
+            .all()
+            .iter()
+            .any(|grant| grant.action == action && !grant.is_expired(now) && grant.is_tree_of(root))
+    }
+
+    /// Whether an action is granted on anything at all.
+    pub fn grants_any(&self, action: Action) -> bool {
+        let now = now();
+        let capabilities = self.capabilities();
+        capabilities.all().iter().any(|grant| grant.action == action && !grant.is_expired(now))
+    }
+
     /// The directories that it sees, and whether it may change something in them.
     pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
         self.capabilities().directories()
@@ -374,9 +391,10 @@ impl Guard {
     /// Takes one of the requests that may be under way; `None` if they are not counted.
     pub fn take_request(&self, target: &str) -> Result<Option<Permit>, Refused> {
         let Some(requests) = &self.requests else { return Ok(None) };
-        requests.take().map(Some).map_err(|breach| {
-            self.breach(Action::MessagingRequest, Resource::Text(target), breach)
-        })
+        requests
+            .take()
+            .map(Some)
+            .map_err(|breach| self.breach(Action::MessagingRequest, Resource::Text(target), breach))
     }
 
     /// Takes random bytes off the quota.
@@ -389,7 +407,9 @@ impl Guard {
     pub fn take_log(&self, bytes: usize) -> LogRoom {
         let Some(log) = &self.log_bytes else { return LogRoom::Free { dropped: 0 } };
         match log.take(bytes as u64) {
-            Ok(()) => LogRoom::Free { dropped: self.log_records_dropped.swap(0, Ordering::Relaxed) },
+            Ok(()) => {
+                LogRoom::Free { dropped: self.log_records_dropped.swap(0, Ordering::Relaxed) }
+            }
             Err(breach) => {
                 // One record for each time that the quota is used up.
                 if self.log_records_dropped.fetch_add(1, Ordering::Relaxed) == 0 {

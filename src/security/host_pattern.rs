@@ -210,8 +210,19 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for text in [
-            "", ":80", "a b", "a/b", "127.1", "10.0.0.0/40", "a..b", "host:0", "host:x", "h:70000",
-            "[::1", "a@b", "**a.com",
+            "",
+            ":80",
+            "a b",
+            "a/b",
+            "127.1",
+            "10.0.0.0/40",
+            "a..b",
+            "host:0",
+            "host:x",
+            "h:70000",
+            "[::1",
+            "a@b",
+            "**a.com",
         ] {
             assert!(EndpointPattern::compile(text).is_err(), "{text}");
         }

@@ -13,7 +13,6 @@ pub const MAX_PATTERN_BYTES: usize = 4096;
 /// Matching takes time in proportion to pattern times text at most, whatever they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    text: Box<str>,
     separator: char,
     segments: Box<[Segment]>,
 }
@@ -45,7 +44,11 @@ enum Segment {
     /// `**`.
     AnyNumber,
     /// With at least one `*` among other characters: what stands between them.
-    Glob { start: Box<str>, middle: Box<[Box<str>]>, end: Box<str> },
+    Glob {
+        start: Box<str>,
+        middle: Box<[Box<str>]>,
+        end: Box<str>,
+    },
 }
 
 impl Pattern {
@@ -59,7 +62,8 @@ impl Pattern {
         let pattern = Self::compile(text)?;
         let numbered = pattern.segments.iter().filter(|s| **s != Segment::AnyNumber).count();
         let open = numbered < pattern.segments.len();
-        let empty = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
+        let empty =
+            |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
         if pattern.segments.iter().any(empty) || numbered > 3 || (numbered < 3 && !open) {
             return Err(InvalidPattern::NoId(shorten(text)));
         }
@@ -79,17 +83,7 @@ impl Pattern {
         }
         let segments: Option<Box<[_]>> = text.split(separator).map(Segment::compile).collect();
         let segments = segments.ok_or_else(|| InvalidPattern::PartOfSegment(shorten(text)))?;
-        Ok(Self { text: text.into(), separator, segments })
-    }
-
-    /// The text that it was compiled from.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether it has no `*`.
-    pub fn is_literal(&self) -> bool {
-        self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
+        Ok(Self { separator, segments })
     }
 
     /// Whether a text matches, from its beginning to its end.

@@ -136,10 +136,7 @@ impl Policies {
         action: Action,
         resource: Resource<'_>,
     ) -> Option<(usize, &Arc<Rule>)> {
-        self.rules
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.applies(component, action, resource))
+        self.rules.iter().enumerate().find(|(_, rule)| rule.applies(component, action, resource))
     }
 
     /// Whether a rule may refuse an action to a component, depending on what it is on.

@@ -119,7 +119,10 @@ impl NamespacedStorage {
     /// How much is stored, and how much may be.
     pub fn usage(&self) -> Result<StorageUsage, StorageError> {
         let used = self.backend.usage(self.permitted(Action::StorageRead)?)?;
-        Ok(StorageUsage { used, quota_bytes: self.guard.quotas().storage_bytes.unwrap_or(u64::MAX) })
+        Ok(StorageUsage {
+            used,
+            quota_bytes: self.guard.quotas().storage_bytes.unwrap_or(u64::MAX),
+        })
     }
 
     /// The namespace, if the component may do this with it.

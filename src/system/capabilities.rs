@@ -61,9 +61,8 @@ fn parse_set(text: &str, opens: bool) -> Result<Vec<Grant>, OptionsError> {
 pub fn check_places(place: &str, capabilities: &Capabilities) -> Result<(), OptionsError> {
     let directories = capabilities.directories();
     for (at, (directory, _)) in directories.iter().enumerate() {
-        let same_place = |(other, _): &&(Arc<directory::Directory>, _)| {
-            other.guest() == directory.guest()
-        };
+        let same_place =
+            |(other, _): &&(Arc<directory::Directory>, _)| other.guest() == directory.guest();
         if let Some((other, _)) = directories[..at].iter().find(same_place) {
             let (guest, first, second) = (directory.guest(), other.host(), directory.host());
             let reason = format!("{first} and {second} can not both appear at {guest:?}");
@@ -172,8 +171,11 @@ impl Reader<'_> {
                 for (pattern, value) in entries {
                     let place = format!("{place}.{pattern}");
                     if value.is_object() {
-                        let item =
-                            Object::new(place.clone(), value, &["action", "actions", "guest-path"])?;
+                        let item = Object::new(
+                            place.clone(),
+                            value,
+                            &["action", "actions", "guest-path"],
+                        )?;
                         self.files(&item, place, pattern)?;
                         continue;
                     }
@@ -236,7 +238,10 @@ impl Reader<'_> {
                     if let Some(port) = item.integer("port", 1..=u64::from(u16::MAX))? {
                         if pattern.port.is_some_and(|named| u64::from(named) != port) {
                             let reason = format!("{host:?} names another port than {port}");
-                            return Err(OptionsError::Invalid { place: item.place("port"), reason });
+                            return Err(OptionsError::Invalid {
+                                place: item.place("port"),
+                                reason,
+                            });
                         }
                         pattern.port = u16::try_from(port).ok();
                     }
@@ -246,7 +251,9 @@ impl Reader<'_> {
                         }
                         _ => host.to_owned(),
                     };
-                    let private_too = item.boolean("private")?.unwrap_or(false);
+                    // What listens does so on addresses of this host.
+                    let private = item.boolean("private")?.unwrap_or(false);
+                    let private_too = private || action == Action::NetworkInbound;
                     self.add(action, Scope::Hosts { pattern, private_too }, &text);
                 }
                 Ok(())
@@ -255,7 +262,8 @@ impl Reader<'_> {
                 let by_action = Object::new(place, value, NETWORK_KEYS)?;
                 each_pattern("network", NETWORK_KEYS, &by_action, |action, place, text| {
                     let pattern = EndpointPattern::compile(text).map_err(invalid(place))?;
-                    self.add(action, Scope::Hosts { pattern, private_too: false }, text);
+                    let private_too = action == Action::NetworkInbound;
+                    self.add(action, Scope::Hosts { pattern, private_too }, text);
                     Ok(())
                 })
             }
@@ -270,9 +278,7 @@ impl Reader<'_> {
         value: &Value,
     ) -> Result<(), OptionsError> {
         let by_action = Object::new(place, value, verbs)?;
-        each_pattern(group, verbs, &by_action, |action, place, text| {
-            self.ids(action, &place, text)
-        })
+        each_pattern(group, verbs, &by_action, |action, place, text| self.ids(action, &place, text))
     }
 
     fn ids(&mut self, action: Action, place: &str, text: &str) -> Result<(), OptionsError> {
@@ -404,7 +410,10 @@ mod tests {
         std::fs::create_dir(&one).unwrap();
         std::fs::create_dir(&other).unwrap();
         for (text, expected) in [
-            (r#"{"message": {}}"#.to_owned(), r#"unknown key "message", did you mean "messaging"?"#),
+            (
+                r#"{"message": {}}"#.to_owned(),
+                r#"unknown key "message", did you mean "messaging"?"#,
+            ),
             (
                 r#"{"messaging": {"send": ["app/db"]}}"#.into(),
                 r#"c.messaging.send[0]: "app/db" can match no component id"#,
@@ -427,10 +436,7 @@ mod tests {
                 format!(r#"{{"filesystem": {{"{path}/none": "read"}}}}"#),
                 "/none: No such file or directory",
             ),
-            (
-                format!(r#"{{"filesystem": {{"{path}/*/x": "read"}}}}"#),
-                "wildcards are for the end",
-            ),
+            (format!(r#"{{"filesystem": {{"{path}/*/x": "read"}}}}"#), "wildcards are for the end"),
             (
                 format!(
                     r#"{{"filesystem": {{"{one}": {{"action": "read", "guest-path": "/in"}},

@@ -137,7 +137,10 @@ mod tests {
         config.apply(r#"{"workers": 4, "limits": {"max-fuel": 5}}"#).unwrap();
         let error = config.apply(r#"{"name": "other", "workers": 0}"#).unwrap_err().to_string();
         assert!(error.contains("config.workers: 0 is not allowed"), "{error}");
-        assert_eq!((&*config.name, config.workers, config.defaults.limits.max_fuel), ("app", 4, Some(5)));
+        assert_eq!(
+            (&*config.name, config.workers, config.defaults.limits.max_fuel),
+            ("app", 4, Some(5))
+        );
     }
 
     #[test]

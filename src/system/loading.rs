@@ -54,10 +54,8 @@ impl Engine {
         let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
 
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
-        let config = Arc::new(InitialConfig {
-            env: options.env.clone(),
-            data: options.config.take(),
-        });
+        let config =
+            Arc::new(InitialConfig { env: options.env.clone(), data: options.config.take() });
         let identity = Identity { handle, id: Arc::clone(&id) };
         let guard = Arc::new(Guard::new(
             Arc::clone(&id),
@@ -104,11 +102,8 @@ impl Engine {
             plan.options.mailbox.clone(),
             Arc::new(self.events.clone()),
         );
-        let outbox = Arc::new(Outbox::new(
-            Arc::clone(&self.office),
-            &mailbox,
-            Arc::clone(&plan.guard),
-        ));
+        let outbox =
+            Arc::new(Outbox::new(Arc::clone(&self.office), &mailbox, Arc::clone(&plan.guard)));
         let blueprint = Blueprint {
             runtime: Arc::clone(&self.runtime),
             prepared: Arc::clone(&plan.prepared),

@@ -14,16 +14,8 @@ use crate::system::capabilities;
 use crate::system::json::{self, Object, OptionsError};
 
 /// The keys of a load's options.
-const LOAD_KEYS: &[&str] = &[
-    "env",
-    "config",
-    "limits",
-    "mailbox",
-    "instances",
-    "codecs",
-    "capabilities",
-    "quotas",
-];
+const LOAD_KEYS: &[&str] =
+    &["env", "config", "limits", "mailbox", "instances", "codecs", "capabilities", "quotas"];
 /// The keys of `limits`.
 const LIMIT_KEYS: &[&str] = &[
     "max-memory-bytes",

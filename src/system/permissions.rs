@@ -65,9 +65,8 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let guard = self.guard_of(handle)?;
         let known = Action::ALL.into_iter().find(|known| known.name() == action);
-        let action = known.ok_or_else(|| {
-            not_one_of("action".into(), action, &Action::ALL.map(Action::name))
-        })?;
+        let action = known
+            .ok_or_else(|| not_one_of("action".into(), action, &Action::ALL.map(Action::name)))?;
         let of = match (action.is_network(), parse_endpoint(resource)) {
             (true, Some(endpoint)) => Resource::Endpoint(endpoint),
             _ if resource.is_empty() => Resource::Own,

@@ -177,7 +177,8 @@ mod tests {
             };
             heard.lock().unwrap().push(word);
         });
-        for (number, minor) in [(1, true), (2, true), (3, true), (4, false), (5, false), (6, false)] {
+        for (number, minor) in [(1, true), (2, true), (3, true), (4, false), (5, false), (6, false)]
+        {
             teller.leave(Note(number, minor));
         }
         callbacks.run_rest();

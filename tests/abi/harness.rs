@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use airssys_wasm::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long anything asynchronous may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,10 +85,18 @@ pub fn c(text: &str) -> CString {
 pub struct Config(*mut airssys_config_t);
 
 impl Config {
-    /// Keeps what it compiles for all tests, since compiling guests takes most of their time.
+    /// For tests that are not about rights: components may write to each other and store.
     pub fn new() -> Self {
+        let messages = json!({ "send": "**", "request": "**", "broadcast": "**" });
+        let granted = json!({ "messaging": messages, "storage": ["read", "write", "delete"] });
+        Self::closed().with(&json!({ "capabilities": granted }).to_string())
+    }
+
+    /// With the library's own defaults for what components may do: nothing. Keeps what it compiles
+    /// for all tests, since compiling guests takes most of their time.
+    pub fn closed() -> Self {
         let dir = concat!(env!("CARGO_TARGET_TMPDIR"), "/abi-cache");
-        Self::bare().with(&serde_json::json!({ "cache-dir": dir }).to_string())
+        Self::bare().with(&json!({ "cache-dir": dir }).to_string())
     }
 
     /// The library's own defaults.

@@ -247,7 +247,7 @@ fn stats_are_sums_over_what_is_loaded_now() {
         "components": 0, "binaries": 0, "messages": messages(0, 0, 0),
         "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
         "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
-        "dead-letters": 0, "events-lost": 0,
+        "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
     });
     assert_eq!(engine.stats(), nothing);
     let echo = engine.load("app/echo/0", "echo");

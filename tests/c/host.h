@@ -38,23 +38,37 @@ static inline airssys_engine_t *engine_with(const airssys_config_t *config)
     return engine;
 }
 
-static inline airssys_config_t *new_config(void)
+/* A configuration with defaults: its components may do nothing. */
+static inline airssys_config_t *new_strict_config(void)
 {
     airssys_config_t *config = NULL;
     REQUIRE(airssys_config_new(&config, NULL) == AIRSSYS_OK && config != NULL);
     return config;
 }
 
-/* An engine with defaults, but for the log: what guests do wrong on purpose is not shown. */
+/* What components of tests that are not about rights may do. */
+#define TEST_GRANTS                                                                             \
+    "{\"messaging\": {\"send\": [\"**\"], \"request\": [\"**\"], \"broadcast\": [\"**\"]}, " \
+    "\"storage\": [\"read\", \"write\", \"delete\"]}"
+
+/* The same, but components may message everybody and use their own storage. */
+static inline airssys_config_t *new_config(void)
+{
+    airssys_config_t *config = new_strict_config();
+    REQUIRE(airssys_config_set_json(config, "{\"capabilities\": " TEST_GRANTS "}", NULL) ==
+            AIRSSYS_OK);
+    return config;
+}
+
 static inline void log_nothing(void *user_data, const airssys_log_record_t *record)
 {
     (void)user_data;
     (void)record;
 }
 
-static inline airssys_engine_t *new_engine(void)
+/* What guests do wrong on purpose is not shown. Takes the configuration. */
+static inline airssys_engine_t *silent_engine(airssys_config_t *config)
 {
-    airssys_config_t *config = new_config();
     airssys_logger_t logger = {0};
     logger.size = sizeof logger;
     logger.log = log_nothing;
@@ -63,6 +77,17 @@ static inline airssys_engine_t *new_engine(void)
     airssys_engine_t *engine = engine_with(config);
     airssys_config_free(config);
     return engine;
+}
+
+static inline airssys_engine_t *new_engine(void)
+{
+    return silent_engine(new_config());
+}
+
+/* An engine whose components may do nothing but what their loads grant. */
+static inline airssys_engine_t *new_strict_engine(void)
+{
+    return silent_engine(new_strict_config());
 }
 
 static inline uint64_t load_as(airssys_engine_t *engine, const char *id, const char *guest,

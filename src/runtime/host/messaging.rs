@@ -79,8 +79,7 @@ async fn broadcast(
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
         }
-        let attempt =
-            |messenger: &dyn Messenger, id: RawId<'_>| {
+        let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
             messenger.send(id, payload.clone(), Sending::Broadcast)
         };
         let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;

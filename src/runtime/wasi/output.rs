@@ -1,4 +1,4 @@
-//! WASI p2 for components built against it: everything closed, output as log records.
+//! Standard output and standard error as log records.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::core::log::LogLevel;
 use crate::core::message::Timestamp;
@@ -20,28 +19,29 @@ use crate::runtime::state::HostContext;
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// The output of one instance.
-pub struct Outputs([Output; 2]);
+pub struct Outputs {
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+}
 
 impl Outputs {
+    /// Nothing is written yet.
+    pub fn new(context: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
+        let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
+        Self { stdout: output(LogLevel::Info), stderr: output(LogLevel::Warn) }
+    }
+
     /// Leaves the unfinished last lines for the driver to log.
     pub fn finish(&self) {
-        for Output(lines) in &self.0 {
+        for Output(lines) in [&self.stdout, &self.stderr] {
             let rest = std::mem::take(&mut *lines.lock());
             if !rest.is_empty() {
                 lines.emit(&rest);
             }
         }
     }
-}
-
-/// A WASI context without files, network, environment, arguments and input; clocks and random
-/// numbers work, output goes to the log.
-pub fn closed_context(context: &Arc<HostContext>, off_fiber: &OffFiber) -> (WasiCtx, Outputs) {
-    let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
-    let (stdout, stderr) = (output(LogLevel::Info), output(LogLevel::Warn));
-    let mut builder = WasiCtxBuilder::new();
-    builder.stdout(stdout.clone()).stderr(stderr.clone());
-    (builder.build(), Outputs([stdout, stderr]))
 }
 
 /// Collects bytes into lines, and lines into log records.
@@ -121,7 +121,7 @@ fn write(level: LogLevel, context: &HostContext, line: &str, time: Timestamp) {
 
 /// One of the guest's output streams.
 #[derive(Clone)]
-struct Output(Arc<Lines>);
+pub struct Output(Arc<Lines>);
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {

@@ -1,0 +1,85 @@
+//! What WASI is for one instance.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+
+use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::state::HostContext;
+use crate::runtime::wasi::files::Files;
+use crate::runtime::wasi::names::{Connections, Lookups};
+use crate::runtime::wasi::output::Outputs;
+use crate::runtime::wasi::places::Places;
+use crate::security::directory::Directory;
+use crate::security::guard::Guard;
+
+/// WASI for one instance: its own environment, its directories, what it has open.
+pub struct Wasi {
+    /// What Wasmtime needs.
+    pub context: WasiCtx,
+    /// What is open.
+    pub table: ResourceTable,
+    /// What it prints.
+    pub outputs: Outputs,
+    /// What it may do.
+    pub guard: Arc<Guard>,
+    /// Where it may connect to.
+    pub connections: Arc<Connections>,
+    /// The names that it looks up.
+    pub lookups: Lookups,
+    places: Places,
+    roots: Vec<Arc<Directory>>,
+}
+
+impl Wasi {
+    /// For an instance that begins.
+    pub fn new(host: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
+        let guard = Arc::clone(&host.guard);
+        let outputs = Outputs::new(host, off_fiber);
+        let connections = Arc::new(Connections::new(Arc::clone(&guard)));
+        let mut builder = WasiCtxBuilder::new();
+        builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
+        let mut roots = Vec::new();
+        for (directory, changeable) in guard.directories() {
+            let rights = if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            // One that can not be opened any more does not appear.
+            if builder.preopened_dir(directory.reachable(), directory.guest(), rights).is_ok() {
+                roots.push(directory);
+            }
+        }
+        let checked = Arc::clone(&connections);
+        builder.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).socket_addr_check(
+            move |address, using| {
+                let allowed = checked.allows(address, using);
+                Box::pin(async move { allowed })
+            },
+        );
+        builder.max_random_size(guard.quotas().host_call_bytes);
+        let mut table = ResourceTable::new();
+        table
+            .set_max_capacity(usize::try_from(guard.quotas().wasi_resources).unwrap_or(usize::MAX));
+        Self {
+            context: builder.build(),
+            table,
+            outputs,
+            guard,
+            connections,
+            lookups: Lookups::new(),
+            places: Places::default(),
+            roots,
+        }
+    }
+
+    /// What it sees of files.
+    pub fn files(&mut self) -> Files<'_> {
+        let (ctx, table) = (self.context.filesystem(), &mut self.table);
+        Files {
+            inner: WasiFilesystemCtxView { ctx, table },
+            guard: &self.guard,
+            places: &mut self.places,
+            roots: &self.roots,
+        }
+    }
+}

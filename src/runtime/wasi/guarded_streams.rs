@@ -1,0 +1,110 @@
+//! Streams of files that end when the right to them does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
+};
+
+use crate::runtime::wasi::places::Place;
+use crate::security::action::Action;
+use crate::security::guard::{Allowed, Guard};
+use crate::security::resource::Resource;
+
+/// The right to read or write one file, looked at again when rights have changed.
+pub struct FileRight {
+    guard: Arc<Guard>,
+    place: Arc<Place>,
+    action: Action,
+    /// For which version of the rights it was decided, and how long that holds.
+    known: Option<(u64, Allowed)>,
+}
+
+impl FileRight {
+    /// Nothing is decided yet.
+    pub fn new(guard: Arc<Guard>, place: Arc<Place>, action: Action) -> Self {
+        Self { guard, place, action, known: None }
+    }
+
+    fn check(&mut self) -> StreamResult<()> {
+        let version = self.guard.version();
+        if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
+            return Ok(());
+        }
+        let resource = Resource::File { root: &self.place.root, inside: &self.place.inside };
+        match self.guard.check_once(self.action, resource) {
+            Ok(allowed) => {
+                self.known = Some((version, allowed));
+                Ok(())
+            }
+            Err(_) => {
+                let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+                Err(StreamError::LastOperationFailed(denied.into()))
+            }
+        }
+    }
+}
+
+/// A file that is read.
+pub struct GuardedInput {
+    /// Reads.
+    pub inner: DynInputStream,
+    /// Whether it may.
+    pub right: FileRight,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuardedInput {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl InputStream for GuardedInput {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.right.check()?;
+        self.inner.read(size)
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// A file that is written.
+pub struct GuardedOutput {
+    /// Writes.
+    pub inner: DynOutputStream,
+    /// Whether it may.
+    pub right: FileRight,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuardedOutput {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for GuardedOutput {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.right.check()?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.right.check()?;
+        self.inner.check_write()
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
