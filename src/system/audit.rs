@@ -59,7 +59,7 @@ impl Audit {
 
     /// How many records were lost.
     pub fn lost(&self) -> Lost {
-        self.teller.lost()
+        self.teller.all_lost()
     }
 }
 

@@ -56,7 +56,7 @@ impl Events {
 
     /// How many events the host was not told of, because it was too slow.
     pub fn lost(&self) -> u64 {
-        self.teller.as_ref().map_or(0, |teller| teller.lost().major)
+        self.teller.as_ref().map_or(0, |teller| teller.all_lost().major)
     }
 }
 

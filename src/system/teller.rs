@@ -107,7 +107,7 @@ impl<T: Item> Teller<T> {
     }
 
     /// How many were lost since the beginning.
-    pub fn lost(&self) -> Lost {
+    pub fn all_lost(&self) -> Lost {
         self.shared.lock().lost_in_all
     }
 }
@@ -183,7 +183,7 @@ mod tests {
         }
         callbacks.run_rest();
         assert_eq!(*told.lock().unwrap(), ["1", "2", "4", "5", "lost 1 and 1"]);
-        assert_eq!(teller.lost(), Lost { minor: 1, major: 1 });
+        assert_eq!(teller.all_lost(), Lost { minor: 1, major: 1 });
         teller.leave(Note(7, true));
         callbacks.run_rest();
         assert_eq!(told.lock().unwrap().last().unwrap(), "7");
@@ -196,9 +196,9 @@ mod tests {
         for number in 0..3 {
             teller.leave(Note(number, false));
         }
-        assert_eq!(teller.lost(), Lost { minor: 0, major: 1 });
+        assert_eq!(teller.all_lost(), Lost { minor: 0, major: 1 });
         callbacks.run_rest();
         teller.leave(Note(4, false));
-        assert_eq!(teller.lost().major, 1);
+        assert_eq!(teller.all_lost().major, 1);
     }
 }
