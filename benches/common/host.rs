@@ -15,6 +15,12 @@ unsafe impl Send for Host {}
 // SAFETY: as above, by several at once.
 unsafe impl Sync for Host {}
 
+/// What components may do where a bench says nothing else.
+const GRANTED: &str = r#"{"capabilities": {
+    "messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
+    "storage": ["read", "write", "delete"]
+}}"#;
+
 impl Host {
     pub fn new(config: &str) -> Self {
         Self::with(config, None)
@@ -22,11 +28,12 @@ impl Host {
 
     /// Gives what no component of the engine has the id for to `router`.
     pub fn with(config: &str, router: Option<airssys_router_t>) -> Self {
-        let json = CString::new(config).unwrap();
+        let [granted, json] = [GRANTED, config].map(|text| CString::new(text).unwrap());
         let (mut config, mut engine) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: valid arguments; the configuration is freed once, after its last use.
         unsafe {
             check(|error| airssys_config_new(&mut config, error));
+            check(|error| airssys_config_set_json(config, granted.as_ptr(), error));
             check(|error| airssys_config_set_json(config, json.as_ptr(), error));
             if let Some(router) = &router {
                 check(|error| airssys_config_set_router(config, router, error));

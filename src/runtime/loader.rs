@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::OnceCell;
 use thiserror::Error;
+use wasmparser::Payload;
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
@@ -73,6 +74,12 @@ type Slot = Arc<OnceCell<Arc<Prepared>>>;
 /// less than mapping it and faulting its pages in, and takes two mappings less of those that the
 /// system allows a process. Large ones, such as language runtimes, are mapped and shared.
 const MAX_COPIED_BYTES: usize = 1 << 20;
+
+/// How deep modules and components may be nested in a component.
+const MAX_DEPTH: usize = 64;
+
+/// How many modules and components may be nested in a component, at any depth.
+const MAX_NESTED: usize = 1000;
 
 /// A Wasmtime engine, and what its components are linked with.
 pub struct Toolchain {
@@ -184,6 +191,7 @@ impl Loader {
         let component = match cached {
             Some(component) => component,
             None => {
+                Self::check_nesting(binary)?;
                 let component = self.compile_afresh(engine, binary)?;
                 if let Some(cache) = &self.cache {
                     cache.put(engine, &hash, &component);
@@ -198,6 +206,33 @@ impl Loader {
             .instantiate_pre(&component)
             .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;
         Ok(Prepared { pre, lifecycle, uses_wasi, hash, binary_bytes: binary.len() as u64 })
+    }
+
+    /// Refuses components within components beyond what toolchains make: the time that Wasmtime takes
+    /// for them grows with the square of their number.
+    fn check_nesting(binary: &[u8]) -> Result<(), LoadError> {
+        let (mut depth, mut count) = (0_usize, 0_usize);
+        for payload in wasmparser::Parser::new(0).parse_all(binary) {
+            let payload =
+                payload.map_err(|error| LoadError::InvalidComponent(error.to_string()))?;
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    (depth, count) = (depth + 1, count + 1);
+                }
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            let invalid = |reason| Err(LoadError::InvalidComponent(reason));
+            if depth > MAX_DEPTH {
+                return invalid(format!(
+                    "modules and components nested more than {MAX_DEPTH} deep"
+                ));
+            }
+            if count > MAX_NESTED {
+                return invalid(format!("more than {MAX_NESTED} nested modules and components"));
+            }
+        }
+        Ok(())
     }
 
     /// Compiles on threads of its own: a process-wide pool would outlive the engine and not

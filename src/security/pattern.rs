@@ -15,6 +15,8 @@ pub const MAX_PATTERN_BYTES: usize = 4096;
 pub struct Pattern {
     separator: char,
     segments: Box<[Segment]>,
+    /// With what every match begins: most texts are told apart by it.
+    start: Box<str>,
 }
 
 /// Why a text is no pattern.
@@ -83,11 +85,16 @@ impl Pattern {
         }
         let segments: Option<Box<[_]>> = text.split(separator).map(Segment::compile).collect();
         let segments = segments.ok_or_else(|| InvalidPattern::PartOfSegment(shorten(text)))?;
-        Ok(Self { separator, segments })
+        let literal = text.split('*').next().unwrap_or_default();
+        let start = literal.strip_suffix(separator).unwrap_or(literal).into();
+        Ok(Self { separator, segments, start })
     }
 
     /// Whether a text matches, from its beginning to its end.
     pub fn matches(&self, text: &str) -> bool {
+        if !text.starts_with(&*self.start) {
+            return false;
+        }
         let mut segments = &self.segments[..];
         let mut rest = Some(text);
         // After the last `**` seen: the segments behind it, and the text that they were tried on.

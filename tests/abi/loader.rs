@@ -286,3 +286,34 @@ fn a_cache_that_is_no_directory_is_refused() {
         assert!(failure.message.contains(file.to_str().unwrap()), "{failure}");
     }
 }
+
+/// A component within a component, and so on, around nothing.
+fn nested(depth: usize) -> Vec<u8> {
+    const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+    let mut binary = HEADER.to_vec();
+    for _ in 0..depth {
+        let mut outer = HEADER.to_vec();
+        // Section 4 is a component, of that many bytes.
+        outer.push(4);
+        outer.extend_from_slice(unsigned_varint::encode::usize(
+            binary.len(),
+            &mut unsigned_varint::encode::usize_buffer(),
+        ));
+        outer.append(&mut binary);
+        binary = outer;
+    }
+    binary
+}
+
+#[test]
+fn nesting_beyond_what_toolchains_make_is_refused_before_it_takes_time() {
+    let engine = Engine::bare();
+    engine.try_load("app/nested/0", &nested(64), None).unwrap();
+    for depth in [65, 20_000] {
+        let failure = refused(&engine, &nested(depth));
+        assert!(failure.message.contains("nested more than 64 deep"), "{failure}");
+    }
+    let wide = format!("(component {})", "(component)".repeat(1001));
+    let failure = refused(&engine, &wat::parse_str(wide).unwrap());
+    assert!(failure.message.contains("more than 1000 nested"), "{failure}");
+}

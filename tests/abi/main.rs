@@ -24,6 +24,7 @@ mod outcomes;
 mod pools;
 mod requests;
 mod routing;
+mod schema;
 mod services;
 mod stats;
 mod stopping;

@@ -124,14 +124,14 @@ airssys_logger_t logger_of(Log *log)
     return logger;
 }
 
-uint64_t load(const Engine &engine, const std::string &guest)
+uint64_t load(const Engine &engine, const std::string &guest, const char *options = nullptr)
 {
     const char *directory = std::getenv("AIRSSYS_GUESTS_DIR");
     std::string path = std::string(directory != nullptr ? directory : ".") + "/" + guest + ".wasm";
     uint64_t handle = 0;
     airssys_error_t *raw = nullptr;
     airssys_status_t status = airssys_engine_load_file(
-        engine.get(), ("test/" + guest + "/0").c_str(), path.c_str(), nullptr, &handle, &raw);
+        engine.get(), ("test/" + guest + "/0").c_str(), path.c_str(), options, &handle, &raw);
     Error error(raw);
     if (status != AIRSSYS_OK)
         std::fprintf(stderr, "%s\n", airssys_error_message(error.get()));
@@ -256,7 +256,10 @@ int main()
         airssys_engine_t *raw_engine = nullptr;
         CHECK(airssys_engine_new(config.get(), &raw_engine, nullptr) == AIRSSYS_OK);
         Engine engine(raw_engine);
-        uint64_t echo = load(engine, "echo"), user = load(engine, "storage-user");
+        uint64_t echo = load(engine, "echo");
+        // Its own storage is not granted either if nobody does.
+        const char *storing = R"({"capabilities": {"storage": ["read", "write", "delete"]}})";
+        uint64_t user = load(engine, "storage-user", storing);
         uint64_t probe = load(engine, "probe"), chatty = load(engine, "chatty");
 
         CHECK(call(engine, echo, std::string("a\0b", 3)) == std::string("a\0b", 3));

@@ -16,6 +16,8 @@ import sys
 import threading
 from pathlib import Path
 
+from support import RIGHTS
+
 from airssys_wasm import (
     AirssysError,
     DeliveryFailed,
@@ -187,7 +189,7 @@ def main():
     # The parent looks at what is complained about; that components crash is what it wants.
     logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
     limits = {"max_execution_time_ms": 3_600_000, "max_fuel": 100_000_000}
-    with Engine(name="far", router=link) as engine:
+    with Engine(name="far", router=link, capabilities=RIGHTS) as engine:
         for name in ("echo", "probe", "requester", "trapper"):
             engine.load(f"far/{name}/0", guests / f"{name}.wasm", limits=limits)
         link.start(engine)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -17,6 +18,12 @@ from airssys_wasm import Component, DictStorage, Engine  # noqa: E402
 
 # Without a handler, Python prints the crash of every component that a test makes crash.
 logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
+
+#: What the components of a test may do that is not about rights.
+RIGHTS = {
+    "messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
+    "storage": ["read", "write", "delete"],
+}
 
 #: The component of :meth:`EngineTest.held_up`.
 USER = "test/user/0"
@@ -37,13 +44,23 @@ class EngineTest(unittest.TestCase):
     """A test with engines that are closed when it ends."""
 
     def engine(self, **options: Any) -> Engine:
-        engine = Engine(**options)
+        engine = Engine(**{"capabilities": RIGHTS, **options})
         self.addCleanup(engine.close)
         return engine
+
+    def bare_engine(self, **options: Any) -> Engine:
+        """An engine whose components may do nothing that a test does not grant."""
+        return self.engine(**{"capabilities": {}, **options})
 
     def load(self, name: str, **options: Any) -> Component:
         """A guest in an engine of its own."""
         return self.engine().load(f"test/{name}/0", guest(name), **options)
+
+    def directory(self) -> Path:
+        """An empty directory, without symbolic links in its path."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return Path(directory.name).resolve()
 
     def held_up(self, engine_options: Any = None, **options: Any) -> Any:
         """A component that is busy until the gate is opened, and the request that it works on."""

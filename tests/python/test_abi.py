@@ -24,6 +24,8 @@ STRUCTS = {
     "airssys_storage_t": _ffi.Storage,
     "airssys_event_t": _ffi.Event,
     "airssys_events_t": _ffi.Events,
+    "airssys_audit_record_t": _ffi.AuditRecord,
+    "airssys_audit_t": _ffi.Audit,
     "airssys_envelope_t": _ffi.Envelope,
     "airssys_router_t": _ffi.Router,
     "airssys_completion_t": _ffi.Completion,
@@ -65,7 +67,7 @@ class AbiTest(unittest.TestCase):
         self.assertEqual(found, expected)
 
     def test_other_constants(self):
-        for prefix in ("LOG_", "STORAGE_", "KIND_"):
+        for prefix in ("LOG_", "STORAGE_", "KIND_", "AUDIT_"):
             c_prefix = "AIRSSYS_" + prefix
             for name, value in self.enumerators(c_prefix).items():
                 with self.subTest(c_prefix + name):

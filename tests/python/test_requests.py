@@ -11,7 +11,7 @@ import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-from support import PATIENCE, USER, EngineTest, Gate, Hooked, guest
+from support import PATIENCE, RIGHTS, USER, EngineTest, Gate, Hooked, guest
 from test_threads import run_python
 
 from airssys_wasm import (
@@ -498,7 +498,7 @@ class Lifetime(RequestTest):
 
     def test_an_open_request_keeps_its_engine(self):
         gate = Gate()
-        engine = Engine(storage=gate)
+        engine = Engine(storage=gate, capabilities=RIGHTS)
         user = engine.load(USER, guest("storage-user"), limits=Gate.LIMITS)
         made = user.request("get gate")
         gate.wait_for_arrival()
@@ -529,7 +529,7 @@ class Lifetime(RequestTest):
 
     def test_the_end_of_the_interpreter(self):
         result = run_python(
-            "engine = airssys_wasm.Engine()",
+            "engine = Engine()",
             "chatty = engine.load('test/chatty/0', CHATTY)",
             "for _ in range(100):",
             "    chatty.request('sleep 1')",
@@ -557,7 +557,7 @@ class Lifetime(RequestTest):
             "thread = threading.Thread(target=interrupt)",
             "thread.start()",
             "for _ in range(20):",
-            "    engine = airssys_wasm.Engine()",
+            "    engine = Engine()",
             "    chatty = engine.load('test/chatty/0', CHATTY)",
             "    made = [chatty.request('sleep 4000') for _ in range(300)]",
             "    try:",
@@ -575,7 +575,7 @@ class Lifetime(RequestTest):
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_a_child_process(self):
         result = run_python(
-            "engine = airssys_wasm.Engine()",
+            "engine = Engine()",
             "chatty = engine.load('test/chatty/0', CHATTY)",
             "made = chatty.request('sleep 100')",
             "child = os.fork()",

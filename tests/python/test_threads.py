@@ -12,7 +12,7 @@ import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-from support import PACKAGE_PARENT, PATIENCE, EngineTest, Hooked, guest
+from support import PACKAGE_PARENT, PATIENCE, RIGHTS, EngineTest, Hooked, guest
 
 from airssys_wasm import DictStorage, Engine, EngineClosed, EngineStopped
 
@@ -31,6 +31,8 @@ def run_python(*lines):
         f"ECHO = {str(guest('echo'))!r}",
         f"USER = {str(guest('storage-user'))!r}",
         f"CHATTY = {str(guest('chatty'))!r}",
+        "import functools",
+        f"Engine = functools.partial(airssys_wasm.Engine, capabilities={RIGHTS!r})",
     ]
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "\n".join([*head, *lines])],
@@ -132,7 +134,7 @@ class Closing(EngineTest):
 
     def test_a_block_ends_when_all_mail_is_handled(self):
         storage = DictStorage()
-        with Engine(storage=storage) as engine:
+        with Engine(storage=storage, capabilities=RIGHTS) as engine:
             user = engine.load("test/user/0", guest("storage-user"))
             for _ in range(100):
                 user.send("incr n")
@@ -190,7 +192,7 @@ class Closing(EngineTest):
 
     def test_close_while_many_threads_call(self):
         for _ in range(10):
-            engine = Engine(storage=DictStorage())
+            engine = Engine(storage=DictStorage(), capabilities=RIGHTS)
             user = engine.load("test/user/0", guest("storage-user"))
             running = threading.Barrier(THREADS + 1)
 
@@ -213,7 +215,7 @@ class Closing(EngineTest):
         # The workers call into Python while the engine is being freed.
         for _ in range(10):
             storage = DictStorage()
-            engine = Engine(storage=storage)
+            engine = Engine(storage=storage, capabilities=RIGHTS)
             users = [engine.load(f"test/user/{n}", guest("storage-user")) for n in range(4)]
             for _ in range(50):
                 for user in users:
@@ -240,7 +242,7 @@ class Closing(EngineTest):
                 "        super().set(*arguments)",
                 "for n in range(10):",
                 "    inside = threading.Event()",
-                f"    engine = airssys_wasm.Engine(storage=Storage(), cache_dir={cache!r})",
+                f"    engine = Engine(storage=Storage(), cache_dir={cache!r})",
                 "    user = engine.load(f'test/user/{n}', USER)",
                 "    user.send('set k v')",
                 "    user.send('set k v')",
@@ -255,7 +257,7 @@ class Forgotten(EngineTest):
         gone = threading.Event()
         storage = DictStorage()
         weakref.finalize(storage, gone.set)
-        engine = Engine(storage=storage)
+        engine = Engine(storage=storage, capabilities=RIGHTS)
         user = engine.load("test/user/0", guest("storage-user"))
         del storage
         user.call("set k v")
@@ -287,7 +289,7 @@ class Forgotten(EngineTest):
             "    def set(self, *arguments):",
             "        inside.set()",
             "        super().set(*arguments)",
-            "engines = [airssys_wasm.Engine(storage=Storage()) for _ in range(3)]",
+            "engines = [Engine(storage=Storage()) for _ in range(3)]",
             "users = [engine.load('test/user/0', USER) for engine in engines]",
             "def work():",
             "    while True:",
@@ -303,7 +305,7 @@ class Forgotten(EngineTest):
 
     def test_the_end_of_the_interpreter(self):
         result = run_python(
-            "engine = airssys_wasm.Engine(storage=airssys_wasm.DictStorage())",
+            "engine = Engine(storage=airssys_wasm.DictStorage())",
             "user = engine.load('test/user/0', USER)",
             "user.call('set k v')",
             "user.send('set k w')",
@@ -329,7 +331,7 @@ class Interrupts(unittest.TestCase):
             "        os.kill(os.getpid(), signal.SIGINT)",
             "        time.sleep(0.0003)",
             "storage = airssys_wasm.DictStorage()",
-            "engine = airssys_wasm.Engine(storage=storage)",
+            "engine = Engine(storage=storage)",
             "user = engine.load('test/user/0', USER)",
             "thread = threading.Thread(target=interrupt)",
             "thread.start()",
@@ -354,7 +356,7 @@ class Interrupts(unittest.TestCase):
         # A thread that passed for one in a callback could not close its engine any more.
         result = run_python(
             "from airssys_wasm import _callbacks",
-            "engine = airssys_wasm.Engine(storage=airssys_wasm.DictStorage())",
+            "engine = Engine(storage=airssys_wasm.DictStorage())",
             "user = engine.load('test/user/0', USER)",
             "leave, hits = _callbacks.leave, []",
             "def interrupted(outer):",
@@ -381,7 +383,7 @@ class Interrupts(unittest.TestCase):
             "signal.signal(signal.SIGINT, signal.default_int_handler)",
             "storage = airssys_wasm.DictStorage()",
             "logger = lambda entry: None",
-            "engine = airssys_wasm.Engine(storage=storage, logger=logger)",
+            "engine = Engine(storage=storage, logger=logger)",
             "user = engine.load('test/user/0', USER)",
             "chatty = engine.load('test/chatty/0', CHATTY)",
             "for n in range(100):",
@@ -407,7 +409,7 @@ class Interrupts(unittest.TestCase):
             "    def __del__(self):",
             "        raise KeyboardInterrupt('not of a callback')",
             "Broken()",
-            "engine = airssys_wasm.Engine()",
+            "engine = Engine()",
             "engine.load('test/echo/0', ECHO).call(b'x')",
             "engine.close()",
         )
@@ -419,7 +421,7 @@ class Interrupts(unittest.TestCase):
 class Forking(unittest.TestCase):
     def test_the_child_is_refused_and_the_parent_is_not_harmed(self):
         result = run_python(
-            "engine = airssys_wasm.Engine()",
+            "engine = Engine()",
             "echo = engine.load('test/echo/0', ECHO)",
             "echo.call(b'x')",
             "child = os.fork()",
@@ -428,7 +430,7 @@ class Forking(unittest.TestCase):
             "        echo.call(b'x')",
             "    except airssys_wasm.Forked:",
             "        engine.close()",
-            "        with airssys_wasm.Engine() as new:",
+            "        with Engine() as new:",
             "            reply = new.load('test/echo/0', ECHO).call(b'x')",
             "        # As a whole interpreter ends, not with os._exit.",
             "        sys.exit(0 if reply == b'x' else 4)",

@@ -94,18 +94,18 @@ static airssys_engine_t *new_engine(const airssys_config_t *config)
 }
 
 static uint64_t load(airssys_engine_t *engine, const char *id, const char *directory,
-                     const char *name)
+                     const char *name, const char *options)
 {
     char path[4096];
     uint64_t handle = 0;
     snprintf(path, sizeof path, "%s/%s.wasm", directory, name);
-    must(airssys_engine_load_file(engine, id, path, NULL, &handle, &error),
+    must(airssys_engine_load_file(engine, id, path, options, &handle, &error),
          "load a component");
     return handle;
 }
 
-/* Sends a command to a component, and prints what it says. */
-static void tell(airssys_engine_t *engine, uint64_t handle, const char *command)
+/* Sends a command to a component, and prints what it says. False if that is an error. */
+static bool tell(airssys_engine_t *engine, uint64_t handle, const char *command)
 {
     airssys_bytes_t reply = {0};
     must(airssys_engine_call(engine, handle, (const uint8_t *)command, strlen(command), NULL,
@@ -113,7 +113,9 @@ static void tell(airssys_engine_t *engine, uint64_t handle, const char *command)
          "call a component");
     printf("%s\n  %.*s\n", command, (int)reply.len,
            reply.data != NULL ? (const char *)reply.data : "");
+    bool failed = reply.len > 5 && memcmp(reply.data, "error", 5) == 0;
     airssys_bytes_free(&reply);
+    return !failed;
 }
 
 int main(int argc, char **argv)
@@ -131,11 +133,17 @@ int main(int argc, char **argv)
     world.right = new_engine(NULL);
     airssys_config_free(config);
 
-    uint64_t asker = load(world.left, "left/asker/0", argv[1], "requester");
-    load(world.right, "right/echo/0", argv[1], "echo");
+    /* A component may write to nobody that was not granted, in whatever engine the receiver is.
+     * The grant is held against the id: that nobody has it is found out by who may write to it.
+     * `echo` only answers: it needs no grant. */
+    uint64_t asker = load(world.left, "left/asker/0", argv[1], "requester",
+                          "{\"capabilities\": {\"messaging\": {"
+                          "  \"request\": [\"right/echo/0\"], \"send\": [\"right/nobody/0\"]}}}");
+    load(world.right, "right/echo/0", argv[1], "echo", NULL);
 
     /* The component gets the id of its request at once, and the answer later, in a callback. */
-    tell(world.left, asker, "request right/echo/0 5000 is anybody there?");
+    if (!tell(world.left, asker, "request right/echo/0 5000 is anybody there?"))
+        return 1; /* Not granted, or not delivered: there will be no answer. */
     pthread_mutex_lock(&world.lock);
     while (world.answered == 0)
         pthread_cond_wait(&world.changed, &world.lock);

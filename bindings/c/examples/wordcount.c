@@ -253,9 +253,15 @@ int main(int argc, char **argv)
     airssys_config_free(config);
 
     /* Each paragraph is a message to the one and its answer one to the other: room for a book. */
-    const char *options = "{\"mailbox\": {\"capacity\": 100000}}";
-    load(engine, "demo/splitter/0", argv[1], "splitter.wasm", options);
-    uint64_t words = load(engine, "demo/words/0", argv[1], "words.wasm", options);
+    const char *splitter_options = "{\"mailbox\": {\"capacity\": 100000}}";
+    /* A component may do nothing that was not granted. `splitter` only answers: it needs no grant.
+     * `words` may ask this one component, and read and write what it has stored itself. */
+    const char *words_options = "{\"mailbox\": {\"capacity\": 100000},"
+                                " \"capabilities\": {"
+                                "   \"messaging\": {\"request\": [\"demo/splitter/0\"]},"
+                                "   \"storage\": [\"read\", \"write\"]}}";
+    load(engine, "demo/splitter/0", argv[1], "splitter.wasm", splitter_options);
+    uint64_t words = load(engine, "demo/words/0", argv[1], "words.wasm", words_options);
 
     char *text = read_file(argv[2]);
     char *question = allocate(strlen(text) + sizeof "count\n");

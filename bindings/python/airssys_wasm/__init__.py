@@ -46,6 +46,7 @@ from airssys_wasm.events import Event
 from airssys_wasm.logs import TRACE, LogEntry, LogTarget
 from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router
+from airssys_wasm.security import AuditRecord, Capabilities, Explanation, Grants, Policies
 from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
 
 __version__ = "0.1.0"
@@ -66,7 +67,9 @@ def library_path() -> str:
 __all__ = [
     "TRACE",
     "AirssysError",
+    "AuditRecord",
     "Cancelled",
+    "Capabilities",
     "Component",
     "ComponentError",
     "ComponentNotFound",
@@ -77,8 +80,10 @@ __all__ = [
     "EngineStopped",
     "Envelope",
     "Event",
+    "Explanation",
     "ExportNotFound",
     "Forked",
+    "Grants",
     "InitializationFailed",
     "InstantiationFailed",
     "InvalidArgument",
@@ -92,6 +97,7 @@ __all__ = [
     "LogTarget",
     "Panic",
     "Payload",
+    "Policies",
     "QueueFull",
     "Request",
     "RequestNotFound",

@@ -1,4 +1,4 @@
-"""The functions that the library calls: storage, log, events, router, and the outcome of requests.
+"""The functions that the library calls: storage, log, events, audit, router, outcomes of requests.
 
 There is one C function for each kind of callback, made once and never freed. Which engine's
 storage or logger it is for tells `user_data`, a number under which the object is registered here
@@ -17,9 +17,9 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from airssys_wasm import _convert, _ffi, events, logs, router
+from airssys_wasm import _convert, _ffi, events, logs, router, security
 from airssys_wasm._library import lib
-from airssys_wasm.errors import AirssysError, Status
+from airssys_wasm.errors import AirssysError, InvalidArgument, Status
 from airssys_wasm.storage import InvalidKey, Storage, StorageQuotaExceeded
 
 _log = logging.getLogger("airssys_wasm")
@@ -154,6 +154,19 @@ def events_table(owner: object, sink: Callable[[events.Event], None]) -> _ffi.Ev
     if not callable(sink):
         raise TypeError(f"events must be a callable, not {type(sink).__name__}")
     return _ffi.Events(ctypes.sizeof(_ffi.Events), _register(owner, sink), _drop, _event)
+
+
+def audit_table(
+    owner: object, sink: Callable[[security.AuditRecord], None], sample_allowed: int
+) -> _ffi.Audit:
+    """Registers the sink; `user_data` of the result is the token."""
+    if not callable(sink):
+        raise TypeError(f"audit must be a callable, not {type(sink).__name__}")
+    if not 0 <= sample_allowed < 1 << 32:
+        raise InvalidArgument(f"audit_sample is a number of 32 bits, not {sample_allowed!r}")
+    return _ffi.Audit(
+        ctypes.sizeof(_ffi.Audit), _register(owner, sink), _drop, _audit_record, sample_allowed
+    )
 
 
 def router_table(owner: object, target: router.Router) -> _ffi.Router:
@@ -329,30 +342,27 @@ def _storage_usage(storage: Any, namespace: str, used: Any, count: Any, out: int
     return _ffi.STORAGE_OK
 
 
-@callback(_ffi.LogFn)
-def _log_record(token: int, record: Any) -> None:
-    outer = _running.owners
-    try:
-        owner, sink = _registered[token]
-        enter(owner)
-        sink(logs.read_record(record.contents))
-    except BaseException as error:
-        keep(error, "a log record could not be delivered")
-    finally:
-        leave(outer)
+def _sink_callback(kind: Any, what: str, read: Callable[[Any], Any]) -> Any:
+    """A C function that hands what it is lent, once it is read, to a callable of the host."""
+
+    @callback(kind)
+    def called(token: int, lent: Any) -> None:
+        outer = _running.owners
+        try:
+            owner, sink = _registered[token]
+            enter(owner)
+            sink(read(lent.contents))
+        except BaseException as error:
+            keep(error, "%s could not be delivered", what)
+        finally:
+            leave(outer)
+
+    return called
 
 
-@callback(_ffi.EventFn)
-def _event(token: int, event: Any) -> None:
-    outer = _running.owners
-    try:
-        owner, sink = _registered[token]
-        enter(owner)
-        sink(events.read_event(event.contents))
-    except BaseException as error:
-        keep(error, "an event could not be delivered")
-    finally:
-        leave(outer)
+_log_record = _sink_callback(_ffi.LogFn, "a log record", logs.read_record)
+_event = _sink_callback(_ffi.EventFn, "an event", events.read_event)
+_audit_record = _sink_callback(_ffi.AuditFn, "an audit record", security.read_record)
 
 
 def _ask_router(token: int, envelope: Any, answer: int) -> int:

@@ -17,6 +17,7 @@ from airssys_wasm.errors import AirssysError, EngineClosed, WouldDeadlock, from_
 from airssys_wasm.events import Event
 from airssys_wasm.logs import LogEntry
 from airssys_wasm.router import Router
+from airssys_wasm.security import AuditRecord
 from airssys_wasm.storage import Storage
 
 _call = lib.airssys_engine_call
@@ -99,6 +100,8 @@ class Core:
         min_level: int,
         events: Optional[Callable[[Event], None]] = None,
         router: Optional[Router] = None,
+        audit: Optional[Callable[[AuditRecord], None]] = None,
+        audit_sample: int = 0,
     ) -> None:
         self._pointer = 0
         self._owned = 0
@@ -108,7 +111,9 @@ class Core:
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
         self._pid = os.getpid()
-        self._owned = self._create(document, storage, sink, min_level, events, router)
+        self._owned = self._create(
+            document, storage, sink, min_level, events, router, audit, audit_sample
+        )
         self._pointer = self._owned
         _live.add(self)
 
@@ -120,6 +125,8 @@ class Core:
         min_level: int,
         events: Optional[Callable[[Event], None]],
         router: Optional[Router],
+        audit: Optional[Callable[[AuditRecord], None]],
+        audit_sample: int,
     ) -> int:
         frame = _Frame()
         config = ctypes.c_void_p()
@@ -135,6 +142,9 @@ class Core:
             if events is not None:
                 listens = _callbacks.events_table(self, events)
                 self._hand_over(frame, lib.airssys_config_set_events, config, listens)
+            if audit is not None:
+                audits = _callbacks.audit_table(self, audit, audit_sample)
+                self._hand_over(frame, lib.airssys_config_set_audit, config, audits)
             if router is not None:
                 routes = _callbacks.router_table(self, router)
                 self._hand_over(frame, lib.airssys_config_set_router, config, routes)

@@ -37,6 +37,8 @@ STORAGE_IO_ERROR = 4
 
 KIND_MESSAGE, KIND_REQUEST = range(2)
 
+AUDIT_ALLOWED, AUDIT_DENIED, AUDIT_LOST = range(1, 4)
+
 
 class Bytes(Structure):
     """``airssys_bytes_t``"""
@@ -86,6 +88,24 @@ class Event(Structure):
     ]
 
 
+class AuditRecord(Structure):
+    """``airssys_audit_record_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("decision", c_int32),
+        ("nanoseconds", c_uint32),
+        ("seconds", c_uint64),
+        ("component", c_char_p),
+        ("action", c_char_p),
+        ("resource", c_char_p),
+        ("by", c_char_p),
+        ("rule", c_char_p),
+        ("lost_allowed", c_uint64),
+        ("lost_denied", c_uint64),
+    ]
+
+
 class Envelope(Structure):
     """``airssys_envelope_t``"""
 
@@ -119,6 +139,7 @@ class Completion(Structure):
 DropFn = CFUNCTYPE(None, c_void_p)
 LogFn = CFUNCTYPE(None, c_void_p, POINTER(LogRecord))
 EventFn = CFUNCTYPE(None, c_void_p, POINTER(Event))
+AuditFn = CFUNCTYPE(None, c_void_p, POINTER(AuditRecord))
 RouteFn = CFUNCTYPE(None, c_void_p, POINTER(Envelope), c_void_p)
 CancelFn = CFUNCTYPE(None, c_void_p, c_uint64)
 ReplyFn = CFUNCTYPE(None, c_void_p, POINTER(Completion))
@@ -151,6 +172,18 @@ class Events(Structure):
         ("user_data", c_void_p),
         ("drop", DropFn),
         ("event", EventFn),
+    ]
+
+
+class Audit(Structure):
+    """``airssys_audit_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("record", AuditFn),
+        ("sample_allowed", c_uint32),
     ]
 
 
@@ -214,6 +247,7 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_config_set_storage": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_config_set_logger": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_config_set_events": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_config_set_audit": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_config_set_router": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_new": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_shutdown": (_STATUS, (_POINTER, c_uint64, _POINTER)),
@@ -261,6 +295,13 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_complete": (
         _STATUS,
         (_POINTER, c_uint64, _STATUS, _POINTER, c_size_t, c_char_p, _POINTER),
+    ),
+    "airssys_engine_set_policies": (_STATUS, (_POINTER, c_char_p, _POINTER)),
+    "airssys_engine_grant": (_STATUS, (_POINTER, _HANDLE, c_char_p, _POINTER)),
+    "airssys_engine_revoke": (_STATUS, (_POINTER, _HANDLE, c_char_p, _POINTER)),
+    "airssys_engine_explain": (
+        _STATUS,
+        (_POINTER, _HANDLE, c_char_p, c_char_p, _POINTER, _POINTER),
     ),
     "airssys_engine_find": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER)),
     "airssys_engine_list": (_STATUS, (_POINTER, _POINTER, _POINTER)),

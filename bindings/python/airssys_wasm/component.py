@@ -6,12 +6,13 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
 
-from airssys_wasm import _convert, request
+from airssys_wasm import _convert, request, security
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.errors import EngineClosed
 from airssys_wasm.request import Request
+from airssys_wasm.security import Explanation, Grants
 
 if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
@@ -148,6 +149,59 @@ class Component:
         data, size = _convert.c_buffer(payload)
         options = _convert.message_options(timeout, sender, content_type)
         self._core.run(lib.airssys_engine_send, self._handle, data, size, options)
+
+    def grant(self, grants: Grants) -> None:
+        """Lets the component do more than it was loaded with, from the next decision on.
+
+        A directory that it did not have before appears to it with its next instance.
+
+        :param grants: one set of grants, as :meth:`Engine.load <airssys_wasm.Engine.load>` takes
+            it. One that is held already is held as long as the new one says.
+        :raises InvalidOptions: a grant is malformed; it says which, and nothing has changed.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = _convert.json_document(security.grants(grants), {})
+        self._core.run(lib.airssys_engine_grant, self._handle, document)
+
+    def revoke(self, grants: Optional[Grants] = None) -> None:
+        """Takes grants away from the component, from the next decision on.
+
+        What was accepted before is delivered, and connections stay; files that are open can not be
+        read or written any more. A part of what a pattern covers is taken away by a policy.
+
+        :param grants: the grants as they were made, by action and pattern; ``None`` takes all away.
+        :raises InvalidOptions: the component does not hold one of them; it says which, and nothing
+            has changed.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = None
+        if grants is not None:
+            document = _convert.json_document(security.grants(grants), {})
+        self._core.run(lib.airssys_engine_revoke, self._handle, document)
+
+    def explain(self, action: str, resource: str = "") -> Explanation:
+        """Says whether the component may do something now, and by what.
+
+        Quotas are not looked at, and no audit record is made.
+
+        :param action: one of those of
+            :meth:`Engine.set_policies <airssys_wasm.Engine.set_policies>`, such as
+            ``"messaging.send"``.
+        :param resource: what it would be done to: an id, a path of the host, a host with a port;
+            ``""`` for what is the component's own, such as its clock.
+        :raises InvalidOptions: there is no such action.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = self._core.ask_json(
+            lib.airssys_engine_explain,
+            self._handle,
+            _convert.c_string("action", action),
+            _convert.c_string("resource", resource),
+        )
+        return security.read_explanation(document)
 
     def describe(self) -> Dict[str, Any]:
         """State, metadata, limits, mailbox and counters, as the library's JSON has them.

@@ -21,7 +21,7 @@ from typing import (
     cast,
 )
 
-from airssys_wasm import _callbacks, _convert, logs, request
+from airssys_wasm import _callbacks, _convert, logs, request, security
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
@@ -39,11 +39,12 @@ from airssys_wasm.errors import (
 from airssys_wasm.events import Event
 from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router, c_envelope
+from airssys_wasm.security import AuditRecord, Capabilities, Policies
 from airssys_wasm.storage import Storage
 
 __all__ = ["Engine", "WhenFull"]
 
-#: What a component's ``limits`` and ``mailbox`` look like: ``{"max_memory_bytes": 1 << 20}``.
+#: What ``limits``, ``quotas`` and ``mailbox`` look like: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
 
 #: What becomes of a message too many: its sender is told, its sender waits, the oldest makes room.
@@ -73,10 +74,15 @@ class Engine:
         workers: Optional[int] = None,
         cache_dir: Optional[Union[str, os.PathLike[str]]] = None,
         limits: Optional[Options] = None,
+        quotas: Optional[Options] = None,
+        capabilities: Optional[Capabilities] = None,
+        policies: Optional[Policies] = None,
         storage: Optional[Storage] = None,
         logger: Optional[logs.LogTarget] = None,
         log_level: Optional[int] = None,
         events: Optional[Callable[[Event], None]] = None,
+        audit: Optional[Callable[[AuditRecord], None]] = None,
+        audit_sample: int = 0,
         router: Optional[Router] = None,
         config: Optional[Options] = None,
     ) -> None:
@@ -87,6 +93,9 @@ class Engine:
         :param cache_dir: a directory for compiled components, which makes a later start faster.
         :param limits: limits of all components that have none of their own, for example
             ``{"max_memory_bytes": 1 << 20, "max_execution_time_ms": 100, "max_fuel": None}``.
+        :param quotas: quotas of all components that have none of their own, as for :meth:`load`.
+        :param capabilities: what components may do whose load does not say; by default nothing.
+        :param policies: rules that hold for all components, as for :meth:`set_policies`.
         :param storage: where components keep their data; in memory by default.
         :param logger: a :class:`logging.Logger` or a callable that takes a
             :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
@@ -97,6 +106,12 @@ class Engine:
             everything.
         :param events: is called with each :class:`~airssys_wasm.Event`, on a thread of the engine,
             one at a time and in order; nothing waits for it.
+        :param audit: is called with an :class:`~airssys_wasm.AuditRecord` of each decision that
+            refuses a component something, on a thread of the engine, one at a time and in order;
+            nothing waits for it. If it is slow, up to 16,384 records wait for it, and it is told
+            how many more were lost.
+        :param audit_sample: which decisions that allow something are recorded, too: each
+            so-manieth, so 1 is all of them and 0 none.
         :param router: takes mail for components that are not loaded here.
         :param config: further keys of the library's configuration, spelled as there.
         :raises InvalidOptions: a key or value that the library does not know; it says which.
@@ -109,10 +124,17 @@ class Engine:
                 "workers": workers,
                 "cache-dir": None if cache_dir is None else os.fspath(cache_dir),
                 "limits": None if limits is None else _convert.dashed(limits),
+                "quotas": None if quotas is None else _convert.dashed(quotas),
+                "capabilities": (
+                    None if capabilities is None else security.capabilities(capabilities)
+                ),
+                "policies": None if policies is None else security.policies(policies),
             },
         )
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(document, storage, sink, min_level, events, router)
+        self._core = Core(
+            document, storage, sink, min_level, events, router, audit, audit_sample
+        )
 
     def load(
         self,
@@ -122,6 +144,8 @@ class Engine:
         env: Optional[Mapping[str, str]] = None,
         config: Any = None,
         limits: Optional[Options] = None,
+        quotas: Optional[Options] = None,
+        capabilities: Optional[Capabilities] = None,
         mailbox: Optional[Options] = None,
         when_full: Optional[WhenFull] = None,
         instances: Optional[int] = None,
@@ -130,11 +154,30 @@ class Engine:
     ) -> Component:
         """Loads a component and initializes it.
 
+        A component may do what its ``capabilities`` grant, and nothing else: one set of grants, or
+        several, of which each may have a time of its own at which it expires::
+
+            {"messaging": {"send": ["app/log/0"], "request": ["app/db/*"]},  # ids of receivers
+             "storage": ["read", "write", "delete"],                         # its own
+             "filesystem": {"/srv/in": ["read", "list-dir"],
+                            "/srv/out": {"actions": ["write"], "guest_path": "/out"}},
+             "network": {"outbound": ["api.example.com:443"], "inbound": ["127.0.0.1:8080"]},
+             "expires_in_ms": 60_000}                                        # or "expires_at_ms"
+
+        In a pattern ``*`` stands for any characters between two ``/``, and ``**`` for any number
+        of such parts.
+
         :param id: ``namespace/name/instance``. An id may be loaded more than once.
         :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
         :param env: what the component gets as environment variables.
         :param config: what it gets as configuration: a ``str`` as it is, anything else as JSON.
         :param limits: its limits, as for the engine.
+        :param quotas: how much it may do of what it may: ``messages_per_second``,
+            ``outstanding_requests``, ``storage_bytes``, ``storage_keys``,
+            ``log_bytes_per_second``, ``random_bytes_per_second``, ``host_call_data_bytes`` (in one
+            call of a host function), ``wasi_resources`` (open at a time). ``None`` lifts one that
+            the engine has. Of a rate, one second's worth may come at once.
+        :param capabilities: what it may do; ``{}`` is nothing, where the engine grants something.
         :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
         :param when_full: what becomes of a message too many: ``"reject"`` (the default) has its
             sender get :class:`~airssys_wasm.QueueFull`, ``"block"`` has its sender wait for room,
@@ -146,7 +189,8 @@ class Engine:
             sent, with :class:`~airssys_wasm.InvalidMessage`.
         :param options: further keys of the library's load options, spelled as there.
         :raises InvalidId: the id is malformed.
-        :raises InvalidOptions: an option that the library does not know; it says which.
+        :raises InvalidOptions: an option that the library does not know, a pattern that can match
+            nothing, a directory that does not exist; it says which.
         :raises InvalidComponent: the binary is no component, or wants unknown imports.
         :raises InstantiationFailed: no instance could be made.
         :raises InitializationFailed: the component refused; the message is its own text.
@@ -169,6 +213,10 @@ class Engine:
                 "env": None if env is None else dict(env),
                 "config": config,
                 "limits": None if limits is None else _convert.dashed(limits),
+                "quotas": None if quotas is None else _convert.dashed(quotas),
+                "capabilities": (
+                    None if capabilities is None else security.capabilities(capabilities)
+                ),
                 "mailbox": mailbox_options or None,
                 "instances": instances,
                 "codecs": None if codecs is None else list(codecs),
@@ -302,6 +350,31 @@ class Engine:
             size,
             text,
         )
+
+    def set_policies(self, policies: Policies) -> None:
+        """Puts policies in the place of all others, in force from the next decision on.
+
+        Rules hold for all components, those that are loaded already included. They are tried in
+        their order, and the first that applies decides: ``"deny"`` refuses, whatever is granted;
+        ``"allow"`` lets no later rule refuse, and grants nothing itself::
+
+            engine.set_policies([
+                {"effect": "deny", "component": "plugins/*/*", "action": "messaging.*",
+                 "resource": "app/billing/*", "reason": "plugins must not write to billing"},
+            ])
+
+        Actions are ``messaging.send``, ``.request``, ``.broadcast`` and ``.cancel``,
+        ``directory.list``, ``storage.read``, ``.write`` and ``.delete``, ``filesystem.read``,
+        ``.write``, ``.delete`` and ``.list-dir``, ``network.outbound`` and ``.inbound``,
+        ``environment.read``, ``random.read``, ``clock.read``, ``log.write``, a group of these
+        (``storage.*``), or ``*``. All keys but ``effect`` may be left out, which means all.
+
+        :param policies: the rules, or a document ``{"rules": [...]}``; none (``[]``) lifts all.
+        :raises InvalidOptions: a rule is malformed; it says which, and nothing has changed.
+        :raises EngineClosed: the engine was closed.
+        """
+        document = _convert.json_document(security.policies(policies), {})
+        self._core.run(lib.airssys_engine_set_policies, document)
 
     def stats(self) -> Dict[str, Any]:
         """Counters of the engine, as the library's JSON has them."""

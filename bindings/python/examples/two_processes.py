@@ -71,7 +71,8 @@ def main():
     with Engine(router=line) as engine:
         threading.Thread(target=line.serve, args=(engine,), daemon=True).start()
         # It asks `demo/splitter/0` for the words of each paragraph, wherever that is.
-        words = engine.load("demo/words/0", directory / "words.wasm")
+        rights = {"messaging": {"request": ["demo/splitter/0"]}, "storage": ["read", "write"]}
+        words = engine.load("demo/words/0", directory / "words.wasm", capabilities=rights)
         print(words.call("count\n" + text_file.read_text("utf-8")).decode())
         while json.loads(words.call("status"))["outstanding"]:
             time.sleep(0.001)

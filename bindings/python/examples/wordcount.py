@@ -41,7 +41,11 @@ with Engine(storage=table, logger=log, log_level=logging.INFO) as engine:
     # Each paragraph is a message to the splitter, and one back: room for those of a book.
     room = {"capacity": 100_000}
     engine.load("demo/splitter/0", directory / "splitter.wasm", mailbox=room)
-    words = engine.load("demo/words/0", directory / "words.wasm", mailbox=room)
+    # The splitter needs nothing but its messages; the other asks it, and keeps sums.
+    rights = {"messaging": {"request": ["demo/splitter/0"]}, "storage": ["read", "write"]}
+    words = engine.load(
+        "demo/words/0", directory / "words.wasm", mailbox=room, capabilities=rights
+    )
 
     print(words.call("count\n" + text_file.read_text("utf-8")).decode())
     # The counts come back after that reply.
