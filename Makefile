@@ -6,6 +6,7 @@ PYTHON ?= python3
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share/airssys-wasm
 DESTDIR ?=
 
 TARGET_DIR := $(CURDIR)/target
@@ -103,13 +104,15 @@ models: ## Try all orders of threads in models of the lock-free parts (loom)
 	$(say) "models"
 	cd tests/models && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
 
-install: lib ## Install library, header, pkg-config and CMake files below PREFIX (and DESTDIR)
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR)
+install: lib ## Install library, header, schema, pkg-config and CMake files below PREFIX (and DESTDIR)
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR) \
+		$(DESTDIR)$(DATADIR)
 	install -m 755 $(TARGET_DIR)/release/libairssys_wasm.so $(DESTDIR)$(LIBDIR)/libairssys_wasm.so.$(VERSION)
 	strip --strip-unneeded $(DESTDIR)$(LIBDIR)/libairssys_wasm.so.$(VERSION)
 	ln -sf libairssys_wasm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libairssys_wasm.so
 	install -m 644 include/airssys_wasm.h $(DESTDIR)$(INCLUDEDIR)/airssys_wasm.h
+	install -m 644 include/airssys_wasm.schema.json $(DESTDIR)$(DATADIR)/airssys_wasm.schema.json
 	@for to in pkgconfig/airssys-wasm.pc cmake/airssys-wasm/airssys-wasm-config.cmake \
 		cmake/airssys-wasm/airssys-wasm-config-version.cmake; do \
 		file=$${to##*/}; to=$(DESTDIR)$(LIBDIR)/$$to; \

@@ -235,7 +235,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// is the address to listen on.
 ///
 /// The JSON schema of options, configuration, grants and policies is airssys_wasm.schema.json, which
-/// is installed beside this library.
+/// is installed in share/airssys-wasm.
 ///
 /// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
 /// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
