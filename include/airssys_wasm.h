@@ -576,8 +576,9 @@ typedef struct airssys_audit_record_t {
 /**
  * The host's callback for decisions, called one at a time and in the order in which they were made,
  * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
- * slow, of which those that allowed something may be half; what does not fit is counted, and told
- * in a record of its own when the others have been taken.
+ * slow, of which those that allowed something may be half, and those about one component a quarter;
+ * what does not fit is counted, and told in a record of its own, where it would have been. Resources are
+ * texts that components chose, control characters included.
  *
  * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
  * unwind into the library.
@@ -1275,15 +1276,17 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *         "outstanding-requests": null,      requests without an outcome
  *         "storage-bytes": null,             keys and values
  *         "storage-keys": null,
- *         "log-bytes-per-second": null,      records and output; more is dropped, and counted in a
- *                                            record when there is room again
+ *         "log-bytes-per-second": null,      records and output, with 64 for each record and pair;
+ *                                            more is dropped, and counted in a record when there is
+ *                                            room again
  *         "random-bytes-per-second": null,
  *         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
- *         "wasi-resources": 4096             files, sockets, timers and streams open at a time
+ *         "wasi-resources": 256              files, sockets, timers and streams open at a time
  *       }
  *     }
  *
- * Rates are of seconds of which one's worth may come at once. Instances that share a handle share
+ * Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
+ * used, and is paid for afterwards. Instances that share a handle share
  * quotas. Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
  *
  * A component may do what its capabilities grant, and nothing else. They are a set of grants or an
@@ -1305,7 +1308,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, and a
  * segment ** for any number of segments, none included.
  *
- * Files: a path is a directory with all that is in it, a file, or a directory and a name with
+ * Files: a path is absolute, a directory with all that is in it, a file, or a directory and a name with
  * wildcards: those that are directly in it and have such a name. The directory must exist, and is
  * held open: what takes its place later is not reached, and neither is anything outside it, through
  * symbolic links or "..". Where a file or wildcards are named, symbolic links are not followed at
@@ -1319,7 +1322,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * is the address to listen on.
  *
  * The JSON schema of options, configuration, grants and policies is airssys_wasm.schema.json, which
- * is installed beside this library.
+ * is installed in share/airssys-wasm.
  *
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.

@@ -49,8 +49,9 @@ pub struct airssys_audit_record_t {
 
 /// The host's callback for decisions, called one at a time and in the order in which they were made,
 /// on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
-/// slow, of which those that allowed something may be half; what does not fit is counted, and told
-/// in a record of its own when the others have been taken.
+/// slow, of which those that allowed something may be half, and those about one component a quarter;
+/// what does not fit is counted, and told in a record of its own, where it would have been. Resources are
+/// texts that components chose, control characters included.
 ///
 /// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
 /// unwind into the library.

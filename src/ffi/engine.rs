@@ -191,15 +191,17 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///         "outstanding-requests": null,      requests without an outcome
 ///         "storage-bytes": null,             keys and values
 ///         "storage-keys": null,
-///         "log-bytes-per-second": null,      records and output; more is dropped, and counted in a
-///                                            record when there is room again
+///         "log-bytes-per-second": null,      records and output, with 64 for each record and pair;
+///                                            more is dropped, and counted in a record when there is
+///                                            room again
 ///         "random-bytes-per-second": null,
 ///         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
-///         "wasi-resources": 4096             files, sockets, timers and streams open at a time
+///         "wasi-resources": 256              files, sockets, timers and streams open at a time
 ///       }
 ///     }
 ///
-/// Rates are of seconds of which one's worth may come at once. Instances that share a handle share
+/// Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
+/// used, and is paid for afterwards. Instances that share a handle share
 /// quotas. Not to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
 ///
 /// A component may do what its capabilities grant, and nothing else. They are a set of grants or an
@@ -221,7 +223,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, and a
 /// segment ** for any number of segments, none included.
 ///
-/// Files: a path is a directory with all that is in it, a file, or a directory and a name with
+/// Files: a path is absolute, a directory with all that is in it, a file, or a directory and a name with
 /// wildcards: those that are directly in it and have such a name. The directory must exist, and is
 /// held open: what takes its place later is not reached, and neither is anything outside it, through
 /// symbolic links or "..". Where a file or wildcards are named, symbolic links are not followed at

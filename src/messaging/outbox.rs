@@ -94,8 +94,9 @@ impl Outbox {
         let id =
             raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
         let versions = self.versions();
-        let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
+        // First, so that those that are refused count too.
         self.guard.take_message(action, id.as_str()).map_err(refused)?;
+        let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
         if let Some((id, members)) = self.office.registry.find(&id) {
             self.recent().remember(versions, id, &members, (action, allowed));
             return Ok(Way::Here(members));
@@ -123,8 +124,9 @@ impl Outbox {
 
     /// Records a message to a target to which it is known to be allowed, and takes it off the quota.
     fn admit_again(&self, action: Action, target: &Target) -> Result<(), MessagingError> {
+        self.guard.take_message(action, target.id.as_str()).map_err(refused)?;
         self.guard.record_allowed(action, Resource::Text(target.id.as_str()));
-        self.guard.take_message(action, target.id.as_str()).map_err(refused)
+        Ok(())
     }
 
     fn message(&self, payload: Payload) -> Message {
@@ -328,7 +330,8 @@ impl Messenger for Outbox {
     }
 
     fn cancel_request(&self, request: &str) -> Result<(), MessagingError> {
-        let (action, resource) = (Action::MessagingCancel, Resource::Text(request));
+        let shown = shorten(request);
+        let (action, resource) = (Action::MessagingCancel, Resource::Text(&shown));
         self.guard.check_once(action, resource).map_err(refused)?;
         let cancelled = CorrelationId::parse(request)
             .is_some_and(|id| self.office.correlations.cancel_of(&self.own, id));
@@ -338,9 +341,8 @@ impl Messenger for Outbox {
         // An error to the guest that is the same for a request of nobody and of somebody else.
         self.guard.refuse(action, resource, Basis::Never("no request of its own"));
         Err(MessagingError::InvalidMessage(format!(
-            "{} has no request {:?} under way",
+            "{} has no request {shown:?} under way",
             self.id,
-            shorten(request)
         )))
     }
 }

@@ -16,6 +16,9 @@ use crate::security::action::Action;
 use crate::security::guard::{Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
 
+/// What a log record, and each of its pairs, counts beyond its text.
+const RECORD_BYTES: usize = 64;
+
 /// What the host functions of one component reach; the same for all its instances.
 pub struct HostContext {
     /// Who the component is.
@@ -51,8 +54,9 @@ impl HostContext {
         if !self.log.enabled(level) || self.guard.check_own(Action::LogWrite, None).is_err() {
             return;
         }
-        let bytes = pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        let LogRoom::Free { dropped } = self.guard.take_log(message.len() + bytes) else { return };
+        let pair = |(key, value): &(String, String)| RECORD_BYTES + key.len() + value.len();
+        let bytes = RECORD_BYTES + message.len() + pairs.iter().map(pair).sum::<usize>();
+        let LogRoom::Free { dropped } = self.guard.take_log(bytes) else { return };
         if dropped > 0 {
             let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
             let text = format!("{dropped} log record(s) dropped: log-bytes-per-second {quota}");

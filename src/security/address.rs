@@ -33,7 +33,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(embedded) = embedded_v4(address) {
+    if let Some(embedded) = embedded_v4(address.into()) {
         return is_public_v4(embedded);
     }
     let [a, b, ..] = address.segments();
@@ -45,7 +45,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 /// The IPv4 address behind NAT64 (RFC 6052) or 6to4 (RFC 3056).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+pub fn embedded_v4(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(join(high, low)),

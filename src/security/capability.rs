@@ -79,7 +79,7 @@ impl Grant {
             (Scope::Files { directory, within }, Resource::Text(path)) => {
                 directory.inside(path).is_some_and(|inside| self.is_within(within, inside))
             }
-            (Scope::Files { directory, within }, Resource::File { root, inside }) => {
+            (Scope::Files { directory, within }, Resource::File { root, inside, .. }) => {
                 directory.is_same(root) && self.is_within(within, inside)
             }
             (Scope::Hosts { pattern, private_too }, Resource::Endpoint(endpoint)) => {

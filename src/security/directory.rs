@@ -16,6 +16,8 @@ pub struct Directory {
     /// Where components see it.
     guest: String,
     handle: File,
+    /// Device and number: which directory it is, whatever its path.
+    identity: (u64, u64),
 }
 
 /// Which of what is in a directory.
@@ -43,12 +45,17 @@ pub enum InvalidPath {
     },
     #[error("{0:?} is not UTF-8, as paths of components are")]
     NotUnicode(PathBuf),
+    #[error("{0:?} is not absolute")]
+    Relative(String),
 }
 
 /// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
 /// `guest`: where components see it; `None`: where the pattern says it is.
 pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), InvalidPath> {
     Pattern::compile(pattern)?;
+    if !Path::new(pattern).is_absolute() {
+        return Err(InvalidPath::Relative(pattern.to_owned()));
+    }
     let trimmed = match pattern.trim_end_matches('/') {
         "" => "/",
         trimmed => trimmed,
@@ -80,14 +87,24 @@ impl Directory {
         let unreachable = |source| InvalidPath::Unreachable { path: path.to_owned(), source };
         let found = fs::canonicalize(path).map_err(unreachable)?;
         let handle = File::open(&found).map_err(unreachable)?;
-        if !handle.metadata().map_err(unreachable)?.is_dir() {
+        let metadata = handle.metadata().map_err(unreachable)?;
+        if !metadata.is_dir() {
             return Err(unreachable(io::ErrorKind::NotADirectory.into()));
         }
         // What was opened, if something took its place since it was found.
-        let host = fs::read_link(path_of(&handle)).unwrap_or(found);
+        let host = match held_path(&handle) {
+            Some(held) => fs::read_link(held).map_err(unreachable)?,
+            None => found,
+        };
         let host = host.into_os_string().into_string();
         let host = host.map_err(|path| InvalidPath::NotUnicode(path.into()))?;
-        Ok(Self { host, guest: guest.to_owned(), handle })
+        let mut guest = guest;
+        while let Some(shorter) = guest.strip_suffix('/').or_else(|| guest.strip_suffix("/."))
+            && !shorter.is_empty()
+        {
+            guest = shorter;
+        }
+        Ok(Self { host, guest: guest.to_owned(), handle, identity: identity(&metadata) })
     }
 
     /// Where it was when it was granted, without symbolic links.
@@ -102,8 +119,7 @@ impl Directory {
 
     /// A path that leads to it now.
     pub fn reachable(&self) -> PathBuf {
-        let held = path_of(&self.handle);
-        if held.exists() { held } else { self.host.clone().into() }
+        held_path(&self.handle).unwrap_or_else(|| self.host.clone().into())
     }
 
     /// The host's path of what has the relative path `inside`, which is empty for itself.
@@ -128,7 +144,7 @@ impl Directory {
 
     /// Whether both are one directory, seen at one place.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.host == other.host && self.guest == other.guest
+        self.identity == other.identity && self.host == other.host && self.guest == other.guest
     }
 }
 
@@ -144,15 +160,27 @@ impl Within {
     }
 }
 
+/// A path that leads to what is held open; elsewhere directories are reached by their own path.
 #[cfg(target_os = "linux")]
-fn path_of(handle: &File) -> PathBuf {
+fn held_path(handle: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
-    Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string())
+    Some(Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string()))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn path_of(_: &File) -> PathBuf {
-    PathBuf::new()
+fn held_path(_: &File) -> Option<PathBuf> {
+    None
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
 }
 
 #[cfg(test)]
@@ -178,8 +206,9 @@ mod tests {
             assert_eq!((directory.host(), directory.guest()), (&*host, "/in"), "{pattern}");
             assert_eq!(found, within, "{pattern}");
         }
-        for pattern in [format!("{root}/none"), format!("{root}/*/x"), format!("{root}/**/x")] {
-            assert!(open(&pattern, None).is_err(), "{pattern}");
+        let (missing, inner) = (format!("{root}/none"), format!("{root}/*/x"));
+        for pattern in [&*missing, &*inner, &format!("{root}/**/x"), "relative", "**"] {
+            assert!(open(pattern, None).is_err(), "{pattern}");
         }
     }
 

@@ -13,12 +13,16 @@ use crate::security::action::Action;
 use crate::security::audit::{AuditLog, AuditRecord, Basis};
 use crate::security::capability::{Capabilities, Grant, NotHeld};
 use crate::security::directory::Directory;
+use crate::security::host_pattern::Endpoint;
 use crate::security::policy::{Effect, Policies};
 use crate::security::quota::{Count, Permit, QuotaBreach, Quotas, Rate};
 use crate::security::resource::Resource;
 
 /// How many decisions of a component are remembered.
 const REMEMBERED: usize = 1024;
+
+/// How many names a component may look up at a time.
+const LOOKUPS: u64 = 16;
 
 /// Decisions about longer names are made anew each time: a guest must not fill the memory of the
 /// host with them.
@@ -72,6 +76,7 @@ pub struct Guard {
     quotas: Quotas,
     messages: Option<Rate>,
     requests: Option<Count>,
+    lookups: Count,
     log_bytes: Option<Rate>,
     random_bytes: Option<Rate>,
     log_records_dropped: AtomicU64,
@@ -132,6 +137,7 @@ impl Guard {
             requests: quotas
                 .outstanding_requests
                 .map(|limit| Count::new("outstanding-requests", limit)),
+            lookups: Count::new("lookups", LOOKUPS),
             log_bytes: rate("log-bytes-per-second", quotas.log_bytes_per_second),
             random_bytes: rate("random-bytes-per-second", quotas.random_bytes_per_second),
             log_records_dropped: AtomicU64::new(0),
@@ -326,16 +332,16 @@ impl Guard {
         });
     }
 
-    /// Those of some components that this one sees.
-    pub fn visible(&self, mut ids: Vec<Arc<ComponentId>>) -> Vec<Arc<ComponentId>> {
-        let sees = |id: &ComponentId| {
-            self.decide(Action::DirectoryList, Resource::Text(id.as_str())).allowed
-        };
-        ids.retain(|id| sees(id));
+    /// Whether a component sees another in a list. Records nothing.
+    pub fn sees(&self, id: &ComponentId) -> bool {
+        self.decide(Action::DirectoryList, Resource::Text(id.as_str())).allowed
+    }
+
+    /// Records a list of those that a component sees.
+    pub fn record_list(&self) {
         if self.wants_allowed() {
             self.record(Action::DirectoryList, Resource::Text("**"), true, Basis::Ambient);
         }
-        ids
     }
 
     /// Whether policies may refuse an action on some files.
@@ -395,6 +401,13 @@ impl Guard {
             .take()
             .map(Some)
             .map_err(|breach| self.breach(Action::MessagingRequest, Resource::Text(target), breach))
+    }
+
+    /// Takes one of the look-ups that may be under way.
+    pub fn take_lookup(&self, endpoint: Endpoint<'_>) -> Result<Permit, Refused> {
+        self.lookups.take().map_err(|breach| {
+            self.breach(Action::NetworkOutbound, Resource::Endpoint(endpoint), breach)
+        })
     }
 
     /// Takes random bytes off the quota.

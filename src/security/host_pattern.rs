@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::core::id::shorten;
-use crate::security::address::is_public;
+use crate::security::address::{embedded_v4, is_public};
 use crate::security::pattern::{InvalidPattern, Pattern};
 
 /// Hosts: any, those of a name, or those of a range of addresses.
@@ -52,10 +52,11 @@ impl HostPattern {
             return Ok(Self::Range(address.to_canonical().into()));
         }
         if let Ok(range) = bare.parse::<IpNet>() {
-            return Ok(Self::Range(range));
+            return Ok(Self::Range(canonical(range)));
         }
         let no_host = || InvalidPattern::NoHost(shorten(text));
-        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
+        // Names of other scripts are looked up, and compared, as `xn--`.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
         // A name whose last label is a number is an address to resolvers (`127.1`).
         let last = bare.rsplit('.').next().unwrap_or_default();
         let numeric = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
@@ -82,7 +83,11 @@ impl HostPattern {
         match self {
             Self::Any => private_too || is_public(address),
             Self::Name(_) => false,
-            Self::Range(range) => range.contains(&address.to_canonical()),
+            Self::Range(range) => {
+                let embedded = embedded_v4(address).map(IpAddr::from);
+                range.contains(&address.to_canonical())
+                    || embedded.is_some_and(|embedded| range.contains(&embedded))
+            }
         }
     }
 }
@@ -116,6 +121,17 @@ impl EndpointPattern {
     }
 }
 
+/// The same range of IPv4, for one that is written as mapped into IPv6.
+fn canonical(range: IpNet) -> IpNet {
+    let (address, bits) = (range.addr().to_canonical(), range.prefix_len());
+    match address {
+        IpAddr::V4(_) if range.addr().is_ipv6() && bits >= 96 => {
+            IpNet::new(address, bits - 96).unwrap_or(range)
+        }
+        _ => range,
+    }
+}
+
 /// Divides at the colon before a port; those within an IPv6 address are none.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     if text.starts_with('[') {
@@ -142,6 +158,17 @@ pub fn parse_endpoint(text: &str) -> Option<Endpoint<'_>> {
     let (name, port) = split_port(text);
     let port = port.map(str::parse).transpose().ok()?;
     (!name.is_empty()).then_some(Endpoint::Name { name, port })
+}
+
+impl Endpoint<'_> {
+    /// The port, where it is known.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Name { port, .. } => *port,
+            Self::Address(address) => Some(address.port()),
+            Self::Host(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Endpoint<'_> {
@@ -180,6 +207,8 @@ mod tests {
             ("::1", "[::1]:1"),
             ("[::1]:8080", "[::1]:8080"),
             ("fe80::/10", "[fe80::7]:1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3:9"),
+            ("10.0.0.0/8", "[64:ff9b::a01:203]:9"),
         ] {
             assert!(matches(pattern, endpoint), "{pattern} on {endpoint}");
         }
@@ -222,6 +251,7 @@ mod tests {
             "h:70000",
             "[::1",
             "a@b",
+            "höher.example",
             "**a.com",
         ] {
             assert!(EndpointPattern::compile(text).is_err(), "{text}");

@@ -32,7 +32,9 @@ pub enum InvalidPattern {
     Control(String, char),
     #[error("{0:?} can match no component id, which is namespace/name/instance")]
     NoId(String),
-    #[error("{0:?} is neither a host name with wildcards nor an address, addr/bits or \"*\"")]
+    #[error(
+        "{0:?} is neither a host name (ASCII, with wildcards) nor an address, addr/bits or \"*\""
+    )]
     NoHost(String),
     #[error("{0:?}: a port is a number from 1 to 65535, or \"*\"")]
     NoPort(String),

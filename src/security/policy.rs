@@ -71,7 +71,7 @@ impl Rule {
 
     fn applies(&self, component: &ComponentId, action: Action, resource: Resource<'_>) -> bool {
         self.actions.contains(action)
-            && self.resource.matches(resource)
+            && self.resource.matches(resource, self.effect)
             && self.component.matches(component.as_str())
     }
 }
@@ -95,16 +95,16 @@ impl ResourcePattern {
         })
     }
 
-    fn matches(&self, resource: Resource<'_>) -> bool {
+    fn matches(&self, resource: Resource<'_>, effect: Effect) -> bool {
         self.all
             || match resource {
                 Resource::Text(text) => self.text.matches(text),
-                Resource::File { root, inside } => self.text.matches(&root.path(inside)),
-                Resource::Endpoint(endpoint) => self.is_on(endpoint),
+                Resource::File { path, .. } => self.text.matches(path),
+                Resource::Endpoint(endpoint) => self.is_on(endpoint, effect),
                 Resource::Found { name, port, address } => {
                     let at = |port| Endpoint::Address((address, port).into());
-                    self.is_on(Endpoint::Name { name, port })
-                        || self.is_on(port.map_or(Endpoint::Host(address), at))
+                    self.is_on(Endpoint::Name { name, port }, effect)
+                        || self.is_on(port.map_or(Endpoint::Host(address), at), effect)
                 }
                 Resource::Own => false,
             }
@@ -112,8 +112,12 @@ impl ResourcePattern {
 }
 
 impl ResourcePattern {
-    fn is_on(&self, endpoint: Endpoint<'_>) -> bool {
-        self.endpoint.as_ref().is_some_and(|own| own.matches(endpoint, true))
+    fn is_on(&self, endpoint: Endpoint<'_>, effect: Effect) -> bool {
+        // One port that is refused does not refuse to look a name up.
+        let open = |own: &EndpointPattern| effect == Effect::Allow || own.port.is_none();
+        let covers = |own: &EndpointPattern| own.matches(endpoint, true);
+        let known = endpoint.port().is_some();
+        self.endpoint.as_ref().is_some_and(|own| covers(own) && (known || open(own)))
     }
 }
 
@@ -182,6 +186,7 @@ mod tests {
         };
         assert_eq!(connect("10.1.1.1:80"), Some(2));
         assert_eq!(connect("10.1.1.1:81"), None);
+        assert_eq!(connect("10.1.1.1"), None, "a look-up has no port");
         assert_eq!(decides(&policies, Action::ClockRead, Resource::Own), None);
     }
 

@@ -42,7 +42,7 @@ impl Default for Quotas {
             log_bytes_per_second: None,
             random_bytes_per_second: None,
             host_call_bytes: MAX_HOST_CALL_BYTES,
-            wasi_resources: 4096,
+            wasi_resources: 256,
         }
     }
 }

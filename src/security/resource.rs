@@ -11,8 +11,9 @@ use crate::security::host_pattern::Endpoint;
 pub enum Resource<'a> {
     /// A component's id, a storage namespace, a path of the host, a request.
     Text(&'a str),
-    /// What is reached through an open directory: only grants for that directory count.
-    File { root: &'a Directory, inside: &'a str },
+    /// What is reached through an open directory: only grants for that directory count. `path` is
+    /// the host's for `inside`.
+    File { root: &'a Directory, inside: &'a str, path: &'a str },
     /// A host or an address.
     Endpoint(Endpoint<'a>),
     /// An address that a name was resolved to.
@@ -25,7 +26,7 @@ impl fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Text(text) => f.write_str(text),
-            Self::File { root, inside } => f.write_str(&root.path(inside)),
+            Self::File { path, .. } => f.write_str(path),
             Self::Endpoint(endpoint) => endpoint.fmt(f),
             Self::Found { name, port, address } => {
                 write!(f, "{} ({address})", Endpoint::Name { name, port })

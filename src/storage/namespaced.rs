@@ -65,7 +65,10 @@ impl NamespacedStorage {
     /// Whether a value fits, with all that others are about to store.
     fn check_quotas(&self, key: &str, size: u64, others: Usage) -> Result<(), StorageError> {
         let (namespace, quotas) = (self.namespace.as_str(), self.guard.quotas());
-        let old = self.backend.get(namespace, key)?.map(|old| (key.len() + old.len()) as u64);
+        let old = match quotas.storage_bytes {
+            Some(_) => self.backend.get(namespace, key)?.map(|old| (key.len() + old.len()) as u64),
+            None => self.backend.exists(namespace, key)?.then_some(0),
+        };
         let used = self.backend.usage(namespace)?;
         let keys = used.keys.saturating_add(others.keys).saturating_add(1);
         if let (Some(value), None) = (quotas.storage_keys, old)
@@ -73,8 +76,9 @@ impl NamespacedStorage {
         {
             return Err(self.breach(QuotaBreach { name: "storage-keys", value }));
         }
-        // What takes no more room than before is always stored.
-        let more = size.saturating_sub(old.unwrap_or(0));
+        // What takes no more room than before is stored, unless others may be about to take that room.
+        let freed = if others.keys == 0 { old.unwrap_or(0) } else { 0 };
+        let more = size.saturating_sub(freed);
         let bytes = used.bytes.saturating_add(others.bytes).saturating_add(more);
         if let Some(value) = quotas.storage_bytes
             && more > 0

@@ -44,6 +44,10 @@ impl Item for AuditRecord {
     fn is_minor(&self) -> bool {
         self.allowed
     }
+
+    fn owner(&self) -> usize {
+        Arc::as_ptr(&self.component).addr()
+    }
 }
 
 impl Audit {

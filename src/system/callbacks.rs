@@ -35,6 +35,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// A thread is on its way.
     coming: bool,
+    /// Nobody comes any more.
+    closed: bool,
 }
 
 impl Callbacks {
@@ -48,8 +50,21 @@ impl Callbacks {
     /// Leaves a callback to be run.
     pub fn leave(&self, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.shared.lock();
+        if queue.closed {
+            return;
+        }
         queue.jobs.push_back(Box::new(job));
         Shared::call_thread(&self.shared, queue);
+    }
+
+    /// Takes no more: a job that nobody runs would keep alive what it holds, this queue included.
+    pub fn close(&self) {
+        let jobs = {
+            let mut queue = self.shared.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        drop(jobs);
     }
 
     /// Runs what is left on this thread, for an engine whose workers are gone.

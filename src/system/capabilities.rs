@@ -217,8 +217,10 @@ impl Reader<'_> {
         } else {
             Scope::Nothing
         };
+        // Part of the grant's name: the same files may be seen at several places.
+        let at = guest.map(|guest| format!(" at {guest}")).unwrap_or_default();
         for action in actions {
-            self.add(*action, scope.clone(), pattern);
+            self.add(*action, scope.clone(), &format!("{pattern}{at}"));
         }
         Ok(())
     }
@@ -235,6 +237,7 @@ impl Reader<'_> {
                     let host = item.required("host-pattern")?;
                     let at = item.place("host-pattern");
                     let mut pattern = EndpointPattern::compile(host).map_err(invalid(at))?;
+                    let mut text = host.to_owned();
                     if let Some(port) = item.integer("port", 1..=u64::from(u16::MAX))? {
                         if pattern.port.is_some_and(|named| u64::from(named) != port) {
                             let reason = format!("{host:?} names another port than {port}");
@@ -243,17 +246,23 @@ impl Reader<'_> {
                                 reason,
                             });
                         }
+                        if pattern.port.is_none() {
+                            let bare = text.trim_end_matches(":*");
+                            let bracketed = !bare.contains(':') || bare.starts_with('[');
+                            text = if bracketed {
+                                format!("{bare}:{port}")
+                            } else {
+                                format!("[{bare}]:{port}")
+                            };
+                        }
                         pattern.port = u16::try_from(port).ok();
                     }
-                    let text = match pattern.port {
-                        Some(port) if !host.ends_with(&format!(":{port}")) => {
-                            format!("{host}:{port}")
-                        }
-                        _ => host.to_owned(),
-                    };
                     // What listens does so on addresses of this host.
                     let private = item.boolean("private")?.unwrap_or(false);
                     let private_too = private || action == Action::NetworkInbound;
+                    if private {
+                        text.push_str(" private");
+                    }
                     self.add(action, Scope::Hosts { pattern, private_too }, &text);
                 }
                 Ok(())

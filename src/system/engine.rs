@@ -261,5 +261,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.finish();
+        self.callbacks.close();
     }
 }

@@ -78,6 +78,10 @@ impl Item for Event {
     fn is_minor(&self) -> bool {
         false
     }
+
+    fn owner(&self) -> usize {
+        0
+    }
 }
 
 impl Event {

@@ -87,8 +87,11 @@ impl LoadOptions {
             instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
             capabilities: match (options.get("capabilities"), &defaults.capabilities) {
                 (Some(value), _) => capabilities::read(options.place("capabilities"), value)?,
-                (None, Some(value)) => capabilities::read("config.capabilities".into(), value)?,
-                (None, None) => Capabilities::default(),
+                // A null of its own says that nothing is granted.
+                (None, Some(value)) if !options.has("capabilities") => {
+                    capabilities::read("config.capabilities".into(), value)?
+                }
+                (None, _) => Capabilities::default(),
             },
             quotas: quotas(&options, &defaults.quotas)?,
         })

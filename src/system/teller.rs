@@ -1,6 +1,7 @@
 //! Telling the host what happened: in the background, in order, from a bounded queue.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::system::callbacks::Callbacks;
@@ -12,6 +13,10 @@ pub trait Item: Send + 'static {
 
     /// Whether it may be lost sooner than others: as soon as half of the queue is full.
     fn is_minor(&self) -> bool;
+
+    /// Whose it is: nobody's items fill more than a quarter of the queue. 0: of somebody for whom
+    /// that does not hold.
+    fn owner(&self) -> usize;
 }
 
 /// What a queue holds; the rest is counted as lost.
@@ -57,8 +62,12 @@ struct Shared<T> {
 struct Queue<T> {
     items: VecDeque<T>,
     bytes: usize,
+    /// How many items each owner has in here.
+    owned: HashMap<usize, usize>,
     /// Since the host was last told.
     lost: Lost,
+    /// How many items are before the first of those.
+    before_lost: usize,
     lost_in_all: Lost,
     /// Somebody tells the host.
     telling: bool,
@@ -80,7 +89,9 @@ impl<T: Item> Teller<T> {
         let queue = Mutex::new(Queue {
             items: VecDeque::new(),
             bytes: 0,
+            owned: HashMap::new(),
             lost: Lost::default(),
+            before_lost: 0,
             lost_in_all: Lost::default(),
             telling: false,
         });
@@ -91,13 +102,23 @@ impl<T: Item> Teller<T> {
     pub fn leave(&self, item: T) {
         let mut queue = self.shared.lock();
         let bounds = self.shared.bounds;
-        let most = if item.is_minor() { bounds.items / 2 } else { bounds.items };
-        if queue.items.len() >= most || queue.bytes + item.bytes() > bounds.bytes {
+        let share = if item.is_minor() { 2 } else { 1 };
+        let full = queue.items.len() >= bounds.items / share
+            || queue.bytes + item.bytes() > bounds.bytes / share;
+        let owner = item.owner();
+        let owned = queue.owned.get(&owner).copied().unwrap_or(0);
+        if full || (owner != 0 && owned >= bounds.items / 4) {
+            if queue.lost == Lost::default() {
+                queue.before_lost = queue.items.len();
+            }
             queue.lost.count(item.is_minor());
             queue.lost_in_all.count(item.is_minor());
             return;
         }
         queue.bytes += item.bytes();
+        if owner != 0 {
+            *queue.owned.entry(owner).or_default() += 1;
+        }
         queue.items.push_back(item);
         if !std::mem::replace(&mut queue.telling, true) {
             drop(queue);
@@ -121,19 +142,22 @@ impl<T: Item> Shared<T> {
 
     fn next(&self) -> Option<Told<T>> {
         let mut queue = self.lock();
-        match queue.items.pop_front() {
-            Some(item) => {
-                queue.bytes -= item.bytes();
-                Some(Told::Item(item))
-            }
-            None if queue.lost != Lost::default() => {
-                Some(Told::Lost(std::mem::take(&mut queue.lost)))
-            }
-            None => {
-                queue.telling = false;
-                None
+        if queue.lost != Lost::default() && queue.before_lost == 0 {
+            return Some(Told::Lost(std::mem::take(&mut queue.lost)));
+        }
+        let Some(item) = queue.items.pop_front() else {
+            queue.telling = false;
+            return None;
+        };
+        queue.bytes -= item.bytes();
+        queue.before_lost = queue.before_lost.saturating_sub(1);
+        if let Entry::Occupied(mut owned) = queue.owned.entry(item.owner()) {
+            *owned.get_mut() -= 1;
+            if *owned.get() == 0 {
+                owned.remove();
             }
         }
+        Some(Told::Item(item))
     }
 }
 
@@ -163,6 +187,10 @@ mod tests {
         fn is_minor(&self) -> bool {
             self.1
         }
+
+        fn owner(&self) -> usize {
+            (self.0 / 100) as usize
+        }
     }
 
     #[test]
@@ -182,11 +210,24 @@ mod tests {
             teller.leave(Note(number, minor));
         }
         callbacks.run_rest();
-        assert_eq!(*told.lock().unwrap(), ["1", "2", "4", "5", "lost 1 and 1"]);
+        assert_eq!(*told.lock().unwrap(), ["1", "2", "lost 1 and 1", "4", "5"]);
         assert_eq!(teller.all_lost(), Lost { minor: 1, major: 1 });
         teller.leave(Note(7, true));
         callbacks.run_rest();
         assert_eq!(told.lock().unwrap().last().unwrap(), "7");
+    }
+
+    #[test]
+    fn nobody_takes_the_room_of_others() {
+        let callbacks = Callbacks::default();
+        let teller = Teller::new(Bounds { items: 8, bytes: 1000 }, callbacks.clone(), |_| ());
+        for number in [100, 101, 102, 200, 201, 103] {
+            teller.leave(Note(number, false));
+        }
+        assert_eq!(teller.all_lost(), Lost { minor: 0, major: 2 });
+        callbacks.run_rest();
+        teller.leave(Note(104, false));
+        assert_eq!(teller.all_lost().major, 2);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::security::action::Action;
 
 type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
 
+/// How many components of a list are looked at before others get their turn.
+const LOOKED_AT_A_TURN: usize = 64;
+
 /// Adds the interface to a linker.
 pub fn link(linker: &mut Linker<HostState>, log_runs_host_code: bool) -> wasmtime::Result<()> {
     let mut interface = linker.instance(contract::SERVICES)?;
@@ -37,7 +40,8 @@ pub fn link(linker: &mut Linker<HostState>, log_runs_host_code: bool) -> wasmtim
     interface.func_wrap_async("sleep-millis", |store, (duration_ms,): (u64,)| {
         Box::new(sleep(store, Duration::from_millis(duration_ms)))
     })?;
-    interface.func_wrap("list-components", list_components)?;
+    interface
+        .func_wrap_async("list-components", |store, (): ()| Box::new(list_components(store)))?;
     interface.func_wrap("get-component-metadata", get_component_metadata)?;
     Ok(())
 }
@@ -86,13 +90,22 @@ async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> was
     Ok(())
 }
 
-fn list_components(
+/// Looks at all, a few a turn: there may be any number of them, and of rules about them.
+async fn list_components(
     store: StoreContextMut<'_, HostState>,
-    (): (),
 ) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
-    let context = &store.data().context;
-    let ids = context.guard.visible(context.directory.list());
-    Ok((ids.iter().map(|id| (&**id).into()).collect(),))
+    let context = Arc::clone(&store.data().context);
+    context.guard.record_list();
+    let mut seen = Vec::new();
+    for (index, id) in context.directory.list().iter().enumerate() {
+        if context.guard.sees(id) {
+            seen.push((&**id).into());
+        }
+        if index % LOOKED_AT_A_TURN == LOOKED_AT_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok((seen,))
 }
 
 fn get_component_metadata(

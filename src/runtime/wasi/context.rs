@@ -8,10 +8,12 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
+use crate::runtime::timers::Timers;
+use crate::runtime::wasi::connections::Connections;
 use crate::runtime::wasi::files::Files;
-use crate::runtime::wasi::names::{Connections, Lookups};
 use crate::runtime::wasi::output::Outputs;
 use crate::runtime::wasi::places::Places;
+use crate::runtime::wasi::sockets::Lookups;
 use crate::security::directory::Directory;
 use crate::security::guard::Guard;
 
@@ -29,6 +31,8 @@ pub struct Wasi {
     pub connections: Arc<Connections>,
     /// The names that it looks up.
     pub lookups: Lookups,
+    /// Where it waits.
+    pub timers: Timers,
     places: Places,
     roots: Vec<Arc<Directory>>,
 }
@@ -67,6 +71,7 @@ impl Wasi {
             guard,
             connections,
             lookups: Lookups::new(),
+            timers: host.timers.clone(),
             places: Places::default(),
             roots,
         }

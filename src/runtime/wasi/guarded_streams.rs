@@ -10,7 +10,6 @@ use wasmtime_wasi::p2::{
 use crate::runtime::wasi::places::Place;
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
-use crate::security::resource::Resource;
 
 /// The right to read or write one file, looked at again when rights have changed.
 pub struct FileRight {
@@ -32,17 +31,16 @@ impl FileRight {
         if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
             return Ok(());
         }
-        let resource = Resource::File { root: &self.place.root, inside: &self.place.inside };
-        match self.guard.check_once(self.action, resource) {
-            Ok(allowed) => {
-                self.known = Some((version, allowed));
-                Ok(())
-            }
-            Err(_) => {
-                let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-                Err(StreamError::LastOperationFailed(denied.into()))
-            }
+        let denied = |_| {
+            let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+            StreamError::LastOperationFailed(denied.into())
+        };
+        let allowed = self.guard.check_once(self.action, self.place.resource()).map_err(denied)?;
+        if let Some(real) = self.place.real() {
+            self.guard.check_policies(self.action, real).map_err(denied)?;
         }
+        self.known = Some((version, allowed));
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
 use crate::runtime::wasi::files::{self, HasFiles};
-use crate::runtime::wasi::names::{self, HasNames};
+use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
 
 /// Adds WASI 0.2: Wasmtime's own, whose context is closed, and before each interface that reaches
 /// something what holds it against the component's rights.
@@ -15,7 +15,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     filesystem::preopens::add_to_linker::<_, HasFiles>(linker, files::files)?;
     filesystem::types::add_to_linker::<_, HasFiles>(linker, files::files)?;
-    sockets::ip_name_lookup::add_to_linker::<_, HasNames>(linker, names::names)?;
+    sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     clocks::wall_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;
     clocks::monotonic_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;
     random::random::add_to_linker::<_, HasRandom>(linker, ambient::random_numbers)?;

@@ -1,10 +1,11 @@
 //! WASI p2 for components built against it: nothing but what was granted, output as log records.
 
 pub mod ambient;
+pub mod connections;
 pub mod context;
 pub mod files;
 pub mod guarded_streams;
 pub mod link;
-pub mod names;
 pub mod output;
 pub mod places;
+pub mod sockets;

@@ -1,20 +1,25 @@
 //! Where the open files of an instance are.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::security::directory::Directory;
+use crate::security::resource::Resource;
 
 /// A file or a directory, by the granted directory that it was reached through.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Place {
-    /// The granted directory.
-    pub root: Arc<Directory>,
-    /// Its path in there; empty for the directory itself.
-    pub inside: String,
+    root: Arc<Directory>,
+    /// Its path in there, by the names that led to it; empty for the directory itself.
+    inside: String,
+    /// The same as a path of the host.
+    path: String,
+    /// Where it really was when it was opened, links followed; `None` for the granted directory.
+    real: Option<String>,
 }
 
-/// A path that leads out of its granted directory.
+/// A path that leads out of where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outside;
 
@@ -23,12 +28,19 @@ pub struct Outside;
 pub struct Places(HashMap<u32, Arc<Place>>);
 
 impl Place {
-    /// The place of a relative path, by its names alone: links are for whoever opens it.
-    pub fn join(&self, path: &str) -> Result<Self, Outside> {
+    /// A granted directory.
+    pub fn root(root: Arc<Directory>) -> Self {
+        let path = root.path("");
+        Self { root, inside: String::new(), path, real: None }
+    }
+
+    /// The place of a relative path, and the path without detours. What is opened is what that path
+    /// says, so that no `..` behind a link leads elsewhere than its names do.
+    pub fn join(&self, path: &str) -> Result<(Self, String), Outside> {
         if path.starts_with('/') {
             return Err(Outside);
         }
-        let mut names: Vec<&str> = self.inside.split('/').filter(|name| !name.is_empty()).collect();
+        let mut names = Vec::new();
         for name in path.split('/') {
             match name {
                 "" | "." => {}
@@ -36,7 +48,50 @@ impl Place {
                 name => names.push(name),
             }
         }
-        Ok(Self { root: Arc::clone(&self.root), inside: names.join("/") })
+        let direct = names.join("/");
+        let inside = match (&*self.inside, &*direct) {
+            (base, "") => base.to_owned(),
+            ("", direct) => direct.to_owned(),
+            (base, direct) => format!("{base}/{direct}"),
+        };
+        let path = self.root.path(&inside);
+        let direct = if direct.is_empty() { ".".to_owned() } else { direct };
+        Ok((Self { root: Arc::clone(&self.root), inside, path, real: None }, direct))
+    }
+
+    /// As it is known once it was opened.
+    pub fn opened(self, real: Option<String>) -> Self {
+        Self { real, ..self }
+    }
+
+    /// The granted directory.
+    pub fn directory(&self) -> &Directory {
+        &self.root
+    }
+
+    /// The path of the host, by the names that led there.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path without links, for what was opened.
+    pub fn real(&self) -> Option<&str> {
+        self.real.as_deref()
+    }
+
+    /// A path of the host that leads there now.
+    pub fn reachable(&self) -> PathBuf {
+        self.real.as_ref().map_or_else(|| self.root.reachable(), PathBuf::from)
+    }
+
+    /// For a decision.
+    pub fn resource(&self) -> Resource<'_> {
+        Resource::File { root: &self.root, inside: &self.inside, path: &self.path }
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        let rest = self.path.strip_prefix(&other.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -55,6 +110,12 @@ impl Places {
     pub fn leave(&mut self, descriptor: u32) {
         self.0.remove(&descriptor);
     }
+
+    /// Forgets all that was in a place that is none any more: it was given another name, and what
+    /// is known of its path does not hold.
+    pub fn forget(&mut self, gone: &Place) {
+        self.0.retain(|_, place| !place.is_below(gone));
+    }
 }
 
 #[cfg(test)]
@@ -66,21 +127,38 @@ mod tests {
     fn paths_do_not_lead_out() {
         let directory = tempfile::tempdir().unwrap();
         let (root, _) = directory::open(directory.path().to_str().unwrap(), None).unwrap();
-        let place = Place { root: Arc::new(root), inside: "a".into() };
+        let (place, _) = Place::root(Arc::new(root)).join("a").unwrap();
         for (path, expected) in [
-            ("b", Ok("a/b")),
-            ("./b//c/", Ok("a/b/c")),
-            (".", Ok("a")),
-            ("..", Ok("")),
-            ("../b", Ok("b")),
-            ("b/../../c", Ok("c")),
-            ("../..", Err(Outside)),
-            ("../../a", Err(Outside)),
+            ("b", Ok(("a/b", "b"))),
+            ("./b//c/", Ok(("a/b/c", "b/c"))),
+            (".", Ok(("a", "."))),
+            ("", Ok(("a", "."))),
+            ("b/..", Ok(("a", "."))),
+            ("b/../c", Ok(("a/c", "c"))),
+            ("..", Err(Outside)),
+            ("../b", Err(Outside)),
+            ("b/../../c", Err(Outside)),
             ("/a", Err(Outside)),
             ("/", Err(Outside)),
         ] {
-            let joined = place.join(path).map(|place| place.inside);
-            assert_eq!(joined.as_deref().map_err(|outside| *outside), expected, "{path}");
+            let joined = place.join(path).map(|(place, direct)| (place.inside, direct));
+            let joined = joined.as_ref().map(|(inside, direct)| (&**inside, &**direct));
+            assert_eq!(joined.map_err(|outside| *outside), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn what_was_renamed_is_forgotten_with_all_that_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, _) = directory::open(directory.path().to_str().unwrap(), None).unwrap();
+        let root = Place::root(Arc::new(root));
+        let place = |path| root.join(path).unwrap().0;
+        let mut places = Places::default();
+        for (number, path) in [(1, "a"), (2, "a/b"), (3, "ab"), (4, "c")] {
+            places.enter(number, Arc::new(place(path)));
+        }
+        places.forget(&place("a"));
+        let left = (1..5).filter(|number| places.of(*number).is_some()).collect::<Vec<_>>();
+        assert_eq!(left, [3, 4]);
     }
 }

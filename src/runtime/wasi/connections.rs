@@ -1,0 +1,137 @@
+//! Where an instance may connect to, and where it listens.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime_wasi::sockets::SocketAddrUse;
+
+use crate::security::action::Action;
+use crate::security::guard::Guard;
+use crate::security::host_pattern::Endpoint;
+use crate::security::resource::Resource;
+
+/// How many addresses an instance's names may have led to; older ones have to be looked up again.
+const REMEMBERED: usize = 1024;
+
+/// How many names may have led to one address.
+const NAMES: usize = 16;
+
+/// The addresses of the names that an instance looked up, with the names, and where it listens.
+///
+/// A name that leads elsewhere when it is looked up again adds addresses; each was held against the
+/// rights when it was found, and is again when it is connected to.
+pub struct Connections {
+    guard: Arc<Guard>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    found: HashMap<IpAddr, Vec<Arc<str>>>,
+    /// The local addresses of sockets that take what comes, connections and datagrams.
+    listening: [Vec<SocketAddr>; 2],
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Connections,
+    Datagrams,
+}
+
+impl Connections {
+    /// Nothing is known yet.
+    pub fn new(guard: Arc<Guard>) -> Self {
+        Self { guard, known: Mutex::default() }
+    }
+
+    /// What decides.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// Decides whether a socket may use an address.
+    pub fn allows(&self, address: SocketAddr, using: SocketAddrUse) -> bool {
+        let outbound = || self.guard.grants_any(Action::NetworkOutbound);
+        match using {
+            SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => self.may_reach(address, true),
+            SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
+            // What is sent to who listens, and answers to what it has sent.
+            SocketAddrUse::UdpReceive => {
+                self.may_reach(address, false) || self.still_listens(Kind::Datagrams)
+            }
+            // What the system does before it connects; nothing comes in through it alone.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
+                if address.ip().is_unspecified() && address.port() == 0 && outbound() =>
+            {
+                true
+            }
+            SocketAddrUse::TcpBind => self.may_listen(address),
+            SocketAddrUse::TcpListen => {
+                self.may_listen(address) && self.listens(Kind::Connections, address)
+            }
+            SocketAddrUse::UdpBind => {
+                self.may_listen(address) && self.listens(Kind::Datagrams, address)
+            }
+        }
+    }
+
+    /// Remembers that a name, which may be reached, leads to an address.
+    pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
+        let found = &mut self.lock().found;
+        if found.len() >= REMEMBERED {
+            found.clear();
+        }
+        let names = found.entry(address).or_default();
+        if !names.contains(name) {
+            if names.len() >= NAMES {
+                names.remove(0);
+            }
+            names.push(Arc::clone(name));
+        }
+    }
+
+    fn may_listen(&self, address: SocketAddr) -> bool {
+        let resource = Resource::Endpoint(Endpoint::Address(address));
+        self.guard.check_once(Action::NetworkInbound, resource).is_ok()
+    }
+
+    fn listens(&self, kind: Kind, address: SocketAddr) -> bool {
+        let listening = &mut self.lock().listening[kind as usize];
+        if !listening.contains(&address) && listening.len() < REMEMBERED {
+            listening.push(address);
+        }
+        true
+    }
+
+    /// Whether an instance that listens may go on. Which of its sockets takes something is not
+    /// known, so the right to all must be there.
+    fn still_listens(&self, kind: Kind) -> bool {
+        let listening = self.lock().listening[kind as usize].clone();
+        !listening.is_empty() && listening.into_iter().all(|address| self.may_listen(address))
+    }
+
+    fn may_reach(&self, address: SocketAddr, recorded: bool) -> bool {
+        let action = Action::NetworkOutbound;
+        let by_address = Resource::Endpoint(Endpoint::Address(address));
+        let allowed = |resource: Resource<'_>| {
+            let allowed = self.guard.decide(action, resource).allowed;
+            if allowed && recorded {
+                self.guard.record_allowed(action, resource);
+            }
+            allowed
+        };
+        let ip = address.ip().to_canonical();
+        let names = || self.lock().found.get(&ip).cloned().unwrap_or_default();
+        let port = Some(address.port());
+        let by_name = |name: Arc<str>| allowed(Resource::Found { name: &name, port, address: ip });
+        allowed(by_address)
+            || names().into_iter().any(by_name)
+            // Refused: once more, for the record.
+            || (recorded && self.guard.check_once(action, by_address).is_ok())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
