@@ -237,7 +237,7 @@ impl Actor {
         };
         let outcome = match instance.handler::<H>() {
             Ok(handler) => {
-                let ended = instance.begin(&handler, message.lowered()).await;
+                let ended = instance.begin(&handler, (&message.lowered(),)).await;
                 instance.answered(ended)
             }
             Err(error) => Err(error),

@@ -63,8 +63,11 @@ type InitializeResult = (Result<(), ComponentError>,);
 pub type Answer<T> = (Result<T, WasmError>,);
 type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
 type CallbackResult = Answer<<HandleCallback as Handler>::Reply>;
+/// What a handler is given. Lent, because it is moved into one future after the other until it is
+/// lowered.
+pub type HandlerArguments<'a> = (&'a ComponentMessage<'a>,);
 /// A handler, for messages that live as long as `'a`.
-pub type HandlerFunc<'a, T> = TypedFunc<(ComponentMessage<'a>,), Answer<T>>;
+pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, Answer<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), ComponentError>,);
@@ -267,7 +270,7 @@ impl Lifecycle {
         store: &mut Store<HostState>,
     ) -> Result<Self, LoadError> {
         type Config = (ComponentConfig<'static>,);
-        type Incoming = (ComponentMessage<'static>,);
+        type Incoming = HandlerArguments<'static>;
         let mut typed = Typed { instance, store };
         Ok(Self {
             initialize: typed.get::<Config, InitializeResult>("initialize", &exports.initialize)?,
@@ -390,9 +393,9 @@ impl<'a> IncomingMessage<'a> {
         Self { message, correlation: message.correlation.map(CorrelationId::text) }
     }
 
-    /// The parameters of a handler.
-    pub fn lowered(&self) -> (ComponentMessage<'_>,) {
-        let message = ComponentMessage {
+    /// The message in the terms of the contract.
+    pub fn lowered(&self) -> ComponentMessage<'_> {
+        ComponentMessage {
             sender: self.message.sender.into(),
             payload: self.message.payload,
             metadata: MessageMetadata {
@@ -401,7 +404,6 @@ impl<'a> IncomingMessage<'a> {
                 timestamp: self.message.accepted.into(),
                 content_type: self.message.content_type,
             },
-        };
-        (message,)
+        }
     }
 }
