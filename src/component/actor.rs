@@ -11,6 +11,7 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
+use crate::component::task;
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::latch::{Latch, OpenOnDrop};
@@ -374,7 +375,7 @@ impl Actor {
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
         let workers = self.blueprint.context.timers.workers().clone();
-        workers.spawn(self.work());
+        task::spawn(&workers, self.work());
     }
 }
 
