@@ -13,7 +13,7 @@ use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
 use crate::component::task;
 use crate::core::error::CallError;
-use crate::core::id::ComponentId;
+use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
@@ -25,7 +25,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{
-    HandleCallback, HandleMessage, Handler, IncomingMessage, InitialConfig, Instance,
+    HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
@@ -149,7 +149,7 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let handled = pin!(self.handle_with::<HandleMessage>(message));
+        let handled = pin!(self.handle_with::<HandleMessage>(&message));
         let outcome = block_on(self.ambient_timers(), handled);
         self.status.count_time(watch.nanos());
         outcome
@@ -159,7 +159,7 @@ impl Actor {
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
+        let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
         self.status.count_time(watch.nanos());
         outcome
     }
@@ -196,7 +196,7 @@ impl Actor {
     async fn handle(&self, mail: Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
+                let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text =
                         format!("a message from {} failed: {error}", message.sender(self.host()));
@@ -209,7 +209,7 @@ impl Actor {
             }
             Mail::Callback(message) => {
                 if let Err(error) =
-                    self.handle_with::<HandleCallback>(message.view(self.host())).await
+                    self.handle_with::<HandleCallback>(&message.view(self.host())).await
                 {
                     let text =
                         format!("a callback from {} failed: {error}", message.sender(self.host()));
@@ -228,9 +228,8 @@ impl Actor {
     /// would be one more move of its future.
     async fn handle_with<H: Handler>(
         &self,
-        message: MessageView<'_>,
+        message: &MessageView<'_>,
     ) -> Result<H::Reply, CallError> {
-        let message = IncomingMessage::new(message);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
@@ -238,7 +237,9 @@ impl Actor {
         };
         let outcome = match instance.handler::<H>() {
             Ok(handler) => {
-                let ended = instance.begin(&handler, (&message.lowered(),)).await;
+                let correlation = message.correlation.map(CorrelationId::text);
+                let message = incoming(message, correlation.as_ref());
+                let ended = instance.begin(&handler, (&message,)).await;
                 instance.answered(ended)
             }
             Err(error) => Err(error),

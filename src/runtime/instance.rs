@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 
 use crate::core::error::{self, CallError};
-use crate::core::id::{CorrelationId, CorrelationText};
+use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
 use crate::core::message::MessageView;
 use crate::runtime::contract::{
@@ -381,29 +381,19 @@ impl Handler for HandleCallback {
     }
 }
 
-/// A message as a guest gets it.
-pub struct IncomingMessage<'a> {
-    message: MessageView<'a>,
-    correlation: Option<CorrelationText>,
-}
-
-impl<'a> IncomingMessage<'a> {
-    /// Makes a message ready to be handed to a guest.
-    pub fn new(message: MessageView<'a>) -> Self {
-        Self { message, correlation: message.correlation.map(CorrelationId::text) }
-    }
-
-    /// The message in the terms of the contract.
-    pub fn lowered(&self) -> ComponentMessage<'_> {
-        ComponentMessage {
-            sender: self.message.sender.into(),
-            payload: self.message.payload,
-            metadata: MessageMetadata {
-                correlation_id: self.correlation.as_ref().map(CorrelationText::as_str),
-                reply_to: self.message.reply_to.map(ComponentIdRef::from),
-                timestamp: self.message.accepted.into(),
-                content_type: self.message.content_type,
-            },
-        }
+/// A message as a guest gets it; `correlation`: the text of its own.
+pub fn incoming<'a>(
+    message: &MessageView<'a>,
+    correlation: Option<&'a CorrelationText>,
+) -> ComponentMessage<'a> {
+    ComponentMessage {
+        sender: message.sender.into(),
+        payload: message.payload,
+        metadata: MessageMetadata {
+            correlation_id: correlation.map(CorrelationText::as_str),
+            reply_to: message.reply_to.map(ComponentIdRef::from),
+            timestamp: message.accepted.into(),
+            content_type: message.content_type,
+        },
     }
 }
