@@ -184,16 +184,17 @@ impl Actor {
     async fn work_off(&self) {
         loop {
             for _ in 0..BATCH {
-                let Some(mail) = self.mailbox.next().await else { return };
+                let Some(mut mail) = self.mailbox.next().await else { return };
                 let watch = Stopwatch::start();
-                self.handle(mail).await;
+                self.handle(&mut mail).await;
                 self.status.count_time(watch.nanos());
             }
             tokio::task::yield_now().await;
         }
     }
 
-    async fn handle(&self, mail: Mail) {
+    /// Handles mail, which is lent because moving it takes longer.
+    async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, reply) => {
                 let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
@@ -205,7 +206,7 @@ impl Actor {
                 if !reply.is_nobody() {
                     self.mailbox.nearly_done();
                 }
-                reply.answer(outcome);
+                reply.take().answer(outcome);
             }
             Mail::Callback(message) => {
                 if let Err(error) =
@@ -218,9 +219,12 @@ impl Actor {
             }
             Mail::Health(reply) => {
                 let health = self.check_health().await;
-                reply.answer(health.map(|name| Some(name.as_bytes().to_vec())));
+                reply.take().answer(health.map(|name| Some(name.as_bytes().to_vec())));
             }
-            Mail::Shutdown(reply) => reply.answer(self.shut_down().await.map(|()| None)),
+            Mail::Shutdown(reply) => {
+                let result = self.shut_down().await;
+                reply.take().answer(result.map(|()| None));
+            }
         }
     }
 
