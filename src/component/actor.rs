@@ -11,8 +11,9 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
+use crate::component::task;
 use crate::core::error::CallError;
-use crate::core::id::ComponentId;
+use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::{LogLevel, LogRecord};
@@ -24,7 +25,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::instance::{
-    HandleCallback, HandleMessage, Handler, IncomingMessage, InitialConfig, Instance,
+    HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
@@ -148,7 +149,7 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let handled = pin!(self.handle_with::<HandleMessage>(message));
+        let handled = pin!(self.handle_with::<HandleMessage>(&message));
         let outcome = block_on(self.ambient_timers(), handled);
         self.status.count_time(watch.nanos());
         outcome
@@ -158,7 +159,7 @@ impl Actor {
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
+        let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
         self.status.count_time(watch.nanos());
         outcome
     }
@@ -183,19 +184,20 @@ impl Actor {
     async fn work_off(&self) {
         loop {
             for _ in 0..BATCH {
-                let Some(mail) = self.mailbox.next().await else { return };
+                let Some(mut mail) = self.mailbox.next().await else { return };
                 let watch = Stopwatch::start();
-                self.handle(mail).await;
+                self.handle(&mut mail).await;
                 self.status.count_time(watch.nanos());
             }
             tokio::task::yield_now().await;
         }
     }
 
-    async fn handle(&self, mail: Mail) {
+    /// Handles mail, which is lent because moving it takes longer.
+    async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_with::<HandleMessage>(message.view(self.host())).await;
+                let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text =
                         format!("a message from {} failed: {error}", message.sender(self.host()));
@@ -204,11 +206,11 @@ impl Actor {
                 if !reply.is_nobody() {
                     self.mailbox.nearly_done();
                 }
-                reply.answer(outcome);
+                reply.take().answer(outcome);
             }
             Mail::Callback(message) => {
                 if let Err(error) =
-                    self.handle_with::<HandleCallback>(message.view(self.host())).await
+                    self.handle_with::<HandleCallback>(&message.view(self.host())).await
                 {
                     let text =
                         format!("a callback from {} failed: {error}", message.sender(self.host()));
@@ -217,9 +219,12 @@ impl Actor {
             }
             Mail::Health(reply) => {
                 let health = self.check_health().await;
-                reply.answer(health.map(|name| Some(name.as_bytes().to_vec())));
+                reply.take().answer(health.map(|name| Some(name.as_bytes().to_vec())));
             }
-            Mail::Shutdown(reply) => reply.answer(self.shut_down().await.map(|()| None)),
+            Mail::Shutdown(reply) => {
+                let result = self.shut_down().await;
+                reply.take().answer(result.map(|()| None));
+            }
         }
     }
 
@@ -227,9 +232,8 @@ impl Actor {
     /// would be one more move of its future.
     async fn handle_with<H: Handler>(
         &self,
-        message: MessageView<'_>,
+        message: &MessageView<'_>,
     ) -> Result<H::Reply, CallError> {
-        let message = IncomingMessage::new(message);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
@@ -237,7 +241,9 @@ impl Actor {
         };
         let outcome = match instance.handler::<H>() {
             Ok(handler) => {
-                let ended = instance.begin(&handler, message.lowered()).await;
+                let correlation = message.correlation.map(CorrelationId::text);
+                let message = incoming(message, correlation.as_ref());
+                let ended = instance.begin(&handler, (&message,)).await;
                 instance.answered(ended)
             }
             Err(error) => Err(error),
@@ -374,7 +380,7 @@ impl Actor {
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
         let workers = self.blueprint.context.timers.workers().clone();
-        workers.spawn(self.work());
+        task::spawn(&workers, self.work());
     }
 }
 

@@ -37,6 +37,11 @@ impl Reply {
         matches!(self.0, Destination::Nobody)
     }
 
+    /// Takes the duty over; what stays behind is for nobody.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::nobody())
+    }
+
     /// Gives the outcome.
     pub fn answer(mut self, outcome: Outcome) {
         self.give(outcome);

@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 
 use crate::core::error::{self, CallError};
-use crate::core::id::{CorrelationId, CorrelationText};
+use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
 use crate::core::message::MessageView;
 use crate::runtime::contract::{
@@ -64,8 +64,11 @@ type InitializeResult = (Result<(), ComponentError>,);
 pub type Answer<T> = (Result<T, WasmError>,);
 type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
 type CallbackResult = Answer<<HandleCallback as Handler>::Reply>;
+/// What a handler is given. Lent, because it is moved into one future after the other until it is
+/// lowered.
+pub type HandlerArguments<'a> = (&'a ComponentMessage<'a>,);
 /// A handler, for messages that live as long as `'a`.
-pub type HandlerFunc<'a, T> = TypedFunc<(ComponentMessage<'a>,), Answer<T>>;
+pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, Answer<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), ComponentError>,);
@@ -271,7 +274,7 @@ impl Lifecycle {
         store: &mut Store<HostState>,
     ) -> Result<Self, LoadError> {
         type Config = (ComponentConfig<'static>,);
-        type Incoming = (ComponentMessage<'static>,);
+        type Incoming = HandlerArguments<'static>;
         let mut typed = Typed { instance, store };
         Ok(Self {
             initialize: typed.get::<Config, InitializeResult>("initialize", &exports.initialize)?,
@@ -383,30 +386,19 @@ impl Handler for HandleCallback {
     }
 }
 
-/// A message as a guest gets it.
-pub struct IncomingMessage<'a> {
-    message: MessageView<'a>,
-    correlation: Option<CorrelationText>,
-}
-
-impl<'a> IncomingMessage<'a> {
-    /// Makes a message ready to be handed to a guest.
-    pub fn new(message: MessageView<'a>) -> Self {
-        Self { message, correlation: message.correlation.map(CorrelationId::text) }
-    }
-
-    /// The parameters of a handler.
-    pub fn lowered(&self) -> (ComponentMessage<'_>,) {
-        let message = ComponentMessage {
-            sender: self.message.sender.into(),
-            payload: self.message.payload,
-            metadata: MessageMetadata {
-                correlation_id: self.correlation.as_ref().map(CorrelationText::as_str),
-                reply_to: self.message.reply_to.map(ComponentIdRef::from),
-                timestamp: self.message.accepted.into(),
-                content_type: self.message.content_type,
-            },
-        };
-        (message,)
+/// A message as a guest gets it; `correlation`: the text of its own.
+pub fn incoming<'a>(
+    message: &MessageView<'a>,
+    correlation: Option<&'a CorrelationText>,
+) -> ComponentMessage<'a> {
+    ComponentMessage {
+        sender: message.sender.into(),
+        payload: message.payload,
+        metadata: MessageMetadata {
+            correlation_id: correlation.map(CorrelationText::as_str),
+            reply_to: message.reply_to.map(ComponentIdRef::from),
+            timestamp: message.accepted.into(),
+            content_type: message.content_type,
+        },
     }
 }
