@@ -536,7 +536,7 @@ typedef struct airssys_audit_record_t {
    */
   int32_t decision;
   /**
-   * When it was made, to a few milliseconds: nanoseconds of the second.
+   * When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
    */
   uint32_t nanoseconds;
   /**
@@ -576,9 +576,10 @@ typedef struct airssys_audit_record_t {
 /**
  * The host's callback for decisions, called one at a time and in the order in which they were made,
  * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
- * slow, of which those that allowed something may be half, and those about one component a quarter;
- * what does not fit is counted, and told in a record of its own, where it would have been. Resources are
- * texts that components chose, control characters included.
+ * slow, of which those that allowed something may be half; those about one component may be a
+ * quarter, an eighth where they allowed something. What does not fit is counted, and told in a
+ * record of its own, where it would have been. Resources are texts that components chose, control
+ * characters included; long ones are cut.
  *
  * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
  * unwind into the library.
@@ -602,7 +603,8 @@ typedef struct airssys_audit_t {
   void (*record)(void *user_data, const struct airssys_audit_record_t *record);
   /**
    * Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
-   * of 100. Those that refuse are all recorded.
+   * of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
+   * the first, each time.
    */
   uint32_t sample_allowed;
 } airssys_audit_t;
@@ -1270,8 +1272,9 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                            airssys_codec_name: a payload that opens with the
  *                                            multicodec of another is refused when it is sent;
  *                                            empty: nobody looks
- *       "capabilities": {},                  what the component may do, see below
- *       "quotas": {                          how much of it; null: as much as it likes
+ *       "capabilities": {},                  what the component may do, see below; null: nothing
+ *       "quotas": {                          how much of it; null: as much as it likes, in the last
+ *                                            two the default
  *         "messages-per-second": null,       sends, requests and targets of broadcasts
  *         "outstanding-requests": null,      requests without an outcome
  *         "storage-bytes": null,             keys and values
@@ -1280,7 +1283,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                            more is dropped, and counted in a record when there is
  *                                            room again
  *         "random-bytes-per-second": null,
- *         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
+ *         "host-call-data-bytes": 134217728, from the component to the host in one call, of a host
+ *                                            function or of its own, which is the most
  *         "wasi-resources": 256              files, sockets, timers and streams open at a time
  *       }
  *     }
@@ -1300,7 +1304,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                              "guest-path": "/out" } },
  *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
  *                    "inbound": ["127.0.0.1:8080"] },
- *       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
+ *       "expires-in-ms": 60000 }                        from when this is read, by the system's
+ *                                                       clock; or "expires-at-ms", since 1970
  *
  * The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
  * "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
@@ -1553,9 +1558,13 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
  *     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links
  *     network.outbound, .inbound                a host or an address, with ":port" or without
  *     environment.read, random.read, clock.read, log.write   nothing ("**" applies)
+ *     host.call                                 nothing; only in records, of quotas on such calls
  *
- * The last four and messaging.cancel are open to every component unless a rule refuses them. Who
- * may write to a component sees it, unless a rule refuses directory.list.
+ * The last four and messaging.cancel are open to every component unless a rule refuses them: a
+ * clock or random numbers that are refused end the call as a trap, the environment is empty then,
+ * and records are dropped. Who may write to a component sees it, unless a rule refuses
+ * directory.list; a list that was asked for is recorded as "**". A rule with a port does not refuse
+ * to look names up, one about a name not to connect to an address that was found otherwise.
  *
  * `engine`: borrowed. `json`: borrowed text. `error`: may be NULL. On an error nothing has changed.
  * Any thread; callable from callbacks.
@@ -1614,8 +1623,8 @@ airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
  *       "until-ms": null }              when the grant expires, milliseconds since 1970
  *
  * `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
- * lists. `resource`: borrowed text, what the action would be on; "" for what is the component's
- * own. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
+ * lists. `resource`: borrowed text, what the action would be on, a path without links and ".."; "" for
+ * what is the component's own, its storage namespace included. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
  * callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (an
@@ -1669,7 +1678,9 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
- *       "limits": { as in the options of airssys_engine_load },
+ *       "limits": { as in the options of airssys_engine_load }, "quotas": { the same },
+ *       "grants": [{ "action": "messaging.send", "pattern": "app/db/0",
+ *                    "expires-at-ms": null }],
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
  *                    "depth": 0, "bytes": 0, "waiting": 0 },
  *       "codecs": [],
@@ -1736,7 +1747,8 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
  *                           and "messages" to "restarts" of this one }],
  *       "requests": { "outstanding": 0, "late-replies": 0 },
- *       "dead-letters": 0, "events-lost": 0
+ *       "dead-letters": 0, "events-lost": 0,
+ *       "audit-lost": { "allowed": 0, "denied": 0 }
  *     }
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be

@@ -113,6 +113,8 @@ pub enum LimitBreach {
         name: &'static str,
         /// How much it is.
         limit: u64,
+        /// Whether the breach is in the record of decisions.
+        recorded: bool,
     },
 }
 
@@ -127,7 +129,7 @@ impl LimitBreach {
             Self::Tables { limit } => ("tables", limit),
             Self::Fuel { limit } => ("max-fuel", limit),
             Self::Stack { limit } => ("stack-bytes", limit),
-            Self::Quota { name, limit } => (name, limit),
+            Self::Quota { name, limit, .. } => (name, limit),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
+use crate::core::message::Timestamp;
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::error::c_text;
 use crate::ffi::failure::Failure;
@@ -27,7 +28,7 @@ pub struct airssys_audit_record_t {
     pub size: usize,
     /// `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
     pub decision: i32,
-    /// When it was made, to a few milliseconds: nanoseconds of the second.
+    /// When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
     pub nanoseconds: u32,
     /// When it was made: seconds since 1970.
     pub seconds: u64,
@@ -49,9 +50,10 @@ pub struct airssys_audit_record_t {
 
 /// The host's callback for decisions, called one at a time and in the order in which they were made,
 /// on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
-/// slow, of which those that allowed something may be half, and those about one component a quarter;
-/// what does not fit is counted, and told in a record of its own, where it would have been. Resources are
-/// texts that components chose, control characters included.
+/// slow, of which those that allowed something may be half; those about one component may be a
+/// quarter, an eighth where they allowed something. What does not fit is counted, and told in a
+/// record of its own, where it would have been. Resources are texts that components chose, control
+/// characters included; long ones are cut.
 ///
 /// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
 /// unwind into the library.
@@ -68,7 +70,8 @@ pub struct airssys_audit_t {
     pub record:
         Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_audit_record_t)>,
     /// Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
-    /// of 100. Those that refuse are all recorded.
+    /// of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
+    /// the first, each time.
     pub sample_allowed: u32,
 }
 
@@ -146,7 +149,10 @@ impl AuditSink for HostAudit {
     }
 
     fn lost(&self, allowed: u64, denied: u64) {
+        let now = Timestamp::now();
         self.tell(&airssys_audit_record_t {
+            seconds: now.seconds,
+            nanoseconds: now.nanoseconds,
             lost_allowed: allowed,
             lost_denied: denied,
             ..NOTHING

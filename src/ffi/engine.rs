@@ -185,8 +185,9 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                            airssys_codec_name: a payload that opens with the
 ///                                            multicodec of another is refused when it is sent;
 ///                                            empty: nobody looks
-///       "capabilities": {},                  what the component may do, see below
-///       "quotas": {                          how much of it; null: as much as it likes
+///       "capabilities": {},                  what the component may do, see below; null: nothing
+///       "quotas": {                          how much of it; null: as much as it likes, in the last
+///                                            two the default
 ///         "messages-per-second": null,       sends, requests and targets of broadcasts
 ///         "outstanding-requests": null,      requests without an outcome
 ///         "storage-bytes": null,             keys and values
@@ -195,7 +196,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                            more is dropped, and counted in a record when there is
 ///                                            room again
 ///         "random-bytes-per-second": null,
-///         "host-call-data-bytes": 134217728, in one call of a host function, which is the most
+///         "host-call-data-bytes": 134217728, from the component to the host in one call, of a host
+///                                            function or of its own, which is the most
 ///         "wasi-resources": 256              files, sockets, timers and streams open at a time
 ///       }
 ///     }
@@ -215,7 +217,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                              "guest-path": "/out" } },
 ///       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
 ///                    "inbound": ["127.0.0.1:8080"] },
-///       "expires-in-ms": 60000 }                        or "expires-at-ms", since 1970
+///       "expires-in-ms": 60000 }                        from when this is read, by the system's
+///                                                       clock; or "expires-at-ms", since 1970
 ///
 /// The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
 /// "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":

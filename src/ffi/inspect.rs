@@ -70,7 +70,9 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
-///       "limits": { as in the options of airssys_engine_load },
+///       "limits": { as in the options of airssys_engine_load }, "quotas": { the same },
+///       "grants": [{ "action": "messaging.send", "pattern": "app/db/0",
+///                    "expires-at-ms": null }],
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
 ///                    "depth": 0, "bytes": 0, "waiting": 0 },
 ///       "codecs": [],
@@ -147,7 +149,8 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
 ///                           and "messages" to "restarts" of this one }],
 ///       "requests": { "outstanding": 0, "late-replies": 0 },
-///       "dead-letters": 0, "events-lost": 0
+///       "dead-letters": 0, "events-lost": 0,
+///       "audit-lost": { "allowed": 0, "denied": 0 }
 ///     }
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be

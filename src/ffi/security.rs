@@ -53,9 +53,13 @@ unsafe fn change(
 ///     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links
 ///     network.outbound, .inbound                a host or an address, with ":port" or without
 ///     environment.read, random.read, clock.read, log.write   nothing ("**" applies)
+///     host.call                                 nothing; only in records, of quotas on such calls
 ///
-/// The last four and messaging.cancel are open to every component unless a rule refuses them. Who
-/// may write to a component sees it, unless a rule refuses directory.list.
+/// The last four and messaging.cancel are open to every component unless a rule refuses them: a
+/// clock or random numbers that are refused end the call as a trap, the environment is empty then,
+/// and records are dropped. Who may write to a component sees it, unless a rule refuses
+/// directory.list; a list that was asked for is recorded as "**". A rule with a port does not refuse
+/// to look names up, one about a name not to connect to an address that was found otherwise.
 ///
 /// `engine`: borrowed. `json`: borrowed text. `error`: may be NULL. On an error nothing has changed.
 /// Any thread; callable from callbacks.
@@ -138,8 +142,8 @@ pub unsafe extern "C" fn airssys_engine_revoke(
 ///       "until-ms": null }              when the grant expires, milliseconds since 1970
 ///
 /// `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
-/// lists. `resource`: borrowed text, what the action would be on; "" for what is the component's
-/// own. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
+/// lists. `resource`: borrowed text, what the action would be on, a path without links and ".."; "" for
+/// what is the component's own, its storage namespace included. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
 /// callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (an

@@ -332,10 +332,14 @@ impl Messenger for Outbox {
     fn cancel_request(&self, request: &str) -> Result<(), MessagingError> {
         let shown = shorten(request);
         let (action, resource) = (Action::MessagingCancel, Resource::Text(&shown));
-        self.guard.check_once(action, resource).map_err(refused)?;
+        let decision = self.guard.decide(action, resource);
+        if !decision.allowed {
+            return Err(refused(self.guard.refuse(action, resource, decision.basis)));
+        }
         let cancelled = CorrelationId::parse(request)
             .is_some_and(|id| self.office.correlations.cancel_of(&self.own, id));
         if cancelled {
+            self.guard.record_allowed(action, resource);
             return Ok(());
         }
         // An error to the guest that is the same for a request of nobody and of somebody else.

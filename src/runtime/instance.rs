@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 
-use crate::core::error::{self, CallError};
+use crate::core::error::{self, CallError, LimitBreach};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
 use crate::core::message::MessageView;
@@ -247,7 +247,13 @@ impl Instance {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
                 let breach = self.store.data_mut().limiter.breach();
-                Err(trap::call_error(&error, breach, &self.limits, self.context.guard.quotas()))
+                let guard = &self.context.guard;
+                let error = trap::call_error(&error, breach, &self.limits, guard.quotas());
+                if let CallError::Limit(LimitBreach::Quota { name, limit, recorded: false }) = error
+                {
+                    guard.record_breach(name, limit);
+                }
+                Err(error)
             }
             Err(interrupted) => Err(interruption(interrupted, &self.limits)),
         }

@@ -51,12 +51,15 @@ impl HostContext {
         pairs: &[(String, String)],
         time: Timestamp,
     ) {
-        if !self.log.enabled(level) || self.guard.check_own(Action::LogWrite, None).is_err() {
+        if !self.log.enabled(level) {
             return;
         }
         let pair = |(key, value): &(String, String)| RECORD_BYTES + key.len() + value.len();
         let bytes = RECORD_BYTES + message.len() + pairs.iter().map(pair).sum::<usize>();
         let LogRoom::Free { dropped } = self.guard.take_log(bytes) else { return };
+        if self.guard.check_own(Action::LogWrite, None).is_err() {
+            return;
+        }
         if dropped > 0 {
             let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
             let text = format!("{dropped} log record(s) dropped: log-bytes-per-second {quota}");

@@ -36,8 +36,7 @@ pub fn limit_breach(
     limits: &Limits,
     quotas: &Quotas,
 ) -> Option<LimitBreach> {
-    let host_call_bytes =
-        LimitBreach::Quota { name: "host-call-data-bytes", limit: quotas.host_call_bytes };
+    let host_call_bytes = unrecorded("host-call-data-bytes", quotas.host_call_bytes);
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
             return Some(LimitBreach::Fuel { limit: limits.max_fuel.unwrap_or(u64::MAX) });
@@ -51,10 +50,11 @@ pub fn limit_breach(
         return Some(host_call_bytes);
     }
     if let Some(Refused::Quota(breach)) = error.downcast_ref() {
-        return Some(LimitBreach::Quota { name: breach.name, limit: breach.value });
+        let (name, limit) = (breach.name, breach.value);
+        return Some(LimitBreach::Quota { name, limit, recorded: true });
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        return Some(LimitBreach::Quota { name: "wasi-resources", limit: quotas.wasi_resources });
+        return Some(unrecorded("wasi-resources", quotas.wasi_resources));
     }
     // Wasmtime has no types for these.
     let cause = error.root_cause().to_string();
@@ -69,6 +69,10 @@ pub fn limit_breach(
     } else {
         None
     }
+}
+
+fn unrecorded(name: &'static str, limit: u64) -> LimitBreach {
+    LimitBreach::Quota { name, limit, recorded: false }
 }
 
 fn reason(error: &wasmtime::Error) -> String {

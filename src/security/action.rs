@@ -40,11 +40,13 @@ pub enum Action {
     ClockRead,
     /// Log records and output.
     LogWrite,
+    /// What calls of host functions hand over and open; it is in records only.
+    HostCall,
 }
 
 impl Action {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MessagingSend,
         Self::MessagingRequest,
         Self::MessagingBroadcast,
@@ -63,6 +65,7 @@ impl Action {
         Self::RandomRead,
         Self::ClockRead,
         Self::LogWrite,
+        Self::HostCall,
     ];
 
     /// The name, `group.verb`.
@@ -86,6 +89,7 @@ impl Action {
             Self::RandomRead => "random.read",
             Self::ClockRead => "clock.read",
             Self::LogWrite => "log.write",
+            Self::HostCall => "host.call",
         }
     }
 
@@ -113,11 +117,11 @@ impl Action {
                 | Self::RandomRead
                 | Self::ClockRead
                 | Self::LogWrite
+                | Self::HostCall
         )
     }
 
-    /// Whether what it acts on is a host or an address.
-    pub fn is_network(self) -> bool {
+    fn is_network(self) -> bool {
         matches!(self, Self::NetworkOutbound | Self::NetworkInbound)
     }
 }

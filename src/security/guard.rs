@@ -312,7 +312,10 @@ impl Guard {
     pub fn record_allowed(&self, action: Action, resource: Resource<'_>) {
         if self.wants_allowed() {
             let decision = self.decide(action, resource);
-            self.record(action, resource, decision.allowed, decision.basis);
+            // Rights that have changed meanwhile are not what it was allowed by.
+            if decision.allowed {
+                self.record(action, resource, true, decision.basis);
+            }
         }
     }
 
@@ -431,6 +434,11 @@ impl Guard {
                 LogRoom::Full
             }
         }
+    }
+
+    /// Records that a call was ended by a quota that Wasmtime looks after.
+    pub fn record_breach(&self, name: &'static str, value: u64) {
+        self.breach(Action::HostCall, Resource::Own, QuotaBreach { name, value });
     }
 
     fn breach(&self, action: Action, resource: Resource<'_>, breach: QuotaBreach) -> Refused {

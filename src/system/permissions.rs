@@ -67,14 +67,18 @@ impl Engine {
         let known = Action::ALL.into_iter().find(|known| known.name() == action);
         let action = known
             .ok_or_else(|| not_one_of("action".into(), action, &Action::ALL.map(Action::name)))?;
-        let of = match (action.is_network(), parse_endpoint(resource)) {
-            (true, Some(endpoint)) => Resource::Endpoint(endpoint),
-            _ if resource.is_empty() => Resource::Own,
+        let (own, host) = (self.name_of(handle), resource.trim_end_matches('.').to_lowercase());
+        let of = match (action.group(), resource) {
+            ("network", _) => {
+                parse_endpoint(&host).map_or(Resource::Text(resource), Resource::Endpoint)
+            }
+            ("storage", "") => Resource::Text(&own),
+            (_, "") => Resource::Own,
             _ => Resource::Text(resource),
         };
         let decision = guard.decide(action, of);
         let document = json!({
-            "component": self.name_of(handle),
+            "component": own,
             "action": action.name(),
             "resource": resource,
             "allowed": decision.allowed,

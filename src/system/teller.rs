@@ -14,8 +14,8 @@ pub trait Item: Send + 'static {
     /// Whether it may be lost sooner than others: as soon as half of the queue is full.
     fn is_minor(&self) -> bool;
 
-    /// Whose it is: nobody's items fill more than a quarter of the queue. 0: of somebody for whom
-    /// that does not hold.
+    /// Whose it is: nobody's items fill more than a quarter of the queue, nor the minor ones of them
+    /// more than an eighth. 0: of somebody for whom that does not hold.
     fn owner(&self) -> usize;
 }
 
@@ -62,8 +62,8 @@ struct Shared<T> {
 struct Queue<T> {
     items: VecDeque<T>,
     bytes: usize,
-    /// How many items each owner has in here.
-    owned: HashMap<usize, usize>,
+    /// How many items each owner has in here, minor ones apart.
+    owned: HashMap<(usize, bool), usize>,
     /// Since the host was last told.
     lost: Lost,
     /// How many items are before the first of those.
@@ -105,9 +105,9 @@ impl<T: Item> Teller<T> {
         let share = if item.is_minor() { 2 } else { 1 };
         let full = queue.items.len() >= bounds.items / share
             || queue.bytes + item.bytes() > bounds.bytes / share;
-        let owner = item.owner();
+        let owner = (item.owner(), item.is_minor());
         let owned = queue.owned.get(&owner).copied().unwrap_or(0);
-        if full || (owner != 0 && owned >= bounds.items / 4) {
+        if full || (owner.0 != 0 && owned >= bounds.items / (4 * share)) {
             if queue.lost == Lost::default() {
                 queue.before_lost = queue.items.len();
             }
@@ -116,7 +116,7 @@ impl<T: Item> Teller<T> {
             return;
         }
         queue.bytes += item.bytes();
-        if owner != 0 {
+        if owner.0 != 0 {
             *queue.owned.entry(owner).or_default() += 1;
         }
         queue.items.push_back(item);
@@ -151,7 +151,7 @@ impl<T: Item> Shared<T> {
         };
         queue.bytes -= item.bytes();
         queue.before_lost = queue.before_lost.saturating_sub(1);
-        if let Entry::Occupied(mut owned) = queue.owned.entry(item.owner()) {
+        if let Entry::Occupied(mut owned) = queue.owned.entry((item.owner(), item.is_minor())) {
             *owned.get_mut() -= 1;
             if *owned.get() == 0 {
                 owned.remove();

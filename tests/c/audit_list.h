@@ -100,10 +100,11 @@ static inline void hold_records(struct audit_list *list, bool held)
     pthread_mutex_unlock(&list->lock);
 }
 
+/* Waits until so many have come, or none can come any more. */
 static inline void wait_for_records(struct audit_list *list, size_t count)
 {
     pthread_mutex_lock(&list->lock);
-    while (list->count < count)
+    while (list->count < count && list->drops == 0)
         pthread_cond_wait(&list->changed, &list->lock);
     pthread_mutex_unlock(&list->lock);
 }

@@ -31,6 +31,11 @@ static void event(void *user_data, const airssys_event_t *told)
     (void)user_data, (void)told;
 }
 
+static void record(void *user_data, const airssys_audit_record_t *decision)
+{
+    (void)user_data, (void)decision;
+}
+
 static void route(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer)
 {
     (void)user_data, (void)envelope, (void)answer;
@@ -120,6 +125,17 @@ static void configurations(void)
     REFUSES("router", airssys_config_set_router(config, NULL, &error));
     router.size = SIZE_MAX;
     REFUSES("router", airssys_config_set_router(config, &router, &error));
+
+    airssys_audit_t audit = {0};
+    audit.size = sizeof audit;
+    audit.user_data = &drops;
+    audit.drop = count_drop;
+    REFUSES("audit.record", airssys_config_set_audit(config, &audit, &error));
+    audit.record = record;
+    REFUSES("config", airssys_config_set_audit(NULL, &audit, &error));
+    REFUSES("audit", airssys_config_set_audit(config, NULL, &error));
+    audit.size = 0;
+    REFUSES("audit", airssys_config_set_audit(config, &audit, &error));
 
     /* What was refused stays the host's. */
     airssys_config_free(config);
@@ -273,6 +289,22 @@ static void engines(void)
     REFUSES("out_json", airssys_engine_health(engine, echo, NULL, &error));
     REFUSES("engine", airssys_engine_stats(NULL, &reply, &error));
     REFUSES("out_json", airssys_engine_stats(engine, NULL, &error));
+    REFUSES("engine", airssys_engine_set_policies(NULL, "{}", &error));
+    REFUSES("json", airssys_engine_set_policies(engine, NULL, &error));
+    REFUSES("json", airssys_engine_set_policies(engine, "\xff", &error));
+    REFUSES("engine", airssys_engine_grant(NULL, echo, "{}", &error));
+    REFUSES("json", airssys_engine_grant(engine, echo, NULL, &error));
+    REFUSES("json", airssys_engine_grant(engine, echo, "\xff", &error));
+    /* NULL is all there is. */
+    REFUSES("engine", airssys_engine_revoke(NULL, echo, NULL, &error));
+    REFUSES("json", airssys_engine_revoke(engine, echo, "\xff", &error));
+    CHECK_OK(airssys_engine_revoke(engine, echo, NULL, NULL));
+    REFUSES("engine", airssys_engine_explain(NULL, echo, "log.write", "", &reply, &error));
+    REFUSES("action", airssys_engine_explain(engine, echo, NULL, "", &reply, &error));
+    REFUSES("action", airssys_engine_explain(engine, echo, "\xff", "", &reply, &error));
+    REFUSES("resource", airssys_engine_explain(engine, echo, "log.write", NULL, &reply, &error));
+    REFUSES("resource", airssys_engine_explain(engine, echo, "log.write", "\xff", &reply, &error));
+    REFUSES("out_json", airssys_engine_explain(engine, echo, "log.write", "", NULL, &error));
     CHECK(reply.data == NULL);
 
     newer_structs(engine, echo);

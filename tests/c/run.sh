@@ -62,6 +62,13 @@ run() {
     fi
 }
 
+# example NAME ARGUMENT...: one that hangs is one that fails.
+example() {
+    local name=$1
+    shift
+    timeout 60 "$build/$name" "$@"
+}
+
 # programs FLAG...: all C tests.
 c_programs() {
     local source name
@@ -92,26 +99,26 @@ mode_default() {
 # The examples do what their comments say, and say what is wrong.
 examples() {
     local out
-    out=$("$build/hello" "$AIRSSYS_GUESTS_DIR/echo.wasm" 2>&1)
+    out=$(example hello "$AIRSSYS_GUESTS_DIR/echo.wasm" 2>&1)
     [ "$out" = hello ] || fail "hello: $out"
-    out=$("$build/hello" "$AIRSSYS_GUESTS_DIR/no-such.wasm" 2>&1) && fail "hello without a component succeeds"
+    out=$(example hello "$AIRSSYS_GUESTS_DIR/no-such.wasm" 2>&1) && fail "hello without a component succeeds"
     case $out in *no-such.wasm*) ;; *) fail "hello without a component: $out" ;; esac
 
     printf 'b a b\n\nA c, b.\n\nB\n' >"$build/text"
-    out=$("$build/wordcount" "$AIRSSYS_GUESTS_DIR" "$build/text" 2>&1) || fail "wordcount: $out"
+    out=$(example wordcount "$AIRSSYS_GUESTS_DIR" "$build/text" 2>&1) || fail "wordcount: $out"
     local line
     for line in "$build/text: 3 chunks" '4 b' '2 a' '1 c' 'the host stores 3 keys, 21 bytes, the first of them:' \
         'INFO  demo/words/0: counted a chunk words=1 outstanding=0'; do
         grep -qxF "$line" <<<"$out" || { fail "wordcount does not print: $line"; echo "$out"; }
     done
-    "$build/wordcount" "$AIRSSYS_GUESTS_DIR" "$build/no-such-text" >/dev/null 2>&1 && fail "wordcount without a text"
+    example wordcount "$AIRSSYS_GUESTS_DIR" "$build/no-such-text" >/dev/null 2>&1 && fail "wordcount without a text"
 
-    out=$("$build/two_engines" "$AIRSSYS_GUESTS_DIR" 2>&1) || fail "two_engines: $out"
+    out=$(example two_engines "$AIRSSYS_GUESTS_DIR" 2>&1) || fail "two_engines: $out"
     for line in 'left/asker/0 -> right/echo/0: is anybody there?' '  error: target-not-found(right/nobody/0)'; do
         grep -qxF "$line" <<<"$out" || { fail "two_engines does not print: $line"; echo "$out"; }
     done
     grep -qF '"payload":"is anybody there?","sender":"right/echo/0"' <<<"$out" || { fail "two_engines gets no answer"; echo "$out"; }
-    "$build/two_engines" "$build" >/dev/null 2>&1 && fail "two_engines without components"
+    example two_engines "$build" >/dev/null 2>&1 && fail "two_engines without components"
     echo "hello, wordcount and two_engines run"
 }
 
@@ -127,7 +134,7 @@ mode_asan() {
         local arguments=("$AIRSSYS_GUESTS_DIR")
         [ "$example" = wordcount ] && arguments+=("$header")
         compile "$example" "$CC" -std=c99 "${flags[@]}" "$root/bindings/c/examples/$example.c" "${link[@]}" &&
-            { "$build/$example" "${arguments[@]}" >"$build/$example.log" 2>&1 ||
+            { example "$example" "${arguments[@]}" >"$build/$example.log" 2>&1 ||
                 { tail -n 40 "$build/$example.log"; fail "$example under the sanitizers"; }; }
     done
     # The tests above say something only if a leak would be seen.
@@ -206,7 +213,7 @@ mode_valgrind() {
     say "valgrind"
     local name
     export CHECK_PATIENCE_S=900
-    for name in version roundtrip request router; do
+    for name in version roundtrip request router explain policies; do
         compile "$name" "$CC" -std=c99 -g "$here/$name.c" "${link[@]}" || continue
         # Guests' code is made at run time and unknown to valgrind.
         valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \

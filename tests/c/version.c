@@ -50,5 +50,10 @@ int main(void)
     /* What two engines tell each other by. */
     CHECK_NUMBER(AIRSSYS_KIND_MESSAGE, 0);
     CHECK_NUMBER(AIRSSYS_KIND_REQUEST, 1);
+
+    /* What audit records say. */
+    CHECK_NUMBER(AIRSSYS_AUDIT_ALLOWED, 1);
+    CHECK_NUMBER(AIRSSYS_AUDIT_DENIED, 2);
+    CHECK_NUMBER(AIRSSYS_AUDIT_LOST, 3);
     return check_done();
 }

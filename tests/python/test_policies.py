@@ -197,6 +197,7 @@ class Changes(Policies):
                     self.assertEqual(requesters[0].call(f"send {ECHO} x"), refused)
                     self.the_engine.set_policies([])
                     self.assertEqual(requesters[0].call(f"send {ECHO} x"), b"ok")
+                self.the_engine.set_policies([rule])
                 self.eventually(lambda: refused in seen)
             finally:
                 over.set()
@@ -215,7 +216,10 @@ class Changes(Policies):
                 [{"effect": "allow"}, {"effect": "deny", "component": "a"}],
                 'policies.rules[1].component: "a" can match no component id',
             ),
-            ([{"effect": "deny", "actions": "*"}], 'unknown key "actions", did you mean "action"?'),
+            (
+                [{"effect": "deny", "actions": "*"}],
+                'unknown key "actions", did you mean "action"?',
+            ),
             ({"rule": []}, 'policies: unknown key "rule", did you mean "rules"?'),
             ({"rules": {}}, "policies.rules: an array of rules expected, an object found"),
         ):

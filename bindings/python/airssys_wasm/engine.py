@@ -132,9 +132,7 @@ class Engine:
             },
         )
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(
-            document, storage, sink, min_level, events, router, audit, audit_sample
-        )
+        self._core = Core(document, storage, sink, min_level, events, router, audit, audit_sample)
 
     def load(
         self,

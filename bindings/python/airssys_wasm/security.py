@@ -61,7 +61,7 @@ class AuditRecord:
     component: str = ""
     #: What was to be done, such as ``messaging.send``.
     action: str = ""
-    #: On what, such as the receiver's id; up to 4,096 bytes of it.
+    #: On what, such as the receiver's id; up to 4,096 bytes of a text that the component chose.
     resource: str = ""
     #: What decided: ``grant``, ``policy``, ``ambient``, ``not-granted``, ``quota`` or ``never``.
     by: str = ""

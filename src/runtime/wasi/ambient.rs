@@ -105,11 +105,11 @@ impl monotonic_clock::Host for Guarded<'_, WasiClocksCtxView<'_>> {
 
 impl<T> Guarded<'_, T> {
     fn take_random(&self, bytes: u64) -> wasmtime::Result<()> {
-        self.guard.check_own(Action::RandomRead, None)?;
         if bytes > self.guard.quotas().host_call_bytes {
             return Err(HostCallTooLarge.into());
         }
-        Ok(self.guard.take_random(bytes)?)
+        self.guard.take_random(bytes)?;
+        Ok(self.guard.check_own(Action::RandomRead, None)?)
     }
 }
 

@@ -94,7 +94,8 @@ impl Sockets<'_> {
         if any.into_iter().any(|action| guard.grants_any(action)) {
             return Ok(());
         }
-        guard.refuse(Action::NetworkOutbound, resource::Resource::Own, Basis::NotGranted);
+        let socket = resource::Resource::Text("any socket");
+        guard.refuse(Action::NetworkOutbound, socket, Basis::NotGranted);
         Err(ErrorCode::AccessDenied.into())
     }
 }
