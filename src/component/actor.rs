@@ -11,7 +11,6 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
-use crate::component::task;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
@@ -380,7 +379,7 @@ impl Actor {
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
         let workers = self.blueprint.context.timers.workers().clone();
-        task::spawn(&workers, self.work());
+        workers.spawn(self.work());
     }
 }
 

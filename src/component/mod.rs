@@ -4,4 +4,3 @@ pub mod actor;
 pub mod pool;
 pub mod status;
 pub mod stopwatch;
-pub mod task;
