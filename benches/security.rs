@@ -70,6 +70,7 @@ fn guard(count: usize, audit: Option<Arc<dyn AuditLog>>) -> Guard {
             action: Action::MessagingSend,
             scope: Scope::Ids(Pattern::for_ids(&text).unwrap()),
             expires: None,
+            seen_at: None,
             text: text.into(),
         }
     });

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///                     "supported-operations": [], "stateful": false } or null,
 ///       "limits": { as in the options of airssys_engine_load }, "quotas": { the same },
 ///       "grants": [{ "action": "messaging.send", "pattern": "app/db/0",
-///                    "expires-at-ms": null }],
+///                    "guest-path": null, "expires-at-ms": null }],
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
 ///                    "depth": 0, "bytes": 0, "waiting": 0 },
 ///       "codecs": [],

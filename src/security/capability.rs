@@ -20,8 +20,10 @@ pub struct Grant {
     pub scope: Scope,
     /// Until when, in milliseconds since the Unix epoch.
     pub expires: Option<u64>,
-    /// The pattern as it was written: with the action, the name of the grant.
+    /// The pattern as it was written: with the action and the place, the name of the grant.
     pub text: Arc<str>,
+    /// Where components see files, if that was said.
+    pub seen_at: Option<Arc<str>>,
 }
 
 /// What a grant is on.
@@ -54,7 +56,7 @@ pub struct NotHeld {
 
 impl Grant {
     fn names(&self, other: &Self) -> bool {
-        self.action == other.action && self.text == other.text
+        self.action == other.action && self.text == other.text && self.seen_at == other.seen_at
     }
 
     /// Whether it is over at the time `now`.

@@ -160,6 +160,13 @@ impl Within {
     }
 }
 
+/// Where an open file or directory is now, without links; `None` where the system does not say.
+pub fn real_path_of(handle: &File) -> Option<String> {
+    let path = fs::read_link(held_path(handle)?).ok()?.into_os_string().into_string().ok()?;
+    // Linux marks what has lost its name.
+    Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
+}
+
 /// A path that leads to what is held open; elsewhere directories are reached by their own path.
 #[cfg(target_os = "linux")]
 fn held_path(handle: &File) -> Option<PathBuf> {

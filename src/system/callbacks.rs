@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use tokio::runtime::Handle;
 
@@ -47,14 +48,32 @@ impl Callbacks {
         }
     }
 
-    /// Leaves a callback to be run.
+    /// Leaves a callback to be run, in every case.
     pub fn leave(&self, job: impl FnOnce() + Send + 'static) {
+        if let Some(job) = self.queue(Box::new(job)) {
+            // What comes this late finds a thread of its own, or else is run here.
+            let job = Arc::new(Mutex::new(Some(job)));
+            let late = Arc::clone(&job);
+            if thread::Builder::new().spawn(move || run_once(&late)).is_err() {
+                run_once(&job);
+            }
+        }
+    }
+
+    /// Leaves a callback that is not run if the engine is gone.
+    pub fn leave_news(&self, job: impl FnOnce() + Send + 'static) {
+        drop(self.queue(Box::new(job)));
+    }
+
+    /// Queues a job; gives it back if nobody comes any more.
+    fn queue(&self, job: Job) -> Option<Job> {
         let mut queue = self.shared.lock();
         if queue.closed {
-            return;
+            return Some(job);
         }
-        queue.jobs.push_back(Box::new(job));
+        queue.jobs.push_back(job);
         Shared::call_thread(&self.shared, queue);
+        None
     }
 
     /// Takes no more: a job that nobody runs would keep alive what it holds, this queue included.
@@ -74,6 +93,13 @@ impl Callbacks {
             let Some(job) = self.shared.lock().jobs.pop_front() else { return };
             run_host_code(&node, job);
         }
+    }
+}
+
+fn run_once(job: &Mutex<Option<Job>>) {
+    let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(job) = job {
+        run_host_code(&Arc::default(), job);
     }
 }
 

@@ -106,7 +106,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn add(&mut self, action: Action, scope: Scope, text: &str) {
-        self.grants.push(Grant { action, scope, expires: self.expires, text: text.into() });
+        let (expires, text) = (self.expires, text.into());
+        self.grants.push(Grant { action, scope, expires, text, seen_at: None });
     }
 
     fn messaging(&mut self, set: &Object<'_>) -> Result<(), OptionsError> {
@@ -217,10 +218,10 @@ impl Reader<'_> {
         } else {
             Scope::Nothing
         };
-        // Part of the grant's name: the same files may be seen at several places.
-        let at = guest.map(|guest| format!(" at {guest}")).unwrap_or_default();
         for action in actions {
-            self.add(*action, scope.clone(), &format!("{pattern}{at}"));
+            let (expires, text) = (self.expires, pattern.into());
+            let (scope, seen_at) = (scope.clone(), guest.map(Into::into));
+            self.grants.push(Grant { action: *action, scope, expires, text, seen_at });
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ fn grant(grant: &Grant) -> Value {
     json!({
         "action": grant.action.name(),
         "pattern": &*grant.text,
+        "guest-path": grant.seen_at.as_deref(),
         "expires-at-ms": grant.expires,
     })
 }

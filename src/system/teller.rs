@@ -20,7 +20,7 @@ pub trait Item: Send + 'static {
 }
 
 /// What a queue holds; the rest is counted as lost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
     /// How many items.
     pub items: usize,
@@ -62,8 +62,8 @@ struct Shared<T> {
 struct Queue<T> {
     items: VecDeque<T>,
     bytes: usize,
-    /// How many items each owner has in here, minor ones apart.
-    owned: HashMap<(usize, bool), usize>,
+    /// What each owner has in here, minor items apart.
+    owned: HashMap<(usize, bool), Bounds>,
     /// Since the host was last told.
     lost: Lost,
     /// How many items are before the first of those.
@@ -106,8 +106,10 @@ impl<T: Item> Teller<T> {
         let full = queue.items.len() >= bounds.items / share
             || queue.bytes + item.bytes() > bounds.bytes / share;
         let owner = (item.owner(), item.is_minor());
-        let owned = queue.owned.get(&owner).copied().unwrap_or(0);
-        if full || (owner.0 != 0 && owned >= bounds.items / (4 * share)) {
+        let owned = queue.owned.get(&owner).copied().unwrap_or_default();
+        let takes_too_much = owned.items >= bounds.items / (4 * share)
+            || owned.bytes + item.bytes() > bounds.bytes / (4 * share);
+        if full || (owner.0 != 0 && takes_too_much) {
             if queue.lost == Lost::default() {
                 queue.before_lost = queue.items.len();
             }
@@ -117,13 +119,15 @@ impl<T: Item> Teller<T> {
         }
         queue.bytes += item.bytes();
         if owner.0 != 0 {
-            *queue.owned.entry(owner).or_default() += 1;
+            let owned = queue.owned.entry(owner).or_default();
+            owned.items += 1;
+            owned.bytes += item.bytes();
         }
         queue.items.push_back(item);
         if !std::mem::replace(&mut queue.telling, true) {
             drop(queue);
             let shared = Arc::clone(&self.shared);
-            self.shared.callbacks.leave(move || shared.tell_all());
+            self.shared.callbacks.leave_news(move || shared.tell_all());
         }
     }
 
@@ -152,8 +156,9 @@ impl<T: Item> Shared<T> {
         queue.bytes -= item.bytes();
         queue.before_lost = queue.before_lost.saturating_sub(1);
         if let Entry::Occupied(mut owned) = queue.owned.entry((item.owner(), item.is_minor())) {
-            *owned.get_mut() -= 1;
-            if *owned.get() == 0 {
+            owned.get_mut().items -= 1;
+            owned.get_mut().bytes -= item.bytes();
+            if owned.get().items == 0 {
                 owned.remove();
             }
         }

@@ -56,13 +56,17 @@ impl Connections {
         match using {
             SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => self.may_reach(address, true),
             SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
-            // What is sent to who listens, and answers to what it has sent.
+            // What is sent to who listens, and answers to what it has sent. Neither this nor what is
+            // accepted is recorded: anybody may send any number.
             SocketAddrUse::UdpReceive => {
                 self.may_reach(address, false) || self.still_listens(Kind::Datagrams)
             }
             // What the system does before it connects; nothing comes in through it alone.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
-                if address.ip().is_unspecified() && address.port() == 0 && outbound() =>
+                if address.ip().is_unspecified()
+                    && address.port() == 0
+                    && outbound()
+                    && !self.decide_listen(address) =>
             {
                 true
             }
@@ -96,19 +100,29 @@ impl Connections {
         self.guard.check_once(Action::NetworkInbound, resource).is_ok()
     }
 
+    fn decide_listen(&self, address: SocketAddr) -> bool {
+        let resource = Resource::Endpoint(Endpoint::Address(address));
+        self.guard.decide(Action::NetworkInbound, resource).allowed
+    }
+
+    /// Remembers where an instance listens; false if that are too many places.
     fn listens(&self, kind: Kind, address: SocketAddr) -> bool {
         let listening = &mut self.lock().listening[kind as usize];
-        if !listening.contains(&address) && listening.len() < REMEMBERED {
-            listening.push(address);
+        if listening.contains(&address) {
+            return true;
         }
+        if listening.len() >= REMEMBERED {
+            return false;
+        }
+        listening.push(address);
         true
     }
 
     /// Whether an instance that listens may go on. Which of its sockets takes something is not
-    /// known, so the right to all must be there.
+    /// known, so the right to all places where it has listened must be there.
     fn still_listens(&self, kind: Kind) -> bool {
         let listening = self.lock().listening[kind as usize].clone();
-        !listening.is_empty() && listening.into_iter().all(|address| self.may_listen(address))
+        !listening.is_empty() && listening.into_iter().all(|address| self.decide_listen(address))
     }
 
     fn may_reach(&self, address: SocketAddr, recorded: bool) -> bool {

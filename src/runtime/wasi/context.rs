@@ -10,7 +10,7 @@ use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::connections::Connections;
-use crate::runtime::wasi::files::Files;
+use crate::runtime::wasi::file_rights::Files;
 use crate::runtime::wasi::output::Outputs;
 use crate::runtime::wasi::places::Places;
 use crate::runtime::wasi::sockets::Lookups;

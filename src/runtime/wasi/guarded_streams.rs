@@ -1,5 +1,6 @@
-//! Streams of files that end when the right to them does.
+//! Streams of files that fail when the right to them is gone.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use crate::runtime::wasi::file_rights::check_real_path;
 use crate::runtime::wasi::places::Place;
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
@@ -15,6 +17,7 @@ use crate::security::guard::{Allowed, Guard};
 pub struct FileRight {
     guard: Arc<Guard>,
     place: Arc<Place>,
+    handle: Arc<File>,
     action: Action,
     /// For which version of the rights it was decided, and how long that holds.
     known: Option<(u64, Allowed)>,
@@ -22,8 +25,8 @@ pub struct FileRight {
 
 impl FileRight {
     /// Nothing is decided yet.
-    pub fn new(guard: Arc<Guard>, place: Arc<Place>, action: Action) -> Self {
-        Self { guard, place, action, known: None }
+    pub fn new(guard: Arc<Guard>, place: Arc<Place>, handle: Arc<File>, action: Action) -> Self {
+        Self { guard, place, handle, action, known: None }
     }
 
     fn check(&mut self) -> StreamResult<()> {
@@ -36,9 +39,7 @@ impl FileRight {
             StreamError::LastOperationFailed(denied.into())
         };
         let allowed = self.guard.check_once(self.action, self.place.resource()).map_err(denied)?;
-        if let Some(real) = self.place.real() {
-            self.guard.check_policies(self.action, real).map_err(denied)?;
-        }
+        check_real_path(&self.guard, self.action, &self.handle, &self.place).map_err(denied)?;
         self.known = Some((version, allowed));
         Ok(())
     }

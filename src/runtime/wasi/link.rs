@@ -5,16 +5,16 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
-use crate::runtime::wasi::files::{self, HasFiles};
+use crate::runtime::wasi::file_rights::{self, HasFiles};
 use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
 
-/// Adds WASI 0.2: Wasmtime's own, whose context is closed, and before each interface that reaches
-/// something what holds it against the component's rights.
+/// Adds WASI 0.2: Wasmtime's own, and in the place of each interface that reaches something what holds
+/// it against the component's rights. What is left of sockets asks for each address that it uses.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
-    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, files::files)?;
-    filesystem::types::add_to_linker::<_, HasFiles>(linker, files::files)?;
+    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, file_rights::files)?;
+    filesystem::types::add_to_linker::<_, HasFiles>(linker, file_rights::files)?;
     sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;

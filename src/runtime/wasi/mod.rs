@@ -3,6 +3,7 @@
 pub mod ambient;
 pub mod connections;
 pub mod context;
+pub mod file_rights;
 pub mod files;
 pub mod guarded_streams;
 pub mod link;

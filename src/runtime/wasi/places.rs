@@ -1,7 +1,6 @@
 //! Where the open files of an instance are.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::security::directory::Directory;
@@ -15,8 +14,6 @@ pub struct Place {
     inside: String,
     /// The same as a path of the host.
     path: String,
-    /// Where it really was when it was opened, links followed; `None` for the granted directory.
-    real: Option<String>,
 }
 
 /// A path that leads out of where it begins.
@@ -31,7 +28,7 @@ impl Place {
     /// A granted directory.
     pub fn root(root: Arc<Directory>) -> Self {
         let path = root.path("");
-        Self { root, inside: String::new(), path, real: None }
+        Self { root, inside: String::new(), path }
     }
 
     /// The place of a relative path, and the path without detours. What is opened is what that path
@@ -56,12 +53,7 @@ impl Place {
         };
         let path = self.root.path(&inside);
         let direct = if direct.is_empty() { ".".to_owned() } else { direct };
-        Ok((Self { root: Arc::clone(&self.root), inside, path, real: None }, direct))
-    }
-
-    /// As it is known once it was opened.
-    pub fn opened(self, real: Option<String>) -> Self {
-        Self { real, ..self }
+        Ok((Self { root: Arc::clone(&self.root), inside, path }, direct))
     }
 
     /// The granted directory.
@@ -74,24 +66,9 @@ impl Place {
         &self.path
     }
 
-    /// The path without links, for what was opened.
-    pub fn real(&self) -> Option<&str> {
-        self.real.as_deref()
-    }
-
-    /// A path of the host that leads there now.
-    pub fn reachable(&self) -> PathBuf {
-        self.real.as_ref().map_or_else(|| self.root.reachable(), PathBuf::from)
-    }
-
     /// For a decision.
     pub fn resource(&self) -> Resource<'_> {
         Resource::File { root: &self.root, inside: &self.inside, path: &self.path }
-    }
-
-    fn is_below(&self, other: &Self) -> bool {
-        let rest = self.path.strip_prefix(&other.path);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -109,12 +86,6 @@ impl Places {
     /// Forgets a descriptor.
     pub fn leave(&mut self, descriptor: u32) {
         self.0.remove(&descriptor);
-    }
-
-    /// Forgets all that was in a place that is none any more: it was given another name, and what
-    /// is known of its path does not hold.
-    pub fn forget(&mut self, gone: &Place) {
-        self.0.retain(|_, place| !place.is_below(gone));
     }
 }
 
@@ -145,20 +116,5 @@ mod tests {
             let joined = joined.as_ref().map(|(inside, direct)| (&**inside, &**direct));
             assert_eq!(joined.map_err(|outside| *outside), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn what_was_renamed_is_forgotten_with_all_that_is_in_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let (root, _) = directory::open(directory.path().to_str().unwrap(), None).unwrap();
-        let root = Place::root(Arc::new(root));
-        let place = |path| root.join(path).unwrap().0;
-        let mut places = Places::default();
-        for (number, path) in [(1, "a"), (2, "a/b"), (3, "ab"), (4, "c")] {
-            places.enter(number, Arc::new(place(path)));
-        }
-        places.forget(&place("a"));
-        let left = (1..5).filter(|number| places.of(*number).is_some()).collect::<Vec<_>>();
-        assert_eq!(left, [3, 4]);
     }
 }

@@ -34,8 +34,25 @@ const ABANDONED: Duration = Duration::from_secs(30);
 /// A look-up.
 pub struct Lookup {
     name: Arc<str>,
+    under_way: UnderWay,
+}
+
+/// What a look-up takes of its quota; given back when it is done, or some time after its end.
+struct UnderWay {
     /// `None` when it is done.
-    under_way: Option<Permit>,
+    permit: Option<Permit>,
+    timers: Timers,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let Some(over) = self.timers.sleep_until(Instant::now() + ABANDONED) else { return };
+        self.timers.workers().spawn(async move {
+            over.await;
+            drop(permit);
+        });
+    }
 }
 
 /// The look-ups of an instance, by their numbers.
@@ -140,12 +157,21 @@ impl ip_name_lookup::Host for Sockets<'_> {
         allowed.map_err(|_| ErrorCode::AccessDenied)?;
         let permit =
             guard.take_lookup(endpoint).map_err(|_| ErrorCode::TemporaryResolverFailure)?;
+        let mut under_way = UnderWay { permit: Some(permit), timers: self.timers.clone() };
         let name: Arc<str> = match host {
             Host::Name(name) => name.into(),
             Host::Address(address) => address.to_string().into(),
         };
-        let stream = self.inner.resolve_addresses(network, name.to_string())?;
-        self.lookups.insert(stream.rep(), Lookup { name, under_way: Some(permit) });
+        let stream = match self.inner.resolve_addresses(network, name.to_string()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                if error.downcast_ref().is_some() {
+                    under_way.permit = None;
+                }
+                return Err(error);
+            }
+        };
+        self.lookups.insert(stream.rep(), Lookup { name, under_way });
         Ok(stream)
     }
 }
@@ -183,12 +209,12 @@ impl HostResolveAddressStream for Sockets<'_> {
                 Ok(found) => found,
                 Err(error) => {
                     if !matches!(error.downcast_ref(), Some(ErrorCode::WouldBlock)) {
-                        lookup.under_way = None;
+                        lookup.under_way.permit = None;
                     }
                     return Err(error);
                 }
             };
-            lookup.under_way = None;
+            lookup.under_way.permit = None;
             let Some(found) = found else { return Ok(None) };
             let address = ip_address(&found).to_canonical();
             if name.parse() == Ok(address) {
@@ -218,15 +244,7 @@ impl HostResolveAddressStream for Sockets<'_> {
     }
 
     fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> wasmtime::Result<()> {
-        let lookup = self.lookups.remove(&stream.rep());
-        if let Some(permit) = lookup.and_then(|lookup| lookup.under_way)
-            && let Some(over) = self.timers.sleep_until(Instant::now() + ABANDONED)
-        {
-            self.timers.workers().spawn(async move {
-                over.await;
-                drop(permit);
-            });
-        }
+        self.lookups.remove(&stream.rep());
         HostResolveAddressStream::drop(&mut self.inner, stream)
     }
 }
