@@ -286,6 +286,35 @@ impl Engine {
         Ok(handle)
     }
 
+    pub fn set_policies(&self, json: &str) -> Outcome {
+        let json = c(json);
+        // SAFETY: a live engine and text.
+        check(|error| unsafe { airssys_engine_set_policies(self.raw(), json.as_ptr(), error) })
+    }
+
+    pub fn grant(&self, handle: u64, json: &str) -> Outcome {
+        let json = c(json);
+        // SAFETY: a live engine and text.
+        check(|error| unsafe { airssys_engine_grant(self.raw(), handle, json.as_ptr(), error) })
+    }
+
+    /// Takes grants away; `None` takes all.
+    pub fn revoke(&self, handle: u64, json: Option<&str>) -> Outcome {
+        let json = json.map(c);
+        let json = json.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+        // SAFETY: a live engine, and text or NULL.
+        check(|error| unsafe { airssys_engine_revoke(self.raw(), handle, json, error) })
+    }
+
+    pub fn explain(&self, handle: u64, action: &str, resource: &str) -> Outcome<Value> {
+        let (action, resource) = (c(action), c(resource));
+        let (action, resource) = (action.as_ptr(), resource.as_ptr());
+        // SAFETY: as in `describe`, and texts.
+        document(|out, error| unsafe {
+            airssys_engine_explain(self.raw(), handle, action, resource, out, error)
+        })
+    }
+
     pub fn describe(&self, handle: u64) -> Outcome<Value> {
         // SAFETY: a live engine, and outputs that are valid for writing.
         document(|out, error| unsafe { airssys_engine_describe(self.raw(), handle, out, error) })

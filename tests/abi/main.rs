@@ -11,6 +11,7 @@ mod callbacks;
 mod codecs;
 mod contract;
 mod ending;
+mod escape;
 mod host_requests;
 mod leaks;
 mod lifecycle;

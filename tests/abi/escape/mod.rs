@@ -1,0 +1,9 @@
+//! Attempts of hostile guests: each is denied, each denial is in the audit, and the neighbours go on.
+//! Beside each family of attempts stands what is granted and works, so that nothing passes by failing.
+
+mod stage;
+
+mod forging;
+mod ids;
+mod messaging;
+mod storage;
