@@ -3,7 +3,14 @@
 
 mod stage;
 
+mod ambient;
+mod files;
 mod forging;
 mod ids;
+mod malformed;
 mod messaging;
+mod network;
+mod quotas;
+mod records;
+mod rights;
 mod storage;

@@ -1,0 +1,201 @@
+//! Values that break the canonical ABI, and binaries that are too deep.
+
+use airssys_wasm::*;
+use serde_json::json;
+
+use crate::escape::stage::{Guest, Stage};
+
+fn with_all_rights(stage: &Stage) -> Guest {
+    let all = json!({"messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
+                     "storage": ["read", "write", "delete"]});
+    stage.load("app/thief/0", "hostile", all)
+}
+
+/// It traps, nothing is decided, and the next instance works.
+fn traps(stage: &Stage, thief: &Guest, command: &str) {
+    let observed = stage.observe(thief, command);
+    let failure = observed.reply.expect_err(command);
+    assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{command}: {failure}");
+    assert!(!failure.message.contains("/work") && !failure.message.contains(".rs:"), "{failure}");
+    stage.works(thief, "raw-get 6b", "nothing", "storage.read");
+}
+
+#[test]
+fn text_that_is_none_or_nowhere_is_a_trap() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    for function in ["log", "get", "cancel", "send"] {
+        for kind in ["out-of-range", "crossing", "wrapping", "huge", "invalid", "surrogate"] {
+            traps(&stage, &thief, &format!("raw-string {function} {kind}"));
+        }
+    }
+    let records = stage.journal.of("app/thief/0");
+    assert!(records.iter().all(|record| record.starts_with("crashed: ")), "{records:?}");
+}
+
+#[test]
+fn bytes_and_lists_that_are_nowhere_are_a_trap() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    for kind in ["out-of-range", "crossing", "wrapping", "huge"] {
+        for function in ["set", "send"] {
+            traps(&stage, &thief, &format!("raw-bytes {function} {kind}"));
+        }
+        traps(&stage, &thief, &format!("raw-list {kind}"));
+        traps(&stage, &thief, &format!("raw-reply {kind}"));
+    }
+    for kind in ["unaligned", "inner"] {
+        traps(&stage, &thief, &format!("raw-list {kind}"));
+    }
+    stage.works(&thief, "raw-keys -", "", "storage.read");
+}
+
+#[test]
+fn cases_that_a_variant_does_not_have_are_a_trap() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    for command in
+        ["raw-enum 5", "raw-enum 255", "raw-enum 4294967295", "raw-option 2", "raw-option 255"]
+    {
+        traps(&stage, &thief, command);
+    }
+    assert_eq!(stage.engine.text(thief.handle, "raw-enum 4"), "ok");
+}
+
+#[test]
+fn a_place_for_results_that_is_none_is_a_trap() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    for kind in ["out-of-range", "crossing", "wrapping", "unaligned"] {
+        traps(&stage, &thief, &format!("raw-return {kind}"));
+    }
+}
+
+#[test]
+fn an_allocator_that_lies_to_the_host_is_its_own_trap() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    for kind in ["out-of-range", "unaligned", "trap", "reenter"] {
+        traps(&stage, &thief, &format!("realloc {kind}"));
+        assert_eq!(stage.engine.text(thief.handle, &format!("realloc-next {kind}")), "ok");
+        traps(&stage, &thief, "raw-get 6b");
+    }
+    // Where it has the host write is its own memory, whatever becomes of that.
+    for kind in ["null", "same"] {
+        let _ = stage.observe(&thief, &format!("realloc {kind}"));
+        let _ = stage.observe(&thief, &format!("realloc-next {kind}"));
+        let _ = stage.observe(&thief, "raw-get 6b");
+    }
+    let limits = json!({"limits": {"max-execution-time-ms": 100}});
+    let looper = stage.load_with("app/loop/0", "hostile", &limits);
+    let failure = stage.observe(&looper, "realloc loop").reply.unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
+}
+
+#[test]
+fn long_errors_and_descriptions_are_the_guest_s_and_harm_nobody() {
+    let stage = Stage::new();
+    let thief = with_all_rights(&stage);
+    let failure = stage.observe(&thief, "big-error 3000000").reply.unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_RUNTIME);
+    let options = json!({"env": {"DESCRIPTION_BYTES": "3000000"}});
+    let wordy = stage.load_with("app/wordy/0", "hostile", &options);
+    assert_eq!(stage.engine.text(wordy.handle, "callbacks"), "0");
+    stage.assert_intact("a long description");
+}
+
+const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        bytes.push(low | if number > 0 { 0x80 } else { 0 });
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+/// A type index, which is signed.
+fn index(number: usize) -> Vec<u8> {
+    let mut bytes = leb(number);
+    let last = bytes.last_mut().unwrap();
+    if *last & 0x40 != 0 {
+        *last |= 0x80;
+        bytes.push(0);
+    }
+    bytes
+}
+
+fn section(id: u8, body: &[u8]) -> Vec<u8> {
+    [&[id][..], &leb(body.len()), body].concat()
+}
+
+/// `count` types, each made of the one before by `shape`; the first is text.
+fn types(count: usize, shape: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let mut body = leb(count + 1);
+    body.push(0x73);
+    body.extend((0..count).flat_map(|n| shape(index(n))));
+    [&HEADER[..], &section(7, &body)].concat()
+}
+
+fn nested(depth: usize) -> Vec<u8> {
+    let mut component = HEADER.to_vec();
+    for _ in 0..depth {
+        component = [&HEADER[..], &section(4, &component)].concat();
+    }
+    component
+}
+
+fn refused(stage: &Stage, name: &str, wasm: &[u8], expected: &str) {
+    let failure = stage.engine.try_load("app/deep/0", wasm, None).expect_err(name);
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{name}: {failure}");
+    assert!(failure.message.contains(expected), "{name}: {failure}");
+    assert!(failure.message.len() < 1000, "{name}: {} bytes", failure.message.len());
+    stage.assert_intact(name);
+}
+
+#[test]
+fn components_within_components_end_at_a_bound() {
+    let stage = Stage::new();
+    for depth in [65, 200, 5_000, 100_000] {
+        refused(&stage, &format!("nested {depth}"), &nested(depth), "nested more than 64 deep");
+    }
+    for depth in [0, 1, 20] {
+        let deep = stage.engine.try_load("app/deep/0", &nested(depth), None).unwrap();
+        stage.engine.unload(deep).unwrap();
+    }
+}
+
+#[test]
+fn types_within_types_end_at_a_bound() {
+    let stage = Stage::new();
+    let list = |of: Vec<u8>| [vec![0x70], of].concat();
+    let pair = |of: Vec<u8>| [vec![0x6f, 2], of.clone(), of].concat();
+    for (name, wasm) in [
+        ("lists 200 deep", types(200, list)),
+        ("lists 5,000 deep", types(5_000, list)),
+        ("lists 500,000 deep", types(500_000, list)),
+        // 2 to the power of 60 values, in 300 bytes.
+        ("pairs of pairs", types(60, pair)),
+        ("many pairs of pairs", types(5_000, pair)),
+    ] {
+        refused(&stage, name, &wasm, "");
+    }
+    stage.engine.try_load("app/deep/0", &types(20, list), None).unwrap();
+}
+
+#[test]
+fn binaries_that_end_too_soon_or_lie_about_their_size_are_refused() {
+    let stage = Stage::new();
+    let whole = airssys_wasm_guests::bytes("hostile");
+    for end in [0, 1, 7, 9, 100, whole.len() / 2, whole.len() - 1] {
+        refused(&stage, &format!("cut at {end}"), &whole[..end], "");
+    }
+    let lies = [&HEADER[..], &[4], &leb(usize::try_from(u32::MAX).unwrap())].concat();
+    refused(&stage, "a section of 4 GiB", &lies, "");
+    let many = [&HEADER[..], &section(7, &leb(100_000_000))].concat();
+    refused(&stage, "a hundred million types", &many, "");
+}

@@ -1,0 +1,389 @@
+//! Hosts, ports and addresses beyond what was granted.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use serde_json::{Value, json};
+
+use crate::escape::stage::{Guest, Stage, never, not_granted, policy};
+
+const PRIVATE: &str = "the name leads to an address that is not public";
+
+/// A host's own server, which nobody is to reach.
+struct Server(TcpListener);
+
+impl Server {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self(listener)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    #[track_caller]
+    fn assert_unreached(&self, attempt: &str) {
+        let accepted = self.0.accept();
+        assert!(accepted.is_err(), "{attempt}: somebody connected: {accepted:?}");
+    }
+
+    #[track_caller]
+    fn assert_reached(&self) {
+        self.0.accept().expect("somebody connected");
+    }
+}
+
+fn outbound(stage: &Stage, grants: Value) -> Guest {
+    stage.load("app/thief/0", "wasi", json!({"network": {"outbound": grants}}))
+}
+
+/// It fails, and all the audit has is one denial of an address.
+#[track_caller]
+fn unreachable(stage: &Stage, thief: &Guest, command: &str, address: &str) {
+    let observed = stage.observe(thief, command);
+    assert!(observed.text().contains("error: "), "{command}: {}", observed.text());
+    assert_eq!(observed.denials(), [not_granted("network.outbound", address)], "{command}");
+}
+
+#[test]
+fn nothing_is_reached_without_a_grant() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let thief = stage.load("app/thief/0", "wasi", json!({}));
+    let address = server.address().to_string();
+    for command in ["connect", "tcp-send", "udp-send", "udp-connect"] {
+        let observed = stage.observe(&thief, &format!("{command} {address} x"));
+        assert!(observed.text().starts_with("error: "), "{command}: {}", observed.text());
+        let denials = observed.denials();
+        assert_eq!(denials.len(), 1, "{command}: {denials:?}");
+        assert!(denials[0].action.starts_with("network.") && denials[0].by == "not-granted");
+    }
+    for name in ["localhost", "example.com", "127.1", "0x7f.1"] {
+        let observed = stage.observe(&thief, &format!("resolve {name}"));
+        assert!(observed.text().starts_with("error: "), "{name}: {}", observed.text());
+        let denials = observed.denials();
+        assert_eq!(denials.len(), 1, "{name}: {denials:?}");
+        assert_eq!((&*denials[0].action, &*denials[0].by), ("network.outbound", "not-granted"));
+    }
+    server.assert_unreached("no grant");
+}
+
+#[test]
+fn any_host_is_no_private_one() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let port = server.port();
+    let thief = outbound(&stage, json!(["*"]));
+    for host in [
+        "127.0.0.1",
+        "127.255.255.254",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[::1]",
+        "[::]",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[::7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:7f00:1::]",
+        "[ff02::1]",
+    ] {
+        let observed = stage.observe(&thief, &format!("connect {host}:{port}"));
+        assert!(observed.text().starts_with("error: "), "{host}: {}", observed.text());
+        let address: SocketAddr = format!("{host}:{port}").parse().unwrap();
+        let denials = observed.denials();
+        // Addresses that can not be connected to at all are WASI's to refuse.
+        let impossible = address.ip().is_unspecified()
+            || address.ip().is_multicast()
+            || host == "[::7f00:1]"
+            || host == "255.255.255.255";
+        if !(impossible && denials.is_empty()) {
+            assert_eq!(denials, [not_granted("network.outbound", &address.to_string())], "{host}");
+        }
+        server.assert_unreached(host);
+    }
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_is_that_ipv4_address() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let port = server.port();
+    for grants in [json!(["*"]), json!(["::/0"]), json!(["[::1]", "2000::/3"])] {
+        let thief = outbound(&stage, grants);
+        for host in ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]"] {
+            for command in ["connect", "udp-send", "udp-connect"] {
+                let observed = stage.observe(&thief, &format!("{command} {host}:{port} x"));
+                assert!(observed.text().starts_with("error: "), "{host}: {}", observed.text());
+                server.assert_unreached(host);
+            }
+        }
+        stage.engine.unload(thief.handle).unwrap();
+    }
+}
+
+#[test]
+fn other_notations_of_an_address_are_that_address() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let thief = outbound(&stage, json!(["*", "localhost"]));
+    for name in [
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "0177.0.0.1",
+        "017700000001",
+        "127.0.0.1.",
+        "\u{ff11}\u{ff12}\u{ff17}.0.0.1",
+        "\u{2460}\u{2461}\u{2466}.0.0.1",
+        "127\u{3002}0\u{3002}0\u{3002}1",
+        "%31%32%37.0.0.1",
+    ] {
+        let observed = stage.observe(&thief, &format!("connect {name}:{}", server.port()));
+        assert!(observed.text().starts_with("error: "), "{name}: {}", observed.text());
+        let denials = observed.denials();
+        assert_eq!(denials, [not_granted("network.outbound", "127.0.0.1")], "{name}");
+        server.assert_unreached(name);
+    }
+    for name in ["localhost\0.example.com", "localhost/", "user@localhost", "", "[::1", "a..b"] {
+        let text = stage.observe(&thief, &format!("lookups 1 {name}")).text();
+        assert!(text.contains("error: ") || text.starts_with("no reply"), "{name:?}: {text}");
+        server.assert_unreached(name);
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_a_private_address_is_not_followed() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let (address, port) = (server.address(), server.port());
+    for (grant, name) in [
+        ("localhost", "localhost"),
+        ("localhost", "LOCALHOST"),
+        ("*", "localhost"),
+        ("**", "localhost"),
+    ] {
+        let thief = outbound(&stage, json!([grant]));
+        for command in [format!("connect {name}:{port}"), format!("resolve {name}")] {
+            let observed = stage.observe(&thief, &command);
+            // Of a name's addresses those that are not granted are left out.
+            let text = observed.text();
+            assert!(text.is_empty() || text.starts_with("error: "), "{command}: {text}");
+            let denials = observed.denials();
+            assert!(
+                denials.contains(&never("network.outbound", "localhost (127.0.0.1)", PRIVATE)),
+                "{grant} {command}: {text} {denials:?}"
+            );
+            assert!(
+                denials.iter().all(|denial| denial.by == "never"),
+                "{grant} {command}: {text} {denials:?}"
+            );
+        }
+        let observed = stage.observe(&thief, &format!("resolve-then-connect {name} {address}"));
+        let denial = not_granted("network.outbound", &address.to_string());
+        assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
+        server.assert_unreached(name);
+        // With the dot at its end it may be unknown to the system.
+        let text = stage.observe(&thief, &format!("connect {name}.:{port}")).text();
+        assert!(text.starts_with("error: "), "{text}");
+        server.assert_unreached("a dot");
+        stage.engine.unload(thief.handle).unwrap();
+    }
+}
+
+#[test]
+fn a_name_is_followed_where_that_is_granted_and_nowhere_else() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let (address, port) = (server.address(), server.port());
+    let grant = |pattern: &str| json!({"network": [{"action": "outbound", "host-pattern": pattern, "private": true}]});
+    let thief = stage.load("app/thief/0", "wasi", grant("localhost"));
+    // The address has to be found by the name first, by this instance.
+    unreachable(&stage, &thief, &format!("connect {address}"), &address.to_string());
+    stage.works(&thief, &format!("connect localhost:{port}"), "ok", "network.outbound");
+    server.assert_reached();
+    stage.works(&thief, &format!("connect {address}"), "ok", "network.outbound");
+    server.assert_reached();
+    for other in ["127.0.0.2", "10.0.0.1", "169.254.169.254", "93.184.216.34"] {
+        let other = format!("{other}:{port}");
+        unreachable(&stage, &thief, &format!("resolve-then-connect localhost {other}"), &other);
+    }
+    // What one instance found is not another's.
+    stage.engine.call(thief.handle, "exit 0").unwrap_err();
+    unreachable(&stage, &thief, &format!("connect {address}"), &address.to_string());
+    for other in ["localhost.example.com", "xlocalhost", "localhostx"] {
+        let denial = not_granted("network.outbound", other);
+        let observed = stage.observe(&thief, &format!("resolve {other}"));
+        assert_eq!(observed.denials(), [denial], "{other}");
+    }
+    server.assert_unreached("other names");
+}
+
+#[test]
+fn another_port_is_another_grant() {
+    let (stage, server, other) = (Stage::new(), Server::new(), Server::new());
+    let (granted, other_address) = (server.address().to_string(), other.address().to_string());
+    let thief = outbound(&stage, json!([granted]));
+    stage.works(&thief, &format!("connect {granted}"), "ok", "network.outbound");
+    server.assert_reached();
+    unreachable(&stage, &thief, &format!("connect {other_address}"), &other_address);
+    for host in ["127.0.0.2", "[::1]"] {
+        let address = format!("{host}:{}", server.port());
+        unreachable(&stage, &thief, &format!("connect {address}"), &address);
+    }
+    // By a name, too.
+    let by_name = json!({"network": [{"action": "outbound", "host-pattern": "localhost",
+                                      "port": server.port(), "private": true}]});
+    let thief = stage.load("app/named/0", "wasi", by_name);
+    let command = format!("connect localhost:{}", server.port());
+    stage.works(&thief, &command, "ok", "network.outbound");
+    server.assert_reached();
+    let command = format!("resolve-then-connect localhost {other_address}");
+    unreachable(&stage, &thief, &command, &other_address);
+    other.assert_unreached("another port");
+}
+
+#[test]
+fn a_policy_on_addresses_holds_whatever_name_leads_there() {
+    let server = Server::new();
+    let rule = json!({"effect": "deny", "component": "app/**", "action": "network.outbound",
+                      "resource": "127.0.0.0/8", "reason": "not here"});
+    let stage = Stage::with_policies(json!([rule]));
+    let address = server.address().to_string();
+    let rights = json!({"network": [
+        {"action": "outbound", "host-pattern": "localhost", "private": true},
+        {"action": "outbound", "host-pattern": "127.0.0.1"},
+    ]});
+    let thief = stage.load("app/thief/0", "wasi", rights);
+    let observed = stage.observe(&thief, &format!("connect {address}"));
+    assert_eq!(observed.denials(), [policy("network.outbound", &address, 0, "not here")]);
+    let observed = stage.observe(&thief, &format!("connect localhost:{}", server.port()));
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    assert!(!observed.denials().is_empty());
+    server.assert_unreached("a policy");
+}
+
+#[test]
+fn datagrams_go_where_they_were_granted_to() {
+    let stage = Stage::new();
+    let [granted, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [to, elsewhere] = [&granted, &other].map(|socket| socket.local_addr().unwrap().to_string());
+    let thief = outbound(&stage, json!([to]));
+    for command in [
+        format!("udp-send {elsewhere} x"),
+        format!("udp-connect {elsewhere} x"),
+        format!("udp-mixed x {elsewhere}"),
+        format!("udp-mixed x {elsewhere} {to}"),
+    ] {
+        unreachable(&stage, &thief, &command, &elsewhere);
+    }
+    // One of several: what was granted before it is sent.
+    let observed = stage.observe(&thief, &format!("udp-mixed x {to} {elsewhere} {to}"));
+    assert!(observed.denials().iter().all(|d| *d == not_granted("network.outbound", &elsewhere)));
+    stage.works(&thief, &format!("udp-send {to} x"), "1", "network.outbound");
+    granted.recv(&mut [0; 8]).unwrap();
+    other.set_nonblocking(true).unwrap();
+    assert!(other.recv(&mut [0; 8]).is_err(), "a datagram came");
+}
+
+#[test]
+fn nobody_listens_without_a_right_to() {
+    let stage = Stage::new();
+    // With a right to send, of which binding is a part.
+    for rights in [json!({}), json!({"network": {"outbound": ["*", "127.0.0.1"]}})] {
+        let thief = stage.load("app/thief/0", "wasi", rights);
+        for address in ["127.0.0.1:0", "127.0.0.1:18080", "[::1]:0", "0.0.0.0:18080"] {
+            for command in ["listen", "hold-listener", "udp-bind"] {
+                let observed = stage.observe(&thief, &format!("{command} {address}"));
+                assert!(observed.text().starts_with("error: "), "{address}: {}", observed.text());
+                let denials = observed.denials();
+                assert_eq!(denials, [not_granted("network.inbound", address)], "{command}");
+            }
+        }
+        // What sockets that connect are bound to is not listened on.
+        let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
+        assert!(observed.text().starts_with("error: "), "{}", observed.text());
+        assert!(observed.denials().iter().all(|denial| denial.action == "network.inbound"));
+        assert_eq!(observed.denials().len(), 1);
+        stage.engine.unload(thief.handle).unwrap();
+    }
+}
+
+#[test]
+fn who_may_listen_does_so_there_and_nowhere_else() {
+    let stage = Stage::new();
+    let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let granted = format!("127.0.0.1:{port}");
+    let rights = json!({"network": {"inbound": [granted]}});
+    let thief = stage.load("app/thief/0", "wasi", rights);
+    for address in [
+        format!("0.0.0.0:{port}"),
+        format!("[::]:{port}"),
+        format!("127.0.0.2:{port}"),
+        "127.0.0.1:0".into(),
+        "127.0.0.1:18081".into(),
+        "0.0.0.0:0".into(),
+    ] {
+        for command in ["hold-listener", "udp-bind"] {
+            let observed = stage.observe(&thief, &format!("{command} {address}"));
+            assert!(observed.text().starts_with("error: "), "{address}: {}", observed.text());
+            assert_eq!(observed.denials(), [not_granted("network.inbound", &address)], "{command}");
+        }
+    }
+    // Listening is no right to connect.
+    let server = Server::new();
+    let address = server.address().to_string();
+    let observed = stage.observe(&thief, &format!("connect {address}"));
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    assert_eq!(observed.denials().len(), 1, "{:?}", observed.denials());
+    server.assert_unreached("inbound");
+    stage.works(&thief, &format!("hold-listener {granted}"), &granted, "network.inbound");
+    let client = std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(granted).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).unwrap();
+        heard
+    });
+    stage.engine.text(thief.handle, "accept hello");
+    assert_eq!(client.join().unwrap(), "hello");
+}
+
+#[test]
+fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
+    let stage = Stage::new();
+    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let thief = outbound(&stage, json!([friend.local_addr().unwrap().to_string()]));
+    let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
+    let port = bound.parse::<SocketAddr>().unwrap().port();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
+    friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
+    let received = stage.observe(&thief, "udp-receive").text();
+    assert!(received.ends_with(" friend"), "{received}");
+}
+
+#[test]
+fn what_is_revoked_makes_no_new_connections() {
+    let (stage, server) = (Stage::new(), Server::new());
+    let address = server.address().to_string();
+    let rights = json!({"network": {"outbound": [address]}});
+    let thief = stage.load("app/thief/0", "wasi", rights.clone());
+    stage.works(&thief, &format!("connect {address}"), "ok", "network.outbound");
+    server.assert_reached();
+    stage.engine.revoke(thief.handle, Some(&rights.to_string())).unwrap();
+    let observed = stage.observe(&thief, &format!("connect {address}"));
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    assert_eq!(observed.denials().len(), 1);
+    server.assert_unreached("revoked");
+}
