@@ -300,20 +300,26 @@ fn datagrams_go_where_they_were_granted_to() {
 fn nobody_listens_without_a_right_to() {
     let stage = Stage::new();
     // With a right to send, of which binding is a part.
-    for rights in [json!({}), json!({"network": {"outbound": ["*", "127.0.0.1"]}})] {
+    for granted in [false, true] {
+        let sends = json!({"network": {"outbound": ["*", "127.0.0.1"]}});
+        let rights = if granted { sends } else { json!({}) };
         let thief = stage.load("app/thief/0", "wasi", rights);
         for address in ["127.0.0.1:0", "127.0.0.1:18080", "[::1]:0", "0.0.0.0:18080"] {
             for command in ["listen", "hold-listener", "udp-bind"] {
                 let observed = stage.observe(&thief, &format!("{command} {address}"));
                 assert!(observed.text().starts_with("error: "), "{address}: {}", observed.text());
                 let denials = observed.denials();
-                assert_eq!(denials, [not_granted("network.inbound", address)], "{command}");
+                // Who has no right to the network at all does not even get a socket.
+                let expected = match granted {
+                    true => not_granted("network.inbound", address),
+                    false => not_granted("network.outbound", ""),
+                };
+                assert_eq!(denials, [expected], "{command}");
             }
         }
         // What sockets that connect are bound to is not listened on.
         let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
         assert!(observed.text().starts_with("error: "), "{}", observed.text());
-        assert!(observed.denials().iter().all(|denial| denial.action == "network.inbound"));
         assert_eq!(observed.denials().len(), 1);
         stage.engine.unload(thief.handle).unwrap();
     }
@@ -386,4 +392,33 @@ fn what_is_revoked_makes_no_new_connections() {
     assert!(observed.text().starts_with("error: "), "{}", observed.text());
     assert_eq!(observed.denials().len(), 1);
     server.assert_unreached("revoked");
+}
+
+#[test]
+fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
+    let stage = Stage::new();
+    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let rights = json!({"network": {"outbound": [friend.local_addr().unwrap().to_string()],
+                                    "inbound": ["127.0.0.1:18082"]}});
+    let thief = stage.load("app/thief/0", "wasi", rights);
+    let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
+    let port = bound.parse::<SocketAddr>().unwrap().port();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
+    friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
+    let received = stage.observe(&thief, "udp-receive").text();
+    assert!(received.ends_with(" friend"), "on a port that nobody granted: {received}");
+}
+
+#[test]
+fn an_address_that_a_policy_refuses_is_recorded_with_the_policy() {
+    let rule = json!({"effect": "deny", "action": "network.outbound", "resource": "127.0.0.0/8",
+                      "reason": "not here"});
+    let stage = Stage::with_policies(json!([rule]));
+    let rights = json!({"network": [{"action": "outbound", "host-pattern": "localhost",
+                                     "private": true}]});
+    let thief = stage.load("app/thief/0", "wasi", rights);
+    let observed = stage.observe(&thief, "resolve localhost");
+    let denial = policy("network.outbound", "localhost (127.0.0.1)", 0, "not here");
+    assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
 }
