@@ -312,7 +312,7 @@ fn nobody_listens_without_a_right_to() {
                 // Who has no right to the network at all does not even get a socket.
                 let expected = match granted {
                     true => not_granted("network.inbound", address),
-                    false => not_granted("network.outbound", ""),
+                    false => not_granted("network.outbound", "any socket"),
                 };
                 assert_eq!(denials, [expected], "{command}");
             }

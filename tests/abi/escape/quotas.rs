@@ -203,8 +203,8 @@ fn one_call_hands_over_no_more_than_its_quota() {
         "wide-ids 2000 100",
         "log-many 1 200000",
     ] {
-        let observed = stage.observe(&thief, command);
-        let failure = observed.reply.expect_err(command);
+        let breach = quota("host.call", "", "host-call-data-bytes", 100_000);
+        let failure = stage.ends(&thief, command, &[breach]);
         assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, "{command}: {failure}");
         assert_eq!(failure.detail["limit"], "host-call-data-bytes", "{command}: {failure}");
         assert_eq!(failure.detail["value"], 100_000, "{command}: {failure}");
@@ -242,7 +242,8 @@ fn one_call_for_random_bytes_gets_no_more_than_a_call_may_move() {
     let options = json!({"quotas": {"host-call-data-bytes": 10_000}});
     let thief = stage.load_with("app/thief/0", "wasi", &options);
     for command in ["random 10001", "insecure-random 10001", "random 18446744073709551615"] {
-        let failure = stage.ends(&thief, command, &[]);
+        let failure =
+            stage.ends(&thief, command, &[quota("host.call", "", "host-call-data-bytes", 10_000)]);
         assert_eq!(failure.detail["limit"], "host-call-data-bytes", "{command}: {failure}");
     }
     stage.works(&thief, "random 10000", "10000", "random.read");
@@ -268,6 +269,7 @@ fn wasi_resources_end_at_their_quota() {
         "lookups 1000 127.0.0.1".into(),
     ] {
         let observed = stage.observe(&thief, &command);
+        let denials = observed.denials();
         match &observed.reply {
             // Most end the instance; some have an error for it.
             Err(failure) => {
@@ -277,6 +279,7 @@ fn wasi_resources_end_at_their_quota() {
                 );
                 assert_eq!(failure.detail["limit"], "wasi-resources", "{command}: {failure}");
                 assert_eq!(failure.detail["value"], 50, "{command}: {failure}");
+                assert_eq!(denials, [quota("host.call", "", "wasi-resources", 50)], "{command}");
             }
             Ok(_) => {
                 let text = observed.text();

@@ -44,6 +44,36 @@ fn a_flood_of_denials_is_counted_where_it_can_not_be_kept() {
 }
 
 #[test]
+fn what_is_allowed_does_not_push_denials_out() {
+    let (config, gate, trail) = (Config::closed(), Gate::default(), AuditTrail::default());
+    let (pass, keep) = (gate.clone(), trail.clone());
+    set_audit(&config, 1, move |decision| {
+        if decision.resource == "app/first/0" {
+            pass.pass();
+        }
+        keep.push(decision);
+    });
+    let engine = config.engine();
+    let rights = r#"{"capabilities": {"storage": ["read"]}}"#;
+    let thief = engine.load_with("app/thief/0", "hostile", rights);
+    engine.text(thief, "send-many 1 app/first/0 x");
+    gate.reached();
+    for _ in 0..30_000 {
+        engine.text(thief, "raw-get 6b");
+    }
+    engine.text(thief, "send-many 1 app/hidden/0 x");
+    gate.open();
+    // Told or lost, the decision behind them has come through.
+    engine.text(thief, "send-many 1 app/last/0 x");
+    let lost = eventually("what was lost is told", || {
+        let lost: Vec<_> =
+            trail.since(0).into_iter().filter(|d| d.decision == AIRSSYS_AUDIT_LOST).collect();
+        (!lost.is_empty()).then_some(lost)
+    });
+    assert!(lost.iter().all(|d| d.lost_denied == 0), "{lost:?}");
+}
+
+#[test]
 fn a_resource_s_name_is_told_whole_with_what_would_end_a_text() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", json!({}));
