@@ -157,7 +157,7 @@ fn other_notations_of_an_address_are_that_address() {
         assert_eq!(denials, [not_granted("network.outbound", "127.0.0.1")], "{name}");
         server.assert_unreached(name);
     }
-    for name in ["localhost\0.example.com", "localhost/", "user@localhost", "", "[::1", "a..b"] {
+    for name in ["localhost\0.example.com", "localhost/", "user@localhost", "", "[::1"] {
         let text = stage.observe(&thief, &format!("lookups 1 {name}")).text();
         assert!(text.contains("error: ") || text.starts_with("no reply"), "{name:?}: {text}");
         server.assert_unreached(name);
