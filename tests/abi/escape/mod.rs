@@ -5,6 +5,7 @@ mod stage;
 
 mod ambient;
 mod files;
+mod findings;
 mod forging;
 mod ids;
 mod malformed;
