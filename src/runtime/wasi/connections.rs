@@ -52,7 +52,6 @@ impl Connections {
 
     /// Decides whether a socket may use an address.
     pub fn allows(&self, address: SocketAddr, using: SocketAddrUse) -> bool {
-        let outbound = || self.guard.grants_any(Action::NetworkOutbound);
         match using {
             SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => self.may_reach(address, true),
             SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
@@ -61,11 +60,11 @@ impl Connections {
             SocketAddrUse::UdpReceive => {
                 self.may_reach(address, false) || self.still_listens(Kind::Datagrams)
             }
-            // What the system does before it connects; nothing comes in through it alone.
+            // What the system does before it connects, which is decided about by itself; nothing
+            // comes in through it alone.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
                 if address.ip().is_unspecified()
                     && address.port() == 0
-                    && outbound()
                     && !self.decide_listen(address) =>
             {
                 true

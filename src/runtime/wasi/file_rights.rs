@@ -163,19 +163,33 @@ impl Files<'_> {
         &mut self,
         descriptor: &Resource<Descriptor>,
         flags: PathFlags,
-        path: &str,
+        allowed: &Allowed,
     ) -> FsResult<()> {
         let descriptor = Resource::new_borrow(descriptor.rep());
-        match self.inner.stat_at(descriptor, flags, path.to_owned()).await {
+        match self.inner.stat_at(descriptor, flags, allowed.path.clone()).await {
             Ok(stat) => match stat.type_ {
                 DescriptorType::RegularFile
                 | DescriptorType::Directory
                 | DescriptorType::SymbolicLink => Ok(()),
-                _ => Err(not_permitted()),
+                _ => {
+                    let never = Basis::Never("neither a file nor a directory");
+                    Err(self.refuse(allowed.action, allowed.place.path(), never))
+                }
             },
             // To be made, or to fail when it is opened.
             Err(_) => Ok(()),
         }
+    }
+
+    /// Records what Wasmtime has refused after it was allowed here: a link that leads out.
+    pub(super) fn recorded<T>(&self, done: FsResult<T>, allowed: &Allowed) -> FsResult<T> {
+        done.map_err(|error| match error.downcast_ref() {
+            Some(ErrorCode::NotPermitted) => {
+                let outside = Basis::Never("outside of the granted directory, or read-only");
+                self.refuse(allowed.action, allowed.place.path(), outside)
+            }
+            _ => error,
+        })
     }
 
     /// A directory takes all that is in it along, so all of that must be allowed, at both ends.

@@ -158,7 +158,8 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite])?;
-        self.inner.create_directory_at(descriptor, allowed.path).await
+        let done = self.inner.create_directory_at(descriptor, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
@@ -174,7 +175,8 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<DescriptorStat> {
         let allowed = self.allowed(&descriptor, &path, LOOK)?;
         let flags = allowed.flags(flags);
-        self.inner.stat_at(descriptor, flags, allowed.path).await
+        let done = self.inner.stat_at(descriptor, flags, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     async fn set_times_at(
@@ -187,8 +189,12 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite])?;
         let flags = allowed.flags(flags);
-        self.check_kind(&descriptor, flags, &allowed.path).await?;
-        self.inner.set_times_at(descriptor, flags, allowed.path, accessed, modified).await
+        self.check_kind(&descriptor, flags, &allowed).await?;
+        let done = self
+            .inner
+            .set_times_at(descriptor, flags, allowed.path.clone(), accessed, modified)
+            .await;
+        self.recorded(done, &allowed)
     }
 
     async fn link_at(
@@ -234,13 +240,14 @@ impl HostDescriptor for Files<'_> {
             last = Some(allowed);
         }
         let allowed = last.ok_or_else(not_permitted)?;
-        self.check_kind(&descriptor, path_flags, &allowed.path).await?;
+        self.check_kind(&descriptor, path_flags, &allowed).await?;
         let mut open_flags = open_flags;
         if path.ends_with('/') {
             open_flags |= OpenFlags::DIRECTORY;
         }
-        let opened =
-            self.inner.open_at(descriptor, path_flags, allowed.path, open_flags, flags).await?;
+        let path = allowed.path.clone();
+        let opened = self.inner.open_at(descriptor, path_flags, path, open_flags, flags).await;
+        let opened = self.recorded(opened, &allowed)?;
         // What was opened may be something else than what was looked at.
         let handle = self.handle(&opened)?;
         for action in actions {
@@ -259,7 +266,8 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<String> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemRead])?;
-        self.inner.readlink_at(descriptor, allowed.path).await
+        let done = self.inner.readlink_at(descriptor, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     async fn remove_directory_at(
@@ -268,7 +276,8 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete])?;
-        self.inner.remove_directory_at(descriptor, allowed.path).await
+        let done = self.inner.remove_directory_at(descriptor, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     async fn rename_at(
@@ -288,7 +297,9 @@ impl HostDescriptor for Files<'_> {
             self.allowed(&descriptor, &old_path, &[Action::FilesystemWrite])?;
         }
         self.check_directory_renamed(&descriptor, &from, &to).await?;
-        self.inner.rename_at(descriptor, from.path, new_descriptor, to.path).await
+        let (old_path, new_path) = (from.path.clone(), to.path);
+        let done = self.inner.rename_at(descriptor, old_path, new_descriptor, new_path).await;
+        self.recorded(done, &from)
     }
 
     async fn symlink_at(
@@ -306,7 +317,8 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete])?;
-        self.inner.unlink_file_at(descriptor, allowed.path).await
+        let done = self.inner.unlink_file_at(descriptor, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     async fn is_same_object(
@@ -333,7 +345,8 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<MetadataHashValue> {
         let allowed = self.allowed(&descriptor, &path, LOOK)?;
         let flags = allowed.flags(flags);
-        self.inner.metadata_hash_at(descriptor, flags, allowed.path).await
+        let done = self.inner.metadata_hash_at(descriptor, flags, allowed.path.clone()).await;
+        self.recorded(done, &allowed)
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> wasmtime::Result<()> {

@@ -5,9 +5,9 @@ mod stage;
 
 mod ambient;
 mod files;
-mod findings;
 mod forging;
 mod ids;
+mod late;
 mod malformed;
 mod messaging;
 mod network;

@@ -338,7 +338,6 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
         format!("127.0.0.2:{port}"),
         "127.0.0.1:0".into(),
         "127.0.0.1:18081".into(),
-        "0.0.0.0:0".into(),
     ] {
         for command in ["hold-listener", "udp-bind"] {
             let observed = stage.observe(&thief, &format!("{command} {address}"));
@@ -346,6 +345,11 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
             assert_eq!(observed.denials(), [not_granted("network.inbound", &address)], "{command}");
         }
     }
+    // Any port of any address is what connections out begin with; nothing comes in there.
+    let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    let denials = observed.denials();
+    assert!(denials[0].resource.starts_with("0.0.0.0:") && denials.len() == 1, "{denials:?}");
     // Listening is no right to connect.
     let server = Server::new();
     let address = server.address().to_string();

@@ -1,4 +1,4 @@
-//! What succeeded, or was denied without a trace, when this was written: each of these failed then.
+//! What is refused after it was looked at: by what was really opened, by Wasmtime, by where it leads.
 
 use std::os::unix::fs::symlink;
 
