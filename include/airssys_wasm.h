@@ -560,7 +560,7 @@ typedef struct airssys_audit_record_t {
    */
   const char *by;
   /**
-   * Which: "grant app/db/0", "policy rules[2] deny: reason", "quota messages-per-second 100".
+   * Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
    */
   const char *rule;
   /**
@@ -1296,7 +1296,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * A component may do what its capabilities grant, and nothing else. They are a set of grants or an
  * array of sets:
  *
- *     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
+ *     { "messaging": { "send": ["app/log/0"],           patterns over ids of receivers
  *                      "request": ["app/db/r*"], "broadcast": ["**"] },
  *       "storage": ["read", "write", "delete"],         its own namespace
  *       "filesystem": { "/srv/in": ["read", "list-dir"],
@@ -1304,8 +1304,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                              "guest-path": "/out" } },
  *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
  *                    "inbound": ["127.0.0.1:8080"] },
- *       "expires-in-ms": 60000 }                        from when this is read, by the system's
- *                                                       clock; or "expires-at-ms", since 1970
+ *       "expires-in-ms": 60000 }                        from when this is read, by the clock of
+ *                                                       the system; or "expires-at-ms", since 1970
  *
  * The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
  * "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
@@ -1551,8 +1551,8 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
  * granted; "allow" lets no later rule refuse. Neither grants anything: that is what capabilities
  * are for. Actions and what they are on:
  *
- *     messaging.send, .request, .broadcast      the receiver's id
- *     messaging.cancel                          a request's id
+ *     messaging.send, .request, .broadcast      id of the receiver
+ *     messaging.cancel                          id of the request
  *     directory.list                            the id of the component that is seen
  *     storage.read, .write, .delete             the namespace
  *     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links

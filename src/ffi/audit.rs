@@ -40,7 +40,7 @@ pub struct airssys_audit_record_t {
     pub resource: *const c_char,
     /// What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
     pub by: *const c_char,
-    /// Which: "grant app/db/0", "policy rules[2] deny: reason", "quota messages-per-second 100".
+    /// Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
     pub rule: *const c_char,
     /// In a record of losses: how many that allowed something are not kept.
     pub lost_allowed: u64,

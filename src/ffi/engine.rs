@@ -209,7 +209,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// A component may do what its capabilities grant, and nothing else. They are a set of grants or an
 /// array of sets:
 ///
-///     { "messaging": { "send": ["app/log/0"],           patterns over the receivers' ids
+///     { "messaging": { "send": ["app/log/0"],           patterns over ids of receivers
 ///                      "request": ["app/db/r*"], "broadcast": ["**"] },
 ///       "storage": ["read", "write", "delete"],         its own namespace
 ///       "filesystem": { "/srv/in": ["read", "list-dir"],
@@ -217,8 +217,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                              "guest-path": "/out" } },
 ///       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
 ///                    "inbound": ["127.0.0.1:8080"] },
-///       "expires-in-ms": 60000 }                        from when this is read, by the system's
-///                                                       clock; or "expires-at-ms", since 1970
+///       "expires-in-ms": 60000 }                        from when this is read, by the clock of
+///                                                       the system; or "expires-at-ms", since 1970
 ///
 /// The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
 /// "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":

@@ -46,8 +46,8 @@ unsafe fn change(
 /// granted; "allow" lets no later rule refuse. Neither grants anything: that is what capabilities
 /// are for. Actions and what they are on:
 ///
-///     messaging.send, .request, .broadcast      the receiver's id
-///     messaging.cancel                          a request's id
+///     messaging.send, .request, .broadcast      id of the receiver
+///     messaging.cancel                          id of the request
 ///     directory.list                            the id of the component that is seen
 ///     storage.read, .write, .delete             the namespace
 ///     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links

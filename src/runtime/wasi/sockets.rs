@@ -1,5 +1,5 @@
 //! `wasi:sockets`: making sockets, and looking names up. Which addresses a socket may use is for
-//! [`Connections`](crate::runtime::wasi::connections::Connections).
+//! [`Connections`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
