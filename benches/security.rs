@@ -76,7 +76,7 @@ fn guard(count: usize, audit: Option<Arc<dyn AuditLog>>) -> Guard {
     });
     let authority = Authority::new(Arc::new(Policies::new(rules.collect())), audit);
     let own = Arc::new(ComponentId::parse("bench/source/0").unwrap());
-    let grants = Capabilities::new(grants.collect());
+    let grants = Arc::new(Capabilities::new(grants.collect()));
     Guard::new(own, Arc::new(authority), grants, Quotas::default())
 }
 

@@ -123,14 +123,14 @@ impl Guard {
     pub fn new(
         component: Arc<ComponentId>,
         authority: Arc<Authority>,
-        capabilities: Capabilities,
+        capabilities: Arc<Capabilities>,
         quotas: Quotas,
     ) -> Self {
         let rate = |name, limit: Option<u64>| limit.map(|limit| Rate::new(name, limit));
         Self {
             component,
             authority,
-            capabilities: RwLock::new(Arc::new(capabilities)),
+            capabilities: RwLock::new(capabilities),
             remembered: Mutex::default(),
             own: std::array::from_fn(|_| AtomicU64::new(0)),
             messages: rate("messages-per-second", quotas.messages_per_second),

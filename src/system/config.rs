@@ -9,9 +9,8 @@ use crate::core::ports::{EventSink, Router};
 use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
 use crate::system::audit::AuditConfig;
-use crate::system::capabilities;
 use crate::system::json::{self, Object, OptionsError};
-use crate::system::options::{self, Defaults};
+use crate::system::options::{self, DefaultCapabilities, Defaults};
 use crate::system::policies;
 
 /// The keys of an engine's configuration.
@@ -114,9 +113,8 @@ impl EngineConfig {
         changed.defaults.limits = options::limits(&object, &self.defaults.limits)?;
         changed.defaults.quotas = options::quotas(&object, &self.defaults.quotas)?;
         if let Some(value) = object.get("capabilities") {
-            // Each load reads it again; here it is only to be valid.
-            capabilities::read(object.place("capabilities"), value)?;
-            changed.defaults.capabilities = Some(value.clone());
+            let place = object.place("capabilities");
+            changed.defaults.capabilities = DefaultCapabilities::read(place, value)?;
         }
         if let Some(value) = object.get("policies") {
             changed.policies = Arc::new(policies::read(object.place("policies"), value)?);

@@ -60,7 +60,7 @@ impl Engine {
         let guard = Arc::new(Guard::new(
             Arc::clone(&id),
             Arc::clone(&self.authority),
-            std::mem::take(&mut options.capabilities),
+            Arc::clone(&options.capabilities),
             options.quotas.clone(),
         ));
         let env = std::mem::take(&mut options.env).into();

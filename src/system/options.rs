@@ -1,5 +1,6 @@
 //! The options of one load, from JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -55,7 +56,7 @@ pub struct LoadOptions {
     /// How many instances share the work.
     pub instances: usize,
     /// What the component may do.
-    pub capabilities: Capabilities,
+    pub capabilities: Arc<Capabilities>,
     /// How much of it.
     pub quotas: Quotas,
 }
@@ -67,8 +68,45 @@ pub struct Defaults {
     pub limits: Limits,
     /// How much they may do.
     pub quotas: Quotas,
-    /// What they may do; as it was written, because expiry begins with each load.
-    pub capabilities: Option<Value>,
+    /// What they may do.
+    pub capabilities: DefaultCapabilities,
+}
+
+/// What a load that names no capabilities grants.
+#[derive(Clone, Debug)]
+pub enum DefaultCapabilities {
+    /// The same to all.
+    Shared(Arc<Capabilities>),
+    /// What expires, as it was written: it begins with each load.
+    Written(Value),
+}
+
+impl Default for DefaultCapabilities {
+    fn default() -> Self {
+        Self::Shared(Arc::default())
+    }
+}
+
+impl DefaultCapabilities {
+    /// Reads the member of a configuration.
+    pub fn read(place: String, value: &Value) -> Result<Self, OptionsError> {
+        let capabilities = capabilities::read(place, value)?;
+        let expires = capabilities.all().iter().any(|grant| grant.expires.is_some());
+        if expires {
+            Ok(Self::Written(value.clone()))
+        } else {
+            Ok(Self::Shared(Arc::new(capabilities)))
+        }
+    }
+
+    fn for_load(&self) -> Result<Arc<Capabilities>, OptionsError> {
+        match self {
+            Self::Shared(capabilities) => Ok(Arc::clone(capabilities)),
+            Self::Written(value) => {
+                capabilities::read("config.capabilities".into(), value).map(Arc::new)
+            }
+        }
+    }
 }
 
 impl LoadOptions {
@@ -85,13 +123,11 @@ impl LoadOptions {
             limits: limits(&options, &defaults.limits)?,
             mailbox: mailbox(&options)?,
             instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
-            capabilities: match (options.get("capabilities"), &defaults.capabilities) {
-                (Some(value), _) => capabilities::read(options.place("capabilities"), value)?,
+            capabilities: match options.get("capabilities") {
+                Some(value) => Arc::new(capabilities::read(options.place("capabilities"), value)?),
                 // A null of its own says that nothing is granted.
-                (None, Some(value)) if !options.has("capabilities") => {
-                    capabilities::read("config.capabilities".into(), value)?
-                }
-                (None, _) => Capabilities::default(),
+                None if options.has("capabilities") => Arc::default(),
+                None => defaults.capabilities.for_load()?,
             },
             quotas: quotas(&options, &defaults.quotas)?,
         })
