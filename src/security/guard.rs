@@ -19,7 +19,7 @@ use crate::security::quota::{Count, Permit, QuotaBreach, Quotas, Rate};
 use crate::security::resource::Resource;
 
 /// How many decisions of a component are remembered.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 256;
 
 /// How many names a component may look up at a time.
 const LOOKUPS: u64 = 16;

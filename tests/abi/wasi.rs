@@ -146,3 +146,24 @@ fn a_guest_that_writes_much_does_not_lose_a_line() {
     engine.text(wasi, &format!("print {}", lines.join("\n")));
     assert!(journal.messages() == lines);
 }
+
+#[test]
+fn a_component_for_any_version_of_wasi_0_2_is_linked() {
+    let engine = Engine::new();
+    for patch in (0..=12).chain([99]) {
+        let wat = format!(
+            r#"(component
+                (import "wasi:random/random@0.2.{patch}" (instance
+                    (export "get-random-u64" (func (result u64)))))
+                (import "wasi:cli/environment@0.2.{patch}" (instance
+                    (export "get-arguments" (func (result (list string))))))
+                (import "wasi:clocks/wall-clock@0.2.{patch}" (instance)))"#
+        );
+        let loaded = engine.try_load("app/wasi/0", &wat::parse_str(&wat).unwrap(), None);
+        engine.unload(loaded.unwrap_or_else(|failure| panic!("0.2.{patch}: {failure}"))).unwrap();
+    }
+    let wat = r#"(component (import "wasi:random/random@0.3.0" (instance
+        (export "get-random-u64" (func (result u64))))))"#;
+    let failure = engine.try_load("app/wasi/0", &wat::parse_str(wat).unwrap(), None).unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{failure}");
+}

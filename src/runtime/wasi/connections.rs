@@ -148,3 +148,86 @@ impl Connections {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::core::id::ComponentId;
+    use crate::security::capability::{Capabilities, Grant, Scope};
+    use crate::security::guard::Authority;
+    use crate::security::host_pattern::EndpointPattern;
+    use crate::security::quota::Quotas;
+
+    fn connections(action: Action, pattern: &str) -> Connections {
+        let scope = Scope::Hosts {
+            pattern: EndpointPattern::compile(pattern).unwrap(),
+            private_too: action == Action::NetworkInbound,
+        };
+        let grant = Grant { action, scope, expires: None, text: pattern.into(), seen_at: None };
+        let capabilities = Arc::new(Capabilities::new(vec![grant]));
+        let own = Arc::new(ComponentId::parse("a/b/c").unwrap());
+        let authority = Arc::new(Authority::new(Arc::default(), None));
+        let guard = Guard::new(own, authority, capabilities, Quotas::default());
+        Connections::new(Arc::new(guard))
+    }
+
+    fn take_all_back(connections: &Connections) {
+        let changed = connections.guard().change(|held| {
+            held.clear();
+            Ok::<_, ()>(())
+        });
+        changed.unwrap();
+    }
+
+    fn reaches(connections: &Connections, address: &str) -> bool {
+        connections.allows(address.parse().unwrap(), SocketAddrUse::TcpConnect)
+    }
+
+    #[test]
+    fn a_name_leads_to_the_addresses_that_it_was_found_to_have_and_no_others() {
+        let connections = connections(Action::NetworkOutbound, "api.example.com:443");
+        assert!(!reaches(&connections, "93.184.216.34:443"), "it was not looked up");
+        let (name, other) = (Arc::from("api.example.com"), Arc::from("evil.example.com"));
+        connections.remember(&name, "93.184.216.34".parse().unwrap());
+        connections.remember(&name, "10.0.0.1".parse().unwrap());
+        connections.remember(&other, "93.184.216.35".parse().unwrap());
+        assert!(reaches(&connections, "93.184.216.34:443"));
+        assert!(reaches(&connections, "[::ffff:93.184.216.34]:443"));
+        assert!(!reaches(&connections, "93.184.216.34:80"), "another port");
+        assert!(!reaches(&connections, "93.184.216.35:443"), "of another name");
+        assert!(!reaches(&connections, "10.0.0.1:443"), "it is private, whatever resolvers say");
+        take_all_back(&connections);
+        assert!(!reaches(&connections, "93.184.216.34:443"), "it was taken back");
+    }
+
+    #[test]
+    fn who_listens_goes_on_for_as_long_as_it_may() {
+        let connections = connections(Action::NetworkInbound, "127.0.0.1:80");
+        let [own, other, remote] = ["127.0.0.1:80", "127.0.0.1:81", "9.9.9.9:9"]
+            .map(|address| address.parse::<SocketAddr>().unwrap());
+        assert!(!connections.allows(remote, SocketAddrUse::TcpAccept), "it does not listen");
+        assert!(!connections.allows(other, SocketAddrUse::TcpListen));
+        assert!(connections.allows(own, SocketAddrUse::TcpListen));
+        assert!(connections.allows(remote, SocketAddrUse::TcpAccept));
+        assert!(!connections.allows(remote, SocketAddrUse::UdpReceive), "not datagrams");
+        assert!(!connections.allows(remote, SocketAddrUse::TcpConnect));
+        take_all_back(&connections);
+        assert!(!connections.allows(remote, SocketAddrUse::TcpAccept));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let connections = connections(Action::NetworkOutbound, "*");
+        let address = "93.184.216.34".parse().unwrap();
+        for n in 0..100 {
+            connections.remember(&Arc::from(format!("n{n}.example.com")), address);
+        }
+        assert_eq!(connections.lock().found[&address].len(), NAMES);
+        for n in 0..REMEMBERED as u32 + 10 {
+            connections.remember(&Arc::from("a.example.com"), Ipv4Addr::from(n << 8).into());
+        }
+        assert!(connections.lock().found.len() <= REMEMBERED);
+    }
+}
