@@ -1433,7 +1433,8 @@ airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
  * ones, of a pool too, do not. Callable from callbacks.
  *
  * An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
- * (and what the host's own callbacks use), since guests have stacks of their own.
+ * (and what the host's own callbacks use): guests have stacks of their own. One that imports
+ * nothing in which it may have to wait uses the thread's, where that has 768 KiB left.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
  * component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,

@@ -22,7 +22,7 @@ use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
-use crate::runtime::engine::WasmRuntime;
+use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
 use crate::runtime::instance::{
     HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
@@ -144,14 +144,35 @@ impl Actor {
     }
 
     /// Handles one message past the queue, on this thread and to its end; the caller holds the
-    /// mailbox's right to run, which is given back.
-    pub fn handle_here(&self, message: MessageView<'_>) -> Outcome {
+    /// mailbox's right to run, which is given back. `stack`: how many bytes the thread's has left.
+    pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let handled = pin!(self.handle_with::<HandleMessage>(&message));
-        let outcome = block_on(self.ambient_timers(), handled);
+        let outcome = self.handle_on_caller(&message, stack).unwrap_or_else(|| {
+            let handled = pin!(self.handle_with::<HandleMessage>(&message));
+            block_on(self.ambient_timers(), handled)
+        });
         self.status.count_time(watch.nanos());
         outcome
+    }
+
+    /// Handles a message without a fiber, if that can be.
+    fn handle_on_caller(&self, message: &MessageView<'_>, stack: usize) -> Option<Outcome> {
+        if self.blueprint.prepared.waits || stack < CALLER_STACK_BYTES {
+            return None;
+        }
+        let mut instance = self.take_ready()?;
+        let outcome = instance.handler::<HandleMessage>().and_then(|handler| {
+            let correlation = message.correlation.map(CorrelationId::text);
+            let message = incoming(message, correlation.as_ref());
+            let ended = instance.call_on_caller(&handler, (&message,));
+            instance.answered(ended)
+        });
+        if let Some(crash) = self.put_back(instance, &outcome) {
+            block_on(self.ambient_timers(), pin!(crash));
+        }
+        self.status.count_handled(outcome.is_ok());
+        Some(outcome)
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.

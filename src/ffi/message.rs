@@ -12,6 +12,7 @@ use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
+use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
@@ -142,7 +143,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
 /// ones, of a pool too, do not. Callable from callbacks.
 ///
 /// An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
-/// (and what the host's own callbacks use), since guests have stacks of their own.
+/// (and what the host's own callbacks use): guests have stacks of their own. One that imports
+/// nothing in which it may have to wait uses the thread's, where that has 768 KiB left.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
 /// component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
@@ -168,7 +170,7 @@ pub unsafe extern "C" fn airssys_engine_call(
         let out = output(out_reply, "out_reply")?;
         // SAFETY: by this function's contract as `message` needs it.
         let (message, timeout) = unsafe { message(payload, len, options) }?;
-        let reply = engine.call(ComponentHandle(handle), message, timeout)?;
+        let reply = engine.call(ComponentHandle(handle), message, timeout, stack::left())?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, airssys_bytes_t::new(reply)) };
         Ok(())

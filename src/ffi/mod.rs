@@ -23,6 +23,7 @@ pub mod message;
 pub mod request;
 pub mod router;
 pub mod security;
+pub mod stack;
 pub mod status;
 pub mod storage;
 pub mod user_data;

@@ -51,7 +51,7 @@ impl<'a, F: Future> Drive<'a, F> {
             ticker,
             off_fiber,
             timers,
-            deadline: Deadline { limit, at: None },
+            deadline: Deadline::new(limit),
             jobs: None,
             interruption: None,
         }
@@ -126,13 +126,19 @@ pub async fn run_host_jobs(off_fiber: &OffFiber, timers: &Timers) {
 }
 
 /// The end of a call's time, which begins to run when it is first asked for.
-struct Deadline {
+pub struct Deadline {
     limit: Duration,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    fn get(&mut self) -> Instant {
+    /// The end of as much time as `limit`.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, at: None }
+    }
+
+    /// When the time is over.
+    pub fn get(&mut self) -> Instant {
         *self.at.get_or_insert_with(|| deadline_in(self.limit))
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::runtime::cache::{CacheError, CompileCache};
 use crate::runtime::host;
+use crate::runtime::host::interface::Immediate;
 use crate::runtime::loader::{Loader, Toolchain, Toolchains};
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
@@ -15,6 +16,10 @@ use crate::runtime::wasi;
 
 /// How deep a guest's stack may grow.
 pub const MAX_STACK_BYTES: usize = 512 * 1024;
+
+/// What a guest on its caller's own stack needs there: its own, and that of host functions that it
+/// calls at its deepest.
+pub const CALLER_STACK_BYTES: usize = MAX_STACK_BYTES + 256 * 1024;
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -64,7 +69,8 @@ impl WasmRuntime {
         let toolchain = |copies_images: bool| -> wasmtime::Result<Toolchain> {
             let mut config = config(options);
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
-            Ok(Toolchain { linker: linker(&engine, options)?, engine })
+            let (linker, immediate) = linker(&engine, options)?;
+            Ok(Toolchain { engine, linker, immediate })
         };
         let copying = toolchain(true).map_err(RuntimeError::Wasmtime)?;
         let mapping = toolchain(false).map_err(RuntimeError::Wasmtime)?;
@@ -95,11 +101,14 @@ fn config(options: &RuntimeOptions) -> Config {
     config
 }
 
-fn linker(engine: &Engine, options: &RuntimeOptions) -> wasmtime::Result<Linker<HostState>> {
-    let mut linker = Linker::new(engine);
-    host::messaging::link(&mut linker)?;
-    host::services::link(&mut linker, options.log_runs_host_code)?;
-    host::storage::link(&mut linker, options.storage_runs_host_code)?;
+fn linker(
+    engine: &Engine,
+    options: &RuntimeOptions,
+) -> wasmtime::Result<(Linker<HostState>, Immediate)> {
+    let (mut linker, mut immediate) = (Linker::new(engine), Immediate::default());
+    host::messaging::link(&mut linker, &mut immediate)?;
+    host::services::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
+    host::storage::link(&mut linker, &mut immediate, options.storage_runs_host_code)?;
     wasi::link::link(&mut linker)?;
-    Ok(linker)
+    Ok((linker, immediate))
 }

@@ -14,7 +14,7 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Drive, run_host_jobs};
+use crate::runtime::drive::{Deadline, Drive, run_host_jobs};
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
@@ -87,7 +87,11 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         let host_call_bytes = context.guard.quotas().host_call_bytes;
         store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
-        store.epoch_deadline_async_yield_and_update(1);
+        let ticking = Arc::clone(&runtime);
+        store.epoch_deadline_callback(move |mut store| {
+            ticking.ticker.keep_awake();
+            store.data_mut().end_turn()
+        });
 
         make_ready(&mut store, &limits);
         let instantiated = {
@@ -203,6 +207,24 @@ impl Instance {
             self.limits.max_execution_time,
             &self.context.timers,
         )
+    }
+
+    /// Calls a function on this thread's own stack, which saves a fiber's. The component waits in
+    /// no import, see [`Prepared::waits`], and the stack has [`CALLER_STACK_BYTES`](crate::runtime::engine::CALLER_STACK_BYTES) left.
+    pub fn call_on_caller<P, R>(&mut self, func: &TypedFunc<P, R>, parameters: P) -> Ended<R>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        make_ready(&mut self.store, &self.limits);
+        self.runtime.ticker.keep_awake();
+        self.store.data_mut().on_caller = Some(Deadline::new(self.limits.max_execution_time));
+        let result = func.call(&mut self.store, parameters);
+        self.store.data_mut().on_caller = None;
+        match result.as_ref().err().and_then(|error| error.downcast_ref()) {
+            Some(interrupted) => Err(*interrupted),
+            None => Ok(result),
+        }
     }
 
     /// Calls `health`; without a life cycle it is unknown.

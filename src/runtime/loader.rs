@@ -12,6 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::runtime::cache::CompileCache;
 use crate::runtime::contract;
+use crate::runtime::host::interface::Immediate;
 use crate::runtime::recent::Recent;
 use crate::runtime::state::HostState;
 
@@ -51,6 +52,8 @@ pub struct Prepared {
     pub lifecycle: Option<LifecycleExports>,
     /// Whether it imports WASI, whose functions need the timers of the workers.
     pub uses_wasi: bool,
+    /// Whether it imports functions in which it may have to wait, and so needs a fiber's stack.
+    pub waits: bool,
     /// BLAKE3 of the binary.
     pub hash: blake3::Hash,
     /// Size of the binary.
@@ -87,6 +90,8 @@ pub struct Toolchain {
     pub engine: Engine,
     /// Links.
     pub linker: Linker<HostState>,
+    /// Which of the linked functions return without waiting.
+    pub immediate: Immediate,
 }
 
 /// The engines for binaries of different sizes.
@@ -186,7 +191,7 @@ impl Loader {
     }
 
     fn compile(&self, binary: &[u8], hash: blake3::Hash) -> Result<Prepared, LoadError> {
-        let Toolchain { engine, linker } = self.toolchains.for_binary(binary);
+        let Toolchain { engine, linker, immediate } = self.toolchains.for_binary(binary);
         let cached = self.cache.as_ref().and_then(|cache| cache.get(engine, &hash));
         let component = match cached {
             Some(component) => component,
@@ -202,10 +207,11 @@ impl Loader {
         let lifecycle = LifecycleExports::find(&component)?;
         let uses_wasi =
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
+        let waits = !immediate.are_all_of(&component, engine);
         let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;
-        Ok(Prepared { pre, lifecycle, uses_wasi, hash, binary_bytes: binary.len() as u64 })
+        Ok(Prepared { pre, lifecycle, uses_wasi, waits, hash, binary_bytes: binary.len() as u64 })
     }
 
     /// Refuses components within components beyond what toolchains make: the time that Wasmtime takes

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use wasmtime::UpdateDeadline;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
+use crate::runtime::drive::Deadline;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
@@ -88,6 +90,8 @@ pub struct HostState {
     pub limiter: Limiter,
     /// Jobs for the driver of the store's calls.
     pub off_fiber: OffFiber,
+    /// When the time of a call on its caller's own stack is over; `None`: guests run on fibers.
+    pub on_caller: Option<Deadline>,
     /// Made at the first use of WASI; most components import none.
     wasi: Option<Box<Wasi>>,
 }
@@ -96,11 +100,19 @@ impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        Self { context, limiter, off_fiber, wasi: None }
+        Self { context, limiter, off_fiber, on_caller: None, wasi: None }
     }
 }
 
 impl HostState {
+    /// What becomes of a guest whose turn is over: it gives way, or goes on where only its own
+    /// caller waits for it.
+    pub fn end_turn(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        let Some(deadline) = &mut self.on_caller else { return Ok(UpdateDeadline::Yield(1)) };
+        self.context.timers.check(deadline.get())?;
+        Ok(UpdateDeadline::Continue(1))
+    }
+
     /// WASI for the instance.
     pub fn wasi(&mut self) -> &mut Wasi {
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.off_fiber)))

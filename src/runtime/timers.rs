@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
+use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
@@ -33,11 +34,13 @@ impl StopSignal {
 
 /// Why a guest call did not come to its end. The guest was unwound, its store can not be used
 /// again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Interrupted {
     /// It took until its deadline.
+    #[error("its time is over")]
     DeadlinePassed,
     /// The engine stops.
+    #[error("the engine stops")]
     Stopping,
 }
 

@@ -100,12 +100,14 @@ impl Engine {
         Err(EngineError::Broadcast { targets: handles.len(), failed })
     }
 
-    /// Hands a message over and waits for its outcome.
+    /// Hands a message over and waits for its outcome. `stack`: how many bytes that of the calling
+    /// thread has left.
     pub fn call(
         &self,
         handle: ComponentHandle,
         message: HostMessage<'_>,
         timeout: Option<Duration>,
+        stack: usize,
     ) -> Result<Option<Vec<u8>>, EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
@@ -116,7 +118,7 @@ impl Engine {
             Chosen::Closed => return Err(self.unknown(handle)),
             Chosen::Entered(actor) => {
                 let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
-                (actor, self.call_entered(actor, message, timeout)?)
+                (actor, self.call_entered(actor, message, timeout, stack)?)
             }
             Chosen::Busy(actor) => {
                 let _wait = self.wait_for(actor)?;
@@ -142,16 +144,18 @@ impl Engine {
         actor: &Arc<Actor>,
         message: HostMessage<'_>,
         timeout: Option<Duration>,
+        stack: usize,
     ) -> Result<Outcome, EngineError> {
         if ends_in_time(actor, timeout) {
-            return Ok(actor.handle_here(MessageView {
+            let message = MessageView {
                 sender: message.sender.as_ref().unwrap_or(&self.host),
                 payload: message.payload,
                 content_type: message.content_type,
                 correlation: None,
                 reply_to: None,
                 accepted: Timestamp::recent(),
-            }));
+            };
+            return Ok(actor.handle_here(message, stack));
         }
         let timers = actor.ambient_timers().is_some();
         let call = Arc::clone(actor).handle_directly(Self::message(message));

@@ -8,6 +8,7 @@ mod published;
 
 mod bad_input;
 mod callbacks;
+mod caller_stack;
 mod codecs;
 mod contract;
 mod ending;

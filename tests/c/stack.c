@@ -1,5 +1,6 @@
 /*
- * Calls from threads with small stacks: guests have stacks of their own.
+ * Calls from threads with small stacks, and from a coroutine: guests have stacks of their own
+ * there. One that imports nothing uses its caller's where that is large.
  *
  *     stack            the test
  *     stack measure    prints how much stack each operation takes
@@ -10,6 +11,7 @@
 #include "host.h"
 
 #include <sys/mman.h>
+#include <ucontext.h>
 
 /* What the header promises for a call to an idle component: 64 KiB, unless run.sh knows that the
  * library is an unoptimized one, with larger frames. */
@@ -22,6 +24,12 @@ static size_t promised(void)
 /* Large enough for anything; how deep it was used shows in the pattern. */
 #define MEASURED_STACK (4u * 1024 * 1024)
 #define PATTERN 0xA5
+
+/* Too small for a guest. */
+#define SMALL_STACK (512u * 1024)
+
+/* How much stack a guest may use. */
+#define GUEST_STACK (512u * 1024)
 
 struct job {
     void (*run)(struct job *job);
@@ -76,24 +84,61 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Runs a job on a stack of our own and returns how many bytes of it were touched. */
-static size_t stack_used(struct job *job)
+static uint8_t *new_stack(size_t size)
 {
-    uint8_t *stack = mmap(NULL, MEASURED_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(stack != MAP_FAILED);
-    memset(stack, PATTERN, MEASURED_STACK);
+    memset(stack, PATTERN, size);
+    return stack;
+}
+
+/* How many bytes of a stack were touched. */
+static size_t touched(const uint8_t *stack, size_t size)
+{
+    size_t untouched = 0;
+    while (untouched < size && stack[untouched] == PATTERN)
+        untouched++;
+    return size - untouched;
+}
+
+/* Runs a job on a thread with a stack of our own and returns how many bytes of it were touched. */
+static size_t stack_used(struct job *job, size_t size)
+{
+    uint8_t *stack = new_stack(size);
     pthread_attr_t attributes;
     pthread_t thread;
     REQUIRE(pthread_attr_init(&attributes) == 0);
-    REQUIRE(pthread_attr_setstack(&attributes, stack, MEASURED_STACK) == 0);
+    REQUIRE(pthread_attr_setstack(&attributes, stack, size) == 0);
     REQUIRE(pthread_create(&thread, &attributes, thread_main, job) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
     pthread_attr_destroy(&attributes);
-    size_t untouched = 0;
-    while (untouched < MEASURED_STACK && stack[untouched] == PATTERN)
-        untouched++;
-    munmap(stack, MEASURED_STACK);
-    return MEASURED_STACK - untouched;
+    size_t used = touched(stack, size);
+    munmap(stack, size);
+    return used;
+}
+
+/* Runs a job on a coroutine of this thread, and returns how many bytes of its stack were touched. */
+static struct job *coroutine_job;
+
+static void coroutine_main(void)
+{
+    coroutine_job->run(coroutine_job);
+}
+
+static size_t coroutine_stack_used(struct job *job, size_t size)
+{
+    uint8_t *stack = new_stack(size);
+    ucontext_t here, coroutine;
+    REQUIRE(getcontext(&coroutine) == 0);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = size;
+    coroutine.uc_link = &here;
+    coroutine_job = job;
+    makecontext(&coroutine, coroutine_main, 0);
+    REQUIRE(swapcontext(&here, &coroutine) == 0);
+    size_t used = touched(stack, size);
+    munmap(stack, size);
+    return used;
 }
 
 /* Runs a job on a thread that has no more than the promise asks for, with a guard page below. */
@@ -133,6 +178,7 @@ int main(int argc, char **argv)
         {"call, out of bounds", true, {run_call, engine, load(engine, "trapper"), "oob", AIRSSYS_ERROR_TRAP}},
         {"call, recurses", true, {run_call, engine, load(engine, "trapper"), "recurse", AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED}},
         {"call, after a crash", true, {run_call, engine, 0, "ok", AIRSSYS_OK}},
+        {"call, imports nothing", true, {run_call, engine, load(engine, "hermit"), "ok", AIRSSYS_OK}},
         {"load, known binary", false, {run_load, engine, 0, "echo", AIRSSYS_OK}},
         {"load, first", false, {run_load, engine, 0, "counter", AIRSSYS_OK}},
         {"load, first, WASI", false, {run_load, engine, 0, "chatty", AIRSSYS_OK}},
@@ -143,7 +189,7 @@ int main(int argc, char **argv)
     struct job nothing = {run_nothing, NULL, 0, NULL, AIRSSYS_OK};
 
     /* What a thread takes by itself: its thread-local storage is on its stack. */
-    size_t base = stack_used(&nothing);
+    size_t base = stack_used(&nothing, MEASURED_STACK);
     if (measure)
         printf("%-26s %6zu bytes; the system's minimum is %ld\n", "nothing", base, sysconf(_SC_THREAD_STACK_MIN));
 
@@ -151,7 +197,7 @@ int main(int argc, char **argv)
         struct job *job = &jobs[i].job;
         if (job->handle == 0)
             job->handle = jobs[i - 1].job.handle; /* The component that has just crashed. */
-        size_t used = stack_used(job) - base;
+        size_t used = stack_used(job, MEASURED_STACK) - base;
         if (measure)
             printf("%-26s %6zu bytes\n", jobs[i].what, used);
         else if (jobs[i].promised) {
@@ -166,6 +212,18 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < count; i++)
             if (jobs[i].promised)
                 on_small_stack(&jobs[i].job);
+
+    /* A guest that imports nothing is on its caller's stack where that is large, and nowhere else. */
+    struct job recurse = {run_call, engine, load(engine, "hermit"), "recurse", AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED};
+    size_t large = stack_used(&recurse, MEASURED_STACK) - base;
+    size_t small = stack_used(&recurse, SMALL_STACK) - base;
+    size_t coroutine = coroutine_stack_used(&recurse, MEASURED_STACK);
+    if (measure)
+        printf("recursion without imports: on a large stack %zu bytes, on a small one %zu, on a coroutine's %zu\n",
+               large, small, coroutine);
+    CHECK(large > GUEST_STACK && large < GUEST_STACK + GUEST_STACK / 4);
+    CHECK(small <= promised());
+    CHECK(coroutine <= promised());
     airssys_engine_free(engine);
     return measure ? 0 : check_done();
 }

@@ -1,6 +1,6 @@
 //! The interface `host-messaging`.
 
-use std::future::{Future, ready};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::core::id::{CorrelationId, RawId, shorten};
 use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger, Sending};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
+use crate::runtime::host::interface::{Immediate, Interface, Waiting};
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 
@@ -25,20 +26,19 @@ const LISTED_FAILURES: usize = 100;
 type SendArguments = (ComponentId, WasmList<u8>);
 type RequestArguments = (ComponentId, WasmList<u8>, u64);
 type BroadcastArguments = (Vec<ComponentId>, WasmList<u8>);
-type Boxed<'a, T> = Box<dyn Future<Output = Answer<T>> + Send + 'a>;
+type Boxed<'a, T> = Waiting<'a, (Result<T, MessagingError>,)>;
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
 /// Adds the interface to a linker.
-pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    let mut interface = linker.instance(contract::MESSAGING)?;
-    interface.func_wrap_async("send", send)?;
-    interface.func_wrap_async("request", request)?;
-    interface.func_wrap("cancel-request", cancel_request)?;
-    interface.func_wrap_async("broadcast", |store, arguments: BroadcastArguments| {
+pub fn link(linker: &mut Linker<HostState>, immediate: &mut Immediate) -> wasmtime::Result<()> {
+    let mut interface = Interface::new(contract::MESSAGING, linker, immediate)?;
+    interface.waiting("send", send)?;
+    interface.waiting("request", request)?;
+    interface.immediate("cancel-request", cancel_request)?;
+    interface.waiting("broadcast", |store, arguments: BroadcastArguments| {
         Box::new(broadcast(store, arguments))
     })?;
-    interface.func_wrap("self-id", self_id)?;
-    Ok(())
+    interface.immediate("self-id", self_id)
 }
 
 fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments) -> Boxed<'_, ()> {

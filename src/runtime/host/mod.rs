@@ -1,5 +1,6 @@
 //! The 17 host functions of `airssys:core@1.0.0`.
 
+pub mod interface;
 pub mod messaging;
 pub mod services;
 pub mod storage;

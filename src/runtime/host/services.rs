@@ -14,6 +14,7 @@ use crate::core::ports;
 use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
+use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::state::{HostContext, HostState};
 use crate::security::action::Action;
 
@@ -23,27 +24,29 @@ type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
 const LOOKED_AT_A_TURN: usize = 64;
 
 /// Adds the interface to a linker.
-pub fn link(linker: &mut Linker<HostState>, log_runs_host_code: bool) -> wasmtime::Result<()> {
-    let mut interface = linker.instance(contract::SERVICES)?;
+pub fn link(
+    linker: &mut Linker<HostState>,
+    immediate: &mut Immediate,
+    log_runs_host_code: bool,
+) -> wasmtime::Result<()> {
+    let mut interface = Interface::new(contract::SERVICES, linker, immediate)?;
     if log_runs_host_code {
-        interface.func_wrap_async("log", |store, arguments: LogArguments| {
+        interface.waiting("log", |store, arguments: LogArguments| {
             Box::new(log_off_fiber(store, arguments))
         })?;
     } else {
-        interface.func_wrap("log", |store, (level, text, pairs): LogArguments| {
+        interface.immediate("log", |store, (level, text, pairs): LogArguments| {
             write(&store.data().context, level.into(), &text, &pairs.unwrap_or_default());
             Ok(())
         })?;
     }
-    interface.func_wrap("current-time", current_time)?;
-    interface.func_wrap("current-time-millis", current_time_millis)?;
-    interface.func_wrap_async("sleep-millis", |store, (duration_ms,): (u64,)| {
+    interface.immediate("current-time", current_time)?;
+    interface.immediate("current-time-millis", current_time_millis)?;
+    interface.waiting("sleep-millis", |store, (duration_ms,): (u64,)| {
         Box::new(sleep(store, Duration::from_millis(duration_ms)))
     })?;
-    interface
-        .func_wrap_async("list-components", |store, (): ()| Box::new(list_components(store)))?;
-    interface.func_wrap("get-component-metadata", get_component_metadata)?;
-    Ok(())
+    interface.waiting("list-components", |store, (): ()| Box::new(list_components(store)))?;
+    interface.immediate("get-component-metadata", get_component_metadata)
 }
 
 fn write(context: &HostContext, level: log::LogLevel, text: &str, pairs: &[(String, String)]) {

@@ -1,15 +1,21 @@
 //! The interface `storage`.
 
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, Lower};
 
 use crate::runtime::contract::{self, StorageUsage};
+use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::state::HostState;
 use crate::storage::backend::StorageError;
 use crate::storage::namespaced::NamespacedStorage;
 
 /// Adds the interface to a linker.
-pub fn link(linker: &mut Linker<HostState>, runs_host_code: bool) -> wasmtime::Result<()> {
-    let mut interface = Interface { linker: linker.instance(contract::STORAGE)?, runs_host_code };
+pub fn link(
+    linker: &mut Linker<HostState>,
+    immediate: &mut Immediate,
+    runs_host_code: bool,
+) -> wasmtime::Result<()> {
+    let interface = Interface::new(contract::STORAGE, linker, immediate)?;
+    let mut interface = Storage { interface, runs_host_code };
     interface.define("get", |storage, (key,): (String,)| storage.get(&key))?;
     interface
         .define("set", |storage, (key, value): (String, Vec<u8>)| storage.set(&key, &value))?;
@@ -27,16 +33,16 @@ pub fn link(linker: &mut Linker<HostState>, runs_host_code: bool) -> wasmtime::R
     })
 }
 
-struct Interface<'a> {
-    linker: LinkerInstance<'a, HostState>,
+struct Storage<'a> {
+    interface: Interface<'a>,
     runs_host_code: bool,
 }
 
-impl Interface<'_> {
+impl Storage<'_> {
     /// Adds one function; it runs on the fiber unless the backend is code of the host.
     fn define<P, R>(
         &mut self,
-        name: &str,
+        name: &'static str,
         operation: fn(&NamespacedStorage, P) -> Result<R, StorageError>,
     ) -> wasmtime::Result<()>
     where
@@ -44,12 +50,12 @@ impl Interface<'_> {
         R: ComponentType + Lower + Send + 'static,
     {
         if !self.runs_host_code {
-            return self.linker.func_wrap(name, move |store, arguments: P| {
+            return self.interface.immediate(name, move |store, arguments: P| {
                 let answer = operation(&store.data().context.storage, arguments);
                 Ok((answer.map_err(contract::StorageError::from),))
             });
         }
-        self.linker.func_wrap_async(name, move |store, arguments: P| {
+        self.interface.waiting(name, move |store, arguments: P| {
             let storage = store.data().context.storage.clone();
             let off_fiber = store.data().off_fiber.clone();
             Box::new(async move {

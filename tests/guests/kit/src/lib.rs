@@ -10,6 +10,7 @@ pub mod bindings {
         additional_derives: [Clone],
     });
 }
+pub mod misbehaviour;
 mod text;
 
 pub use bindings::airssys::core::{errors, host_messaging, host_services, storage, types};

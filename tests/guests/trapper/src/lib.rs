@@ -1,9 +1,6 @@
 //! Fails in every way a guest can.
 
-use std::alloc::{Layout, alloc};
-use std::hint::black_box;
-use std::num::NonZeroU32;
-
+use guest_kit::misbehaviour::{COMMANDS, misbehave};
 use guest_kit::types::LogLevel;
 use guest_kit::{Args, Component, ComponentMessage, ComponentMetadata, Reply, host_services, text};
 
@@ -12,90 +9,19 @@ guest_kit::export!(Trapper);
 
 impl Component for Trapper {
     fn metadata() -> ComponentMetadata {
-        let commands = [
-            "ok",
-            "unreachable",
-            "panic",
-            "loop",
-            "loop-log",
-            "recurse",
-            "alloc",
-            "sleep",
-            "oob",
-            "div0",
-            "spin",
-        ];
+        let commands: Vec<_> = ["loop-log", "sleep"].into_iter().chain(COMMANDS).collect();
         guest_kit::metadata!(false, commands)
     }
 
     fn handle_message(message: ComponentMessage) -> Reply {
         let mut args = Args::new(&message.payload);
         match args.word()? {
-            "ok" => {}
-            "unreachable" => std::process::abort(),
-            "panic" => panic!("{}", args.rest_text()?),
-            #[expect(clippy::empty_loop, reason = "only a limit may end it")]
-            "loop" => loop {},
             "loop-log" => loop {
                 host_services::log(LogLevel::Info, "still here", None);
             },
-            "recurse" => return text(recurse(black_box(u32::MAX)).to_string()),
-            "alloc" if message.payload == b"alloc" => exhaust_memory(),
-            "alloc" => {
-                black_box(vec![1_u8; args.number()?]);
-            }
             "sleep" => host_services::sleep_millis(args.number()?),
-            "oob" => return text(read_out_of_bounds().to_string()),
-            "div0" => return text(divide_by_zero().to_string()),
-            "spin" => {
-                black_box(spin(args.number()?));
-            }
-            other => return Args::unknown(other),
+            other => return misbehave(other, args, &message.payload),
         }
         text("ok")
     }
-}
-
-/// Not a tail call and no sum that could become one, so every level takes a frame of the real stack and
-/// nothing of the one in linear memory.
-fn recurse(depth: u32) -> u32 {
-    if depth == 0 { 1 } else { recurse(depth - 1).rotate_left(5) ^ depth }
-}
-
-/// Takes pieces of memory, and touches each, until there is no more.
-fn exhaust_memory() -> ! {
-    let piece = Layout::new::<[u8; 1 << 20]>();
-    loop {
-        // SAFETY: the layout has a size, and what is written is inside the piece.
-        unsafe {
-            let start = alloc(piece);
-            if start.is_null() {
-                std::process::abort();
-            }
-            start.write_bytes(1, piece.size());
-            black_box(start);
-        }
-    }
-}
-
-fn read_out_of_bounds() -> u8 {
-    let last = usize::MAX as *const u8;
-    // SAFETY: the address is outside all that Rust allocated, and the sandbox turns the read into a trap.
-    unsafe { black_box(last).read_volatile() }
-}
-
-fn divide_by_zero() -> u32 {
-    // SAFETY: none; the false promise removes Rust's own check so that the instruction itself traps. The
-    // zero is hidden from the optimizer, which therefore can not build on it.
-    let zero = unsafe { NonZeroU32::new_unchecked(black_box(0)) };
-    black_box(7) / zero
-}
-
-/// Xorshift: each round needs the one before.
-fn spin(rounds: u64) -> u64 {
-    (0..rounds).fold(0x9E37_79B9, |mut x, _| {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^ x << 17
-    })
 }

@@ -1,0 +1,81 @@
+//! An interface of host functions in a linker.
+
+use std::collections::HashSet;
+use std::future::Future;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::{Engine, StoreContextMut};
+
+use crate::runtime::state::HostState;
+
+/// An interface that is being linked.
+pub struct Interface<'a> {
+    name: &'static str,
+    linker: LinkerInstance<'a, HostState>,
+    immediate: &'a mut Immediate,
+}
+
+/// The host functions that return without having the guest wait.
+#[derive(Default)]
+pub struct Immediate(HashSet<(&'static str, &'static str)>);
+
+/// What a function that may have the guest wait returns.
+pub type Waiting<'a, R> = Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>;
+
+impl<'a> Interface<'a> {
+    /// An interface without functions.
+    pub fn new(
+        name: &'static str,
+        linker: &'a mut Linker<HostState>,
+        immediate: &'a mut Immediate,
+    ) -> wasmtime::Result<Self> {
+        Ok(Self { name, linker: linker.instance(name)?, immediate })
+    }
+
+    /// Adds a function that returns without having the guest wait.
+    pub fn immediate<P, R>(
+        &mut self,
+        function: &'static str,
+        code: impl Fn(StoreContextMut<'_, HostState>, P) -> wasmtime::Result<R> + Send + Sync + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + 'static,
+        R: ComponentNamedList + Lower + 'static,
+    {
+        self.immediate.0.insert((self.name, function));
+        self.linker.func_wrap(function, code)
+    }
+
+    /// Adds a function that may suspend the guest.
+    pub fn waiting<P, R>(
+        &mut self,
+        function: &'static str,
+        code: impl for<'f> Fn(StoreContextMut<'f, HostState>, P) -> Waiting<'f, R>
+        + Send
+        + Sync
+        + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + 'static,
+        R: ComponentNamedList + Lower + 'static,
+    {
+        self.linker.func_wrap_async(function, code)
+    }
+}
+
+impl Immediate {
+    /// Whether a component imports no other functions than these.
+    pub fn are_all_of(&self, component: &Component, engine: &Engine) -> bool {
+        component.component_type().imports(engine).all(|(interface, import)| match import.ty {
+            ComponentItem::ComponentInstance(instance) => {
+                instance.exports(engine).all(|(function, export)| match export.ty {
+                    ComponentItem::ComponentFunc(_) => self.0.contains(&(interface, function)),
+                    ComponentItem::Type(_) => true,
+                    _ => false,
+                })
+            }
+            _ => false,
+        })
+    }
+}
