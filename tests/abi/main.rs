@@ -32,4 +32,5 @@ mod stopping;
 mod storage;
 mod stress;
 mod threads;
+mod waiting;
 mod wasi;
