@@ -186,6 +186,80 @@ fn a_load_in_a_callback_whose_component_calls_back_would_deadlock() {
 }
 
 #[test]
+fn a_callback_of_an_instance_waits_for_another_of_its_pool() {
+    // Whichever of the two the search for the least busy begins with.
+    for before in 0..2_u64 {
+        let gate = Gate::default();
+        let waits = gate.clone();
+        let (engine, results) = with_callback(move |engine, record| match &*record.message {
+            "gate" => {
+                waits.pass();
+                None
+            }
+            _ => {
+                let own = own_handle(engine, record);
+                for _ in 0..before {
+                    let given_up = With { timeout_ms: 1, ..With::default() };
+                    engine.call_with(own, "millis", given_up).unwrap_err();
+                }
+                Some(engine.call(own, "millis").map(drop))
+            }
+        });
+        let options = r#"{"instances": 2, "limits": {"max-execution-time-ms": 600000}}"#;
+        let pool = engine.load_with("app/pool/0", "chatty", options);
+        engine.send(pool, "log info gate").unwrap();
+        gate.reached();
+        engine.send(pool, "log info go").unwrap();
+        eventually("the callback waits", || {
+            let depth = engine.describe(pool).unwrap()["mailbox"]["depth"].as_u64().unwrap();
+            (depth > before || !results.lock().unwrap().is_empty()).then_some(())
+        });
+        gate.open();
+        eventually("it came", || (!results.lock().unwrap().is_empty()).then_some(()));
+        assert_eq!(*results.lock().unwrap(), [Ok(())]);
+    }
+}
+
+#[test]
+fn of_a_shutdown_and_a_call_that_wait_for_each_other_one_would_deadlock() {
+    // `a` shuts the other engine down, whose component then calls `a`.
+    let other = Arc::<OnceLock<Engine>>::default();
+    let within = Arc::clone(&other);
+    let (engine, results) = with_callback(move |_, record| {
+        (record.message == "go").then(|| {
+            let other = within.get().unwrap();
+            other.send(other.find("app/b/0").unwrap(), "log info back").unwrap();
+            other.shutdown(2000).err().map(|failure| failure.status)
+        })
+    });
+    let a = engine.load("app/a/0", "chatty");
+    let (config, within, called) = (Config::new(), Arc::clone(&other), Arc::new(OnceLock::new()));
+    let keep = Arc::clone(&called);
+    set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
+        if record.message != "back" {
+            return;
+        }
+        let other = within.get().unwrap();
+        eventually("it is shut down", || other.send(0, "x").err().filter(stopped));
+        let result = engine.call(a, "time").err().map(|failure| failure.status);
+        keep.set(result).expect("once");
+    });
+    let other = other.get_or_init(|| config.engine());
+    let patient = r#"{"limits": {"max-execution-time-ms": 600000}}"#;
+    other.load_with("app/b/0", "chatty", patient);
+    engine.send(a, "log info go").unwrap();
+    let called = eventually("the call has ended", || called.get().copied());
+    eventually("so has the shutdown", || (!results.lock().unwrap().is_empty()).then_some(()));
+    let outcomes = [results.lock().unwrap()[0], called];
+    let refused = Some(AIRSSYS_ERROR_WOULD_DEADLOCK);
+    assert!([[refused, None], [None, refused]].contains(&outcomes), "{outcomes:?}");
+}
+
+fn stopped(failure: &Failure) -> bool {
+    failure.status == AIRSSYS_ERROR_ENGINE_STOPPED
+}
+
+#[test]
 fn a_callback_of_one_engine_may_call_any_component_of_another() {
     let other = Engine::new();
     // The same handle as that of the calling component, in another engine.
