@@ -19,11 +19,12 @@ type Job = Box<dyn FnOnce() + Send>;
 /// So many threads come as soon as a callback waits.
 const PROMPT_THREADS: usize = 8;
 
-/// So long callbacks wait for those that all threads are in, before more threads come.
-const TURN: Duration = Duration::from_millis(5);
+/// So long callbacks wait for those that all threads are in, before more threads come. Longer than
+/// a language runtime with one lock for all has its threads wait for that.
+const TURN: Duration = Duration::from_millis(20);
 
 /// A thread more comes after so many turns in which some callbacks ended and others waited.
-const TURNS_TO_CATCH_UP: u32 = 20;
+const TURNS_TO_CATCH_UP: u32 = 50;
 
 /// A queue of callbacks, and the threads that run them.
 ///
