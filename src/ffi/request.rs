@@ -40,7 +40,8 @@ pub struct airssys_completion_t {
 
 /// Takes the outcome of a request: called exactly once for each request that was accepted, on a
 /// thread of the library (or, for what is open when an engine is freed, on the thread that frees
-/// it), several at once for different requests. It may block, may call any function but
+/// it), several at once for different requests. It may block: where eight do, others wait for a
+/// moment (20 milliseconds) until more threads come. It may call any function but
 /// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
 pub type airssys_reply_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;

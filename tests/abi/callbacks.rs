@@ -129,39 +129,41 @@ fn a_blocking_call_to_the_component_that_is_calling_would_deadlock() {
     assert_eq!(engine.text(chatty, "log info done"), "ok", "and nothing is stopped");
 }
 
-/// Three components whose callbacks call the next one, the last one the first.
-fn ring(worker: bool) {
-    let (engine, results) = with_callback(|engine, record| {
-        let next = match record.component.as_deref().unwrap() {
-            "app/a/0" => "app/b/0",
-            "app/b/0" => "app/c/0",
-            _ => "app/a/0",
-        };
-        let next = engine.find(next).unwrap();
+/// Components whose callbacks call the next one, the last one the first.
+fn ring(count: usize, worker: bool) {
+    let (engine, results) = with_callback(move |engine, record| {
+        let own = record.component.as_deref().unwrap();
+        let at: usize = own.split('/').nth(2).unwrap().parse().unwrap();
+        let next = engine.find(&format!("app/ring/{}", (at + 1) % count)).unwrap();
         Some(engine.call_with(next, "log info on", SOON).err().map(|failure| failure.status))
     });
-    let [a, b, c] = ["a", "b", "c"].map(|name| engine.load(&format!("app/{name}/0"), "chatty"));
+    let all: Vec<u64> =
+        (0..count).map(|at| engine.load(&format!("app/ring/{at}"), "chatty")).collect();
     if worker {
-        engine.send(a, "log info on").unwrap();
+        engine.send(all[0], "log info on").unwrap();
     } else {
-        assert_eq!(engine.text(a, "log info on"), "ok");
+        assert_eq!(engine.text(all[0], "log info on"), "ok");
     }
-    eventually("all three callbacks came", || (results.lock().unwrap().len() == 3).then_some(()));
+    eventually("all callbacks came", || (results.lock().unwrap().len() == count).then_some(()));
     // The innermost is refused, the others are answered.
-    assert_eq!(*results.lock().unwrap(), [Some(AIRSSYS_ERROR_WOULD_DEADLOCK), None, None]);
-    for handle in [a, b, c] {
+    let mut expected = vec![None; count];
+    expected[0] = Some(AIRSSYS_ERROR_WOULD_DEADLOCK);
+    assert_eq!(*results.lock().unwrap(), expected);
+    for handle in all {
         assert!(engine.text(handle, "millis").parse::<u64>().is_ok());
     }
 }
 
 #[test]
 fn a_circle_of_callbacks_would_deadlock_on_the_caller_s_thread() {
-    ring(false);
+    ring(2, false);
+    ring(12, false);
 }
 
 #[test]
 fn a_circle_of_callbacks_would_deadlock_on_workers() {
-    ring(true);
+    ring(2, true);
+    ring(12, true);
 }
 
 #[test]
