@@ -50,8 +50,8 @@ struct Queue {
     threads: usize,
     /// Those of them that are in no callback: each will look for a job.
     free: usize,
-    /// How many jobs were taken.
-    taken: u64,
+    /// How many jobs have ended.
+    ended: u64,
     /// Somebody sees to it that more threads come.
     watched: bool,
     /// Nobody comes any more.
@@ -137,7 +137,7 @@ impl Shared {
 
     /// Has more threads come for as long as jobs wait.
     async fn watch(shared: Arc<Self>, workers: Handle) {
-        let (mut more, mut turns, mut taken) = (1, 0, shared.lock().taken);
+        let (mut more, mut turns, mut ended) = (1_usize, 0, shared.lock().ended);
         loop {
             tokio::time::sleep(TURN).await;
             let called: Vec<Called> = {
@@ -146,10 +146,10 @@ impl Shared {
                     queue.watched = false;
                     return;
                 }
-                let none_ended = queue.taken == taken;
-                taken = queue.taken;
+                let none_ended = queue.ended == ended;
+                ended = queue.ended;
                 turns = (turns + 1) % TURNS_TO_CATCH_UP;
-                more = if none_ended { more * 2 } else { 1 };
+                more = if none_ended { more.saturating_mul(2) } else { 1 };
                 let wanted = if none_ended { more / 2 } else { usize::from(turns == 0) };
                 let missing = wanted.min(queue.jobs.len()).saturating_sub(queue.free);
                 (0..missing).map(|_| Called::count(&shared, &mut queue)).collect()
@@ -166,12 +166,12 @@ impl Shared {
         let mut queue = shared.lock();
         while let Some(job) = queue.jobs.pop_front() {
             queue.free -= 1;
-            queue.taken += 1;
             Self::see_to_threads(shared, queue);
             // A defect of this library ends one job, and does not cost the thread.
             let _ = catch_unwind(AssertUnwindSafe(|| run_host_code(&node, job)));
             queue = shared.lock();
             queue.free += 1;
+            queue.ended += 1;
         }
         queue.free -= 1;
         queue.threads -= 1;
