@@ -59,10 +59,13 @@
  * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a thread of the
  * library, always on its native stack, several at once for different components, and so for
  * components that share an id too. They may call any other function. A blocking call that would
- * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`. What a
+ * callback waits for by other means (another thread, the completion of a request) the library does
+ * not see.
  *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
- * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call.
+ * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
+ * may come while the engine is being released, and does not use it.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
  * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
@@ -769,7 +772,8 @@ typedef struct airssys_completion_t {
 /**
  * Takes the outcome of a request: called exactly once for each request that was accepted, on a
  * thread of the library (or, for what is open when an engine is freed, on the thread that frees
- * it), several at once for different requests. It may block, may call any function but
+ * it), several at once for different requests. It may block: where eight do, others wait for a
+ * moment (20 milliseconds) until more threads come. It may call any function but
  * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
  */
 typedef void (*airssys_reply_fn_t)(void *user_data, const struct airssys_completion_t *completion);
@@ -1743,7 +1747,9 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *       "mailbox": { "depth": 0, "bytes": 0,
  *                    "waiting": 0 },      senders that wait for room
  *       "fuel": 0,                          used, about one unit an instruction
- *       "time-ns": 0,                       for handling mail, host functions and waits included
+ *       "time-ns": 0,                       for handling mail, host functions and waits included;
+ *                                           the clock advances every few milliseconds, so that
+ *                                           only the sum over many messages says something
  *       "memory-bytes": 1114112,            after the last call
  *       "restarts": 0,
  *       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,

@@ -6,9 +6,11 @@ use crate::component::actor::Actor;
 use crate::component::status::State;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::waiting::Wait;
 use crate::messaging::mailbox::{Entry, Mailbox};
 use crate::messaging::members::Members;
 use crate::runtime::contract::HealthStatus;
+use crate::runtime::off_fiber::current_component;
 
 /// One or more actors of one binary, with one handle and one id.
 pub struct Pool {
@@ -21,7 +23,7 @@ pub struct Pool {
 pub enum Chosen<'a> {
     /// This actor is idle, and the right to run is the caller's.
     Entered(&'a Arc<Actor>),
-    /// All are busy, this one the least.
+    /// All are busy, this one the least; of those that the thread can wait for, if there are some.
     Busy(&'a Arc<Actor>),
     /// None accepts anything any more.
     Closed,
@@ -89,6 +91,14 @@ impl Pool {
                 Entry::Closed => {}
             }
         }
-        Ok(busy.map_or(Chosen::Closed, Chosen::Busy))
+        let Some(mut busy) = busy else { return Ok(Chosen::Closed) };
+        if let Some(waiter) = current_component() {
+            let ends = |actor: &&Arc<Actor>| {
+                Wait::begin(Some(Arc::clone(&waiter)), actor.mailbox().node()).is_some()
+            };
+            let can_wait_for = std::iter::once(busy).chain(self.actors.iter()).filter(ends);
+            busy = can_wait_for.min_by_key(|actor| actor.mailbox().load()).unwrap_or(busy);
+        }
+        Ok(Chosen::Busy(busy))
     }
 }

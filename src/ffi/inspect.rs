@@ -143,7 +143,9 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///       "mailbox": { "depth": 0, "bytes": 0,
 ///                    "waiting": 0 },      senders that wait for room
 ///       "fuel": 0,                          used, about one unit an instruction
-///       "time-ns": 0,                       for handling mail, host functions and waits included
+///       "time-ns": 0,                       for handling mail, host functions and waits included;
+///                                           the clock advances every few milliseconds, so that
+///                                           only the sum over many messages says something
 ///       "memory-bytes": 1114112,            after the last call
 ///       "restarts": 0,
 ///       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,

@@ -59,10 +59,13 @@
  * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a thread of the
  * library, always on its native stack, several at once for different components, and so for
  * components that share an id too. They may call any other function. A blocking call that would
- * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`.
+ * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`. What a
+ * callback waits for by other means (another thread, the completion of a request) the library does
+ * not see.
  *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
- * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call.
+ * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
+ * may come while the engine is being released, and does not use it.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
  * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers

@@ -2,8 +2,9 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Arc;
 
-use crate::core::id::{ComponentHandle, CorrelationId};
+use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::Outcome;
 use crate::ffi::arguments::{object, output, write_output};
 use crate::ffi::boundary::boundary;
@@ -12,8 +13,8 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
 use crate::ffi::message::{airssys_message_options_t, message};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
-use crate::ffi::user_data::UserData;
 use crate::messaging::correlation::Completion;
+use crate::system::error::EngineError;
 
 /// The outcome of a request. All pointers are valid until the callback returns.
 #[repr(C)]
@@ -39,19 +40,35 @@ pub struct airssys_completion_t {
 
 /// Takes the outcome of a request: called exactly once for each request that was accepted, on a
 /// thread of the library (or, for what is open when an engine is freed, on the thread that frees
-/// it), several at once for different requests. It may block, may call any function but
+/// it), several at once for different requests. It may block: where eight do, others wait for a
+/// moment (20 milliseconds) until more threads come. It may call any function but
 /// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
 pub type airssys_reply_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;
 
-/// The host's callback as what is done with an outcome.
+/// What the host gets back with an outcome; the library has no duty to it.
+struct CompletionData(*mut c_void);
+
+// SAFETY: the header says that the callback is called on any thread; a host that makes a request
+// with this data has promised that it bears that.
+unsafe impl Send for CompletionData {}
+
+impl CompletionData {
+    fn get(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+/// The host's callback as what is done with an outcome. A million of them may wait: what they hold
+/// of a target is shared.
 pub fn completion(
     reply_fn: airssys_reply_fn_t,
     user_data: *mut c_void,
-    target: String,
+    target: impl FnOnce() -> Result<Arc<ComponentId>, EngineError>,
 ) -> Result<Completion, Failure> {
     let reply_fn = reply_fn.ok_or_else(|| Failure::argument("reply_fn", "is NULL"))?;
-    let user_data = UserData::new(user_data, None);
+    let user_data = CompletionData(user_data);
+    let target = target()?;
     Ok(Box::new(move |id: CorrelationId, outcome: Outcome| {
         let mut completion = airssys_completion_t {
             size: size_of::<airssys_completion_t>(),
@@ -68,7 +85,7 @@ pub fn completion(
                 completion.reply_len = reply.as_ref().map_or(0, Vec::len);
                 None
             }
-            Err(error) => Some(airssys_error_t::from(of_request(&target, error))),
+            Err(error) => Some(airssys_error_t::from(of_request(target.as_str(), error))),
         };
         if let Some(error) = &error {
             completion.status = error.status();
@@ -76,7 +93,7 @@ pub fn completion(
         }
         // SAFETY: the host's own function and data, with a completion whose pointers live until
         // it returns.
-        unsafe { reply_fn(user_data.pointer(), &raw const completion) }
+        unsafe { reply_fn(user_data.get(), &raw const completion) }
     }))
 }
 
@@ -115,7 +132,7 @@ pub unsafe extern "C" fn airssys_engine_request(
         // SAFETY: by this function's contract as `message` needs it.
         let (message, timeout) = unsafe { message(payload, len, options) }?;
         let handle = ComponentHandle(handle);
-        let completion = completion(reply_fn, user_data, engine.name_of(handle))?;
+        let completion = completion(reply_fn, user_data, || engine.id_of(handle))?;
         let id = engine.request(handle, message, timeout, completion)?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, id.0.get()) };

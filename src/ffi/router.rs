@@ -235,7 +235,10 @@ pub unsafe extern "C" fn airssys_engine_deliver(
         let payload = unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
         let completion = match envelope.kind {
             AIRSSYS_KIND_MESSAGE => None,
-            AIRSSYS_KIND_REQUEST => Some(completion(reply_fn, user_data, target.to_owned())?),
+            AIRSSYS_KIND_REQUEST => {
+                let id = || Ok(Arc::new(ComponentId::parse(target)?));
+                Some(completion(reply_fn, user_data, id)?)
+            }
             other => return Err(Failure::argument("envelope.kind", &format!("is {other}"))),
         };
         let deadline = (envelope.deadline_ms > 0)

@@ -191,6 +191,11 @@ impl Engine {
         if self.stopped.load(Ordering::Acquire) { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
+    /// The id of a component that is loaded.
+    pub fn id_of(&self, handle: ComponentHandle) -> Result<Arc<ComponentId>, EngineError> {
+        self.pool(handle)?.id().cloned().ok_or_else(|| self.unknown(handle))
+    }
+
     pub(super) fn pool(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
         self.components.get(handle).ok_or_else(|| self.unknown(handle))
     }

@@ -41,6 +41,14 @@ impl Engine {
             .collect();
         let (mut first_failure, mut unfinished) = (Ok(()), 0);
         for (actor, waiter) in closing {
+            // One that has come to wait for the component whose callback this is does not end.
+            let _wait = match self.wait_for(actor) {
+                Ok(wait) => wait,
+                Err(would_deadlock) => {
+                    first_failure = first_failure.and(Err(would_deadlock));
+                    continue;
+                }
+            };
             let outcome = match waiter {
                 Some(waiter) => waiter.wait(left()).map(drop),
                 // Another thread unloads it, and is told how that goes.

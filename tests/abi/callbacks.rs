@@ -129,39 +129,41 @@ fn a_blocking_call_to_the_component_that_is_calling_would_deadlock() {
     assert_eq!(engine.text(chatty, "log info done"), "ok", "and nothing is stopped");
 }
 
-/// Three components whose callbacks call the next one, the last one the first.
-fn ring(worker: bool) {
-    let (engine, results) = with_callback(|engine, record| {
-        let next = match record.component.as_deref().unwrap() {
-            "app/a/0" => "app/b/0",
-            "app/b/0" => "app/c/0",
-            _ => "app/a/0",
-        };
-        let next = engine.find(next).unwrap();
+/// Components whose callbacks call the next one, the last one the first.
+fn ring(count: usize, worker: bool) {
+    let (engine, results) = with_callback(move |engine, record| {
+        let own = record.component.as_deref().unwrap();
+        let at: usize = own.split('/').nth(2).unwrap().parse().unwrap();
+        let next = engine.find(&format!("app/ring/{}", (at + 1) % count)).unwrap();
         Some(engine.call_with(next, "log info on", SOON).err().map(|failure| failure.status))
     });
-    let [a, b, c] = ["a", "b", "c"].map(|name| engine.load(&format!("app/{name}/0"), "chatty"));
+    let all: Vec<u64> =
+        (0..count).map(|at| engine.load(&format!("app/ring/{at}"), "chatty")).collect();
     if worker {
-        engine.send(a, "log info on").unwrap();
+        engine.send(all[0], "log info on").unwrap();
     } else {
-        assert_eq!(engine.text(a, "log info on"), "ok");
+        assert_eq!(engine.text(all[0], "log info on"), "ok");
     }
-    eventually("all three callbacks came", || (results.lock().unwrap().len() == 3).then_some(()));
+    eventually("all callbacks came", || (results.lock().unwrap().len() == count).then_some(()));
     // The innermost is refused, the others are answered.
-    assert_eq!(*results.lock().unwrap(), [Some(AIRSSYS_ERROR_WOULD_DEADLOCK), None, None]);
-    for handle in [a, b, c] {
+    let mut expected = vec![None; count];
+    expected[0] = Some(AIRSSYS_ERROR_WOULD_DEADLOCK);
+    assert_eq!(*results.lock().unwrap(), expected);
+    for handle in all {
         assert!(engine.text(handle, "millis").parse::<u64>().is_ok());
     }
 }
 
 #[test]
 fn a_circle_of_callbacks_would_deadlock_on_the_caller_s_thread() {
-    ring(false);
+    ring(2, false);
+    ring(12, false);
 }
 
 #[test]
 fn a_circle_of_callbacks_would_deadlock_on_workers() {
-    ring(true);
+    ring(2, true);
+    ring(12, true);
 }
 
 #[test]
@@ -183,6 +185,80 @@ fn a_load_in_a_callback_whose_component_calls_back_would_deadlock() {
     let a = engine.load("app/a/0", "chatty");
     assert_eq!(engine.text(a, "log info go"), "ok");
     assert_eq!(*results.lock().unwrap(), [Some(AIRSSYS_ERROR_WOULD_DEADLOCK), None]);
+}
+
+#[test]
+fn a_callback_of_an_instance_waits_for_another_of_its_pool() {
+    // Whichever of the two the search for the least busy begins with.
+    for before in 0..2_u64 {
+        let gate = Gate::default();
+        let waits = gate.clone();
+        let (engine, results) = with_callback(move |engine, record| match &*record.message {
+            "gate" => {
+                waits.pass();
+                None
+            }
+            _ => {
+                let own = own_handle(engine, record);
+                for _ in 0..before {
+                    let given_up = With { timeout_ms: 1, ..With::default() };
+                    engine.call_with(own, "millis", given_up).unwrap_err();
+                }
+                Some(engine.call(own, "millis").map(drop))
+            }
+        });
+        let options = r#"{"instances": 2, "limits": {"max-execution-time-ms": 600000}}"#;
+        let pool = engine.load_with("app/pool/0", "chatty", options);
+        engine.send(pool, "log info gate").unwrap();
+        gate.reached();
+        engine.send(pool, "log info go").unwrap();
+        eventually("the callback waits", || {
+            let depth = engine.describe(pool).unwrap()["mailbox"]["depth"].as_u64().unwrap();
+            (depth > before || !results.lock().unwrap().is_empty()).then_some(())
+        });
+        gate.open();
+        eventually("it came", || (!results.lock().unwrap().is_empty()).then_some(()));
+        assert_eq!(*results.lock().unwrap(), [Ok(())]);
+    }
+}
+
+#[test]
+fn of_a_shutdown_and_a_call_that_wait_for_each_other_one_would_deadlock() {
+    // `a` shuts the other engine down, whose component then calls `a`.
+    let other = Arc::<OnceLock<Engine>>::default();
+    let within = Arc::clone(&other);
+    let (engine, results) = with_callback(move |_, record| {
+        (record.message == "go").then(|| {
+            let other = within.get().unwrap();
+            other.send(other.find("app/b/0").unwrap(), "log info back").unwrap();
+            other.shutdown(2000).err().map(|failure| failure.status)
+        })
+    });
+    let a = engine.load("app/a/0", "chatty");
+    let (config, within, called) = (Config::new(), Arc::clone(&other), Arc::new(OnceLock::new()));
+    let keep = Arc::clone(&called);
+    set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
+        if record.message != "back" {
+            return;
+        }
+        let other = within.get().unwrap();
+        eventually("it is shut down", || other.send(0, "x").err().filter(stopped));
+        let result = engine.call(a, "time").err().map(|failure| failure.status);
+        keep.set(result).expect("once");
+    });
+    let other = other.get_or_init(|| config.engine());
+    let patient = r#"{"limits": {"max-execution-time-ms": 600000}}"#;
+    other.load_with("app/b/0", "chatty", patient);
+    engine.send(a, "log info go").unwrap();
+    let called = eventually("the call has ended", || called.get().copied());
+    eventually("so has the shutdown", || (!results.lock().unwrap().is_empty()).then_some(()));
+    let outcomes = [results.lock().unwrap()[0], called];
+    let refused = Some(AIRSSYS_ERROR_WOULD_DEADLOCK);
+    assert!([[refused, None], [None, refused]].contains(&outcomes), "{outcomes:?}");
+}
+
+fn stopped(failure: &Failure) -> bool {
+    failure.status == AIRSSYS_ERROR_ENGINE_STOPPED
 }
 
 #[test]

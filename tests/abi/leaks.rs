@@ -16,7 +16,7 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().expect("a number")
 }
 
-fn threads() -> usize {
+pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 

@@ -33,4 +33,5 @@ mod stopping;
 mod storage;
 mod stress;
 mod threads;
+mod waiting;
 mod wasi;

@@ -73,17 +73,19 @@ fn as_many_messages_run_at_the_same_time_as_there_are_instances() {
 }
 
 #[test]
-fn calls_of_as_many_threads_run_at_the_same_time() {
-    let config = Config::new();
-    let barrier = Barrier::attach(&config, 3);
-    let engine = config.engine();
-    let handle = engine.load_with("app/pool/0", "chatty", &pool(3));
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| engine.text(handle, "log info barrier"));
-        }
-    });
-    assert_eq!(barrier.most(), 3);
+fn calls_of_as_many_threads_run_at_the_same_time_as_there_are_instances() {
+    for (instances, threads) in [(3, 3), (2, 5), (4, 2)] {
+        let (config, parallel) = (Config::new(), instances.min(threads));
+        let barrier = Barrier::attach(&config, parallel);
+        let engine = config.engine();
+        let handle = engine.load_with("app/pool/0", "chatty", &pool(instances));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| engine.text(handle, "log info barrier"));
+            }
+        });
+        assert_eq!(barrier.most(), parallel, "{instances} instances, {threads} threads");
+    }
 }
 
 #[test]

@@ -142,6 +142,24 @@ fn a_guest_that_computes_lets_others_run_on_the_same_worker() {
 }
 
 #[test]
+fn a_component_that_never_runs_out_of_mail_lets_others_run_on_the_same_worker() {
+    let engine = Config::new().with(r#"{"workers": 1}"#).engine();
+    let options = r#"{"env": {"TARGET": "app/relay/0"}}"#;
+    let relay = engine.load_with("app/relay/0", "relay", options);
+    // It sends itself a message for each that it handles.
+    engine.send(relay, u32::MAX.to_le_bytes()).unwrap();
+    engine.load("app/echo/0", "echo");
+    let asker = engine.load("app/asker/0", "requester");
+    for turn in 1..=5 {
+        engine.text(asker, "request app/echo/0 600000 turn");
+        assert_eq!(engine.callbacks(asker, turn)[turn - 1]["payload"], "turn");
+    }
+    let described = engine.describe(relay).unwrap();
+    let state = (&described["messages"]["failed"], &described["state"]);
+    assert_eq!(state, (&0.into(), &"running".into()), "it goes on");
+}
+
+#[test]
 fn components_see_each_other_in_order_and_once() {
     let engine = Engine::new();
     engine.load("b/x/0", "minimal");

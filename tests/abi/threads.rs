@@ -7,11 +7,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, NO_BYTES};
+use crate::harness::{Config, Engine, NO_BYTES, eventually};
 use crate::hosts::Meeting;
 
 const THREADS: usize = 8;
 const ROUNDS: usize = 150;
+
+/// The threads that are named as those of engines are; each test has a process of its own.
+fn workers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("airssys-worker")).count()
+}
+
+#[test]
+fn workers_are_as_many_as_configured_from_the_first_load_to_the_end() {
+    let config = Config::new().with(r#"{"workers": 3}"#);
+    let engine = config.engine();
+    assert_eq!(engine.stats()["components"], 0);
+    assert_eq!(workers(), 0, "none before they are needed");
+    let echo = engine.load("app/echo/0", "echo");
+    assert_eq!(engine.text(echo, "x"), "x");
+    eventually("they are there", || (workers() == 3).then_some(()));
+    engine.free();
+    eventually("they are gone", || (workers() == 0).then_some(()));
+}
 
 #[test]
 fn eight_threads_call_one_component_and_no_call_is_lost() {

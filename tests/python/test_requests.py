@@ -578,13 +578,16 @@ class Lifetime(RequestTest):
             "engine = Engine()",
             "chatty = engine.load('test/chatty/0', CHATTY)",
             "made = chatty.request('sleep 100')",
+            "called = []",
+            "made.add_done_callback(called.append)",
             "child = os.fork()",
             "if child == 0:",
-            "    for use in (made.cancel, lambda: chatty.request('millis')):",
+            "    for use in (made.result, lambda: chatty.request('millis')):",
             "        try:",
             "            use()",
             "        except airssys_wasm.Forked:",
             "            print('forked', flush=True)",
+            "    assert made.done() and not made.cancel() and not called",
             "    os._exit(0)",
             "os.waitpid(child, 0)",
             "print(made.result(60))",
@@ -592,6 +595,36 @@ class Lifetime(RequestTest):
         )
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertEqual(result.stdout, "forked\nforked\nb'ok'\n")
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_children_of_a_process_that_is_busy(self):
+        result = run_python(
+            "import concurrent.futures, threading",
+            "engine = Engine()",
+            "echo = engine.load('test/echo/0', ECHO, mailbox={'capacity': 100000})",
+            "over = threading.Event()",
+            "made = [echo.request('x')]",
+            "def go_on():",
+            "    while not over.is_set():",
+            "        made[0] = echo.request('x')",
+            "        made[0].done()",
+            "threads = [threading.Thread(target=go_on) for _ in range(2)]",
+            "for thread in threads:",
+            "    thread.start()",
+            "for _ in range(40):",
+            "    open_ = [echo.request('x') for _ in range(20)]",
+            "    child = os.fork()",
+            "    if child == 0:",
+            "        ended = concurrent.futures.wait(open_, 20)",
+            "        os._exit(0 if not ended.not_done else 1)",
+            "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0",
+            "    assert [one.result(60) for one in open_] == [b'x'] * 20",
+            "over.set()",
+            "for thread in threads:",
+            "    thread.join()",
+            "engine.close()",
+        )
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
 
 
 if __name__ == "__main__":

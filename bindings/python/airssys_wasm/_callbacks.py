@@ -122,6 +122,13 @@ def complete_interrupted(owner: object) -> None:
             complete(None)
 
 
+def take_expected() -> List[Any]:
+    """The methods that take the outcomes of all open requests: in a forked child none comes."""
+    waiting: List[Any] = [complete for _, complete in _expected.values()]
+    _expected.clear()
+    return waiting
+
+
 def storage_table(owner: object, storage: Storage) -> _ffi.Storage:
     """Registers the storage; `user_data` of the result is the token."""
     for name in ("get", "set", "delete", "list"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Generator, Optional
 
 from airssys_wasm import _callbacks, _core
 from airssys_wasm._library import lib
-from airssys_wasm.errors import Cancelled, EngineStopped, RequestNotFound, Status
+from airssys_wasm.errors import Cancelled, EngineStopped, Forked, RequestNotFound, Status
 
 if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
@@ -29,6 +30,9 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
 
     Callbacks of :meth:`add_done_callback` usually run on a thread of the engine. They may use the
     engine, but not close it or shut it down.
+
+    In the child of a ``fork`` an open request ends as :class:`~airssys_wasm.Forked`, without a
+    call of its callbacks: they are the parent's, where the outcome comes.
     """
 
     def __init__(self, engine: Engine, core: _core.Core) -> None:
@@ -127,6 +131,24 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             self.set_result(reply)
         else:
             self.set_exception(error)
+
+
+    def _end_in_child(self) -> None:
+        future: Any = self
+        # A thread that the child does not have may have held them.
+        future._condition, future._cancelling = threading.Condition(), threading.RLock()
+        future._waiters, future._done_callbacks = [], []
+        if not self.done():
+            self.set_exception(Forked(f"request {self._id} belongs to the parent process"))
+
+
+def _end_in_child() -> None:
+    for complete in _callbacks.take_expected():
+        complete.__self__._end_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_in_child)
 
 
 def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Request:
