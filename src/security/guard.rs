@@ -381,7 +381,7 @@ impl Guard {
 
     /// The directories that it sees, and whether it may change something in them.
     pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
-        self.capabilities().directories()
+        self.capabilities().directories(now())
     }
 
     /// Takes one message off the quota.
