@@ -1,6 +1,6 @@
 //! Where an instance may connect to, and where it listens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,8 @@ use crate::security::guard::Guard;
 use crate::security::host_pattern::Endpoint;
 use crate::security::resource::Resource;
 
-/// How many addresses an instance's names may have led to; older ones have to be looked up again.
+/// How many addresses an instance's names may have led to, and its datagrams may have gone to; older
+/// ones have to be looked up, or sent to, again.
 const REMEMBERED: usize = 1024;
 
 /// How many names may have led to one address.
@@ -31,6 +32,8 @@ struct Known {
     found: HashMap<IpAddr, Vec<Arc<str>>>,
     /// The local addresses of sockets that take what comes, connections and datagrams.
     listening: [Vec<SocketAddr>; 2],
+    /// Where datagrams went, from where answers may come.
+    sent_to: HashSet<(IpAddr, u16)>,
 }
 
 #[derive(Clone, Copy)]
@@ -53,12 +56,14 @@ impl Connections {
     /// Decides whether a socket may use an address.
     pub fn allows(&self, address: SocketAddr, using: SocketAddrUse) -> bool {
         match using {
-            SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => self.may_reach(address, true),
+            SocketAddrUse::TcpConnect => self.may_reach(address, true),
+            SocketAddrUse::UdpSend => self.may_reach(address, true) && self.sends_to(address),
             SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
             // What is sent to who listens, and answers to what it has sent. Neither this nor what is
             // accepted is recorded: anybody may send any number.
             SocketAddrUse::UdpReceive => {
-                self.may_reach(address, false) || self.still_listens(Kind::Datagrams)
+                let answers = self.lock().sent_to.contains(&(address.ip(), address.port()));
+                (answers && self.may_reach(address, false)) || self.still_listens(Kind::Datagrams)
             }
             // What the system does before it connects, which is decided about by itself; nothing
             // comes in through it alone.
@@ -92,6 +97,15 @@ impl Connections {
             }
             names.push(Arc::clone(name));
         }
+    }
+
+    fn sends_to(&self, address: SocketAddr) -> bool {
+        let sent_to = &mut self.lock().sent_to;
+        if sent_to.len() >= REMEMBERED {
+            sent_to.clear();
+        }
+        sent_to.insert((address.ip(), address.port()));
+        true
     }
 
     fn may_listen(&self, address: SocketAddr) -> bool {
@@ -203,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_come_from_where_they_went_to() {
+        let connections = connections(Action::NetworkOutbound, "10.0.0.0/8");
+        let [sent, other, port] = ["10.0.0.1:53", "10.0.0.2:53", "10.0.0.1:54"]
+            .map(|address| address.parse::<SocketAddr>().unwrap());
+        let comes = |from| connections.allows(from, SocketAddrUse::UdpReceive);
+        assert!(!comes(sent), "nothing was sent there");
+        assert!(connections.allows(sent, SocketAddrUse::UdpSend));
+        assert!(comes(sent) && !comes(other) && !comes(port));
+        take_all_back(&connections);
+        assert!(!comes(sent));
+    }
+
+    #[test]
     fn who_listens_goes_on_for_as_long_as_it_may() {
         let connections = connections(Action::NetworkInbound, "127.0.0.1:80");
         let [own, other, remote] = ["127.0.0.1:80", "127.0.0.1:81", "9.9.9.9:9"]
@@ -229,5 +256,10 @@ mod tests {
             connections.remember(&Arc::from("a.example.com"), Ipv4Addr::from(n << 8).into());
         }
         assert!(connections.lock().found.len() <= REMEMBERED);
+        for n in 0..REMEMBERED as u32 + 10 {
+            let remote = SocketAddr::new(Ipv4Addr::from(0x0800_0000 + n).into(), 53);
+            connections.allows(remote, SocketAddrUse::UdpSend);
+        }
+        assert!((1..=REMEMBERED).contains(&connections.lock().sent_to.len()));
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
+use airssys_wasm::*;
 use serde_json::{Value, json};
 
 use crate::escape::stage::{Guest, Stage, never, not_granted, policy};
@@ -372,15 +373,19 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
 #[test]
 fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
     let stage = Stage::new();
-    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let thief = outbound(&stage, json!([friend.local_addr().unwrap().to_string()]));
+    let [friend, unasked, stranger] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let address = |socket: &UdpSocket| socket.local_addr().unwrap().to_string();
+    let thief = outbound(&stage, json!([address(&friend), address(&unasked)]));
     let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
     let port = bound.parse::<SocketAddr>().unwrap().port();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
-    friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
+    // Who may be sent to does not begin either: that would be listening.
+    unasked.send_to(b"unasked", ("127.0.0.1", port)).unwrap();
+    let ask = format!("udp-use {} question", address(&friend));
+    stage.works(&thief, &ask, "8", "network.outbound");
+    friend.send_to(b"answer", ("127.0.0.1", port)).unwrap();
     let received = stage.observe(&thief, "udp-receive").text();
-    assert!(received.ends_with(" friend"), "{received}");
+    assert!(received.ends_with(" answer"), "{received}");
 }
 
 #[test]
@@ -399,6 +404,34 @@ fn what_is_revoked_makes_no_new_connections() {
 }
 
 #[test]
+fn who_listens_takes_nothing_more_when_that_is_revoked() {
+    let stage = Stage::new();
+    let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let rights = json!({"network": {"inbound": [format!("127.0.0.1:{port}")]}});
+    let options = json!({"capabilities": rights, "limits": {"max-execution-time-ms": 300}});
+    for (hold, wait) in [("hold-listener", "accept secret"), ("udp-bind", "udp-receive")] {
+        let thief = stage.load_with("app/thief/0", "wasi", &options);
+        let address = format!("127.0.0.1:{port}");
+        stage.works(&thief, &format!("{hold} {address}"), &address, "network.inbound");
+        stage.engine.revoke(thief.handle, Some(&rights.to_string())).unwrap();
+        if hold == "udp-bind" {
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            stranger.send_to(b"x", &address).unwrap();
+            let failure = stage.engine.failure(thief.handle, wait);
+            assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
+        } else {
+            let mut client = std::net::TcpStream::connect(&address).unwrap();
+            let failure = stage.engine.failure(thief.handle, wait);
+            assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
+            let mut heard = String::new();
+            let _ = client.read_to_string(&mut heard);
+            assert_eq!(heard, "");
+        }
+        stage.engine.unload(thief.handle).unwrap();
+    }
+}
+
+#[test]
 fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
     let stage = Stage::new();
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -409,6 +442,8 @@ fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
     let port = bound.parse::<SocketAddr>().unwrap().port();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
+    let ask = format!("udp-use {} question", friend.local_addr().unwrap());
+    stage.works(&thief, &ask, "8", "network.outbound");
     friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
     let received = stage.observe(&thief, "udp-receive").text();
     assert!(received.ends_with(" friend"), "on a port that nobody granted: {received}");
