@@ -12,6 +12,7 @@ mod codecs;
 mod contract;
 mod ending;
 mod escape;
+mod explaining;
 mod host_requests;
 mod leaks;
 mod lifecycle;
