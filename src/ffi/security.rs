@@ -109,8 +109,7 @@ pub unsafe extern "C" fn airssys_engine_grant(
 }
 
 /// Takes grants away from a component, from the next decision on: messages that were accepted are
-/// delivered, connections that were made stay, and files that are open can not be read or written
-/// any more.
+/// delivered, and files and connections that are open can not be read or written any more.
 ///
 /// `engine`: borrowed. `json`: borrowed text, the grants as they were made, by action and pattern;
 /// NULL takes all away. A part of what a pattern covers is taken away by a policy. `error`: may be

@@ -61,6 +61,13 @@ pub struct Decision {
     pub until: Option<u64>,
 }
 
+impl Decision {
+    /// How long it stays allowed, if it is.
+    pub fn allows(&self) -> Option<Allowed> {
+        self.allowed.then_some(Allowed(self.until.unwrap_or(u64::MAX)))
+    }
+}
+
 /// How long something stays allowed, if nothing changes: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed(u64);

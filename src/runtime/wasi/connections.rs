@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use wasmtime_wasi::p2::StreamResult;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
-use crate::security::guard::Guard;
+use crate::security::guard::{Allowed, Guard};
 use crate::security::host_pattern::Endpoint;
 use crate::security::resource::Resource;
 
@@ -84,6 +86,22 @@ impl Connections {
         }
     }
 
+    /// The right to go on with a connection to an address, by all names that led there.
+    pub fn reached(&self, remote: SocketAddr) -> ConnectionRight {
+        let names = self.names_of(remote);
+        ConnectionRight::new(&self.guard, End::Reached { remote, names })
+    }
+
+    /// The right to go on with a connection that was accepted where an instance listens.
+    pub fn accepted(&self, local: SocketAddr) -> ConnectionRight {
+        ConnectionRight::new(&self.guard, End::Accepted { local })
+    }
+
+    fn names_of(&self, address: SocketAddr) -> Vec<Arc<str>> {
+        let ip = address.ip().to_canonical();
+        self.lock().found.get(&ip).cloned().unwrap_or_default()
+    }
+
     /// Remembers that a name, which may be reached, leads to an address.
     pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
         let found = &mut self.lock().found;
@@ -149,11 +167,10 @@ impl Connections {
             allowed
         };
         let ip = address.ip().to_canonical();
-        let names = || self.lock().found.get(&ip).cloned().unwrap_or_default();
         let port = Some(address.port());
         let by_name = |name: Arc<str>| allowed(Resource::Found { name: &name, port, address: ip });
         allowed(by_address)
-            || names().into_iter().any(by_name)
+            || self.names_of(address).into_iter().any(by_name)
             // Refused: once more, for the record.
             || (recorded && self.guard.check_once(action, by_address).is_ok())
     }
@@ -161,6 +178,66 @@ impl Connections {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The right to one connection, looked at again when rights have changed.
+#[derive(Clone)]
+pub struct ConnectionRight {
+    guard: Arc<Guard>,
+    end: End,
+    /// For which version of the rights it was decided, and how long that holds.
+    known: Option<(u64, Allowed)>,
+}
+
+/// Which side of a connection the right is to.
+#[derive(Clone)]
+enum End {
+    Reached { remote: SocketAddr, names: Vec<Arc<str>> },
+    Accepted { local: SocketAddr },
+}
+
+impl ConnectionRight {
+    fn new(guard: &Arc<Guard>, end: End) -> Self {
+        Self { guard: Arc::clone(guard), end, known: None }
+    }
+
+    fn allowed(&self) -> Option<Allowed> {
+        let decide = |action, resource| self.guard.decide(action, resource).allows();
+        match &self.end {
+            End::Reached { remote, names } => {
+                let (address, port) = (remote.ip().to_canonical(), Some(remote.port()));
+                let by_name = |name| Resource::Found { name, port, address };
+                let mut ways = names.iter().map(|name| by_name(name));
+                decide(Action::NetworkOutbound, at(*remote))
+                    .or_else(|| ways.find_map(|way| decide(Action::NetworkOutbound, way)))
+            }
+            End::Accepted { local } => decide(Action::NetworkInbound, at(*local)),
+        }
+    }
+}
+
+impl Right for ConnectionRight {
+    fn check(&mut self) -> StreamResult<()> {
+        let version = self.guard.version();
+        if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
+            return Ok(());
+        }
+        let Some(allowed) = self.allowed() else {
+            let (action, address) = match self.end {
+                End::Reached { remote, .. } => (Action::NetworkOutbound, remote),
+                End::Accepted { local } => (Action::NetworkInbound, local),
+            };
+            // By the address, what decides is the same again: for the record.
+            _ = self.guard.check_once(action, at(address));
+            return Err(denied());
+        };
+        self.known = Some((version, allowed));
+        Ok(())
+    }
+}
+
+fn at(address: SocketAddr) -> Resource<'static> {
+    Resource::Endpoint(Endpoint::Address(address))
 }
 
 #[cfg(test)]

@@ -77,9 +77,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::tcp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     // These ask `Connections` for each address that they use.
     let view = <HostState as WasiSocketsView>::sockets;
-    sockets::tcp::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::udp::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::network::add_to_linker::<_, WasiSockets>(linker, &Default::default(), view)?;

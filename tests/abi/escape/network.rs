@@ -404,6 +404,61 @@ fn what_is_revoked_makes_no_new_connections() {
 }
 
 #[test]
+fn a_connection_ends_with_the_right_to_it() {
+    let (stage, server) = (Stage::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = server.local_addr().unwrap();
+    let by_address = json!({"network": {"outbound": [address.to_string()]}});
+    let by_name = json!({"network": [{"action": "outbound", "host-pattern": "localhost",
+                                      "private": true}]});
+    let echo = std::thread::spawn(move || {
+        // Two connections, of each the first words are answered.
+        for _ in 0..2 {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut heard = [0; 64];
+            let size = stream.read(&mut heard).unwrap();
+            std::io::Write::write_all(&mut stream, &heard[..size]).unwrap();
+            let mut rest = String::new();
+            let _ = stream.read_to_string(&mut rest);
+            assert_eq!(rest, "", "after the right was taken back");
+        }
+    });
+    for (rights, to) in
+        [(by_address, address.to_string()), (by_name, format!("localhost:{}", address.port()))]
+    {
+        let thief = stage.load("app/thief/0", "wasi", rights.clone());
+        stage.works(&thief, &format!("hold-connection {to}"), "ok", "network.outbound");
+        assert_eq!(stage.engine.text(thief.handle, "use-connection hello"), "hello");
+        stage.engine.revoke(thief.handle, Some(&rights.to_string())).unwrap();
+        let observed = stage.observe(&thief, "use-connection secret");
+        assert!(observed.text().starts_with("error: "), "{}", observed.text());
+        let denial = not_granted("network.outbound", &address.to_string());
+        assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
+        stage.engine.unload(thief.handle).unwrap();
+    }
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_policy_that_is_set_later_reaches_connections_that_are_open() {
+    let (stage, server) = (Stage::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = server.local_addr().unwrap().to_string();
+    let thief = outbound(&stage, json!([address]));
+    stage.works(&thief, &format!("hold-connection {address}"), "ok", "network.outbound");
+    let (mut stream, _) = server.accept().unwrap();
+    std::io::Write::write_all(&mut stream, b"an answer").unwrap();
+    let rule = json!({"effect": "deny", "action": "network.*", "resource": "127.0.0.0/8",
+                      "reason": "closed"});
+    stage.engine.set_policies(&json!({"rules": [rule]}).to_string()).unwrap();
+    let denial = policy("network.outbound", &address, 0, "closed");
+    let observed = stage.observe(&thief, "use-connection x");
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
+    // What is open goes on when the rule is gone.
+    stage.engine.set_policies("{}").unwrap();
+    assert_eq!(stage.engine.text(thief.handle, "use-connection x"), "an answer");
+}
+
+#[test]
 fn who_listens_takes_nothing_more_when_that_is_revoked() {
     let stage = Stage::new();
     let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
