@@ -50,6 +50,10 @@ const OPEN: [&str; 27] = [
     "cli/terminal-stderr",
 ];
 
+/// The most resource types that a component may import with interfaces that are closed: each is
+/// compared with all others.
+const MAX_RESOURCES: usize = 1000;
+
 /// Stands for resources of which there are none.
 struct Nothing;
 
@@ -113,6 +117,9 @@ pub fn link_closed(
     component: &Component,
 ) -> wasmtime::Result<Option<Linker<HostState>>> {
     let (engine, types) = (component.engine(), component.component_type());
+    if !types.imports(engine).any(|(name, _)| is_closed(name)) {
+        return Ok(None);
+    }
     let (mut extended, mut known) = (None, Vec::new());
     for (name, import) in types.imports(engine) {
         let ComponentItem::ComponentInstance(instance) = import.ty else { continue };
@@ -125,6 +132,10 @@ pub fn link_closed(
             match exported.ty {
                 // One that another interface has defined is not defined again.
                 ComponentItem::Resource(resource) if !known.contains(&resource) => {
+                    if known.len() >= MAX_RESOURCES {
+                        let text = format!("more than {MAX_RESOURCES} imported resource types");
+                        return Err(wasmtime::Error::msg(text));
+                    }
                     known.push(resource);
                     if let Some(closed) = &mut closed {
                         closed.resource(item, ResourceType::host::<Nothing>(), |_, _| Ok(()))?;

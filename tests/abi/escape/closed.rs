@@ -81,6 +81,21 @@ fn resources_that_interfaces_share_stay_one() {
 }
 
 #[test]
+fn resources_without_number_are_refused() {
+    let stage = Stage::new();
+    for (count, loads) in [(900, true), (1_100, false), (20_000, false)] {
+        let exports: String =
+            (0..count).map(|n| format!(r#"(export "r{n}" (type (sub resource)))"#)).collect();
+        let wat = format!(r#"(component (import "wasi:http/types@0.2.0" (instance {exports})))"#);
+        let loaded = stage.engine.try_load("app/thief/0", &wat::parse_str(wat).unwrap(), None);
+        assert_eq!(loaded.is_ok(), loads, "{count}: {loaded:?}");
+        if let Err(failure) = loaded {
+            assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{failure}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_wasi_0_2_is_not_there() {
     let stage = Stage::new();
     for interface in [
