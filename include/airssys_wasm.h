@@ -1568,9 +1568,11 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
  *
  * The last four and messaging.cancel are open to every component unless a rule refuses them: a
  * clock or random numbers that are refused end the call as a trap, the environment is empty then,
- * and records are dropped. Who may write to a component sees it, unless a rule refuses
- * directory.list; a list that was asked for is recorded as "**". A rule with a port does not refuse
- * to look names up, one about a name not to connect to an address that was found otherwise.
+ * and records are dropped. A directory that is refused is refused with all that is in it; one that is
+ * allowed is not. A rule that could apply to nothing, because no id, path or host is like its
+ * pattern, is an error. Who may write to a component sees it, unless a rule refuses directory.list;
+ * a list that was asked for is recorded as "**". A rule with a port does not refuse to look names up,
+ * one about a name not to connect to an address that was found otherwise.
  *
  * `engine`: borrowed. `json`: borrowed text. `error`: may be NULL. On an error nothing has changed.
  * Any thread; callable from callbacks.
@@ -1602,8 +1604,7 @@ airssys_status_t airssys_engine_grant(struct airssys_engine_t *engine,
 
 /**
  * Takes grants away from a component, from the next decision on: messages that were accepted are
- * delivered, connections that were made stay, and files that are open can not be read or written
- * any more.
+ * delivered, and files and connections that are open can not be read or written any more.
  *
  * `engine`: borrowed. `json`: borrowed text, the grants as they were made, by action and pattern;
  * NULL takes all away. A part of what a pattern covers is taken away by a policy. `error`: may be
@@ -1624,14 +1625,16 @@ airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
  *
  *     { "component": "app/web/0", "action": "messaging.send", "resource": "app/db/0",
  *       "allowed": true,
- *       "by": "grant",                  or "policy", "ambient", "not-granted"
+ *       "by": "grant",                  or "policy", "ambient", "not-granted", "never"
  *       "rule": "grant app/db/0",       which grant or rule, with its reason
  *       "until-ms": null }              when the grant expires, milliseconds since 1970
  *
  * `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
- * lists. `resource`: borrowed text, what the action would be on, a path without links and ".."; "" for
- * what is the component's own, its storage namespace included. `out_json`: receives the document, which the caller owns. `error`: may be NULL. Any thread;
- * callable from callbacks.
+ * lists. `resource`: borrowed text, what the action would be on, as a record has it or in another
+ * notation for the same (`127.1:80`); a path without links; "" for what is the component's own, its
+ * storage namespace included. "never" is what no component can do, such as to reach a storage
+ * namespace that is not its own. `out_json`: receives the document, which the caller owns. `error`:
+ * may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (an
  * unknown action), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`,

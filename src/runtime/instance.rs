@@ -22,6 +22,8 @@ use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
+use crate::security::action::Action;
+use crate::security::guard::Guard;
 use crate::security::quota::Quotas;
 
 /// What `initialize` is given.
@@ -149,8 +151,11 @@ impl Instance {
             return Ok(());
         };
         let limits = Arc::clone(&self.limits);
+        // What it may not ask WASI for it is not told either.
+        let reads = |guard: &Guard| guard.check_own(Action::EnvironmentRead, None).is_ok();
+        let told = config.env.is_empty() || reads(&self.context.guard);
         let config = ComponentConfig {
-            env_vars: &config.env,
+            env_vars: if told { &config.env } else { &[] },
             config_data: config.data.as_deref(),
             resource_limits: ResourceLimits {
                 max_memory_bytes: limits.max_memory_bytes,

@@ -15,6 +15,7 @@ use crate::runtime::contract;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::recent::Recent;
 use crate::runtime::state::HostState;
+use crate::runtime::wasi::link::link_closed;
 
 /// How many compiled components that no loaded component uses are kept for the next load.
 const MAX_UNUSED: usize = 32;
@@ -208,9 +209,10 @@ impl Loader {
         let uses_wasi =
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
         let waits = !immediate.are_all_of(&component, engine);
-        let pre = linker
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError::InvalidComponent(format!("{error:#}")))?;
+        let invalid = |error| LoadError::InvalidComponent(format!("{error:#}"));
+        let extended = link_closed(linker, &component).map_err(invalid)?;
+        let linker = extended.as_ref().unwrap_or(linker);
+        let pre = linker.instantiate_pre(&component).map_err(invalid)?;
         Ok(Prepared { pre, lifecycle, uses_wasi, waits, hash, binary_bytes: binary.len() as u64 })
     }
 

@@ -121,9 +121,44 @@ impl Action {
         )
     }
 
-    fn is_network(self) -> bool {
-        matches!(self, Self::NetworkOutbound | Self::NetworkInbound)
+    /// What it is on.
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::MessagingSend
+            | Self::MessagingRequest
+            | Self::MessagingBroadcast
+            | Self::DirectoryList
+            | Self::StorageRead
+            | Self::StorageWrite
+            | Self::StorageDelete => Subject::Id,
+            Self::MessagingCancel => Subject::Request,
+            Self::FilesystemRead
+            | Self::FilesystemWrite
+            | Self::FilesystemDelete
+            | Self::FilesystemListDir => Subject::Path,
+            Self::NetworkOutbound | Self::NetworkInbound => Subject::Host,
+            Self::EnvironmentRead
+            | Self::RandomRead
+            | Self::ClockRead
+            | Self::LogWrite
+            | Self::HostCall => Subject::Own,
+        }
     }
+}
+
+/// What kind of thing an action is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A component, or the namespace of its storage.
+    Id,
+    /// A request.
+    Request,
+    /// A file or a directory of the host.
+    Path,
+    /// A host or an address.
+    Host,
+    /// What is the component's own, of which there is one.
+    Own,
 }
 
 /// Actions that a policy's rule is about: one, a group's (`storage.*`), or all (`*`).
@@ -147,9 +182,15 @@ impl ActionSet {
         self.0 & bit(action) != 0
     }
 
-    /// Whether all its actions are on hosts and addresses.
-    pub fn is_network(self) -> bool {
-        Action::ALL.into_iter().all(|action| action.is_network() || !self.contains(action))
+    /// What all its actions are on, if that is the same. Requests do not count beside others: their
+    /// ids are made while components run, so that no rule is about one of them.
+    pub fn subject(self) -> Option<Subject> {
+        let alone = self == Self(bit(Action::MessagingCancel));
+        let counts = |action: &Action| alone || *action != Action::MessagingCancel;
+        let named = Action::ALL.into_iter().filter(|action| self.contains(*action));
+        let mut subjects = named.filter(counts).map(Action::subject);
+        let first = subjects.next()?;
+        subjects.all(|subject| subject == first).then_some(first)
     }
 }
 
@@ -178,6 +219,12 @@ mod tests {
         assert_eq!(holds("storage.read"), [Action::StorageRead]);
         assert_eq!(holds("network.*"), [Action::NetworkOutbound, Action::NetworkInbound]);
         assert_eq!(holds("*"), Action::ALL);
+        let subject = |text: &str| ActionSet::parse(text).unwrap().subject();
+        assert_eq!(subject("messaging.*"), Some(Subject::Id));
+        assert_eq!(subject("messaging.cancel"), Some(Subject::Request));
+        assert_eq!(subject("filesystem.*"), Some(Subject::Path));
+        assert_eq!(subject("network.outbound"), Some(Subject::Host));
+        assert_eq!(subject("*"), None);
         for unknown in ["", "storage", "storage.", "*.read", "files.*", "storage.re*"] {
             assert_eq!(ActionSet::parse(unknown), None, "{unknown:?}");
         }

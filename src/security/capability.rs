@@ -161,10 +161,11 @@ impl Capabilities {
         &self.0
     }
 
-    /// The directories of all file grants, each once, and whether something in it may be changed.
-    pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
+    /// The directories of all file grants that hold at the time `now`, each once, and whether
+    /// something in it may be changed.
+    pub fn directories(&self, now: u64) -> Vec<(Arc<Directory>, bool)> {
         let mut found: Vec<(Arc<Directory>, bool)> = Vec::new();
-        for grant in &self.0 {
+        for grant in self.0.iter().filter(|grant| !grant.is_expired(now)) {
             let Scope::Files { directory, .. } = &grant.scope else { continue };
             let changes =
                 matches!(grant.action, Action::FilesystemWrite | Action::FilesystemDelete);

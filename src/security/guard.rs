@@ -61,6 +61,13 @@ pub struct Decision {
     pub until: Option<u64>,
 }
 
+impl Decision {
+    /// How long it stays allowed, if it is.
+    pub fn allows(&self) -> Option<Allowed> {
+        self.allowed.then_some(Allowed(self.until.unwrap_or(u64::MAX)))
+    }
+}
+
 /// How long something stays allowed, if nothing changes: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed(u64);
@@ -381,7 +388,7 @@ impl Guard {
 
     /// The directories that it sees, and whether it may change something in them.
     pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
-        self.capabilities().directories()
+        self.capabilities().directories(now())
     }
 
     /// Takes one message off the quota.

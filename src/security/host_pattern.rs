@@ -1,7 +1,7 @@
 //! Patterns over hosts and ports.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -146,18 +146,48 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// A host as it is reached, whatever notation it was written in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A name, in lower case and without a dot at its end.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// Reads a host as resolvers take it: what looks different and leads to the same place is the same.
+pub fn parse_host(text: &str) -> Option<Host> {
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) => Some(Host::Name(name.trim_end_matches('.').to_owned())),
+        Ok(url::Host::Ipv4(address)) => Some(Host::Address(address.into())),
+        Ok(url::Host::Ipv6(address)) => Some(Host::Address(IpAddr::from(address).to_canonical())),
+        Err(_) => text.parse::<Ipv6Addr>().ok().map(|ip| Host::Address(ip.into())),
+    }
+}
+
+/// An [`Endpoint`] with a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedEndpoint {
+    host: Host,
+    port: Option<u16>,
+}
+
+impl OwnedEndpoint {
+    /// For a decision.
+    pub fn borrow(&self) -> Endpoint<'_> {
+        match (&self.host, self.port) {
+            (Host::Name(name), port) => Endpoint::Name { name, port },
+            (Host::Address(address), Some(port)) => Endpoint::Address((*address, port).into()),
+            (Host::Address(address), None) => Endpoint::Host(*address),
+        }
+    }
+}
+
 /// Reads what [`Endpoint`] writes: `name`, `name:port`, `addr`, `addr:port`.
-pub fn parse_endpoint(text: &str) -> Option<Endpoint<'_>> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(Endpoint::Address(address));
-    }
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Some(Endpoint::Host(address));
-    }
-    let (name, port) = split_port(text);
+pub fn parse_endpoint(text: &str) -> Option<OwnedEndpoint> {
+    let (host, port) = split_port(text);
     let port = port.map(str::parse).transpose().ok()?;
-    (!name.is_empty()).then_some(Endpoint::Name { name, port })
+    Some(OwnedEndpoint { host: parse_host(host)?, port })
 }
 
 impl Endpoint<'_> {
@@ -188,7 +218,7 @@ mod tests {
 
     fn matches(pattern: &str, endpoint: &str) -> bool {
         let endpoint = parse_endpoint(endpoint).unwrap();
-        EndpointPattern::compile(pattern).unwrap().matches(endpoint, false)
+        EndpointPattern::compile(pattern).unwrap().matches(endpoint.borrow(), false)
     }
 
     #[test]
@@ -233,7 +263,26 @@ mod tests {
     fn any_host_is_private_ones_too_where_that_is_asked_for() {
         let any = EndpointPattern::compile("*").unwrap();
         let loopback = parse_endpoint("127.0.0.1:80").unwrap();
-        assert!(any.matches(loopback, true) && !any.matches(loopback, false));
+        assert!(any.matches(loopback.borrow(), true) && !any.matches(loopback.borrow(), false));
+    }
+
+    #[test]
+    fn another_notation_is_the_same_endpoint() {
+        for (text, same) in [
+            ("127.1:80", "127.0.0.1:80"),
+            ("0x7f.1", "127.0.0.1"),
+            ("2130706433:80", "127.0.0.1:80"),
+            ("API.Example.com.:443", "api.example.com:443"),
+            ("h\u{f6}her.example", "xn--hher-5qa.example"),
+            ("::1", "::1"),
+            ("[::1]:80", "[::1]:80"),
+            ("[::ffff:10.0.0.1]", "10.0.0.1"),
+        ] {
+            assert_eq!(parse_endpoint(text).unwrap().borrow().to_string(), same, "{text}");
+        }
+        for text in ["", ":80", "a b", "host:http", "host:70000", "[::1", "a (10.0.0.1)"] {
+            assert_eq!(parse_endpoint(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Patterns over segments: ids and paths (`/`), host names (`.`).
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use crate::core::id::shorten;
@@ -38,6 +40,12 @@ pub enum InvalidPattern {
     NoHost(String),
     #[error("{0:?}: a port is a number from 1 to 65535, or \"*\"")]
     NoPort(String),
+    #[error(
+        "{0:?} can match no path: those are absolute, and have no empty segments, \".\" or \"..\""
+    )]
+    NoPath(String),
+    #[error("{0:?}: there is one of it, which \"**\" stands for")]
+    OnlyOne(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +78,18 @@ impl Pattern {
             |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
         if pattern.segments.iter().any(empty) || numbered > 3 || (numbered < 3 && !open) {
             return Err(InvalidPattern::NoId(shorten(text)));
+        }
+        Ok(pattern)
+    }
+
+    /// Compiles a pattern that is to match absolute paths.
+    pub fn for_paths(text: &str) -> Result<Self, InvalidPattern> {
+        let pattern = Self::compile(text)?;
+        let absolute = Path::new(text).is_absolute() || text.starts_with('*');
+        let names = text.strip_prefix('/').unwrap_or(text);
+        let detour = |name: &str| matches!(name, "" | "." | "..");
+        if !absolute || (names.split('/').any(detour) && text != "/") {
+            return Err(InvalidPattern::NoPath(shorten(text)));
         }
         Ok(pattern)
     }

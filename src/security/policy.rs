@@ -1,9 +1,10 @@
 //! Rules of an engine that hold for all its components.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::core::id::ComponentId;
-use crate::security::action::{Action, ActionSet};
+use crate::core::id::{ComponentId, shorten};
+use crate::security::action::{Action, ActionSet, Subject};
 use crate::security::host_pattern::{Endpoint, EndpointPattern};
 use crate::security::pattern::{InvalidPattern, Pattern};
 use crate::security::resource::Resource;
@@ -71,7 +72,7 @@ impl Rule {
 
     fn applies(&self, component: &ComponentId, action: Action, resource: Resource<'_>) -> bool {
         self.actions.contains(action)
-            && self.resource.matches(resource, self.effect)
+            && self.resource.matches(action, resource, self.effect)
             && self.component.matches(component.as_str())
     }
 }
@@ -86,20 +87,35 @@ pub enum InvalidRule {
 }
 
 impl ResourcePattern {
+    /// What could match nothing that the actions are on is an error: a rule that refuses nothing is
+    /// not what anybody meant.
     fn compile(text: &str, actions: ActionSet) -> Result<Self, InvalidPattern> {
-        let endpoint = EndpointPattern::compile(text);
-        Ok(Self {
-            text: Pattern::compile(text)?,
-            endpoint: if actions.is_network() { Some(endpoint?) } else { endpoint.ok() },
-            all: matches!(text, "*" | "**"),
-        })
+        let trimmed = text.trim_end_matches('/');
+        // As in grants, a directory may be written with a slash at its end.
+        let text = if text.starts_with('/') && !trimmed.is_empty() { trimmed } else { text };
+        let (compiled, endpoint) = (Pattern::compile(text)?, EndpointPattern::compile(text));
+        let all = matches!(text, "*" | "**");
+        match actions.subject() {
+            _ if all => {}
+            Some(Subject::Id) => _ = Pattern::for_ids(text)?,
+            Some(Subject::Path) => _ = Pattern::for_paths(text)?,
+            Some(Subject::Host) => {
+                return Ok(Self { text: compiled, endpoint: Some(endpoint?), all });
+            }
+            Some(Subject::Own) => return Err(InvalidPattern::OnlyOne(shorten(text))),
+            Some(Subject::Request) | None => {}
+        }
+        Ok(Self { text: compiled, endpoint: endpoint.ok(), all })
     }
 
-    fn matches(&self, resource: Resource<'_>, effect: Effect) -> bool {
+    fn matches(&self, action: Action, resource: Resource<'_>, effect: Effect) -> bool {
         self.all
             || match resource {
+                Resource::Text(path) if action.subject() == Subject::Path => {
+                    self.is_on_path(path, effect)
+                }
                 Resource::Text(text) => self.text.matches(text),
-                Resource::File { path, .. } => self.text.matches(path),
+                Resource::File { path, .. } => self.is_on_path(path, effect),
                 Resource::Endpoint(endpoint) => self.is_on(endpoint, effect),
                 Resource::Found { name, port, address } => {
                     let at = |port| Endpoint::Address((address, port).into());
@@ -112,6 +128,13 @@ impl ResourcePattern {
 }
 
 impl ResourcePattern {
+    /// A directory that is refused is refused with all that is in it, as it is granted with all that.
+    fn is_on_path(&self, path: &str, effect: Effect) -> bool {
+        let above = || Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        self.text.matches(path)
+            || (effect == Effect::Deny && above().any(|directory| self.text.matches(directory)))
+    }
+
     fn is_on(&self, endpoint: Endpoint<'_>, effect: Effect) -> bool {
         // One port that is refused does not refuse to look a name up.
         let open = |own: &EndpointPattern| effect == Effect::Allow || own.port.is_none();
@@ -182,7 +205,7 @@ mod tests {
         assert_eq!(send("lib/db/0"), None);
         let connect = |to| {
             let endpoint = parse_endpoint(to).unwrap();
-            decides(&policies, Action::NetworkOutbound, Resource::Endpoint(endpoint))
+            decides(&policies, Action::NetworkOutbound, Resource::Endpoint(endpoint.borrow()))
         };
         assert_eq!(connect("10.1.1.1:80"), Some(2));
         assert_eq!(connect("10.1.1.1:81"), None);
@@ -191,12 +214,71 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_the_network_alone_must_be_about_hosts() {
-        let compile = |action| {
-            let actions = ActionSet::parse(action).unwrap();
-            Rule::compile("**", actions, "/etc/**", Effect::Deny, None)
+    fn a_directory_that_is_refused_is_so_with_all_that_is_in_it() {
+        let refused = |pattern: &str, path: &str| {
+            let policies = Policies::new(vec![rule("**", "filesystem.*", pattern, Effect::Deny)]);
+            decides(&policies, Action::FilesystemRead, Resource::Text(path)).is_some()
         };
-        assert!(matches!(compile("network.*"), Err(InvalidRule::Resource(_))));
-        assert!(compile("*").is_ok());
+        for (pattern, path) in [
+            ("/srv/secret", "/srv/secret"),
+            ("/srv/secret", "/srv/secret/a/b"),
+            ("/srv/secret/", "/srv/secret/a"),
+            ("/srv/*", "/srv/a/b"),
+            ("/srv/*.d", "/srv/x.d/a/b"),
+            ("/", "/anything/at/all"),
+        ] {
+            assert!(refused(pattern, path), "{pattern} on {path}");
+        }
+        for (pattern, path) in [
+            ("/srv/secret", "/srv"),
+            ("/srv/secret", "/srv/secrets/a"),
+            ("/srv/*/x", "/srv/a/y"),
+            ("/srv/*", "/srv"),
+        ] {
+            assert!(!refused(pattern, path), "{pattern} on {path}");
+        }
+        let allowed = Policies::new(vec![
+            rule("**", "filesystem.*", "/srv/open", Effect::Allow),
+            rule("**", "filesystem.*", "/srv", Effect::Deny),
+        ]);
+        let of = |path| decides(&allowed, Action::FilesystemRead, Resource::Text(path));
+        assert_eq!(of("/srv/open"), Some(0));
+        assert_eq!(of("/srv/open/a"), Some(1), "what is allowed is what is named");
+    }
+
+    #[test]
+    fn a_rule_that_could_apply_to_nothing_is_refused() {
+        let compile = |action, resource| {
+            let actions = ActionSet::parse(action).unwrap();
+            Rule::compile("**", actions, resource, Effect::Deny, None)
+        };
+        for (action, resource) in [
+            ("network.*", "/etc/**"),
+            ("messaging.send", "app/billing"),
+            ("messaging.*", "billing"),
+            ("directory.list", "app"),
+            ("storage.*", "app/a/0/key"),
+            ("filesystem.*", "srv/secret"),
+            ("filesystem.read", "/srv/../secret"),
+            ("filesystem.read", "/srv//secret"),
+            ("filesystem.read", "/srv/./secret"),
+            ("environment.read", "TOKEN"),
+            ("clock.read", "wall"),
+        ] {
+            let compiled = compile(action, resource);
+            assert!(matches!(compiled, Err(InvalidRule::Resource(_))), "{action} {resource}");
+        }
+        for (action, resource) in [
+            ("*", "/etc/**"),
+            ("messaging.*", "app/billing/*"),
+            ("messaging.cancel", "0000000000000001"),
+            ("filesystem.*", "**/secret"),
+            ("filesystem.*", "/"),
+            ("filesystem.*", "/srv/secret/"),
+            ("environment.read", "**"),
+            ("clock.read", "*"),
+        ] {
+            assert!(compile(action, resource).is_ok(), "{action} {resource}");
+        }
     }
 }

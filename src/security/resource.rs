@@ -1,10 +1,13 @@
 //! What an action is on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Component, Path};
 
+use crate::security::action::{Action, Subject};
 use crate::security::directory::Directory;
-use crate::security::host_pattern::Endpoint;
+use crate::security::host_pattern::{Endpoint, OwnedEndpoint, parse_endpoint};
 
 /// What an action is on.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,69 @@ pub enum Resource<'a> {
     Own,
 }
 
+/// A resource as a text names it, in the notation of records or in another one for the same.
+#[derive(Debug)]
+pub enum NamedResource<'a> {
+    /// See [`Resource::Text`].
+    Text(Cow<'a, str>),
+    /// See [`Resource::Endpoint`].
+    Endpoint(OwnedEndpoint),
+    /// See [`Resource::Found`].
+    Found(OwnedEndpoint, IpAddr),
+    /// See [`Resource::Own`].
+    Own,
+}
+
+impl<'a> NamedResource<'a> {
+    /// What a component would reach with an action on `text`; `own`: the component.
+    pub fn read(action: Action, text: &'a str, own: &'a str) -> Self {
+        match action.subject() {
+            Subject::Own => Self::Own,
+            Subject::Id if action.group() == "storage" && text.is_empty() => Self::Text(own.into()),
+            Subject::Path => Self::Text(without_detours(text)),
+            Subject::Host => Self::endpoint(text).unwrap_or(Self::Text(text.into())),
+            Subject::Id | Subject::Request => Self::Text(text.into()),
+        }
+    }
+
+    fn endpoint(text: &str) -> Option<Self> {
+        let found = text.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        match found {
+            Some((name, address)) => {
+                Some(Self::Found(parse_endpoint(name)?, address.parse().ok()?))
+            }
+            None => parse_endpoint(text).map(Self::Endpoint),
+        }
+    }
+
+    /// For a decision.
+    pub fn borrow(&self) -> Resource<'_> {
+        match self {
+            Self::Text(text) => Resource::Text(text),
+            Self::Endpoint(endpoint) => Resource::Endpoint(endpoint.borrow()),
+            Self::Found(endpoint, address) => match endpoint.borrow() {
+                Endpoint::Name { name, port } => Resource::Found { name, port, address: *address },
+                other => Resource::Endpoint(other),
+            },
+            Self::Own => Resource::Own,
+        }
+    }
+}
+
+/// The path that a component's way to it comes out at.
+fn without_detours(path: &str) -> Cow<'_, str> {
+    let mut names = Vec::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => drop(names.pop()),
+            Component::CurDir | Component::RootDir => {}
+            other => names.push(other.as_os_str().to_string_lossy()),
+        }
+    }
+    let direct = if path.starts_with('/') { "/".to_owned() } else { String::new() };
+    (direct + &names.join("/")).into()
+}
+
 impl fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -33,5 +99,37 @@ impl fmt::Display for Resource<'_> {
             }
             Self::Own => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_where_its_names_lead() {
+        for (path, direct) in [
+            ("/srv/in/a", "/srv/in/a"),
+            ("/srv/in/", "/srv/in"),
+            ("/srv//in/./a", "/srv/in/a"),
+            ("/srv/in/../secret", "/srv/secret"),
+            ("/../../etc", "/etc"),
+            ("/", "/"),
+            ("in/a", "in/a"),
+            ("", ""),
+        ] {
+            assert_eq!(without_detours(path), direct, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_records_say_is_read_back() {
+        let shown = |action, text| NamedResource::read(action, text, "a/b/c").borrow().to_string();
+        let host = Action::NetworkOutbound;
+        for text in ["localhost (127.0.0.1)", "a.example:80 (::1)", "10.0.0.1:80", "a.example"] {
+            assert_eq!(shown(host, text), text);
+        }
+        assert_eq!(shown(Action::StorageRead, ""), "a/b/c");
+        assert_eq!(shown(Action::ClockRead, "wall"), "");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::core::clock::coarse_wall;
+use crate::core::id::shorten;
 use crate::security::action::Action;
 use crate::security::capability::{Capabilities, Grant, Scope};
 use crate::security::directory;
@@ -57,9 +58,9 @@ fn parse_set(text: &str, opens: bool) -> Result<Vec<Grant>, OptionsError> {
     Ok(grants)
 }
 
-/// Two directories can not be seen at one place.
+/// Two directories can not be seen at one place, whenever their grants end.
 pub fn check_places(place: &str, capabilities: &Capabilities) -> Result<(), OptionsError> {
-    let directories = capabilities.directories();
+    let directories = capabilities.directories(0);
     for (at, (directory, _)) in directories.iter().enumerate() {
         let same_place =
             |(other, _): &&(Arc<directory::Directory>, _)| other.guest() == directory.guest();
@@ -170,7 +171,7 @@ impl Reader<'_> {
             }
             Value::Object(entries) => {
                 for (pattern, value) in entries {
-                    let place = format!("{place}.{pattern}");
+                    let place = format!("{place}.{}", shorten(pattern));
                     if value.is_object() {
                         let item = Object::new(
                             place.clone(),

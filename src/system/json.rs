@@ -1,13 +1,19 @@
 //! Reading options from JSON, with errors that name the document, the place and the nearest
 //! known key.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 use crate::core::id::shorten;
 
 /// How alike (0 to 1) an unknown key must be to a known one to be taken for a misspelling.
 const ALIKE: f64 = 0.5;
+
+/// Longer keys are misspellings of none, and comparing takes time and memory in proportion.
+const MAX_COMPARED_BYTES: usize = 64;
 
 /// What is wrong with a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -71,12 +77,80 @@ fn suggestion(nearest: &Option<&'static str>, known: &[&str]) -> String {
 
 /// Parses a document whose root must be an object.
 pub fn parse(document: &'static str, text: &str) -> Result<Value, OptionsError> {
-    let value: Value = serde_json::from_str(text)
+    let Unique(value) = serde_json::from_str(text)
         .map_err(|error| OptionsError::Syntax { document, reason: error.to_string() })?;
     if !value.is_object() {
         return Err(wrong_type(document.to_owned(), "an object", &value));
     }
     Ok(value)
+}
+
+/// A value in which no object has a key twice: one of the two would be dropped without a word, and
+/// it may be the one that refuses something.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if object.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("key {:?} twice", shorten(&key))));
+            }
+            let Unique(value) = members.next_value()?;
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
 }
 
 /// One object of a document.
@@ -99,7 +173,7 @@ impl<'a> Object<'a> {
         if let Some(key) = entries.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(OptionsError::UnknownKey {
                 place,
-                key: key.clone(),
+                key: shorten(key),
                 nearest: nearest(key, known),
                 known,
             });
@@ -184,7 +258,10 @@ impl<'a> Object<'a> {
             .iter()
             .map(|(name, value)| match value {
                 Value::String(text) => Ok((name.clone(), text.clone())),
-                other => Err(wrong_type(format!("{}.{name}", self.place(key)), "a string", other)),
+                other => {
+                    let place = format!("{}.{}", self.place(key), shorten(name));
+                    Err(wrong_type(place, "a string", other))
+                }
             })
             .collect()
     }
@@ -236,6 +313,9 @@ pub fn wrong_type(place: String, expected: impl Into<String>, found: &Value) -> 
 }
 
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    if key.len() > MAX_COMPARED_BYTES {
+        return None;
+    }
     known
         .iter()
         .map(|known| (strsim::normalized_damerau_levenshtein(key, known), *known))

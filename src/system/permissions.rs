@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::core::id::ComponentHandle;
-use crate::security::action::Action;
-use crate::security::guard::Guard;
-use crate::security::host_pattern::parse_endpoint;
-use crate::security::resource::Resource;
+use crate::core::id::{ComponentHandle, ComponentId};
+use crate::security::action::{Action, Subject};
+use crate::security::audit::Basis;
+use crate::security::guard::{Decision, Guard};
+use crate::security::host_pattern::Endpoint;
+use crate::security::resource::{NamedResource, Resource};
 use crate::system::capabilities;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -67,16 +68,9 @@ impl Engine {
         let known = Action::ALL.into_iter().find(|known| known.name() == action);
         let action = known
             .ok_or_else(|| not_one_of("action".into(), action, &Action::ALL.map(Action::name)))?;
-        let (own, host) = (self.name_of(handle), resource.trim_end_matches('.').to_lowercase());
-        let of = match (action.group(), resource) {
-            ("network", _) => {
-                parse_endpoint(&host).map_or(Resource::Text(resource), Resource::Endpoint)
-            }
-            ("storage", "") => Resource::Text(&own),
-            (_, "") => Resource::Own,
-            _ => Resource::Text(resource),
-        };
-        let decision = guard.decide(action, of);
+        let own = self.name_of(handle);
+        let named = NamedResource::read(action, resource, &own);
+        let decision = as_enforced(action, &named, &own, guard.decide(action, named.borrow()));
         let document = json!({
             "component": own,
             "action": action.name(),
@@ -94,4 +88,30 @@ impl Engine {
         let first = pool.actors().first().ok_or_else(|| self.unknown(handle))?;
         Ok(Arc::clone(&first.blueprint().context.guard))
     }
+}
+
+/// What comes of a decision: what there is no way to do is not allowed, whatever a pattern covers.
+fn as_enforced(
+    action: Action,
+    named: &NamedResource<'_>,
+    own: &str,
+    decided: Decision,
+) -> Decision {
+    let impossible = match (action.subject(), named.borrow()) {
+        (Subject::Id, Resource::Text(id)) if action.group() == "storage" && id != own => {
+            "a component reaches no storage but its own"
+        }
+        (Subject::Id, Resource::Text(id)) if ComponentId::parse(id).is_err() => "no component id",
+        (Subject::Host, Resource::Text(_)) => "neither a host nor an address",
+        (Subject::Host, Resource::Endpoint(Endpoint::Name { .. }))
+            if action == Action::NetworkInbound =>
+        {
+            "what listens does so on an address"
+        }
+        _ => return decided,
+    };
+    if !decided.allowed {
+        return decided;
+    }
+    Decision { allowed: false, basis: Basis::Never(impossible), until: None }
 }

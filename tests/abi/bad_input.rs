@@ -601,3 +601,66 @@ fn structs_of_events_and_routers_have_every_size_too() {
         })
     });
 }
+
+#[test]
+fn a_key_that_comes_twice_is_refused_in_every_document() {
+    let (config, engine) = (Config::new(), Engine::new());
+    let echo = engine.load("app/echo/0", "echo");
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let load = |json: &str| engine.try_load("app/echo/1", &wasm, Some(json)).map(drop);
+    let grant = |json: &str| engine.grant(echo, json);
+    let revoke = |json: &str| engine.revoke(echo, Some(json));
+    let set_policies = |json: &str| engine.set_policies(json);
+    let configure = |json: &str| config.set(json);
+    type Take<'a> = &'a dyn Fn(&str) -> Outcome;
+    let cases: [(Take<'_>, &str, &str); 7] = [
+        (&load, r#"{"capabilities": null, "capabilities": {"storage": ["read"]}}"#, "capabilities"),
+        (&load, r#"{"quotas": {"storage-keys": 1, "storage-keys": 9}}"#, "storage-keys"),
+        (&load, r#"{"env": {"A": "1", "\u0041": "2"}}"#, "A"),
+        (&grant, r#"{"filesystem": {"/": ["read"], "/": ["write"]}}"#, "/"),
+        (&revoke, r#"{"storage": ["read"], "storage": ["write"]}"#, "storage"),
+        (&set_policies, r#"{"rules": [{"effect": "deny", "effect": "allow"}]}"#, "effect"),
+        (&configure, r#"{"policies": {"rules": []}, "policies": null}"#, "policies"),
+    ];
+    for (take, json, key) in cases {
+        let failure = take(json).expect_err(json);
+        assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_OPTIONS, "{json}: {failure}");
+        assert!(failure.message.contains(&format!("key {key:?} twice at line 1")), "{failure}");
+    }
+    // In different objects they are different keys.
+    load(r#"{"env": {"limits": "1"}, "limits": {}}"#).unwrap();
+}
+
+#[test]
+fn json_that_is_made_to_hurt_is_refused_in_few_words() {
+    let engine = Engine::new();
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let long = "k".repeat(4 << 20);
+    let deep = |open: &str, close: &str| {
+        format!("{{\"config\": {}1{}}}", open.repeat(100_000), close.repeat(100_000))
+    };
+    for json in [
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        format!("{{\"{long}\": 1}}"),
+        format!("{{\"env\": {{\"{long}\": 1}}}}"),
+        format!("{{\"capabilities\": {{\"filesystem\": {{\"/{long}\": [\"read\"]}}}}}}"),
+        format!("{{\"mailbox\": {{\"when-full\": \"{long}\"}}}}"),
+        format!("{{\"limits\": {{\"max-fuel\": 1{}}}}}", "0".repeat(100_000)),
+        r#"{"limits": {"max-fuel": 1e400}}"#.into(),
+        r#"{"limits": {"max-fuel": 18446744073709551616}}"#.into(),
+        r#"{"limits": {"max-fuel": -0}}"#.into(),
+        r#"{"limits": {"max-fuel": NaN}}"#.into(),
+        r#"{"config": "\ud800"}"#.into(),
+        r#"{"env": {"\udc00\ud800": "x"}}"#.into(),
+        "{\"config\": \"\u{1}\"}".into(),
+        r#"{"config": 1} {"config": 2}"#.into(),
+        r#"{"capabilities": {"messaging": {"send": ["**/**/x/**/**"]}}}"#.replace('x', &long),
+    ] {
+        let shown = &json[..json.len().min(60)];
+        let failure = engine.try_load("app/echo/0", &wasm, Some(&json)).expect_err(shown);
+        assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_OPTIONS, "{shown}");
+        assert!(failure.message.len() < 1000, "{shown}: {} bytes", failure.message.len());
+        assert!(failure.detail.to_string().len() < 2000, "{shown}");
+    }
+}

@@ -13,6 +13,7 @@ mod codecs;
 mod contract;
 mod ending;
 mod escape;
+mod explaining;
 mod host_requests;
 mod leaks;
 mod lifecycle;

@@ -1,17 +1,20 @@
 //! Where an instance may connect to, and where it listens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use wasmtime_wasi::p2::StreamResult;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
-use crate::security::guard::Guard;
+use crate::security::guard::{Allowed, Guard};
 use crate::security::host_pattern::Endpoint;
 use crate::security::resource::Resource;
 
-/// How many addresses an instance's names may have led to; older ones have to be looked up again.
+/// How many addresses an instance's names may have led to, and its datagrams may have gone to; older
+/// ones have to be looked up, or sent to, again.
 const REMEMBERED: usize = 1024;
 
 /// How many names may have led to one address.
@@ -31,6 +34,8 @@ struct Known {
     found: HashMap<IpAddr, Vec<Arc<str>>>,
     /// The local addresses of sockets that take what comes, connections and datagrams.
     listening: [Vec<SocketAddr>; 2],
+    /// Where datagrams went, from where answers may come.
+    sent_to: HashSet<(IpAddr, u16)>,
 }
 
 #[derive(Clone, Copy)]
@@ -53,12 +58,14 @@ impl Connections {
     /// Decides whether a socket may use an address.
     pub fn allows(&self, address: SocketAddr, using: SocketAddrUse) -> bool {
         match using {
-            SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => self.may_reach(address, true),
+            SocketAddrUse::TcpConnect => self.may_reach(address, true),
+            SocketAddrUse::UdpSend => self.may_reach(address, true) && self.sends_to(address),
             SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
             // What is sent to who listens, and answers to what it has sent. Neither this nor what is
             // accepted is recorded: anybody may send any number.
             SocketAddrUse::UdpReceive => {
-                self.may_reach(address, false) || self.still_listens(Kind::Datagrams)
+                let answers = self.lock().sent_to.contains(&(address.ip(), address.port()));
+                (answers && self.may_reach(address, false)) || self.still_listens(Kind::Datagrams)
             }
             // What the system does before it connects, which is decided about by itself; nothing
             // comes in through it alone.
@@ -79,6 +86,22 @@ impl Connections {
         }
     }
 
+    /// The right to go on with a connection to an address, by all names that led there.
+    pub fn reached(&self, remote: SocketAddr) -> ConnectionRight {
+        let names = self.names_of(remote);
+        ConnectionRight::new(&self.guard, End::Reached { remote, names })
+    }
+
+    /// The right to go on with a connection that was accepted where an instance listens.
+    pub fn accepted(&self, local: SocketAddr) -> ConnectionRight {
+        ConnectionRight::new(&self.guard, End::Accepted { local })
+    }
+
+    fn names_of(&self, address: SocketAddr) -> Vec<Arc<str>> {
+        let ip = address.ip().to_canonical();
+        self.lock().found.get(&ip).cloned().unwrap_or_default()
+    }
+
     /// Remembers that a name, which may be reached, leads to an address.
     pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
         let found = &mut self.lock().found;
@@ -92,6 +115,15 @@ impl Connections {
             }
             names.push(Arc::clone(name));
         }
+    }
+
+    fn sends_to(&self, address: SocketAddr) -> bool {
+        let sent_to = &mut self.lock().sent_to;
+        if sent_to.len() >= REMEMBERED {
+            sent_to.clear();
+        }
+        sent_to.insert((address.ip(), address.port()));
+        true
     }
 
     fn may_listen(&self, address: SocketAddr) -> bool {
@@ -135,11 +167,10 @@ impl Connections {
             allowed
         };
         let ip = address.ip().to_canonical();
-        let names = || self.lock().found.get(&ip).cloned().unwrap_or_default();
         let port = Some(address.port());
         let by_name = |name: Arc<str>| allowed(Resource::Found { name: &name, port, address: ip });
         allowed(by_address)
-            || names().into_iter().any(by_name)
+            || self.names_of(address).into_iter().any(by_name)
             // Refused: once more, for the record.
             || (recorded && self.guard.check_once(action, by_address).is_ok())
     }
@@ -147,6 +178,66 @@ impl Connections {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The right to one connection, looked at again when rights have changed.
+#[derive(Clone)]
+pub struct ConnectionRight {
+    guard: Arc<Guard>,
+    end: End,
+    /// For which version of the rights it was decided, and how long that holds.
+    known: Option<(u64, Allowed)>,
+}
+
+/// Which side of a connection the right is to.
+#[derive(Clone)]
+enum End {
+    Reached { remote: SocketAddr, names: Vec<Arc<str>> },
+    Accepted { local: SocketAddr },
+}
+
+impl ConnectionRight {
+    fn new(guard: &Arc<Guard>, end: End) -> Self {
+        Self { guard: Arc::clone(guard), end, known: None }
+    }
+
+    fn allowed(&self) -> Option<Allowed> {
+        let decide = |action, resource| self.guard.decide(action, resource).allows();
+        match &self.end {
+            End::Reached { remote, names } => {
+                let (address, port) = (remote.ip().to_canonical(), Some(remote.port()));
+                let by_name = |name| Resource::Found { name, port, address };
+                let mut ways = names.iter().map(|name| by_name(name));
+                decide(Action::NetworkOutbound, at(*remote))
+                    .or_else(|| ways.find_map(|way| decide(Action::NetworkOutbound, way)))
+            }
+            End::Accepted { local } => decide(Action::NetworkInbound, at(*local)),
+        }
+    }
+}
+
+impl Right for ConnectionRight {
+    fn check(&mut self) -> StreamResult<()> {
+        let version = self.guard.version();
+        if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
+            return Ok(());
+        }
+        let Some(allowed) = self.allowed() else {
+            let (action, address) = match self.end {
+                End::Reached { remote, .. } => (Action::NetworkOutbound, remote),
+                End::Accepted { local } => (Action::NetworkInbound, local),
+            };
+            // By the address, what decides is the same again: for the record.
+            _ = self.guard.check_once(action, at(address));
+            return Err(denied());
+        };
+        self.known = Some((version, allowed));
+        Ok(())
+    }
+}
+
+fn at(address: SocketAddr) -> Resource<'static> {
+    Resource::Endpoint(Endpoint::Address(address))
 }
 
 #[cfg(test)]
@@ -203,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_come_from_where_they_went_to() {
+        let connections = connections(Action::NetworkOutbound, "10.0.0.0/8");
+        let [sent, other, port] = ["10.0.0.1:53", "10.0.0.2:53", "10.0.0.1:54"]
+            .map(|address| address.parse::<SocketAddr>().unwrap());
+        let comes = |from| connections.allows(from, SocketAddrUse::UdpReceive);
+        assert!(!comes(sent), "nothing was sent there");
+        assert!(connections.allows(sent, SocketAddrUse::UdpSend));
+        assert!(comes(sent) && !comes(other) && !comes(port));
+        take_all_back(&connections);
+        assert!(!comes(sent));
+    }
+
+    #[test]
     fn who_listens_goes_on_for_as_long_as_it_may() {
         let connections = connections(Action::NetworkInbound, "127.0.0.1:80");
         let [own, other, remote] = ["127.0.0.1:80", "127.0.0.1:81", "9.9.9.9:9"]
@@ -229,5 +333,10 @@ mod tests {
             connections.remember(&Arc::from("a.example.com"), Ipv4Addr::from(n << 8).into());
         }
         assert!(connections.lock().found.len() <= REMEMBERED);
+        for n in 0..REMEMBERED as u32 + 10 {
+            let remote = SocketAddr::new(Ipv4Addr::from(0x0800_0000 + n).into(), 53);
+            connections.allows(remote, SocketAddrUse::UdpSend);
+        }
+        assert!((1..=REMEMBERED).contains(&connections.lock().sent_to.len()));
     }
 }

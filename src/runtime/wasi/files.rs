@@ -86,6 +86,7 @@ impl HostDescriptor for Files<'_> {
         length: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
+        self.check_open(&descriptor, LOOK)?;
         self.inner.advise(descriptor, offset, length, advice).await
     }
 

@@ -1,4 +1,4 @@
-//! Streams of files that fail when the right to them is gone.
+//! Streams of files and connections that fail when the right to them is gone.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,6 +12,12 @@ use crate::runtime::wasi::file_rights::check_real_path;
 use crate::runtime::wasi::places::Place;
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
+
+/// The right to go on.
+pub trait Right: Send + 'static {
+    /// Fails when it is gone.
+    fn check(&mut self) -> StreamResult<()>;
+}
 
 /// The right to read or write one file, looked at again when rights have changed.
 pub struct FileRight {
@@ -28,16 +34,15 @@ impl FileRight {
     pub fn new(guard: Arc<Guard>, place: Arc<Place>, handle: Arc<File>, action: Action) -> Self {
         Self { guard, place, handle, action, known: None }
     }
+}
 
+impl Right for FileRight {
     fn check(&mut self) -> StreamResult<()> {
         let version = self.guard.version();
         if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
             return Ok(());
         }
-        let denied = |_| {
-            let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-            StreamError::LastOperationFailed(denied.into())
-        };
+        let denied = |_| denied();
         let allowed = self.guard.check_once(self.action, self.place.resource()).map_err(denied)?;
         check_real_path(&self.guard, self.action, &self.handle, &self.place).map_err(denied)?;
         self.known = Some((version, allowed));
@@ -45,23 +50,29 @@ impl FileRight {
     }
 }
 
-/// A file that is read.
-pub struct GuardedInput {
+/// What a stream says when the right to it is gone.
+pub fn denied() -> StreamError {
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    StreamError::LastOperationFailed(denied.into())
+}
+
+/// What is read.
+pub struct GuardedInput<R> {
     /// Reads.
     pub inner: DynInputStream,
     /// Whether it may.
-    pub right: FileRight,
+    pub right: R,
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for GuardedInput {
+impl<R: Right> Pollable for GuardedInput<R> {
     async fn ready(&mut self) {
         self.inner.ready().await;
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl InputStream for GuardedInput {
+impl<R: Right> InputStream for GuardedInput<R> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         self.right.check()?;
         self.inner.read(size)
@@ -72,23 +83,23 @@ impl InputStream for GuardedInput {
     }
 }
 
-/// A file that is written.
-pub struct GuardedOutput {
+/// What is written.
+pub struct GuardedOutput<R> {
     /// Writes.
     pub inner: DynOutputStream,
     /// Whether it may.
-    pub right: FileRight,
+    pub right: R,
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for GuardedOutput {
+impl<R: Right> Pollable for GuardedOutput<R> {
     async fn ready(&mut self) {
         self.inner.ready().await;
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl OutputStream for GuardedOutput {
+impl<R: Right> OutputStream for GuardedOutput<R> {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.right.check()?;
         self.inner.write(bytes)

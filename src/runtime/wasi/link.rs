@@ -1,6 +1,10 @@
 //! WASI in a linker.
 
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, HasData, Linker, LinkerInstance, ResourceTable, ResourceType,
+};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
@@ -11,6 +15,47 @@ use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
 use crate::runtime::wasi::file_rights::{self, HasFiles};
 use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
+use crate::security::action::Action;
+use crate::security::audit::Basis;
+use crate::security::resource::Resource;
+
+/// The interfaces that [`link`] adds, without their package's name and version.
+const OPEN: [&str; 27] = [
+    "io/error",
+    "io/poll",
+    "io/streams",
+    "filesystem/preopens",
+    "filesystem/types",
+    "sockets/ip-name-lookup",
+    "sockets/tcp-create-socket",
+    "sockets/udp-create-socket",
+    "sockets/tcp",
+    "sockets/udp",
+    "sockets/instance-network",
+    "sockets/network",
+    "clocks/wall-clock",
+    "clocks/monotonic-clock",
+    "random/random",
+    "random/insecure",
+    "random/insecure-seed",
+    "cli/environment",
+    "cli/exit",
+    "cli/stdin",
+    "cli/stdout",
+    "cli/stderr",
+    "cli/terminal-input",
+    "cli/terminal-output",
+    "cli/terminal-stdin",
+    "cli/terminal-stdout",
+    "cli/terminal-stderr",
+];
+
+/// The most resource types that a component may import with interfaces that are closed: each is
+/// compared with all others.
+const MAX_RESOURCES: usize = 1000;
+
+/// Stands for resources of which there are none.
+struct Nothing;
 
 /// Names the table of open resources for linkers.
 struct HasTable;
@@ -36,9 +81,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::tcp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     // These ask `Connections` for each address that they use.
     let view = <HostState as WasiSocketsView>::sockets;
-    sockets::tcp::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::udp::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, view)?;
     sockets::network::add_to_linker::<_, WasiSockets>(linker, &Default::default(), view)?;
@@ -62,4 +107,69 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, view)?;
     Ok(())
+}
+
+/// A linker that has what a component imports of WASI 0.2 beyond [`link`] too, such as `wasi:http`,
+/// which toolchains import for programs that never use it. Each call of it is refused. `None` if
+/// there is no such import.
+pub fn link_closed(
+    linker: &Linker<HostState>,
+    component: &Component,
+) -> wasmtime::Result<Option<Linker<HostState>>> {
+    let (engine, types) = (component.engine(), component.component_type());
+    if !types.imports(engine).any(|(name, _)| is_closed(name)) {
+        return Ok(None);
+    }
+    let (mut extended, mut known) = (None, Vec::new());
+    for (name, import) in types.imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = import.ty else { continue };
+        let mut closed = None;
+        if is_closed(name) {
+            let linker: &mut Linker<_> = extended.get_or_insert_with(|| linker.clone());
+            closed = Some(linker.instance(name)?);
+        }
+        for (item, exported) in instance.exports(engine) {
+            match exported.ty {
+                // One that another interface has defined is not defined again.
+                ComponentItem::Resource(resource) if !known.contains(&resource) => {
+                    if known.len() >= MAX_RESOURCES {
+                        let text = format!("more than {MAX_RESOURCES} imported resource types");
+                        return Err(wasmtime::Error::msg(text));
+                    }
+                    known.push(resource);
+                    if let Some(closed) = &mut closed {
+                        closed.resource(item, ResourceType::host::<Nothing>(), |_, _| Ok(()))?;
+                    }
+                }
+                ComponentItem::ComponentFunc(_) => {
+                    if let Some(closed) = &mut closed {
+                        refuse_calls(closed, name, item)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(extended)
+}
+
+fn is_closed(import: &str) -> bool {
+    let Some((interface, version)) = import.strip_prefix("wasi:").and_then(|i| i.split_once('@'))
+    else {
+        return false;
+    };
+    version.starts_with("0.2.") && !OPEN.contains(&interface)
+}
+
+fn refuse_calls(
+    interface: &mut LinkerInstance<'_, HostState>,
+    name: &str,
+    item: &str,
+) -> wasmtime::Result<()> {
+    let function = format!("{name}#{item}");
+    interface.func_new(item, move |store: StoreContextMut<'_, HostState>, _, _, _| {
+        let never = Basis::Never("an interface that is granted to nobody");
+        let guard = &store.data().context.guard;
+        Err(guard.refuse(Action::HostCall, Resource::Text(&function), never).into())
+    })
 }

@@ -10,3 +10,4 @@ pub mod link;
 pub mod output;
 pub mod places;
 pub mod sockets;
+pub mod tcp;

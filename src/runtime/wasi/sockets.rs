@@ -20,7 +20,7 @@ use crate::runtime::timers::Timers;
 use crate::runtime::wasi::connections::Connections;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
-use crate::security::host_pattern::Endpoint;
+use crate::security::host_pattern::{Endpoint, Host, parse_host};
 use crate::security::quota::Permit;
 use crate::security::resource;
 
@@ -85,21 +85,6 @@ pub fn sockets(state: &mut HostState) -> Sockets<'_> {
         connections: &wasi.connections,
         lookups: &mut wasi.lookups,
         timers: &wasi.timers,
-    }
-}
-
-/// A name as resolvers take it: what looks different and leads to the same place is the same.
-enum Host {
-    Name(String),
-    Address(IpAddr),
-}
-
-fn parse_host(text: &str) -> Option<Host> {
-    match url::Host::parse(text) {
-        Ok(url::Host::Domain(name)) => Some(Host::Name(name.trim_end_matches('.').to_owned())),
-        Ok(url::Host::Ipv4(address)) => Some(Host::Address(address.into())),
-        Ok(url::Host::Ipv6(address)) => Some(Host::Address(IpAddr::from(address).to_canonical())),
-        Err(_) => text.parse::<Ipv6Addr>().ok().map(|ip| Host::Address(ip.into())),
     }
 }
 

@@ -53,6 +53,19 @@ fn a_policy_closes_the_environment() {
 }
 
 #[test]
+fn a_policy_closes_the_environment_that_initialize_is_given_too() {
+    let stage = Stage::with_policies(deny("environment.read"));
+    let options = json!({"env": {"TOKEN": "s3cr3t"}, "config": "open"});
+    let thief = stage.load_with("app/thief/0", "probe", &options);
+    assert_eq!(stage.denials_of(&thief), [policy("environment.read", "", 0, "closed")]);
+    let config = stage.engine.text(thief.handle, "config");
+    assert!(config.contains("open") && !config.contains("TOKEN"), "{config}");
+    let other = stage.load_with("app/other/0", "probe", &options);
+    let config = stage.engine.text(other.handle, "config");
+    assert!(config.contains("s3cr3t"), "{config}");
+}
+
+#[test]
 fn a_policy_closes_clocks() {
     let stage = Stage::with_policies(deny("clock.read"));
     let denial = policy("clock.read", "", 0, "closed");

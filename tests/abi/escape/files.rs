@@ -614,6 +614,30 @@ fn a_part_that_a_policy_closes_is_closed_by_all_its_names() {
 }
 
 #[test]
+fn a_directory_that_a_policy_names_is_closed_with_all_that_is_in_it() {
+    let tree = Tree::new();
+    for resource in ["granted/private", "granted/private/", "granted/priv*"] {
+        let rule = json!({"effect": "deny", "action": "filesystem.*", "reason": "closed",
+                          "resource": tree.at("") + resource});
+        let stage = Stage::with_policies(json!([rule]));
+        let thief = with_rights(&stage, &tree, &ALL);
+        let (secret, closed) = (tree.at("granted/private/secret"), |action: &str, path: &str| {
+            policy(&format!("filesystem.{action}"), path, 0, "closed")
+        });
+        let command = format!("read {secret}");
+        stage.denied(&thief, &command, DENIED, closed("read", &secret));
+        let private = tree.at("granted/private");
+        let command = format!("list-dir {private}");
+        let observed = stage.observe(&thief, &command);
+        assert!(observed.text().starts_with("error: "), "{}", observed.text());
+        let new = tree.at("granted/private/new");
+        stage.denied(&thief, &format!("mkdir {new}"), DENIED, closed("write", &new));
+        stage.works(&thief, &format!("read {}", tree.at("granted/own")), "mine", "filesystem.read");
+        tree.assert_untouched(resource);
+    }
+}
+
+#[test]
 fn a_path_that_is_too_long_for_a_check_is_not_followed_unchecked() {
     let (stage, tree, thief) = with_closed_part();
     let secret = tree.at("granted/private/secret");

@@ -4,6 +4,7 @@
 mod stage;
 
 mod ambient;
+mod closed;
 mod files;
 mod forging;
 mod ids;
@@ -15,3 +16,4 @@ mod quotas;
 mod records;
 mod rights;
 mod storage;
+mod streams;

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
+use airssys_wasm::*;
 use serde_json::{Value, json};
 
 use crate::escape::stage::{Guest, Stage, never, not_granted, policy};
@@ -372,15 +373,19 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
 #[test]
 fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
     let stage = Stage::new();
-    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let thief = outbound(&stage, json!([friend.local_addr().unwrap().to_string()]));
+    let [friend, unasked, stranger] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let address = |socket: &UdpSocket| socket.local_addr().unwrap().to_string();
+    let thief = outbound(&stage, json!([address(&friend), address(&unasked)]));
     let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
     let port = bound.parse::<SocketAddr>().unwrap().port();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
-    friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
+    // Who may be sent to does not begin either: that would be listening.
+    unasked.send_to(b"unasked", ("127.0.0.1", port)).unwrap();
+    let ask = format!("udp-use {} question", address(&friend));
+    stage.works(&thief, &ask, "8", "network.outbound");
+    friend.send_to(b"answer", ("127.0.0.1", port)).unwrap();
     let received = stage.observe(&thief, "udp-receive").text();
-    assert!(received.ends_with(" friend"), "{received}");
+    assert!(received.ends_with(" answer"), "{received}");
 }
 
 #[test]
@@ -399,6 +404,89 @@ fn what_is_revoked_makes_no_new_connections() {
 }
 
 #[test]
+fn a_connection_ends_with_the_right_to_it() {
+    let (stage, server) = (Stage::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = server.local_addr().unwrap();
+    let by_address = json!({"network": {"outbound": [address.to_string()]}});
+    let by_name = json!({"network": [{"action": "outbound", "host-pattern": "localhost",
+                                      "private": true}]});
+    let echo = std::thread::spawn(move || {
+        // Two connections, of each the first words are answered.
+        for _ in 0..2 {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut heard = [0; 64];
+            let size = stream.read(&mut heard).unwrap();
+            std::io::Write::write_all(&mut stream, &heard[..size]).unwrap();
+            let mut rest = String::new();
+            let _ = stream.read_to_string(&mut rest);
+            assert_eq!(rest, "", "after the right was taken back");
+        }
+    });
+    for (rights, to) in
+        [(by_address, address.to_string()), (by_name, format!("localhost:{}", address.port()))]
+    {
+        let thief = stage.load("app/thief/0", "wasi", rights.clone());
+        stage.works(&thief, &format!("hold-connection {to}"), "ok", "network.outbound");
+        assert_eq!(stage.engine.text(thief.handle, "use-connection hello"), "hello");
+        stage.engine.revoke(thief.handle, Some(&rights.to_string())).unwrap();
+        let observed = stage.observe(&thief, "use-connection secret");
+        assert!(observed.text().starts_with("error: "), "{}", observed.text());
+        let denial = not_granted("network.outbound", &address.to_string());
+        assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
+        stage.engine.unload(thief.handle).unwrap();
+    }
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_policy_that_is_set_later_reaches_connections_that_are_open() {
+    let (stage, server) = (Stage::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = server.local_addr().unwrap().to_string();
+    let thief = outbound(&stage, json!([address]));
+    stage.works(&thief, &format!("hold-connection {address}"), "ok", "network.outbound");
+    let (mut stream, _) = server.accept().unwrap();
+    std::io::Write::write_all(&mut stream, b"an answer").unwrap();
+    let rule = json!({"effect": "deny", "action": "network.*", "resource": "127.0.0.0/8",
+                      "reason": "closed"});
+    stage.engine.set_policies(&json!({"rules": [rule]}).to_string()).unwrap();
+    let denial = policy("network.outbound", &address, 0, "closed");
+    let observed = stage.observe(&thief, "use-connection x");
+    assert!(observed.text().starts_with("error: "), "{}", observed.text());
+    assert!(observed.denials().contains(&denial), "{:?}", observed.denials());
+    // What is open goes on when the rule is gone.
+    stage.engine.set_policies("{}").unwrap();
+    assert_eq!(stage.engine.text(thief.handle, "use-connection x"), "an answer");
+}
+
+#[test]
+fn who_listens_takes_nothing_more_when_that_is_revoked() {
+    let stage = Stage::new();
+    let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let rights = json!({"network": {"inbound": [format!("127.0.0.1:{port}")]}});
+    let options = json!({"capabilities": rights, "limits": {"max-execution-time-ms": 300}});
+    for (hold, wait) in [("hold-listener", "accept secret"), ("udp-bind", "udp-receive")] {
+        let thief = stage.load_with("app/thief/0", "wasi", &options);
+        let address = format!("127.0.0.1:{port}");
+        stage.works(&thief, &format!("{hold} {address}"), &address, "network.inbound");
+        stage.engine.revoke(thief.handle, Some(&rights.to_string())).unwrap();
+        if hold == "udp-bind" {
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            stranger.send_to(b"x", &address).unwrap();
+            let failure = stage.engine.failure(thief.handle, wait);
+            assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
+        } else {
+            let mut client = std::net::TcpStream::connect(&address).unwrap();
+            let failure = stage.engine.failure(thief.handle, wait);
+            assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
+            let mut heard = String::new();
+            let _ = client.read_to_string(&mut heard);
+            assert_eq!(heard, "");
+        }
+        stage.engine.unload(thief.handle).unwrap();
+    }
+}
+
+#[test]
 fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
     let stage = Stage::new();
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -409,6 +497,8 @@ fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
     let port = bound.parse::<SocketAddr>().unwrap().port();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
+    let ask = format!("udp-use {} question", friend.local_addr().unwrap());
+    stage.works(&thief, &ask, "8", "network.outbound");
     friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
     let received = stage.observe(&thief, "udp-receive").text();
     assert!(received.ends_with(" friend"), "on a port that nobody granted: {received}");

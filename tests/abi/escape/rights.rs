@@ -99,6 +99,16 @@ fn a_grant_that_expired_before_the_load_is_none() {
 }
 
 #[test]
+fn a_directory_whose_grants_have_expired_is_not_to_be_seen() {
+    let stage = Stage::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let rights = json!({"filesystem": {path: ["read", "list-dir"]}, "expires-at-ms": 1});
+    let thief = stage.load("app/thief/0", "wasi", rights);
+    stage.rejected(&thief, "preopens", "");
+}
+
+#[test]
 fn initialize_has_no_more_rights_than_the_rest() {
     let stage = Stage::new();
     let bank = bank(&stage);

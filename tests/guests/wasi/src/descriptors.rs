@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use guest_kit::{Args, Reply, WasmError, text};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{
-    Descriptor, DescriptorFlags, DirectoryEntryStream, ErrorCode, NewTimestamp, OpenFlags,
+    Advice, Descriptor, DescriptorFlags, DirectoryEntryStream, ErrorCode, NewTimestamp, OpenFlags,
     PathFlags,
 };
 use wasip2::io::streams::OutputStream;
@@ -23,6 +23,11 @@ pub const COMMANDS: &[&str] = &[
     "raw-stat",
     "raw-stat-at",
     "raw-times-at",
+    "raw-times",
+    "raw-hash",
+    "raw-hash-at",
+    "raw-sync",
+    "raw-advise",
     "raw-delete",
     "raw-mkdir",
     "raw-rmdir",
@@ -47,11 +52,16 @@ thread_local! {
 }
 
 pub fn handle(command: &str, args: Args<'_>) -> Reply {
+    with_open(|open| act(command, args, open))
+}
+
+/// What is open, by its numbers.
+pub fn with_open(act: impl FnOnce(&mut Vec<Descriptor>) -> Reply) -> Reply {
     OPEN.with_borrow_mut(|open| {
         if open.is_empty() {
             open.extend(preopens::get_directories().into_iter().map(|(directory, _)| directory));
         }
-        act(command, args, open)
+        act(open)
     })
 }
 
@@ -86,6 +96,20 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
             let (directory, path) = place(open, &mut args)?;
             let now = NewTimestamp::Now;
             done(directory.set_times_at(PathFlags::SYMLINK_FOLLOW, &path, now, now))
+        }
+        "raw-times" => {
+            let now = NewTimestamp::Now;
+            done(pick(open, &mut args)?.set_times(now, now))
+        }
+        "raw-hash" => show(pick(open, &mut args)?.metadata_hash(), |_| "a hash".into()),
+        "raw-hash-at" => {
+            let (directory, path) = place(open, &mut args)?;
+            show(directory.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, &path), |_| "a hash".into())
+        }
+        "raw-sync" => done(pick(open, &mut args)?.sync()),
+        "raw-advise" => {
+            let file = pick(open, &mut args)?;
+            done(file.advise(0, 1, Advice::WillNeed))
         }
         "raw-delete" => done(at(open, &mut args, Descriptor::unlink_file_at)?),
         "raw-mkdir" => done(at(open, &mut args, Descriptor::create_directory_at)?),
@@ -127,7 +151,7 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
     }
 }
 
-fn pick<'a>(open: &'a [Descriptor], args: &mut Args<'_>) -> Result<&'a Descriptor, WasmError> {
+pub fn pick<'a>(open: &'a [Descriptor], args: &mut Args<'_>) -> Result<&'a Descriptor, WasmError> {
     let number: usize = args.number()?;
     open.get(number).ok_or_else(|| invalid(&format!("nothing open is number {number}")))
 }

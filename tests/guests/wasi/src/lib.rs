@@ -7,6 +7,7 @@ mod failure;
 mod files;
 mod network;
 mod process;
+mod streams;
 
 use guest_kit::{Args, Component, ComponentMessage, ComponentMetadata, Reply};
 
@@ -16,12 +17,13 @@ guest_kit::export!(Wasi);
 type Handler = fn(&str, Args<'_>) -> Reply;
 
 /// Who handles which commands.
-const HANDLERS: [(&[&str], Handler); 5] = [
+const HANDLERS: [(&[&str], Handler); 6] = [
     (process::COMMANDS, process::handle),
     (files::COMMANDS, files::handle),
     (descriptors::COMMANDS, descriptors::handle),
     (network::COMMANDS, network::handle),
     (clocks::COMMANDS, clocks::handle),
+    (streams::COMMANDS, streams::handle),
 ];
 
 impl Component for Wasi {

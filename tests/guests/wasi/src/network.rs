@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use guest_kit::{Args, Render, Reply, WasmError, text};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, OutgoingRequest};
 use wasip2::sockets::ip_name_lookup::{ResolveAddressStream, resolve_addresses};
 use wasip2::sockets::network::{
     ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
@@ -27,6 +29,8 @@ pub const COMMANDS: &[&str] = &[
     "accept",
     "udp-bind",
     "udp-receive",
+    "udp-use",
+    "http",
     "udp-send",
     "udp-connect",
     "udp-mixed",
@@ -95,6 +99,17 @@ fn act(command: &str, mut args: Args<'_>, held: &mut Held) -> Reply {
         "udp-receive" => {
             let socket = held.udp.as_ref().ok_or_else(nothing_held);
             show(socket.and_then(receive), |datagram| datagram)
+        }
+        "udp-use" => {
+            let remote = address(&mut args)?;
+            let socket = held.udp.as_ref().ok_or_else(nothing_held);
+            show(socket.and_then(|socket| socket.send_to(args.rest(), remote)), |n| n.to_string())
+        }
+        "http" => {
+            let request = OutgoingRequest::new(Fields::new());
+            let authority = request.set_authority(Some(args.word()?));
+            let asked = authority.is_ok() && outgoing_handler::handle(request, None).is_ok();
+            text(if asked { "ok" } else { "error: refused" })
         }
         "udp-send" => {
             let remote = address(&mut args)?;
