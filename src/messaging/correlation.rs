@@ -18,6 +18,9 @@ use crate::security::quota::Permit;
 /// What the host does with the outcome of a request of its own.
 pub type Completion = Box<dyn FnOnce(CorrelationId, Outcome) + Send>;
 
+/// Runs code of the host, on another thread than the one that brings an outcome.
+pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
 /// Who made a request, and gets its outcome.
 pub enum Requester {
     /// A component, in a callback; `permit` is what the request takes of its quota.
@@ -36,6 +39,7 @@ pub struct Correlations {
     changed: Arc<Notify>,
     /// Is told of requests that it took and nobody waits for any more.
     router: Option<Arc<dyn Router>>,
+    background: Background,
     late: AtomicU64,
 }
 
@@ -55,12 +59,14 @@ fn key(id: CorrelationId) -> Option<Key> {
 }
 
 impl Correlations {
-    /// An empty table. `router` must not block when it is told of a cancellation.
-    pub fn new(router: Option<Arc<dyn Router>>) -> Self {
+    /// An empty table. `router` must not block when it is told of a cancellation; `background` runs
+    /// the completions of the host's requests.
+    pub fn new(router: Option<Arc<dyn Router>>, background: Background) -> Self {
         Self {
             table: Mutex::new(Wheel::new(Instant::now())),
             changed: Arc::default(),
             router,
+            background,
             late: AtomicU64::new(0),
         }
     }
@@ -110,14 +116,14 @@ impl Correlations {
         let owns = |pending: &Pending| matches!(pending.requester, Requester::Host(_));
         let Some(pending) = self.take_if(id, owns) else { return false };
         self.abandon(id, &pending);
-        finish(id, pending, Err(CallError::Cancelled));
+        self.finish(id, pending, Err(CallError::Cancelled));
         true
     }
 
     /// Delivers the outcome to the requester, if it still waits for one.
     pub fn complete(&self, id: CorrelationId, outcome: Outcome) {
         match self.take(id) {
-            Some(pending) => finish(id, pending, outcome),
+            Some(pending) => self.finish(id, pending, outcome),
             None => {
                 self.late.fetch_add(1, Ordering::Relaxed);
             }
@@ -130,7 +136,7 @@ impl Correlations {
         let taken = self.take_if(id, |pending| pending.routed);
         let waited_for = taken.is_some();
         match taken {
-            Some(pending) => finish(id, pending, outcome),
+            Some(pending) => self.finish(id, pending, outcome),
             None => {
                 self.late.fetch_add(1, Ordering::Relaxed);
             }
@@ -143,7 +149,7 @@ impl Correlations {
         let all = self.lock().drain();
         for (key, pending) in all {
             if let Some(id) = CorrelationId::from_u64(key.get()) {
-                finish(id, pending, Err(error.clone()));
+                self.finish(id, pending, Err(error.clone()));
             }
         }
     }
@@ -171,7 +177,7 @@ impl Correlations {
             drop(table);
             if let Some(id) = CorrelationId::from_u64(key.get()) {
                 self.abandon(id, &pending);
-                finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
+                self.finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
             }
         }
     }
@@ -184,6 +190,31 @@ impl Correlations {
         let key = key(id)?;
         let mut table = self.lock();
         if wanted(table.get(key)?) { table.remove(key) } else { None }
+    }
+
+    fn finish(&self, id: CorrelationId, pending: Pending, outcome: Outcome) {
+        let requester = match pending.requester {
+            Requester::Host(completion) => {
+                return (self.background)(Box::new(move || completion(id, outcome)));
+            }
+            Requester::Component { mailbox, permit } => {
+                // Before the callback, in which it may make the next.
+                drop(permit);
+                mailbox
+            }
+        };
+        let Some(requester) = requester.upgrade() else { return };
+        let (payload, content_type) = match outcome {
+            Ok(reply) => (reply.unwrap_or_default(), None),
+            Err(error) => (error_document(&error), Some(ERROR_CONTENT_TYPE.into())),
+        };
+        let message = Message {
+            content_type,
+            correlation: Some(id),
+            ..Message::new(Some(pending.target), payload.into())
+        };
+        // A requester that is going away has nobody left to tell.
+        let _ = requester.deliver(Mail::Callback(message));
     }
 
     fn abandon(&self, id: CorrelationId, pending: &Pending) {
@@ -202,29 +233,6 @@ impl Drop for Correlations {
     fn drop(&mut self) {
         self.changed.notify_one();
     }
-}
-
-fn finish(id: CorrelationId, pending: Pending, outcome: Outcome) {
-    let requester = match pending.requester {
-        Requester::Host(completion) => return completion(id, outcome),
-        Requester::Component { mailbox, permit } => {
-            // Before the callback, in which it may make the next.
-            drop(permit);
-            mailbox
-        }
-    };
-    let Some(requester) = requester.upgrade() else { return };
-    let (payload, content_type) = match outcome {
-        Ok(reply) => (reply.unwrap_or_default(), None),
-        Err(error) => (error_document(&error), Some(ERROR_CONTENT_TYPE.into())),
-    };
-    let message = Message {
-        content_type,
-        correlation: Some(id),
-        ..Message::new(Some(pending.target), payload.into())
-    };
-    // A requester that is going away has nobody left to tell.
-    let _ = requester.deliver(Mail::Callback(message));
 }
 
 fn error_document(error: &CallError) -> Vec<u8> {
@@ -267,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
-        let (table, now) = (Correlations::new(None), Instant::now());
+        let (table, now) = (Correlations::new(None, Arc::new(|job| job())), Instant::now());
         let arm = |seconds| {
             let target = Arc::new(ComponentId::parse("a/b/c").unwrap());
             let id = table.open(Requester::Host(Box::new(|_, _| ())), target, false).unwrap();

@@ -89,12 +89,16 @@ impl Engine {
             storage_runs_host_code: storage.runs_host_code(),
         })?;
         let callbacks = Callbacks::default();
+        let in_background = callbacks.clone();
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
         });
         let office = PostOffice {
             registry: Arc::default(),
-            correlations: Arc::new(Correlations::new(router.clone())),
+            correlations: Arc::new(Correlations::new(
+                router.clone(),
+                Arc::new(move |job| in_background.leave(job)),
+            )),
             router,
         };
         let components = Arc::<Components>::default();

@@ -125,8 +125,13 @@ impl Engine {
                 let deadline = timeout.map(deadline_in);
                 let (waiter, reply) = Waiter::with_reply();
                 let mail = Mail::Message(Self::message(message), reply);
-                let actor = match self.offer(actor, mail) {
-                    Ok(()) => actor,
+                // A callback queues only where it can wait for the outcome.
+                let offered = match current_component() {
+                    Some(_) => self.offer(actor, mail).map(|()| actor),
+                    None => self.offer_any(&pool, mail),
+                };
+                let actor = match offered {
+                    Ok(actor) => actor,
                     Err(Offer::Refused(error)) => return Err(error),
                     Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, deadline)?,
                 };
@@ -186,7 +191,7 @@ impl Engine {
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
         let correlations = &self.office.correlations;
-        let requester = Requester::Host(self.in_background(completion));
+        let requester = Requester::Host(completion);
         let target = Arc::clone(pool.id().ok_or_else(|| self.unknown(pool.handle()))?);
         let id = correlations
             .open(requester, target, false)
@@ -254,12 +259,6 @@ impl Engine {
         let pool = self.components.get(handle);
         let id = pool.as_ref().and_then(|pool| pool.id());
         id.map_or_else(|| handle.to_string(), ToString::to_string)
-    }
-
-    /// Has a completion run on a thread of its own, not on the one that brings the outcome.
-    fn in_background(&self, completion: Completion) -> Completion {
-        let callbacks = self.callbacks.clone();
-        Box::new(move |id, outcome| callbacks.leave(move || completion(id, outcome)))
     }
 
     /// Queues mail with the least busy actor, which is returned, and waits for room where that is

@@ -108,6 +108,30 @@ fn instances_share_handle_and_id_and_have_memories_of_their_own() {
 }
 
 #[test]
+fn a_call_waits_for_an_instance_that_has_room() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let options = json!({ "instances": 2, "mailbox": { "max-bytes": 1500 } });
+    let handle = engine.load_with("app/pool/0", "chatty", &options.to_string());
+    for _ in 0..2 {
+        engine.send(handle, "log info gate").unwrap();
+    }
+    engine.until_busy(handle, 2, 0);
+    // One has few messages and no room, the other has more of both.
+    engine.send(handle, format!("log info {}", "x".repeat(2000))).unwrap();
+    for _ in 0..2 {
+        engine.send(handle, "log info small").unwrap();
+    }
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| engine.call(handle, "log info last"));
+        engine.until_busy(handle, 6, 4);
+        gate.open();
+        assert_eq!(call.join().unwrap(), Ok(Some(b"ok".to_vec())));
+    });
+}
+
+#[test]
 fn the_least_busy_instance_gets_the_message() {
     let (gate, config) = (Gate::default(), Config::new());
     let journal = gate.attach(&config);
