@@ -35,7 +35,7 @@ fn main() {
         "payloads of {PAYLOAD} B; medians of rounds in turns; ratios: medians of the rounds'\n"
     );
     flood(&wasm);
-    ping_pong(&wasm);
+    between_two(&wasm);
     throughput(&wasm);
     spawn(&wasm);
 }
@@ -90,7 +90,7 @@ fn shown(value: f64, unit: &str) -> String {
     if value.is_nan() { String::new() } else { format!("{value:.2}{unit}") }
 }
 
-fn ping_pong(wasm: &[u8]) {
+fn between_two(wasm: &[u8]) {
     let [one, two] = [1, 2].map(|workers| Pairs::new(wasm, &config(workers), 1));
     let mut raw = [Send::Sync, Send::Async]
         .map(|send| Raw::new(wasm, send).start(&[("TARGET", "bench/pong/0")]));
@@ -103,16 +103,20 @@ fn ping_pong(wasm: &[u8]) {
             &mut || both_times(HOPS, || repeat(HOPS, || drop(black_box(in_async.call(&message))))),
             &mut || both_times(HOPS, || one.ping_pong(HOPS)),
             &mut || both_times(HOPS, || two.ping_pong(HOPS)),
+            &mut || both_times(BURST, || one.bursts()),
+            &mut || both_times(BURST, || two.bursts()),
         ],
     );
-    println!("component to component, in turns, ns a message (and how much more than wasmtime)");
+    println!("component to component, ns a message (and how much more than wasmtime)");
     println!("{:>34} {:>10} {:>8} {:>10} {:>8}", "", "time", "more", "processors", "more");
     let [baseline, ..] = &rounds;
     let sides = [
         "wasmtime: handle-message, send",
         "the same with func_wrap_async",
-        "airssys, 1 worker",
-        "airssys, 2 workers",
+        "airssys, in turns, 1 worker",
+        "airssys, in turns, 2 workers",
+        "airssys, one way, 1 worker",
+        "airssys, one way, 2 workers",
     ];
     for (side, times) in sides.iter().zip(&rounds) {
         print!("{side:>34}");

@@ -69,6 +69,15 @@ pub struct MailboxBounds {
     pub bytes: u64,
 }
 
+/// The bound of a mailbox that leaves no room for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailboxBound {
+    /// How many messages may wait.
+    Messages(usize),
+    /// How many bytes may wait.
+    Bytes(u64),
+}
+
 impl Default for MailboxBounds {
     fn default() -> Self {
         Self { messages: 1024, bytes: 64 << 20 }

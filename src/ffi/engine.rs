@@ -203,9 +203,9 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///     }
 ///
 /// Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
-/// used, and is paid for afterwards. Instances that share a handle share quotas. Bytes of mail that
-/// waits are a matter of the mailbox. Not to be changed: 512 KiB of stack, 100 memories, 1,000
-/// tables.
+/// used, and is paid for afterwards. Instances that share a handle share quotas. Mail that waits is a
+/// matter of the mailbox; what a full one refuses is recorded as a breach of quota by its sender. Not
+/// to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
 ///
 /// A component may do what its capabilities grant, and nothing else. They are a set of grants or an
 /// array of sets:

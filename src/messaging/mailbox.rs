@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::core::codec::{CodecSet, UnsupportedCodec};
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::limits::{MailboxBounds, WhenFull};
+use crate::core::limits::{MailboxBound, MailboxBounds, WhenFull};
 use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
 use crate::core::waiting::WaitNode;
@@ -62,8 +62,8 @@ impl Mail {
 /// Why mail was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// As many messages wait as may.
-    Full,
+    /// As much waits as may.
+    Full(MailboxBound),
     /// The receiver is going, or gone.
     Closed,
     /// The receiver does not take what the payload says it is.
@@ -156,9 +156,16 @@ struct Queue {
 }
 
 impl Queue {
-    fn is_full(&self, bounds: &MailboxBounds, size: u64) -> bool {
-        self.messages > 0
-            && (self.messages >= bounds.messages || self.bytes.saturating_add(size) > bounds.bytes)
+    /// What leaves no room for a message of `size`; one of any size fits where no other waits.
+    fn full(&self, bounds: &MailboxBounds, size: u64) -> Option<MailboxBound> {
+        if self.messages == 0 {
+            None
+        } else if self.messages >= bounds.messages {
+            Some(MailboxBound::Messages(bounds.messages))
+        } else {
+            let fits = self.bytes.saturating_add(size) <= bounds.bytes;
+            (!fits).then_some(MailboxBound::Bytes(bounds.bytes))
+        }
     }
 
     /// Whether senders that wait get their turn: one at each message would have them wake for it.
@@ -200,7 +207,7 @@ impl Queue {
     /// Takes the oldest messages out until one more of `size` fits.
     fn make_room(&mut self, bounds: &MailboxBounds, size: u64) -> Vec<Mail> {
         let mut evicted = Vec::new();
-        while self.is_full(bounds, size) {
+        while self.full(bounds, size).is_some() {
             let oldest = self.mail.iter().position(|mail| matches!(mail, Mail::Message(..)));
             let Some(mail) = oldest.and_then(|at| self.mail.remove(at)) else { break };
             self.taken(&mail);
@@ -339,19 +346,18 @@ impl Mailbox {
         let mut evicted = Vec::new();
         let refusal = if queue.closed {
             Some(Refusal::Closed)
-        } else if bounded && queue.is_full(bounds, size) {
-            if self.options.when_full == WhenFull::DropOldest {
-                evicted = queue.make_room(bounds, size);
-                None
-            } else {
-                Some(Refusal::Full)
-            }
         } else {
-            None
+            match queue.full(bounds, size).filter(|_| bounded) {
+                Some(_) if self.options.when_full == WhenFull::DropOldest => {
+                    evicted = queue.make_room(bounds, size);
+                    None
+                }
+                full => full.map(Refusal::Full),
+            }
         };
         if let Some(refusal) = refusal {
             // Who waits for room is not refused.
-            let waits = refusal == Refusal::Full && self.blocks_senders();
+            let waits = matches!(refusal, Refusal::Full(_)) && self.blocks_senders();
             queue.traffic.refused += u64::from(bounded && !waits);
             return Err((refusal, mail));
         }
@@ -389,7 +395,7 @@ impl Mailbox {
         {
             let mut queue = self.lock();
             let size = payload as u64 + MAIL_BYTES;
-            if queue.closed || !queue.is_full(&self.options.bounds, size) {
+            if queue.closed || queue.full(&self.options.bounds, size).is_none() {
                 return;
             }
             queue.waited_for = true;

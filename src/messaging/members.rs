@@ -76,7 +76,7 @@ impl Members {
         let Err((refusal, mut mail)) = self.mailboxes[first].deliver(mail) else {
             return Ok(first);
         };
-        if refusal == Refusal::Full {
+        if let Refusal::Full(_) = refusal {
             for at in (0..self.mailboxes.len()).filter(|at| *at != first) {
                 mail = match self.mailboxes[at].deliver(mail) {
                     Ok(()) => return Ok(at),

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::core::error::MessagingError;
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
+use crate::core::limits::MailboxBound;
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
@@ -18,6 +19,7 @@ use crate::messaging::reply::Reply;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::guard::{Allowed, Guard, Refused};
+use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
 
 /// How many targets an outbox remembers.
@@ -136,6 +138,7 @@ impl Outbox {
     /// Hands mail to a mailbox of this process.
     fn deliver<T>(
         &self,
+        action: Action,
         members: &Arc<Members>,
         message: Message,
         reply: Reply,
@@ -158,7 +161,7 @@ impl Outbox {
         let (target, bytes) = (&members.all()[at], mail.payload_bytes());
         mail.withdraw();
         refused();
-        if refusal == Refusal::Full && target.blocks_senders() {
+        if matches!(refusal, Refusal::Full(_)) && target.blocks_senders() {
             // Who waits for each other's room would wait forever.
             let own = self.own.upgrade();
             if let Some(wait) = own.and_then(|own| members.wait_for_any(Some(own.node()))) {
@@ -171,7 +174,20 @@ impl Outbox {
             }
             target.count_refused();
         }
+        if let Refusal::Full(bound) = refusal {
+            self.record_full(action, target, bound);
+        }
         Handover::Done(Err(explain(target, refusal)))
+    }
+
+    /// Records that a mailbox had no room for a message that was within all other quotas.
+    fn record_full(&self, action: Action, target: &Mailbox, bound: MailboxBound) {
+        let (name, value) = match bound {
+            MailboxBound::Messages(messages) => ("mailbox.capacity", messages as u64),
+            MailboxBound::Bytes(bytes) => ("mailbox.max-bytes", bytes),
+        };
+        let resource = Resource::Text(target.owner().as_str());
+        self.guard.refuse(action, resource, Basis::Quota(QuotaBreach { name, value }));
     }
 
     fn request_here(
@@ -192,7 +208,7 @@ impl Outbox {
             id
         };
         let refused = || _ = correlations.discard(id);
-        Ok(self.deliver(members, message, reply, accepted, refused))
+        Ok(self.deliver(Action::MessagingRequest, members, message, reply, accepted, refused))
     }
 
     fn request_elsewhere(
@@ -224,7 +240,9 @@ impl Outbox {
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
         // Callbacks are never refused, so a requester that does not get to them makes no more.
         if own.is_over_bytes() {
-            return Err(explain(&own, Refusal::Full));
+            let bound = MailboxBound::Bytes(own.options().bounds.bytes);
+            self.record_full(Action::MessagingRequest, &own, bound);
+            return Err(explain(&own, Refusal::Full(bound)));
         }
         let permit = self.guard.take_request(target.as_str()).map_err(refused)?;
         let requester = Requester::Component { mailbox: Weak::clone(&self.own), permit };
@@ -296,7 +314,7 @@ impl Messenger for Outbox {
                     return Handover::Done(Err(error));
                 }
                 let (message, reply) = (self.message(payload), Reply::nobody());
-                return self.deliver(&known.members, message, reply, || (), || ());
+                return self.deliver(action, &known.members, message, reply, || (), || ());
             }
         }
         let members = match self.resolve(target, action) {
@@ -312,7 +330,7 @@ impl Messenger for Outbox {
             Err(error) => return Handover::Done(Err(error)),
         };
         let (message, reply) = (self.message(payload), Reply::nobody());
-        self.deliver(&members, message, reply, || (), || ())
+        self.deliver(action, &members, message, reply, || (), || ())
     }
 
     fn request(
@@ -386,7 +404,7 @@ fn not_found(raw: RawId<'_>) -> MessagingError {
 fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
     let id = target.owner();
     match refusal {
-        Refusal::Full => {
+        Refusal::Full(_) => {
             MessagingError::QueueFull { target: Arc::clone(id), bounds: target.options().bounds }
         }
         Refusal::Closed => MessagingError::TargetNotFound(

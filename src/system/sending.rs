@@ -309,13 +309,13 @@ impl Engine {
 
     fn refused(&self, actor: &Actor, refusal: Refusal, mail: Mail) -> Offer {
         let mailbox = actor.mailbox();
-        if refusal == Refusal::Full && mailbox.blocks_senders() {
+        if matches!(refusal, Refusal::Full(_)) && mailbox.blocks_senders() {
             return Offer::NoRoom(mail);
         }
         mail.withdraw();
         let component = || Arc::clone(mailbox.owner());
         Offer::Refused(match refusal {
-            Refusal::Full => queue_full(actor),
+            Refusal::Full(_) => queue_full(actor),
             // Two handles may have had the id; the caller's is gone.
             Refusal::Closed => match self.check_running() {
                 Ok(()) => EngineError::Gone(component()),
