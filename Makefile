@@ -20,7 +20,7 @@ cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-rust test-c test-python bench bench-peers models install coverage tools lib \
+.PHONY: help demo check test test-rust test-c test-python bench bench-peers models tsan install coverage tools lib \
 	guests dev
 
 help: ## Show the commands
@@ -103,6 +103,36 @@ bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetched and bui
 models: ## Try all orders of threads in models of the lock-free parts (loom)
 	$(say) "models"
 	cd tests/models && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
+
+# With the standard library built anew, nothing of Rust is left uninstrumented. What ThreadSanitizer
+# can not see of itself, and how it is told:
+# - Wasmtime's fibers: a guest's stack goes on on another thread. It counts functions entered and
+#   left for each thread, so it must not count: a report names innermost functions only.
+# - Where a stack or a guest's memory ends and another begins at the same address: it watches the C
+#   library's mmap and munmap, so rustix, through which Wasmtime maps, is to go through these.
+# - Wasmtime allocates in the handler of a guest's trap, which is safe: the signal is of guest code.
+# - One test forks while there are other threads.
+# What guests themselves do is not seen: their machine code is not instrumented.
+TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 --cfg=rustix_use_libc
+TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
+# All but those that measure memory, want more address space than ThreadSanitizer leaves, or compile
+# for minutes.
+TSAN_TESTS ?= not test(/^(leaks|waiting)::|::components_within_components_/)
+
+tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minutes at first, then 4)
+	$(say) "what it needs: a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"
+	@$(CARGO) +nightly --version || { echo "missing: rustup toolchain install nightly"; exit 1; }
+	@rustup component add rust-src --toolchain nightly
+	@$(CARGO) nextest --version || { echo "missing: cargo install --locked cargo-nextest"; exit 1; }
+	@command -v llvm-symbolizer || { echo "missing: install LLVM's tools (Debian: llvm)"; exit 1; }
+	$(say) "building the components in tests/guests"
+	$(cargo) build --locked -p airssys-wasm-guests
+	$(TARGET_DIR)/debug/build-guests
+	$(say) "building all with ThreadSanitizer, and running the tests with it (TSAN_TESTS: another filter of nextest)"
+	RUSTFLAGS="$(TSAN_FLAGS)" TSAN_OPTIONS="$(TSAN_OPTIONS)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
+		CARGO_TARGET_DIR=$(TARGET_DIR)/tsan $(CARGO) +nightly nextest run -Zbuild-std \
+		--target $$(rustc +nightly -vV | sed -n 's/^host: //p') --locked -p airssys-wasm --lib --test abi \
+		--no-fail-fast -E '$(TSAN_TESTS)'
 
 install: lib ## Install library, header, schema, pkg-config and CMake files below PREFIX (and DESTDIR)
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR) \
