@@ -1376,10 +1376,10 @@ airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
  * component is gone: for the message under way and for `shutdown`, each within the component's
  * `max-execution-time-ms`.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
- * trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback
- * that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
- * `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed, trapped
+ * or took too long; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a
+ * callback that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`
+ * or `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
                                        uint64_t handle,

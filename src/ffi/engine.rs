@@ -323,10 +323,10 @@ pub unsafe extern "C" fn airssys_engine_load_file(
 /// component is gone: for the message under way and for `shutdown`, each within the component's
 /// `max-execution-time-ms`.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed or
-/// trapped; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback
-/// that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
-/// `AIRSSYS_ERROR_PANIC`.
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed, trapped
+/// or took too long; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a
+/// callback that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`
+/// or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_unload(
     engine: *mut airssys_engine_t,
