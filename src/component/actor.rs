@@ -53,12 +53,18 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    async fn instance(&self) -> Result<Box<Instance>, LoadError> {
+    /// Whether its guest can run on the stack of a thread, of which so many bytes are left.
+    fn fits(&self, stack: usize) -> bool {
+        !self.prepared.waits && stack >= CALLER_STACK_BYTES
+    }
+
+    async fn instance(&self, on_caller: bool) -> Result<Box<Instance>, LoadError> {
         let instance = Instance::create(
             Arc::clone(&self.runtime),
             &self.prepared,
             Arc::clone(&self.context),
             Arc::clone(&self.limits),
+            on_caller,
         );
         let mut instance = Box::new(instance.await?);
         match instance.initialize(&self.config).await {
@@ -86,9 +92,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Instantiates and initializes a component on this thread. Mail that comes in meanwhile, from
+    /// Instantiates and initializes a component on this thread, whose stack has so many bytes left. Mail that comes in meanwhile, from
     /// the component itself or in answer to it, waits in its mailbox until [`Actor::open`].
-    pub fn start(mailbox: Arc<Mailbox>, blueprint: Blueprint) -> Result<Arc<Self>, LoadError> {
+    pub fn start(
+        mailbox: Arc<Mailbox>,
+        blueprint: Blueprint,
+        stack: usize,
+    ) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
@@ -97,7 +107,7 @@ impl Actor {
             stopped: Latch::default(),
         });
         let instance = {
-            let first = pin!(actor.first_instance());
+            let first = pin!(actor.first_instance(actor.blueprint.fits(stack)));
             block_on(actor.ambient_timers(), first)?
         };
         // Nothing was called that could have crashed it.
@@ -105,13 +115,14 @@ impl Actor {
         Ok(actor)
     }
 
-    async fn first_instance(&self) -> Result<Box<Instance>, LoadError> {
-        let mut instance = self.blueprint.instance().await?;
+    async fn first_instance(&self, on_caller: bool) -> Result<Box<Instance>, LoadError> {
+        let mut instance = self.blueprint.instance(on_caller).await?;
         let failed = |during| move |error| LoadError::Call { during, error };
         if let Some(metadata) = instance.metadata().await.map_err(failed("metadata"))? {
             self.status.set_metadata(metadata);
         }
         self.status.set_health(instance.health().await.map_err(failed("health"))?);
+        instance.leave_caller();
         Ok(instance)
     }
 
@@ -158,7 +169,7 @@ impl Actor {
 
     /// Handles a message without a fiber, if that can be.
     fn handle_on_caller(&self, message: &MessageView<'_>, stack: usize) -> Option<Outcome> {
-        if self.blueprint.prepared.waits || stack < CALLER_STACK_BYTES {
+        if !self.blueprint.fits(stack) {
             return None;
         }
         let mut instance = self.take_ready()?;
@@ -184,9 +195,10 @@ impl Actor {
         outcome
     }
 
-    /// Calls `shutdown` on this thread; the caller holds the right to run of a closed mailbox.
-    pub fn shut_down_here(&self) -> Result<(), CallError> {
-        let shut_down = pin!(self.shut_down());
+    /// Calls `shutdown` on this thread, whose stack has so many bytes left; the caller holds the right
+    /// to run of a closed mailbox.
+    pub fn shut_down_here(&self, stack: usize) -> Result<(), CallError> {
+        let shut_down = pin!(self.shut_down(self.blueprint.fits(stack)));
         block_on(self.ambient_timers(), shut_down)
     }
 
@@ -242,7 +254,7 @@ impl Actor {
                 reply.take().answer(health.map(|name| Some(name.as_bytes().to_vec())));
             }
             Mail::Shutdown(reply) => {
-                let result = self.shut_down().await;
+                let result = self.shut_down(false).await;
                 reply.take().answer(result.map(|()| None));
             }
         }
@@ -294,11 +306,14 @@ impl Actor {
         health.map(HealthStatus::name)
     }
 
-    async fn shut_down(&self) -> Result<(), CallError> {
+    async fn shut_down(&self, on_caller: bool) -> Result<(), CallError> {
         let _stopped = OpenOnDrop(&self.stopped);
         self.status.enter(State::Stopping);
         let result = match self.instance.take() {
             Some(mut instance) => {
+                if on_caller {
+                    instance.enter_caller();
+                }
                 let result = instance.shutdown().await;
                 instance.finish().await;
                 match result {
@@ -362,7 +377,7 @@ impl Actor {
             return Err(CallError::EngineStopped);
         }
         self.status.enter(State::Restarting);
-        match self.blueprint.instance().await {
+        match self.blueprint.instance(false).await {
             Ok(instance) => {
                 self.status.count_restart();
                 self.status.set_health(HealthStatus::Unknown);

@@ -14,6 +14,7 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::fork;
 use crate::ffi::gate::{Gate, Inside, Owned};
+use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::runtime::off_fiber::current_component;
 use crate::system::config::EngineConfig;
@@ -273,7 +274,7 @@ pub unsafe extern "C" fn airssys_engine_load(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let options = unsafe { optional_text(options_json, "options_json") }?;
         let out = output(out_handle, "out_handle")?;
-        let handle = engine.load(id, wasm, options)?;
+        let handle = engine.load(id, wasm, options, stack::left())?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, handle.0) };
         Ok(())
@@ -305,7 +306,7 @@ pub unsafe extern "C" fn airssys_engine_load_file(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let options = unsafe { optional_text(options_json, "options_json") }?;
         let out = output(out_handle, "out_handle")?;
-        let handle = engine.load_file(id, Path::new(path), options)?;
+        let handle = engine.load_file(id, Path::new(path), options, stack::left())?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, handle.0) };
         Ok(())
@@ -336,7 +337,7 @@ pub unsafe extern "C" fn airssys_engine_unload(
     let body = || {
         // SAFETY: by this function's contract NULL or a live engine.
         let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.unload(ComponentHandle(handle))?)
+        Ok(engine.unload(ComponentHandle(handle), stack::left())?)
     };
     // SAFETY: by this function's contract `error` is NULL or valid for writing.
     unsafe { boundary(error, body) }

@@ -43,6 +43,7 @@ pub struct Instance {
     context: Arc<HostContext>,
     limits: Arc<Limits>,
     lifecycle: Option<Lifecycle>,
+    on_caller: bool,
     /// What each call may use.
     fuel: u64,
     fuel_used: u64,
@@ -76,12 +77,14 @@ type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), ComponentError>,);
 
 impl Instance {
-    /// Instantiates; `initialize` is not called yet.
+    /// Instantiates; `initialize` is not called yet. `on_caller`: on this thread's own stack, as in
+    /// [`Instance::call_on_caller`], and so the life cycle, until [`Instance::leave_caller`].
     pub async fn create(
         runtime: Arc<WasmRuntime>,
         prepared: &Prepared,
         context: Arc<HostContext>,
         limits: Arc<Limits>,
+        on_caller: bool,
     ) -> Result<Self, LoadError> {
         let state = HostState::new(Arc::clone(&context), Limiter::new(&limits));
         let off_fiber = state.off_fiber.clone();
@@ -96,7 +99,10 @@ impl Instance {
         });
 
         make_ready(&mut store, &limits);
-        let instantiated = {
+        let instantiated = if on_caller {
+            runtime.ticker.keep_awake();
+            on_this_stack(&mut store, &limits, |store| prepared.pre.instantiate(store))
+        } else {
             let call = prepared.pre.instantiate_async(&mut store);
             let (ticker, limit) = (Some(&runtime.ticker), limits.max_execution_time);
             Drive::new(call, ticker, &off_fiber, limit, &context.timers).await
@@ -119,7 +125,17 @@ impl Instance {
             Ok(lifecycle) => {
                 let fuel = fuel(&limits);
                 let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
-                Ok(Self { store, off_fiber, runtime, context, limits, lifecycle, fuel, fuel_used })
+                Ok(Self {
+                    store,
+                    off_fiber,
+                    runtime,
+                    context,
+                    limits,
+                    lifecycle,
+                    on_caller,
+                    fuel,
+                    fuel_used,
+                })
             }
             Err(error) => {
                 store.data().finish_output();
@@ -127,6 +143,16 @@ impl Instance {
                 Err(error)
             }
         }
+    }
+
+    /// Has the life cycle be called on this thread's own stack from now on.
+    pub fn enter_caller(&mut self) {
+        self.on_caller = true;
+    }
+
+    /// Has the life cycle be called on fibers from now on.
+    pub fn leave_caller(&mut self) {
+        self.on_caller = false;
     }
 
     /// Ends the instance: what it has begun to print is logged, then it is dropped.
@@ -223,13 +249,7 @@ impl Instance {
     {
         make_ready(&mut self.store, &self.limits);
         self.runtime.ticker.keep_awake();
-        self.store.data_mut().on_caller = Some(Deadline::new(self.limits.max_execution_time));
-        let result = func.call(&mut self.store, parameters);
-        self.store.data_mut().on_caller = None;
-        match result.as_ref().err().and_then(|error| error.downcast_ref()) {
-            Some(interrupted) => Err(*interrupted),
-            None => Ok(result),
-        }
+        on_this_stack(&mut self.store, &self.limits, |store| func.call(store, parameters))
     }
 
     /// Calls `health`; without a life cycle it is unknown.
@@ -264,7 +284,11 @@ impl Instance {
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         let func = typed(func);
-        let ended = self.begin(&func, parameters).await;
+        let ended = if self.on_caller {
+            self.call_on_caller(&func, parameters)
+        } else {
+            self.begin(&func, parameters).await
+        };
         self.conclude(ended)
     }
 
@@ -358,6 +382,21 @@ fn make_ready(store: &mut Store<HostState>, limits: &Limits) {
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(1);
     store.data_mut().limiter.begin();
+}
+
+/// Runs a guest on this thread's own stack, until its time is over or the engine stops.
+fn on_this_stack<R>(
+    store: &mut Store<HostState>,
+    limits: &Limits,
+    run: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
+) -> Ended<R> {
+    store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
+    let result = run(store);
+    store.data_mut().on_caller = None;
+    match result.as_ref().err().and_then(|error| error.downcast_ref()) {
+        Some(interrupted) => Err(*interrupted),
+        None => Ok(result),
+    }
 }
 
 fn interruption(interrupted: Interrupted, limits: &Limits) -> CallError {

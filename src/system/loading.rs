@@ -34,15 +34,19 @@ struct Plan {
     config: Arc<InitialConfig>,
     guard: Arc<Guard>,
     env: Arc<[(String, String)]>,
+    /// How many bytes the stack of the thread that loads has left.
+    stack: usize,
 }
 
 impl Engine {
-    /// Loads a component: compiles, instantiates, initializes, and makes it reachable.
+    /// Loads a component: compiles, instantiates, initializes, and makes it reachable. `stack`: how
+    /// many bytes that of the calling thread has left.
     pub fn load(
         &self,
         id: &str,
         binary: &[u8],
         options: Option<&str>,
+        stack: usize,
     ) -> Result<ComponentHandle, EngineError> {
         self.check_running()?;
         let id = Arc::new(ComponentId::parse(id)?);
@@ -64,18 +68,18 @@ impl Engine {
             options.quotas.clone(),
         ));
         let env = std::mem::take(&mut options.env).into();
-        let plan = Plan { identity, prepared, options, config, guard, env };
+        let plan = Plan { identity, prepared, options, config, guard, env, stack };
         let mut actors = Vec::with_capacity(plan.options.instances);
         for _ in 0..plan.options.instances {
             match self.start(&plan) {
                 Ok(actor) => actors.push(actor),
                 Err(error) => {
-                    self.take_back(&actors);
+                    self.take_back(&actors, stack);
                     return Err(error);
                 }
             }
         }
-        self.publish(Arc::new(Pool::new(handle, actors)))?;
+        self.publish(Arc::new(Pool::new(handle, actors)), stack)?;
         Ok(handle)
     }
 
@@ -85,10 +89,11 @@ impl Engine {
         id: &str,
         path: &Path,
         options: Option<&str>,
+        stack: usize,
     ) -> Result<ComponentHandle, EngineError> {
         let binary = read_file(path, self.runtime.loader.max_component_bytes())
             .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
-        self.load(id, &binary, options)
+        self.load(id, &binary, options, stack)
     }
 
     /// One actor, initialized and not reachable yet.
@@ -130,17 +135,17 @@ impl Engine {
         };
         // A callback that loads waits for what `initialize` does.
         let _wait = Wait::begin(current_component(), &blueprint.context.node);
-        Actor::start(Arc::clone(&mailbox), blueprint).map_err(|error| {
+        Actor::start(Arc::clone(&mailbox), blueprint, plan.stack).map_err(|error| {
             mailbox.bury(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }
         })
     }
 
-    fn publish(&self, pool: Arc<Pool>) -> Result<(), EngineError> {
+    fn publish(&self, pool: Arc<Pool>, stack: usize) -> Result<(), EngineError> {
         let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(stopped) = self.check_running() {
             drop(loading);
-            self.take_back(pool.actors());
+            self.take_back(pool.actors(), stack);
             return Err(stopped);
         }
         self.components.insert(Arc::clone(&pool));
@@ -154,18 +159,18 @@ impl Engine {
     }
 
     /// Ends actors that were never reachable.
-    fn take_back(&self, actors: &[Arc<Actor>]) {
+    fn take_back(&self, actors: &[Arc<Actor>], stack: usize) {
         for actor in actors {
             let _wait = self.wait_for(actor).ok();
             // Whoever loads is told why that failed, not how the rest took it.
-            let _ = actor.shut_down_here();
+            let _ = actor.shut_down_here(stack);
             actor.mailbox().bury(actor.mailbox().drain(), &CallError::Unloaded);
         }
     }
 
     /// Unloads a component: the message under way ends, mail that waits is answered with an
-    /// error, `shutdown` is called. An unknown handle is no error.
-    pub fn unload(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+    /// error, `shutdown` is called. An unknown handle is no error. `stack` as in [`Engine::load`].
+    pub fn unload(&self, handle: ComponentHandle, stack: usize) -> Result<(), EngineError> {
         let Some(pool) = self.components.get(handle) else { return Ok(()) };
         for actor in pool.actors() {
             self.wait_for(actor)?;
@@ -184,7 +189,7 @@ impl Engine {
                 }
             };
             let outcome = match closing {
-                Closing::Here => actor.shut_down_here(),
+                Closing::Here => actor.shut_down_here(stack),
                 Closing::There(waiter) => waiter.wait(None).map(drop),
                 Closing::ByOthers => {
                     // They are told how that goes.

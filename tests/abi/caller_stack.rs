@@ -4,6 +4,7 @@
 use std::thread;
 
 use airssys_wasm::*;
+use serde_json::json;
 
 use crate::harness::{Engine, Failure};
 
@@ -43,6 +44,30 @@ fn each_way_to_fail_is_told_alike_on_each_stack() {
         assert_eq!(here.message, elsewhere.message);
         assert_eq!(here.detail, elsewhere.detail);
     }
+}
+
+#[test]
+fn a_life_cycle_that_fails_is_told_alike_on_each_stack() {
+    let engine = Engine::new();
+    let load = |at: &str, command: &str| {
+        let limits = json!({ "max-execution-time-ms": 80 });
+        let options = json!({ "env": { at: command }, "limits": limits }).to_string();
+        engine.try_load("app/hermit/0", &airssys_wasm_guests::bytes("hermit"), Some(&options))
+    };
+    for (command, status) in [
+        ("loop", AIRSSYS_ERROR_TIMEOUT),
+        ("recurse", AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED),
+        ("unreachable", AIRSSYS_ERROR_TRAP),
+    ] {
+        let [here, elsewhere] = on_each_stack(|| load("AT_INITIALIZE", command).unwrap_err());
+        assert_eq!(here.status, status, "{here}");
+        assert_eq!(here, elsewhere);
+        let unload = || engine.unload(load("AT_SHUTDOWN", command).unwrap()).unwrap_err();
+        let [here, elsewhere] = on_each_stack(unload);
+        assert_eq!(here.status, AIRSSYS_ERROR_SHUTDOWN_FAILED, "{here}");
+        assert_eq!(here, elsewhere);
+    }
+    assert_eq!(engine.list(), json!([]));
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! Fails as the trapper does, and imports nothing.
 
+use std::sync::OnceLock;
+
 use guest_kit::misbehaviour::{COMMANDS, misbehave};
-use guest_kit::{Args, Component, ComponentMessage, ComponentMetadata, Reply};
+use guest_kit::{
+    Args, Component, ComponentConfig, ComponentError, ComponentMessage, ComponentMetadata, Reply,
+};
+
+/// What is done at the end.
+static AT_SHUTDOWN: OnceLock<String> = OnceLock::new();
 
 struct Hermit;
 guest_kit::export!(Hermit);
@@ -11,9 +18,31 @@ impl Component for Hermit {
         guest_kit::metadata!(false, COMMANDS)
     }
 
-    fn handle_message(message: ComponentMessage) -> Reply {
-        let mut args = Args::new(&message.payload);
-        let command = args.word()?;
-        misbehave(command, args, &message.payload)
+    fn initialize(config: ComponentConfig) -> Result<(), ComponentError> {
+        for (name, command) in config.env_vars {
+            match name.as_str() {
+                "AT_INITIALIZE" => drop(obey(command.as_bytes())),
+                "AT_SHUTDOWN" => drop(AT_SHUTDOWN.set(command)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
+
+    fn handle_message(message: ComponentMessage) -> Reply {
+        obey(&message.payload)
+    }
+
+    fn shutdown() -> Result<(), ComponentError> {
+        if let Some(command) = AT_SHUTDOWN.get() {
+            drop(obey(command.as_bytes()));
+        }
+        Ok(())
+    }
+}
+
+fn obey(payload: &[u8]) -> Reply {
+    let mut args = Args::new(payload);
+    let command = args.word()?;
+    misbehave(command, args, payload)
 }
