@@ -179,10 +179,10 @@ impl Actor {
             let ended = instance.call_on_caller(&handler, (&message,));
             instance.answered(ended)
         });
+        self.status.count_handled(outcome.is_ok());
         if let Some(crash) = self.put_back(instance, &outcome) {
             block_on(self.ambient_timers(), pin!(crash));
         }
-        self.status.count_handled(outcome.is_ok());
         Some(outcome)
     }
 
