@@ -92,8 +92,9 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Instantiates and initializes a component on this thread, whose stack has so many bytes left. Mail that comes in meanwhile, from
-    /// the component itself or in answer to it, waits in its mailbox until [`Actor::open`].
+    /// Instantiates and initializes a component on this thread, whose stack has so many bytes left.
+    /// Mail that comes in meanwhile, from the component itself or in answer to it, waits in its
+    /// mailbox until [`Actor::open`].
     pub fn start(
         mailbox: Arc<Mailbox>,
         blueprint: Blueprint,
@@ -122,7 +123,7 @@ impl Actor {
             self.status.set_metadata(metadata);
         }
         self.status.set_health(instance.health().await.map_err(failed("health"))?);
-        instance.leave_caller();
+        instance.set_on_caller(false);
         Ok(instance)
     }
 
@@ -159,38 +160,18 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let outcome = self.handle_on_caller(&message, stack).unwrap_or_else(|| {
-            let handled = pin!(self.handle_with::<HandleMessage>(&message));
-            block_on(self.ambient_timers(), handled)
-        });
+        let on_caller = self.blueprint.fits(stack);
+        let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
+        let outcome = block_on(self.ambient_timers(), handled);
         self.status.count_time(watch.nanos());
         outcome
-    }
-
-    /// Handles a message without a fiber, if that can be.
-    fn handle_on_caller(&self, message: &MessageView<'_>, stack: usize) -> Option<Outcome> {
-        if !self.blueprint.fits(stack) {
-            return None;
-        }
-        let mut instance = self.take_ready()?;
-        let outcome = instance.handler::<HandleMessage>().and_then(|handler| {
-            let correlation = message.correlation.map(CorrelationId::text);
-            let message = incoming(message, correlation.as_ref());
-            let ended = instance.call_on_caller(&handler, (&message,));
-            instance.answered(ended)
-        });
-        self.status.count_handled(outcome.is_ok());
-        if let Some(crash) = self.put_back(instance, &outcome) {
-            block_on(self.ambient_timers(), pin!(crash));
-        }
-        Some(outcome)
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start();
-        let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
+        let outcome = self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
         self.status.count_time(watch.nanos());
         outcome
     }
@@ -229,7 +210,8 @@ impl Actor {
     async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, reply) => {
-                let outcome = self.handle_with::<HandleMessage>(&message.view(self.host())).await;
+                let outcome =
+                    self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
                 if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
                     let text =
                         format!("a message from {} failed: {error}", message.sender(self.host()));
@@ -242,7 +224,7 @@ impl Actor {
             }
             Mail::Callback(message) => {
                 if let Err(error) =
-                    self.handle_with::<HandleCallback>(&message.view(self.host())).await
+                    self.handle_with::<HandleCallback>(&message.view(self.host()), false).await
                 {
                     let text =
                         format!("a callback from {} failed: {error}", message.sender(self.host()));
@@ -260,11 +242,12 @@ impl Actor {
         }
     }
 
-    /// Has a handler of the guest handle mail. Awaited by no function that only passes it on: each
+    /// Has a handler of the guest handle mail; `on_caller`: without a fiber. Awaited by no function that only passes it on: each
     /// would be one more move of its future.
     async fn handle_with<H: Handler>(
         &self,
         message: &MessageView<'_>,
+        on_caller: bool,
     ) -> Result<H::Reply, CallError> {
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
@@ -275,7 +258,11 @@ impl Actor {
             Ok(handler) => {
                 let correlation = message.correlation.map(CorrelationId::text);
                 let message = incoming(message, correlation.as_ref());
-                let ended = instance.begin(&handler, (&message,)).await;
+                let ended = if on_caller {
+                    instance.call_on_caller(&handler, (&message,))
+                } else {
+                    instance.begin(&handler, (&message,)).await
+                };
                 instance.answered(ended)
             }
             Err(error) => Err(error),
@@ -311,9 +298,7 @@ impl Actor {
         self.status.enter(State::Stopping);
         let result = match self.instance.take() {
             Some(mut instance) => {
-                if on_caller {
-                    instance.enter_caller();
-                }
+                instance.set_on_caller(on_caller);
                 let result = instance.shutdown().await;
                 instance.finish().await;
                 match result {

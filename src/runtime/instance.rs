@@ -78,7 +78,7 @@ type ShutdownResult = (Result<(), ComponentError>,);
 
 impl Instance {
     /// Instantiates; `initialize` is not called yet. `on_caller`: on this thread's own stack, as in
-    /// [`Instance::call_on_caller`], and so the life cycle, until [`Instance::leave_caller`].
+    /// [`Instance::call_on_caller`], and so the life cycle, until [`Instance::set_on_caller`].
     pub async fn create(
         runtime: Arc<WasmRuntime>,
         prepared: &Prepared,
@@ -100,8 +100,7 @@ impl Instance {
 
         make_ready(&mut store, &limits);
         let instantiated = if on_caller {
-            runtime.ticker.keep_awake();
-            on_this_stack(&mut store, &limits, |store| prepared.pre.instantiate(store))
+            on_this_stack(&mut store, &runtime, &limits, |store| prepared.pre.instantiate(store))
         } else {
             let call = prepared.pre.instantiate_async(&mut store);
             let (ticker, limit) = (Some(&runtime.ticker), limits.max_execution_time);
@@ -145,14 +144,9 @@ impl Instance {
         }
     }
 
-    /// Has the life cycle be called on this thread's own stack from now on.
-    pub fn enter_caller(&mut self) {
-        self.on_caller = true;
-    }
-
-    /// Has the life cycle be called on fibers from now on.
-    pub fn leave_caller(&mut self) {
-        self.on_caller = false;
+    /// From now on the life cycle is called on the stack of the thread that polls, or on fibers.
+    pub fn set_on_caller(&mut self, on_caller: bool) {
+        self.on_caller = on_caller;
     }
 
     /// Ends the instance: what it has begun to print is logged, then it is dropped.
@@ -241,15 +235,16 @@ impl Instance {
     }
 
     /// Calls a function on this thread's own stack, which saves a fiber's. The component waits in
-    /// no import, see [`Prepared::waits`], and the stack has [`CALLER_STACK_BYTES`](crate::runtime::engine::CALLER_STACK_BYTES) left.
+    /// no import, see [`Prepared::waits`], and the stack has
+    /// [`CALLER_STACK_BYTES`](crate::runtime::engine::CALLER_STACK_BYTES) left.
     pub fn call_on_caller<P, R>(&mut self, func: &TypedFunc<P, R>, parameters: P) -> Ended<R>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
         make_ready(&mut self.store, &self.limits);
-        self.runtime.ticker.keep_awake();
-        on_this_stack(&mut self.store, &self.limits, |store| func.call(store, parameters))
+        let call = |store: &mut _| func.call(store, parameters);
+        on_this_stack(&mut self.store, &self.runtime, &self.limits, call)
     }
 
     /// Calls `health`; without a life cycle it is unknown.
@@ -387,9 +382,11 @@ fn make_ready(store: &mut Store<HostState>, limits: &Limits) {
 /// Runs a guest on this thread's own stack, until its time is over or the engine stops.
 fn on_this_stack<R>(
     store: &mut Store<HostState>,
+    runtime: &WasmRuntime,
     limits: &Limits,
     run: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
 ) -> Ended<R> {
+    runtime.ticker.keep_awake();
     store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
     let result = run(store);
     store.data_mut().on_caller = None;
