@@ -554,7 +554,7 @@ class Lifetime(RequestTest):
             "        os.kill(os.getpid(), signal.SIGINT)",
             "        time.sleep(0.0001)",
             "over = threading.Event()",
-            "thread = threading.Thread(target=interrupt)",
+            "thread = threading.Thread(target=interrupt, daemon=True)",
             "thread.start()",
             "for _ in range(20):",
             "    engine = Engine()",

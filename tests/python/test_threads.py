@@ -333,7 +333,7 @@ class Interrupts(unittest.TestCase):
             "storage = airssys_wasm.DictStorage()",
             "engine = Engine(storage=storage)",
             "user = engine.load('test/user/0', USER)",
-            "thread = threading.Thread(target=interrupt)",
+            "thread = threading.Thread(target=interrupt, daemon=True)",
             "thread.start()",
             "last = 0",
             "while thread.is_alive():",
@@ -402,6 +402,25 @@ class Interrupts(unittest.TestCase):
         )
         self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
         self.assertEqual(result.stderr, "")
+
+    def test_many_interrupts_of_one_call_end_that_call_only(self):
+        result = run_python(
+            "records = []",
+            "def interrupted(entry):",
+            "    records.append(entry)",
+            "    raise KeyboardInterrupt(len(records))",
+            "engine = Engine(logger=interrupted)",
+            "chatty = engine.load('test/chatty/0', CHATTY)",
+            "try:",
+            "    chatty.call('flood 5')",
+            "except KeyboardInterrupt as error:",
+            "    print(len(records), error)",
+            "engine.load('test/echo/0', ECHO).call(b'x')",
+            "engine.close()",
+            "print('end')",
+        )
+        expected = (0, "5 5\nend\n")
+        self.assertEqual((result.returncode, result.stdout), expected, result.stderr)
 
     def test_other_unraisable_exceptions_go_where_they_went(self):
         result = run_python(

@@ -90,9 +90,14 @@ def is_inside(owner: object) -> bool:
 
 
 def raise_interrupt() -> None:
-    """On the main thread, raises what ended one of its callbacks, if something did."""
+    """On the main thread, raises what ended one of its callbacks, if something did.
+
+    One of several: those of a call end that call, and no later one.
+    """
     if interrupts and threading.current_thread() is threading.main_thread():
-        raise interrupts.pop()
+        error = interrupts.pop()
+        interrupts.clear()
+        raise error
 
 
 def _register(owner: object, target: Any) -> int:
