@@ -29,6 +29,7 @@ use crate::runtime::instance::{
 use crate::runtime::loader::{LoadError, Prepared};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
+use crate::runtime::task;
 use crate::runtime::timers::Timers;
 
 /// How much mail an actor works off before others get their turn.
@@ -400,7 +401,7 @@ impl Actor {
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
         let workers = self.blueprint.context.timers.workers().clone();
-        workers.spawn(self.work());
+        task::spawn(&workers, self.work());
     }
 }
 

@@ -12,6 +12,7 @@ pub mod loader;
 pub mod off_fiber;
 pub mod recent;
 pub mod state;
+pub mod task;
 pub mod ticker;
 pub mod timers;
 pub mod trap;
