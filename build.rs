@@ -1,4 +1,5 @@
-//! Generates the header, and gives the shared library its name and its exports.
+//! Generates the header, compiles the modules that components get, and gives the shared library its name
+//! and its exports.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -17,6 +18,7 @@ fn main() {
     println!("cargo::rerun-if-changed=src/ffi");
     println!("cargo::rerun-if-changed=cbindgen.toml");
     println!("cargo::rerun-if-changed=exports.map");
+    compile_driver(&root);
     // The checked-in header is what users compile with; a package that is built from the
     // registry must not change its own sources.
     if root.join(".git").exists() {
@@ -43,4 +45,15 @@ fn write_header(root: &Path) {
         .generate()
         .expect("the ABI has a header")
         .write_to_file(root.join("include/airssys_wasm.h"));
+}
+
+fn compile_driver(root: &Path) {
+    let sources = root.join("src/runtime/driver");
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    for name in ["driver", "nothing"] {
+        let source = sources.join(name).with_extension("wat");
+        println!("cargo::rerun-if-changed={}", source.display());
+        let wasm = wat::parse_file(&source).unwrap_or_else(|error| panic!("{error}"));
+        fs::write(out.join(name).with_extension("wasm"), wasm).expect("OUT_DIR can be written");
+    }
 }

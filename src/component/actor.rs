@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use crossbeam_utils::atomic::AtomicCell;
 
+use crate::component::intake::{Intake, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
 use crate::core::error::CallError;
@@ -87,7 +88,8 @@ pub struct Actor {
     blueprint: Blueprint,
     /// `None` while it is called, after a crash, and after `shutdown`.
     instance: AtomicCell<Option<Box<Instance>>>,
-    status: Status,
+    status: Arc<Status>,
+    intake: Arc<Intake>,
     /// Opened after `shutdown`, or when the engine stops.
     stopped: Latch,
 }
@@ -101,11 +103,15 @@ impl Actor {
         blueprint: Blueprint,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
+        let status = Arc::<Status>::default();
+        let host = Arc::clone(&blueprint.host);
+        let intake = Arc::new(Intake::new(Arc::clone(&mailbox), Arc::clone(&status), host));
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
             instance: AtomicCell::default(),
-            status: Status::default(),
+            status,
+            intake,
             stopped: Latch::default(),
         });
         let instance = {
@@ -197,40 +203,76 @@ impl Actor {
 
     async fn work_off(&self) {
         loop {
-            for _ in 0..BATCH {
-                let Some(mut mail) = self.mailbox.next().await else { return };
-                let watch = Stopwatch::start();
-                self.handle(&mut mail).await;
-                self.status.count_time(watch.nanos());
+            let mut left = BATCH;
+            while left > 0 {
+                let Some(mail) = self.mailbox.next().await else { return };
+                left -= self.handle_some(mail, left).await;
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Handles mail, and up to `most` with what comes after it; the result is how many.
+    async fn handle_some(&self, mut mail: Mail, most: usize) -> usize {
+        if self.blueprint.prepared.run.is_some()
+            && Intake::takes(&mail)
+            && let Some(mut instance) = self.take_ready()
+        {
+            let call = self.intake.begin(mail, most);
+            let intake: Arc<Intake> = Arc::clone(&self.intake);
+            let outcome = instance.work_off(intake).await;
+            let (handled, unfinished) = call.end();
+            let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
+                if let Some(crash) = self.put_back(instance, &outcome) {
+                    crash.await;
+                }
+                return handled.min(most);
+            };
+            let outcome = outcome.and_then(|()| answer.map_err(CallError::Guest));
+            self.status.count_handled(outcome.is_ok());
+            if let Some(crash) = self.put_back(instance, &outcome) {
+                crash.await;
+            }
+            self.settle(&mut mail, outcome).await;
+            self.status.count_time(watch.nanos());
+            return (handled + 1).min(most);
+        }
+        let watch = Stopwatch::start();
+        self.handle(&mut mail).await;
+        self.status.count_time(watch.nanos());
+        1
+    }
+
+    /// Says how a message ended: to who wants to know, or in the log.
+    async fn settle(&self, mail: &mut Mail, outcome: Outcome) {
+        let (what, message) = match mail {
+            Mail::Message(_, reply) if !reply.is_nobody() => {
+                self.mailbox.nearly_done();
+                return reply.take().answer(outcome);
+            }
+            Mail::Message(message, _) => ("message", message),
+            Mail::Callback(message) => ("callback", message),
+            Mail::Health(_) | Mail::Shutdown(_) => return,
+        };
+        if let Err(error) = &outcome {
+            let sender = message.sender(self.host());
+            let text = format!("a {what} from {sender} failed: {error}");
+            self.report(LogLevel::Warn, text).await;
         }
     }
 
     /// Handles mail, which is lent because moving it takes longer.
     async fn handle(&self, mail: &mut Mail) {
         match mail {
-            Mail::Message(message, reply) => {
+            Mail::Message(message, _) => {
                 let outcome =
                     self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
-                if let (true, Err(error)) = (reply.is_nobody(), &outcome) {
-                    let text =
-                        format!("a message from {} failed: {error}", message.sender(self.host()));
-                    self.report(LogLevel::Warn, text).await;
-                }
-                if !reply.is_nobody() {
-                    self.mailbox.nearly_done();
-                }
-                reply.take().answer(outcome);
+                self.settle(mail, outcome).await;
             }
             Mail::Callback(message) => {
-                if let Err(error) =
-                    self.handle_with::<HandleCallback>(&message.view(self.host()), false).await
-                {
-                    let text =
-                        format!("a callback from {} failed: {error}", message.sender(self.host()));
-                    self.report(LogLevel::Warn, text).await;
-                }
+                let outcome =
+                    self.handle_with::<HandleCallback>(&message.view(self.host()), false).await;
+                self.settle(mail, outcome.map(|()| None)).await;
             }
             Mail::Health(reply) => {
                 let health = self.check_health().await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use crate::core::codec::{CodecSet, UnsupportedCodec};
@@ -34,6 +35,10 @@ const MAIL_BYTES: u64 = 256;
 
 /// A queue that has room for more than this gives its memory back when little of it is used.
 const KEPT_CAPACITY: usize = 256;
+
+/// After a call past the queue, for how many messages the receiver gives its right to run back
+/// whenever it waits, so that the next call finds it.
+const UNPARKED_AFTER_CALL: usize = 64;
 
 impl Mail {
     /// The length of its payload.
@@ -119,9 +124,7 @@ pub struct Mailbox {
     owner: Arc<ComponentId>,
     node: Arc<WaitNode>,
     options: MailboxOptions,
-    queue: Mutex<Queue>,
-    /// What `queue` holds, and one while somebody runs: a hint for who looks for the least busy.
-    load: AtomicUsize,
+    shared: CachePadded<Shared>,
     /// Told when there is room again, if [`Queue::waited_for`].
     room: Notify,
     /// How many senders wait for that.
@@ -131,6 +134,16 @@ pub struct Mailbox {
     waker: OnceLock<Waker>,
     dead_letters: Arc<dyn DeadLetters>,
 }
+
+/// What senders and the receiver write for every message, on as few cache lines as it fits.
+struct Shared {
+    queue: Mutex<Queue>,
+    /// What `queue` holds, and one while somebody runs: a hint for who looks for the least busy.
+    load: AtomicUsize,
+}
+
+// What is padded to.
+const _: () = assert!(size_of::<Shared>() <= 128);
 
 struct Queue {
     mail: VecDeque<Mail>,
@@ -148,10 +161,15 @@ struct Queue {
     /// The last mail waits behind others, before which the answers to the owner's own requests
     /// are still accepted.
     draining: bool,
-    /// The most that `mail` held since it was last empty.
+    /// The most that `mail` held, less with each time that it was empty since.
     peak: usize,
     /// Senders wait for room.
     waited_for: bool,
+    /// The receiver's task has the right to run and waits for mail with it, see
+    /// [`Mailbox::poll_kept`].
+    parked: bool,
+    /// For so many messages it does not wait with the right, as others had use for that.
+    unparked_for: usize,
     traffic: Traffic,
 }
 
@@ -180,14 +198,14 @@ impl Queue {
         self.peak = self.peak.max(self.mail.len());
     }
 
-    /// Called when it is empty. A queue that is flooded time and again keeps its memory: taking it
-    /// anew costs more than all the rest of a message.
+    /// Called when it is empty. A queue that is flooded time and again keeps its memory, even if
+    /// single messages come in between: taking it anew costs more than all the rest of a message.
     fn give_memory_back(&mut self) {
         let capacity = self.mail.capacity();
         if capacity > KEPT_CAPACITY && self.peak < capacity / 4 {
             self.mail = VecDeque::new();
         }
-        self.peak = 0;
+        self.peak -= self.peak.div_ceil(16);
     }
 
     fn taken(&mut self, mail: &Mail) {
@@ -217,11 +235,16 @@ impl Queue {
         evicted
     }
 
-    /// Takes the right to run for the receiver's task; false if somebody has it.
+    /// Takes the right to run for the receiver's task; whether that is to be woken.
     fn grant(&mut self) -> bool {
         let idle = !std::mem::replace(&mut self.running, true);
         self.by_task |= idle;
-        idle
+        std::mem::take(&mut self.parked) || idle
+    }
+
+    /// Whether somebody runs, and not only has the right to.
+    fn is_busy(&self) -> bool {
+        self.running && !self.parked
     }
 }
 
@@ -239,20 +262,24 @@ impl Mailbox {
             owner,
             node,
             options,
-            queue: Mutex::new(Queue {
-                mail: VecDeque::new(),
-                messages: 0,
-                bytes: 0,
-                running: true,
-                by_task: false,
-                closed: false,
-                ended: false,
-                draining: false,
-                peak: 0,
-                waited_for: false,
-                traffic: Traffic::default(),
+            shared: CachePadded::new(Shared {
+                queue: Mutex::new(Queue {
+                    mail: VecDeque::new(),
+                    messages: 0,
+                    bytes: 0,
+                    running: true,
+                    by_task: false,
+                    closed: false,
+                    ended: false,
+                    draining: false,
+                    peak: 0,
+                    waited_for: false,
+                    parked: false,
+                    unparked_for: 0,
+                    traffic: Traffic::default(),
+                }),
+                load: AtomicUsize::new(1),
             }),
-            load: AtomicUsize::new(1),
             room: Notify::new(),
             waiting: AtomicUsize::new(0),
             receiver: OnceLock::new(),
@@ -305,13 +332,13 @@ impl Mailbox {
 
     /// What is before a new message: the mail that waits, and the one that runs. May lag behind.
     pub fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
+        self.shared.load.load(Ordering::Relaxed)
     }
 
     /// Whether nothing waits and nobody runs.
     pub fn is_idle(&self) -> bool {
         let queue = self.lock();
-        queue.mail.is_empty() && !queue.running
+        queue.mail.is_empty() && !queue.is_busy()
     }
 
     /// What has gone through since it was made.
@@ -384,7 +411,7 @@ impl Mailbox {
     /// again, finds its receiver idle among others.
     pub fn nearly_done(&self) {
         let queue = self.lock();
-        self.load.store(queue.mail.len(), Ordering::Relaxed);
+        self.shared.load.store(queue.mail.len(), Ordering::Relaxed);
     }
 
     /// Waits until a mailbox that had no room for a payload of that many bytes has some, or is
@@ -419,6 +446,7 @@ impl Mailbox {
         if queue.closed {
             return Ok(Entry::Closed);
         }
+        queue.unparked_for = UNPARKED_AFTER_CALL;
         if queue.running {
             return Ok(Entry::Busy);
         }
@@ -463,7 +491,35 @@ impl Mailbox {
             let ended = queue.ended && queue.mail.is_empty();
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
-        queue.taken(&mail);
+        self.taken(queue, &mail);
+        Poll::Ready(Some(mail))
+    }
+
+    /// The next mail, for the receiver's task within its right to run, if `takes` says so; `None`:
+    /// the task is to do as if there was none. Pending: it is woken for the next mail, and keeps
+    /// the right until then.
+    pub fn poll_kept(&self, takes: impl FnOnce(&Mail) -> bool) -> Poll<Option<Mail>> {
+        let mut queue = self.lock();
+        queue.unparked_for = queue.unparked_for.saturating_sub(1);
+        match queue.mail.pop_front_if(|mail| takes(mail)) {
+            Some(mail) => {
+                self.taken(queue, &mail);
+                return Poll::Ready(Some(mail));
+            }
+            None if !queue.mail.is_empty() => return Poll::Ready(None),
+            None => {}
+        }
+        if queue.closed || queue.unparked_for > 0 {
+            return Poll::Ready(None);
+        }
+        queue.parked = true;
+        queue.give_memory_back();
+        self.note_load(&queue);
+        Poll::Pending
+    }
+
+    fn taken(&self, mut queue: MutexGuard<'_, Queue>, mail: &Mail) {
+        queue.taken(mail);
         self.note_load(&queue);
         let room = queue.waited_for && queue.is_half_empty(&self.options.bounds);
         queue.waited_for &= !room;
@@ -471,7 +527,6 @@ impl Mailbox {
         if room {
             self.room.notify_waiters();
         }
-        Poll::Ready(Some(mail))
     }
 
     /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
@@ -553,12 +608,12 @@ impl Mailbox {
     }
 
     fn note_load(&self, queue: &Queue) {
-        self.load.store(queue.mail.len() + usize::from(queue.running), Ordering::Relaxed);
+        self.shared.load.store(queue.mail.len() + usize::from(queue.is_busy()), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // No code under the lock can panic half-way through a change.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

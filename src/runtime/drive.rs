@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pin_project! {
         off_fiber: &'a OffFiber,
         timers: &'a Timers,
         deadline: Deadline,
+        progress: Option<&'a Progress>,
         jobs: Option<JoinHandle<()>>,
         interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
     }
@@ -52,9 +54,48 @@ impl<'a, F: Future> Drive<'a, F> {
             off_fiber,
             timers,
             deadline: Deadline::new(limit),
+            progress: None,
             jobs: None,
             interruption: None,
         }
+    }
+
+    /// For a call that handles one message after another, each of which has as much time.
+    #[inline(always)]
+    pub fn renewed_by(self, progress: &'a Progress) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+}
+
+/// How far a call is that handles one message after another. Who runs it and who polls it take
+/// turns, so that no ordering is needed.
+#[derive(Default)]
+pub struct Progress {
+    waiting: AtomicBool,
+    renewed: AtomicBool,
+}
+
+impl Progress {
+    /// Another message begins.
+    pub fn renew(&self) {
+        self.renewed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it waits for a message, which takes no time of any.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn take_renewed(&self) -> bool {
+        let renewed = self.renewed.load(Ordering::Relaxed);
+        if renewed {
+            self.renewed.store(false, Ordering::Relaxed);
+        }
+        renewed
     }
 }
 
@@ -86,6 +127,14 @@ impl<F: Future> Future for Drive<'_, F> {
                 }
                 *this.output = Some(value);
             }
+            let mut waiting = false;
+            if let Some(progress) = this.progress {
+                if progress.take_renewed() {
+                    this.deadline.restart();
+                    *this.interruption = None;
+                }
+                waiting = progress.is_waiting();
+            }
             if this.off_fiber.has_jobs() {
                 this.deadline.get();
                 if may_block() {
@@ -108,6 +157,9 @@ impl<F: Future> Future for Drive<'_, F> {
             }
             if let Some(output) = this.output.take() {
                 return Poll::Ready(Ok(output));
+            }
+            if waiting {
+                return Poll::Pending;
             }
             let deadline = this.deadline.get();
             this.timers.check(deadline)?;
@@ -135,6 +187,11 @@ impl Deadline {
     /// The end of as much time as `limit`.
     pub fn new(limit: Duration) -> Self {
         Self { limit, at: None }
+    }
+
+    /// Gives as much time again.
+    pub fn restart(&mut self) {
+        self.at = None;
     }
 
     /// When the time is over.

@@ -7,6 +7,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::runtime::cache::{CacheError, CompileCache};
+use crate::runtime::driver::mail;
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::loader::{Loader, Toolchain, Toolchains};
@@ -70,7 +71,9 @@ impl WasmRuntime {
             let mut config = config(options);
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
             let (linker, immediate) = linker(&engine, options)?;
-            Ok(Toolchain { engine, linker, immediate })
+            let mut driven = linker.clone();
+            mail::link(&mut driven)?;
+            Ok(Toolchain { engine, linker, driven, immediate })
         };
         let copying = toolchain(true).map_err(RuntimeError::Wasmtime)?;
         let mapping = toolchain(false).map_err(RuntimeError::Wasmtime)?;

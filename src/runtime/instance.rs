@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
+use wasmtime::{AsContextMut, Store};
 
 use crate::core::error::{self, CallError, LimitBreach};
 use crate::core::id::CorrelationText;
@@ -14,7 +14,9 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Deadline, Drive, run_host_jobs};
+use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
+use crate::runtime::driver::attach;
+use crate::runtime::driver::mail::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::loader::{LifecycleExports, LoadError, Prepared};
@@ -43,6 +45,9 @@ pub struct Instance {
     context: Arc<HostContext>,
     limits: Arc<Limits>,
     lifecycle: Option<Lifecycle>,
+    /// The loop that asks for mail.
+    run: Option<Func>,
+    progress: Arc<Progress>,
     on_caller: bool,
     /// What each call may use.
     fuel: u64,
@@ -86,7 +91,10 @@ impl Instance {
         limits: Arc<Limits>,
         on_caller: bool,
     ) -> Result<Self, LoadError> {
-        let state = HostState::new(Arc::clone(&context), Limiter::new(&limits));
+        let own_instances = if prepared.run.is_some() { attach::INSTANCES } else { 0 };
+        let limiter = Limiter::new(&limits, own_instances);
+        let state = HostState::new(Arc::clone(&context), limiter);
+        let progress = Arc::clone(&state.progress);
         let off_fiber = state.off_fiber.clone();
         let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -98,7 +106,7 @@ impl Instance {
             store.data_mut().end_turn()
         });
 
-        make_ready(&mut store, &limits);
+        make_ready(&mut store, fuel(&limits));
         let instantiated = if on_caller {
             on_this_stack(&mut store, &runtime, &limits, |store| prepared.pre.instantiate(store))
         } else {
@@ -107,11 +115,15 @@ impl Instance {
             Drive::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
-            Ok(Ok(wasm)) => prepared
-                .lifecycle
-                .as_ref()
-                .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
-                .transpose(),
+            Ok(Ok(wasm)) => {
+                let run = prepared.run.as_ref().and_then(|run| wasm.get_func(&mut store, run));
+                prepared
+                    .lifecycle
+                    .as_ref()
+                    .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
+                    .transpose()
+                    .map(|lifecycle| (lifecycle, run))
+            }
             Ok(Err(error)) => {
                 Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas()))
             }
@@ -121,7 +133,7 @@ impl Instance {
             }),
         };
         match linked {
-            Ok(lifecycle) => {
+            Ok((lifecycle, run)) => {
                 let fuel = fuel(&limits);
                 let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
                 Ok(Self {
@@ -131,6 +143,8 @@ impl Instance {
                     context,
                     limits,
                     lifecycle,
+                    run,
+                    progress,
                     on_caller,
                     fuel,
                     fuel_used,
@@ -224,7 +238,7 @@ impl Instance {
         P: ComponentNamedList + Lower + Send + Sync + 'a,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        make_ready(&mut self.store, &self.limits);
+        make_ready(&mut self.store, self.fuel);
         Drive::new(
             func.call_async(&mut self.store, parameters),
             Some(&self.runtime.ticker),
@@ -242,9 +256,30 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        make_ready(&mut self.store, &self.limits);
+        make_ready(&mut self.store, self.fuel);
         let call = |store: &mut _| func.call(store, parameters);
         on_this_stack(&mut self.store, &self.runtime, &self.limits, call)
+    }
+
+    /// Has the guest work off what `source` has, in one call. An error is that of the message which
+    /// the source gave last.
+    pub async fn work_off(&mut self, source: Arc<dyn MailSource>) -> Result<(), CallError> {
+        let Some(run) = self.run else { return Ok(()) };
+        let run = typed::<(), ()>(run);
+        make_ready(&mut self.store, self.fuel);
+        self.store.data_mut().driven = Some(Driven { source, fuel: self.fuel });
+        self.progress.set_waiting(false);
+        let ended = Drive::new(
+            run.call_async(&mut self.store, ()),
+            Some(&self.runtime.ticker),
+            &self.off_fiber,
+            self.limits.max_execution_time,
+            &self.context.timers,
+        )
+        .renewed_by(&self.progress)
+        .await;
+        self.store.data_mut().driven = None;
+        self.conclude(ended)
     }
 
     /// Calls `health`; without a life cycle it is unknown.
@@ -370,10 +405,11 @@ fn fuel(limits: &Limits) -> u64 {
     limits.max_fuel.unwrap_or(u64::MAX)
 }
 
-/// Readies a store for a call: fuel, yields, limits.
-fn make_ready(store: &mut Store<HostState>, limits: &Limits) {
+/// Readies a store for a call, or for another message of one: fuel, yields, limits.
+pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
+    let mut store = store.as_context_mut();
     // Fails only in an engine without fuel; a guest would then trap for want of it.
-    let fueled = store.set_fuel(fuel(limits));
+    let fueled = store.set_fuel(fuel);
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(1);
     store.data_mut().limiter.begin();

@@ -12,6 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::runtime::cache::CompileCache;
 use crate::runtime::contract;
+use crate::runtime::driver::attach;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::recent::Recent;
 use crate::runtime::state::HostState;
@@ -51,6 +52,8 @@ pub struct Prepared {
     pub pre: InstancePre<HostState>,
     /// Where its life-cycle functions are; `None` if it exports none.
     pub lifecycle: Option<LifecycleExports>,
+    /// Where the loop is that asks for mail, if it got one.
+    pub run: Option<ComponentExportIndex>,
     /// Whether it imports WASI, whose functions need the timers of the workers.
     pub uses_wasi: bool,
     /// Whether it imports functions in which it may have to wait, and so needs a fiber's stack.
@@ -91,6 +94,8 @@ pub struct Toolchain {
     pub engine: Engine,
     /// Links.
     pub linker: Linker<HostState>,
+    /// Links components with a loop in them.
+    pub driven: Linker<HostState>,
     /// Which of the linked functions return without waiting.
     pub immediate: Immediate,
 }
@@ -192,28 +197,44 @@ impl Loader {
     }
 
     fn compile(&self, binary: &[u8], hash: blake3::Hash) -> Result<Prepared, LoadError> {
-        let Toolchain { engine, linker, immediate } = self.toolchains.for_binary(binary);
-        let cached = self.cache.as_ref().and_then(|cache| cache.get(engine, &hash));
-        let component = match cached {
+        let Toolchain { engine, linker, driven, immediate } = self.toolchains.for_binary(binary);
+        let component = match attach::attached(binary) {
+            Some(driven) => self.compiled_or_cached(engine, &driven, blake3::hash(&driven)).ok(),
+            None => None,
+        };
+        let run = component.as_ref().and_then(|driven| driven.get_export_index(None, attach::RUN));
+        let component = match component {
             Some(component) => component,
-            None => {
-                Self::check_nesting(binary)?;
-                let component = self.compile_afresh(engine, binary)?;
-                if let Some(cache) = &self.cache {
-                    cache.put(engine, &hash, &component);
-                }
-                component
-            }
+            None => self.compiled_or_cached(engine, binary, hash)?,
         };
         let lifecycle = LifecycleExports::find(&component)?;
         let uses_wasi =
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
-        let waits = !immediate.are_all_of(&component, engine);
+        let waits = run.is_some() || !immediate.are_all_of(&component, engine);
         let invalid = |error| LoadError::InvalidComponent(format!("{error:#}"));
+        let linker = if run.is_some() { driven } else { linker };
         let extended = link_closed(linker, &component).map_err(invalid)?;
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(&component).map_err(invalid)?;
-        Ok(Prepared { pre, lifecycle, uses_wasi, waits, hash, binary_bytes: binary.len() as u64 })
+        let binary_bytes = binary.len() as u64;
+        Ok(Prepared { pre, lifecycle, run, uses_wasi, waits, hash, binary_bytes })
+    }
+
+    fn compiled_or_cached(
+        &self,
+        engine: &Engine,
+        binary: &[u8],
+        hash: blake3::Hash,
+    ) -> Result<Component, LoadError> {
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(engine, &hash)) {
+            return Ok(component);
+        }
+        Self::check_nesting(binary)?;
+        let component = self.compile_afresh(engine, binary)?;
+        if let Some(cache) = &self.cache {
+            cache.put(engine, &hash, &component);
+        }
+        Ok(component)
     }
 
     /// Refuses components within components beyond what toolchains make: the time that Wasmtime takes

@@ -4,6 +4,7 @@ pub mod block_on;
 pub mod cache;
 pub mod contract;
 pub mod drive;
+pub mod driver;
 pub mod engine;
 pub mod host;
 pub mod instance;

@@ -9,7 +9,8 @@ use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
-use crate::runtime::drive::Deadline;
+use crate::runtime::drive::{Deadline, Progress};
+use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
@@ -92,6 +93,10 @@ pub struct HostState {
     pub off_fiber: OffFiber,
     /// When the time of a call on its caller's own stack is over; `None`: guests run on fibers.
     pub on_caller: Option<Deadline>,
+    /// The call of the loop in the guest that is under way.
+    pub driven: Option<Driven>,
+    /// How far that call is.
+    pub progress: Arc<Progress>,
     /// Made at the first use of WASI; most components import none.
     wasi: Option<Box<Wasi>>,
 }
@@ -100,7 +105,15 @@ impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        Self { context, limiter, off_fiber, on_caller: None, wasi: None }
+        Self {
+            context,
+            limiter,
+            off_fiber,
+            on_caller: None,
+            driven: None,
+            progress: Arc::default(),
+            wasi: None,
+        }
     }
 }
 

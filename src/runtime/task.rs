@@ -247,10 +247,7 @@ mod tests {
         });
         let waker: Waker = arrives(&told);
         drop(runtime);
-        assert!(
-            seen.recv_timeout(PATIENCE)
-                .is_err_and(|end| { end == std::sync::mpsc::RecvTimeoutError::Disconnected })
-        );
+        assert_eq!(seen.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
         waker.wake();
     }
 }

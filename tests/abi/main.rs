@@ -11,6 +11,7 @@ mod callbacks;
 mod caller_stack;
 mod codecs;
 mod contract;
+mod driven;
 mod ending;
 mod escape;
 mod explaining;

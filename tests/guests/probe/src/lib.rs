@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use guest_kit::types::{LogLevel, MessagePayload};
 use guest_kit::{
     Args, Component, ComponentConfig, ComponentError, ComponentMessage, ComponentMetadata,
-    HealthStatus, Reply, WasmError, format_id, host_services, text,
+    HealthStatus, Reply, WasmError, format_id, host_messaging, host_services, text,
 };
 use serde_json::{Map, json};
 
@@ -52,6 +52,7 @@ impl Component for Probe {
         match args.word()? {
             "config" => text(config()),
             "message" => text(describe(&message)),
+            "self" => text(format_id(&host_messaging::self_id())),
             "silent" => Ok(None),
             "empty" => Ok(Some(Vec::new())),
             "blob" => Ok(Some(blob(args.number()?))),

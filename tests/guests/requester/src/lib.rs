@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use guest_kit::misbehaviour::{COMMANDS, misbehave};
 use guest_kit::{
     Args, Component, ComponentId, ComponentMessage, ComponentMetadata, Reply, WasmError, format_id,
     host_messaging, host_services, outcome, parse_id, text,
@@ -25,7 +26,7 @@ guest_kit::export!(Requester);
 
 impl Component for Requester {
     fn metadata() -> ComponentMetadata {
-        let commands = [
+        let own = [
             "self",
             "send",
             "request",
@@ -40,6 +41,7 @@ impl Component for Requester {
             "sleep-then",
             "raw-target",
         ];
+        let commands: Vec<_> = own.into_iter().chain(COMMANDS).collect();
         guest_kit::metadata!(true, commands)
     }
 
@@ -95,7 +97,7 @@ impl Component for Requester {
                 host_services::sleep_millis(args.number()?);
                 Ok(Some(args.rest().to_vec()))
             }
-            other => Args::unknown(other),
+            other => misbehave(other, args, &message.payload),
         }
     }
 

@@ -1,0 +1,396 @@
+//! Adds the loop to a component.
+//!
+//! A call from outside takes Wasmtime longer than all that a short message does inside: a fiber is
+//! set up and taken down, and the stack checked and switched. So a component gets a small module
+//! behind its own sections, which stay as they are, byte for byte: `driver.wat` asks for messages
+//! and calls the component's handlers as Wasmtime would, by the Canonical ABI.
+
+use wasm_encoder::{
+    Alias, CanonicalFunctionSection, CanonicalOption, ComponentAliasSection, ComponentExportKind,
+    ComponentExportSection, ComponentImportSection, ComponentSection, ComponentSectionId,
+    ComponentTypeRef, ComponentTypeSection, ComponentValType, ExportKind, InstanceSection,
+    ModuleArg, PrimitiveValType, RawSection,
+};
+use wasmparser::{
+    BinaryReaderError, CanonicalFunction, CanonicalOption as Option_, ComponentAlias,
+    ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef as TypeRef,
+    ExternalKind, Parser, Payload,
+};
+
+use crate::runtime::contract::{LIFECYCLE, MESSAGING};
+use crate::runtime::driver::small::SMALL_WORDS;
+
+/// The function that the loop asks what comes next.
+pub const NEXT: &str = "airssys-driver-next";
+/// The function that gives it the message.
+pub const TAKE: &str = "airssys-driver-take";
+/// The function that gives it a small one.
+pub const TAKE_SMALL: &str = "airssys-driver-take-small";
+/// The function that the loop gives an answer to.
+pub const ANSWER: &str = "airssys-driver-answer";
+/// The loop.
+pub const RUN: &str = "airssys-driver-run";
+
+/// How many core instances the loop takes at most.
+pub const INSTANCES: usize = 2;
+
+const DRIVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/driver.wasm"));
+const NOTHING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nothing.wasm"));
+
+/// The component with the loop in it; `None` if it writes to no others, and so is called without a
+/// fiber or seldom, or if it is not made as the loop needs it.
+pub fn attached(component: &[u8]) -> Option<Vec<u8>> {
+    let outline = Outline::read(component).ok()??;
+    let handlers = outline.handlers()?;
+    let mut driven = component.to_vec();
+    append(&mut driven, &outline, &handlers);
+    Some(driven)
+}
+
+/// What stands at the top level of a component.
+#[derive(Default)]
+struct Outline<'a> {
+    core_modules: u32,
+    core_instances: u32,
+    core_functions: u32,
+    types: u32,
+    /// How each function is made; `None` if not from a core function.
+    functions: Vec<Option<CanonicalFunction>>,
+    /// What each instance is made from; `None` if that is not told here.
+    instances: Vec<Option<ComponentInstance<'a>>>,
+    lifecycle: Option<u32>,
+    writes_to_others: bool,
+}
+
+/// A handler of the component's.
+struct Handler {
+    function: u32,
+    memory: u32,
+    realloc: u32,
+    post: Option<u32>,
+}
+
+impl<'a> Outline<'a> {
+    /// `None` for a component that has a name of the loop's.
+    fn read(component: &'a [u8]) -> Result<Option<Self>, BinaryReaderError> {
+        let (mut outline, mut depth, mut free) = (Self::default(), 0_u32, true);
+        for payload in Parser::new(0).parse_all(component) {
+            let payload = payload?;
+            match payload {
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::Version { .. } => depth += 1,
+                Payload::ModuleSection { .. } if depth == 1 => outline.core_modules += 1,
+                payload if depth == 1 => free &= outline.note(payload)?,
+                _ => {}
+            }
+        }
+        Ok(free.then_some(outline))
+    }
+
+    /// Whether it has no name of the loop's.
+    fn note(&mut self, payload: Payload<'a>) -> Result<bool, BinaryReaderError> {
+        match payload {
+            Payload::InstanceSection(section) => self.core_instances += section.count(),
+            Payload::ComponentTypeSection(section) => self.types += section.count(),
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    match function? {
+                        lift @ CanonicalFunction::Lift { .. } => self.functions.push(Some(lift)),
+                        _ => self.core_functions += 1,
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section {
+                    self.note_alias(&alias?);
+                }
+            }
+            Payload::ComponentInstanceSection(section) => {
+                for instance in section {
+                    self.instances.push(Some(instance?));
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    let import = import?;
+                    if [NEXT, TAKE, TAKE_SMALL, ANSWER].contains(&import.name.name) {
+                        return Ok(false);
+                    }
+                    self.writes_to_others |= import.name.name == MESSAGING;
+                    match import.ty {
+                        TypeRef::Module(_) => self.core_modules += 1,
+                        TypeRef::Func(_) => self.functions.push(None),
+                        TypeRef::Type(_) => self.types += 1,
+                        TypeRef::Instance(_) => self.instances.push(None),
+                        TypeRef::Value(_) | TypeRef::Component(_) => {}
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let name = export.name.name;
+                    if name == RUN {
+                        return Ok(false);
+                    }
+                    if name == LIFECYCLE && export.kind == ComponentExternalKind::Instance {
+                        self.lifecycle = Some(export.index);
+                    }
+                    self.note_item(export.kind);
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn note_alias(&mut self, alias: &ComponentAlias<'a>) {
+        match alias {
+            ComponentAlias::InstanceExport { kind, .. } => self.note_item(*kind),
+            ComponentAlias::CoreInstanceExport { kind: ExternalKind::Func, .. } => {
+                self.core_functions += 1;
+            }
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Type, .. } => self.types += 1,
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, .. } => {
+                self.core_modules += 1;
+            }
+            ComponentAlias::CoreInstanceExport { .. } | ComponentAlias::Outer { .. } => {}
+        }
+    }
+
+    /// Counts an item that comes from elsewhere.
+    fn note_item(&mut self, kind: ComponentExternalKind) {
+        match kind {
+            ComponentExternalKind::Module => self.core_modules += 1,
+            ComponentExternalKind::Func => self.functions.push(None),
+            ComponentExternalKind::Type => self.types += 1,
+            ComponentExternalKind::Instance => self.instances.push(None),
+            ComponentExternalKind::Value | ComponentExternalKind::Component => {}
+        }
+    }
+
+    /// The handlers for messages and callbacks, if they use the same memory and allocator.
+    fn handlers(&self) -> Option<[Handler; 2]> {
+        let of = |name: &str| self.handler(name);
+        let [message, callback] = [of("handle-message")?, of("handle-callback")?];
+        let alike = message.memory == callback.memory && message.realloc == callback.realloc;
+        (self.writes_to_others && alike).then_some([message, callback])
+    }
+
+    fn handler(&self, name: &str) -> Option<Handler> {
+        let instance = self.instances.get(self.lifecycle? as usize)?.as_ref()?;
+        let index = match instance {
+            ComponentInstance::FromExports(exports) => {
+                let export = exports.iter().find(|export| export.name.name == name)?;
+                (export.kind == ComponentExternalKind::Func).then_some(export.index)
+            }
+            // How `wit-component` has a component of its own put the types to the functions.
+            ComponentInstance::Instantiate { args, .. } => {
+                let argument =
+                    args.iter().find(|arg| arg.name.strip_prefix("import-func-") == Some(name))?;
+                (argument.kind == ComponentExternalKind::Func).then_some(argument.index)
+            }
+        }?;
+        let CanonicalFunction::Lift { core_func_index, options, .. } =
+            self.functions.get(index as usize)?.as_ref()?
+        else {
+            return None;
+        };
+        let (mut memory, mut realloc, mut post) = (None, None, None);
+        for option in options {
+            match option {
+                Option_::UTF8 => {}
+                Option_::Memory(index) => memory = Some(*index),
+                Option_::Realloc(index) => realloc = Some(*index),
+                Option_::PostReturn(index) => post = Some(*index),
+                _ => return None,
+            }
+        }
+        Some(Handler { function: *core_func_index, memory: memory?, realloc: realloc?, post })
+    }
+}
+
+fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2]) {
+    let [message, callback] = handlers;
+    let (memory, realloc) = (message.memory, message.realloc);
+    let function = outline.functions.len() as u32;
+    let [next, take, take_small, answer, run] = append_types(component, outline.types);
+
+    let mut imports = ComponentImportSection::new();
+    for (name, of) in [(NEXT, next), (TAKE, take), (TAKE_SMALL, take_small), (ANSWER, answer)] {
+        imports.import(name, ComponentTypeRef::Func(of));
+    }
+    imports.append_to_component(component);
+
+    for data in [DRIVER, NOTHING] {
+        let section = RawSection { id: ComponentSectionId::CoreModule.into(), data };
+        section.append_to_component(component);
+    }
+    let [driver, nothing] = [0, 1].map(|n| outline.core_modules + n);
+
+    let mut lowered = CanonicalFunctionSection::new();
+    let options = [CanonicalOption::UTF8, CanonicalOption::Memory(memory)];
+    lowered.lower(function, []);
+    lowered.lower(
+        function + 1,
+        options.into_iter().chain([CanonicalOption::Realloc(realloc)]).collect::<Vec<_>>(),
+    );
+    lowered.lower(function + 2, options);
+    lowered.lower(function + 3, options);
+    lowered.append_to_component(component);
+    let [next, take, take_small, answer, mut free] =
+        [0, 1, 2, 3, 4].map(|n| outline.core_functions + n);
+
+    let mut instance = outline.core_instances;
+    let mut export = |component: &mut Vec<u8>, instance, name| {
+        let mut aliases = ComponentAliasSection::new();
+        aliases.alias(Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name });
+        aliases.append_to_component(component);
+        free += 1;
+        free - 1
+    };
+    let missing = [message.post, callback.post].contains(&None).then(|| {
+        let mut instances = InstanceSection::new();
+        instances.instantiate::<_, &str>(nothing, []);
+        instances.append_to_component(component);
+        instance += 1;
+        export(component, instance - 1, "post")
+    });
+    let [message_post, callback_post] =
+        [message.post, callback.post].map(|post| post.or(missing).unwrap_or_default());
+
+    let mut instances = InstanceSection::new();
+    instances.export_items([
+        ("memory", ExportKind::Memory, memory),
+        ("realloc", ExportKind::Func, realloc),
+        ("handle-message", ExportKind::Func, message.function),
+        ("handle-message-post", ExportKind::Func, message_post),
+        ("handle-callback", ExportKind::Func, callback.function),
+        ("handle-callback-post", ExportKind::Func, callback_post),
+    ]);
+    instances.export_items([
+        ("next", ExportKind::Func, next),
+        ("take", ExportKind::Func, take),
+        ("take-small", ExportKind::Func, take_small),
+        ("answer", ExportKind::Func, answer),
+    ]);
+    let [component_side, host_side] = [0, 1].map(|n| ModuleArg::Instance(instance + n));
+    instances.instantiate(driver, [("component", component_side), ("host", host_side)]);
+    instances.append_to_component(component);
+
+    let core_run = export(component, instance + 2, "run");
+    let mut lifted = CanonicalFunctionSection::new();
+    lifted.lift(core_run, run, []);
+    lifted.append_to_component(component);
+
+    let mut exports = ComponentExportSection::new();
+    exports.export(RUN, ComponentExportKind::Func, function + 4, None);
+    exports.append_to_component(component);
+}
+
+/// Appends the types of the loop's functions: `next`, `take`, `take-small`, `answer` and `run`. Tuples stand for records,
+/// as types with names would have to be imported; both are laid out alike.
+fn append_types(component: &mut Vec<u8>, first: u32) -> [u32; 5] {
+    let mut types = ComponentTypeSection::new();
+    let mut count = first;
+    let mut next = || {
+        count += 1;
+        count - 1
+    };
+    let defined = ComponentValType::Type;
+    let primitive = ComponentValType::Primitive;
+    let string = primitive(PrimitiveValType::String);
+    let number = primitive(PrimitiveValType::U32);
+
+    types.defined_type().list(primitive(PrimitiveValType::U8));
+    let bytes = defined(next());
+    types.defined_type().tuple([string; 3]);
+    let id = defined(next());
+    types.defined_type().option(string);
+    let text = defined(next());
+    types.defined_type().option(id);
+    let reply_to = defined(next());
+    types.defined_type().tuple([primitive(PrimitiveValType::U64), number]);
+    let timestamp = defined(next());
+    types.defined_type().tuple([text, reply_to, timestamp, text]);
+    let metadata = defined(next());
+    types.defined_type().tuple([id, bytes, metadata]);
+    let message = defined(next());
+
+    types.defined_type().tuple([primitive(PrimitiveValType::U64); SMALL_WORDS]);
+    let small = defined(next());
+
+    types.defined_type().option(bytes);
+    let reply = defined(next());
+    types.defined_type().tuple([number, string]);
+    let error = defined(next());
+    types.defined_type().result(Some(reply), Some(error));
+    let outcome = defined(next());
+
+    let none = || [] as [(&str, ComponentValType); 0];
+    types.function().params(none()).result(Some(number));
+    types.function().params(none()).result(Some(message));
+    types.function().params(none()).result(Some(small));
+    types.function().params([("outcome", outcome)]).result(None);
+    types.function().params(none()).result(None);
+    types.append_to_component(component);
+    [next(), next(), next(), next(), next()]
+}
+
+#[cfg(test)]
+mod tests {
+    use airssys_wasm_guests::bytes;
+    use wasmparser::{Validator, WasmFeatures};
+
+    use super::*;
+
+    fn valid(component: &[u8]) -> Result<(), String> {
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        validator.validate_all(component).map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_component_that_writes_to_others_gets_the_loop_behind_its_own_sections() {
+        for guest in ["requester", "relay", "probe", "hostile", "words"] {
+            let component = bytes(guest);
+            let driven = attached(&component).unwrap_or_else(|| panic!("{guest}"));
+            assert!(driven.starts_with(&component), "{guest}");
+            assert_eq!(valid(&driven), Ok(()), "{guest}");
+            assert_eq!(attached(&driven), None, "the names are taken");
+        }
+    }
+
+    #[test]
+    fn others_stay_as_they_are() {
+        for guest in ["echo", "hermit", "minimal"] {
+            assert_eq!(attached(&bytes(guest)), None, "{guest}");
+        }
+        for text in [
+            r#"(component)"#,
+            r#"(component (import "airssys:core/host-messaging@1.0.0" (instance)))"#,
+            r#"(component (import "airssys:core/host-messaging@1.0.0" (instance $i))
+                (export "airssys:core/component-lifecycle@1.0.0" (instance $i)))"#,
+            r#"(component (import "airssys-driver-next" (func)))"#,
+        ] {
+            assert_eq!(attached(&wat::parse_str(text).unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_component_does_no_harm() {
+        let component = bytes("relay");
+        for length in (0..component.len()).step_by(7) {
+            drop(attached(&component[..length]));
+        }
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..5_000 {
+            let mut broken = component.clone();
+            for _ in 0..3 {
+                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                let at = (random >> 33) as usize % broken.len();
+                broken[at] = random as u8;
+            }
+            drop(attached(&broken));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+;; Works mail off inside a component: asks for a message, hands it to the component's own handler, and so
+;; on until there is none. One call from outside then serves many messages. What Wasmtime does around a
+;; handler is done here, by the Canonical ABI, and no memory of the component's is kept between messages.
+(module
+  (import "component" "memory" (memory 0))
+  (import "component" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
+  (import "component" "handle-message" (func $handle_message (param i32) (result i32)))
+  (import "component" "handle-message-post" (func $handle_message_post (param i32)))
+  (import "component" "handle-callback" (func $handle_callback (param i32) (result i32)))
+  (import "component" "handle-callback-post" (func $handle_callback_post (param i32)))
+  ;; What comes next: 0 nothing, 1 a message, 2 a callback; 4 more if it does not fit a small one.
+  (import "host" "next" (func $next (result i32)))
+  ;; Writes it, as the record `component-message`. Each text takes a call of `realloc` from outside.
+  (import "host" "take" (func $take (param i32)))
+  ;; Writes a small one, which takes none, over the 104 bytes of that record: the lengths of the sender's
+  ;; three parts, of the payload, and of the correlation id; whether a reply is wanted; at 8 and 16 the
+  ;; time; from 20 on the texts.
+  (import "host" "take-small" (func $take_small (param i32)))
+  (import "host" "answer" (func $answer (param i32 i32 i32 i32)))
+
+  (func $copy (param $text i32) (param $length i32) (result i32)
+    (local $copy i32)
+    (local.set $copy
+      (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get $length)))
+    (memory.copy (local.get $copy) (local.get $text) (local.get $length))
+    (local.get $copy))
+
+  ;; The record, which the handler owns, as all that it points to.
+  (func $record (param $whole i32) (result i32)
+    (local $record i32)
+    (local.set $record
+      (call $realloc (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 104)))
+    (if (local.get $whole)
+      (then (call $take (local.get $record)))
+      (else
+        (call $take_small (local.get $record))
+        (call $lay_out (local.get $record))))
+    (local.get $record))
+
+  ;; Makes the record of a small message that stands in its place.
+  (func $lay_out (param $record i32)
+    (local $namespace i32) (local $namespace_length i32)
+    (local $name i32) (local $name_length i32)
+    (local $instance i32) (local $instance_length i32)
+    (local $payload i32) (local $payload_length i32)
+    (local $correlation i32) (local $correlation_length i32)
+    (local $wants_reply i32) (local $to_namespace i32) (local $to_name i32) (local $to_instance i32)
+    (local $seconds i64) (local $nanoseconds i32) (local $text i32)
+    (local.set $namespace_length (i32.load8_u (local.get $record)))
+    (local.set $name_length (i32.load8_u offset=1 (local.get $record)))
+    (local.set $instance_length (i32.load8_u offset=2 (local.get $record)))
+    (local.set $payload_length (i32.load8_u offset=3 (local.get $record)))
+    (local.set $correlation_length (i32.load8_u offset=4 (local.get $record)))
+    (local.set $wants_reply (i32.load8_u offset=5 (local.get $record)))
+    (local.set $seconds (i64.load offset=8 (local.get $record)))
+    (local.set $nanoseconds (i32.load offset=16 (local.get $record)))
+
+    (local.set $text (i32.add (local.get $record) (i32.const 20)))
+    (local.set $namespace (call $copy (local.get $text) (local.get $namespace_length)))
+    (if (local.get $wants_reply) (then
+      (local.set $to_namespace (call $copy (local.get $text) (local.get $namespace_length)))))
+    (local.set $text (i32.add (local.get $text) (local.get $namespace_length)))
+    (local.set $name (call $copy (local.get $text) (local.get $name_length)))
+    (if (local.get $wants_reply) (then
+      (local.set $to_name (call $copy (local.get $text) (local.get $name_length)))))
+    (local.set $text (i32.add (local.get $text) (local.get $name_length)))
+    (local.set $instance (call $copy (local.get $text) (local.get $instance_length)))
+    (if (local.get $wants_reply) (then
+      (local.set $to_instance (call $copy (local.get $text) (local.get $instance_length)))))
+    (local.set $text (i32.add (local.get $text) (local.get $instance_length)))
+    (local.set $payload (call $copy (local.get $text) (local.get $payload_length)))
+    (local.set $text (i32.add (local.get $text) (local.get $payload_length)))
+    (if (local.get $correlation_length) (then
+      (local.set $correlation (call $copy (local.get $text) (local.get $correlation_length)))))
+
+    ;; sender
+    (i32.store offset=0 (local.get $record) (local.get $namespace))
+    (i32.store offset=4 (local.get $record) (local.get $namespace_length))
+    (i32.store offset=8 (local.get $record) (local.get $name))
+    (i32.store offset=12 (local.get $record) (local.get $name_length))
+    (i32.store offset=16 (local.get $record) (local.get $instance))
+    (i32.store offset=20 (local.get $record) (local.get $instance_length))
+    ;; payload
+    (i32.store offset=24 (local.get $record) (local.get $payload))
+    (i32.store offset=28 (local.get $record) (local.get $payload_length))
+    ;; metadata: correlation-id
+    (i32.store offset=32 (local.get $record) (i32.ne (local.get $correlation_length) (i32.const 0)))
+    (i32.store offset=36 (local.get $record) (local.get $correlation))
+    (i32.store offset=40 (local.get $record) (local.get $correlation_length))
+    ;; reply-to, which is the sender
+    (i32.store offset=44 (local.get $record) (local.get $wants_reply))
+    (i32.store offset=48 (local.get $record) (local.get $to_namespace))
+    (i32.store offset=52 (local.get $record) (local.get $namespace_length))
+    (i32.store offset=56 (local.get $record) (local.get $to_name))
+    (i32.store offset=60 (local.get $record) (local.get $name_length))
+    (i32.store offset=64 (local.get $record) (local.get $to_instance))
+    (i32.store offset=68 (local.get $record) (local.get $instance_length))
+    ;; timestamp
+    (i64.store offset=72 (local.get $record) (local.get $seconds))
+    (i32.store offset=80 (local.get $record) (local.get $nanoseconds))
+    ;; content-type
+    (i32.store offset=88 (local.get $record) (i32.const 0)))
+
+  ;; Tells the host of an error, `wasm-error`, whose case 3 has no text.
+  (func $fail (param $result i32)
+    (local $case i32)
+    (local.set $case (i32.load8_u offset=4 (local.get $result)))
+    (if (i32.eq (local.get $case) (i32.const 3))
+      (then
+        (call $answer (i32.load8_u (local.get $result)) (local.get $case) (i32.const 0) (i32.const 0)))
+      (else
+        (call $answer (i32.load8_u (local.get $result)) (local.get $case)
+          (i32.load offset=8 (local.get $result)) (i32.load offset=12 (local.get $result))))))
+
+  (func $message (param $whole i32)
+    (local $result i32)
+    (local.set $result (call $handle_message (call $record (local.get $whole))))
+    (if (i32.load8_u (local.get $result))
+      (then (call $fail (local.get $result)))
+      (else
+        (if (i32.load8_u offset=4 (local.get $result)) (then
+          (call $answer (i32.const 0) (i32.load8_u offset=4 (local.get $result))
+            (i32.load offset=8 (local.get $result)) (i32.load offset=12 (local.get $result)))))))
+    (call $handle_message_post (local.get $result)))
+
+  (func $callback (param $whole i32)
+    (local $result i32)
+    (local.set $result (call $handle_callback (call $record (local.get $whole))))
+    (if (i32.load8_u (local.get $result)) (then (call $fail (local.get $result))))
+    (call $handle_callback_post (local.get $result)))
+
+  (func (export "run")
+    (local $kind i32)
+    (loop $again
+      (local.set $kind (call $next))
+      (if (i32.eqz (local.get $kind)) (then (return)))
+      (if (i32.and (local.get $kind) (i32.const 1))
+        (then (call $message (i32.and (local.get $kind) (i32.const 4))))
+        (else (call $callback (i32.and (local.get $kind) (i32.const 4)))))
+      (br $again))))
