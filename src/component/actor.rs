@@ -414,6 +414,10 @@ impl Actor {
             }
             Err(error) => {
                 self.status.enter(State::Crashed);
+                // That is why, whatever it came to first.
+                if self.blueprint.context.timers.is_stopping() {
+                    return Err(CallError::EngineStopped);
+                }
                 Err(CallError::RestartFailed { reason: error.to_string() })
             }
         }

@@ -15,7 +15,6 @@ use crate::runtime::contract::{
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
 use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
-use crate::runtime::driver::attach;
 use crate::runtime::driver::mail::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::limiter::Limiter;
@@ -91,8 +90,8 @@ impl Instance {
         limits: Arc<Limits>,
         on_caller: bool,
     ) -> Result<Self, LoadError> {
-        let own_instances = if prepared.run.is_some() { attach::INSTANCES } else { 0 };
-        let limiter = Limiter::new(&limits, own_instances);
+        let added = prepared.run.as_ref().map_or(0, |added| added.instances);
+        let limiter = Limiter::new(&limits, added);
         let state = HostState::new(Arc::clone(&context), limiter);
         let progress = Arc::clone(&state.progress);
         let off_fiber = state.off_fiber.clone();
@@ -116,7 +115,8 @@ impl Instance {
         };
         let linked = match instantiated {
             Ok(Ok(wasm)) => {
-                let run = prepared.run.as_ref().and_then(|run| wasm.get_func(&mut store, run));
+                let run =
+                    prepared.run.as_ref().and_then(|added| wasm.get_func(&mut store, added.run));
                 prepared
                     .lifecycle
                     .as_ref()

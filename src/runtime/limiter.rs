@@ -26,12 +26,12 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Nothing is used yet. `own_instances`: core instances in the component that are not its own.
-    pub fn new(limits: &Limits, own_instances: usize) -> Self {
+    /// Nothing is used yet. `added_instances`: core instances in the component that are not its own.
+    pub fn new(limits: &Limits, added_instances: usize) -> Self {
         Self {
             max_memory_bytes: limits.max_memory_bytes,
             max_table_elements: limits.max_table_elements,
-            max_instances: limits.max_instances.saturating_add(own_instances),
+            max_instances: limits.max_instances.saturating_add(added_instances),
             memory_bytes: 0,
             table_elements: 0,
             breach: None,

@@ -12,7 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::runtime::cache::CompileCache;
 use crate::runtime::contract;
-use crate::runtime::driver::attach;
+use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::recent::Recent;
 use crate::runtime::state::HostState;
@@ -52,8 +52,8 @@ pub struct Prepared {
     pub pre: InstancePre<HostState>,
     /// Where its life-cycle functions are; `None` if it exports none.
     pub lifecycle: Option<LifecycleExports>,
-    /// Where the loop is that asks for mail, if it got one.
-    pub run: Option<ComponentExportIndex>,
+    /// The loop that asks for mail, if it got one.
+    pub run: Option<Loop>,
     /// Whether it imports WASI, whose functions need the timers of the workers.
     pub uses_wasi: bool,
     /// Whether it imports functions in which it may have to wait, and so needs a fiber's stack.
@@ -62,6 +62,14 @@ pub struct Prepared {
     pub hash: blake3::Hash,
     /// Size of the binary.
     pub binary_bytes: u64,
+}
+
+/// The loop that was added to a component.
+pub struct Loop {
+    /// Where it is.
+    pub run: ComponentExportIndex,
+    /// How many core instances it takes.
+    pub instances: usize,
 }
 
 /// The six functions of `component-lifecycle`.
@@ -197,22 +205,25 @@ impl Loader {
     }
 
     fn compile(&self, binary: &[u8], hash: blake3::Hash) -> Result<Prepared, LoadError> {
-        let Toolchain { engine, linker, driven, immediate } = self.toolchains.for_binary(binary);
-        let component = match attach::attached(binary) {
-            Some(driven) => self.compiled_or_cached(engine, &driven, blake3::hash(&driven)).ok(),
-            None => None,
-        };
-        let run = component.as_ref().and_then(|driven| driven.get_export_index(None, attach::RUN));
-        let component = match component {
-            Some(component) => component,
-            None => self.compiled_or_cached(engine, binary, hash)?,
+        let toolchain = self.toolchains.for_binary(binary);
+        let Toolchain { engine, immediate, .. } = toolchain;
+        let driven = attach::attached(binary).and_then(|Attached { component, instances }| {
+            let hash = blake3::hash(&component);
+            Some((self.compiled_or_cached(engine, &component, hash).ok()?, instances))
+        });
+        let (component, run) = match driven {
+            Some((component, instances)) => {
+                let run = component.get_export_index(None, attach::RUN);
+                (component, run.map(|run| Loop { run, instances }))
+            }
+            None => (self.compiled_or_cached(engine, binary, hash)?, None),
         };
         let lifecycle = LifecycleExports::find(&component)?;
         let uses_wasi =
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
         let waits = run.is_some() || !immediate.are_all_of(&component, engine);
         let invalid = |error| LoadError::InvalidComponent(format!("{error:#}"));
-        let linker = if run.is_some() { driven } else { linker };
+        let linker = if run.is_some() { &toolchain.driven } else { &toolchain.linker };
         let extended = link_closed(linker, &component).map_err(invalid)?;
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(&component).map_err(invalid)?;

@@ -217,3 +217,18 @@ fn nobody_else_may_use_the_names_of_the_loop() {
         assert!(failure.message.contains(name), "{failure}");
     }
 }
+
+#[test]
+fn the_loop_is_no_instance_of_the_component_s_own() {
+    let engine = Engine::new();
+    // What `wit-component` makes of a module with imports: itself, and two that tie the knot.
+    let load = |instances: u32| {
+        let options = format!(r#"{{"limits": {{"max-instances": {instances}}}}}"#);
+        let wasm = airssys_wasm_guests::bytes("requester");
+        engine.try_load("app/requester/0", &wasm, Some(&options))
+    };
+    assert_eq!(load(2).unwrap_err().status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED);
+    let guest = load(3).unwrap();
+    let [mailed] = outcomes(&engine, guest, &["ok"]).try_into().unwrap();
+    assert_eq!(mailed, Ok(Some(b"ok".to_vec())));
+}

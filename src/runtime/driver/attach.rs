@@ -31,20 +31,26 @@ pub const ANSWER: &str = "airssys-driver-answer";
 /// The loop.
 pub const RUN: &str = "airssys-driver-run";
 
-/// How many core instances the loop takes at most.
-pub const INSTANCES: usize = 2;
-
 const DRIVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/driver.wasm"));
 const NOTHING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nothing.wasm"));
 
+/// A component with the loop in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The binary.
+    pub component: Vec<u8>,
+    /// How many of its core instances are not its own.
+    pub instances: usize,
+}
+
 /// The component with the loop in it; `None` if it writes to no others, and so is called without a
 /// fiber or seldom, or if it is not made as the loop needs it.
-pub fn attached(component: &[u8]) -> Option<Vec<u8>> {
+pub fn attached(component: &[u8]) -> Option<Attached> {
     let outline = Outline::read(component).ok()??;
     let handlers = outline.handlers()?;
-    let mut driven = component.to_vec();
-    append(&mut driven, &outline, &handlers);
-    Some(driven)
+    let mut component = component.to_vec();
+    let instances = append(&mut component, &outline, &handlers);
+    Some(Attached { component, instances })
 }
 
 /// What stands at the top level of a component.
@@ -210,7 +216,8 @@ impl<'a> Outline<'a> {
     }
 }
 
-fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2]) {
+/// Appends the loop; the result is how many core instances it takes.
+fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2]) -> usize {
     let [message, callback] = handlers;
     let (memory, realloc) = (message.memory, message.realloc);
     let function = outline.functions.len() as u32;
@@ -286,6 +293,7 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     let mut exports = ComponentExportSection::new();
     exports.export(RUN, ComponentExportKind::Func, function + 4, None);
     exports.append_to_component(component);
+    1 + usize::from(missing.is_some())
 }
 
 /// Appends the types of the loop's functions: `next`, `take`, `take-small`, `answer` and `run`. Tuples stand for records,
@@ -354,9 +362,10 @@ mod tests {
         for guest in ["requester", "relay", "probe", "hostile", "words"] {
             let component = bytes(guest);
             let driven = attached(&component).unwrap_or_else(|| panic!("{guest}"));
-            assert!(driven.starts_with(&component), "{guest}");
-            assert_eq!(valid(&driven), Ok(()), "{guest}");
-            assert_eq!(attached(&driven), None, "the names are taken");
+            assert!(driven.component.starts_with(&component), "{guest}");
+            assert_eq!(driven.instances, 1, "{guest}");
+            assert_eq!(valid(&driven.component), Ok(()), "{guest}");
+            assert_eq!(attached(&driven.component), None, "the names are taken");
         }
     }
 
