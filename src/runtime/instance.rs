@@ -14,7 +14,8 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
+use crate::runtime::drive::{Deadline, Drive, run_host_jobs};
+use crate::runtime::driver::attach;
 use crate::runtime::driver::mail::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::limiter::Limiter;
@@ -46,7 +47,6 @@ pub struct Instance {
     lifecycle: Option<Lifecycle>,
     /// The loop that asks for mail.
     run: Option<Func>,
-    progress: Arc<Progress>,
     on_caller: bool,
     /// What each call may use.
     fuel: u64,
@@ -93,7 +93,6 @@ impl Instance {
         let added = prepared.run.as_ref().map_or(0, |added| added.instances);
         let limiter = Limiter::new(&limits, added);
         let state = HostState::new(Arc::clone(&context), limiter);
-        let progress = Arc::clone(&state.progress);
         let off_fiber = state.off_fiber.clone();
         let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -144,7 +143,6 @@ impl Instance {
                     limits,
                     lifecycle,
                     run,
-                    progress,
                     on_caller,
                     fuel,
                     fuel_used,
@@ -264,20 +262,13 @@ impl Instance {
     /// Has the guest work off what `source` has, in one call. An error is that of the message which
     /// the source gave last.
     pub async fn work_off(&mut self, source: Arc<dyn MailSource>) -> Result<(), CallError> {
-        let Some(run) = self.run else { return Ok(()) };
+        let run = self.run.ok_or(CallError::ExportNotFound { export: attach::RUN })?;
         let run = typed::<(), ()>(run);
-        make_ready(&mut self.store, self.fuel);
-        self.store.data_mut().driven = Some(Driven { source, fuel: self.fuel });
-        self.progress.set_waiting(false);
-        let ended = Drive::new(
-            run.call_async(&mut self.store, ()),
-            Some(&self.runtime.ticker),
-            &self.off_fiber,
-            self.limits.max_execution_time,
-            &self.context.timers,
-        )
-        .renewed_by(&self.progress)
-        .await;
+        let state = self.store.data_mut();
+        state.driven = Some(Driven { source, fuel: self.fuel });
+        let progress = Arc::clone(&state.progress);
+        progress.set_waiting(false);
+        let ended = self.begin(&run, ()).renewed_by(&progress).await;
         self.store.data_mut().driven = None;
         self.conclude(ended)
     }

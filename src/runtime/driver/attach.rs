@@ -296,8 +296,8 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     1 + usize::from(missing.is_some())
 }
 
-/// Appends the types of the loop's functions: `next`, `take`, `take-small`, `answer` and `run`. Tuples stand for records,
-/// as types with names would have to be imported; both are laid out alike.
+/// Appends the types of the loop's functions: `next`, `take`, `take-small`, `answer` and `run`.
+/// Tuples stand for records, as types with names would have to be imported; both are laid out alike.
 fn append_types(component: &mut Vec<u8>, first: u32) -> [u32; 5] {
     let mut types = ComponentTypeSection::new();
     let mut count = first;
