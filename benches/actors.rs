@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use common::host::Host;
 use common::pairs::{BURST, PAYLOAD, Pairs, hops};
-use common::raw::{Raw, Send};
+use common::raw::{Raw, RawInstance, Send};
 use common::rounds::{
     Samples, both_times, in_turns, nanoseconds, own_processor_time, per_second, repeat, time,
 };
@@ -22,6 +22,9 @@ const SPAWNS: u64 = 1_024;
 const AT_ONCE: u64 = 256;
 /// Independent pairs that keep two workers busy.
 const PAIRS: usize = 4;
+
+/// Whom the guests of Wasmtime alone write to.
+const TARGET: &[(&str, &str)] = &[("TARGET", "bench/pong/0")];
 
 /// A mailbox that takes a flood.
 const DEEP: &str = r#"{"mailbox": {"capacity": 1048576, "max-bytes": 1073741824}}"#;
@@ -92,8 +95,7 @@ fn shown(value: f64, unit: &str) -> String {
 
 fn between_two(wasm: &[u8]) {
     let [one, two] = [1, 2].map(|workers| Pairs::new(wasm, &config(workers), 1));
-    let mut raw = [Send::Sync, Send::Async]
-        .map(|send| Raw::new(wasm, send).start(&[("TARGET", "bench/pong/0")]));
+    let mut raw = [Send::Sync, Send::Async].map(|send| Raw::new(wasm, send).start(TARGET));
     let [sync, in_async] = &mut raw;
     let message = hops(HOPS);
     let rounds = in_turns(
@@ -130,25 +132,45 @@ fn between_two(wasm: &[u8]) {
 
 fn throughput(wasm: &[u8]) {
     const ROUNDS: usize = 15;
+    const COUNT: u64 = HOPS as u64 * PAIRS as u64;
     let [one, two] = [1, 2].map(|workers| Pairs::new(wasm, &config(workers), PAIRS));
-    println!(
-        "component to component, {PAIRS} pairs at once: time of one message, and of processors"
+    let raw = Raw::new(wasm, Send::Sync);
+    let mut alone = [raw.start(TARGET)];
+    let mut both = [0, 1].map(|_| raw.start(TARGET));
+    let rounds = in_turns(
+        ROUNDS,
+        [
+            &mut || both_times(COUNT, || at_once(&mut alone, HOPS * PAIRS as u32)),
+            &mut || both_times(COUNT, || at_once(&mut both, HOPS * PAIRS as u32 / 2)),
+            &mut || both_times(BURST * PAIRS as u64, || one.bursts()),
+            &mut || both_times(BURST * PAIRS as u64, || two.bursts()),
+            &mut || both_times(COUNT, || one.ping_pong(HOPS)),
+            &mut || both_times(COUNT, || two.ping_pong(HOPS)),
+        ],
     );
+    println!(
+        "component to component, {PAIRS} pairs at once: time of one message, and of processors;"
+    );
+    println!("wasmtime: as many threads, which share nothing");
     println!("{:>16} {:>20} {:>20} {:>24}", "", "1 worker", "2 workers", "1 worker over 2");
-    let line = |what: &str, count: u64, work: fn(&Pairs)| {
-        let [one, two] = in_turns(
-            ROUNDS,
-            [&mut || both_times(count, || work(&one)), &mut || both_times(count, || work(&two))],
-        );
+    for (what, [one, two]) in ["wasmtime", "one way", "in turns"].iter().zip(rounds.as_chunks().0) {
         print!("{what:>16}");
-        for [time, used] in [&one, &two] {
+        for [time, used] in [one, two] {
             print!(" {:>8.0} ns {:>6.0} ns", time.median(), used.median());
         }
         println!(" {:>15.2}x {:>6.2}x", one[0].over(&two[0]), one[1].over(&two[1]));
-    };
-    line("one way", BURST * PAIRS as u64, Pairs::bursts);
-    line("in turns", u64::from(HOPS) * PAIRS as u64, |pairs| pairs.ping_pong(HOPS));
+    }
     println!();
+}
+
+/// Each of them on a thread of its own.
+fn at_once(instances: &mut [RawInstance], calls: u32) {
+    let message = hops(HOPS);
+    std::thread::scope(|scope| {
+        for instance in instances {
+            scope.spawn(|| repeat(calls, || drop(black_box(instance.call(&message)))));
+        }
+    });
 }
 
 fn spawn(wasm: &[u8]) {
