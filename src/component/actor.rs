@@ -89,7 +89,6 @@ pub struct Actor {
     /// `None` while it is called, after a crash, and after `shutdown`.
     instance: AtomicCell<Option<Box<Instance>>>,
     status: Arc<Status>,
-    intake: Arc<Intake>,
     /// Opened after `shutdown`, or when the engine stops.
     stopped: Latch,
 }
@@ -104,14 +103,11 @@ impl Actor {
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
         let status = Arc::<Status>::default();
-        let host = Arc::clone(&blueprint.host);
-        let intake = Arc::new(Intake::new(Arc::clone(&mailbox), Arc::clone(&status), host));
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
             instance: AtomicCell::default(),
             status,
-            intake,
             stopped: Latch::default(),
         });
         let instance = {
@@ -218,10 +214,11 @@ impl Actor {
             && Intake::takes(&mail)
             && let Some(mut instance) = self.take_ready()
         {
-            let call = self.intake.begin(mail, most);
-            let intake: Arc<Intake> = Arc::clone(&self.intake);
-            let outcome = instance.work_off(intake).await;
-            let (handled, unfinished) = call.end();
+            let (mailbox, status) = (Arc::clone(&self.mailbox), Arc::clone(&self.status));
+            let host = Arc::clone(&self.blueprint.host);
+            let intake = Intake::new(mailbox, status, host, mail, most);
+            let (outcome, intake) = instance.work_off(intake).await;
+            let (handled, unfinished) = intake.map_or((0, None), Intake::end);
             let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
                 if let Some(crash) = self.put_back(instance, &outcome) {
                     crash.await;

@@ -1,6 +1,6 @@
 //! Mail for a guest that works it off in one call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use crate::component::status::Status;
@@ -10,7 +10,7 @@ use crate::core::id::ComponentId;
 use crate::core::message::Message;
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
-use crate::runtime::driver::small::{self, SmallMessage};
+use crate::runtime::driver::small::{self, Outline, SmallMessage, TinyMessage};
 
 /// The longest payload that is worth one more copy of it.
 const MAX_PAYLOAD: usize = 4096;
@@ -31,15 +31,12 @@ pub struct Unfinished {
     pub answer: Answer,
 }
 
-/// What a component's guest is given, a message at a time.
+/// What a component's guest is given in one call of its loop. Mail that is lost with it answers for
+/// itself.
 pub struct Intake {
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
     host: Arc<ComponentId>,
-    turn: Mutex<Turn>,
-}
-
-struct Turn {
     /// Comes first.
     first: Option<Mail>,
     current: Option<(Mail, Stopwatch)>,
@@ -52,22 +49,27 @@ struct Turn {
     payload: Arc<Vec<u8>>,
 }
 
-/// A call of the guest that works mail off. Mail that it leaves is lost with it, and answers for itself.
-pub struct Call<'a>(&'a Intake);
-
 impl Intake {
-    /// For the guest whose mailbox it is.
-    pub fn new(mailbox: Arc<Mailbox>, status: Arc<Status>, host: Arc<ComponentId>) -> Self {
-        let turn = Turn {
-            first: None,
+    /// Gives `first`, and then what is in the mailbox, up to `most` messages without a pause.
+    pub fn new(
+        mailbox: Arc<Mailbox>,
+        status: Arc<Status>,
+        host: Arc<ComponentId>,
+        first: Mail,
+        most: usize,
+    ) -> Self {
+        Self {
+            mailbox,
+            status,
+            host,
+            first: Some(first),
             current: None,
             answer: Ok(None),
-            most: 0,
+            most,
             handled: 0,
             sender: None,
             payload: Arc::default(),
-        };
-        Self { mailbox, status, host, turn: Mutex::new(turn) }
+        }
     }
 
     /// Whether mail goes this way.
@@ -81,21 +83,15 @@ impl Intake {
         }
     }
 
-    /// Begins a call with `first`, and with up to `most` messages without a pause.
-    pub fn begin(&self, first: Mail, most: usize) -> Call<'_> {
-        let mut turn = self.lock();
-        turn.first = Some(first);
-        turn.answer = Ok(None);
-        (turn.most, turn.handled) = (most, 0);
-        Call(self)
+    /// How many messages were handled since the last pause, and what was not.
+    pub fn end(self) -> (usize, Option<Unfinished>) {
+        let first = self.first.map(|mail| (mail, Stopwatch::start()));
+        let unfinished = self.current.or(first);
+        let answer = self.answer;
+        let unfinished = unfinished.map(|(mail, watch)| Unfinished { mail, watch, answer });
+        (self.handled, unfinished)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Turn {
     /// The message that is being handled.
     fn message(&self) -> Option<&Message> {
         match &self.current {
@@ -105,44 +101,20 @@ impl Turn {
     }
 }
 
-impl Call<'_> {
-    /// How many messages were handled since the last pause, and what was not.
-    pub fn end(self) -> (usize, Option<Unfinished>) {
-        let mut turn = self.0.lock();
-        let answer = std::mem::replace(&mut turn.answer, Ok(None));
-        let first = turn.first.take().map(|mail| (mail, Stopwatch::start()));
-        let unfinished = turn.current.take().or(first);
-        let unfinished = unfinished.map(|(mail, watch)| Unfinished { mail, watch, answer });
-        (turn.handled, unfinished)
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        let mut turn = self.0.lock();
-        let lost = (turn.first.take(), turn.current.take());
-        drop(turn);
-        drop(lost);
-    }
-}
-
 impl MailSource for Intake {
-    fn answer(&self, answer: Result<Option<&[u8]>, WasmError>) {
-        let mut turn = self.lock();
+    fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>) {
         let wanted =
-            matches!(&turn.current, Some((Mail::Message(_, reply), _)) if !reply.is_nobody());
-        turn.answer = answer.map(|reply| reply.filter(|_| wanted).map(<[u8]>::to_vec));
+            matches!(&self.current, Some((Mail::Message(_, reply), _)) if !reply.is_nobody());
+        self.answer = answer.map(|reply| reply.filter(|_| wanted).map(<[u8]>::to_vec));
     }
 
-    fn handled(&self, fuel: u64, memory_bytes: u64) {
-        let mut turn = self.lock();
-        if turn.answer.is_err() {
+    fn handled(&mut self, fuel: u64, memory_bytes: u64) {
+        if self.answer.is_err() {
             return;
         }
-        let Some((mail, watch)) = turn.current.take() else { return };
-        let answer = std::mem::replace(&mut turn.answer, Ok(None)).unwrap_or_default();
-        turn.handled += 1;
-        drop(turn);
+        let Some((mail, watch)) = self.current.take() else { return };
+        let answer = std::mem::replace(&mut self.answer, Ok(None)).unwrap_or_default();
+        self.handled += 1;
         let status = &self.status;
         status.count_handled(true);
         status.count_fuel(fuel);
@@ -156,44 +128,46 @@ impl MailSource for Intake {
         }
     }
 
-    fn poll_next(&self) -> Poll<Option<Coming>> {
-        let mut turn = self.lock();
-        if turn.answer.is_err() {
+    fn poll_next(&mut self) -> Poll<Option<Coming>> {
+        if self.answer.is_err() {
             return Poll::Ready(None);
         }
-        let mail = match turn.first.take() {
+        let mail = match self.first.take() {
             Some(mail) => mail,
-            None if turn.handled >= turn.most => return Poll::Ready(None),
+            None if self.handled >= self.most => return Poll::Ready(None),
             None => match self.mailbox.poll_kept(Self::takes) {
                 Poll::Ready(Some(mail)) => mail,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    turn.handled = 0;
+                    self.handled = 0;
                     return Poll::Pending;
                 }
             },
         };
-        let watch = Stopwatch::start();
-        let (handler, message) = match &mail {
+        let (current, _) = self.current.insert((mail, Stopwatch::start()));
+        let (handler, message) = match current {
             Mail::Message(message, _) => (HandlerKind::Message, message),
             Mail::Callback(message) => (HandlerKind::Callback, message),
             Mail::Health(_) | Mail::Shutdown(_) => return Poll::Ready(None),
         };
-        let coming = Coming { handler, small: small::fits(&message.view(&self.host)) };
-        turn.current = Some((mail, watch));
-        Poll::Ready(Some(coming))
+        let outline = Outline::of(&message.view(&self.host));
+        Poll::Ready(Some(Coming { handler, outline }))
     }
 
-    fn take_small(&self) -> Option<SmallMessage> {
-        small::small(&self.lock().message()?.view(&self.host))
+    fn take_small(&mut self) -> Option<SmallMessage> {
+        small::small(&self.message()?.view(&self.host))
     }
 
-    fn take(&self) -> Option<Record> {
-        let Turn { current, sender, payload, .. } = &mut *self.lock();
+    fn take_tiny(&mut self) -> Option<TinyMessage> {
+        small::tiny(&self.message()?.view(&self.host))
+    }
+
+    fn take(&mut self) -> Option<Record> {
+        let Self { current, sender, payload, host, .. } = self;
         let (Mail::Message(message, _) | Mail::Callback(message), _) = current.as_ref()? else {
             return None;
         };
-        let from = message.sender.as_ref().unwrap_or(&self.host);
+        let from = message.sender.as_ref().unwrap_or(host);
         let id = match sender {
             Some((known, parts)) if Arc::ptr_eq(known, from) => parts.clone(),
             _ => {

@@ -1,5 +1,6 @@
 //! One instance of a component in a store of its own, and the calls into it.
 
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -259,18 +260,25 @@ impl Instance {
         on_this_stack(&mut self.store, &self.runtime, &self.limits, call)
     }
 
-    /// Has the guest work off what `source` has, in one call. An error is that of the message which
-    /// the source gave last.
-    pub async fn work_off(&mut self, source: Arc<dyn MailSource>) -> Result<(), CallError> {
-        let run = self.run.ok_or(CallError::ExportNotFound { export: attach::RUN })?;
+    /// Has the guest work off what `source` has, in one call, and gives that back. An error is that of
+    /// the message which the source gave last.
+    pub async fn work_off<S: MailSource>(
+        &mut self,
+        source: S,
+    ) -> (Result<(), CallError>, Option<S>) {
+        let Some(run) = self.run else {
+            return (Err(CallError::ExportNotFound { export: attach::RUN }), Some(source));
+        };
         let run = typed::<(), ()>(run);
         let state = self.store.data_mut();
-        state.driven = Some(Driven { source, fuel: self.fuel });
+        state.driven = Some(Driven { source: Box::new(source), fuel: self.fuel });
         let progress = Arc::clone(&state.progress);
         progress.set_waiting(false);
         let ended = self.begin(&run, ()).renewed_by(&progress).await;
-        self.store.data_mut().driven = None;
-        self.conclude(ended)
+        let driven = self.store.data_mut().driven.take();
+        let source = driven.map(|driven| driven.source as Box<dyn Any>);
+        let source = source.and_then(|source| source.downcast().ok());
+        (self.conclude(ended), source.map(|source| *source))
     }
 
     /// Calls `health`; without a life cycle it is unknown.

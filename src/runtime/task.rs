@@ -12,9 +12,8 @@ use std::task::{Context, Poll};
 use async_task::{Runnable, ScheduleInfo, WithInfo};
 use tokio::runtime::Handle;
 
-use crate::core::clock::coarse_monotonic;
-
-/// How many turns a worker is handed over for before it looks what else there is.
+/// How many turns a worker is handed over for before it looks what else there is. It does so earlier
+/// if one gives way, as guests do at every tick.
 const MAX_TURNS: usize = 64;
 
 /// Runs `work` on the workers, until it ends or they do.
@@ -24,8 +23,14 @@ const MAX_TURNS: usize = 64;
 pub fn spawn(workers: &Handle, work: impl Future<Output = ()> + Send + 'static) {
     let own = workers.clone();
     let schedule = move |task: Runnable, info: ScheduleInfo| {
-        for task in offer(task, info.woken_while_running).into_iter().flatten() {
-            own.spawn(Turns { next: Some(task) });
+        let queue = |task| _ = own.spawn(Turns { next: Some(task) });
+        match offer(task, info.woken_while_running) {
+            Offered::Kept => {}
+            Offered::Refused(task) => queue(task),
+            Offered::Several(first, second) => {
+                queue(first);
+                queue(second);
+            }
         }
     };
     let (task, ended) = async_task::spawn(work, WithInfo(schedule));
@@ -38,7 +43,7 @@ pub fn spawn(workers: &Handle, work: impl Future<Output = ()> + Send + 'static) 
 #[derive(Default)]
 struct Turn {
     next: Option<Runnable>,
-    /// `next` is one of several, and others have been queued.
+    /// It has woken several, which have been queued.
     several: bool,
     /// The task whose turn it is wants another one.
     again: Option<Runnable>,
@@ -48,45 +53,55 @@ thread_local! {
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
 
-/// Keeps a task that was woken for the end of the turn; what is to be queued instead.
-fn offer(task: Runnable, again: bool) -> [Option<Runnable>; 2] {
+/// What a turn does with a task that it has woken.
+enum Offered {
+    Kept,
+    Refused(Runnable),
+    /// This is the second; the first was kept until now.
+    Several(Runnable, Runnable),
+}
+
+fn offer(task: Runnable, again: bool) -> Offered {
     TURN.with_borrow_mut(|turn| match turn {
-        Some(turn) if again => [turn.again.replace(task), None],
+        Some(turn) if again => {
+            turn.again = Some(task);
+            Offered::Kept
+        }
         Some(turn) if !turn.several => match turn.next.take() {
             None => {
                 turn.next = Some(task);
-                [None, None]
+                Offered::Kept
             }
-            first => {
+            Some(first) => {
                 turn.several = true;
-                [first, Some(task)]
+                Offered::Several(first, task)
             }
         },
-        _ => [Some(task), None],
+        _ => Offered::Refused(task),
     })
 }
 
-/// A turn on this thread. What it has woken is not lost if it panics.
-struct Started {
+/// This thread does turns. What the last of them has woken is queued in the end.
+struct Doing {
     outer: Option<Turn>,
 }
 
-impl Started {
-    fn new() -> Self {
+impl Doing {
+    fn turns() -> Self {
         Self { outer: TURN.replace(Some(Turn::default())) }
     }
 
-    fn end(mut self) -> Turn {
-        TURN.replace(self.outer.take()).unwrap_or_default()
+    /// Does one; what it has woken.
+    fn one(&self, task: Runnable) -> Turn {
+        task.run();
+        TURN.with_borrow_mut(|turn| turn.as_mut().map(std::mem::take).unwrap_or_default())
     }
 }
 
-impl Drop for Started {
+impl Drop for Doing {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let turn = TURN.replace(self.outer.take()).unwrap_or_default();
-            turn.next.into_iter().chain(turn.again).for_each(Runnable::schedule);
-        }
+        let turn = TURN.replace(self.outer.take()).unwrap_or_default();
+        turn.next.into_iter().chain(turn.again).for_each(Runnable::schedule);
     }
 }
 
@@ -99,21 +114,18 @@ impl Future for Turns {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let began = coarse_monotonic();
+        let doing = Doing::turns();
         for _ in 0..MAX_TURNS {
             let Some(task) = self.next.take() else { return Poll::Ready(()) };
-            let started = Started::new();
-            task.run();
-            let turn = started.end();
-            if let Some(again) = turn.again {
-                turn.next.into_iter().for_each(Runnable::schedule);
-                self.next = Some(again);
-                break;
+            let Turn { next, again, .. } = doing.one(task);
+            if again.is_none() {
+                self.next = next;
+                continue;
             }
-            self.next = turn.next;
-            if coarse_monotonic() != began {
-                break;
-            }
+            drop(doing);
+            next.into_iter().for_each(Runnable::schedule);
+            self.next = again;
+            break;
         }
         if self.next.is_none() {
             return Poll::Ready(());

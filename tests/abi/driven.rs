@@ -203,7 +203,7 @@ fn a_call_finds_a_component_that_waits_for_mail() {
 #[test]
 fn nobody_else_may_use_the_names_of_the_loop() {
     let engine = Engine::new();
-    for name in ["next", "take", "take-small", "answer"] {
+    for name in ["next", "take", "take-small", "take-tiny", "answer"] {
         let wasm =
             wat::parse_str(format!(r#"(component (import "airssys-driver-{name}" (func)))"#));
         let failure = engine.try_load("app/thief/0", &wasm.unwrap(), None).unwrap_err();

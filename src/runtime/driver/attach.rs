@@ -18,7 +18,7 @@ use wasmparser::{
 };
 
 use crate::runtime::contract::{LIFECYCLE, MESSAGING};
-use crate::runtime::driver::small::SMALL_WORDS;
+use crate::runtime::driver::small::{SMALL_WORDS, TINY_WORDS};
 
 /// The function that the loop asks what comes next.
 pub const NEXT: &str = "airssys-driver-next";
@@ -26,6 +26,8 @@ pub const NEXT: &str = "airssys-driver-next";
 pub const TAKE: &str = "airssys-driver-take";
 /// The function that gives it a small one.
 pub const TAKE_SMALL: &str = "airssys-driver-take-small";
+/// The function that gives it a tiny one.
+pub const TAKE_TINY: &str = "airssys-driver-take-tiny";
 /// The function that the loop gives an answer to.
 pub const ANSWER: &str = "airssys-driver-answer";
 /// The loop.
@@ -119,7 +121,7 @@ impl<'a> Outline<'a> {
             Payload::ComponentImportSection(section) => {
                 for import in section {
                     let import = import?;
-                    if [NEXT, TAKE, TAKE_SMALL, ANSWER].contains(&import.name.name) {
+                    if [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER].contains(&import.name.name) {
                         return Ok(false);
                     }
                     self.writes_to_others |= import.name.name == MESSAGING;
@@ -221,10 +223,10 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     let [message, callback] = handlers;
     let (memory, realloc) = (message.memory, message.realloc);
     let function = outline.functions.len() as u32;
-    let [next, take, take_small, answer, run] = append_types(component, outline.types);
+    let Types { functions, run } = append_types(component, outline.types);
 
     let mut imports = ComponentImportSection::new();
-    for (name, of) in [(NEXT, next), (TAKE, take), (TAKE_SMALL, take_small), (ANSWER, answer)] {
+    for (name, of) in [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER].into_iter().zip(functions) {
         imports.import(name, ComponentTypeRef::Func(of));
     }
     imports.append_to_component(component);
@@ -237,16 +239,13 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
 
     let mut lowered = CanonicalFunctionSection::new();
     let options = [CanonicalOption::UTF8, CanonicalOption::Memory(memory)];
+    let allocating = [options[0], options[1], CanonicalOption::Realloc(realloc)];
     lowered.lower(function, []);
-    lowered.lower(
-        function + 1,
-        options.into_iter().chain([CanonicalOption::Realloc(realloc)]).collect::<Vec<_>>(),
-    );
-    lowered.lower(function + 2, options);
-    lowered.lower(function + 3, options);
+    lowered.lower(function + 1, allocating);
+    (2..5).for_each(|at| _ = lowered.lower(function + at, options));
     lowered.append_to_component(component);
-    let [next, take, take_small, answer, mut free] =
-        [0, 1, 2, 3, 4].map(|n| outline.core_functions + n);
+    let [next, take, take_small, take_tiny, answer, mut free] =
+        [0, 1, 2, 3, 4, 5].map(|n| outline.core_functions + n);
 
     let mut instance = outline.core_instances;
     let mut export = |component: &mut Vec<u8>, instance, name| {
@@ -279,6 +278,7 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
         ("next", ExportKind::Func, next),
         ("take", ExportKind::Func, take),
         ("take-small", ExportKind::Func, take_small),
+        ("take-tiny", ExportKind::Func, take_tiny),
         ("answer", ExportKind::Func, answer),
     ]);
     let [component_side, host_side] = [0, 1].map(|n| ModuleArg::Instance(instance + n));
@@ -291,14 +291,21 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     lifted.append_to_component(component);
 
     let mut exports = ComponentExportSection::new();
-    exports.export(RUN, ComponentExportKind::Func, function + 4, None);
+    exports.export(RUN, ComponentExportKind::Func, function + 5, None);
     exports.append_to_component(component);
     1 + usize::from(missing.is_some())
 }
 
-/// Appends the types of the loop's functions: `next`, `take`, `take-small`, `answer` and `run`.
+/// The types of the loop's functions.
+struct Types {
+    /// Of those that it imports: `next`, `take`, `take-small`, `take-tiny` and `answer`.
+    functions: [u32; 5],
+    run: u32,
+}
+
+/// Appends the types of the loop's functions.
 /// Tuples stand for records, as types with names would have to be imported; both are laid out alike.
-fn append_types(component: &mut Vec<u8>, first: u32) -> [u32; 5] {
+fn append_types(component: &mut Vec<u8>, first: u32) -> Types {
     let mut types = ComponentTypeSection::new();
     let mut count = first;
     let mut next = || {
@@ -327,6 +334,8 @@ fn append_types(component: &mut Vec<u8>, first: u32) -> [u32; 5] {
 
     types.defined_type().tuple([primitive(PrimitiveValType::U64); SMALL_WORDS]);
     let small = defined(next());
+    types.defined_type().tuple([primitive(PrimitiveValType::U64); TINY_WORDS]);
+    let tiny = defined(next());
 
     types.defined_type().option(bytes);
     let reply = defined(next());
@@ -336,13 +345,13 @@ fn append_types(component: &mut Vec<u8>, first: u32) -> [u32; 5] {
     let outcome = defined(next());
 
     let none = || [] as [(&str, ComponentValType); 0];
-    types.function().params(none()).result(Some(number));
-    types.function().params(none()).result(Some(message));
-    types.function().params(none()).result(Some(small));
+    for result in [primitive(PrimitiveValType::U64), message, small, tiny] {
+        types.function().params(none()).result(Some(result));
+    }
     types.function().params([("outcome", outcome)]).result(None);
     types.function().params(none()).result(None);
     types.append_to_component(component);
-    [next(), next(), next(), next(), next()]
+    Types { functions: [0; 5].map(|_| next()), run: next() }
 }
 
 #[cfg(test)]

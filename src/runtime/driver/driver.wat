@@ -8,14 +8,16 @@
   (import "component" "handle-message-post" (func $handle_message_post (param i32)))
   (import "component" "handle-callback" (func $handle_callback (param i32) (result i32)))
   (import "component" "handle-callback-post" (func $handle_callback_post (param i32)))
-  ;; What comes next: 0 nothing, 1 a message, 2 a callback; 4 more if it does not fit a small one.
-  (import "host" "next" (func $next (result i32)))
+  ;; What comes next: 0 nothing, 1 a message, 2 a callback; 4 more for one that is small, 8 for one that is
+  ;; tiny. Of these two, in the bytes above: the lengths of the sender's three parts, of the payload, and of
+  ;; the correlation id; whether a reply is wanted.
+  (import "host" "next" (func $next (result i64)))
   ;; Writes it, as the record `component-message`. Each text takes a call of `realloc` from outside.
   (import "host" "take" (func $take (param i32)))
-  ;; Writes a small one, which takes none, over the 104 bytes of that record: the lengths of the sender's
-  ;; three parts, of the payload, and of the correlation id; whether a reply is wanted; at 8 and 16 the
-  ;; time; from 20 on the texts.
+  ;; These take none, and write over the place of that record: the time, as the seconds and in the 30 bits
+  ;; below them the nanoseconds, and then the texts.
   (import "host" "take-small" (func $take_small (param i32)))
+  (import "host" "take-tiny" (func $take_tiny (param i32)))
   (import "host" "answer" (func $answer (param i32 i32 i32 i32)))
 
   (func $copy (param $text i32) (param $length i32) (result i32)
@@ -26,36 +28,41 @@
     (local.get $copy))
 
   ;; The record, which the handler owns, as all that it points to.
-  (func $record (param $whole i32) (result i32)
+  (func $record (param $coming i64) (result i32)
     (local $record i32)
     (local.set $record
       (call $realloc (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 104)))
-    (if (local.get $whole)
+    (if (i64.eqz (i64.and (local.get $coming) (i64.const 12)))
       (then (call $take (local.get $record)))
       (else
-        (call $take_small (local.get $record))
-        (call $lay_out (local.get $record))))
+        (if (i64.eqz (i64.and (local.get $coming) (i64.const 8)))
+          (then (call $take_small (local.get $record)))
+          (else (call $take_tiny (local.get $record))))
+        (call $lay_out (local.get $record) (local.get $coming))))
     (local.get $record))
 
+  ;; A byte of what comes next.
+  (func $byte (param $coming i64) (param $bit i64) (result i32)
+    (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (local.get $bit))) (i32.const 255)))
+
   ;; Makes the record of a small message that stands in its place.
-  (func $lay_out (param $record i32)
+  (func $lay_out (param $record i32) (param $coming i64)
     (local $namespace i32) (local $namespace_length i32)
     (local $name i32) (local $name_length i32)
     (local $instance i32) (local $instance_length i32)
     (local $payload i32) (local $payload_length i32)
     (local $correlation i32) (local $correlation_length i32)
     (local $wants_reply i32) (local $to_namespace i32) (local $to_name i32) (local $to_instance i32)
-    (local $seconds i64) (local $nanoseconds i32) (local $text i32)
-    (local.set $namespace_length (i32.load8_u (local.get $record)))
-    (local.set $name_length (i32.load8_u offset=1 (local.get $record)))
-    (local.set $instance_length (i32.load8_u offset=2 (local.get $record)))
-    (local.set $payload_length (i32.load8_u offset=3 (local.get $record)))
-    (local.set $correlation_length (i32.load8_u offset=4 (local.get $record)))
-    (local.set $wants_reply (i32.load8_u offset=5 (local.get $record)))
-    (local.set $seconds (i64.load offset=8 (local.get $record)))
-    (local.set $nanoseconds (i32.load offset=16 (local.get $record)))
+    (local $time i64) (local $text i32)
+    (local.set $namespace_length (call $byte (local.get $coming) (i64.const 8)))
+    (local.set $name_length (call $byte (local.get $coming) (i64.const 16)))
+    (local.set $instance_length (call $byte (local.get $coming) (i64.const 24)))
+    (local.set $payload_length (call $byte (local.get $coming) (i64.const 32)))
+    (local.set $correlation_length (call $byte (local.get $coming) (i64.const 40)))
+    (local.set $wants_reply (call $byte (local.get $coming) (i64.const 48)))
+    (local.set $time (i64.load (local.get $record)))
 
-    (local.set $text (i32.add (local.get $record) (i32.const 20)))
+    (local.set $text (i32.add (local.get $record) (i32.const 8)))
     (local.set $namespace (call $copy (local.get $text) (local.get $namespace_length)))
     (if (local.get $wants_reply) (then
       (local.set $to_namespace (call $copy (local.get $text) (local.get $namespace_length)))))
@@ -96,8 +103,9 @@
     (i32.store offset=64 (local.get $record) (local.get $to_instance))
     (i32.store offset=68 (local.get $record) (local.get $instance_length))
     ;; timestamp
-    (i64.store offset=72 (local.get $record) (local.get $seconds))
-    (i32.store offset=80 (local.get $record) (local.get $nanoseconds))
+    (i64.store offset=72 (local.get $record) (i64.shr_u (local.get $time) (i64.const 30)))
+    (i32.store offset=80 (local.get $record)
+      (i32.and (i32.wrap_i64 (local.get $time)) (i32.const 0x3fffffff)))
     ;; content-type
     (i32.store offset=88 (local.get $record) (i32.const 0)))
 
@@ -112,9 +120,9 @@
         (call $answer (i32.load8_u (local.get $result)) (local.get $case)
           (i32.load offset=8 (local.get $result)) (i32.load offset=12 (local.get $result))))))
 
-  (func $message (param $whole i32)
+  (func $message (param $coming i64)
     (local $result i32)
-    (local.set $result (call $handle_message (call $record (local.get $whole))))
+    (local.set $result (call $handle_message (call $record (local.get $coming))))
     (if (i32.load8_u (local.get $result))
       (then (call $fail (local.get $result)))
       (else
@@ -123,18 +131,18 @@
             (i32.load offset=8 (local.get $result)) (i32.load offset=12 (local.get $result)))))))
     (call $handle_message_post (local.get $result)))
 
-  (func $callback (param $whole i32)
+  (func $callback (param $coming i64)
     (local $result i32)
-    (local.set $result (call $handle_callback (call $record (local.get $whole))))
+    (local.set $result (call $handle_callback (call $record (local.get $coming))))
     (if (i32.load8_u (local.get $result)) (then (call $fail (local.get $result))))
     (call $handle_callback_post (local.get $result)))
 
   (func (export "run")
-    (local $kind i32)
+    (local $coming i64)
     (loop $again
-      (local.set $kind (call $next))
-      (if (i32.eqz (local.get $kind)) (then (return)))
-      (if (i32.and (local.get $kind) (i32.const 1))
-        (then (call $message (i32.and (local.get $kind) (i32.const 4))))
-        (else (call $callback (i32.and (local.get $kind) (i32.const 4)))))
+      (local.set $coming (call $next))
+      (if (i64.eqz (local.get $coming)) (then (return)))
+      (if (i32.and (i32.wrap_i64 (local.get $coming)) (i32.const 1))
+        (then (call $message (local.get $coming)))
+        (else (call $callback (local.get $coming))))
       (br $again))))

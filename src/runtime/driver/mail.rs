@@ -1,5 +1,6 @@
 //! What the loop in a guest asks the host for.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,29 +10,32 @@ use wasmtime::error::Context as _;
 use wasmtime::{StoreContextMut, bail};
 
 use crate::core::error::WasmError;
-use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL};
-use crate::runtime::driver::small::SmallMessage;
+use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL, TAKE_TINY};
+use crate::runtime::driver::small::{Form, Outline, SmallMessage, TinyMessage};
 use crate::runtime::instance::make_ready;
 use crate::runtime::state::HostState;
 
 /// Where a guest's messages come from, and where their outcomes go.
-pub trait MailSource: Send + Sync {
+pub trait MailSource: Any + Send {
     /// What the handler answered, if not nothing.
-    fn answer(&self, answer: Result<Option<&[u8]>, WasmError>);
+    fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>);
 
     /// The handler is done with the message before, if there was one: the fuel that took, and the
     /// memory the guest has.
-    fn handled(&self, fuel: u64, memory_bytes: u64);
+    fn handled(&mut self, fuel: u64, memory_bytes: u64);
 
     /// Which handler the next message is for; `None`: the call is to end. A guest that waits keeps
     /// its stack.
-    fn poll_next(&self) -> Poll<Option<Coming>>;
+    fn poll_next(&mut self) -> Poll<Option<Coming>>;
 
     /// That message.
-    fn take(&self) -> Option<Record>;
+    fn take(&mut self) -> Option<Record>;
 
     /// That message, if it is a small one.
-    fn take_small(&self) -> Option<SmallMessage>;
+    fn take_small(&mut self) -> Option<SmallMessage>;
+
+    /// That message, if it is a tiny one.
+    fn take_tiny(&mut self) -> Option<TinyMessage>;
 }
 
 /// What comes next.
@@ -39,8 +43,21 @@ pub trait MailSource: Send + Sync {
 pub struct Coming {
     /// Which handler it is for.
     pub handler: HandlerKind,
-    /// Whether it is a small one.
-    pub small: bool,
+    /// What is known of it.
+    pub outline: Outline,
+}
+
+impl Coming {
+    /// As `driver.wat` has it.
+    fn word(self) -> u64 {
+        let Outline { form, lengths: [a, b, c, d, e], wants_reply } = self.outline;
+        let form = match form {
+            Form::Whole => 0,
+            Form::Small => 4,
+            Form::Tiny => 8,
+        };
+        u64::from_le_bytes([self.handler as u8 | form, a, b, c, d, e, wants_reply.into(), 0])
+    }
 }
 
 /// Which handler a message is for, as `driver.wat` has it.
@@ -63,64 +80,71 @@ type Timestamp = (u64, u32);
 /// The call of a loop that is under way.
 pub struct Driven {
     /// What it asks.
-    pub source: Arc<dyn MailSource>,
+    pub source: Box<dyn MailSource>,
     /// How much fuel each message has.
     pub fuel: u64,
 }
 
-/// As `driver.wat` has it.
-const WHOLE: u32 = 4;
-
-type Answer = (Result<Option<WasmList<u8>>, (u32, WasmStr)>,);
+const NO_LOOP: &str = "no loop runs in this guest";
 
 /// Links what the loop imports.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut root = linker.root();
     root.func_wrap_async(NEXT, |store, (): ()| Box::new(next(store)))?;
-    root.func_wrap(TAKE, |store, (): ()| take(&store))?;
-    root.func_wrap(TAKE_SMALL, |store, (): ()| take_small(&store))?;
-    root.func_wrap(ANSWER, |store, (outcome,): Answer| answer(&store, &outcome))
+    root.func_wrap(TAKE, |store, (): ()| take(store, MailSource::take))?;
+    root.func_wrap(TAKE_SMALL, |store, (): ()| take(store, MailSource::take_small))?;
+    root.func_wrap(TAKE_TINY, |store, (): ()| take(store, MailSource::take_tiny))?;
+    root.func_wrap(ANSWER, answer)
 }
 
-async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u32,)> {
-    let Some(driven) = &store.data().driven else { bail!("no loop runs in this guest") };
-    let (source, fuel) = (Arc::clone(&driven.source), driven.fuel);
-    let used = fuel - store.get_fuel()?.min(fuel);
-    source.handled(used, store.data().limiter.memory_bytes());
-    let progress = Arc::clone(&store.data().progress);
+async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u64,)> {
+    let left = store.get_fuel()?;
+    let state = store.data_mut();
+    let memory_bytes = state.limiter.memory_bytes();
+    let driven = driven(state)?;
+    let fuel = driven.fuel;
+    driven.source.handled(fuel.saturating_sub(left), memory_bytes);
     // Woken as the task is that polls the call, whose mailbox it is.
     let coming = poll_fn(|_| {
-        let polled = source.poll_next();
+        let HostState { driven: Some(driven), progress, .. } = store.data_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = driven.source.poll_next();
         progress.set_waiting(polled.is_pending());
         polled
     });
     let coming = coming.await;
-    progress.renew();
+    store.data().progress.renew();
     make_ready(&mut store, fuel);
-    Ok((coming.map_or(0, |coming| coming.handler as u32 | if coming.small { 0 } else { WHOLE }),))
+    Ok((coming.map_or(0, Coming::word),))
 }
 
-fn take(store: &StoreContextMut<'_, HostState>) -> wasmtime::Result<(Record,)> {
-    let record = store.data().driven.as_ref().and_then(|driven| driven.source.take());
-    record.map(|record| (record,)).context("there is no message")
-}
-
-fn take_small(store: &StoreContextMut<'_, HostState>) -> wasmtime::Result<(SmallMessage,)> {
-    let small = store.data().driven.as_ref().and_then(|driven| driven.source.take_small());
-    small.map(|small| (small,)).context("there is no small message")
+fn take<T>(
+    mut store: StoreContextMut<'_, HostState>,
+    form: fn(&mut (dyn MailSource + 'static)) -> Option<T>,
+) -> wasmtime::Result<(T,)> {
+    let message = form(&mut *driven(store.data_mut())?.source);
+    message.map(|message| (message,)).context("no such message is there")
 }
 
 fn answer(
-    store: &StoreContextMut<'_, HostState>,
-    outcome: &Result<Option<WasmList<u8>>, (u32, WasmStr)>,
+    mut store: StoreContextMut<'_, HostState>,
+    (outcome,): (Result<Option<WasmList<u8>>, (u32, WasmStr)>,),
 ) -> wasmtime::Result<()> {
-    let Some(driven) = &store.data().driven else { bail!("no loop runs in this guest") };
-    let answer = match outcome {
-        Ok(reply) => Ok(reply.as_ref().map(|reply| reply.as_le_slice(store))),
-        Err((case, text)) => Err(error(*case, text.to_str(store)?.into_owned())?),
+    let (reply, failure) = match outcome {
+        Ok(reply) => (reply, None),
+        Err((case, text)) => (None, Some(error(case, text.to_str(&store)?.into_owned())?)),
     };
-    driven.source.answer(answer);
+    // Taken out, so that it can look at the guest's memory.
+    let mut driven = store.data_mut().driven.take().context(NO_LOOP)?;
+    let reply = reply.as_ref().map(|reply| reply.as_le_slice(&store));
+    driven.source.answer(failure.map_or(Ok(reply), Err));
+    store.data_mut().driven = Some(driven);
     Ok(())
+}
+
+fn driven(state: &mut HostState) -> wasmtime::Result<&mut Driven> {
+    state.driven.as_mut().context(NO_LOOP)
 }
 
 /// The case of `wasm-error` with that number.

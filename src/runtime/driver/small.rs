@@ -1,28 +1,90 @@
 //! A message that fits in the place of its own record, as `driver.wat` takes it.
 
 use crate::core::id::CorrelationId;
-use crate::core::message::MessageView;
+use crate::core::message::{MessageView, Timestamp};
 
 /// The size of the record `component-message`, by the Canonical ABI, in words of 8 bytes.
 pub const SMALL_WORDS: usize = 13;
 
-const BYTES: usize = 8 * SMALL_WORDS;
-
-/// Where the texts begin.
-const TEXTS: usize = 20;
+/// What most messages fit in. Wasmtime lowers each word by itself, so that fewer take less time.
+pub const TINY_WORDS: usize = 6;
 
 /// The words of a small message, in a form that Wasmtime lowers without allocating.
 pub type SmallMessage = (u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64);
 
-/// Whether a message is a small one.
-pub fn fits(message: &MessageView<'_>) -> bool {
-    let correlation = message.correlation.map_or(0, |_| size_of::<CorrelationId>() * 2);
-    let texts = message.sender.as_str().len() - 2 + message.payload.len() + correlation;
-    texts <= BYTES - TEXTS && message.content_type.is_none()
+/// The words of a tiny one.
+pub type TinyMessage = (u64, u64, u64, u64, u64, u64);
+
+const WORD: usize = size_of::<u64>();
+
+/// How many bits the nanoseconds of a second take.
+const NANOSECOND_BITS: u32 = 30;
+
+/// In what a message is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As the record that it is.
+    Whole,
+    /// As a [`SmallMessage`].
+    Small,
+    /// As a [`TinyMessage`].
+    Tiny,
 }
 
-/// A message that [`fits`].
+/// What `driver.wat` is told of a message before it takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// In what it is given.
+    pub form: Form,
+    /// If that is not the record, how long the sender's three parts are, the payload, and the
+    /// correlation id.
+    pub lengths: [u8; 5],
+    /// Whether a reply is wanted.
+    pub wants_reply: bool,
+}
+
+impl Outline {
+    /// The outline of `message`.
+    pub fn of(message: &MessageView<'_>) -> Self {
+        let sender = message.sender;
+        let lengths = [
+            sender.namespace().len(),
+            sender.name().len(),
+            sender.instance().len(),
+            message.payload.len(),
+            message.correlation.map_or(0, |_| size_of::<CorrelationId>() * 2),
+        ];
+        let words = 1 + lengths.iter().sum::<usize>().div_ceil(WORD);
+        let fits = message.content_type.is_none() && time(message.accepted).is_some();
+        let form = match words {
+            ..=TINY_WORDS if fits => Form::Tiny,
+            ..=SMALL_WORDS if fits => Form::Small,
+            _ => Form::Whole,
+        };
+        let wants_reply = message.reply_to.is_some();
+        Self { form, lengths: lengths.map(|length| length as u8), wants_reply }
+    }
+}
+
+/// The time as one word: the seconds, and below them the nanoseconds.
+fn time(at: Timestamp) -> Option<u64> {
+    let seconds = at.seconds.checked_mul(1 << NANOSECOND_BITS)?;
+    Some(seconds | u64::from(at.nanoseconds))
+}
+
+/// A message that is a small one: the time, and then its texts without a gap.
 pub fn small(message: &MessageView<'_>) -> Option<SmallMessage> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m] = words::<SMALL_WORDS>(message)?;
+    Some((a, b, c, d, e, f, g, h, i, j, k, l, m))
+}
+
+/// The same of a message that is a tiny one.
+pub fn tiny(message: &MessageView<'_>) -> Option<TinyMessage> {
+    let [a, b, c, d, e, f] = words::<TINY_WORDS>(message)?;
+    Some((a, b, c, d, e, f))
+}
+
+fn words<const N: usize>(message: &MessageView<'_>) -> Option<[u64; N]> {
     let correlation = message.correlation.map(CorrelationId::text);
     let texts = [
         message.sender.namespace().as_bytes(),
@@ -31,31 +93,12 @@ pub fn small(message: &MessageView<'_>) -> Option<SmallMessage> {
         message.payload,
         correlation.as_ref().map_or(&[], |text| text.as_str().as_bytes()),
     ];
-    let mut bytes = [0; BYTES];
-    let mut at = TEXTS;
-    for (text, length) in texts.into_iter().zip(0..) {
-        bytes.get_mut(at..at + text.len())?.copy_from_slice(text);
-        bytes[length] = text.len() as u8;
+    let mut bytes = [[0; WORD]; N];
+    bytes[0] = time(message.accepted)?.to_le_bytes();
+    let (mut at, flat) = (WORD, bytes.as_flattened_mut());
+    for text in texts {
+        flat.get_mut(at..at + text.len())?.copy_from_slice(text);
         at += text.len();
     }
-    bytes[5] = u8::from(message.reply_to.is_some());
-    bytes[8..16].copy_from_slice(&message.accepted.seconds.to_le_bytes());
-    bytes[16..20].copy_from_slice(&message.accepted.nanoseconds.to_le_bytes());
-    let (words, _) = bytes.as_chunks();
-    let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
-    Some((
-        word(0),
-        word(1),
-        word(2),
-        word(3),
-        word(4),
-        word(5),
-        word(6),
-        word(7),
-        word(8),
-        word(9),
-        word(10),
-        word(11),
-        word(12),
-    ))
+    Some(bytes.map(u64::from_le_bytes))
 }
