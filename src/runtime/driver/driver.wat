@@ -41,10 +41,6 @@
         (call $lay_out (local.get $record) (local.get $coming))))
     (local.get $record))
 
-  ;; A byte of what comes next.
-  (func $byte (param $coming i64) (param $bit i64) (result i32)
-    (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (local.get $bit))) (i32.const 255)))
-
   ;; Makes the record of a small message that stands in its place.
   (func $lay_out (param $record i32) (param $coming i64)
     (local $namespace i32) (local $namespace_length i32)
@@ -54,12 +50,18 @@
     (local $correlation i32) (local $correlation_length i32)
     (local $wants_reply i32) (local $to_namespace i32) (local $to_name i32) (local $to_instance i32)
     (local $time i64) (local $text i32)
-    (local.set $namespace_length (call $byte (local.get $coming) (i64.const 8)))
-    (local.set $name_length (call $byte (local.get $coming) (i64.const 16)))
-    (local.set $instance_length (call $byte (local.get $coming) (i64.const 24)))
-    (local.set $payload_length (call $byte (local.get $coming) (i64.const 32)))
-    (local.set $correlation_length (call $byte (local.get $coming) (i64.const 40)))
-    (local.set $wants_reply (call $byte (local.get $coming) (i64.const 48)))
+    (local.set $namespace_length
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 8))) (i32.const 255)))
+    (local.set $name_length
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 16))) (i32.const 255)))
+    (local.set $instance_length
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 24))) (i32.const 255)))
+    (local.set $payload_length
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 32))) (i32.const 255)))
+    (local.set $correlation_length
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 40))) (i32.const 255)))
+    (local.set $wants_reply
+      (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 48))) (i32.const 255)))
     (local.set $time (i64.load (local.get $record)))
 
     (local.set $text (i32.add (local.get $record) (i32.const 8)))

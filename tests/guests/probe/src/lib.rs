@@ -151,6 +151,7 @@ fn describe(message: &ComponentMessage) -> String {
         "nanoseconds": metadata.timestamp.nanoseconds,
         "content-type": metadata.content_type,
         "payload-len": message.payload.len(),
+        "payload": String::from_utf8_lossy(&message.payload),
     })
     .to_string()
 }
