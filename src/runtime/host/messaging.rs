@@ -1,7 +1,8 @@
 //! The interface `host-messaging`.
 
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::StoreContextMut;
@@ -42,8 +43,13 @@ pub fn link(linker: &mut Linker<HostState>, immediate: &mut Immediate) -> wasmti
 }
 
 fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments) -> Boxed<'_, ()> {
-    hand_over(store, target, payload, Ok, |messenger, id, payload| {
+    let attempt = |messenger: &dyn Messenger, id: RawId<'_>, payload| {
         messenger.send(id, payload, Sending::Single)
+    };
+    hand_over(store, target, payload, Ok, attempt, |answer| match answer {
+        // Has no size, and so takes no memory.
+        Ok((Ok(()),)) => Box::new(poll_fn(|_| Poll::Ready(Ok((Ok(()),))))),
+        answer => Box::new(ready(answer)),
     })
 }
 
@@ -59,6 +65,7 @@ fn request(
         payload,
         |id: CorrelationId| Ok(id.to_string()),
         move |messenger, id, payload| messenger.request(id, payload, deadline),
+        |answer| Box::new(ready(answer)),
     )
 }
 
@@ -119,21 +126,22 @@ fn copied(
     Ok(Payload::copy_of(payload.as_le_slice(store)))
 }
 
-/// Hands a message over. Nearly always that is done at once, and the future is one that is ready.
+/// Hands a message over. Nearly always that is done at once, and the future is that of `at_once`.
 fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     mut store: StoreContextMut<'a, HostState>,
     target: ComponentId,
     payload: WasmList<u8>,
     answer: impl Fn(T) -> Result<R, error::MessagingError> + Send + 'a,
     attempt: impl Fn(&dyn Messenger, RawId<'_>, Payload) -> Handover<T> + Send + Sync + 'a,
+    at_once: impl FnOnce(Answer<R>) -> Boxed<'a, R>,
 ) -> Boxed<'a, R> {
     let first = copied(&store, &payload).and_then(|payload| {
         target.read(&store, |id| attempt(&*store.data().context.messenger, id, payload))
     });
     let answered = move |result: Result<T, _>| (result.and_then(answer).map_err(Into::into),);
     match first {
-        Err(error) => Box::new(ready(Err(error))),
-        Ok(Handover::Done(result)) => Box::new(ready(Ok(answered(result)))),
+        Err(error) => at_once(Err(error)),
+        Ok(Handover::Done(result)) => at_once(Ok(answered(result))),
         Ok(other) => Box::new(async move {
             let payload = copied(&store, &payload)?;
             let attempt =
