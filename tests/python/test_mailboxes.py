@@ -207,6 +207,8 @@ class Broadcast(EngineTest):
             engine.broadcast([echo], "x", sender="nobody")
         with self.assertRaises(TypeError):
             engine.broadcast([echo], None)
+        with self.assertRaisesRegex(TypeError, "Component, not int"):
+            engine.broadcast([echo, 5], "x")
         engine.close()
         with self.assertRaises(EngineClosed):
             engine.broadcast([echo], "x")

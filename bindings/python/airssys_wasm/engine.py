@@ -269,6 +269,9 @@ class Engine:
         targets = {}
         handles = []
         for component in components:
+            if not isinstance(component, Component):
+                name = type(component).__name__
+                raise TypeError(f"what is broadcast to must be a Component, not {name}")
             if component._core is not self._core:
                 raise InvalidArgument(f"{component!r} is not one of this engine")
             targets[component.handle] = component
