@@ -85,6 +85,9 @@ pub struct Driven {
     pub fuel: u64,
 }
 
+/// What a handler returned: its reply, or the case and the text of an error.
+type HandlerResult = Result<Option<WasmList<u8>>, (u32, WasmStr)>;
+
 const NO_LOOP: &str = "no loop runs in this guest";
 
 /// Links what the loop imports.
@@ -129,7 +132,7 @@ fn take<T>(
 
 fn answer(
     mut store: StoreContextMut<'_, HostState>,
-    (outcome,): (Result<Option<WasmList<u8>>, (u32, WasmStr)>,),
+    (outcome,): (HandlerResult,),
 ) -> wasmtime::Result<()> {
     let (reply, failure) = match outcome {
         Ok(reply) => (reply, None),
