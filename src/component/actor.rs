@@ -102,12 +102,11 @@ impl Actor {
         blueprint: Blueprint,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
-        let status = Arc::<Status>::default();
         let actor = Arc::new(Self {
             mailbox,
             blueprint,
             instance: AtomicCell::default(),
-            status,
+            status: Arc::default(),
             stopped: Latch::default(),
         });
         let instance = {

@@ -10,7 +10,7 @@ use crate::core::id::ComponentId;
 use crate::core::message::Message;
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
-use crate::runtime::driver::small::{self, Outline, SmallMessage, TinyMessage};
+use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
 
 /// The longest payload that is worth one more copy of it.
 const MAX_PAYLOAD: usize = 4096;
@@ -74,13 +74,10 @@ impl Intake {
 
     /// Whether mail goes this way.
     pub fn takes(mail: &Mail) -> bool {
-        match mail {
-            Mail::Message(message, _) | Mail::Callback(message) => {
-                message.payload.len() <= MAX_PAYLOAD
-                    && message.content_type.as_ref().is_none_or(|it| it.len() <= MAX_CONTENT_TYPE)
-            }
-            Mail::Health(_) | Mail::Shutdown(_) => false,
-        }
+        mail.message().is_some_and(|message| {
+            message.payload.len() <= MAX_PAYLOAD
+                && message.content_type.as_ref().is_none_or(|it| it.len() <= MAX_CONTENT_TYPE)
+        })
     }
 
     /// How many messages were handled since the last pause, and what was not.
@@ -94,10 +91,7 @@ impl Intake {
 
     /// The message that is being handled.
     fn message(&self) -> Option<&Message> {
-        match &self.current {
-            Some((Mail::Message(message, _) | Mail::Callback(message), _)) => Some(message),
-            _ => None,
-        }
+        self.current.as_ref()?.0.message()
     }
 }
 
@@ -120,11 +114,11 @@ impl MailSource for Intake {
         status.count_fuel(fuel);
         status.set_memory(memory_bytes);
         status.count_time(watch.nanos());
-        if let Mail::Message(_, mut reply) = mail
+        if let Mail::Message(_, reply) = mail
             && !reply.is_nobody()
         {
             self.mailbox.nearly_done();
-            reply.take().answer(Ok(answer));
+            reply.answer(Ok(answer));
         }
     }
 
@@ -150,8 +144,8 @@ impl MailSource for Intake {
             Mail::Callback(message) => (HandlerKind::Callback, message),
             Mail::Health(_) | Mail::Shutdown(_) => return Poll::Ready(None),
         };
-        let outline = Outline::of(&message.view(&self.host));
-        Poll::Ready(Some(Coming { handler, outline }))
+        let shape = Shape::of(&message.view(&self.host));
+        Poll::Ready(Some(Coming { handler, shape }))
     }
 
     fn take_small(&mut self) -> Option<SmallMessage> {
@@ -164,9 +158,7 @@ impl MailSource for Intake {
 
     fn take(&mut self) -> Option<Record> {
         let Self { current, sender, payload, host, .. } = self;
-        let (Mail::Message(message, _) | Mail::Callback(message), _) = current.as_ref()? else {
-            return None;
-        };
+        let message = current.as_ref()?.0.message()?;
         let from = message.sender.as_ref().unwrap_or(host);
         let id = match sender {
             Some((known, parts)) if Arc::ptr_eq(known, from) => parts.clone(),

@@ -41,12 +41,17 @@ const KEPT_CAPACITY: usize = 256;
 const UNPARKED_AFTER_CALL: usize = 64;
 
 impl Mail {
+    /// What a handler is given.
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(message, _) | Self::Callback(message) => Some(message),
+            Self::Health(_) | Self::Shutdown(_) => None,
+        }
+    }
+
     /// The length of its payload.
     pub fn payload_bytes(&self) -> usize {
-        match self {
-            Self::Message(message, _) | Self::Callback(message) => message.payload.len(),
-            Self::Health(_) | Self::Shutdown(_) => 0,
-        }
+        self.message().map_or(0, |message| message.payload.len())
     }
 
     /// Drops refused mail without an answer: its sender is told otherwise.

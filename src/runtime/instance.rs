@@ -15,7 +15,7 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Deadline, Drive, run_host_jobs};
+use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
 use crate::runtime::driver::attach;
 use crate::runtime::driver::mail::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
@@ -270,10 +270,12 @@ impl Instance {
             return (Err(CallError::ExportNotFound { export: attach::RUN }), Some(source));
         };
         let run = typed::<(), ()>(run);
-        let state = self.store.data_mut();
-        state.driven = Some(Driven { source: Box::new(source), fuel: self.fuel });
-        let progress = Arc::clone(&state.progress);
-        progress.set_waiting(false);
+        let progress = Arc::<Progress>::default();
+        self.store.data_mut().driven = Some(Driven {
+            source: Box::new(source),
+            fuel: self.fuel,
+            progress: Arc::clone(&progress),
+        });
         let ended = self.begin(&run, ()).renewed_by(&progress).await;
         let driven = self.store.data_mut().driven.take();
         let source = driven.map(|driven| driven.source as Box<dyn Any>);

@@ -9,7 +9,7 @@ use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
-use crate::runtime::drive::{Deadline, Progress};
+use crate::runtime::drive::Deadline;
 use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
@@ -95,8 +95,6 @@ pub struct HostState {
     pub on_caller: Option<Deadline>,
     /// The call of the loop in the guest that is under way.
     pub driven: Option<Driven>,
-    /// How far that call is.
-    pub progress: Arc<Progress>,
     /// Made at the first use of WASI; most components import none.
     wasi: Option<Box<Wasi>>,
 }
@@ -105,15 +103,7 @@ impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        Self {
-            context,
-            limiter,
-            off_fiber,
-            on_caller: None,
-            driven: None,
-            progress: Arc::default(),
-            wasi: None,
-        }
+        Self { context, limiter, off_fiber, on_caller: None, driven: None, wasi: None }
     }
 }
 

@@ -30,6 +30,8 @@ pub const TAKE_SMALL: &str = "airssys-driver-take-small";
 pub const TAKE_TINY: &str = "airssys-driver-take-tiny";
 /// The function that the loop gives an answer to.
 pub const ANSWER: &str = "airssys-driver-answer";
+/// What the loop imports.
+const IMPORTS: [&str; 5] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER];
 /// The loop.
 pub const RUN: &str = "airssys-driver-run";
 
@@ -121,7 +123,7 @@ impl<'a> Outline<'a> {
             Payload::ComponentImportSection(section) => {
                 for import in section {
                     let import = import?;
-                    if [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER].contains(&import.name.name) {
+                    if IMPORTS.contains(&import.name.name) {
                         return Ok(false);
                     }
                     self.writes_to_others |= import.name.name == MESSAGING;
@@ -223,10 +225,11 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     let [message, callback] = handlers;
     let (memory, realloc) = (message.memory, message.realloc);
     let function = outline.functions.len() as u32;
+    let imported = IMPORTS.len() as u32;
     let Types { functions, run } = append_types(component, outline.types);
 
     let mut imports = ComponentImportSection::new();
-    for (name, of) in [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER].into_iter().zip(functions) {
+    for (name, of) in IMPORTS.into_iter().zip(functions) {
         imports.import(name, ComponentTypeRef::Func(of));
     }
     imports.append_to_component(component);
@@ -242,7 +245,7 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     let allocating = [options[0], options[1], CanonicalOption::Realloc(realloc)];
     lowered.lower(function, []);
     lowered.lower(function + 1, allocating);
-    (2..5).for_each(|at| _ = lowered.lower(function + at, options));
+    (2..imported).for_each(|at| _ = lowered.lower(function + at, options));
     lowered.append_to_component(component);
     let [next, take, take_small, take_tiny, answer, mut free] =
         [0, 1, 2, 3, 4, 5].map(|n| outline.core_functions + n);
@@ -291,15 +294,15 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
     lifted.append_to_component(component);
 
     let mut exports = ComponentExportSection::new();
-    exports.export(RUN, ComponentExportKind::Func, function + 5, None);
+    exports.export(RUN, ComponentExportKind::Func, function + imported, None);
     exports.append_to_component(component);
     1 + usize::from(missing.is_some())
 }
 
 /// The types of the loop's functions.
 struct Types {
-    /// Of those that it imports: `next`, `take`, `take-small`, `take-tiny` and `answer`.
-    functions: [u32; 5],
+    /// Of [`IMPORTS`].
+    functions: [u32; IMPORTS.len()],
     run: u32,
 }
 
@@ -351,7 +354,7 @@ fn append_types(component: &mut Vec<u8>, first: u32) -> Types {
     types.function().params([("outcome", outcome)]).result(None);
     types.function().params(none()).result(None);
     types.append_to_component(component);
-    Types { functions: [0; 5].map(|_| next()), run: next() }
+    Types { functions: IMPORTS.map(|_| next()), run: next() }
 }
 
 #[cfg(test)]

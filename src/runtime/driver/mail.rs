@@ -10,8 +10,9 @@ use wasmtime::error::Context as _;
 use wasmtime::{StoreContextMut, bail};
 
 use crate::core::error::WasmError;
+use crate::runtime::drive::Progress;
 use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL, TAKE_TINY};
-use crate::runtime::driver::small::{Form, Outline, SmallMessage, TinyMessage};
+use crate::runtime::driver::small::{Form, Shape, SmallMessage, TinyMessage};
 use crate::runtime::instance::make_ready;
 use crate::runtime::state::HostState;
 
@@ -44,13 +45,13 @@ pub struct Coming {
     /// Which handler it is for.
     pub handler: HandlerKind,
     /// What is known of it.
-    pub outline: Outline,
+    pub shape: Shape,
 }
 
 impl Coming {
     /// As `driver.wat` has it.
     fn word(self) -> u64 {
-        let Outline { form, lengths: [a, b, c, d, e], wants_reply } = self.outline;
+        let Shape { form, lengths: [a, b, c, d, e], wants_reply } = self.shape;
         let form = match form {
             Form::Whole => 0,
             Form::Small => 4,
@@ -83,6 +84,8 @@ pub struct Driven {
     pub source: Box<dyn MailSource>,
     /// How much fuel each message has.
     pub fuel: u64,
+    /// How far it is.
+    pub progress: Arc<Progress>,
 }
 
 /// What a handler returned: its reply, or the case and the text of an error.
@@ -104,20 +107,20 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
     let left = store.get_fuel()?;
     let state = store.data_mut();
     let memory_bytes = state.limiter.memory_bytes();
-    let driven = driven(state)?;
-    let fuel = driven.fuel;
-    driven.source.handled(fuel.saturating_sub(left), memory_bytes);
+    let Driven { source, fuel, .. } = driven(state)?;
+    let fuel = *fuel;
+    source.handled(fuel.saturating_sub(left), memory_bytes);
     // Woken as the task is that polls the call, whose mailbox it is.
     let coming = poll_fn(|_| {
-        let HostState { driven: Some(driven), progress, .. } = store.data_mut() else {
+        let Ok(Driven { source, progress, .. }) = driven(store.data_mut()) else {
             return Poll::Ready(None);
         };
-        let polled = driven.source.poll_next();
+        let polled = source.poll_next();
         progress.set_waiting(polled.is_pending());
         polled
     });
     let coming = coming.await;
-    store.data().progress.renew();
+    driven(store.data_mut())?.progress.renew();
     make_ready(&mut store, fuel);
     Ok((coming.map_or(0, Coming::word),))
 }

@@ -33,7 +33,7 @@ pub enum Form {
 
 /// What `driver.wat` is told of a message before it takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline {
+pub struct Shape {
     /// In what it is given.
     pub form: Form,
     /// If that is not the record, how long the sender's three parts are, the payload, and the
@@ -43,8 +43,8 @@ pub struct Outline {
     pub wants_reply: bool,
 }
 
-impl Outline {
-    /// The outline of `message`.
+impl Shape {
+    /// The shape of `message`.
     pub fn of(message: &MessageView<'_>) -> Self {
         let sender = message.sender;
         let lengths = [
