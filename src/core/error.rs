@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::core::account::HostBytesExceeded;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::limits::MailboxBounds;
 
@@ -76,6 +77,17 @@ pub enum LimitBreach {
         /// The total that was refused.
         wanted: u64,
     },
+    /// The host would have held more for it than allowed.
+    #[error("{0}")]
+    HostBytes(HostBytesExceeded),
+    /// A message, or a reply, was larger than allowed.
+    #[error("max-message-bytes {limit} exceeded: {bytes} bytes")]
+    MessageBytes {
+        /// The limit.
+        limit: u64,
+        /// The size of the message.
+        bytes: u64,
+    },
     /// More core instances than allowed.
     #[error("max-instances {limit} exceeded")]
     Instances {
@@ -124,6 +136,8 @@ impl LimitBreach {
         match *self {
             Self::Memory { limit, .. } => ("max-memory-bytes", limit),
             Self::TableElements { limit, .. } => ("max-table-elements", limit),
+            Self::HostBytes(HostBytesExceeded { limit, .. }) => ("max-host-bytes", limit),
+            Self::MessageBytes { limit, .. } => ("max-message-bytes", limit),
             Self::Instances { limit } => ("max-instances", limit),
             Self::Memories { limit } => ("memories", limit),
             Self::Tables { limit } => ("tables", limit),

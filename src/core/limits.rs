@@ -8,6 +8,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Bytes over all linear memories of the component.
     pub max_memory_bytes: u64,
+    /// Bytes of the host's memory that it may make the host hold.
+    pub max_host_bytes: u64,
+    /// Bytes of the payload of one message that it takes or hands over, a reply included.
+    pub max_message_bytes: u64,
     /// Time for one message, host functions and sleeps included.
     pub max_execution_time: Duration,
     /// Fuel for one message (about one unit an instruction); `None` is unlimited.
@@ -22,6 +26,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_memory_bytes: 64 << 20,
+            max_host_bytes: 64 << 20,
+            max_message_bytes: 16 << 20,
             max_execution_time: Duration::from_secs(5),
             max_fuel: None,
             max_instances: 1000,

@@ -1,6 +1,7 @@
 //! Vocabulary that every layer shares: names, messages, limits, errors, and the traits through
 //! which host functions reach the layers above them.
 
+pub mod account;
 pub mod clock;
 pub mod codec;
 pub mod deadline;

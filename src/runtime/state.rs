@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::UpdateDeadline;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
+use crate::core::account::Account;
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
@@ -26,6 +27,8 @@ const RECORD_BYTES: usize = 64;
 pub struct HostContext {
     /// Who the component is.
     pub identity: Identity,
+    /// What the host holds for it.
+    pub account: Arc<Account>,
     /// What it may do.
     pub guard: Arc<Guard>,
     /// What WASI calls its environment: what the load named, nothing of the host's.

@@ -5,6 +5,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::core::account::HostBytesExceeded;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::MAX_STACK_BYTES;
@@ -48,6 +49,9 @@ pub fn limit_breach(
     }
     if error.downcast_ref::<HostCallTooLarge>().is_some() {
         return Some(host_call_bytes);
+    }
+    if let Some(exceeded) = error.downcast_ref::<HostBytesExceeded>() {
+        return Some(LimitBreach::HostBytes(*exceeded));
     }
     if let Some(Refused::Quota(breach)) = error.downcast_ref() {
         let (name, limit) = (breach.name, breach.value);

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::component::actor::{Actor, Blueprint};
 use crate::component::pool::Pool;
+use crate::core::account::Account;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::ports::Identity;
@@ -114,6 +115,7 @@ impl Engine {
             prepared: Arc::clone(&plan.prepared),
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
+                account: Account::new(plan.options.limits.max_host_bytes, Arc::default()),
                 guard: Arc::clone(&plan.guard),
                 env: Arc::clone(&plan.env),
                 messenger: outbox.clone(),

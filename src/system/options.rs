@@ -20,6 +20,8 @@ const LOAD_KEYS: &[&str] =
 /// The keys of `limits`.
 const LIMIT_KEYS: &[&str] = &[
     "max-memory-bytes",
+    "max-host-bytes",
+    "max-message-bytes",
     "max-execution-time-ms",
     "max-fuel",
     "max-instances",
@@ -38,6 +40,12 @@ const QUOTA_KEYS: &[&str] = &[
 ];
 /// The keys of `mailbox`.
 const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes", "when-full"];
+
+/// The least that the host holds for a component, whatever it does: its metadata, its output.
+const MIN_HOST_BYTES: u64 = 256 << 10;
+
+/// The largest message that any component takes or hands over.
+const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// The most instances that one load may make.
 const MAX_POOL: u64 = 4096;
@@ -177,6 +185,12 @@ pub fn limits(parent: &Object<'_>, defaults: &Limits) -> Result<Limits, OptionsE
     if let Some(bytes) = object.integer("max-memory-bytes", 0..=u64::MAX)? {
         limits.max_memory_bytes = bytes;
     }
+    if let Some(bytes) = object.integer("max-host-bytes", MIN_HOST_BYTES..=u64::MAX)? {
+        limits.max_host_bytes = bytes;
+    }
+    if let Some(bytes) = object.integer("max-message-bytes", 1..=MAX_MESSAGE_BYTES)? {
+        limits.max_message_bytes = bytes;
+    }
     if let Some(millis) = object.integer("max-execution-time-ms", 1..=u64::MAX)? {
         limits.max_execution_time = Duration::from_millis(millis);
     }
@@ -255,7 +269,8 @@ mod tests {
             "env": {"A": "1", "B": "2"}, "config": {"x": [1]}, "instances": 3,
             "mailbox": {"capacity": 2, "max-bytes": 9, "when-full": "drop-oldest"},
             "codecs": ["json", "cbor"],
-            "limits": {"max-memory-bytes": 1, "max-execution-time-ms": 2, "max-fuel": 3,
+            "limits": {"max-memory-bytes": 1, "max-host-bytes": 1000000, "max-message-bytes": 6,
+                       "max-execution-time-ms": 2, "max-fuel": 3,
                        "max-instances": 4, "max-table-elements": 5},
             "quotas": {"messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                        "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
@@ -284,6 +299,8 @@ mod tests {
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);
         let limits = Limits {
             max_memory_bytes: 1,
+            max_host_bytes: 1_000_000,
+            max_message_bytes: 6,
             max_execution_time: Duration::from_millis(2),
             max_fuel: Some(3),
             max_instances: 4,

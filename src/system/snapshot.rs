@@ -100,6 +100,8 @@ pub fn description(pool: &Pool) -> Value {
 fn limits(limits: &Limits) -> Value {
     json!({
         "max-memory-bytes": limits.max_memory_bytes,
+        "max-host-bytes": limits.max_host_bytes,
+        "max-message-bytes": limits.max_message_bytes,
         "max-execution-time-ms": limits.max_execution_time_ms(),
         "max-fuel": limits.max_fuel,
         "max-instances": limits.max_instances,
