@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::security::pattern::{InvalidPattern, Pattern};
+use crate::security::pseudo_files::pseudo_file_system;
 
 /// A directory, held open: whatever takes its place later is not what was granted.
 #[derive(Debug)]
@@ -47,6 +48,13 @@ pub enum InvalidPath {
     NotUnicode(PathBuf),
     #[error("{0:?} is not absolute")]
     Relative(String),
+    #[error("{path} is in {system}, whose files are interfaces of the system: no component gets those")]
+    Pseudo {
+        /// The directory.
+        path: String,
+        /// The file system.
+        system: &'static str,
+    },
 }
 
 /// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
@@ -90,6 +98,9 @@ impl Directory {
         let metadata = handle.metadata().map_err(unreachable)?;
         if !metadata.is_dir() {
             return Err(unreachable(io::ErrorKind::NotADirectory.into()));
+        }
+        if let Some(system) = pseudo_file_system(&handle) {
+            return Err(InvalidPath::Pseudo { path: path.to_owned(), system });
         }
         // What was opened, if something took its place since it was found.
         let host = match held_path(&handle) {
