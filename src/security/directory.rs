@@ -48,7 +48,9 @@ pub enum InvalidPath {
     NotUnicode(PathBuf),
     #[error("{0:?} is not absolute")]
     Relative(String),
-    #[error("{path} is in {system}, whose files are interfaces of the system: no component gets those")]
+    #[error(
+        "{path} is in {system}, whose files are interfaces of the system: no component gets those"
+    )]
     Pseudo {
         /// The directory.
         path: String,

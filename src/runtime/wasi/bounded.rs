@@ -202,11 +202,7 @@ fn send(
 }
 
 /// Random bytes, a piece a turn.
-async fn random_bytes<F>(
-    mut store: Store<'_>,
-    length: u64,
-    fill: F,
-) -> wasmtime::Result<(Vec<u8>,)>
+async fn random_bytes<F>(mut store: Store<'_>, length: u64, fill: F) -> wasmtime::Result<(Vec<u8>,)>
 where
     F: for<'a> Fn(&mut Store<'a>, u64) -> wasmtime::Result<Vec<u8>>,
 {

@@ -198,10 +198,7 @@ impl HostIncomingDatagramStream for Sockets<'_> {
 }
 
 impl HostOutgoingDatagramStream for Sockets<'_> {
-    fn check_send(
-        &mut self,
-        stream: Resource<OutgoingDatagramStream>,
-    ) -> Result<u64, SocketError> {
+    fn check_send(&mut self, stream: Resource<OutgoingDatagramStream>) -> Result<u64, SocketError> {
         if self.is::<NoneOut>(stream.rep()) {
             return Ok(MAX_DATAGRAMS as u64);
         }

@@ -7,6 +7,8 @@ mod ambient;
 mod closed;
 mod files;
 mod forging;
+mod granting;
+mod holding;
 mod ids;
 mod late;
 mod malformed;
