@@ -130,9 +130,9 @@ impl Directory {
         &self.guest
     }
 
-    /// A path that leads to it now.
-    pub fn reachable(&self) -> PathBuf {
-        held_path(&self.handle).unwrap_or_else(|| self.host.clone().into())
+    /// What is held open.
+    pub fn handle(&self) -> &File {
+        &self.handle
     }
 
     /// The host's path of what has the relative path `inside`, which is empty for itself.
@@ -242,7 +242,7 @@ mod tests {
         let (directory, _) = open(granted.to_str().unwrap(), None).unwrap();
         fs::rename(&granted, path("moved")).unwrap();
         std::os::unix::fs::symlink("/", &granted).unwrap();
-        assert!(directory.reachable().join("inside").exists());
+        assert!(held_path(directory.handle()).unwrap().join("inside").exists());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi::p2::StreamResult;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use crate::core::account::{Account, Charge};
 use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
@@ -17,6 +18,9 @@ use crate::security::resource::Resource;
 /// ones have to be looked up, or sent to, again.
 const REMEMBERED: usize = 1024;
 
+/// What an address that was found takes, beside its name.
+const FOUND_BYTES: u64 = 128;
+
 /// How many names may have led to one address.
 const NAMES: usize = 16;
 
@@ -26,12 +30,15 @@ const NAMES: usize = 16;
 /// rights when it was found, and is again when it is connected to.
 pub struct Connections {
     guard: Arc<Guard>,
+    account: Arc<Account>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
     found: HashMap<IpAddr, Vec<Arc<str>>>,
+    /// Pays for `found`.
+    charge: Option<Charge>,
     /// The local addresses of sockets that take what comes, connections and datagrams.
     listening: [Vec<SocketAddr>; 2],
     /// Where datagrams went, from where answers may come.
@@ -46,8 +53,8 @@ enum Kind {
 
 impl Connections {
     /// Nothing is known yet.
-    pub fn new(guard: Arc<Guard>) -> Self {
-        Self { guard, known: Mutex::default() }
+    pub fn new(guard: Arc<Guard>, account: Arc<Account>) -> Self {
+        Self { guard, account, known: Mutex::default() }
     }
 
     /// What decides.
@@ -102,19 +109,31 @@ impl Connections {
         self.lock().found.get(&ip).cloned().unwrap_or_default()
     }
 
-    /// Remembers that a name, which may be reached, leads to an address.
+    /// Remembers that a name, which may be reached, leads to an address. Where there is no room for that,
+    /// it has to be looked up again.
     pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
-        let found = &mut self.lock().found;
+        let mut known = self.lock();
+        let Known { found, charge, .. } = &mut *known;
+        if found.get(&address).is_some_and(|names| names.contains(name)) {
+            return;
+        }
         if found.len() >= REMEMBERED {
             found.clear();
+            *charge = None;
+        }
+        let bytes = FOUND_BYTES + name.len() as u64;
+        let paid = match charge {
+            Some(charge) => charge.grow(bytes),
+            None => self.account.charge(bytes).map(|paid| *charge = Some(paid)),
+        };
+        if paid.is_err() {
+            return;
         }
         let names = found.entry(address).or_default();
-        if !names.contains(name) {
-            if names.len() >= NAMES {
-                names.remove(0);
-            }
-            names.push(Arc::clone(name));
+        if names.len() >= NAMES {
+            names.remove(0);
         }
+        names.push(Arc::clone(name));
     }
 
     fn sends_to(&self, address: SocketAddr) -> bool {
@@ -261,7 +280,7 @@ mod tests {
         let own = Arc::new(ComponentId::parse("a/b/c").unwrap());
         let authority = Arc::new(Authority::new(Arc::default(), None));
         let guard = Guard::new(own, authority, capabilities, Quotas::default());
-        Connections::new(Arc::new(guard))
+        Connections::new(Arc::new(guard), Account::new(u64::MAX, Arc::default()))
     }
 
     fn take_all_back(connections: &Connections) {

@@ -35,7 +35,7 @@ pub struct Wasi {
     /// Runs what waits for the system, and pays for what is held.
     pub means: Means,
     places: Places,
-    roots: Vec<Arc<Directory>>,
+    roots: Vec<(Arc<Directory>, FsPerms)>,
     desk: Option<Box<Desk>>,
 }
 
@@ -44,19 +44,12 @@ impl Wasi {
     pub fn new(host: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
         let guard = Arc::clone(&host.guard);
         let outputs = Outputs::new(host, off_fiber);
-        let connections = Arc::new(Connections::new(Arc::clone(&guard)));
+        let connections = Arc::new(Connections::new(Arc::clone(&guard), Arc::clone(&host.account)));
         let mut builder = WasiCtxBuilder::new();
-        // Operations on files run on threads that may wait, see `Files::on_thread`.
-        builder.allow_blocking_current_thread(true);
         builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
-        let mut roots = Vec::new();
-        for (directory, changeable) in guard.directories() {
-            let rights = if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            // One that can not be opened any more does not appear.
-            if builder.preopened_dir(directory.reachable(), directory.guest(), rights).is_ok() {
-                roots.push(directory);
-            }
-        }
+        let rights = |changeable| if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        let roots = guard.directories().into_iter().map(|(root, changes)| (root, rights(changes)));
+        let roots = roots.collect();
         let checked = Arc::clone(&connections);
         builder.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).socket_addr_check(
             move |address, using| {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
@@ -34,7 +35,7 @@ pub struct Files<'a> {
     /// Where descriptors are.
     pub places: &'a mut Places,
     /// The directories that the instance was made with.
-    pub roots: &'a [Arc<Directory>],
+    pub roots: &'a [(Arc<Directory>, FsPerms)],
     /// Runs what waits for the system, and pays for what is held.
     pub means: &'a Means,
     /// `None` while a job has it, or once one that was abandoned has.

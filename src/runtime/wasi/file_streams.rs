@@ -26,7 +26,8 @@ pub struct Means {
     pub account: Arc<Account>,
 }
 
-type Read = (DynInputStream, StreamResult<Bytes>);
+// A job pays for its bytes until it ends, also where nobody waits for it any more.
+type Read = (DynInputStream, StreamResult<Bytes>, Charge);
 type Written = (DynOutputStream, StreamResult<()>);
 
 /// Reads a file.
@@ -37,7 +38,7 @@ pub struct FileInput {
 
 enum Input {
     Idle(DynInputStream),
-    Reading(Running<Read>, Charge),
+    Reading(Running<Read>),
     Available(DynInputStream, Bytes, Charge),
     Failed(StreamError),
     Closed,
@@ -58,10 +59,10 @@ impl FileInput {
             Ok(charge) => {
                 let job = move || {
                     let read = now(inner.blocking_read(size));
-                    (inner, read)
+                    (inner, read, charge)
                 };
                 match slot.run(job) {
-                    Ok(running) => Input::Reading(running, charge),
+                    Ok(running) => Input::Reading(running),
                     Err(no_thread) => Input::Failed(failed(no_thread)),
                 }
             }
@@ -70,15 +71,12 @@ impl FileInput {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Input::Reading(running, _) = &mut self.state else { return Poll::Ready(()) };
+        let Input::Reading(running) = &mut self.state else { return Poll::Ready(()) };
         let Poll::Ready(read) = Pin::new(running).poll(cx) else { return Poll::Pending };
-        let Input::Reading(_, charge) = std::mem::replace(&mut self.state, Input::Closed) else {
-            return Poll::Ready(());
-        };
         self.state = match read {
-            Ok((inner, Ok(bytes))) => Input::Available(inner, bytes, charge),
-            Ok((_, Err(StreamError::Closed))) => Input::Closed,
-            Ok((_, Err(error))) => Input::Failed(error),
+            Ok((inner, Ok(bytes), charge)) => Input::Available(inner, bytes, charge),
+            Ok((_, Err(StreamError::Closed), _)) => Input::Closed,
+            Ok((_, Err(error), _)) => Input::Failed(error),
             Err(no_thread) => Input::Failed(failed(no_thread)),
         };
         Poll::Ready(())
@@ -154,7 +152,7 @@ enum Output {
     Ready(DynOutputStream),
     /// For want of room for a job.
     Waiting(DynOutputStream, Bytes, Charge),
-    Writing(Running<Written>, Charge),
+    Writing(Running<Written>),
     Failed(StreamError),
     Closed,
 }
@@ -172,16 +170,17 @@ impl FileOutput {
         };
         let job = move || {
             let written = now(inner.blocking_write_and_flush(bytes));
+            drop(charge);
             (inner, written)
         };
         self.state = match slot.run(job) {
-            Ok(running) => Output::Writing(running, charge),
+            Ok(running) => Output::Writing(running),
             Err(no_thread) => Output::Failed(failed(no_thread)),
         };
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Output::Writing(running, _) = &mut self.state else { return Poll::Ready(()) };
+        let Output::Writing(running) = &mut self.state else { return Poll::Ready(()) };
         let Poll::Ready(written) = Pin::new(running).poll(cx) else { return Poll::Pending };
         self.state = match written {
             Ok((inner, Ok(()))) => Output::Ready(inner),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::filesystem::{Dir, OpenMode};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
@@ -33,14 +35,18 @@ pub const MAX_WRITE_BYTES: usize = 1 << 20;
 impl preopens::Host for Files<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let mut directories = Vec::new();
-        for (descriptor, name) in preopens::Host::get_directories(&mut self.inner)? {
-            let Some(root) = self.roots.get(directories.len()) else { break };
-            let inner = self.inner.table.delete(descriptor)?;
-            let place = Place::root(Arc::clone(root));
-            let descriptor = self.enter(place, inner)?;
-            directories.push((descriptor, name));
+        for (directory, rights) in self.roots {
+            let mode = match rights {
+                FsPerms::ReadOnly => OpenMode::READ,
+                FsPerms::ReadWrite => OpenMode::READ | OpenMode::WRITE,
+            };
+            // The one that the grant holds open.
+            let opened = Dir::new(directory.handle().try_clone()?, *rights, mode, true);
+            let place = Place::root(Arc::clone(directory));
+            let descriptor = self.enter(place, Descriptor::Dir(opened))?;
+            directories.push((descriptor, directory.guest().to_owned()));
         }
-        if !self.roots.iter().any(|directory| root::is_taken_by(directory)) {
+        if !self.roots.iter().any(|(directory, _)| root::is_taken_by(directory)) {
             let descriptor = self.inner.table.push(Root)?.rep();
             self.places.enter_root(descriptor);
             directories.push((Resource::new_own(descriptor), root::PATH.to_owned()));
@@ -178,13 +184,14 @@ impl HostDescriptor for Files<'_> {
         self.check_open(&descriptor, &[Action::FilesystemRead])?;
         // Wasmtime reads a piece at most.
         let length = length.min(PIECE as u64);
-        let _charge = self.charge(length)?;
-        let at = self.opened(&descriptor)?;
+        // Paid until the job ends, also where nobody waits for it any more.
+        let (charge, at) = (self.charge(length)?, self.opened(&descriptor)?);
         let job = move |desk: &mut Desk| {
             let at = desk.lay(at)?;
-            now(desk.view().read(at, length, offset))
+            Ok((now(desk.view().read(at, length, offset))?, charge))
         };
-        self.on_thread(job).await
+        let (read, _charge) = self.on_thread(job).await?;
+        Ok(read)
     }
 
     async fn write(
@@ -195,10 +202,9 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<Filesize> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
         bytes.truncate(MAX_WRITE_BYTES);
-        let _charge = self.charge(bytes.len() as u64)?;
-        let at = self.opened(&descriptor)?;
+        let (charge, at) = (self.charge(bytes.len() as u64)?, self.opened(&descriptor)?);
         let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
+            let (at, _charge) = (desk.lay(at)?, charge);
             now(desk.view().write(at, bytes, offset))
         };
         self.on_thread(job).await

@@ -27,8 +27,8 @@ pub struct Places(HashMap<u32, Entered>);
 
 /// Where a descriptor is.
 enum Entered {
-    /// In a granted directory, with what the host holds for it.
-    At(Arc<Place>, Charge),
+    /// In a granted directory. `charge`: what the host holds for it.
+    At { place: Arc<Place>, _charge: Charge },
     /// At the root, where nothing is granted.
     Root,
 }
@@ -89,7 +89,7 @@ impl Place {
 impl Places {
     /// Enters a descriptor.
     pub fn enter(&mut self, descriptor: u32, place: Arc<Place>, charge: Charge) {
-        self.0.insert(descriptor, Entered::At(place, charge));
+        self.0.insert(descriptor, Entered::At { place, _charge: charge });
     }
 
     /// Enters a descriptor of the root.
@@ -100,7 +100,7 @@ impl Places {
     /// Where a descriptor is, if that is in a granted directory.
     pub fn of(&self, descriptor: u32) -> Option<&Arc<Place>> {
         match self.0.get(&descriptor)? {
-            Entered::At(place, _) => Some(place),
+            Entered::At { place, .. } => Some(place),
             Entered::Root => None,
         }
     }
