@@ -146,8 +146,23 @@ impl Connections {
     }
 
     fn may_listen(&self, address: SocketAddr) -> bool {
-        let resource = Resource::Endpoint(Endpoint::Address(address));
-        self.guard.check_once(Action::NetworkInbound, resource).is_ok()
+        self.check(Action::NetworkInbound, address)
+    }
+
+    /// Whether an address may be used. It is recorded as a grant names it: a port that the system is to
+    /// choose may be any.
+    pub fn check(&self, action: Action, address: SocketAddr) -> bool {
+        let decision = self.guard.decide(action, at(address));
+        if decision.allowed {
+            self.guard.record_allowed(action, at(address));
+        } else {
+            let named = match address.port() {
+                0 => Resource::Endpoint(Endpoint::Host(address.ip())),
+                _ => at(address),
+            };
+            self.guard.refuse(action, named, decision.basis);
+        }
+        decision.allowed
     }
 
     fn decide_listen(&self, address: SocketAddr) -> bool {

@@ -103,7 +103,7 @@ impl Reader {
         &mut self,
         directory: &File,
     ) -> std::io::Result<Option<Result<DirectoryEntry, ErrorCode>>> {
-        while let Some(entry) = self.0.next() {
+        for entry in self.0.by_ref() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {

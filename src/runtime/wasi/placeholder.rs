@@ -9,8 +9,6 @@ use wasmtime_wasi::p2::{Pollable, SocketError};
 
 use crate::runtime::wasi::sockets::Sockets;
 use crate::security::action::Action;
-use crate::security::host_pattern::Endpoint;
-use crate::security::resource;
 
 /// Stands for a socket.
 pub struct Placeholder {
@@ -143,10 +141,9 @@ impl Sockets<'_> {
 
     /// Records what was refused. Rights that came after the socket are for the next one.
     pub(super) fn refused(&self, action: Action, address: SocketAddr) -> SocketError {
-        let endpoint = resource::Resource::Endpoint(Endpoint::Address(address));
-        match self.connections.guard().check_once(action, endpoint) {
-            Err(_) => ErrorCode::AccessDenied.into(),
-            Ok(_) => ErrorCode::InvalidState.into(),
+        match self.connections.check(action, address) {
+            false => ErrorCode::AccessDenied.into(),
+            true => ErrorCode::InvalidState.into(),
         }
     }
 }

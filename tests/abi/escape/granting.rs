@@ -136,6 +136,8 @@ fn what_a_record_says_can_be_granted_and_is_enough() {
         (format!("udp-mixed x {datagrams} {datagrams}"), "2".into()),
         (format!("hold-listener {free}"), free.to_string()),
         (format!("udp-bind {free}"), free.to_string()),
+        ("listen 127.0.0.1:0".into(), "ok".into()),
+        ("listen [::1]:0".into(), "ok".into()),
     ] {
         let observed = stage.observe(&guest, &command);
         assert!(observed.text().starts_with("error: "), "{command}: {}", observed.text());
