@@ -19,7 +19,7 @@ fn growth(act: impl FnOnce()) -> u64 {
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = peak();
     act();
-    peak() - before
+    peak().saturating_sub(before)
 }
 
 fn peak() -> u64 {
