@@ -29,7 +29,7 @@ use crate::runtime::wasi::sockets::sockets;
 use crate::runtime::wasi::udp::MAX_DATAGRAMS;
 
 /// The most pollables of one list; of each the host keeps notes while it waits.
-const MAX_POLLABLES: usize = 1 << 16;
+const MAX_POLLABLES: usize = 1 << 14;
 
 /// The most that `blocking-write-and-flush` takes, as WASI has it.
 const MAX_BLOCKING_WRITE: usize = 4096;

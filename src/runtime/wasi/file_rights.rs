@@ -114,6 +114,22 @@ impl Files<'_> {
         done
     }
 
+    /// Does one of Wasmtime's operations on what is open.
+    pub(super) async fn on<R: Send + 'static>(
+        &mut self,
+        descriptor: &Resource<Descriptor>,
+        operation: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<R>
+        + Send
+        + 'static,
+    ) -> FsResult<R> {
+        let at = self.opened(descriptor)?;
+        let job = move |desk: &mut Desk| {
+            let at = desk.lay(at)?;
+            now(operation(&mut desk.view(), at))
+        };
+        self.on_thread(job).await
+    }
+
     /// Enters what was opened, and pays for it.
     pub(super) fn enter(
         &mut self,
@@ -246,12 +262,11 @@ impl Files<'_> {
         from: &Allowed,
         to: &Allowed,
     ) -> FsResult<()> {
-        let (at, path) = (self.opened(descriptor)?, from.path.clone());
-        let look = |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().stat_at(at, PathFlags::empty(), path))
+        let (path, flags) = (from.path.clone(), PathFlags::empty());
+        let look = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            view.stat_at(at, flags, path).await
         };
-        let stat = self.on_thread(look).await?;
+        let stat = self.on(descriptor, look).await?;
         if stat.type_ == DescriptorType::RegularFile {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::FsPerms;
-use wasmtime_wasi::filesystem::{Dir, OpenMode};
+use wasmtime_wasi::filesystem::{Dir, OpenMode, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
@@ -112,22 +112,13 @@ impl HostDescriptor for Files<'_> {
         advice: Advice,
     ) -> FsResult<()> {
         self.check_open(&descriptor, LOOK)?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().advise(at, offset, length, advice))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.advise(at, offset, length, advice).await)
+            .await
     }
 
     async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().sync_data(at))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.sync_data(at).await).await
     }
 
     async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
@@ -142,22 +133,12 @@ impl HostDescriptor for Files<'_> {
         if self.places.is_root(descriptor.rep()) {
             return Ok(DescriptorType::Directory);
         }
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().get_type(at))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.get_type(at).await).await
     }
 
     async fn set_size(&mut self, descriptor: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().set_size(at, size))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.set_size(at, size).await).await
     }
 
     async fn set_times(
@@ -167,12 +148,8 @@ impl HostDescriptor for Files<'_> {
         modified: NewTimestamp,
     ) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().set_times(at, accessed, modified))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.set_times(at, accessed, modified).await)
+            .await
     }
 
     async fn read(
@@ -185,12 +162,11 @@ impl HostDescriptor for Files<'_> {
         // Wasmtime reads a piece at most.
         let length = length.min(PIECE as u64);
         // Paid until the job ends, also where nobody waits for it any more.
-        let (charge, at) = (self.charge(length)?, self.opened(&descriptor)?);
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            Ok((now(desk.view().read(at, length, offset))?, charge))
+        let charge = self.charge(length)?;
+        let read = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            Ok((view.read(at, length, offset).await?, charge))
         };
-        let (read, _charge) = self.on_thread(job).await?;
+        let (read, _charge) = self.on(&descriptor, read).await?;
         Ok(read)
     }
 
@@ -202,12 +178,12 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<Filesize> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
         bytes.truncate(MAX_WRITE_BYTES);
-        let (charge, at) = (self.charge(bytes.len() as u64)?, self.opened(&descriptor)?);
-        let job = move |desk: &mut Desk| {
-            let (at, _charge) = (desk.lay(at)?, charge);
-            now(desk.view().write(at, bytes, offset))
+        let charge = self.charge(bytes.len() as u64)?;
+        let write = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            let _charge = charge;
+            view.write(at, bytes, offset).await
         };
-        self.on_thread(job).await
+        self.on(&descriptor, write).await
     }
 
     async fn read_directory(
@@ -225,12 +201,7 @@ impl HostDescriptor for Files<'_> {
 
     async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().sync(at))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.sync(at).await).await
     }
 
     async fn create_directory_at(
@@ -239,12 +210,10 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite]).await?;
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().create_directory_at(at, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.create_directory_at(at, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 
@@ -253,12 +222,7 @@ impl HostDescriptor for Files<'_> {
             return Ok(root::STAT);
         }
         self.check_open(&descriptor, LOOK)?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().stat(at))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.stat(at).await).await
     }
 
     async fn stat_at(
@@ -269,12 +233,9 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<DescriptorStat> {
         let allowed = self.allowed(&descriptor, &path, LOOK).await?;
         let flags = allowed.flags(flags);
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().stat_at(at, flags, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.stat_at(at, flags, path).await).await;
         self.recorded(done, &allowed)
     }
 
@@ -376,12 +337,9 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<String> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemRead]).await?;
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().readlink_at(at, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.readlink_at(at, path).await).await;
         self.recorded(done, &allowed)
     }
 
@@ -391,12 +349,10 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete]).await?;
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().remove_directory_at(at, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.remove_directory_at(at, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 
@@ -442,12 +398,9 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<()> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete]).await?;
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().unlink_file_at(at, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.unlink_file_at(at, path).await).await;
         self.recorded(done, &allowed)
     }
 
@@ -476,12 +429,7 @@ impl HostDescriptor for Files<'_> {
             return Ok(root::HASH);
         }
         self.check_open(&descriptor, LOOK)?;
-        let at = self.opened(&descriptor)?;
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().metadata_hash(at))
-        };
-        self.on_thread(job).await
+        self.on(&descriptor, async move |view, at| view.metadata_hash(at).await).await
     }
 
     async fn metadata_hash_at(
@@ -492,12 +440,10 @@ impl HostDescriptor for Files<'_> {
     ) -> FsResult<MetadataHashValue> {
         let allowed = self.allowed(&descriptor, &path, LOOK).await?;
         let flags = allowed.flags(flags);
-        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        let job = move |desk: &mut Desk| {
-            let at = desk.lay(at)?;
-            now(desk.view().metadata_hash_at(at, flags, path))
-        };
-        let done = self.on_thread(job).await;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.metadata_hash_at(at, flags, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 

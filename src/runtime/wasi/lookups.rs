@@ -115,3 +115,33 @@ fn addresses_of(name: &str) -> io::Result<Addresses> {
     let found: Vec<_> = found.map(|address| address.ip().to_canonical()).take(ADDRESSES).collect();
     Ok(found.into_iter())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::runtime::block_on::block_on;
+    use crate::runtime::wasi::blocking::BlockingThreads;
+    use crate::security::quota::Count;
+
+    #[test]
+    fn a_look_up_counts_until_it_is_done() {
+        let jobs = Arc::new(BlockingJobs::new(Arc::new(BlockingThreads::new().unwrap())));
+        let count = Count::new("lookups", 1);
+        let mut lookup =
+            Lookup::of_name("localhost".into(), count.take().unwrap(), Arc::clone(&jobs));
+        block_on(None, pin!(lookup.ready()));
+        let address = lookup.next().unwrap().expect("an address");
+        assert!(address.is_loopback(), "{address}");
+        let permit = count.take().expect("the one is back");
+        // Where all threads are busy it waits for one.
+        let busy: Vec<_> = std::iter::from_fn(|| jobs.try_slot(Waits::Names)).collect();
+        let mut lookup = Lookup::of_name("localhost".into(), permit, Arc::clone(&jobs));
+        assert_eq!(lookup.next().unwrap_err(), ErrorCode::WouldBlock);
+        assert!(count.take().is_err());
+        drop(busy);
+        block_on(None, pin!(lookup.ready()));
+        assert!(lookup.next().unwrap().is_some());
+    }
+}
