@@ -178,6 +178,25 @@ mod tests {
     use crate::runtime::block_on::block_on;
 
     #[test]
+    fn the_end_of_an_engine_waits_for_no_job() {
+        let threads = Arc::new(BlockingThreads::new().unwrap());
+        let jobs = BlockingJobs::new(Arc::clone(&threads));
+        let (go_on, wait) = mpsc::channel::<()>();
+        let (say, ended) = mpsc::channel();
+        let slot = jobs.try_slot(Waits::Files).expect("room");
+        let running = slot.run(move || {
+            say.send("begun").unwrap();
+            wait.recv().unwrap();
+            say.send("ended").unwrap();
+        });
+        assert_eq!(ended.recv(), Ok("begun"));
+        drop((threads, jobs));
+        go_on.send(()).unwrap();
+        assert_eq!(ended.recv(), Ok("ended"));
+        drop(running);
+    }
+
+    #[test]
     fn an_abandoned_job_counts_until_it_ends() {
         let jobs = BlockingJobs::new(Arc::new(BlockingThreads::new().unwrap()));
         let (go_on, wait) = mpsc::channel::<()>();

@@ -131,7 +131,10 @@ impl Connections {
         }
         let names = found.entry(address).or_default();
         if names.len() >= NAMES {
-            names.remove(0);
+            let oldest = names.remove(0);
+            if let Some(charge) = charge {
+                charge.shrink(FOUND_BYTES + oldest.len() as u64);
+            }
         }
         names.push(Arc::clone(name));
     }
@@ -296,6 +299,24 @@ mod tests {
         let authority = Arc::new(Authority::new(Arc::default(), None));
         let guard = Guard::new(own, authority, capabilities, Quotas::default());
         Connections::new(Arc::new(guard), Account::new(u64::MAX, Arc::default()))
+    }
+
+    #[test]
+    fn names_of_one_address_take_bounded_room_and_are_paid_for() {
+        let mut connections = connections(Action::NetworkOutbound, "*");
+        connections.account = Account::new(100_000, Arc::default());
+        let address = "93.184.216.34".parse().unwrap();
+        for number in 0..10_000 {
+            let name = Arc::from(format!("{number:08}.example.com"));
+            connections.remember(&name, address);
+            assert!(connections.names_of((address, 1).into()).contains(&name), "{name}");
+        }
+        let of_one = FOUND_BYTES + "00000000.example.com".len() as u64;
+        assert_eq!(connections.account.held(), NAMES as u64 * of_one);
+        for number in 0..10_000_u32 {
+            connections.remember(&Arc::from("example.com"), number.to_be_bytes().into());
+        }
+        assert!(connections.account.held() <= 100_000);
     }
 
     fn take_all_back(connections: &Connections) {

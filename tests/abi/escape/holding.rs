@@ -88,17 +88,14 @@ fn a_listing_leaves_no_threads_behind() {
     let before = threads();
     let most = std::thread::scope(|scope| {
         let engine = &stage.engine;
-        let calls = |thief: &'static str, handle| {
+        let calls = |handle| {
             for _ in 0..25 {
                 // However it ends.
-                let ended = engine.call(handle, "raw-list 0");
-                assert!(ended.is_err(), "{thief}: the directory is too small for this test");
+                let _ = engine.call(handle, "raw-list 0");
             }
         };
-        let calling: Vec<_> = thieves
-            .iter()
-            .map(|thief| scope.spawn(move || calls(thief.id, thief.handle)))
-            .collect();
+        let calling: Vec<_> =
+            thieves.iter().map(|thief| scope.spawn(move || calls(thief.handle))).collect();
         let mut most = 0;
         while !calling.iter().all(|calls| calls.is_finished()) {
             most = most.max(threads());
