@@ -1045,10 +1045,12 @@ void airssys_bytes_free(struct airssys_bytes_t *bytes);
  * Appends to what a callback answers.
  *
  * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
- * appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
- * gets an error, whatever follows. On the callback's thread.
+ * appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
  */
-bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
+bool airssys_writer_write(struct airssys_writer_t *writer,
+                          const uint8_t *data,
+                          size_t len);
 
 /**
  * Gives the result of a callback; every callback that has a writer has to. Of several the last one
@@ -1064,10 +1066,11 @@ void airssys_writer_finish(struct airssys_writer_t *writer, int32_t result);
  * Adds a key to what a `list` callback answers.
  *
  * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
- * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB; the component
- * then gets an error, whatever follows. On the callback's thread.
+ * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
  */
-bool airssys_keys_push(struct airssys_keys_t *keys, const char *key);
+bool airssys_keys_push(struct airssys_keys_t *keys,
+                       const char *key);
 
 /**
  * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many

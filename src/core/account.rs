@@ -71,6 +71,11 @@ impl Account {
         charged.saturating_add(self.stored.load(Ordering::Relaxed))
     }
 
+    /// How many bytes more would be within the limit.
+    pub fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.held())
+    }
+
     /// Charges bytes that are about to be allocated.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, HostBytesExceeded> {
         self.take(bytes)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::ffi::arguments::{
-    Sized0, bytes, numbers, object, optional_text, output, versioned, write_output,
+    Sized0, bytes, content_type, numbers, object, optional_text, output, versioned, write_output,
 };
 use crate::ffi::boundary::boundary;
 use crate::ffi::bytes::airssys_bytes_t;
@@ -61,7 +61,7 @@ pub unsafe fn message<'a>(
     // SAFETY: this function's contract.
     let sender = unsafe { optional_text(options.sender, "options.sender") }?;
     // SAFETY: this function's contract.
-    let content_type = unsafe { optional_text(options.content_type, "options.content_type") }?;
+    let content_type = unsafe { content_type(options.content_type, "options.content_type") }?;
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
     Ok((HostMessage { payload, sender, content_type }, timeout))
