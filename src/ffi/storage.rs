@@ -9,7 +9,7 @@ use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
-use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
+use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
 /// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
@@ -296,7 +296,8 @@ impl Backend for HostStorage {
             );
             return Err(StorageError::Io(text));
         }
-        Ok(Page { keys: keys.keys, is_last: true })
+        let keys = keys.keys.into_iter().map(Into::into).collect();
+        Ok(Page { keys, is_last: true })
     }
 
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
@@ -322,7 +323,7 @@ impl HostStorage {
     fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
         let mut used = Usage::default();
         let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };
-        let keys: BTreeSet<String> = self.list(namespace, &all)?.keys.into_iter().collect();
+        let keys: BTreeSet<Key> = self.list(namespace, &all)?.keys.into_iter().collect();
         for key in keys {
             // A key that another call removed meanwhile does not count.
             if let Some(value) = self.get(namespace, &key, u64::MAX)? {

@@ -30,11 +30,14 @@ pub struct Usage {
 /// A stored value; shared, so that reading it copies nothing.
 pub type Value = Arc<Vec<u8>>;
 
+/// A stored key, shared as well.
+pub type Key = Arc<str>;
+
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// The keys; in any order if it is the last page.
-    pub keys: Vec<String>,
+    pub keys: Vec<Key>,
     /// Whether no key comes after these.
     pub is_last: bool,
 }

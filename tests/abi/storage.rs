@@ -141,7 +141,6 @@ fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> En
 }
 
 /// For work that takes long on a machine that has much else to do.
-const PATIENT: &str = r#"{"limits": {"max-execution-time-ms": 120000}}"#;
 
 const COMMANDS: [&str; 6] = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
 

@@ -10,7 +10,7 @@ use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::host::work::work;
 use crate::runtime::lifting::{ShortText, TooLong};
 use crate::runtime::state::HostState;
-use crate::storage::backend::{Page, StorageError};
+use crate::storage::backend::{self, Page, StorageError};
 use crate::storage::namespaced::{MAX_KEY_BYTES, NamespacedStorage, NewValue, too_long};
 
 /// A key, or the beginning of one, as a guest hands it over.
@@ -114,12 +114,17 @@ fn entry(store: &mut Store<'_>, (key, value): (Key, WasmList<u8>)) -> Taken<(Str
     Ok(Ok((key, NewValue { bytes, charge })))
 }
 
+/// What a key of a listing costs; the store in memory has it already.
+fn key_bytes(key: &backend::Key, is_copy: bool) -> u64 {
+    (size_of::<backend::Key>() + if is_copy { key.len() } else { 0 }) as u64
+}
+
 /// Lists page by page; others run between two of them.
 async fn list_keys(
     mut store: Store<'_>,
     prefix: Option<Key>,
     runs_host_code: bool,
-) -> wasmtime::Result<(Result<Vec<String>, contract::StorageError>,)> {
+) -> wasmtime::Result<(Result<Vec<backend::Key>, contract::StorageError>,)> {
     let prefix: Arc<str> = match prefix.map(|prefix| text(&store, &prefix)).transpose()? {
         None => "".into(),
         Some(Ok(prefix)) => prefix.into(),
@@ -128,7 +133,7 @@ async fn list_keys(
     store.data_mut().answer = None;
     let context = Arc::clone(&store.data().context);
     let mut charge = context.account.charge(0)?;
-    let mut keys = Vec::<String>::new();
+    let mut keys = Vec::<backend::Key>::new();
     loop {
         let (storage, after) = (context.storage.clone(), keys.last().cloned());
         let prefix = Arc::clone(&prefix);
@@ -139,8 +144,11 @@ async fn list_keys(
             Ok(page) => page,
             Err(error) => return Ok((Err(error.into()),)),
         };
-        let bytes = page.iter().map(|key| (size_of::<String>() + key.len()) as u64).sum();
-        charge.grow(bytes)?;
+        let bytes = page.iter().map(|key| key_bytes(key, runs_host_code)).sum();
+        if let Err(exceeded) = charge.grow(bytes) {
+            let text = format!("{exceeded}; list fewer keys at a time, by a longer prefix");
+            return Ok((Err(StorageError::Io(text).into()),));
+        }
         work(&mut store, bytes)?;
         keys.append(&mut page);
         if is_last {
