@@ -226,7 +226,7 @@ impl Actor {
                 }
                 return handled;
             };
-            let outcome = outcome.and_then(|()| answer);
+            let outcome = outcome.and(answer);
             // Before what a failure leaves is cleared away.
             self.status.count_handled(outcome.is_ok());
             if let Some(crash) = self.put_back(instance, &outcome) {

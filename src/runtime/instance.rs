@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, excerpt};
 use crate::core::error::{self, CallError, LimitBreach, Unfit};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
@@ -453,7 +454,8 @@ impl Typed<'_> {
             .map(|typed| *typed.func())
             .map_err(|error| {
                 let lifecycle = crate::runtime::contract::LIFECYCLE;
-                LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error:#}"))
+                let error = excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES);
+                LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error}"))
             })
     }
 }
@@ -514,7 +516,7 @@ fn instantiation_error(
     match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
-            LoadError::Instantiation(format!("{error:#}"))
+            LoadError::Instantiation(excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
         }
         error => LoadError::Call { during: "instantiation", error },
     }

@@ -66,10 +66,10 @@ impl Engine {
         match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
             Ok(()) => Ok(()),
             Err(Offer::Refused(error)) => Err(error),
-            Err(Offer::NoRoom(mail, _)) => match self.components.get(handle) {
-                Some(pool) => self.queue(&pool, mail, timeout.map(deadline_in)).map(drop),
+            Err(Offer::NoRoom(refused)) => match self.components.get(handle) {
+                Some(pool) => self.queue(&pool, refused.0, timeout.map(deadline_in)).map(drop),
                 None => {
-                    mail.withdraw();
+                    refused.0.withdraw();
                     Err(self.unknown(handle))
                 }
             },
@@ -134,7 +134,7 @@ impl Engine {
                 let actor = match offered {
                     Ok(actor) => actor,
                     Err(Offer::Refused(error)) => return Err(error),
-                    Err(Offer::NoRoom(mail, _)) => self.queue(&pool, mail, deadline)?,
+                    Err(Offer::NoRoom(refused)) => self.queue(&pool, refused.0, deadline)?,
                 };
                 // It may be another that took it.
                 let _wait = self.wait_for(actor).ok();
@@ -275,7 +275,7 @@ impl Engine {
             (mail, by) = match self.offer_any(pool, mail) {
                 Ok(actor) => return Ok(actor),
                 Err(Offer::Refused(error)) => return Err(error),
-                Err(Offer::NoRoom(mail, by)) => (mail, by),
+                Err(Offer::NoRoom(refused)) => *refused,
             };
             // All are full; the error names one of them.
             let Some(full) = pool.pick() else {
@@ -314,7 +314,7 @@ impl Engine {
         if let Refusal::Full(by) = refusal
             && mailbox.blocks_senders()
         {
-            return Offer::NoRoom(mail, by);
+            return Offer::NoRoom(Box::new((mail, by)));
         }
         mail.withdraw();
         Offer::Refused(self.not_accepted(actor, refusal))
@@ -382,7 +382,7 @@ pub(super) enum Offer {
     /// For good; the mail was dropped without an answer.
     Refused(EngineError),
     /// Its senders wait for room, with their mail, because of this bound.
-    NoRoom(Mail, MailboxBound),
+    NoRoom(Box<(Mail, MailboxBound)>),
 }
 
 impl From<Offer> for EngineError {
@@ -390,8 +390,8 @@ impl From<Offer> for EngineError {
         match offer {
             Offer::Refused(error) => error,
             // Mail that is no message has room always.
-            Offer::NoRoom(mail, _) => {
-                mail.withdraw();
+            Offer::NoRoom(refused) => {
+                refused.0.withdraw();
                 Self::Stopped
             }
         }

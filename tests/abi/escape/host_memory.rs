@@ -413,3 +413,17 @@ fn all_that_was_held_is_released() {
         (host_bytes(&stage.engine, handle) == before).then_some(())
     });
 }
+
+#[test]
+fn names_that_a_binary_gives_its_parts_do_not_fill_errors() {
+    let engine = Engine::new();
+    let name = "n".repeat(1 << 20);
+    let raw = Raw { handler: "(call $deep)".into(), imports: "", ..Raw::default() };
+    let deep = format!(r#"(func $deep (@name "{name}") (unreachable))"#);
+    let trapper = raw.with(&deep);
+    let trapper = engine.try_load("app/trapper/0", &trapper, None).unwrap();
+    let failure = engine.call(trapper, "x").unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{}", failure.message.len());
+    let backtrace = failure.detail["backtrace"].as_str().unwrap();
+    assert!(backtrace.contains("nnn") && backtrace.len() < 20_000, "{} bytes", backtrace.len());
+}

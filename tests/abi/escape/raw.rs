@@ -26,11 +26,17 @@ impl Default for Raw {
 impl Raw {
     /// The component.
     pub fn component(&self) -> Vec<u8> {
+        self.with("")
+    }
+
+    /// The component, with other functions too.
+    pub fn with(&self, functions: &str) -> Vec<u8> {
         let Self { pages, imports, handler, .. } = self;
         let lifecycle = "airssys:core/component-lifecycle@1.0.0";
         let code = format!(
             r#"(module
   {imports}
+  {functions}
   (memory (export "memory") {pages})
   (global $free (mut i32) (i32.const 4096))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
