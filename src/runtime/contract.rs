@@ -38,6 +38,12 @@ pub struct ComponentId {
 type IdPart = ShortText<{ id::MAX_PART_BYTES }>;
 
 impl ComponentId {
+    /// How many bytes its texts take in the guest's memory.
+    pub fn bytes(&self) -> u64 {
+        let Self { namespace, name, instance } = self;
+        [namespace, name, instance].map(|part| part.bytes() as u64).iter().sum()
+    }
+
     /// Calls `use_id` with the id as it is in the guest's memory, unless a part of it is too long.
     /// Malformed text is a trap, as the Canonical ABI has it.
     pub fn read<T: 'static, R>(

@@ -51,6 +51,11 @@ pub struct Excerpt<const MAX: usize> {
 }
 
 impl<const MAX: usize> ShortText<MAX> {
+    /// How many bytes it takes in the guest's memory.
+    pub fn bytes(&self) -> usize {
+        self.length.bytes()
+    }
+
     /// The text, or its length if it is too long to be read. Malformed text is a trap, as the Canonical
     /// ABI has it.
     pub fn read<'a, T: 'static>(

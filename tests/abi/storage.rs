@@ -140,8 +140,6 @@ fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> En
     config.engine()
 }
 
-/// For work that takes long on a machine that has much else to do.
-
 const COMMANDS: [&str; 6] = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
+use crate::core::account::Charge;
 use crate::core::bounds::MAX_BROADCAST_TARGETS;
 use crate::core::deadline::deadline_in;
 use crate::core::error::{self, LimitBreach};
@@ -19,6 +20,7 @@ use crate::runtime::host::interface::{Immediate, Interface, Waiting};
 use crate::runtime::host::work::work;
 use crate::runtime::lifting::Excerpt;
 use crate::runtime::state::HostState;
+use crate::runtime::trap::HostCallTooLarge;
 
 /// After how many targets of a broadcast the guest's time limit is looked at.
 const TARGETS_A_TURN: usize = 64;
@@ -87,14 +89,16 @@ async fn broadcast(
         let text = format!("{count} targets, at most {MAX_BROADCAST_TARGETS} are allowed");
         return Ok((Err(error::MessagingError::InvalidMessage(text).into()),));
     }
-    let payload = match copied(&mut store, &payload)? {
-        Ok(payload) => payload,
+    let (payload, _charge) = match held(&mut store, &payload)? {
+        Ok(held) => held,
         Err(refused) => return Ok((Err(refused.into()),)),
     };
     let (mut failed, mut listed) = (0, Vec::new());
+    let mut left = store.data().context.guard.quotas().host_call_bytes;
     for index in 0..targets.len() {
         // Looked at one by one: a list of ids takes more here than in the guest's memory.
         let Some(target) = targets.get(&mut store, index).transpose()? else { break };
+        left = left.checked_sub(target.bytes()).ok_or(HostCallTooLarge)?;
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
@@ -146,6 +150,20 @@ fn copied(
     Ok(Ok(Payload::copy_of(payload.as_le_slice(&*store))))
 }
 
+/// A payload that the sender itself holds on to for longer, and what that costs it.
+fn held(
+    store: &mut StoreContextMut<'_, HostState>,
+    payload: &WasmList<u8>,
+) -> wasmtime::Result<Result<(Payload, Charge), error::MessagingError>> {
+    let charge = match store.data().context.account.charge(payload.len() as u64) {
+        Ok(charge) => charge,
+        Err(exceeded) => {
+            return Ok(Err(error::MessagingError::DeliveryFailed(exceeded.to_string())));
+        }
+    };
+    Ok(copied(store, payload)?.map(|payload| (payload, charge)))
+}
+
 /// What becomes of a message to an id of which a part is too long.
 fn invalid<T>(id: InvalidId) -> Handover<T> {
     Handover::Done(Err(error::MessagingError::InvalidMessage(id.to_string())))
@@ -172,8 +190,8 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
         Err(error) => at_once(Err(error)),
         Ok(Handover::Done(result)) => at_once(Ok(answered(result))),
         Ok(other) => Box::new(async move {
-            let payload = match copied(&mut store, &payload)? {
-                Ok(payload) => payload,
+            let (payload, _charge) = match held(&mut store, &payload)? {
+                Ok(held) => held,
                 Err(refused) => return Ok(answered(Err(refused))),
             };
             let attempt =
