@@ -2,6 +2,7 @@
 //! which host functions reach the layers above them.
 
 pub mod account;
+pub mod bounds;
 pub mod clock;
 pub mod codec;
 pub mod deadline;
@@ -11,6 +12,7 @@ pub mod latch;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod metadata;
 pub mod payload;
 pub mod ports;
 pub mod rendezvous;

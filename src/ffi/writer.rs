@@ -1,5 +1,7 @@
 //! How the host's callbacks answer.
 
+use thiserror::Error;
+
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
 
@@ -13,8 +15,23 @@ pub const fn max_answer_bytes() -> usize {
 /// thread.
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
+    most_bytes: usize,
     result: Option<i32>,
-    refused: bool,
+    refused: Option<Refused>,
+}
+
+/// Why what a callback gave was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// An argument was NULL, or no UTF-8.
+    #[error("an impossible {0}")]
+    Impossible(&'static str),
+    /// It was more than there is room for.
+    #[error("more than {most_bytes} bytes")]
+    TooMuch {
+        /// How much there is.
+        most_bytes: usize,
+    },
 }
 
 /// What a callback has answered.
@@ -34,19 +51,18 @@ impl Answer {
 }
 
 impl airssys_writer_t {
-    /// Runs a callback, and returns its answer, or why that is none.
+    /// Runs a callback, and returns its answer of at most so many bytes, or why that is none.
     pub fn ask(
         operation: &str,
+        most_bytes: usize,
         callback: impl FnOnce(*mut airssys_writer_t),
     ) -> Result<Answer, String> {
-        let mut writer = Self { bytes: Vec::new(), result: None, refused: false };
+        let mut writer = Self { bytes: Vec::new(), most_bytes, result: None, refused: None };
         callback(&raw mut writer);
-        match writer.result {
-            None => Err(format!("the host's {operation} gave no answer")),
-            Some(_) if writer.refused => {
-                Err(format!("the host's {operation} gave an impossible answer"))
-            }
-            Some(result) => Ok(Answer { result, bytes: writer.bytes }),
+        match (writer.result, writer.refused) {
+            (None, _) => Err(format!("the host's {operation} gave no answer")),
+            (Some(_), Some(refused)) => Err(format!("the host's {operation} gave {refused}")),
+            (Some(result), None) => Ok(Answer { result, bytes: writer.bytes }),
         }
     }
 }
@@ -54,8 +70,8 @@ impl airssys_writer_t {
 /// Appends to what a callback answers.
 ///
 /// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
-/// gets an error, whatever follows. On the callback's thread.
+/// appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
+/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_write(
     writer: *mut airssys_writer_t,
@@ -68,12 +84,16 @@ pub unsafe extern "C" fn airssys_writer_write(
         let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
         // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
         match unsafe { bytes(data, len, "data") } {
-            Ok(data) if data.len() <= max_answer_bytes() - writer.bytes.len() => {
+            Ok(data) if data.len() <= writer.most_bytes - writer.bytes.len() => {
                 writer.bytes.extend_from_slice(data);
             }
-            _ => writer.refused = true,
+            Ok(_) => {
+                let most_bytes = writer.most_bytes;
+                writer.refused.get_or_insert(Refused::TooMuch { most_bytes });
+            }
+            Err(_) => _ = writer.refused.get_or_insert(Refused::Impossible("answer")),
         }
-        !writer.refused
+        writer.refused.is_none()
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::UpdateDeadline;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use crate::core::account::Account;
+use crate::core::account::{Account, Charge};
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
@@ -30,6 +30,8 @@ pub struct HostContext {
     pub identity: Identity,
     /// What the host holds for it.
     pub account: Arc<Account>,
+    /// The largest payload that it may hand over.
+    pub max_message_bytes: u64,
     /// What it may do.
     pub guard: Arc<Guard>,
     /// What WASI calls its environment: what the load named, nothing of the host's.
@@ -99,6 +101,8 @@ pub struct HostState {
     pub off_fiber: OffFiber,
     /// When the time of a call on its caller's own stack is over; `None`: guests run on fibers.
     pub on_caller: Option<Deadline>,
+    /// What an answer costs that Wasmtime is copying into the guest.
+    pub answer: Option<Charge>,
     /// The call of the loop in the guest that is under way.
     pub driven: Option<Driven>,
     /// Made at the first use of WASI; most components import none.
@@ -109,7 +113,15 @@ impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        Self { context, limiter, off_fiber, on_caller: None, driven: None, wasi: None }
+        Self {
+            context,
+            limiter,
+            off_fiber,
+            on_caller: None,
+            answer: None,
+            driven: None,
+            wasi: None,
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub fn description(pool: &Pool) -> Value {
             "bytes": sums.bytes,
             "waiting": sums.waiting,
         },
+        "host-bytes": sums.host_bytes,
         "codecs": options.codecs.names().collect::<Vec<_>>(),
         "messages": sums.messages(),
         "fuel": sums.counts.fuel,
@@ -167,6 +168,8 @@ struct Sums {
     /// Senders that wait for room; of a pool each waits for all its mailboxes.
     waiting: usize,
     memory: u64,
+    /// What the host holds for it.
+    host_bytes: u64,
 }
 
 impl Sums {
@@ -183,6 +186,7 @@ impl Sums {
                 bytes,
                 waiting: 0,
                 memory: actor.status().memory_bytes(),
+                host_bytes: actor.mailbox().account().held(),
             });
         }
         sums
@@ -202,6 +206,7 @@ impl Sums {
         self.bytes += other.bytes;
         self.waiting += other.waiting;
         self.memory += other.memory;
+        self.host_bytes += other.host_bytes;
     }
 
     fn messages(&self) -> Value {
@@ -222,6 +227,7 @@ impl Sums {
             "fuel": self.counts.fuel,
             "time-ns": self.counts.nanos,
             "memory-bytes": self.memory,
+            "host-bytes": self.host_bytes,
             "restarts": self.counts.restarts,
         })
     }

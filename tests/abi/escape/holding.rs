@@ -171,7 +171,7 @@ fn a_write_takes_a_piece_of_what_is_handed_over() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = stage.load("app/thief/0", "wasi", tree.granted(&["read", "write"]));
     let number = stage.engine.text(thief.handle, &format!("raw-open 0 {} read,write", hex("own")));
-    let command = format!("write-large {number} 64000000");
+    let command = format!("write-large {number} 30000000");
     stage.works(&thief, &command, "1048576", "filesystem.write");
     assert_eq!(fs::metadata(tree.at("granted/own")).unwrap().len(), 1 << 20);
 }
