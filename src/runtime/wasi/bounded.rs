@@ -20,6 +20,7 @@ use wasmtime_wasi::p2::{DynOutputStream, DynPollable, StreamError, StreamResult}
 use wasmtime_wasi_io::bindings::wasi::io::poll::Host as _;
 use wasmtime_wasi_io::bindings::wasi::io::streams::{self, Host as _};
 
+use crate::runtime::host::work::work;
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 use crate::runtime::wasi::ambient::random_numbers;
@@ -36,9 +37,6 @@ const MAX_BLOCKING_WRITE: usize = 4096;
 
 /// More than a datagram can hold.
 const MAX_DATAGRAM_BYTES: usize = 1 << 16;
-
-/// How many bytes that are copied cost as much fuel as an instruction.
-const COPIED_A_UNIT: usize = 16;
 
 type Waiting<'a, R> = Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>;
 type Store<'a> = StoreContextMut<'a, HostState>;
@@ -208,7 +206,8 @@ where
 {
     // The right and the quota, also where nothing is wanted.
     random_numbers(store.data_mut()).take_random(length)?;
-    let _charge = store.data().context.account.charge(length)?;
+    store.data_mut().answer = None;
+    let charge = store.data().context.account.charge(length)?;
     let mut bytes = Vec::new();
     let wanted = usize::try_from(length)?;
     if bytes.try_reserve_exact(wanted).is_err() {
@@ -222,6 +221,7 @@ where
             tokio::task::yield_now().await;
         }
     }
+    store.data_mut().answer = Some(charge);
     Ok((bytes,))
 }
 
@@ -230,12 +230,12 @@ fn hand_over(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
     if bytes as u64 > store.data().context.guard.quotas().host_call_bytes {
         return Err(HostCallTooLarge.into());
     }
-    burn(store, bytes / COPIED_A_UNIT)
+    work(store, bytes as u64)
 }
 
-/// Takes fuel for what the host does.
-fn burn(store: &mut Store<'_>, units: usize) -> wasmtime::Result<()> {
-    let left = store.get_fuel()?.checked_sub(units as u64);
+/// Takes the fuel for random bytes, a unit for each.
+fn burn(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
+    let left = store.get_fuel()?.checked_sub(bytes as u64);
     store.set_fuel(left.unwrap_or(0))?;
     left.map(drop).ok_or_else(|| Trap::OutOfFuel.into())
 }

@@ -71,7 +71,7 @@ pub(super) const LOOK_IN: &[Action] = &[
 pub(super) const CHANGE: &[Action] = &[Action::FilesystemWrite, Action::FilesystemDelete];
 
 /// The longest path that is looked at, that of Linux.
-const MAX_PATH_BYTES: usize = 4096;
+pub const MAX_PATH_BYTES: usize = 4096;
 
 /// What the host holds for a descriptor, beside its names: the system's, and what knows of it here.
 const DESCRIPTOR_BYTES: u64 = 2048;

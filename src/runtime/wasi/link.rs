@@ -14,6 +14,7 @@ use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
 use crate::runtime::wasi::bounded;
 use crate::runtime::wasi::file_rights::{self, HasFiles};
+use crate::runtime::wasi::paths;
 use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
@@ -105,7 +106,8 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, view)?;
-    bounded::link(linker)
+    bounded::link(linker)?;
+    paths::link(linker)
 }
 
 /// A linker that has what a component imports of WASI 0.2 beyond [`link`] too, such as `wasi:http`,

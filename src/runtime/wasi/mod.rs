@@ -15,6 +15,7 @@ pub mod listing;
 pub mod lookups;
 pub mod opening;
 pub mod output;
+pub mod paths;
 pub mod placeholder;
 pub mod places;
 pub mod root;

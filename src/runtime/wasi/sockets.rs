@@ -28,7 +28,7 @@ use crate::security::host_pattern::{Endpoint, Host, parse_host};
 use crate::security::resource;
 
 /// The longest name that is looked up (RFC 1035), as text.
-const MAX_NAME_BYTES: usize = 255;
+pub const MAX_NAME_BYTES: usize = 255;
 
 /// What the host holds for a socket: a piece that comes in, one that goes out.
 const SOCKET_BYTES: u64 = 128 << 10;

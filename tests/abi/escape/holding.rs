@@ -177,6 +177,20 @@ fn a_write_takes_a_piece_of_what_is_handed_over() {
 }
 
 #[test]
+fn a_path_that_is_too_long_is_not_copied() {
+    let (stage, tree) = (Stage::new(), Tree::new());
+    let thief = stage.load("app/thief/0", "wasi", tree.granted(&crate::escape::files::ALL));
+    assert_eq!(stage.engine.text(thief.handle, "long-path 0 5000"), "error: name-too-long");
+    let mut reply = String::new();
+    let grown = growth(|| reply = stage.engine.text(thief.handle, "long-path 0 30000000"));
+    assert_eq!(reply, "error: name-too-long");
+    assert!(grown < 45 * MIB, "{} MiB, of which 29 are the guest's", grown / MIB);
+    let observed = stage.observe(&thief, "lookups 1 a");
+    assert_eq!(observed.denials().len(), 1);
+    tree.assert_untouched("a long path");
+}
+
+#[test]
 fn datagrams_that_are_too_large_are_not_copied() {
     let stage = Stage::new();
     let rights = json!({"network": {"outbound": ["127.0.0.1"]}});

@@ -39,6 +39,7 @@ pub const COMMANDS: &[&str] = &[
     "open-many",
     "list-many",
     "list-hold",
+    "long-path",
     "write-large",
     "stream-hold",
     "stream-write",
@@ -158,6 +159,10 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
                 Ok::<_, ErrorCode>(listing)
             };
             LISTINGS.with_borrow_mut(|flood| keep(flood, count, begin))
+        }
+        "long-path" => {
+            let (directory, size) = (pick(open, &mut args)?, args.number()?);
+            done(directory.rename_at("own", directory, &"x".repeat(size)))
         }
         "write-large" => {
             let (file, size) = (pick(open, &mut args)?, args.number()?);
