@@ -7,6 +7,7 @@ mod properties;
 mod published;
 
 mod bad_input;
+mod both_ways;
 mod callbacks;
 mod caller_stack;
 mod codecs;
