@@ -1,5 +1,6 @@
 //! Tests through the C ABI, as a host sees it.
 
+mod handmade;
 mod harness;
 mod hosts;
 mod partners;
