@@ -32,6 +32,7 @@ pub struct Host {
     engine: Engine,
     echo: u64,
     cases: u64,
+    loaded: u64,
 }
 
 impl Host {
@@ -50,14 +51,15 @@ impl Host {
         let engine = config.engine();
         let limits = r#"{"limits": {"max-execution-time-ms": 20000, "max-fuel": null}}"#;
         let echo = engine.load_with("fuzz/echo/0", "echo", limits);
-        Self { engine, echo, cases: 0 }
+        Self { engine, echo, cases: 0, loaded: 0 }
     }
 
     /// Loads it, uses it, and unloads it.
     pub fn try_out(&mut self, wasm: &[u8]) {
-        let Self { engine, echo, cases } = self;
+        let Self { engine, echo, cases, loaded } = self;
         *cases += 1;
         if let Ok(handle) = sound(engine.try_load("fuzz/guest/0", wasm, None)) {
+            *loaded += 1;
             let inbox = Inbox::new();
             let mut requests = Vec::new();
             // Of all, in the end, a few in each case.
@@ -77,5 +79,11 @@ impl Host {
         }
         assert_eq!(engine.text(*echo, "unmoved"), "unmoved");
         eventually("it is gone", || (engine.stats()["components"] == 1).then_some(()));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        eprintln!("{} of {} were loaded", self.loaded, self.cases);
     }
 }

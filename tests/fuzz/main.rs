@@ -22,7 +22,6 @@ mod hosts;
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
 mod partners;
 #[path = "../abi/published.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
 mod published;
 
 mod binaries;

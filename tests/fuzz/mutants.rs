@@ -1,15 +1,17 @@
 //! Components of our own with something changed.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{BinaryReader, FunctionBody, Operator, Parser, Payload};
 
 use crate::binaries::Host;
+use crate::handmade::Code;
+use crate::published::{WIT, component};
 use crate::random::Random;
 use crate::target::Target;
 
-const GUESTS: [&str; 8] =
-    ["requester", "hostile", "relay", "probe", "words", "storage-user", "trapper", "minimal"];
+const GUESTS: [&str; 7] =
+    ["requester", "hostile", "relay", "probe", "words", "storage-user", "trapper"];
 
 /// How often a part is repeated, unless there is no bound.
 const MOST_COPIES: usize = 8;
@@ -21,26 +23,34 @@ pub struct Mutants {
 
 impl Mutants {
     pub fn new() -> Self {
-        let guests = GUESTS.iter().map(|name| airssys_wasm_guests::bytes(name)).collect();
+        let mut guests: Vec<_> = GUESTS.map(airssys_wasm_guests::bytes).into();
+        guests.push(component(WIT));
+        let message = "(call $reply (i32.load offset=24 (local.get $message)) (i32.const 1))";
+        guests.push(Code { message, ..Code::default() }.component());
         Self { host: Host::new(), guests }
     }
 }
 
 impl Target for Mutants {
     fn input(&self, random: &mut Random) -> Vec<u8> {
-        let mut wasm = random.pick(&self.guests).clone();
+        // The small ones more often.
+        let last = self.guests.len() - 1;
+        let of = random.below(last * 2);
+        let of = if of > last { last - of % 2 } else { of };
+        let mut wasm = self.guests[of].clone();
         for _ in 0..=random.below(3) {
-            match random.below(8) {
+            match random.below(12) {
                 0 => flip(&mut wasm, random),
                 1 => repeat(&mut wasm, random),
                 2 => drop(cut(&mut wasm, random)),
                 3 => {
-                    let other = &self.guests[random.below(GUESTS.len())];
+                    let other = &self.guests[random.below(self.guests.len())];
                     sections(&mut wasm, other, random);
                 }
-                // What stays valid more often: code, and what memories begin with.
-                4 | 5 => inside(&mut wasm, random, true),
-                _ => inside(&mut wasm, random, false),
+                4 => inside(&mut wasm, random, true),
+                // What stays valid: other data, and other instructions of the same types.
+                5..=7 => inside(&mut wasm, random, false),
+                _ => operators(&mut wasm, random),
             }
         }
         wasm
@@ -142,4 +152,51 @@ fn inside(wasm: &mut [u8], random: &mut Random, code: bool) {
         let at = start + 4 + random.below(end - start - 8);
         flip(&mut wasm[at..at + 4], random);
     }
+}
+
+/// Opcodes that take and give the same: `i32`s to compare, `i64`s, then arithmetic.
+const ALIKE: [RangeInclusive<u8>; 4] = [0x46..=0x4f, 0x51..=0x5a, 0x6a..=0x78, 0x7c..=0x8a];
+
+/// Changes instructions, and numbers in them, so that the code stays valid.
+fn operators(wasm: &mut [u8], random: &mut Random) {
+    let bodies = bodies(wasm);
+    if bodies.is_empty() {
+        return;
+    }
+    for _ in 0..=random.below(4) {
+        let of = random.below(bodies.len());
+        let body =
+            FunctionBody::new(BinaryReader::new(&wasm[bodies[of].clone()], bodies[of].start));
+        let Ok(reader) = body.get_operators_reader() else { continue };
+        let places: Vec<(usize, bool)> = reader
+            .into_iter_with_offsets()
+            .map_while(Result::ok)
+            .filter_map(|(operator, at)| match operator {
+                Operator::I32Const { .. } | Operator::I64Const { .. } => Some((at, true)),
+                _ => ALIKE.iter().any(|all| all.contains(&wasm[at])).then_some((at, false)),
+            })
+            .collect();
+        if places.is_empty() {
+            continue;
+        }
+        let (at, is_number) = *random.pick(&places);
+        if is_number {
+            wasm[at + 1] = (wasm[at + 1] & 0x80) | (random.next() as u8 & 0x7f);
+        } else if let Some(all) = ALIKE.iter().find(|all| all.contains(&wasm[at])) {
+            wasm[at] = all.start() + random.below(all.len()) as u8;
+        }
+    }
+}
+
+/// Where the bodies of functions are.
+fn bodies(wasm: &[u8]) -> Vec<Range<usize>> {
+    Parser::new(0)
+        .parse_all(wasm)
+        .map_while(Result::ok)
+        .filter_map(|payload| match payload {
+            Payload::CodeSectionEntry(body) => Some(body.range()),
+            _ => None,
+        })
+        .filter(|range| range.end <= wasm.len())
+        .collect()
 }

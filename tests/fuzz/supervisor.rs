@@ -128,6 +128,7 @@ impl Files {
         }
         match status.split(' ').collect::<Vec<_>>()[..] {
             ["seed", seed, _] => {
+                let seed = seed.trim_start_matches('0');
                 let file = self.dir.join(format!("{name}-{seed}"));
                 let made = self.write_input(name, seed, &file);
                 println!("again: cargo test --test fuzz -- case {name} {seed}");

@@ -1,6 +1,7 @@
 //! What is attacked, and the cases of one process.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub const TARGETS: [(&str, fn() -> Box<dyn Target>); 6] = [
     ("mutants", || Box::new(mutants::Mutants::new())),
     ("documents", || Box::new(documents::Documents::new())),
     ("codecs", || Box::new(codecs::Codecs)),
-    ("ways", || Box::new(ways::Ways)),
+    ("ways", || Box::new(ways::Ways::new())),
     ("calls", || Box::new(calls::Calls::new())),
 ];
 
@@ -47,9 +48,11 @@ fn limit_this_process() {
 pub fn batch(name: &str, seed: u64, time: Duration, status: &str) {
     limit_this_process();
     let (mut target, began, mut done) = (start(name), Instant::now(), 0_u64);
+    let file = File::create(status).expect("a file for the status");
     while began.elapsed() < time {
         let seed = seed.wrapping_add(done);
-        fs::write(status, format!("seed {seed} {done}")).expect("the status is written");
+        file.write_all_at(format!("seed {seed:020} {done:020}").as_bytes(), 0)
+            .expect("the status is written");
         let input = target.input(&mut Random::new(seed));
         target.run(&input);
         done += 1;
