@@ -10,11 +10,11 @@ use crate::target::{Target, sound};
 
 /// What is known to be accepted; the first line says what it is, as that of each input.
 const SEEDS: [&str; 5] = [
-    include_str!("corpus/documents/config"),
-    include_str!("corpus/documents/load-options"),
-    include_str!("corpus/documents/grants"),
-    include_str!("corpus/documents/grants-long"),
-    include_str!("corpus/documents/policies"),
+    include_str!("../corpus/documents/config"),
+    include_str!("../corpus/documents/load-options"),
+    include_str!("../corpus/documents/grants"),
+    include_str!("../corpus/documents/grants-long"),
+    include_str!("../corpus/documents/policies"),
 ];
 
 /// Words that mean something somewhere.

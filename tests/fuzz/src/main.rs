@@ -10,18 +10,18 @@
 //!
 //! With FUZZ_DEEP=1 binaries are nested and repeated without bounds.
 
-#[path = "../abi/handmade.rs"]
+#[path = "../../abi/handmade.rs"]
 mod handmade;
-#[path = "../abi/harness.rs"]
+#[path = "../../abi/harness.rs"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
 mod harness;
-#[path = "../abi/hosts.rs"]
+#[path = "../../abi/hosts.rs"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
 mod hosts;
-#[path = "../abi/partners.rs"]
+#[path = "../../abi/partners.rs"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
 mod partners;
-#[path = "../abi/published.rs"]
+#[path = "../../abi/published.rs"]
 mod published;
 
 mod binaries;

@@ -65,7 +65,7 @@ pub fn batch(name: &str, seed: u64, time: Duration, status: &str) {
 pub fn corpus(name: &str, status: &str) {
     limit_this_process();
     let mut target = start(name);
-    let dir = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus")).join(name);
+    let dir = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus")).join(name);
     let mut files: Vec<_> = fs::read_dir(dir)
         .map(|entries| entries.map(|entry| entry.expect("an entry").path()).collect())
         .unwrap_or_default();

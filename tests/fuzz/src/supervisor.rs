@@ -131,12 +131,14 @@ impl Files {
                 let seed = seed.trim_start_matches('0');
                 let file = self.dir.join(format!("{name}-{seed}"));
                 let made = self.write_input(name, seed, &file);
-                println!("again: cargo test --test fuzz -- case {name} {seed}");
+                println!("again: cargo test --workspace --test fuzz -- case {name} {seed}");
                 if made {
                     println!("input: {}", file.display());
                 }
             }
-            ["file", file, _] => println!("again: cargo test --test fuzz -- file {name} {file}"),
+            ["file", file, _] => {
+                println!("again: cargo test --workspace --test fuzz -- file {name} {file}")
+            }
             _ => {}
         }
         println!();
