@@ -13,10 +13,12 @@ use wasmparser::{
 /// By how many types an allocator may call through tables: all that these hold is looked through for each.
 const MAX_TYPES: usize = 32;
 
-/// Whether nothing that the module's export `name` calls, directly or not, is an import, or not to
-/// be told.
-pub fn stays_inside(module: &[u8], name: &str) -> bool {
-    Functions::read(module, name).is_ok_and(|functions| functions.stay_inside().unwrap_or(false))
+/// Whether nothing that the module's exports of these names call, directly or not, is an import, or
+/// not to be told.
+pub fn stay_inside(module: &[u8], names: &[&str]) -> bool {
+    Functions::read(module, names).is_ok_and(|functions| {
+        functions.exported.len() == names.len() && functions.stay_inside().unwrap_or(false)
+    })
 }
 
 /// The functions of a module.
@@ -29,8 +31,8 @@ struct Functions<'a> {
     imported: usize,
     bodies: Vec<FunctionBody<'a>>,
     in_tables: InTables,
-    /// The export.
-    start: Option<u32>,
+    /// The exports.
+    exported: Vec<u32>,
 }
 
 /// What a call through a table can get to.
@@ -68,15 +70,15 @@ impl InTables {
 }
 
 impl<'a> Functions<'a> {
-    fn read(module: &'a [u8], name: &str) -> Result<Self, BinaryReaderError> {
+    fn read(module: &'a [u8], names: &[&str]) -> Result<Self, BinaryReaderError> {
         let mut functions = Self::default();
         for payload in Parser::new(0).parse_all(module) {
-            functions.note(payload?, name)?;
+            functions.note(payload?, names)?;
         }
         Ok(functions)
     }
 
-    fn note(&mut self, payload: Payload<'a>, name: &str) -> Result<(), BinaryReaderError> {
+    fn note(&mut self, payload: Payload<'a>, names: &[&str]) -> Result<(), BinaryReaderError> {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
@@ -127,8 +129,9 @@ impl<'a> Functions<'a> {
                 for export in section {
                     let export = export?;
                     match export.kind {
-                        ExternalKind::Func | ExternalKind::FuncExact if export.name == name => {
-                            self.start = Some(export.index);
+                        ExternalKind::Func | ExternalKind::FuncExact => {
+                            let named = names.iter().filter(|name| **name == export.name);
+                            self.exported.extend(named.map(|_| export.index));
                         }
                         ExternalKind::Table => self.in_tables = InTables::Anything,
                         _ => {}
@@ -142,8 +145,7 @@ impl<'a> Functions<'a> {
     }
 
     fn stay_inside(&self) -> Result<bool, BinaryReaderError> {
-        let Some(start) = self.start else { return Ok(false) };
-        let (mut seen, mut left) = (vec![false; self.bodies.len()], vec![start]);
+        let (mut seen, mut left) = (vec![false; self.bodies.len()], self.exported.clone());
         let (mut called_as, mut tables_are_known) = (Vec::new(), false);
         while let Some(function) = left.pop() {
             let defined = (function as usize).checked_sub(self.imported);
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> bool {
-        stays_inside(&wat::parse_str(format!("(module {text})")).unwrap(), "f")
+        stay_inside(&wat::parse_str(format!("(module {text})")).unwrap(), &["f"])
     }
 
     #[test]
@@ -246,6 +248,21 @@ mod tests {
             r#"(func (export "f") (drop (memory.grow (i32.const 1)))) (memory 1)"#,
         ] {
             assert!(of(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_several_all_stay_inside() {
+        let text = r#"(import "a" "b" (func)) (func (export "f")) (func (export "g"))
+            (func (export "h") (call 0))"#;
+        let module = wat::parse_str(format!("(module {text})")).unwrap();
+        for (names, expected) in [
+            (&["f", "g"][..], true),
+            (&["f", "f"], true),
+            (&["f", "h"], false),
+            (&["g", "none"], false),
+        ] {
+            assert_eq!(stay_inside(&module, names), expected, "{names:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What stands at the top level of a component, and what its handlers are made of.
 
+use std::ptr;
+
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind,
     ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, ExternalKind, Instance, Parser,
@@ -7,7 +9,7 @@ use wasmparser::{
 };
 
 use crate::runtime::contract::{LIFECYCLE, MESSAGING};
-use crate::runtime::driver::leaving::stays_inside;
+use crate::runtime::driver::leaving::stay_inside;
 
 /// The index spaces of a component, as far as the loop needs them.
 #[derive(Default)]
@@ -162,11 +164,27 @@ impl<'a> Outline<'a> {
         let [message, callback] =
             [self.handler("handle-message")?, self.handler("handle-callback")?];
         let alike = message.memory == callback.memory && message.realloc == callback.realloc;
-        let inside =
-            [Some(message.realloc), message.post, callback.post].into_iter().flatten().all(
-                |function| self.definition(function).is_some_and(|(m, name)| stays_inside(m, name)),
-            );
-        (alike && inside).then_some([message, callback])
+        let never_leave =
+            [Some(message.realloc), message.post, callback.post].into_iter().flatten();
+        (alike && self.stay_inside(never_leave)).then_some([message, callback])
+    }
+
+    /// Whether none of these core functions can get to an import.
+    fn stay_inside(&self, functions: impl Iterator<Item = u32>) -> bool {
+        let definitions: Option<Vec<_>> =
+            functions.map(|function| self.definition(function)).collect();
+        let Some(mut left) = definitions else { return false };
+        while let Some((module, _)) = left.last().copied() {
+            // Nearly always all of them.
+            let (these, others): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(of, _)| ptr::eq(*of, module));
+            let names: Vec<_> = these.into_iter().map(|(_, name)| name).collect();
+            if !stay_inside(module, &names) {
+                return false;
+            }
+            left = others;
+        }
+        true
     }
 
     fn handler(&self, name: &str) -> Option<Handler> {
@@ -204,19 +222,19 @@ impl<'a> Outline<'a> {
 
     /// The module that a core function is an export of, and its name there.
     fn definition(&self, mut function: u32) -> Option<(&'a [u8], &'a str)> {
-        // Each step goes back to an earlier instance, in what is valid.
-        for _ in &self.core_instances {
+        loop {
             let (instance, name) = (*self.core_functions.get(function as usize)?)?;
             match self.core_instances.get(instance as usize)? {
                 Instance::Instantiate { module_index, .. } => {
                     return Some(((*self.core_modules.get(*module_index as usize)?)?, name));
                 }
                 Instance::FromExports(exports) => {
-                    function = exports.iter().find(|export| export.name == name)?.index;
+                    let export = exports.iter().find(|export| export.name == name)?;
+                    // In what is valid each is made of earlier ones.
+                    function = Some(export.index).filter(|index| *index < function)?;
                 }
             }
         }
-        None
     }
 }
 
