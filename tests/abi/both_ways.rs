@@ -26,10 +26,11 @@ impl Observed {
 fn observe(
     engine: &Engine,
     wasm: &[u8],
+    options: Option<&str>,
     payloads: &[&str],
     hand_over: impl Fn(u64, &str) -> Outcome<Option<Vec<u8>>>,
 ) -> Observed {
-    let handle = engine.try_load("app/guest/0", wasm, None).unwrap_or_else(|e| panic!("{e}"));
+    let handle = engine.try_load("app/guest/0", wasm, options).unwrap_or_else(|e| panic!("{e}"));
     let told = |payload: &&str| {
         hand_over(handle, payload).map_err(|e| crate::harness::status_name(e.status))
     };
@@ -43,9 +44,14 @@ fn observe(
 
 /// The same messages called directly, and through the loop: what Wasmtime makes of them is right.
 fn alike(what: &str, wasm: &[u8], payloads: &[&str]) -> Observed {
+    alike_with(None, what, wasm, payloads)
+}
+
+fn alike_with(options: Option<&str>, what: &str, wasm: &[u8], payloads: &[&str]) -> Observed {
     let engine = Engine::new();
-    let called = observe(&engine, wasm, payloads, |handle, payload| engine.call(handle, payload));
-    let mailed = observe(&engine, wasm, payloads, |handle, payload| {
+    let called =
+        observe(&engine, wasm, options, payloads, |handle, payload| engine.call(handle, payload));
+    let mailed = observe(&engine, wasm, options, payloads, |handle, payload| {
         let inbox = Inbox::new();
         engine.request(handle, payload, inbox).unwrap();
         inbox.only().outcome
@@ -141,6 +147,25 @@ fn a_result_that_is_odd_but_one_is_read_alike() {
     ] {
         let wasm = Code { message, ..Code::default() }.component();
         assert_eq!(alike(what, &wasm, &["x", "y"]).restarts, 0, "{what}");
+    }
+}
+
+#[test]
+fn a_result_past_the_quota_ends_alike() {
+    let options = Some(r#"{"quotas": {"host-call-data-bytes": 1000}}"#);
+    let exceeded = Err("AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED");
+    for (message, expected) in [
+        ("(call $reply (i32.const 131072) (i32.const 1000))", Ok(())),
+        ("(call $reply (i32.const 131072) (i32.const 1001))", exceeded),
+        (
+            "(call $fail (i32.const 6) (i32.const 131072) (i32.const 1000))",
+            Err("AIRSSYS_ERROR_RUNTIME"),
+        ),
+        ("(call $fail (i32.const 6) (i32.const 131072) (i32.const 1001))", exceeded),
+    ] {
+        let wasm = Code { message, ..Code::default() }.component();
+        let observed = alike_with(options, message, &wasm, &["x", "y"]);
+        assert_eq!(observed.statuses(), [expected; 2], "{message}");
     }
 }
 
