@@ -1094,6 +1094,27 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
  *                                       must belong to this user and be closed to others (0700)
  *       "max-component-bytes": 67108864,
+ *       "compile": {                    what compiling one binary may take; all may be left out
+ *         "max-time-ms": 120000,        then the load ends with AIRSSYS_ERROR_TIMEOUT
+ *         "max-memory-bytes": 2147483648,       by an estimate, of all that are under way; beyond it
+ *         "max-code-bytes": 268435456,  and beyond this AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED
+ *         "max-unused-code-bytes": 67108864,    kept for later loads, least recently used goes first,
+ *                                       and no more than 32 binaries
+ *                                       beyond the rest AIRSSYS_ERROR_INVALID_COMPONENT:
+ *         "max-functions": 100000,      over all modules
+ *         "max-function-bytes": 4194304,
+ *         "max-function-blocks": 65536, blocks, branches, and targets of branch tables
+ *         "max-block-depth": 5000,      blocks within blocks
+ *         "max-function-locals": 10000, parameters included
+ *         "max-function-values": 200000,        that blocks take and leave, and locals that loops pass on
+ *         "max-function-cost": 4194304, predicted effort, in bytes of plain code that take as long
+ *         "max-cost": 67108864,         the same, over all functions
+ *         "max-definitions": 250000,    types, fields, imports, exports, segments, ... as often as they
+ *                                       are instantiated
+ *         "max-type-depth": 100,        types within types, 1 to 100
+ *         "max-component-depth": 64,    modules and components within components
+ *         "max-components": 1000        modules and components, at any depth
+ *       },
  *       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
@@ -1337,6 +1358,11 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
  *
+ * Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
+ * is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
+ * the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
+ * two of an engine are left to themselves like that, it compiles nothing more.
+ *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
  * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
  * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
@@ -1356,7 +1382,8 @@ airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
 /**
  * Loads a component from a file; as `airssys_engine_load` in everything else.
  *
- * `path`: borrowed text, UTF-8, of a regular file. One that can not be read is `AIRSSYS_ERROR_IO`;
+ * `path`: borrowed text, UTF-8, of a regular file, of which no more is read than its size. One that can
+ * not be read, and a device, pipe or the like, is `AIRSSYS_ERROR_IO`;
  * for a path that is not UTF-8, read the file and use `airssys_engine_load`.
  */
 airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
@@ -1697,7 +1724,8 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *       "fuel": 0, "time-ns": 0,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
- *       "binary": { "blake3": "...", "bytes": 12345 }
+ *       "binary": { "blake3": "...", "bytes": 12345,
+ *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
  *     }
  *
  * `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
@@ -1741,6 +1769,7 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *     {
  *       "components": 1,
  *       "binaries": 1,                      compiled and kept
+ *       "code-bytes": 67890,                of these
  *       "messages": {
  *         "accepted": 0, "refused": 0,      by its mailbox
  *         "dropped": 0,                     accepted and never handled

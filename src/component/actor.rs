@@ -21,16 +21,16 @@ use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
+use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
 use crate::runtime::instance::{
     HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
-use crate::runtime::compiler::Lease;
 use crate::runtime::load_error::LoadError;
-use crate::runtime::prepared::Prepared;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::prepared::Prepared;
 use crate::runtime::state::HostContext;
 use crate::runtime::task;
 use crate::runtime::timers::Timers;

@@ -234,7 +234,8 @@ impl Compiler {
             if state.abandoned.count >= MAX_ABANDONED || bytes > room {
                 return Err(LoadError::CompilesAbandoned { count: state.abandoned.count });
             }
-            if state.running.count < self.threads && bytes <= room.saturating_sub(state.running.bytes)
+            if state.running.count < self.threads
+                && bytes <= room.saturating_sub(state.running.bytes)
             {
                 break;
             }
@@ -263,7 +264,8 @@ impl Compiler {
         let (shared, hash, job) = (Arc::clone(&self.shared), *hash, Arc::clone(job));
         // The threads end after it. Nobody waits for that.
         pool.spawn(move || {
-            let made = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(failed(&*panic)));
+            let made =
+                catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(failed(&*panic)));
             shared.finish(&hash, &job, bytes, made.map(Arc::new));
         });
         Ok(())
@@ -329,12 +331,7 @@ impl Shared {
 
 impl Shared {
     /// Ends a job that has no threads.
-    fn conclude(
-        &self,
-        hash: &blake3::Hash,
-        job: &Job,
-        outcome: Outcome,
-    ) -> MutexGuard<'_, State> {
+    fn conclude(&self, hash: &blake3::Hash, job: &Job, outcome: Outcome) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         Self::end(&mut state, hash, job, outcome);
         self.changed.notify_all();

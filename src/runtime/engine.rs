@@ -7,10 +7,10 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::runtime::cache::{CacheError, CompileCache};
+use crate::runtime::compiler::Compiler;
 use crate::runtime::driver::mail;
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
-use crate::runtime::compiler::Compiler;
 use crate::runtime::loader::Loader;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::state::HostState;

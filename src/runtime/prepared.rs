@@ -22,7 +22,7 @@ pub struct Prepared {
     pub hash: blake3::Hash,
     /// Size of the binary.
     pub binary_bytes: u64,
-    /// Size of the compiled code, with the initial contents of memories.
+    /// Size of the compiled code, with the initial contents of memories and tables.
     pub code_bytes: u64,
 }
 

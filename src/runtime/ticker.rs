@@ -36,7 +36,8 @@ impl Ticker {
     /// Starts the thread. It holds no engine: when one is gone it ends too.
     pub fn start(engines: [EngineWeak; 2]) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let thread = std::thread::Builder::new().name("airssys-ticker".into()).stack_size(STACK_BYTES);
+        let thread =
+            std::thread::Builder::new().name("airssys-ticker".into()).stack_size(STACK_BYTES);
         let thread = thread.spawn({
             let shared = Arc::clone(&shared);
             move || {

@@ -67,11 +67,14 @@ impl Workshop {
         let driven = attach::attached(binary).map(|Attached { component, instances }| {
             (blake3::hash(&component), component, Recipe { instances, ..plain })
         });
-        let (hash, recipe) = driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
+        let (hash, recipe) =
+            driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
         if let Some(component) = self.cached(recipe, hash) {
             return Ok(Way::Made(self.link(recipe, &component)?));
         }
         let weight = screen(binary, &self.limits, self.threads, mapped)?;
+        self.check_code(weight.initial_bytes())?;
+        let table_bytes = weight.initial_table_bytes();
         let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
         let work = move || {
             // One to which the loop can not be added after all goes without.
@@ -85,9 +88,16 @@ impl Workshop {
                     None => (workshop.compile(&plain, &binary, &plain.hash)?, plain),
                 },
             };
-            workshop.link(&recipe, &component)
+            let mut prepared = workshop.link(&recipe, &component)?;
+            prepared.code_bytes += table_bytes;
+            Ok(prepared)
         };
         Ok(Way::Compile(weight.bytes(), Box::new(work)))
+    }
+
+    fn check_code(&self, bytes: u64) -> Result<(), LoadError> {
+        let limit = self.limits.max_code_bytes;
+        if bytes > limit { Err(LoadError::CodeBytes { limit, bytes }) } else { Ok(()) }
     }
 
     fn toolchain(&self, recipe: &Recipe) -> &Toolchain {
@@ -117,10 +127,7 @@ impl Workshop {
         let engine = &toolchain.engine;
         let code = component.image_range();
         let code_bytes = (code.end as usize).saturating_sub(code.start as usize) as u64;
-        let limit = self.limits.max_code_bytes;
-        if code_bytes > limit {
-            return Err(LoadError::CodeBytes { limit, bytes: code_bytes });
-        }
+        self.check_code(code_bytes)?;
         let run = component.get_export_index(None, attach::RUN).filter(|_| recipe.instances > 0);
         let run = run.map(|run| Loop { run, instances: recipe.instances });
         let lifecycle = LifecycleExports::find(component)?;

@@ -75,7 +75,11 @@ impl Callbacks {
             // What comes this late finds a thread of its own, or else is run here.
             let job = Arc::new(Mutex::new(Some(job)));
             let late = Arc::clone(&job);
-            if thread::Builder::new().stack_size(STACK_BYTES).spawn(move || run_once(&late)).is_err() {
+            if thread::Builder::new()
+                .stack_size(STACK_BYTES)
+                .spawn(move || run_once(&late))
+                .is_err()
+            {
                 run_once(&job);
             }
         }

@@ -10,7 +10,7 @@ fn rounds() -> usize {
     rounds.map_or(3_000, |text| text.parse().expect("a number of rounds"))
 }
 
-fn resident_kib() -> u64 {
+pub fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
     line.split_whitespace().nth(1).unwrap().parse().expect("a number")

@@ -10,6 +10,7 @@ mod bad_input;
 mod callbacks;
 mod caller_stack;
 mod codecs;
+mod compiling;
 mod contract;
 mod driven;
 mod ending;

@@ -35,6 +35,10 @@ const IMPORTS: [&str; 5] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER];
 /// The loop.
 pub const RUN: &str = "airssys-driver-run";
 
+/// More items at the top level than a component has that gets the loop. It is read before its limits are
+/// known to hold.
+const MAX_ITEMS: usize = 100_000;
+
 const DRIVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/driver.wasm"));
 const NOTHING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nothing.wasm"));
 
@@ -70,6 +74,8 @@ struct Outline<'a> {
     instances: Vec<Option<ComponentInstance<'a>>>,
     lifecycle: Option<u32>,
     writes_to_others: bool,
+    /// How many items have been read.
+    items: usize,
 }
 
 /// A handler of the component's.
@@ -93,6 +99,9 @@ impl<'a> Outline<'a> {
                 payload if depth == 1 => free &= outline.note(payload)?,
                 _ => {}
             }
+            if outline.items > MAX_ITEMS {
+                return Ok(None);
+            }
         }
         Ok(free.then_some(outline))
     }
@@ -103,6 +112,10 @@ impl<'a> Outline<'a> {
             Payload::InstanceSection(section) => self.core_instances += section.count(),
             Payload::ComponentTypeSection(section) => self.types += section.count(),
             Payload::ComponentCanonicalSection(section) => {
+                self.items += section.count() as usize;
+                if self.items > MAX_ITEMS {
+                    return Ok(false);
+                }
                 for function in section {
                     match function? {
                         lift @ CanonicalFunction::Lift { .. } => self.functions.push(Some(lift)),
@@ -117,7 +130,15 @@ impl<'a> Outline<'a> {
             }
             Payload::ComponentInstanceSection(section) => {
                 for instance in section {
-                    self.instances.push(Some(instance?));
+                    let instance = instance?;
+                    self.items += match &instance {
+                        ComponentInstance::Instantiate { args, .. } => 1 + args.len(),
+                        ComponentInstance::FromExports(exports) => 1 + exports.len(),
+                    };
+                    if self.items > MAX_ITEMS {
+                        return Ok(false);
+                    }
+                    self.instances.push(Some(instance));
                 }
             }
             Payload::ComponentImportSection(section) => {

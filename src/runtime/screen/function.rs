@@ -16,7 +16,11 @@ struct Block {
 }
 
 /// Reads the body of a module's next function.
-pub fn read(pass: &mut Pass<'_>, module: &mut Module, body: &FunctionBody<'_>) -> Result<(), Refusal> {
+pub fn read(
+    pass: &mut Pass<'_>,
+    module: &mut Module,
+    body: &FunctionBody<'_>,
+) -> Result<(), Refusal> {
     let (index, arity) = module.next_function();
     let range = body.range();
     let place = |offset| Place { offset, section: "code", function: Some(index) };
@@ -94,8 +98,9 @@ pub fn read(pass: &mut Pass<'_>, module: &mut Module, body: &FunctionBody<'_>) -
                 counts.call(module.ty(type_index));
                 counts.table_entry(loops);
             }
-            Operator::CallRef { type_index }
-            | Operator::ReturnCallRef { type_index } => counts.call(module.ty(type_index)),
+            Operator::CallRef { type_index } | Operator::ReturnCallRef { type_index } => {
+                counts.call(module.ty(type_index))
+            }
             Operator::TableGet { .. } => counts.table_entry(loops),
             Operator::MemoryGrow { .. }
             | Operator::MemoryFill { .. }

@@ -42,7 +42,7 @@ const ROWS: [Row; 12] = [
     (Limit::FunctionLocals, "compile.max-function-locals", 10_000),
     (Limit::FunctionValues, "compile.max-function-values", 200_000),
     (Limit::FunctionCost, "compile.max-function-cost", 4 << 20),
-    (Limit::Definitions, "compile.max-definitions", 1_000_000),
+    (Limit::Definitions, "compile.max-definitions", 250_000),
     (Limit::TypeDepth, "compile.max-type-depth", 100),
     (Limit::ComponentDepth, "compile.max-component-depth", 64),
     (Limit::Components, "compile.max-components", 1_000),

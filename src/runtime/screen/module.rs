@@ -1,7 +1,7 @@
 //! A core module.
 
 use wasmparser::{
-    BlockType, CompositeInnerType, Data, DataKind, Element, ElementItems, ElementKind, ConstExpr,
+    BlockType, CompositeInnerType, ConstExpr, Data, DataKind, Element, ElementItems, ElementKind,
     FuncType, Operator, Payload, TableInit, TypeRef,
 };
 
@@ -112,7 +112,8 @@ impl Module {
                     let (at, memory) = memory?;
                     pass.count_definitions(1, "memory", at)?;
                     let page_bytes = memory.page_size_log2.map_or(16, |log2| log2.min(16));
-                    self.memories.push(MemoryImage::new(memory.initial.saturating_mul(1 << page_bytes)));
+                    self.memories
+                        .push(MemoryImage::new(memory.initial.saturating_mul(1 << page_bytes)));
                 }
             }
             Payload::GlobalSection(section) => {
@@ -122,7 +123,8 @@ impl Module {
                     if !is_literal(&global.init_expr) {
                         self.startup.fork(1, 0);
                     }
-                    self.startup.bytes += global.init_expr.get_binary_reader().bytes_remaining() as u64;
+                    self.startup.bytes +=
+                        global.init_expr.get_binary_reader().bytes_remaining() as u64;
                 }
             }
             Payload::TagSection(section) => {

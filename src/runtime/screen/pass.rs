@@ -211,8 +211,7 @@ impl Pass<'_> {
                 (component.depth, (args.len() as u64).saturating_add(cost))
             }
             ComponentInstance::FromExports(exports) => {
-                let depths =
-                    exports.iter().map(|export| self.get(export.kind, export.index).depth);
+                let depths = exports.iter().map(|export| self.get(export.kind, export.index).depth);
                 (1 + depths.max().unwrap_or_default(), exports.len() as u64)
             }
         };

@@ -155,6 +155,16 @@ impl Weight {
         self.cost
     }
 
+    /// The initial memories and tables that are kept with the code.
+    pub fn initial_bytes(&self) -> u64 {
+        self.images + self.initial_table_bytes()
+    }
+
+    /// The initial tables among them, which are not a part of the code itself.
+    pub fn initial_table_bytes(&self) -> u64 {
+        self.tables * 9 / 4
+    }
+
     /// The predicted memory.
     pub fn bytes(&self) -> u64 {
         // One copy each for the compile, the sections that it makes, and the code.
