@@ -257,7 +257,7 @@ impl Compiler {
             .start_handler(move |_| starting.threads().push(priority::stand_back()))
             .build();
         let pool = pool.map_err(|error| {
-            self.shared.lock().running.take(bytes);
+            self.shared.lock().leave(job, bytes);
             self.shared.changed.notify_all();
             LoadError::Threads(error.to_string())
         })?;
@@ -285,7 +285,25 @@ fn failed(panic: &(dyn Any + Send)) -> LoadError {
     LoadError::InvalidComponent(format!("the compiler failed: {text}"))
 }
 
+/// Whether anybody waits for what comes of a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Yes,
+    No,
+}
+
 impl State {
+    /// Takes a job that compiles no more off the books.
+    fn leave(&mut self, job: &Job, bytes: u64) -> Awaited {
+        if matches!(*job.phase(), Phase::Over(_)) {
+            self.abandoned.take(bytes);
+            Awaited::No
+        } else {
+            self.running.take(bytes);
+            Awaited::Yes
+        }
+    }
+
     fn check(&self) -> Result<(), LoadError> {
         match self.accepting {
             Accepting::Yes => Ok(()),
@@ -345,15 +363,10 @@ impl Shared {
             give_back();
         }
         let mut state = self.lock();
-        if let Phase::Over(_) = *job.phase() {
-            state.abandoned.take(bytes);
-            state.jobs.remove(hash);
-            self.changed.notify_all();
-            // The lock goes before what was made.
-            return drop(state);
+        match state.leave(job, bytes) {
+            Awaited::Yes => Self::end(&mut state, hash, job, outcome),
+            Awaited::No => _ = state.jobs.remove(hash),
         }
-        state.running.take(bytes);
-        Self::end(&mut state, hash, job, outcome);
         self.changed.notify_all();
     }
 

@@ -9,7 +9,7 @@ mod system {
     use super::ThreadId;
 
     /// How far a thread stands back that compiles for somebody who waits.
-    const BEHIND_CALLS: i32 = 10;
+    const BEHIND_CALLS: i32 = 5;
 
     /// How far one stands back for whom nobody waits.
     const BEHIND_ALL: i32 = 19;

@@ -83,7 +83,7 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            max_time: Duration::from_secs(120),
+            max_time: Duration::from_secs(300),
             max_memory_bytes: 2 << 30,
             max_code_bytes: 256 << 20,
             max_unused_code_bytes: 64 << 20,

@@ -8,7 +8,7 @@ use wasmparser::{
 use crate::runtime::screen::limits::{CompileLimits, Limit};
 use crate::runtime::screen::module::Module;
 use crate::runtime::screen::refusal::{Excess, Place, Refusal};
-use crate::runtime::screen::scope::{Item, Scope, push_alias};
+use crate::runtime::screen::scope::{Instantiation, Item, Scope, push_alias};
 use crate::runtime::screen::types::{read_component_types, read_core_type};
 use crate::runtime::screen::weight::{FunctionCounts, Weight};
 
@@ -81,7 +81,7 @@ impl Pass<'_> {
             Payload::End(at) => match open.pop() {
                 Some(Open::Module(mut module)) => {
                     module.close(self, at)?;
-                    let cost = Some(1 + module.imports);
+                    let cost = Some(Instantiation { definitions: 1 + module.imports, adapters: 0 });
                     self.scope().push(ComponentExternalKind::Module, Item { depth: 0, cost });
                 }
                 Some(Open::Component) => self.close_component(at)?,
@@ -158,9 +158,17 @@ impl Pass<'_> {
                 for function in section.into_iter_with_offsets() {
                     let (at, function) = function?;
                     self.count_definitions(1, "canonical function", at)?;
-                    if let CanonicalFunction::Lift { type_index, .. } = function {
-                        let ty = self.scope().get(ComponentExternalKind::Type, type_index);
-                        self.scope().push(ComponentExternalKind::Func, Item::of_depth(ty.depth));
+                    match function {
+                        CanonicalFunction::Lift { type_index, .. } => {
+                            let ty = self.scope().get(ComponentExternalKind::Type, type_index);
+                            let item = Item::of_depth(ty.depth);
+                            self.scope().push(ComponentExternalKind::Func, item);
+                        }
+                        CanonicalFunction::Lower { .. } => {
+                            let made = Instantiation { definitions: 0, adapters: 1 };
+                            self.count_instantiated(made, "canonical function", at)?;
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -182,15 +190,17 @@ impl Pass<'_> {
     }
 
     fn note_core_instance(&mut self, instance: &Instance<'_>, at: usize) -> Result<(), Refusal> {
-        let count = match instance {
+        let definitions = match instance {
             Instance::Instantiate { module_index, args } => {
                 let module = self.scope().get(ComponentExternalKind::Module, *module_index);
                 // One that comes from elsewhere is some other of this binary.
-                args.len() as u64 + module.cost.unwrap_or(self.definitions)
+                let made = module.cost.map_or(self.definitions, |made| made.definitions);
+                made.saturating_add(args.len() as u64)
             }
             Instance::FromExports(exports) => exports.len() as u64,
         };
-        self.count_instantiated(1 + count, "core instance", at)
+        let made = Instantiation { definitions: definitions.saturating_add(1), adapters: 0 };
+        self.count_instantiated(made, "core instance", at)
     }
 
     fn note_instance(
@@ -200,7 +210,8 @@ impl Pass<'_> {
     ) -> Result<(), Refusal> {
         const SECTION: &str = "instance";
         let place = Place { offset: at, section: SECTION, function: None };
-        let (depth, count) = match instance {
+        let mut made = Instantiation { definitions: 1, adapters: 0 };
+        let depth = match instance {
             ComponentInstance::Instantiate { component_index, args } => {
                 let kind = ComponentExternalKind::Component;
                 let component = self.scope().get(kind, *component_index);
@@ -208,15 +219,18 @@ impl Pass<'_> {
                     let reason = "a component from elsewhere is instantiated";
                     return Err(Refusal::Unbounded { reason, place });
                 };
-                (component.depth, (args.len() as u64).saturating_add(cost))
+                made.definitions += args.len() as u64;
+                made.add(cost);
+                component.depth
             }
             ComponentInstance::FromExports(exports) => {
+                made.definitions += exports.len() as u64;
                 let depths = exports.iter().map(|export| self.get(export.kind, export.index).depth);
-                (1 + depths.max().unwrap_or_default(), exports.len() as u64)
+                1 + depths.max().unwrap_or_default()
             }
         };
         self.check_at(Limit::TypeDepth, depth.into(), place)?;
-        self.count_instantiated(count.saturating_add(1), SECTION, at)?;
+        self.count_instantiated(made, SECTION, at)?;
         self.scope().push(ComponentExternalKind::Instance, Item::of_depth(depth));
         Ok(())
     }
@@ -245,22 +259,25 @@ impl Pass<'_> {
         self.weight.definitions = self.definitions;
         let place = Place { offset, section, function: None };
         self.check_at(Limit::Definitions, self.definitions, place)?;
-        self.count_instantiated(count, section, offset)
+        let made = Instantiation { definitions: count, adapters: 0 };
+        self.count_instantiated(made, section, offset)
     }
 
-    /// Counts what an instantiation defines again.
+    /// Counts what the innermost scope makes when it is instantiated.
     fn count_instantiated(
         &mut self,
-        count: u64,
+        made: Instantiation,
         section: &'static str,
         offset: usize,
     ) -> Result<(), Refusal> {
         let scope = self.scope();
-        scope.cost = scope.cost.saturating_add(count);
-        let cost = scope.cost;
-        self.weight.instantiated = self.weight.instantiated.max(cost);
+        scope.cost.add(made);
+        let Instantiation { definitions, adapters } = scope.cost;
+        self.weight.instantiated = self.weight.instantiated.max(definitions);
+        self.weight.adapters = self.weight.adapters.max(adapters);
         let place = Place { offset, section, function: None };
-        self.check_at(Limit::Definitions, cost, place)
+        self.check_at(Limit::Definitions, definitions, place)?;
+        self.check_at(Limit::Cost, self.weight.cost(), place)
     }
 
     /// Counts functions before they are read.

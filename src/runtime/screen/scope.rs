@@ -10,8 +10,25 @@ use wasmparser::{
 pub struct Item {
     /// How deep its type is nested.
     pub depth: u32,
-    /// What it costs to instantiate it, in definitions; `None` if it comes from elsewhere.
-    pub cost: Option<u64>,
+    /// What it costs to instantiate it; `None` if it comes from elsewhere.
+    pub cost: Option<Instantiation>,
+}
+
+/// What is made when something is instantiated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Instantiation {
+    /// How much is defined.
+    pub definitions: u64,
+    /// How many functions of components are made to be called by modules.
+    pub adapters: u64,
+}
+
+impl Instantiation {
+    /// Adds what is made besides.
+    pub fn add(&mut self, other: Self) {
+        self.definitions = self.definitions.saturating_add(other.definitions);
+        self.adapters = self.adapters.saturating_add(other.adapters);
+    }
 }
 
 impl Item {
@@ -31,8 +48,8 @@ pub struct Scope {
     modules: Vec<Item>,
     /// The depth of the deepest type in it.
     pub depth: u32,
-    /// How much is defined when it is instantiated.
-    pub cost: u64,
+    /// What is made when it is instantiated.
+    pub cost: Instantiation,
 }
 
 impl Scope {

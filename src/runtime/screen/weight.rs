@@ -120,6 +120,8 @@ pub struct Weight {
     pub definitions: u64,
     /// The same, as often as it is instantiated.
     pub instantiated: u64,
+    /// Functions of components that modules call, as often as they are instantiated.
+    pub adapters: u64,
 }
 
 impl Weight {
@@ -135,6 +137,7 @@ impl Weight {
             tables: 0,
             definitions: 0,
             instantiated: 0,
+            adapters: 0,
         }
     }
 
@@ -152,7 +155,7 @@ impl Weight {
 
     /// The predicted effort, in bytes of plain code that take as long.
     pub fn cost(&self) -> u64 {
-        self.cost
+        self.cost.saturating_add(self.adapters.saturating_mul(4_096))
     }
 
     /// The initial memories and tables that are kept with the code.
@@ -177,6 +180,7 @@ impl Weight {
             + 4 * self.tables
             + 1_024 * self.definitions
             + 512 * self.instantiated
+            + self.adapters.saturating_mul(128 << 10)
     }
 }
 

@@ -183,6 +183,15 @@ fn binaries_with_too_much_in_them_are_refused() {
             "elements",
             around(&[items(4, 1, &[0x70, 0, 0]), items(9, many, &b"\0\x41\0\x0b\0".repeat(many))]),
         ),
+        ("core types", component(&[items(3, many, &b"\x60\0\0".repeat(many))])),
+        (
+            "module types",
+            component(&[items(
+                3,
+                3,
+                &[&[0x50][..], &leb(90_000), &b"\x01\x60\0\0".repeat(90_000)].concat().repeat(3),
+            )]),
+        ),
         ("component types", component(&[items(7, many, &vec![0x73; many])])),
         (
             "fields",
@@ -230,6 +239,21 @@ fn what_is_done_when_a_module_is_instantiated_is_compiled_too() {
     ] {
         refused(&engine, name, &wasm, "max-function-cost");
     }
+}
+
+#[test]
+fn functions_between_components_are_compiled_too() {
+    let engine = Engine::bare();
+    let lowered = |count| {
+        component(&[
+            items(7, 1, b"\x40\0\x01\0"),
+            items(10, 1, b"\0\x01f\x01\0"),
+            items(8, count, &b"\x01\0\0\0".repeat(count)),
+        ])
+    };
+    refused(&engine, "20,000 functions", &lowered(20_000), "max-cost");
+    let failure = engine.try_load("app/lowered/0", &lowered(100), None).unwrap_err();
+    assert!(failure.message.contains("not found in the linker"), "it is compiled: {failure}");
 }
 
 #[test]
