@@ -1097,6 +1097,30 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
  *                                       must belong to this user and be closed to others (0700)
  *       "max-component-bytes": 67108864,
+ *       "compile": {                    what compiling a binary may take; beyond the first it is
+ *                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
+ *                                       AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
+ *         "max-time-ms": 300000,
+ *         "max-memory-bytes": 2147483648,   an estimate, for all compiles under way
+ *         "max-code-bytes": 268435456,  initial memories and tables included
+ *                                       beyond these AIRSSYS_ERROR_INVALID_COMPONENT:
+ *         "max-functions": 100000,      in all modules
+ *         "max-function-bytes": 4194304,
+ *         "max-function-blocks": 65536, blocks, branches, and targets of branch tables
+ *         "max-block-depth": 5000,      blocks within blocks
+ *         "max-function-locals": 10000, parameters included
+ *         "max-function-values": 200000,    values of blocks and branches, and locals used in loops
+ *         "max-function-cost": 4194304, predicted effort, in bytes of plain code
+ *         "max-cost": 67108864,         the same, for all functions
+ *         "max-definitions": 250000,    types, fields, imports, exports, segments and the like, once
+ *                                       for each instance of their component
+ *         "max-type-depth": 100,        types within types, 1 to 100
+ *         "max-component-depth": 64,    modules and components within components
+ *         "max-components": 1000,       modules and components at any depth
+ *                                       and of code that no component uses any more, least recently
+ *                                       used goes first, 32 binaries at most:
+ *         "max-unused-code-bytes": 67108864
+ *       },
  *       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
@@ -1354,6 +1378,11 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
  *
+ * Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
+ * is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
+ * the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
+ * two of an engine are left to themselves like that, it compiles nothing more.
+ *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
  * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
  * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
@@ -1373,7 +1402,8 @@ airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
 /**
  * Loads a component from a file; as `airssys_engine_load` in everything else.
  *
- * `path`: borrowed text, UTF-8, of a regular file. One that can not be read is `AIRSSYS_ERROR_IO`;
+ * `path`: borrowed text, UTF-8, of a regular file, of which no more is read than its size. One that can
+ * not be read, and a device, pipe or the like, is `AIRSSYS_ERROR_IO`;
  * for a path that is not UTF-8, read the file and use `airssys_engine_load`.
  */
 airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
@@ -1716,7 +1746,8 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *       "fuel": 0, "time-ns": 0,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
- *       "binary": { "blake3": "...", "bytes": 12345 }
+ *       "binary": { "blake3": "...", "bytes": 12345,
+ *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
  *     }
  *
  * `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
@@ -1760,6 +1791,7 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *     {
  *       "components": 1,
  *       "binaries": 1,                      compiled and kept
+ *       "code-bytes": 67890,                of these
  *       "messages": {
  *         "accepted": 0, "refused": 0,      by its mailbox
  *         "dropped": 0,                     accepted and never handled

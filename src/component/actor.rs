@@ -21,14 +21,16 @@ use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
+use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
 use crate::runtime::instance::{
     HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
-use crate::runtime::loader::{LoadError, Prepared};
+use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::prepared::Prepared;
 use crate::runtime::state::HostContext;
 use crate::runtime::task;
 use crate::runtime::timers::Timers;
@@ -42,6 +44,9 @@ pub struct Blueprint {
     pub runtime: Arc<WasmRuntime>,
     /// The compiled component.
     pub prepared: Arc<Prepared>,
+    /// Keeps it for the next load of its binary.
+    #[expect(dead_code, reason = "it is held, not read")]
+    pub lease: Arc<Lease>,
     /// What its host functions reach.
     pub context: Arc<HostContext>,
     /// What it may use.

@@ -25,7 +25,7 @@ pub struct ComponentMetadata {
 
 /// Metadata beyond the bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum TooMuch {
+pub enum Oversized {
     /// A text is too long.
     #[error("a text of {name} has {bytes} bytes, at most {limit} are allowed")]
     Text {

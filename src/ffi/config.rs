@@ -70,6 +70,30 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
 ///                                       must belong to this user and be closed to others (0700)
 ///       "max-component-bytes": 67108864,
+///       "compile": {                    what compiling a binary may take; beyond the first it is
+///                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
+///                                       AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
+///         "max-time-ms": 300000,
+///         "max-memory-bytes": 2147483648,   an estimate, for all compiles under way
+///         "max-code-bytes": 268435456,  initial memories and tables included
+///                                       beyond these AIRSSYS_ERROR_INVALID_COMPONENT:
+///         "max-functions": 100000,      in all modules
+///         "max-function-bytes": 4194304,
+///         "max-function-blocks": 65536, blocks, branches, and targets of branch tables
+///         "max-block-depth": 5000,      blocks within blocks
+///         "max-function-locals": 10000, parameters included
+///         "max-function-values": 200000,    values of blocks and branches, and locals used in loops
+///         "max-function-cost": 4194304, predicted effort, in bytes of plain code
+///         "max-cost": 67108864,         the same, for all functions
+///         "max-definitions": 250000,    types, fields, imports, exports, segments and the like, once
+///                                       for each instance of their component
+///         "max-type-depth": 100,        types within types, 1 to 100
+///         "max-component-depth": 64,    modules and components within components
+///         "max-components": 1000,       modules and components at any depth
+///                                       and of code that no component uses any more, least recently
+///                                       used goes first, 32 binaries at most:
+///         "max-unused-code-bytes": 67108864
+///       },
 ///       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
 ///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
 ///                                       allows a process (vm.max_map_count) and not 7, and a

@@ -261,6 +261,11 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
 /// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
 ///
+/// Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
+/// is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
+/// the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
+/// two of an engine are left to themselves like that, it compiles nothing more.
+///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
 /// `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
 /// `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
@@ -299,7 +304,8 @@ pub unsafe extern "C" fn airssys_engine_load(
 
 /// Loads a component from a file; as `airssys_engine_load` in everything else.
 ///
-/// `path`: borrowed text, UTF-8, of a regular file. One that can not be read is `AIRSSYS_ERROR_IO`;
+/// `path`: borrowed text, UTF-8, of a regular file, of which no more is read than its size. One that can
+/// not be read, and a device, pipe or the like, is `AIRSSYS_ERROR_IO`;
 /// for a path that is not UTF-8, read the file and use `airssys_engine_load`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_load_file(

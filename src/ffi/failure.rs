@@ -8,7 +8,8 @@ use crate::core::error::{CallError, LimitBreach, WasmError};
 use crate::core::id::ComponentHandle;
 use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
-use crate::runtime::loader::LoadError;
+use crate::runtime::load_error::LoadError;
+use crate::runtime::screen::refusal::Excess;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
 
@@ -180,6 +181,50 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
         LoadError::InvalidComponent(_) | LoadError::Metadata(_) => {
             (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
         }
+        LoadError::TooMuch(Excess { limit, value, found, place }) => (
+            AIRSSYS_ERROR_INVALID_COMPONENT,
+            json!({
+                "component": component,
+                "limit": limit,
+                "value": value,
+                "found": found,
+                "section": place.section,
+                "offset": place.offset,
+                "function": place.function,
+            }),
+        ),
+        LoadError::CompileTime { limit } => (
+            AIRSSYS_ERROR_TIMEOUT,
+            json!({
+                "component": component,
+                "limit": "compile.max-time-ms",
+                "value": millis(*limit),
+            }),
+        ),
+        LoadError::CompileMemory { limit, wanted } => (
+            AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
+            json!({
+                "component": component,
+                "limit": "compile.max-memory-bytes",
+                "value": limit,
+                "wanted": wanted,
+            }),
+        ),
+        LoadError::CodeBytes { limit, bytes } => (
+            AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
+            json!({
+                "component": component,
+                "limit": "compile.max-code-bytes",
+                "value": limit,
+                "wanted": bytes,
+            }),
+        ),
+        LoadError::CompilesAbandoned { count } => (
+            AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
+            json!({ "component": component, "limit": "abandoned-compiles", "value": count }),
+        ),
+        LoadError::Threads(_) => (AIRSSYS_ERROR_IO, json!({ "component": component })),
+        LoadError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, json!({ "component": component })),
         LoadError::Instantiation(_) => {
             (AIRSSYS_ERROR_INSTANTIATION_FAILED, json!({ "component": component }))
         }

@@ -81,7 +81,8 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "fuel": 0, "time-ns": 0,
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes
-///       "binary": { "blake3": "...", "bytes": 12345 }
+///       "binary": { "blake3": "...", "bytes": 12345,
+///                   "code-bytes": 67890 }   compiled, with the initial contents of memories
 ///     }
 ///
 /// `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
@@ -135,6 +136,7 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///     {
 ///       "components": 1,
 ///       "binaries": 1,                      compiled and kept
+///       "code-bytes": 67890,                of these
 ///       "messages": {
 ///         "accepted": 0, "refused": 0,      by its mailbox
 ///         "dropped": 0,                     accepted and never handled

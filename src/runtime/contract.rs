@@ -251,9 +251,9 @@ type MetadataText = Excerpt<MAX_METADATA_TEXT_BYTES>;
 
 impl ComponentMetadata {
     /// What it says, or what of that is too long.
-    pub fn checked(self) -> Result<metadata::ComponentMetadata, metadata::TooMuch> {
+    pub fn checked(self) -> Result<metadata::ComponentMetadata, metadata::Oversized> {
         let text = |name, text: MetadataText| {
-            text.whole().map_err(|TooLong { bytes }| metadata::TooMuch::Text {
+            text.whole().map_err(|TooLong { bytes }| metadata::Oversized::Text {
                 name,
                 bytes,
                 limit: MAX_METADATA_TEXT_BYTES,
@@ -261,10 +261,10 @@ impl ComponentMetadata {
         };
         let operations = self.supported_operations;
         if operations.len() > MAX_OPERATIONS {
-            return Err(metadata::TooMuch::Operations { count: operations.len() });
+            return Err(metadata::Oversized::Operations { count: operations.len() });
         }
         let operation = |operation: Excerpt<MAX_OPERATION_BYTES>| {
-            operation.whole().map_err(|TooLong { bytes }| metadata::TooMuch::Text {
+            operation.whole().map_err(|TooLong { bytes }| metadata::Oversized::Text {
                 name: "supported-operations",
                 bytes,
                 limit: MAX_OPERATION_BYTES,

@@ -7,13 +7,16 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::runtime::cache::{CacheError, CompileCache};
+use crate::runtime::compiler::Compiler;
 use crate::runtime::driver::mail;
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
-use crate::runtime::loader::{Loader, Toolchain, Toolchains};
+use crate::runtime::loader::Loader;
+use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
+use crate::runtime::workshop::{Toolchain, Toolchains, Workshop};
 
 /// How deep a guest's stack may grow.
 pub const MAX_STACK_BYTES: usize = 512 * 1024;
@@ -33,8 +36,10 @@ pub struct RuntimeOptions {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
-    /// Threads that compile one component.
+    /// Threads that compile one component, and how many are compiled at a time.
     pub compile_threads: usize,
+    /// What one compile may take.
+    pub compile: CompileLimits,
     /// Whether log records go to code of the host.
     pub log_runs_host_code: bool,
     /// Whether storage is code of the host.
@@ -79,11 +84,12 @@ impl WasmRuntime {
         let mapping = toolchain(false).map_err(RuntimeError::Wasmtime)?;
         let engines = [&copying.engine, &mapping.engine].map(Engine::weak);
         let ticker = Ticker::start(engines).map_err(RuntimeError::Thread)?;
+        let (limits, threads) = (&options.compile, options.compile_threads);
+        let toolchains = Toolchains { copying, mapping };
         let loader = Loader::new(
-            Toolchains { copying, mapping },
-            cache,
+            Workshop::new(toolchains, cache, limits.clone(), threads),
+            Compiler::new(limits, threads),
             options.max_component_bytes,
-            options.compile_threads,
         );
         Ok(Self { loader, ticker })
     }

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use crate::runtime::loader::Prepared;
+use crate::runtime::prepared::Prepared;
 
 /// How many are remembered.
 const MAX_BINARIES: usize = 16;
 
 /// How large one may be: comparing costs a tenth of hashing, and remembering costs its size.
 const MAX_BYTES: usize = 256 << 10;
+
+/// How large all of them may be together.
+const MAX_TOTAL_BYTES: usize = 1 << 20;
 
 /// Binaries and what was made of them, the last first.
 #[derive(Default)]
@@ -32,5 +35,10 @@ impl Recent {
         self.binaries.retain(|(known, prepared)| prepared.strong_count() > 0 && **known != *binary);
         self.binaries.truncate(MAX_BINARIES - 1);
         self.binaries.push_front((binary.into(), Arc::downgrade(prepared)));
+        let mut total = 0;
+        self.binaries.retain(|(known, _)| {
+            total += known.len();
+            total <= MAX_TOTAL_BYTES
+        });
     }
 }

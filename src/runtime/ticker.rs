@@ -10,6 +10,9 @@ use wasmtime::EngineWeak;
 /// How long a guest may compute before others get their turn.
 pub const TICK: Duration = Duration::from_millis(10);
 
+/// It needs little; the environment has no say.
+const STACK_BYTES: usize = 256 << 10;
+
 /// After how many ticks without a guest call the thread goes to sleep.
 const IDLE_TICKS: u32 = 100;
 
@@ -57,7 +60,9 @@ impl Ticker {
     pub fn start(engines: [EngineWeak; 2]) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let ticks = Ticks::default();
-        let thread = std::thread::Builder::new().name("airssys-ticker".into()).spawn({
+        let thread =
+            std::thread::Builder::new().name("airssys-ticker".into()).stack_size(STACK_BYTES);
+        let thread = thread.spawn({
             let (shared, ticks) = (Arc::clone(&shared), ticks.clone());
             move || {
                 let mut idle = 0;

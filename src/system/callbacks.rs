@@ -58,6 +58,9 @@ struct Queue {
     closed: bool,
 }
 
+/// The stack of a thread for one callback, whatever the environment says.
+const STACK_BYTES: usize = 2 << 20;
+
 impl Callbacks {
     /// Names the threads; until then what is left waits.
     pub fn start(&self, workers: &Handle) {
@@ -72,7 +75,11 @@ impl Callbacks {
             // What comes this late finds a thread of its own, or else is run here.
             let job = Arc::new(Mutex::new(Some(job)));
             let late = Arc::clone(&job);
-            if thread::Builder::new().spawn(move || run_once(&late)).is_err() {
+            if thread::Builder::new()
+                .stack_size(STACK_BYTES)
+                .spawn(move || run_once(&late))
+                .is_err()
+            {
                 run_once(&job);
             }
         }

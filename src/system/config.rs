@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::core::id::ComponentId;
 use crate::core::log::LogSink;
 use crate::core::ports::{EventSink, Router};
+use crate::runtime::screen::limits::CompileLimits;
 use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
 use crate::system::audit::AuditConfig;
+use crate::system::compile_limits;
 use crate::system::json::{self, Object, OptionsError};
 use crate::system::options::{self, DefaultCapabilities, Defaults};
 use crate::system::policies;
@@ -19,6 +21,7 @@ const KEYS: &[&str] = &[
     "workers",
     "cache-dir",
     "max-component-bytes",
+    "compile",
     "signals-based-traps",
     "guard-before-memory",
     "limits",
@@ -41,6 +44,8 @@ pub struct EngineConfig {
     pub cache_dir: Option<PathBuf>,
     /// The largest component binary that is accepted.
     pub max_component_bytes: u64,
+    /// What one compile may take.
+    pub compile: CompileLimits,
     /// Whether guests' out-of-bounds accesses are found through SIGSEGV.
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
@@ -68,6 +73,7 @@ impl Default for EngineConfig {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             cache_dir: None,
             max_component_bytes: 64 << 20,
+            compile: CompileLimits::default(),
             signals_based_traps: true,
             guard_before_memory: true,
             defaults: Defaults::default(),
@@ -104,6 +110,7 @@ impl EngineConfig {
         if let Some(bytes) = object.integer("max-component-bytes", 1..=u64::MAX)? {
             changed.max_component_bytes = bytes;
         }
+        compile_limits::read(&object, &mut changed.compile)?;
         if let Some(signals) = object.boolean("signals-based-traps")? {
             changed.signals_based_traps = signals;
         }

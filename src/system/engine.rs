@@ -45,6 +45,9 @@ const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 /// another component needs one for that component's callback too, so there must be enough.
 const MAX_CALLBACK_THREADS: usize = 1 << 20;
 
+/// The stack of a worker, whatever the environment says.
+const WORKER_STACK_BYTES: usize = 2 << 20;
+
 /// The namespace of hosts, as senders of messages; no component is loaded into it.
 pub const HOST_NAMESPACE: &str = "host";
 
@@ -88,6 +91,7 @@ impl Engine {
             signals_based_traps: config.signals_based_traps,
             guard_before_memory: config.guard_before_memory,
             compile_threads: config.workers,
+            compile: config.compile.clone(),
             log_runs_host_code: log.runs_host_code(),
             storage_runs_host_code: storage.runs_host_code(),
         })?;
@@ -180,6 +184,7 @@ impl Engine {
     pub fn stop(&self) {
         self.stop_accepting();
         self.stop_signal.give();
+        self.runtime.loader.stop();
         for pool in self.components.clear() {
             self.unpublish(&pool);
             for actor in pool.actors() {
@@ -227,6 +232,7 @@ impl Engine {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(self.worker_count)
                 .thread_name("airssys-worker")
+                .thread_stack_size(WORKER_STACK_BYTES)
                 .max_blocking_threads(MAX_CALLBACK_THREADS)
                 .enable_all()
                 .build()

@@ -11,7 +11,7 @@ use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
 use crate::core::limits::Full;
 use crate::runtime::engine::RuntimeError;
-use crate::runtime::loader::LoadError;
+use crate::runtime::load_error::LoadError;
 use crate::system::json::OptionsError;
 
 /// Why an engine did not do what it was asked.

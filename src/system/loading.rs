@@ -1,7 +1,5 @@
 //! Loading and unloading components.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -16,14 +14,17 @@ use crate::core::waiting::Wait;
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::reply::Waiter;
+use crate::runtime::compiler::Lease;
 use crate::runtime::instance::InitialConfig;
-use crate::runtime::loader::Prepared;
+use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
+use crate::runtime::prepared::Prepared;
 use crate::runtime::state::HostContext;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
 use crate::storage::namespaced::NamespacedStorage;
+use crate::system::binary_file;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
 use crate::system::options::LoadOptions;
@@ -32,6 +33,7 @@ use crate::system::options::LoadOptions;
 struct Plan {
     identity: Identity,
     prepared: Arc<Prepared>,
+    lease: Arc<Lease>,
     options: LoadOptions,
     config: Arc<InitialConfig>,
     guard: Arc<Guard>,
@@ -56,8 +58,12 @@ impl Engine {
             return Err(EngineError::ReservedId((*id).clone()));
         }
         let mut options = LoadOptions::parse(options, &self.defaults)?;
-        let failed = |error| EngineError::Load { id: (*id).clone(), error };
-        let prepared = self.runtime.loader.prepare(binary).map_err(failed)?;
+        let failed = |error| match error {
+            LoadError::Stopped => EngineError::Stopped,
+            error => EngineError::Load { id: (*id).clone(), error },
+        };
+        let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
+        let lease = Arc::new(lease);
 
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
         let config =
@@ -70,7 +76,7 @@ impl Engine {
             options.quotas.clone(),
         ));
         let env = std::mem::take(&mut options.env).into();
-        let plan = Plan { identity, prepared, options, config, guard, env, stack };
+        let plan = Plan { identity, prepared, lease, options, config, guard, env, stack };
         let mut actors = Vec::with_capacity(plan.options.instances);
         for _ in 0..plan.options.instances {
             match self.start(&plan) {
@@ -93,7 +99,7 @@ impl Engine {
         options: Option<&str>,
         stack: usize,
     ) -> Result<ComponentHandle, EngineError> {
-        let binary = read_file(path, self.runtime.loader.max_component_bytes())
+        let binary = binary_file::read(path, self.runtime.loader.max_component_bytes())
             .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
         self.load(id, &binary, options, stack)
     }
@@ -117,6 +123,7 @@ impl Engine {
         let blueprint = Blueprint {
             runtime: Arc::clone(&self.runtime),
             prepared: Arc::clone(&plan.prepared),
+            lease: Arc::clone(&plan.lease),
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
                 max_message_bytes: plan.options.limits.max_message_bytes,
@@ -253,15 +260,4 @@ fn close(actor: &Actor) -> Closing {
         }
         None => Closing::ByOthers,
     }
-}
-
-/// Reads a file, but no more than one byte beyond `limit`: enough to see that it is too large.
-fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // Asked before it is opened, which would wait for the other end of a pipe.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut binary = Vec::new();
-    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut binary)?;
-    Ok(binary)
 }

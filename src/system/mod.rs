@@ -1,9 +1,11 @@
 //! Composition: an engine made of the layers below, and its configuration.
 
 pub mod audit;
+pub mod binary_file;
 pub mod blocking;
 pub mod callbacks;
 pub mod capabilities;
+pub mod compile_limits;
 pub mod components;
 pub mod config;
 pub mod engine;

@@ -15,8 +15,8 @@ use crate::system::teller::Lost;
 
 /// What components have in common.
 pub struct Shared {
-    /// Compiled and kept.
-    pub binaries: usize,
+    /// Compiled and kept, and how much code that is.
+    pub binaries: (usize, u64),
     /// Requests that wait for their outcome.
     pub outstanding: usize,
     /// Outcomes that came too late.
@@ -94,6 +94,7 @@ pub fn description(pool: &Pool) -> Value {
         "binary": {
             "blake3": blueprint.prepared.hash.to_hex().as_str(),
             "bytes": blueprint.prepared.binary_bytes,
+            "code-bytes": blueprint.prepared.code_bytes,
         },
     })
 }
@@ -148,7 +149,8 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     let mut document = totals.document();
     document["components"] = pools.len().into();
     document["per-component"] = each.into();
-    document["binaries"] = shared.binaries.into();
+    document["binaries"] = shared.binaries.0.into();
+    document["code-bytes"] = shared.binaries.1.into();
     document["requests"] =
         json!({ "outstanding": shared.outstanding, "late-replies": shared.late_replies });
     document["dead-letters"] = shared.dead_letters.into();

@@ -12,6 +12,7 @@ mod both_ways;
 mod callbacks;
 mod caller_stack;
 mod codecs;
+mod compiling;
 mod contract;
 mod driven;
 mod ending;

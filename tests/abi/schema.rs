@@ -138,8 +138,14 @@ fn seeds() -> Vec<Document> {
         "mailbox": { "capacity": 2, "max-bytes": 9, "when-full": "block" },
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas
     });
+    let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
+                          "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
+                          "max-function-blocks": 7, "max-block-depth": 8, "max-function-locals": 9,
+                          "max-function-values": 10, "max-function-cost": 11, "max-cost": 12,
+                          "max-definitions": 13, "max-type-depth": 100,
+                          "max-component-depth": 15, "max-components": null });
     let config = json!({
-        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "max-component-bytes": 7,
+        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "max-component-bytes": 7, "compile": compile,
         "signals-based-traps": true, "guard-before-memory": true, "limits": limits,
         "quotas": quotas, "capabilities": long_grants(), "policies": rules
     });

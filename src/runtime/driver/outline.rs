@@ -29,7 +29,13 @@ pub struct Outline<'a> {
     /// The instance that is exported as [`LIFECYCLE`].
     lifecycle: Option<u32>,
     writes_to_others: bool,
+    /// How many items have been read.
+    items: usize,
 }
+
+/// More items at the top level than a component has that gets the loop. The outline is read before the
+/// limits of a compile are known to hold.
+const MAX_ITEMS: usize = 100_000;
 
 /// A handler of the component's, by the index of each of its parts.
 pub struct Handler {
@@ -56,16 +62,45 @@ impl<'a> Outline<'a> {
                 payload if depth == 1 => free &= outline.note(payload, reserved)?,
                 _ => {}
             }
+            if !free {
+                return Ok(None);
+            }
         }
         Ok(free.then_some(outline))
     }
 
-    /// Whether it has no name that is reserved.
+    /// Counts items; whether there are not too many.
+    fn has_room(&mut self, more: usize) -> bool {
+        self.items = self.items.saturating_add(more);
+        self.items <= MAX_ITEMS
+    }
+
+    /// Whether it has no name that is reserved, and not too many items.
     fn note(&mut self, payload: Payload<'a>, reserved: &[&str]) -> Result<bool, BinaryReaderError> {
+        let items = match &payload {
+            Payload::InstanceSection(section) => section.count(),
+            Payload::ComponentCanonicalSection(section) => section.count(),
+            Payload::ComponentAliasSection(section) => section.count(),
+            Payload::ComponentInstanceSection(section) => section.count(),
+            Payload::ComponentImportSection(section) => section.count(),
+            Payload::ComponentExportSection(section) => section.count(),
+            _ => 1,
+        };
+        if !self.has_room(items as usize) {
+            return Ok(false);
+        }
         match payload {
             Payload::InstanceSection(section) => {
                 for instance in section {
-                    self.core_instances.push(instance?);
+                    let instance = instance?;
+                    let parts = match &instance {
+                        Instance::Instantiate { args, .. } => args.len(),
+                        Instance::FromExports(exports) => exports.len(),
+                    };
+                    if !self.has_room(parts) {
+                        return Ok(false);
+                    }
+                    self.core_instances.push(instance);
                 }
             }
             Payload::ComponentTypeSection(section) => self.types += section.count(),
@@ -84,7 +119,15 @@ impl<'a> Outline<'a> {
             }
             Payload::ComponentInstanceSection(section) => {
                 for instance in section {
-                    self.instances.push(Some(instance?));
+                    let instance = instance?;
+                    let parts = match &instance {
+                        ComponentInstance::Instantiate { args, .. } => args.len(),
+                        ComponentInstance::FromExports(exports) => exports.len(),
+                    };
+                    if !self.has_room(parts) {
+                        return Ok(false);
+                    }
+                    self.instances.push(Some(instance));
                 }
             }
             Payload::ComponentImportSection(section) => {

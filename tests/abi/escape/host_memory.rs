@@ -426,4 +426,8 @@ fn names_that_a_binary_gives_its_parts_do_not_fill_errors() {
     assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{}", failure.message.len());
     let backtrace = failure.detail["backtrace"].as_str().unwrap();
     assert!(backtrace.contains("nnn") && backtrace.len() < 20_000, "{} bytes", backtrace.len());
+    let text = format!(r#"(component (import "{}" (func)))"#, "n".repeat(100_000));
+    let wasm = wat::parse_str(text).unwrap();
+    let failure = engine.try_load("app/importer/0", &wasm, None).unwrap_err();
+    assert!(failure.message.len() < 5_000, "{} bytes", failure.message.len());
 }

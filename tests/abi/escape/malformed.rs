@@ -171,7 +171,12 @@ fn refused(stage: &Stage, name: &str, wasm: &[u8], expected: &str) {
 fn components_within_components_end_at_a_bound() {
     let stage = Stage::new();
     for depth in [65, 200, 5_000, 100_000] {
-        refused(&stage, &format!("nested {depth}"), &nested(depth), "nested more than 64 deep");
+        refused(
+            &stage,
+            &format!("nested {depth}"),
+            &nested(depth),
+            "compile.max-component-depth 64 exceeded",
+        );
     }
     for depth in [0, 1, 20] {
         let deep = stage.engine.try_load("app/deep/0", &nested(depth), None).unwrap();

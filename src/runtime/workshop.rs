@@ -1,0 +1,162 @@
+//! From a component binary to something that can be instantiated.
+
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, excerpt};
+use crate::runtime::cache::CompileCache;
+use crate::runtime::compiler::Way;
+use crate::runtime::driver::attach::{self, Attached};
+use crate::runtime::host::interface::Immediate;
+use crate::runtime::load_error::LoadError;
+use crate::runtime::prepared::{LifecycleExports, Loop, Prepared};
+use crate::runtime::screen::limits::CompileLimits;
+use crate::runtime::screen::pass::screen;
+use crate::runtime::state::HostState;
+use crate::runtime::wasi::link::link_closed;
+
+/// The largest binary whose instances get a copy of its memory image. A copy of a small one costs
+/// less than mapping it and faulting its pages in, and takes two mappings less of those that the
+/// system allows a process. Large ones, such as language runtimes, are mapped and shared.
+const MAX_COPIED_BYTES: usize = 1 << 20;
+
+/// A Wasmtime engine, and what its components are linked with.
+pub struct Toolchain {
+    /// Compiles.
+    pub engine: Engine,
+    /// Links.
+    pub linker: Linker<HostState>,
+    /// Links components with a loop in them.
+    pub driven: Linker<HostState>,
+    /// Which of the linked functions return without waiting.
+    pub immediate: Immediate,
+}
+
+/// The engines for binaries of different sizes.
+pub struct Toolchains {
+    /// Copies memory images.
+    pub copying: Toolchain,
+    /// Maps memory images.
+    pub mapping: Toolchain,
+}
+
+/// Compiles and links.
+pub struct Workshop {
+    toolchains: Toolchains,
+    cache: Option<CompileCache>,
+    limits: CompileLimits,
+    threads: usize,
+}
+
+impl Workshop {
+    /// Compiles on so many threads.
+    pub fn new(
+        toolchains: Toolchains,
+        cache: Option<CompileCache>,
+        limits: CompileLimits,
+        threads: usize,
+    ) -> Self {
+        Self { toolchains, cache, limits, threads }
+    }
+
+    /// How a binary is to be had: from the cache, or by a compile.
+    pub fn way(self: &Arc<Self>, binary: &[u8], hash: blake3::Hash) -> Result<Way, LoadError> {
+        let mapped = binary.len() > MAX_COPIED_BYTES;
+        let plain = Recipe { mapped, hash, binary_bytes: binary.len() as u64, instances: 0 };
+        let driven = attach::attached(binary).map(|Attached { component, instances }| {
+            (blake3::hash(&component), component, Recipe { instances, ..plain })
+        });
+        let (hash, recipe) =
+            driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
+        if let Some(component) = self.cached(recipe, hash) {
+            return Ok(Way::Made(self.link(recipe, &component)?));
+        }
+        let weight = screen(binary, &self.limits, self.threads, mapped)?;
+        self.check_code(weight.initial_bytes())?;
+        let table_bytes = weight.initial_table_bytes();
+        let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
+        let work = move || {
+            // One to which the loop can not be added after all goes without.
+            let driven = driven.and_then(|(hash, component, recipe)| {
+                Some((workshop.compile(&recipe, &component, &hash).ok()?, recipe))
+            });
+            let (component, recipe) = match driven {
+                Some(driven) => driven,
+                None => match workshop.cached(&plain, &plain.hash) {
+                    Some(component) => (component, plain),
+                    None => (workshop.compile(&plain, &binary, &plain.hash)?, plain),
+                },
+            };
+            let mut prepared = workshop.link(&recipe, &component)?;
+            prepared.code_bytes += table_bytes;
+            Ok(prepared)
+        };
+        Ok(Way::Compile(weight.bytes(), Box::new(work)))
+    }
+
+    fn check_code(&self, bytes: u64) -> Result<(), LoadError> {
+        let limit = self.limits.max_code_bytes;
+        if bytes > limit { Err(LoadError::CodeBytes { limit, bytes }) } else { Ok(()) }
+    }
+
+    fn toolchain(&self, recipe: &Recipe) -> &Toolchain {
+        if recipe.mapped { &self.toolchains.mapping } else { &self.toolchains.copying }
+    }
+
+    fn cached(&self, recipe: &Recipe, hash: &blake3::Hash) -> Option<Component> {
+        self.cache.as_ref()?.get(&self.toolchain(recipe).engine, hash)
+    }
+
+    fn compile(
+        &self,
+        recipe: &Recipe,
+        binary: &[u8],
+        hash: &blake3::Hash,
+    ) -> Result<Component, LoadError> {
+        let engine = &self.toolchain(recipe).engine;
+        let component = Component::from_binary(engine, binary).map_err(invalid)?;
+        if let Some(cache) = &self.cache {
+            cache.put(engine, hash, &component);
+        }
+        Ok(component)
+    }
+
+    fn link(&self, recipe: &Recipe, component: &Component) -> Result<Prepared, LoadError> {
+        let toolchain = self.toolchain(recipe);
+        let engine = &toolchain.engine;
+        let code = component.image_range();
+        let code_bytes = (code.end as usize).saturating_sub(code.start as usize) as u64;
+        self.check_code(code_bytes)?;
+        let run = component.get_export_index(None, attach::RUN).filter(|_| recipe.instances > 0);
+        let run = run.map(|run| Loop { run, instances: recipe.instances });
+        let lifecycle = LifecycleExports::find(component)?;
+        let uses_wasi =
+            component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
+        let waits = run.is_some() || !toolchain.immediate.are_all_of(component, engine);
+        let linker = if run.is_some() { &toolchain.driven } else { &toolchain.linker };
+        let extended = link_closed(linker, component).map_err(invalid)?;
+        let linker = extended.as_ref().unwrap_or(linker);
+        let pre = linker.instantiate_pre(component).map_err(invalid)?;
+        let Recipe { hash, binary_bytes, .. } = *recipe;
+        Ok(Prepared { pre, lifecycle, run, uses_wasi, waits, hash, binary_bytes, code_bytes })
+    }
+}
+
+/// How one component is made.
+#[derive(Clone, Copy)]
+struct Recipe {
+    /// Whether its instances share the image of their memory.
+    mapped: bool,
+    /// BLAKE3 of the binary as it was given.
+    hash: blake3::Hash,
+    /// Its size.
+    binary_bytes: u64,
+    /// How many instances belong to the loop in it; 0: there is none.
+    instances: usize,
+}
+
+fn invalid(error: wasmtime::Error) -> LoadError {
+    LoadError::InvalidComponent(excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
+}

@@ -1,0 +1,9 @@
+//! Compiling under limits: what is refused before it takes time or memory, what ends a compile, and what is
+//! kept of it.
+
+mod binaries;
+
+mod ending;
+mod kept;
+mod real;
+mod screen;
