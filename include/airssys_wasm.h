@@ -1091,8 +1091,9 @@ void airssys_config_free(struct airssys_config_t *config);
  *     {
  *       "name": "engine",               names the host as a sender, host/<name>/0
  *       "workers": 2,                   threads that run components (default: cores)
- *       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
- *                                       must belong to this user and be closed to others (0700)
+ *       "cache-dir": "/path",           keeps compiled components between runs, see below
+ *       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
+ *                                       longest go first
  *       "max-component-bytes": 67108864,
  *       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
@@ -1103,6 +1104,19 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "capabilities": { ... },        of loads that name none; without it they have none
  *       "policies": { "rules": [] }     see airssys_engine_set_policies
  *     }
+ *
+ * What is in `cache-dir` is loaded as code. The directory is made if it is missing. It must belong
+ * to this user and be closed to others (mode 0700), and no directory on the way to it may be one
+ * that others can write to, unless that has the sticky bit, as `/tmp` has. It is opened once, by
+ * `airssys_engine_new`, and held open. Entries have a checksum with a secret key, the file `key` in
+ * the directory; an entry that is damaged, or is not a regular file of this user's or root's that
+ * only its owner can write to, is compiled anew. Any number of engines and processes may share the
+ * directory.
+ *
+ * A directory that belongs to root where the process does not run as root, that nobody may write to
+ * (mode 0555), or that is mounted read-only, is used as it is: nothing is written, replaced or
+ * removed. Others may read it. Its key is then no secret, and its owner is trusted. To make one,
+ * fill a directory with an engine, and let others read all of it, `key` included.
  *
  * `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
  *
@@ -1741,6 +1755,8 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *     {
  *       "components": 1,
  *       "binaries": 1,                      compiled and kept
+ *       "cache": { "hits": 0, "misses": 0,  of cache-dir, null without one
+ *                  "bytes": 0 },            of its entries, when they were last looked at
  *       "messages": {
  *         "accepted": 0, "refused": 0,      by its mailbox
  *         "dropped": 0,                     accepted and never handled

@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::core::error::{CallError, ComponentError, LimitBreach};
-use crate::runtime::cache::CompileCache;
+use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::contract;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
@@ -153,6 +153,11 @@ impl Loader {
     /// The largest binary that is accepted.
     pub fn max_component_bytes(&self) -> u64 {
         self.max_component_bytes
+    }
+
+    /// What the cache has done; `None` without one.
+    pub fn cache_counts(&self) -> Option<CacheCounts> {
+        self.cache.as_ref().map(CompileCache::counts)
     }
 
     /// How many distinct binaries are compiled.

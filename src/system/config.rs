@@ -18,6 +18,7 @@ const KEYS: &[&str] = &[
     "name",
     "workers",
     "cache-dir",
+    "cache-max-bytes",
     "max-component-bytes",
     "signals-based-traps",
     "guard-before-memory",
@@ -39,6 +40,8 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Where compiled components are kept between runs.
     pub cache_dir: Option<PathBuf>,
+    /// How much is kept there.
+    pub cache_max_bytes: u64,
     /// The largest component binary that is accepted.
     pub max_component_bytes: u64,
     /// Whether guests' out-of-bounds accesses are found through SIGSEGV.
@@ -67,6 +70,7 @@ impl Default for EngineConfig {
             name: "engine".into(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             cache_dir: None,
+            cache_max_bytes: 1 << 30,
             max_component_bytes: 64 << 20,
             signals_based_traps: true,
             guard_before_memory: true,
@@ -100,6 +104,9 @@ impl EngineConfig {
         }
         if let Some(dir) = object.string("cache-dir")? {
             changed.cache_dir = Some(dir.into());
+        }
+        if let Some(bytes) = object.integer("cache-max-bytes", 1..=u64::MAX)? {
+            changed.cache_max_bytes = bytes;
         }
         if let Some(bytes) = object.integer("max-component-bytes", 1..=u64::MAX)? {
             changed.max_component_bytes = bytes;

@@ -81,6 +81,7 @@ impl Engine {
         let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
+            cache_max_bytes: config.cache_max_bytes,
             max_component_bytes: config.max_component_bytes,
             signals_based_traps: config.signals_based_traps,
             guard_before_memory: config.guard_before_memory,
@@ -163,6 +164,7 @@ impl Engine {
     pub fn stats(&self) -> String {
         let shared = snapshot::Shared {
             binaries: self.runtime.loader.compiled(),
+            cache: self.runtime.loader.cache_counts(),
             outstanding: self.office.correlations.outstanding(),
             late_replies: self.office.correlations.late(),
             dead_letters: self.events.dead_letters(),

@@ -7,6 +7,7 @@ mod properties;
 mod published;
 
 mod bad_input;
+mod caching;
 mod callbacks;
 mod caller_stack;
 mod codecs;

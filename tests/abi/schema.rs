@@ -138,7 +138,8 @@ fn seeds() -> Vec<Document> {
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas
     });
     let config = json!({
-        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "max-component-bytes": 7,
+        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "cache-max-bytes": 9,
+        "max-component-bytes": 7,
         "signals-based-traps": true, "guard-before-memory": true, "limits": limits,
         "quotas": quotas, "capabilities": long_grants(), "policies": rules
     });
