@@ -312,7 +312,8 @@ typedef struct airssys_bytes_t {
  * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
  * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
  * written is the value (`get`; nothing written is an empty value) and means nothing for the
- * others; with any other result it is the text of the error, which the component sees. A callback
+ * others; with any other result it is the text of the error, which goes to the log; the component
+ * sees it only with `"host-error-texts": true` in the configuration. A callback
  * that returns without a result counts as failed: a language runtime that could not run it (an
  * interrupt, an exception) must not pass for a success.
  *
@@ -695,8 +696,10 @@ typedef struct airssys_router_t {
    * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
    * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
    * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-   * `AIRSSYS_ERROR_INVALID_MESSAGE` and every other status that it was not delivered, for the
-   * reason that was written with `airssys_writer_write`. No answer counts as not delivered.
+   * `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
+   * it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
+   * to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
+   * answer counts as not delivered.
    */
   void (*route)(void *user_data,
                 const struct airssys_envelope_t *envelope,
@@ -1099,6 +1102,10 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone
+ *       "host-error-texts": false,      true: what callbacks of a storage or a router write as the text of
+ *                                       an error reaches the component; false: it goes to the log,
+ *                                       and the component learns that the host's storage, or its
+ *                                       router, failed
  *       "limits": { ... },              defaults for every load, see airssys_engine_load
  *       "quotas": { ... },              the same
  *       "capabilities": { ... },        of loads that name none; without it they have none
@@ -1541,7 +1548,7 @@ airssys_status_t airssys_engine_deliver(struct airssys_engine_t *engine,
  * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
  * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
  * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
- * `message`: borrowed text, what went wrong; NULL for none. `error`: may be NULL. Any thread;
+ * `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
  * callable from callbacks, `route` included.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or

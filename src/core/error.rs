@@ -287,4 +287,25 @@ pub enum MessagingError {
     /// Nobody has that id.
     #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]
     TargetNotFound([String; 3]),
+    /// [`MessagingError::DeliveryFailed`], in words of the host's own.
+    #[error("delivery-failed: {0}")]
+    HostDeliveryFailed(String),
+    /// [`MessagingError::InvalidMessage`], in words of the host's own.
+    #[error("invalid-message: {0}")]
+    HostInvalidMessage(String),
+}
+
+impl MessagingError {
+    /// The error without words of the host's own, and those.
+    pub fn without_host_text(self) -> (Self, Option<String>) {
+        match self {
+            Self::HostDeliveryFailed(text) => {
+                (Self::DeliveryFailed("the host's router failed".into()), Some(text))
+            }
+            Self::HostInvalidMessage(text) => {
+                (Self::InvalidMessage("the host's router does not take it".into()), Some(text))
+            }
+            other => (other, None),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! which host functions reach the layers above them.
 
 pub mod account;
+pub mod bounds;
 pub mod clock;
 pub mod codec;
 pub mod deadline;

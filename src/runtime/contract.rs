@@ -329,8 +329,10 @@ pub enum MessagingError {
 impl From<CoreMessagingError> for MessagingError {
     fn from(error: CoreMessagingError) -> Self {
         match error {
-            CoreMessagingError::DeliveryFailed(text) => Self::DeliveryFailed(text),
-            CoreMessagingError::InvalidMessage(text) => Self::InvalidMessage(text),
+            CoreMessagingError::DeliveryFailed(text)
+            | CoreMessagingError::HostDeliveryFailed(text) => Self::DeliveryFailed(text),
+            CoreMessagingError::InvalidMessage(text)
+            | CoreMessagingError::HostInvalidMessage(text) => Self::InvalidMessage(text),
             CoreMessagingError::QueueFull { .. } | CoreMessagingError::RemoteQueueFull(_) => {
                 Self::QueueFull
             }
@@ -362,8 +364,11 @@ impl From<backend::StorageError> for StorageError {
         match error {
             backend::StorageError::NotFound(text) => Self::NotFound(text),
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
-            backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
-            backend::StorageError::Io(text) => Self::IoError(text),
+            backend::StorageError::InvalidKey(text)
+            | backend::StorageError::HostInvalidKey(text) => Self::InvalidKey(text),
+            backend::StorageError::Io(text) | backend::StorageError::HostIo(text) => {
+                Self::IoError(text)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use wasmtime::{AsContextMut, Store};
 use crate::core::error::{self, CallError, LimitBreach};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
-use crate::core::message::MessageView;
+use crate::core::message::{MessageView, Timestamp};
 use crate::runtime::contract::{
     ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
     HealthStatus, MessageMetadata, ResourceLimits, WasmError,
@@ -492,10 +492,12 @@ impl Handler for HandleCallback {
     }
 }
 
-/// A message as a guest gets it; `correlation`: the text of its own.
+/// A message as a guest gets it; `correlation`: the text of its own; `accepted`: the time that the
+/// guest may know.
 pub fn incoming<'a>(
     message: &MessageView<'a>,
     correlation: Option<&'a CorrelationText>,
+    accepted: Timestamp,
 ) -> ComponentMessage<'a> {
     ComponentMessage {
         sender: message.sender.into(),
@@ -503,7 +505,7 @@ pub fn incoming<'a>(
         metadata: MessageMetadata {
             correlation_id: correlation.map(CorrelationText::as_str),
             reply_to: message.reply_to.map(ComponentIdRef::from),
-            timestamp: message.accepted.into(),
+            timestamp: accepted.into(),
             content_type: message.content_type,
         },
     }

@@ -6,6 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::core::account::HostBytesExceeded;
+use crate::core::bounds::{MAX_BACKTRACE_BYTES, MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::MAX_STACK_BYTES;
@@ -27,7 +28,10 @@ pub fn call_error(
 ) -> CallError {
     match limit_breach(error, limits, quotas).or(breach) {
         Some(breach) => breach.into(),
-        None => CallError::Trap { reason: reason(error), backtrace: backtrace(error) },
+        None => CallError::Trap {
+            reason: bounded(&reason(error), MAX_ERROR_TEXT_BYTES),
+            backtrace: backtrace(error),
+        },
     }
 }
 
@@ -90,5 +94,6 @@ fn reason(error: &wasmtime::Error) -> String {
 }
 
 fn backtrace(error: &wasmtime::Error) -> String {
-    error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default()
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    backtrace.map(|backtrace| bounded(backtrace, MAX_BACKTRACE_BYTES)).unwrap_or_default()
 }

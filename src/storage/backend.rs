@@ -13,6 +13,25 @@ pub enum StorageError {
     InvalidKey(String),
     #[error("io-error: {0}")]
     Io(String),
+    /// `invalid-key`, in words of the host's own.
+    #[error("invalid-key: {0}")]
+    HostInvalidKey(String),
+    /// `io-error`, in words of the host's own.
+    #[error("io-error: {0}")]
+    HostIo(String),
+}
+
+impl StorageError {
+    /// The error without words of the host's own, and those.
+    pub fn without_host_text(self) -> (Self, Option<String>) {
+        match self {
+            Self::HostInvalidKey(text) => {
+                (Self::InvalidKey("the host's storage does not take it".into()), Some(text))
+            }
+            Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
+            other => (other, None),
+        }
+    }
 }
 
 /// How much a namespace holds.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::id::ComponentId;
-use crate::core::log::LogSink;
+use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{EventSink, Router};
 use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
@@ -22,6 +22,7 @@ const KEYS: &[&str] = &[
     "max-component-bytes",
     "signals-based-traps",
     "guard-before-memory",
+    "host-error-texts",
     "limits",
     "quotas",
     "capabilities",
@@ -48,6 +49,8 @@ pub struct EngineConfig {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
+    /// Who learns what the host's callbacks say when they fail.
+    pub host_error_texts: HostErrorTexts,
     /// What holds for loads that say nothing of their own.
     pub defaults: Defaults,
     /// What all components are held against at first.
@@ -74,6 +77,7 @@ impl Default for EngineConfig {
             max_component_bytes: 64 << 20,
             signals_based_traps: true,
             guard_before_memory: true,
+            host_error_texts: HostErrorTexts::default(),
             defaults: Defaults::default(),
             policies: Arc::default(),
             audit: None,
@@ -116,6 +120,10 @@ impl EngineConfig {
         }
         if let Some(guard) = object.boolean("guard-before-memory")? {
             changed.guard_before_memory = guard;
+        }
+        if let Some(shown) = object.boolean("host-error-texts")? {
+            changed.host_error_texts =
+                if shown { HostErrorTexts::Shown } else { HostErrorTexts::Logged };
         }
         changed.defaults.limits = options::limits(&object, &self.defaults.limits)?;
         changed.defaults.quotas = options::quotas(&object, &self.defaults.quotas)?;

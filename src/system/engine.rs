@@ -11,7 +11,7 @@ use crate::component::actor::Actor;
 use crate::component::pool::Pool;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::log::LogSink;
+use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
@@ -54,6 +54,7 @@ pub struct Engine {
     pub(super) office: Arc<PostOffice>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
+    pub(super) host_error_texts: HostErrorTexts,
     pub(super) storage: Arc<dyn Backend>,
     pub(super) reservations: Reservations,
     pub(super) authority: Arc<Authority>,
@@ -112,6 +113,7 @@ impl Engine {
             events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
             callbacks,
             log,
+            host_error_texts: config.host_error_texts,
             storage,
             reservations: Reservations::default(),
             authority: Arc::new(Authority::new(Arc::clone(&config.policies), log_of(&audit))),

@@ -27,6 +27,7 @@ mod misbehaving;
 mod order;
 mod outcomes;
 mod pools;
+mod reports;
 mod requests;
 mod routing;
 mod schema;

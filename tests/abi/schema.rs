@@ -140,7 +140,8 @@ fn seeds() -> Vec<Document> {
     let config = json!({
         "name": "engine", "workers": 2, "cache-dir": "/nowhere", "cache-max-bytes": 9,
         "max-component-bytes": 7,
-        "signals-based-traps": true, "guard-before-memory": true, "limits": limits,
+        "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
+        "limits": limits,
         "quotas": quotas, "capabilities": long_grants(), "policies": rules
     });
     [

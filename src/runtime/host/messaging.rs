@@ -169,6 +169,11 @@ async fn settle<T: Send + 'static>(
             }
             Handover::AskHost(job) => {
                 let off_fiber = store.data().off_fiber.clone();
+                let job = move || {
+                    job().map_err(|error| {
+                        context.told(error, "router", error::MessagingError::without_host_text)
+                    })
+                };
                 return Ok(off_fiber.run(job).await);
             }
         }

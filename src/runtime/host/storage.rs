@@ -1,5 +1,7 @@
 //! The interface `storage`.
 
+use std::sync::Arc;
+
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, Lower};
 
 use crate::runtime::contract::{self, StorageUsage};
@@ -56,10 +58,15 @@ impl Storage<'_> {
             });
         }
         self.interface.waiting(name, move |store, arguments: P| {
-            let storage = store.data().context.storage.clone();
+            let context = Arc::clone(&store.data().context);
             let off_fiber = store.data().off_fiber.clone();
             Box::new(async move {
-                let answer = off_fiber.run(move || operation(&storage, arguments)).await;
+                let job = move || {
+                    operation(&context.storage, arguments).map_err(|error| {
+                        context.told(error, "storage", StorageError::without_host_text)
+                    })
+                };
+                let answer = off_fiber.run(job).await;
                 Ok((answer.map_err(contract::StorageError::from),))
             })
         })

@@ -165,7 +165,8 @@ impl HostDescriptor for Files<'_> {
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
         self.check_open(&descriptor, LOOK)?;
-        self.inner.stat(descriptor).await
+        let stat = self.inner.stat(descriptor).await?;
+        Ok(self.shown(stat))
     }
 
     async fn stat_at(
@@ -177,7 +178,7 @@ impl HostDescriptor for Files<'_> {
         let allowed = self.allowed(&descriptor, &path, LOOK)?;
         let flags = allowed.flags(flags);
         let done = self.inner.stat_at(descriptor, flags, allowed.path.clone()).await;
-        self.recorded(done, &allowed)
+        self.recorded(done.map(|stat| self.shown(stat)), &allowed)
     }
 
     async fn set_times_at(

@@ -9,6 +9,7 @@ mod files;
 mod forging;
 mod ids;
 mod late;
+mod learning;
 mod malformed;
 mod messaging;
 mod network;

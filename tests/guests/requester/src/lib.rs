@@ -107,6 +107,7 @@ impl Component for Requester {
             "content-type": message.metadata.content_type,
             "sender": format_id(&message.sender),
             "payload": String::from_utf8_lossy(&message.payload),
+            "seconds": message.metadata.timestamp.seconds,
         });
         CALLBACKS.with_borrow_mut(|callbacks| callbacks.push(callback));
         match ON_CALLBACK.replace(OnCallback::Succeed) {
