@@ -403,7 +403,8 @@ typedef struct airssys_log_record_t {
   const char *component;
   /**
    * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-   * control characters before `message_len` as well.
+   * control characters before `message_len` as well: escape them before you print it. At most
+   * 64 KiB; a longer one is cut, and its end says how long it was.
    */
   const char *message;
   /**
@@ -438,6 +439,14 @@ typedef struct airssys_log_record_t {
  * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
  * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
  * into the library. Records of one component come in the order they were written.
+ *
+ * The engine itself writes records about components, in their names: one for a crash, one for a
+ * message or callback that failed and whose sender is not told. It also writes, in its own name,
+ * what callbacks of a storage or a router say when they fail. These count against the
+ * `log-bytes-per-second` of the component that they are about, and of one component there are at
+ * most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
+ * repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
+ * repeat no words, only the kind of the error.
  */
 typedef struct airssys_logger_t {
   /**
@@ -492,7 +501,8 @@ typedef struct airssys_event_t {
 /**
  * The host's callback for events, called one at a time and in the order in which things happened,
  * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
- * 64 MiB of payloads waiting; what does not fit is counted, and `events-lost` says how many.
+ * 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
+ * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
  *
  * `dead-letter`: a message was accepted and will never be handled, because its receiver was
  * unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
@@ -1011,7 +1021,8 @@ airssys_status_t airssys_error_status(const struct airssys_error_t *error);
 
 /**
  * What went wrong, for people: which component, which limit and its value, what the guest said,
- * which key of which document.
+ * which key of which document. Words of a component or names from a binary may be in it, with line
+ * breaks and control characters: escape them before you print it. At most 64 KiB.
  *
  * `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
  * Any thread; callable from callbacks.
@@ -1102,10 +1113,9 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone
- *       "host-error-texts": false,      true: what callbacks of a storage or a router write as the text of
- *                                       an error reaches the component; false: it goes to the log,
- *                                       and the component learns that the host's storage, or its
- *                                       router, failed
+ *       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
+ *                                       text of an error reaches the component; false: it goes to
+ *                                       the log, and the component learns only that one failed
  *       "limits": { ... },              defaults for every load, see airssys_engine_load
  *       "quotas": { ... },              the same
  *       "capabilities": { ... },        of loads that name none; without it they have none

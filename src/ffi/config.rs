@@ -75,10 +75,9 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
 ///                                       allows a process (vm.max_map_count) and not 7, and a
 ///                                       defence in depth against faults of the compiler is gone
-///       "host-error-texts": false,      true: what callbacks of a storage or a router write as the text of
-///                                       an error reaches the component; false: it goes to the log,
-///                                       and the component learns that the host's storage, or its
-///                                       router, failed
+///       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
+///                                       text of an error reaches the component; false: it goes to
+///                                       the log, and the component learns only that one failed
 ///       "limits": { ... },              defaults for every load, see airssys_engine_load
 ///       "quotas": { ... },              the same
 ///       "capabilities": { ... },        of loads that name none; without it they have none

@@ -66,7 +66,7 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(Offer::Refused(error)) => Err(error),
             Err(Offer::NoRoom(mail)) => match self.components.get(handle) {
-                Some(pool) => self.queue(&pool, mail, timeout.map(deadline_in)).map(drop),
+                Some(pool) => self.queue(&pool, *mail, timeout.map(deadline_in)).map(drop),
                 None => {
                     mail.withdraw();
                     Err(self.unknown(handle))
@@ -133,7 +133,7 @@ impl Engine {
                 let actor = match offered {
                     Ok(actor) => actor,
                     Err(Offer::Refused(error)) => return Err(error),
-                    Err(Offer::NoRoom(mail)) => self.queue(&pool, mail, deadline)?,
+                    Err(Offer::NoRoom(mail)) => self.queue(&pool, *mail, deadline)?,
                 };
                 // It may be another that took it.
                 let _wait = self.wait_for(actor).ok();
@@ -273,7 +273,7 @@ impl Engine {
             mail = match self.offer_any(pool, mail) {
                 Ok(actor) => return Ok(actor),
                 Err(Offer::Refused(error)) => return Err(error),
-                Err(Offer::NoRoom(mail)) => mail,
+                Err(Offer::NoRoom(mail)) => *mail,
             };
             // All are full; the error names one of them.
             let Some(full) = pool.pick() else {
@@ -310,7 +310,7 @@ impl Engine {
     fn refused(&self, actor: &Actor, refusal: Refusal, mail: Mail) -> Offer {
         let mailbox = actor.mailbox();
         if matches!(refusal, Refusal::Full(_)) && mailbox.blocks_senders() {
-            return Offer::NoRoom(mail);
+            return Offer::NoRoom(Box::new(mail));
         }
         mail.withdraw();
         let component = || Arc::clone(mailbox.owner());
@@ -382,7 +382,7 @@ pub(super) enum Offer {
     /// For good; the mail was dropped without an answer.
     Refused(EngineError),
     /// Its senders wait for room, with their mail.
-    NoRoom(Mail),
+    NoRoom(Box<Mail>),
 }
 
 impl From<Offer> for EngineError {
