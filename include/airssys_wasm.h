@@ -735,7 +735,7 @@ typedef struct airssys_message_options_t {
    */
   const char *sender;
   /**
-   * What the payload is, for example `application/json`; NULL: not said.
+   * What the payload is, for example `application/json`, at most 1,024 bytes; NULL: not said.
    */
   const char *content_type;
   /**
@@ -1059,10 +1059,12 @@ void airssys_bytes_free(struct airssys_bytes_t *bytes);
  * Appends to what a callback answers.
  *
  * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
- * appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
- * gets an error, whatever follows. On the callback's thread.
+ * appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
  */
-bool airssys_writer_write(struct airssys_writer_t *writer, const uint8_t *data, size_t len);
+bool airssys_writer_write(struct airssys_writer_t *writer,
+                          const uint8_t *data,
+                          size_t len);
 
 /**
  * Gives the result of a callback; every callback that has a writer has to. Of several the last one
@@ -1078,10 +1080,11 @@ void airssys_writer_finish(struct airssys_writer_t *writer, int32_t result);
  * Adds a key to what a `list` callback answers.
  *
  * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
- * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB; the component
- * then gets an error, whatever follows. On the callback's thread.
+ * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
  */
-bool airssys_keys_push(struct airssys_keys_t *keys, const char *key);
+bool airssys_keys_push(struct airssys_keys_t *keys,
+                       const char *key);
 
 /**
  * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
@@ -1286,6 +1289,10 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                            else as JSON text
  *       "limits": {
  *         "max-memory-bytes": 67108864,      over all memories of the component
+ *         "max-host-bytes": 67108864,        memory of the host that it may occupy, 262144 or more: mail,
+ *                                            requests under way, metadata, what it stores in memory
+ *         "max-message-bytes": 16777216,     payload of a message to it, a message from it, a reply;
+ *                                            at most 1073741824
  *         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
  *         "max-fuel": null,                  for a message, about one unit an instruction; null: no
  *                                            limit
@@ -1294,8 +1301,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       },
  *       "mailbox": {
  *         "capacity": 1024,                  messages that may wait, 1 to 1048576
- *         "max-bytes": 67108864,             bytes that may wait, payloads and 256 for each message;
- *                                            one of any size is taken where no other waits
+ *         "max-bytes": 67108864,             bytes that may wait: payloads, content types, and 256 for
+ *                                            each message; a single message may exceed it
  *         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
  *                                            has its sender wait for room, "drop-oldest" drops the
  *                                            one that waits longest, which becomes a dead letter
@@ -1318,11 +1325,20 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *                                            more is dropped, and counted in a record when there is
  *                                            room again
  *         "random-bytes-per-second": null,
- *         "host-call-data-bytes": 134217728, from the component to the host in one call, of a host
- *                                            function or of its own, which is the most
+ *         "host-call-data-bytes": 33554432,  from the component to the host in one call, of a host
+ *                                            function or of its own; at most 134217728; by default
+ *                                            twice "max-message-bytes" where that is more
  *         "wasi-resources": 256              files, sockets, timers and streams open at a time
  *       }
  *     }
+ *
+ * A message that its receiver's memory has no room for never enters the receiver: it fails with
+ * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`. The outcome of a component's own request that does not fit
+ * is replaced by a small error. Texts of components have these bounds: 255 bytes for a part of an id,
+ * 1,024 for a key, 4,096 for the text of an error (the rest is cut, and the length named), 65,536 for
+ * a log record (cut) with 64 pairs of 4,096 bytes each (cut), 4,096 for each text of the metadata and
+ * 256 operations of 256 bytes (more is `AIRSSYS_ERROR_INVALID_COMPONENT`), 10,000 targets for a
+ * broadcast.
  *
  * Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
  * used, and is paid for afterwards. Instances that share a handle share quotas. Mail that waits is a
@@ -1425,7 +1441,8 @@ airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
  * instance keeps the order.
  *
  * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
- * time), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+ * time), `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED` (beyond the receiver's `max-message-bytes`),
+ * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
  * receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
  * mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
@@ -1723,6 +1740,7 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *                    "guest-path": null, "expires-at-ms": null }],
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
  *                    "depth": 0, "bytes": 0, "waiting": 0 },
+ *       "host-bytes": 1024,                 memory of the host that it occupies, mail included
  *       "codecs": [],
  *       "messages": { as in airssys_engine_stats },
  *       "fuel": 0, "time-ns": 0,
@@ -1787,6 +1805,7 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *                                           the clock advances every few milliseconds, so that
  *                                           only the sum over many messages says something
  *       "memory-bytes": 1114112,            after the last call
+ *       "host-bytes": 1024,                 memory of the host that components occupy
  *       "restarts": 0,
  *       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
  *                           and "messages" to "restarts" of this one }],

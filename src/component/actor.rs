@@ -12,8 +12,8 @@ use crossbeam_utils::atomic::AtomicCell;
 use crate::component::intake::{Intake, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
-use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
-use crate::core::error::CallError;
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
+use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
@@ -122,8 +122,10 @@ impl Actor {
     async fn first_instance(&self, on_caller: bool) -> Result<Box<Instance>, LoadError> {
         let mut instance = self.blueprint.instance(on_caller).await?;
         let failed = |during| move |error| LoadError::Call { during, error };
-        if let Some(metadata) = instance.metadata().await.map_err(failed("metadata"))? {
-            self.status.set_metadata(metadata);
+        if let Some(metadata) = instance.metadata().await? {
+            let charge = self.blueprint.context.account.charge(metadata.bytes());
+            let charge = charge.map_err(|exceeded| LoadError::Limit(exceeded.into()))?;
+            self.status.set_metadata(metadata, charge);
         }
         self.status.set_health(instance.health().await.map_err(failed("health"))?);
         instance.set_on_caller(false);
@@ -226,7 +228,7 @@ impl Actor {
                 }
                 return handled;
             };
-            let outcome = outcome.and_then(|()| answer.map_err(CallError::Guest));
+            let outcome = outcome.and(answer);
             // Before what a failure leaves is cleared away.
             self.status.count_handled(outcome.is_ok());
             if let Some(crash) = self.put_back(instance, &outcome) {
@@ -244,6 +246,13 @@ impl Actor {
 
     /// Says how a message ended: to who wants to know, or in the log.
     async fn settle(&self, mail: &mut Mail, outcome: Outcome) {
+        if let (
+            Mail::Message(message, _),
+            Err(error @ CallError::DoesNotFit(Unfit::Memory { .. })),
+        ) = (&*mail, &outcome)
+        {
+            self.mailbox.lose(message, error);
+        }
         let (what, message) = match mail {
             Mail::Message(_, reply) if !reply.is_nobody() => {
                 self.mailbox.nearly_done();
@@ -269,8 +278,14 @@ impl Actor {
                 self.settle(mail, outcome).await;
             }
             Mail::Callback(message) => {
-                let outcome =
-                    self.handle_with::<HandleCallback>(&message.view(self.host()), false).await;
+                let view = message.view(self.host());
+                let mut outcome = self.handle_with::<HandleCallback>(&view, false).await;
+                if let Err(error @ CallError::DoesNotFit(Unfit::Memory { .. })) = &outcome {
+                    // Its requester gets an outcome all the same.
+                    *message = message.failed(error);
+                    let view = message.view(self.host());
+                    outcome = self.handle_with::<HandleCallback>(&view, false).await;
+                }
                 self.settle(mail, outcome.map(|()| None)).await;
             }
             Mail::Health(reply) => {
@@ -296,7 +311,9 @@ impl Actor {
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
             None => Box::pin(self.restart_for_mail()).await?,
         };
-        let outcome = match instance.handler::<H>() {
+        let handler =
+            instance.room_for(message.payload.len()).and_then(|()| instance.handler::<H>());
+        let outcome = match handler {
             Ok(handler) => {
                 let correlation = message.correlation.map(CorrelationId::text);
                 let accepted = self.blueprint.context.guard.shown_time(message.accepted);
@@ -306,7 +323,11 @@ impl Actor {
                 } else {
                     instance.begin(&handler, (&message,)).await
                 };
-                instance.answered(ended)
+                let answered = instance.answered::<H>(ended);
+                if answered.is_ok() {
+                    instance.note_room(message.payload.len());
+                }
+                answered
             }
             Err(error) => Err(error),
         };
@@ -418,7 +439,7 @@ impl Actor {
                 if self.blueprint.context.timers.is_stopping() {
                     return Err(CallError::EngineStopped);
                 }
-                Err(CallError::RestartFailed { reason: bounded(&error, MAX_ERROR_TEXT_BYTES) })
+                Err(CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) })
             }
         }
     }

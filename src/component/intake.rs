@@ -5,9 +5,9 @@ use std::task::Poll;
 
 use crate::component::status::Status;
 use crate::component::stopwatch::Stopwatch;
-use crate::core::error::WasmError;
+use crate::core::error::{CallError, Unfit, WasmError};
 use crate::core::id::ComponentId;
-use crate::core::message::{Message, MessageView};
+use crate::core::message::{Message, MessageView, Outcome};
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
 use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
@@ -20,7 +20,7 @@ const MAX_PAYLOAD: usize = 4096;
 const MAX_CONTENT_TYPE: usize = 256;
 
 /// What a handler answered.
-pub type Answer = Result<Option<Vec<u8>>, WasmError>;
+pub type Answer = Outcome;
 
 /// Mail that was not handled to its end.
 pub struct Unfinished {
@@ -108,7 +108,14 @@ impl MailSource for Intake {
     fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>) {
         let wanted =
             matches!(&self.current, Some((Mail::Message(_, reply), _)) if !reply.is_nobody());
-        self.answer = answer.map(|reply| reply.filter(|_| wanted).map(<[u8]>::to_vec));
+        let limit = self.mailbox.options().bounds.max_message;
+        self.answer = match answer {
+            Ok(Some(reply)) if reply.len() as u64 > limit => {
+                Err(CallError::DoesNotFit(Unfit::Reply { bytes: reply.len() as u64, limit }))
+            }
+            Ok(reply) => Ok(reply.filter(|_| wanted).map(<[u8]>::to_vec)),
+            Err(error) => Err(CallError::Guest(error)),
+        };
     }
 
     fn handled(&mut self, fuel: u64, memory_bytes: u64) {

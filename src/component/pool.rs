@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use crate::component::actor::Actor;
 use crate::component::status::State;
-use crate::core::codec::UnsupportedCodec;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::waiting::Wait;
-use crate::messaging::mailbox::{Entry, Mailbox};
+use crate::messaging::mailbox::{Entry, Mailbox, Refusal};
 use crate::messaging::members::Members;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::off_fiber::current_component;
@@ -79,7 +78,7 @@ impl Pool {
     }
 
     /// Takes the right to run of an idle actor for a message.
-    pub fn try_enter(&self, payload: &[u8]) -> Result<Chosen<'_>, UnsupportedCodec> {
+    pub fn try_enter(&self, payload: &[u8]) -> Result<Chosen<'_>, Refusal> {
         let Some(first) = self.pick() else { return Ok(Chosen::Closed) };
         let mut busy = None;
         // Whoever else looks for the least busy finds the same one: only one of them gets it.

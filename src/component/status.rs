@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::runtime::contract::{ComponentMetadata, HealthStatus};
+use crate::core::account::Charge;
+use crate::core::metadata::ComponentMetadata;
+use crate::runtime::contract::HealthStatus;
 
 /// Where a component is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl State {
 pub struct Status {
     state: AtomicU8,
     health: AtomicU8,
-    metadata: OnceLock<ComponentMetadata>,
+    metadata: OnceLock<(ComponentMetadata, Charge)>,
     handled: AtomicU64,
     failed: AtomicU64,
     restarts: AtomicU64,
@@ -98,13 +100,13 @@ impl Status {
 
     /// What `metadata` said at load; `None` without a life cycle.
     pub fn metadata(&self) -> Option<&ComponentMetadata> {
-        self.metadata.get()
+        self.metadata.get().map(|(metadata, _)| metadata)
     }
 
-    /// Keeps what `metadata` said.
-    pub fn set_metadata(&self, metadata: ComponentMetadata) {
-        // A replaced instance of the same binary says the same.
-        let _ = self.metadata.set(metadata);
+    /// Keeps what `metadata` said, once, and what that costs.
+    pub fn set_metadata(&self, metadata: ComponentMetadata, charge: Charge) {
+        let first = self.metadata.set((metadata, charge)).is_ok();
+        debug_assert!(first, "metadata is asked once");
     }
 
     /// Counts a message or callback that was handled.

@@ -71,6 +71,11 @@ impl Account {
         charged.saturating_add(self.stored.load(Ordering::Relaxed))
     }
 
+    /// How many bytes more would be within the limit.
+    pub fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.held())
+    }
+
     /// Charges bytes that are about to be allocated.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, HostBytesExceeded> {
         self.take(bytes)?;
@@ -99,11 +104,6 @@ impl Account {
 }
 
 impl Charge {
-    /// Bytes charged.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Charges more, for something that grows.
     pub fn grow(&mut self, bytes: u64) -> Result<(), HostBytesExceeded> {
         self.account.take(bytes)?;
@@ -152,7 +152,7 @@ mod tests {
         first.grow(30).unwrap();
         assert!(first.grow(1).is_err());
         first.shrink(50);
-        assert_eq!((first.bytes(), account.held()), (20, 50));
+        assert_eq!(account.held(), 50);
         stored.store(0, Ordering::Relaxed);
         drop((first, mail));
         assert_eq!(account.held(), 0);

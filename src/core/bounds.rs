@@ -1,18 +1,42 @@
-//! How much of a text is passed on, and how many records are made of a component's misfortunes.
+//! The most that is taken of what a component says.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display, Write};
 
-/// The most bytes of the message of a log record.
-pub const MAX_LOG_MESSAGE_BYTES: usize = 64 << 10;
-
-/// The most bytes of the text of an error, wherever it is repeated.
-pub const MAX_ERROR_TEXT_BYTES: usize = 4 << 10;
-
-/// The most bytes of a guest's backtrace: the names in it are the guest's.
+/// Bytes of the text of a trap's backtrace, whose function names are the component's.
 pub const MAX_BACKTRACE_BYTES: usize = 16 << 10;
 
-/// How many records about one component the engine itself writes in a second.
+/// Bytes of the text of an error.
+pub const MAX_ERROR_TEXT_BYTES: usize = 4096;
+
+/// Bytes of the text of a log record.
+pub const MAX_LOG_TEXT_BYTES: usize = 64 << 10;
+
+/// Pairs of a log record.
+pub const MAX_LOG_PAIRS: usize = 64;
+
+/// Bytes of a key, and of a value, of a log record's pair.
+pub const MAX_LOG_PAIR_BYTES: usize = 4096;
+
+/// Bytes of each text of a component's metadata.
+pub const MAX_METADATA_TEXT_BYTES: usize = 4096;
+
+/// Operations that a component's metadata may list.
+pub const MAX_OPERATIONS: usize = 256;
+
+/// Bytes of the name of an operation.
+pub const MAX_OPERATION_BYTES: usize = 256;
+
+/// Bytes of a content type.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 1024;
+
+/// Targets of a broadcast.
+pub const MAX_BROADCAST_TARGETS: usize = 10_000;
+
+/// Bytes of an error with the words around it, wherever it is repeated.
+pub const MAX_REPEATED_BYTES: usize = MAX_ERROR_TEXT_BYTES + 512;
+
+/// Records about one component that the engine itself writes in a second.
 pub const REPORTS_PER_SECOND: u64 = 5;
 
 /// Room for the mark of a text that was cut.
@@ -61,6 +85,36 @@ impl fmt::Write for Bounded {
     }
 }
 
+/// The beginning of what something displays, with a mark where something is missing. No more of it than
+/// that is ever put into words.
+pub fn excerpt(what: impl Display, max_bytes: usize) -> String {
+    let mut beginning = Beginning { text: String::new(), max_bytes };
+    if write!(beginning, "{what}").is_err() {
+        beginning.text.push('…');
+    }
+    beginning.text
+}
+
+/// Takes text until it is full.
+struct Beginning {
+    text: String,
+    max_bytes: usize,
+}
+
+impl Write for Beginning {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.max_bytes - self.text.len();
+        if more.len() <= room {
+            self.text.push_str(more);
+            return Ok(());
+        }
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        // What is left of a character that did not fit is no room for the next one.
+        self.max_bytes = self.text.len();
+        Err(fmt::Error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +142,14 @@ mod tests {
     fn what_is_shown_in_pieces_is_cut_at_the_first_that_does_not_fit() {
         let shown = bounded(&format_args!("{}{}{}", "x".repeat(90), "ö".repeat(50), "end"), 100);
         assert_eq!(shown, format!("{}… (193 bytes)", "x".repeat(68)));
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters() {
+        assert_eq!(excerpt("four", 4), "four");
+        assert_eq!(excerpt("fourä", 5), "four…");
+        assert_eq!(excerpt(format_args!("{}{}", "a".repeat(10), "b"), 4), "aaaa…");
+        assert_eq!(excerpt("", 0), "");
+        assert_eq!(excerpt("x", 0), "…");
     }
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::core::account::HostBytesExceeded;
 use crate::core::id::{ComponentId, CorrelationId};
-use crate::core::limits::MailboxBounds;
+use crate::core::limits::{Full, MailboxBounds};
 
 /// The WIT variant `wasm-error`: what a guest answers when it can not handle a message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -130,6 +130,12 @@ pub enum LimitBreach {
     },
 }
 
+impl From<HostBytesExceeded> for LimitBreach {
+    fn from(exceeded: HostBytesExceeded) -> Self {
+        Self::HostBytes(exceeded)
+    }
+}
+
 impl LimitBreach {
     /// Name and value of the limit.
     pub fn limit(&self) -> (&'static str, u64) {
@@ -144,6 +150,53 @@ impl LimitBreach {
             Self::Fuel { limit } => ("max-fuel", limit),
             Self::Stack { limit } => ("stack-bytes", limit),
             Self::Quota { name, limit, .. } => (name, limit),
+        }
+    }
+}
+
+/// Something that is larger than what there is room for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// A reply beyond what its component may hand over.
+    #[error("the reply has {bytes} bytes, beyond max-message-bytes {limit}")]
+    Reply {
+        /// How many bytes it has.
+        bytes: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+    /// An outcome for which its requester has no room.
+    #[error("the outcome has {bytes} bytes, beyond the requester's {limit} {value}")]
+    Outcome {
+        /// How many bytes it has.
+        bytes: u64,
+        /// What leaves no room.
+        limit: &'static str,
+        /// The value of that.
+        value: u64,
+    },
+    /// A payload for which the receiver's memory has no room.
+    #[error(
+        "{bytes} bytes do not fit: of max-memory-bytes {limit} it uses {used}, and has handled nothing \
+         as large since it used that"
+    )]
+    Memory {
+        /// How many bytes it has.
+        bytes: u64,
+        /// How much memory the receiver may have.
+        limit: u64,
+        /// How much it has.
+        used: u64,
+    },
+}
+
+impl Unfit {
+    /// Name and value of the limit.
+    pub fn limit(&self) -> (&'static str, u64) {
+        match *self {
+            Self::Reply { limit, .. } => ("max-message-bytes", limit),
+            Self::Outcome { limit, value, .. } => (limit, value),
+            Self::Memory { limit, .. } => ("max-memory-bytes", limit),
         }
     }
 }
@@ -165,6 +218,9 @@ pub enum CallError {
     /// The guest ran into a limit; its instance is gone.
     #[error(transparent)]
     Limit(#[from] LimitBreach),
+    /// The message, its reply, or the outcome of a request does not fit; nobody has seen it.
+    #[error("{0}")]
+    DoesNotFit(Unfit),
     /// The message took longer than the component may; its instance is gone.
     #[error("max-execution-time-ms {} exceeded", limit.as_millis())]
     ExecutionTime {
@@ -240,7 +296,7 @@ impl CallError {
         match self {
             Self::Guest(error) => error.code(),
             Self::Trap { .. } => "runtime-error",
-            Self::Limit(_) => "resource-limit-exceeded",
+            Self::Limit(_) | Self::DoesNotFit(_) => "resource-limit-exceeded",
             Self::ExecutionTime { .. } | Self::CallerTimeout { .. } => "timeout",
             Self::ExportNotFound { .. } => "export-not-found",
             Self::RestartFailed { .. } => "instantiation-failed",
@@ -274,12 +330,12 @@ pub enum MessagingError {
     #[error("invalid-message: {0}")]
     InvalidMessage(String),
     /// The receiver's mailbox is full.
-    #[error("mailbox of {target} is full ({bounds})")]
+    #[error("mailbox of {target} is full ({full})")]
     QueueFull {
         /// The receiver.
         target: Arc<ComponentId>,
         /// How much its mailbox holds.
-        bounds: MailboxBounds,
+        full: Full,
     },
     /// The receiver, in another engine, has no room.
     #[error("mailbox of {0} is full")]
@@ -295,9 +351,16 @@ pub enum MessagingError {
     HostInvalidMessage(String),
 }
 
-impl MessagingError {
-    /// The error without words of the host's own, and those.
-    pub fn without_host_text(self) -> (Self, Option<String>) {
+impl InHostWords for MessagingError {
+    fn shown(self) -> Self {
+        match self {
+            Self::HostDeliveryFailed(text) => Self::DeliveryFailed(text),
+            Self::HostInvalidMessage(text) => Self::InvalidMessage(text),
+            other => other,
+        }
+    }
+
+    fn withheld(self) -> (Self, Option<String>) {
         match self {
             Self::HostDeliveryFailed(text) => {
                 (Self::DeliveryFailed("the host's router failed".into()), Some(text))
@@ -308,4 +371,13 @@ impl MessagingError {
             other => (other, None),
         }
     }
+}
+
+/// An error that may be in words of the host's own. What becomes of it without further ado has none.
+pub trait InHostWords: Sized {
+    /// The error as a guest may see it that may see those words.
+    fn shown(self) -> Self;
+
+    /// The error as any guest may see it, and the words.
+    fn withheld(self) -> (Self, Option<String>);
 }

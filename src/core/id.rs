@@ -37,6 +37,14 @@ impl InvalidId {
     }
 }
 
+impl InvalidId {
+    /// A part of so many bytes, which nobody looks at.
+    pub fn too_long(which: &str, bytes: usize) -> Self {
+        let reason = format!("the {which} has {bytes} bytes, at most {MAX_PART_BYTES} are allowed");
+        Self { shown: "…".into(), reason }
+    }
+}
+
 /// The first characters of `text`, marked when something was cut.
 pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {

@@ -66,13 +66,15 @@ impl WhenFull {
     }
 }
 
-/// How much a mailbox holds. A message is accepted whatever its size if no other waits.
+/// How much a mailbox holds. A message within `max_message` is accepted if no other waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxBounds {
     /// How many messages may wait.
     pub messages: usize,
     /// How many bytes may wait.
     pub bytes: u64,
+    /// How many bytes the payload of one message may have.
+    pub max_message: u64,
 }
 
 /// The bound of a mailbox that leaves no room for a message.
@@ -82,11 +84,49 @@ pub enum MailboxBound {
     Messages(usize),
     /// How many bytes may wait.
     Bytes(u64),
+    /// How many bytes the host may hold for the receiver.
+    HostBytes(u64),
+}
+
+impl MailboxBound {
+    /// The bound as options name it, and its value.
+    pub fn limit(self) -> (&'static str, u64) {
+        match self {
+            Self::Messages(messages) => ("mailbox.capacity", messages as u64),
+            Self::Bytes(bytes) => ("mailbox.max-bytes", bytes),
+            Self::HostBytes(bytes) => ("max-host-bytes", bytes),
+        }
+    }
+}
+
+impl fmt::Display for MailboxBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, value) = self.limit();
+        write!(f, "{name} {value}")
+    }
+}
+
+/// What a mailbox without room is said to be full by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// How much it holds.
+    pub bounds: MailboxBounds,
+    /// Which of its bounds leaves no room.
+    pub by: MailboxBound,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            MailboxBound::Messages(_) | MailboxBound::Bytes(_) => self.bounds.fmt(f),
+            by @ MailboxBound::HostBytes(_) => by.fmt(f),
+        }
+    }
 }
 
 impl Default for MailboxBounds {
     fn default() -> Self {
-        Self { messages: 1024, bytes: 64 << 20 }
+        Self { messages: 1024, bytes: 64 << 20, max_message: 16 << 20 }
     }
 }
 

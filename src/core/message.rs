@@ -11,6 +11,11 @@ use crate::core::payload::Payload;
 /// Content type of the callback that reports a failed request.
 pub const ERROR_CONTENT_TYPE: &str = "application/vnd.airssys.error+json";
 
+/// The payload of such a callback.
+pub fn error_document(code: &str, text: &str) -> Vec<u8> {
+    serde_json::json!({ "code": code, "message": text }).to_string().into_bytes()
+}
+
 /// Wall-clock time since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
@@ -69,6 +74,15 @@ impl Message {
             correlation: None,
             wants_reply: false,
             accepted: Timestamp::recent(),
+        }
+    }
+
+    /// The callback of a request that failed in this way, in the place of this one.
+    pub fn failed(&self, error: &CallError) -> Self {
+        Self {
+            payload: error_document(error.code(), &error.to_string()).into(),
+            content_type: Some(ERROR_CONTENT_TYPE.into()),
+            ..self.clone()
         }
     }
 

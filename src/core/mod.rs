@@ -12,6 +12,7 @@ pub mod latch;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod metadata;
 pub mod payload;
 pub mod ports;
 pub mod rendezvous;

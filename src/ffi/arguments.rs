@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
+use crate::core::bounds::MAX_CONTENT_TYPE_BYTES;
 use crate::ffi::failure::Failure;
 
 /// A struct whose first field says how large the caller's version of it is.
@@ -71,6 +72,27 @@ pub unsafe fn optional_text<'a>(
     text.to_str().map(Some).map_err(|error| {
         Failure::argument(name, &format!("is not UTF-8 from byte {}", error.valid_up_to()))
     })
+}
+
+/// A content type that may be NULL.
+///
+/// # Safety
+///
+/// As [`text`].
+pub unsafe fn content_type<'a>(
+    pointer: *const c_char,
+    name: &str,
+) -> Result<Option<&'a str>, Failure> {
+    // SAFETY: this function's contract.
+    let content_type = unsafe { optional_text(pointer, name) }?;
+    match content_type.map_or(0, str::len) {
+        ..=MAX_CONTENT_TYPE_BYTES => Ok(content_type),
+        bytes => {
+            let problem =
+                format!("has {bytes} bytes, at most {MAX_CONTENT_TYPE_BYTES} are allowed");
+            Err(Failure::argument(name, &problem))
+        }
+    }
 }
 
 /// Bytes; a length of 0 is empty whatever the pointer.

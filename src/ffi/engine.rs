@@ -165,6 +165,10 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                            else as JSON text
 ///       "limits": {
 ///         "max-memory-bytes": 67108864,      over all memories of the component
+///         "max-host-bytes": 67108864,        memory of the host that it may occupy, 262144 or more: mail,
+///                                            requests under way, metadata, what it stores in memory
+///         "max-message-bytes": 16777216,     payload of a message to it, a message from it, a reply;
+///                                            at most 1073741824
 ///         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
 ///         "max-fuel": null,                  for a message, about one unit an instruction; null: no
 ///                                            limit
@@ -173,8 +177,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///       },
 ///       "mailbox": {
 ///         "capacity": 1024,                  messages that may wait, 1 to 1048576
-///         "max-bytes": 67108864,             bytes that may wait, payloads and 256 for each message;
-///                                            one of any size is taken where no other waits
+///         "max-bytes": 67108864,             bytes that may wait: payloads, content types, and 256 for
+///                                            each message; a single message may exceed it
 ///         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
 ///                                            has its sender wait for room, "drop-oldest" drops the
 ///                                            one that waits longest, which becomes a dead letter
@@ -197,11 +201,20 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///                                            more is dropped, and counted in a record when there is
 ///                                            room again
 ///         "random-bytes-per-second": null,
-///         "host-call-data-bytes": 134217728, from the component to the host in one call, of a host
-///                                            function or of its own, which is the most
+///         "host-call-data-bytes": 33554432,  from the component to the host in one call, of a host
+///                                            function or of its own; at most 134217728; by default
+///                                            twice "max-message-bytes" where that is more
 ///         "wasi-resources": 256              files, sockets, timers and streams open at a time
 ///       }
 ///     }
+///
+/// A message that its receiver's memory has no room for never enters the receiver: it fails with
+/// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`. The outcome of a component's own request that does not fit
+/// is replaced by a small error. Texts of components have these bounds: 255 bytes for a part of an id,
+/// 1,024 for a key, 4,096 for the text of an error (the rest is cut, and the length named), 65,536 for
+/// a log record (cut) with 64 pairs of 4,096 bytes each (cut), 4,096 for each text of the metadata and
+/// 256 operations of 256 bytes (more is `AIRSSYS_ERROR_INVALID_COMPONENT`), 10,000 targets for a
+/// broadcast.
 ///
 /// Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
 /// used, and is paid for afterwards. Instances that share a handle share quotas. Mail that waits is a

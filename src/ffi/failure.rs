@@ -97,14 +97,20 @@ impl From<EngineError> for Failure {
             EngineError::UnknownId(id) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": id.as_str() }))
             }
-            EngineError::QueueFull { component, bounds } => (
-                AIRSSYS_ERROR_QUEUE_FULL,
-                json!({
+            EngineError::QueueFull { component, full } => {
+                let (limit, value) = full.by.limit();
+                let detail = json!({
                     "component": component.as_str(),
-                    "capacity": bounds.messages,
-                    "max-bytes": bounds.bytes,
-                }),
-            ),
+                    "capacity": full.bounds.messages,
+                    "max-bytes": full.bounds.bytes,
+                    "limit": limit,
+                    "value": value,
+                });
+                (AIRSSYS_ERROR_QUEUE_FULL, detail)
+            }
+            EngineError::MessageTooLarge { component, breach } => {
+                (AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, limit_detail(component.as_str(), breach))
+            }
             EngineError::Gone(component) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": component.as_str() }))
             }
@@ -175,7 +181,7 @@ fn options_detail(error: &OptionsError) -> Value {
 
 fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
     match error {
-        LoadError::InvalidComponent(_) => {
+        LoadError::InvalidComponent(_) | LoadError::Metadata(_) => {
             (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
         }
         LoadError::Instantiation(_) => {
@@ -223,8 +229,12 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["backtrace"] = backtrace.as_str().into();
             AIRSSYS_ERROR_TRAP
         }
-        CallError::Limit(breach) => {
-            let (limit, value) = breach.limit();
+        CallError::DoesNotFit(_) | CallError::Limit(_) => {
+            let (limit, value) = match error {
+                CallError::DoesNotFit(unfit) => unfit.limit(),
+                CallError::Limit(breach) => breach.limit(),
+                _ => Default::default(),
+            };
             detail["limit"] = limit.into();
             detail["value"] = value.into();
             AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED

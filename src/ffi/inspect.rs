@@ -75,6 +75,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///                    "guest-path": null, "expires-at-ms": null }],
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
 ///                    "depth": 0, "bytes": 0, "waiting": 0 },
+///       "host-bytes": 1024,                 memory of the host that it occupies, mail included
 ///       "codecs": [],
 ///       "messages": { as in airssys_engine_stats },
 ///       "fuel": 0, "time-ns": 0,
@@ -149,6 +150,7 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///                                           the clock advances every few milliseconds, so that
 ///                                           only the sum over many messages says something
 ///       "memory-bytes": 1114112,            after the last call
+///       "host-bytes": 1024,                 memory of the host that components occupy
 ///       "restarts": 0,
 ///       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
 ///                           and "messages" to "restarts" of this one }],

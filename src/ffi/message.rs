@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::ffi::arguments::{
-    Sized0, bytes, numbers, object, optional_text, output, versioned, write_output,
+    Sized0, bytes, content_type, numbers, object, optional_text, output, versioned, write_output,
 };
 use crate::ffi::boundary::boundary;
 use crate::ffi::bytes::airssys_bytes_t;
@@ -26,7 +26,7 @@ pub struct airssys_message_options_t {
     /// In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
     /// `host/<engine name>/0`.
     pub sender: *const c_char,
-    /// What the payload is, for example `application/json`; NULL: not said.
+    /// What the payload is, for example `application/json`, at most 1,024 bytes; NULL: not said.
     pub content_type: *const c_char,
     /// How long a call waits, or a request is open, at most, in milliseconds, the wait in the
     /// mailbox included; 0: no limit but those of the component. A host callback that runs on the
@@ -61,7 +61,7 @@ pub unsafe fn message<'a>(
     // SAFETY: this function's contract.
     let sender = unsafe { optional_text(options.sender, "options.sender") }?;
     // SAFETY: this function's contract.
-    let content_type = unsafe { optional_text(options.content_type, "options.content_type") }?;
+    let content_type = unsafe { content_type(options.content_type, "options.content_type") }?;
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
     Ok((HostMessage { payload, sender, content_type }, timeout))
@@ -75,7 +75,8 @@ pub unsafe fn message<'a>(
 /// instance keeps the order.
 ///
 /// Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
-/// time), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
+/// time), `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED` (beyond the receiver's `max-message-bytes`),
+/// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
 /// receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
 /// mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
 /// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or

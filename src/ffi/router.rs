@@ -17,7 +17,7 @@ use crate::ffi::failure::Failure;
 use crate::ffi::request::{airssys_reply_fn_t, completion};
 use crate::ffi::status::*;
 use crate::ffi::user_data::UserData;
-use crate::ffi::writer::airssys_writer_t;
+use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
 use crate::system::error::EngineError;
 use crate::system::sending::Inbound;
 
@@ -169,7 +169,7 @@ impl Router for HostRouter {
             payload: if payload.is_empty() { std::ptr::null() } else { payload.as_ptr() },
             payload_len: payload.len(),
         };
-        let answer = airssys_writer_t::ask("router", |answer| {
+        let answer = airssys_writer_t::ask("router", max_answer_bytes(), |answer| {
             // SAFETY: the host's own function and data, with an envelope and a writer that live
             // until it returns.
             unsafe { (self.route)(self.user_data.pointer(), &raw const c_envelope, answer) }
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn airssys_engine_deliver(
         let target = unsafe { text(envelope.target, "envelope.target") }?;
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let content_type =
-            unsafe { optional_text(envelope.content_type, "envelope.content_type") }?;
+            unsafe { arguments::content_type(envelope.content_type, "envelope.content_type") }?;
         // SAFETY: by this function's contract `payload_len` bytes.
         let payload = unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
         let completion = match envelope.kind {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
 
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
-use crate::storage::backend::{Backend, StorageError, Usage};
+use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
 /// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
@@ -30,6 +31,7 @@ pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 pub struct airssys_keys_t {
     keys: Vec<String>,
     bytes: usize,
+    most_bytes: usize,
     refused: bool,
 }
 
@@ -130,8 +132,8 @@ unsafe impl Sized0 for airssys_storage_t {
 /// Adds a key to what a `list` callback answers.
 ///
 /// `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
-/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB; the component
-/// then gets an error, whatever follows. On the callback's thread.
+/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
+/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
     quietly(|| {
@@ -140,7 +142,7 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
         let Some(keys) = (unsafe { keys.as_mut() }) else { return false };
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         match unsafe { arguments::text(key, "key") } {
-            Ok(key) if key.len() + size_of::<String>() <= max_answer_bytes() - keys.bytes => {
+            Ok(key) if key.len() + size_of::<String>() <= keys.most_bytes - keys.bytes => {
                 keys.bytes += key.len() + size_of::<String>();
                 keys.keys.push(key.to_owned());
             }
@@ -196,7 +198,22 @@ impl HostStorage {
 
 /// Runs one callback, and returns its answer or its error.
 fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
-    let answer = airssys_writer_t::ask(operation, callback).map_err(StorageError::Io)?;
+    ask_within(operation, u64::MAX, callback)
+}
+
+/// The most bytes of an answer, where the component may hold so many.
+fn within(most_bytes: u64) -> usize {
+    usize::try_from(most_bytes).unwrap_or(usize::MAX).min(max_answer_bytes())
+}
+
+/// As [`ask`], for an answer of so many bytes at most.
+fn ask_within(
+    operation: &str,
+    most_bytes: u64,
+    callback: impl FnOnce(Out),
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let answer = airssys_writer_t::ask(operation, within(most_bytes), callback);
+    let answer = answer.map_err(StorageError::Io)?;
     match answer.result {
         AIRSSYS_STORAGE_OK => Ok(Some(answer.bytes)),
         AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
@@ -217,15 +234,21 @@ fn c_string(text: &str) -> Result<CString, StorageError> {
 }
 
 impl Backend for HostStorage {
-    fn get(&self, namespace: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+    fn get(
+        &self,
+        namespace: &str,
+        key: &str,
+        most_bytes: u64,
+    ) -> Result<Option<Value>, StorageError> {
         let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        ask("get", |out| {
+        let answer = ask_within("get", most_bytes, |out| {
             // SAFETY: the host's own function and data, with texts that live until it returns.
             unsafe { (self.get)(self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out) }
-        })
+        })?;
+        Ok(answer.map(Arc::new))
     }
 
-    fn set(&self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StorageError> {
+    fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
         let (ns, key) = (c_string(namespace)?, c_string(key)?);
         ask("set", |out| {
             let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
@@ -247,7 +270,9 @@ impl Backend for HostStorage {
     }
 
     fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError> {
-        let Some(exists) = self.exists else { return Ok(self.get(namespace, key)?.is_some()) };
+        let Some(exists) = self.exists else {
+            return Ok(self.get(namespace, key, u64::MAX)?.is_some());
+        };
         let (ns, key) = (c_string(namespace)?, c_string(key)?);
         let mut found = false;
         let answer = ask("exists", |out| {
@@ -259,9 +284,10 @@ impl Backend for HostStorage {
         Ok(answer.is_some() && found)
     }
 
-    fn list(&self, namespace: &str, prefix: &str) -> Result<Vec<String>, StorageError> {
-        let (ns, prefix) = (c_string(namespace)?, c_string(prefix)?);
-        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, refused: false };
+    fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError> {
+        let (ns, prefix) = (c_string(namespace)?, c_string(listing.prefix)?);
+        let most_bytes = within(listing.most_bytes);
+        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, most_bytes, refused: false };
         let list = &raw mut keys;
         ask("list", |out| {
             let data = self.user_data.pointer();
@@ -270,9 +296,13 @@ impl Backend for HostStorage {
             unsafe { (self.list)(data, ns.as_ptr(), prefix.as_ptr(), list, out) }
         })?;
         if keys.refused {
-            return Err(StorageError::Io("the host's list gave an impossible key".into()));
+            let text = format!(
+                "the host's list gave an impossible key, or keys of more than {most_bytes} bytes"
+            );
+            return Err(StorageError::Io(text));
         }
-        Ok(keys.keys)
+        let keys = keys.keys.into_iter().map(Into::into).collect();
+        Ok(Page { keys, is_last: true })
     }
 
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
@@ -297,10 +327,11 @@ impl Backend for HostStorage {
 impl HostStorage {
     fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
         let mut used = Usage::default();
-        let keys: BTreeSet<String> = self.list(namespace, "")?.into_iter().collect();
+        let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };
+        let keys: BTreeSet<Key> = self.list(namespace, &all)?.keys.into_iter().collect();
         for key in keys {
             // A key that another call removed meanwhile does not count.
-            if let Some(value) = self.get(namespace, &key)? {
+            if let Some(value) = self.get(namespace, &key, u64::MAX)? {
                 used.keys += 1;
                 used.bytes += (key.len() + value.len()) as u64;
             }

@@ -14,6 +14,7 @@ pub const fn max_answer_bytes() -> usize {
 /// thread.
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
+    most_bytes: usize,
     result: Option<i32>,
     refused: bool,
 }
@@ -43,18 +44,20 @@ impl Answer {
 }
 
 impl airssys_writer_t {
-    /// Runs a callback, and returns its answer, or why that is none.
+    /// Runs a callback, and returns its answer of at most so many bytes, or why that is none.
     pub fn ask(
         operation: &str,
+        most_bytes: usize,
         callback: impl FnOnce(*mut airssys_writer_t),
     ) -> Result<Answer, String> {
-        let mut writer = Self { bytes: Vec::new(), result: None, refused: false };
+        let mut writer = Self { bytes: Vec::new(), most_bytes, result: None, refused: false };
         callback(&raw mut writer);
         match writer.result {
             None => Err(format!("the host's {operation} gave no answer")),
-            Some(_) if writer.refused => {
-                Err(format!("the host's {operation} gave an impossible answer"))
-            }
+            Some(_) if writer.refused => Err(format!(
+                "the host's {operation} gave an impossible answer, or one of more than \
+                     {most_bytes} bytes"
+            )),
             Some(result) => Ok(Answer { result, bytes: writer.bytes }),
         }
     }
@@ -63,8 +66,8 @@ impl airssys_writer_t {
 /// Appends to what a callback answers.
 ///
 /// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB; the component then
-/// gets an error, whatever follows. On the callback's thread.
+/// appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
+/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_write(
     writer: *mut airssys_writer_t,
@@ -77,7 +80,7 @@ pub unsafe extern "C" fn airssys_writer_write(
         let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
         // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
         match unsafe { bytes(data, len, "data") } {
-            Ok(data) if data.len() <= max_answer_bytes() - writer.bytes.len() => {
+            Ok(data) if data.len() <= writer.most_bytes - writer.bytes.len() => {
                 writer.bytes.extend_from_slice(data);
             }
             _ => writer.refused = true,

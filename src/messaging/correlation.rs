@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::core::error::CallError;
-use crate::core::id::{ComponentId, CorrelationId};
-use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome};
+use crate::core::account::Charge;
+use crate::core::error::{CallError, Unfit};
+use crate::core::id::{ComponentId, CorrelationId, shorten};
+use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome, error_document};
 use crate::core::ports::Router;
-use crate::messaging::mailbox::{Mail, Mailbox};
+use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
 use crate::messaging::permutation::Permutation;
 use crate::messaging::wheel::{Key, Wheel};
 use crate::security::quota::Permit;
@@ -24,8 +25,9 @@ pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// Who made a request, and gets its outcome.
 pub enum Requester {
-    /// A component, in a callback; `permit` is what the request takes of its quota.
-    Component { mailbox: Weak<Mailbox>, permit: Option<Permit> },
+    /// A component, in a callback; `permit` is what the request takes of its quota, `charge` what it
+    /// takes of its account.
+    Component { mailbox: Weak<Mailbox>, permit: Option<Permit>, charge: Charge },
     /// The host.
     Host(Completion),
 }
@@ -202,24 +204,51 @@ impl Correlations {
             Requester::Host(completion) => {
                 return (self.background)(Box::new(move || completion(id, outcome)));
             }
-            Requester::Component { mailbox, permit } => {
+            Requester::Component { mailbox, permit, charge } => {
                 // Before the callback, in which it may make the next.
-                drop(permit);
+                drop((permit, charge));
                 mailbox
             }
         };
         let Some(requester) = requester.upgrade() else { return };
-        let (payload, content_type) = match outcome {
-            Ok(reply) => (reply.unwrap_or_default(), None),
-            Err(error) => (error_document(&error), Some(ERROR_CONTENT_TYPE.into())),
+        let callback = |payload: Vec<u8>, content_type| {
+            Mail::Callback(Message {
+                content_type,
+                correlation: Some(id),
+                ..Message::new(Some(Arc::clone(&pending.target)), payload.into())
+            })
         };
-        let message = Message {
-            content_type,
-            correlation: Some(id),
-            ..Message::new(Some(pending.target), payload.into())
+        let failure = |code, text: &str| {
+            callback(error_document(code, text), Some(ERROR_CONTENT_TYPE.into()))
+        };
+        let (whole, failed) = match outcome {
+            Ok(reply) => (callback(reply.unwrap_or_default(), None), None),
+            Err(error) => {
+                let (code, text) = (error.code(), error.to_string());
+                (failure(code, &text), Some((code, shorten(&text))))
+            }
         };
         // A requester that is going away has nobody left to tell.
-        let _ = requester.deliver(Mail::Callback(message));
+        let Err((refusal, refused)) = requester.deliver(whole) else { return };
+        let bytes = refused.payload_bytes() as u64;
+        drop(refused);
+        let (limit, value) = match refusal {
+            Refusal::Full(by) | Refusal::NoRoom(by) => by.limit(),
+            Refusal::TooLarge { limit, .. } => ("max-message-bytes", limit),
+            Refusal::Closed | Refusal::Codec(_) => return,
+        };
+        let small = match failed {
+            Some((code, text)) => failure(code, &text),
+            None => {
+                let unfit = CallError::DoesNotFit(Unfit::Outcome { bytes, limit, value });
+                failure(unfit.code(), &unfit.to_string())
+            }
+        };
+        let refused = requester.deliver(small).err();
+        debug_assert!(
+            refused.is_none_or(|(refusal, _)| refusal == Refusal::Closed),
+            "the room for a small callback is charged with its request"
+        );
     }
 
     fn abandon(&self, id: CorrelationId, pending: &Pending) {
@@ -242,12 +271,6 @@ impl Drop for Correlations {
     fn drop(&mut self) {
         self.changed.notify_one();
     }
-}
-
-fn error_document(error: &CallError) -> Vec<u8> {
-    serde_json::json!({ "code": error.code(), "message": error.to_string() })
-        .to_string()
-        .into_bytes()
 }
 
 /// Ends requests at their deadlines for as long as the table lives.

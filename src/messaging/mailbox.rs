@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use crate::core::account::{Account, MailBytes};
 use crate::core::codec::{CodecSet, UnsupportedCodec};
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
@@ -32,6 +33,10 @@ pub enum Mail {
 
 /// What a piece of mail takes besides its payload, roughly.
 const MAIL_BYTES: u64 = 256;
+
+/// The size of the callback that an accepted request gets in every case, if only to say that its outcome
+/// does not fit; charged from the request on.
+pub const CALLBACK_BYTES: u64 = 1024;
 
 /// A queue that has room for more than this gives its memory back when little of it is used.
 const KEPT_CAPACITY: usize = 256;
@@ -64,8 +69,11 @@ impl Mail {
         }
     }
 
-    fn size(&self) -> u64 {
-        self.payload_bytes() as u64 + MAIL_BYTES
+    /// What it takes.
+    pub fn size(&self) -> u64 {
+        let content_type = self.message().and_then(|message| message.content_type.as_ref());
+        let content_type = content_type.map_or(0, |content_type| content_type.len());
+        (self.payload_bytes() + content_type) as u64 + MAIL_BYTES
     }
 }
 
@@ -74,6 +82,15 @@ impl Mail {
 pub enum Refusal {
     /// As much waits as may.
     Full(MailboxBound),
+    /// The host holds too much for the receiver already, and none of it is mail.
+    NoRoom(MailboxBound),
+    /// The message is larger than any that the receiver takes.
+    TooLarge {
+        /// How many bytes its payload may have.
+        limit: u64,
+        /// How many it has.
+        bytes: u64,
+    },
     /// The receiver is going, or gone.
     Closed,
     /// The receiver does not take what the payload says it is.
@@ -138,6 +155,8 @@ pub struct Mailbox {
     /// Of the receiver's task, once that has begun.
     waker: OnceLock<Waker>,
     dead_letters: Arc<dyn DeadLetters>,
+    /// What the host holds for the owner besides this mail.
+    account: Arc<Account>,
 }
 
 /// What senders and the receiver write for every message, on as few cache lines as it fits.
@@ -156,6 +175,8 @@ struct Queue {
     messages: usize,
     /// What `mail` takes, callbacks included.
     bytes: u64,
+    /// What the mail takes that is being handled.
+    handled_bytes: u64,
     /// Somebody holds the right to run.
     running: bool,
     /// It is the receiver's task, or was granted to it.
@@ -179,9 +200,13 @@ struct Queue {
 }
 
 impl Queue {
-    /// What leaves no room for a message of `size`; one of any size fits where no other waits.
-    fn full(&self, bounds: &MailboxBounds, size: u64) -> Option<MailboxBound> {
-        if self.messages == 0 {
+    /// What leaves no room for a message of `size`; one of any size fits where no other waits, as far as
+    /// the account goes.
+    fn full(&self, bounds: &MailboxBounds, account: &Account, size: u64) -> Option<MailboxBound> {
+        let held = account.held_besides_mail().saturating_add(self.held());
+        if held.saturating_add(size) > account.limit() {
+            Some(MailboxBound::HostBytes(account.limit()))
+        } else if self.messages == 0 {
             None
         } else if self.messages >= bounds.messages {
             Some(MailboxBound::Messages(bounds.messages))
@@ -189,6 +214,11 @@ impl Queue {
             let fits = self.bytes.saturating_add(size) <= bounds.bytes;
             (!fits).then_some(MailboxBound::Bytes(bounds.bytes))
         }
+    }
+
+    /// What the host holds because of this mailbox.
+    fn held(&self) -> u64 {
+        self.bytes + self.handled_bytes
     }
 
     /// Whether senders that wait get their turn: one at each message would have them wake for it.
@@ -216,7 +246,14 @@ impl Queue {
     fn taken(&mut self, mail: &Mail) {
         self.messages -= usize::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
+        self.handled_bytes = mail.size();
         self.draining &= !matches!(mail, Mail::Shutdown(_));
+    }
+
+    /// Nothing is being handled any more; whether senders that wait get their turn.
+    fn handled(&mut self) -> bool {
+        self.handled_bytes = 0;
+        self.messages == 0 && std::mem::take(&mut self.waited_for)
     }
 
     fn take_all(&mut self) -> Vec<Mail> {
@@ -227,13 +264,14 @@ impl Queue {
         std::mem::take(&mut self.mail).into()
     }
 
-    /// Takes the oldest messages out until one more of `size` fits.
-    fn make_room(&mut self, bounds: &MailboxBounds, size: u64) -> Vec<Mail> {
+    /// Takes the oldest messages out until one more of `size` fits, or none is left.
+    fn make_room(&mut self, bounds: &MailboxBounds, account: &Account, size: u64) -> Vec<Mail> {
         let mut evicted = Vec::new();
-        while self.full(bounds, size).is_some() {
+        while self.full(bounds, account, size).is_some() {
             let oldest = self.mail.iter().position(|mail| matches!(mail, Mail::Message(..)));
             let Some(mail) = oldest.and_then(|at| self.mail.remove(at)) else { break };
-            self.taken(&mail);
+            self.messages -= 1;
+            self.bytes -= mail.size();
             self.traffic.dropped += 1;
             evicted.push(mail);
         }
@@ -261,8 +299,9 @@ impl Mailbox {
         node: Arc<WaitNode>,
         options: MailboxOptions,
         dead_letters: Arc<dyn DeadLetters>,
+        account: Arc<Account>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let mailbox = Arc::new(Self {
             handle,
             owner,
             node,
@@ -272,6 +311,7 @@ impl Mailbox {
                     mail: VecDeque::new(),
                     messages: 0,
                     bytes: 0,
+                    handled_bytes: 0,
                     running: true,
                     by_task: false,
                     closed: false,
@@ -290,7 +330,11 @@ impl Mailbox {
             receiver: OnceLock::new(),
             waker: OnceLock::new(),
             dead_letters,
-        })
+            account,
+        });
+        let mail: Weak<Self> = Arc::downgrade(&mailbox);
+        mailbox.account.connect(mail);
+        mailbox
     }
 
     /// Names the receiver, once, before any mail.
@@ -324,9 +368,9 @@ impl Mailbox {
         self.options.when_full == WhenFull::Block
     }
 
-    /// Whether what waits takes more bytes than messages may; callbacks can bring that about.
-    pub fn is_over_bytes(&self) -> bool {
-        self.lock().bytes > self.options.bounds.bytes
+    /// What the host holds for the owner besides its mail.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// How much mail waits, and how many bytes that takes.
@@ -355,56 +399,92 @@ impl Mailbox {
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn deliver(&self, mail: Mail) -> Result<(), (Refusal, Mail)> {
         let size = mail.size();
-        // Only messages count against the capacity: callbacks are bounded by the requests that
-        // were accepted, and an accepted request must be answered.
-        let bounded = match &mail {
-            Mail::Message(message, _) => {
-                if let Err(unsupported) = self.options.codecs.check(&message.payload) {
-                    self.lock().traffic.refused += 1;
-                    return Err((Refusal::Codec(unsupported), mail));
-                }
-                true
-            }
-            _ => false,
-        };
-        let mut queue = self.lock();
-        if queue.draining && matches!(mail, Mail::Callback(_)) {
-            queue.bytes += size;
-            let last = queue.mail.len() - 1;
-            queue.mail.insert(last, mail);
-            return Ok(());
-        }
-        let bounds = &self.options.bounds;
-        let mut evicted = Vec::new();
-        let refusal = if queue.closed {
-            Some(Refusal::Closed)
-        } else {
-            match queue.full(bounds, size).filter(|_| bounded) {
-                Some(_) if self.options.when_full == WhenFull::DropOldest => {
-                    evicted = queue.make_room(bounds, size);
-                    None
-                }
-                full => full.map(Refusal::Full),
-            }
-        };
-        if let Some(refusal) = refusal {
-            // Who waits for room is not refused.
-            let waits = matches!(refusal, Refusal::Full(_)) && self.blocks_senders();
-            queue.traffic.refused += u64::from(bounded && !waits);
+        let bounded = matches!(mail, Mail::Message(..));
+        if let Mail::Message(message, _) = &mail
+            && let Err(refusal) = self.suits(&message.payload)
+        {
+            self.lock().traffic.refused += 1;
             return Err((refusal, mail));
         }
-        queue.push(mail, size);
-        queue.traffic.accepted += u64::from(bounded);
-        self.note_load(&queue);
-        let wake = queue.grant();
-        drop(queue);
-        if wake {
-            self.wake();
-        }
+        let bounds = &self.options.bounds;
+        let mut queue = self.lock();
+        let mut evicted = Vec::new();
+        let refusal = match &mail {
+            Mail::Callback(message) if queue.draining || !queue.closed => {
+                self.refuses_callback(&queue, message, size)
+            }
+            _ if queue.closed => Some(Refusal::Closed),
+            Mail::Message(..) => {
+                let mut full = queue.full(bounds, &self.account, size);
+                if full.is_some() && self.options.when_full == WhenFull::DropOldest {
+                    evicted = queue.make_room(bounds, &self.account, size);
+                    full = queue.full(bounds, &self.account, size);
+                }
+                full.map(|bound| {
+                    let nothing_goes = queue.held() == 0 && evicted.is_empty();
+                    if nothing_goes { Refusal::NoRoom(bound) } else { Refusal::Full(bound) }
+                })
+            }
+            _ => None,
+        };
+        let accepted = match refusal {
+            None if queue.draining => {
+                queue.bytes += size;
+                let last = queue.mail.len() - 1;
+                queue.mail.insert(last, mail);
+                Ok(())
+            }
+            None => {
+                queue.push(mail, size);
+                queue.traffic.accepted += u64::from(bounded);
+                self.note_load(&queue);
+                let wake = queue.grant();
+                drop(queue);
+                if wake {
+                    self.wake();
+                }
+                Ok(())
+            }
+            Some(refusal) => {
+                // Who waits for room is not refused.
+                let waits = matches!(refusal, Refusal::Full(_)) && self.blocks_senders();
+                queue.traffic.refused += u64::from(bounded && !waits);
+                drop(queue);
+                Err((refusal, mail))
+            }
+        };
         if !evicted.is_empty() {
             self.bury(evicted, &CallError::Dropped { bounds: *bounds });
         }
-        Ok(())
+        accepted
+    }
+
+    /// Whether the owner takes such a payload at all.
+    fn suits(&self, payload: &[u8]) -> Result<(), Refusal> {
+        let (limit, bytes) = (self.options.bounds.max_message, payload.len() as u64);
+        if bytes > limit {
+            return Err(Refusal::TooLarge { limit, bytes });
+        }
+        self.options.codecs.check(payload).map_err(Refusal::Codec)
+    }
+
+    /// Why a callback is not taken as it is. Callbacks do not count against the capacity: they are
+    /// bounded by the requests that were accepted, and an accepted request must be answered. So a small
+    /// one is always taken; the account has held the room for it since the request was made.
+    fn refuses_callback(&self, queue: &Queue, message: &Message, size: u64) -> Option<Refusal> {
+        if size <= CALLBACK_BYTES {
+            return None;
+        }
+        let (bounds, bytes) = (&self.options.bounds, message.payload.len() as u64);
+        if bytes > bounds.max_message {
+            return Some(Refusal::TooLarge { limit: bounds.max_message, bytes });
+        }
+        let held = self.account.held_besides_mail().saturating_add(queue.held());
+        if held.saturating_add(size) > self.account.limit() {
+            return Some(Refusal::NoRoom(MailboxBound::HostBytes(self.account.limit())));
+        }
+        let over = !queue.mail.is_empty() && queue.bytes.saturating_add(size) > bounds.bytes;
+        over.then_some(Refusal::Full(MailboxBound::Bytes(bounds.bytes)))
     }
 
     /// Counts a message whose sender did not wait for room any longer.
@@ -419,15 +499,14 @@ impl Mailbox {
         self.shared.load.store(queue.mail.len(), Ordering::Relaxed);
     }
 
-    /// Waits until a mailbox that had no room for a payload of that many bytes has some, or is
-    /// closed.
-    pub async fn room(&self, payload: usize) {
+    /// Waits until a mailbox that had no room for mail of that size has some, or is closed.
+    pub async fn room(&self, size: u64) {
         // Made before the look, so that no news is missed.
         let room = self.room.notified();
         {
             let mut queue = self.lock();
-            let size = payload as u64 + MAIL_BYTES;
-            if queue.closed || queue.full(&self.options.bounds, size).is_none() {
+            let full = queue.full(&self.options.bounds, &self.account, size);
+            if queue.closed || full.is_none() || queue.held() == 0 {
                 return;
             }
             queue.waited_for = true;
@@ -442,10 +521,10 @@ impl Mailbox {
     }
 
     /// Takes the right to run past an empty queue, for a message that it counts as accepted.
-    pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, UnsupportedCodec> {
-        if let Err(unsupported) = self.options.codecs.check(payload) {
+    pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, Refusal> {
+        if let Err(refusal) = self.suits(payload) {
             self.lock().traffic.refused += 1;
-            return Err(unsupported);
+            return Err(refusal);
         }
         let mut queue = self.lock();
         if queue.closed {
@@ -465,9 +544,13 @@ impl Mailbox {
     pub fn leave(&self) {
         let mut queue = self.lock();
         queue.running = false;
+        let room = queue.handled();
         let wake = !queue.mail.is_empty() && queue.grant();
         self.note_load(&queue);
         drop(queue);
+        if room {
+            self.room.notify_waiters();
+        }
         if wake {
             self.wake();
         }
@@ -486,14 +569,20 @@ impl Mailbox {
         let mut queue = self.lock();
         let mail = if queue.by_task { queue.mail.pop_front() } else { None };
         let Some(mail) = mail else {
+            let mut room = false;
             if std::mem::take(&mut queue.by_task) {
                 queue.running = false;
+                room = queue.handled();
                 queue.give_memory_back();
                 self.note_load(&queue);
             }
             // A task may be polled for nothing: the last mail can wait while somebody else has the
             // right to run.
             let ended = queue.ended && queue.mail.is_empty();
+            drop(queue);
+            if room {
+                self.room.notify_waiters();
+            }
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
         self.taken(queue, &mail);
@@ -518,8 +607,13 @@ impl Mailbox {
             return Poll::Ready(None);
         }
         queue.parked = true;
+        let room = queue.handled();
         queue.give_memory_back();
         self.note_load(&queue);
+        drop(queue);
+        if room {
+            self.room.notify_waiters();
+        }
         Poll::Pending
     }
 
@@ -602,6 +696,11 @@ impl Mailbox {
         }
     }
 
+    /// Makes a dead letter of a message that its receiver has no room for.
+    pub fn lose(&self, message: &Message, reason: &CallError) {
+        self.dead_letters.take(&self.owner, message.clone(), reason);
+    }
+
     fn wake(&self) {
         if let Some(task) = self.waker.get() {
             task.wake_by_ref();
@@ -619,6 +718,12 @@ impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // No code under the lock can panic half-way through a change.
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MailBytes for Mailbox {
+    fn mail_bytes(&self) -> u64 {
+        self.lock().held()
     }
 }
 
@@ -658,7 +763,8 @@ mod tests {
         let owner = Arc::new(ComponentId::parse("a/b/c").unwrap());
         let options = MailboxOptions::default();
         let (node, dead) = (Arc::default(), Arc::new(Nowhere));
-        let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead);
+        let account = Account::new(1 << 20, Arc::default());
+        let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead, account);
         mailbox.leave();
         assert!(poll(&mailbox).is_pending());
         assert_eq!(mailbox.try_enter(&[]), Ok(Entry::Entered));

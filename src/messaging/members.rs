@@ -48,11 +48,10 @@ impl Members {
             .min_by_key(|at| self.mailboxes[*at].load())
     }
 
-    /// Waits until one of them that had no room for a payload of that many bytes has some, or is
-    /// closed.
-    pub async fn room(&self, payload: usize) {
+    /// Waits until one of them that had no room for mail of that size has some, or is closed.
+    pub async fn room(&self, size: u64) {
         let mut rooms: Vec<_> =
-            self.mailboxes.iter().map(|mailbox| Box::pin(mailbox.room(payload))).collect();
+            self.mailboxes.iter().map(|mailbox| Box::pin(mailbox.room(size))).collect();
         poll_fn(|cx| {
             let any = rooms.iter_mut().any(|room| room.as_mut().poll(cx).is_ready());
             if any { Poll::Ready(()) } else { Poll::Pending }
@@ -76,7 +75,7 @@ impl Members {
         let Err((refusal, mut mail)) = self.mailboxes[first].deliver(mail) else {
             return Ok(first);
         };
-        if let Refusal::Full(_) = refusal {
+        if let Refusal::Full(_) | Refusal::NoRoom(_) = refusal {
             for at in (0..self.mailboxes.len()).filter(|at| *at != first) {
                 mail = match self.mailboxes[at].deliver(mail) {
                     Ok(()) => return Ok(at),

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
-use crate::core::error::MessagingError;
+use crate::core::account::HostBytesExceeded;
+use crate::core::error::{LimitBreach, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
-use crate::core::limits::MailboxBound;
+use crate::core::limits::{Full, MailboxBound};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
 use crate::messaging::correlation::{Correlations, Requester, TableFull, Ticket};
-use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+use crate::messaging::mailbox::{CALLBACK_BYTES, Mail, Mailbox, Refusal};
 use crate::messaging::members::{Members, Undelivered};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
@@ -21,6 +22,9 @@ use crate::security::audit::Basis;
 use crate::security::guard::{Allowed, Guard, Refused};
 use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
+
+/// What the host holds for a request under way: its place in the table, and its callback.
+const REQUEST_BYTES: u64 = 256 + CALLBACK_BYTES;
 
 /// How many targets an outbox remembers.
 const REMEMBERED: usize = 4;
@@ -158,7 +162,7 @@ impl Outbox {
                 return Handover::Done(Err(MessagingError::DeliveryFailed(problem)));
             }
         };
-        let (target, bytes) = (&members.all()[at], mail.payload_bytes());
+        let (target, size) = (&members.all()[at], mail.size());
         mail.withdraw();
         refused();
         if matches!(refusal, Refusal::Full(_)) && target.blocks_senders() {
@@ -168,13 +172,13 @@ impl Outbox {
                 let members = Arc::clone(members);
                 self.guard.give_message_back();
                 return Handover::Wait(Box::pin(async move {
-                    members.room(bytes).await;
+                    members.room(size).await;
                     drop(wait);
                 }));
             }
             target.count_refused();
         }
-        if let Refusal::Full(bound) = refusal {
+        if let Refusal::Full(bound) | Refusal::NoRoom(bound) = refusal {
             self.record_full(action, target, bound);
         }
         Handover::Done(Err(explain(target, refusal)))
@@ -182,10 +186,7 @@ impl Outbox {
 
     /// Records that a mailbox had no room for a message that was within all other quotas.
     fn record_full(&self, action: Action, target: &Mailbox, bound: MailboxBound) {
-        let (name, value) = match bound {
-            MailboxBound::Messages(messages) => ("mailbox.capacity", messages as u64),
-            MailboxBound::Bytes(bytes) => ("mailbox.max-bytes", bytes),
-        };
+        let (name, value) = bound.limit();
         let resource = Resource::Text(target.owner().as_str());
         self.guard.refuse(action, resource, Basis::Quota(QuotaBreach { name, value }));
     }
@@ -235,14 +236,17 @@ impl Outbox {
     fn open(&self, target: Arc<ComponentId>, routed: bool) -> Result<Ticket, MessagingError> {
         let failed = MessagingError::DeliveryFailed;
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
-        // Callbacks are never refused, so a requester that does not get to them makes no more.
-        if own.is_over_bytes() {
-            let bound = MailboxBound::Bytes(own.options().bounds.bytes);
-            self.record_full(Action::MessagingRequest, &own, bound);
-            return Err(explain(&own, Refusal::Full(bound)));
-        }
         let permit = self.guard.take_request(target.as_str()).map_err(refused)?;
-        let requester = Requester::Component { mailbox: Weak::clone(&self.own), permit };
+        // The room for its callback, which is never refused.
+        let charge = own.account().charge(REQUEST_BYTES).map_err(
+            |HostBytesExceeded { limit, .. }| {
+                let bound = MailboxBound::HostBytes(limit);
+                self.record_full(Action::MessagingRequest, &own, bound);
+                failed(format!("{bound}: too many requests of its own are under way"))
+            },
+        )?;
+        let mailbox = Weak::clone(&self.own);
+        let requester = Requester::Component { mailbox, permit, charge };
         let opened = self.office.correlations.open(requester, target, routed);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
@@ -401,8 +405,13 @@ fn not_found(raw: RawId<'_>) -> MessagingError {
 fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
     let id = target.owner();
     match refusal {
-        Refusal::Full(_) => {
-            MessagingError::QueueFull { target: Arc::clone(id), bounds: target.options().bounds }
+        Refusal::Full(by) | Refusal::NoRoom(by) => {
+            let full = Full { bounds: target.options().bounds, by };
+            MessagingError::QueueFull { target: Arc::clone(id), full }
+        }
+        Refusal::TooLarge { limit, bytes } => {
+            let breach = LimitBreach::MessageBytes { limit, bytes };
+            MessagingError::InvalidMessage(format!("{id}: {breach}"))
         }
         Refusal::Closed => MessagingError::TargetNotFound(
             [id.namespace(), id.name(), id.instance()].map(str::to_owned),

@@ -3,12 +3,17 @@
 //! What goes into a guest is borrowed, what comes out of one is owned.
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
+use wasmtime::component::{ComponentType, Lift, Lower};
 
-use crate::core::error::{self, MessagingError as CoreMessagingError};
+use crate::core::bounds::{
+    MAX_ERROR_TEXT_BYTES, MAX_METADATA_TEXT_BYTES, MAX_OPERATION_BYTES, MAX_OPERATIONS,
+};
+use crate::core::error::{self, InHostWords, MessagingError as CoreMessagingError};
 use crate::core::id;
 use crate::core::log;
 use crate::core::message;
+use crate::core::metadata;
+use crate::runtime::lifting::{Excerpt, ShortText, TooLong};
 use crate::storage::backend;
 
 /// The interface that components export.
@@ -24,22 +29,45 @@ pub const STORAGE: &str = "airssys:core/storage@1.0.0";
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct ComponentId {
-    pub namespace: WasmStr,
-    pub name: WasmStr,
-    pub instance: WasmStr,
+    pub namespace: IdPart,
+    pub name: IdPart,
+    pub instance: IdPart,
 }
 
+/// A part of an id.
+type IdPart = ShortText<{ id::MAX_PART_BYTES }>;
+
 impl ComponentId {
-    /// Calls `use_id` with the id as it is in the guest's memory; malformed text is a trap, as the
-    /// Canonical ABI has it.
+    /// How many bytes its texts take in the guest's memory.
+    pub fn bytes(&self) -> u64 {
+        let Self { namespace, name, instance } = self;
+        [namespace, name, instance].map(|part| part.bytes() as u64).iter().sum()
+    }
+
+    /// Calls `use_id` with the id as it is in the guest's memory, unless a part of it is too long.
+    /// Malformed text is a trap, as the Canonical ABI has it.
     pub fn read<T: 'static, R>(
         &self,
         store: &StoreContextMut<'_, T>,
         use_id: impl FnOnce(id::RawId<'_>) -> R,
-    ) -> wasmtime::Result<R> {
-        let namespace = self.namespace.to_str(store)?;
-        let (name, instance) = (self.name.to_str(store)?, self.instance.to_str(store)?);
-        Ok(use_id(id::RawId { namespace: &namespace, name: &name, instance: &instance }))
+    ) -> wasmtime::Result<Result<R, id::InvalidId>> {
+        let part = |which, part: &IdPart| {
+            let text = part.read(store)?;
+            Ok::<_, wasmtime::Error>(
+                text.map_err(|TooLong { bytes }| id::InvalidId::too_long(which, bytes)),
+            )
+        };
+        let parts = (
+            part("namespace", &self.namespace)?,
+            part("name", &self.name)?,
+            part("instance", &self.instance)?,
+        );
+        Ok(match parts {
+            (Ok(namespace), Ok(name), Ok(instance)) => {
+                Ok(use_id(id::RawId { namespace: &namespace, name: &name, instance: &instance }))
+            }
+            (Err(invalid), ..) | (_, Err(invalid), _) | (.., Err(invalid)) => Err(invalid),
+        })
     }
 }
 
@@ -205,17 +233,56 @@ impl HealthStatus {
     }
 }
 
+/// What a guest says of itself.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct ComponentMetadata {
-    pub name: String,
-    pub version: String,
-    pub description: String,
-    pub author: String,
-    pub license: String,
+    name: MetadataText,
+    version: MetadataText,
+    description: MetadataText,
+    author: MetadataText,
+    license: MetadataText,
     #[component(name = "supported-operations")]
-    pub supported_operations: Vec<String>,
-    pub stateful: bool,
+    supported_operations: Vec<Excerpt<MAX_OPERATION_BYTES>>,
+    stateful: bool,
+}
+
+type MetadataText = Excerpt<MAX_METADATA_TEXT_BYTES>;
+
+impl ComponentMetadata {
+    /// What it says, or what of that is too long.
+    pub fn checked(self) -> Result<metadata::ComponentMetadata, metadata::TooMuch> {
+        let text = |name, text: MetadataText| {
+            text.whole().map_err(|TooLong { bytes }| metadata::TooMuch::Text {
+                name,
+                bytes,
+                limit: MAX_METADATA_TEXT_BYTES,
+            })
+        };
+        let operations = self.supported_operations;
+        if operations.len() > MAX_OPERATIONS {
+            return Err(metadata::TooMuch::Operations { count: operations.len() });
+        }
+        let operation = |operation: Excerpt<MAX_OPERATION_BYTES>| {
+            operation.whole().map_err(|TooLong { bytes }| metadata::TooMuch::Text {
+                name: "supported-operations",
+                bytes,
+                limit: MAX_OPERATION_BYTES,
+            })
+        };
+        Ok(metadata::ComponentMetadata {
+            name: text("name", self.name)?,
+            version: text("version", self.version)?,
+            description: text("description", self.description)?,
+            author: text("author", self.author)?,
+            license: text("license", self.license)?,
+            supported_operations: operations
+                .into_iter()
+                .map(operation)
+                .collect::<Result<_, _>>()?,
+            stateful: self.stateful,
+        })
+    }
 }
 
 #[derive(ComponentType, Lower)]
@@ -238,40 +305,72 @@ pub struct StorageUsage {
     pub key_count: u64,
 }
 
+/// What is kept of the text of a guest's error.
+pub type ErrorText = Excerpt<MAX_ERROR_TEXT_BYTES>;
+
 #[derive(ComponentType, Lift)]
 #[component(variant)]
 pub enum WasmError {
     #[component(name = "component-not-found")]
-    ComponentNotFound(String),
+    ComponentNotFound(ErrorText),
     #[component(name = "instantiation-failed")]
-    InstantiationFailed(String),
+    InstantiationFailed(ErrorText),
     #[component(name = "export-not-found")]
-    ExportNotFound(String),
+    ExportNotFound(ErrorText),
     #[component(name = "timeout")]
     Timeout,
     #[component(name = "resource-limit-exceeded")]
-    ResourceLimitExceeded(String),
+    ResourceLimitExceeded(ErrorText),
     #[component(name = "invalid-component")]
-    InvalidComponent(String),
+    InvalidComponent(ErrorText),
     #[component(name = "runtime-error")]
-    RuntimeError(String),
+    RuntimeError(ErrorText),
 }
 
 impl From<WasmError> for error::WasmError {
     fn from(error: WasmError) -> Self {
         match error {
-            WasmError::ComponentNotFound(text) => Self::ComponentNotFound(text),
-            WasmError::InstantiationFailed(text) => Self::InstantiationFailed(text),
-            WasmError::ExportNotFound(text) => Self::ExportNotFound(text),
+            WasmError::ComponentNotFound(text) => Self::ComponentNotFound(text.into()),
+            WasmError::InstantiationFailed(text) => Self::InstantiationFailed(text.into()),
+            WasmError::ExportNotFound(text) => Self::ExportNotFound(text.into()),
             WasmError::Timeout => Self::Timeout,
-            WasmError::ResourceLimitExceeded(text) => Self::ResourceLimitExceeded(text),
-            WasmError::InvalidComponent(text) => Self::InvalidComponent(text),
-            WasmError::RuntimeError(text) => Self::RuntimeError(text),
+            WasmError::ResourceLimitExceeded(text) => Self::ResourceLimitExceeded(text.into()),
+            WasmError::InvalidComponent(text) => Self::InvalidComponent(text.into()),
+            WasmError::RuntimeError(text) => Self::RuntimeError(text.into()),
         }
     }
 }
 
-#[derive(ComponentType, Lift, Lower)]
+/// An error of the life cycle, as a guest answers it.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub enum LifecycleError {
+    #[component(name = "initialization-failed")]
+    InitializationFailed(ErrorText),
+    #[component(name = "already-initialized")]
+    AlreadyInitialized,
+    #[component(name = "not-initialized")]
+    NotInitialized,
+    #[component(name = "shutdown-failed")]
+    ShutdownFailed(ErrorText),
+    #[component(name = "invalid-state")]
+    InvalidState(ErrorText),
+}
+
+impl From<LifecycleError> for error::ComponentError {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::InitializationFailed(text) => Self::InitializationFailed(text.into()),
+            LifecycleError::AlreadyInitialized => Self::AlreadyInitialized,
+            LifecycleError::NotInitialized => Self::NotInitialized,
+            LifecycleError::ShutdownFailed(text) => Self::ShutdownFailed(text.into()),
+            LifecycleError::InvalidState(text) => Self::InvalidState(text.into()),
+        }
+    }
+}
+
+/// The same, as a host function answers it.
+#[derive(ComponentType, Lower)]
 #[component(variant)]
 pub enum ComponentError {
     #[component(name = "initialization-failed")]
@@ -284,18 +383,6 @@ pub enum ComponentError {
     ShutdownFailed(String),
     #[component(name = "invalid-state")]
     InvalidState(String),
-}
-
-impl From<ComponentError> for error::ComponentError {
-    fn from(error: ComponentError) -> Self {
-        match error {
-            ComponentError::InitializationFailed(text) => Self::InitializationFailed(text),
-            ComponentError::AlreadyInitialized => Self::AlreadyInitialized,
-            ComponentError::NotInitialized => Self::NotInitialized,
-            ComponentError::ShutdownFailed(text) => Self::ShutdownFailed(text),
-            ComponentError::InvalidState(text) => Self::InvalidState(text),
-        }
-    }
 }
 
 impl From<error::ComponentError> for ComponentError {
@@ -329,10 +416,10 @@ pub enum MessagingError {
 impl From<CoreMessagingError> for MessagingError {
     fn from(error: CoreMessagingError) -> Self {
         match error {
-            CoreMessagingError::DeliveryFailed(text)
-            | CoreMessagingError::HostDeliveryFailed(text) => Self::DeliveryFailed(text),
-            CoreMessagingError::InvalidMessage(text)
-            | CoreMessagingError::HostInvalidMessage(text) => Self::InvalidMessage(text),
+            CoreMessagingError::DeliveryFailed(text) => Self::DeliveryFailed(text),
+            CoreMessagingError::InvalidMessage(text) => Self::InvalidMessage(text),
+            CoreMessagingError::HostDeliveryFailed(_)
+            | CoreMessagingError::HostInvalidMessage(_) => error.withheld().0.into(),
             CoreMessagingError::QueueFull { .. } | CoreMessagingError::RemoteQueueFull(_) => {
                 Self::QueueFull
             }
@@ -364,10 +451,10 @@ impl From<backend::StorageError> for StorageError {
         match error {
             backend::StorageError::NotFound(text) => Self::NotFound(text),
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
-            backend::StorageError::InvalidKey(text)
-            | backend::StorageError::HostInvalidKey(text) => Self::InvalidKey(text),
-            backend::StorageError::Io(text) | backend::StorageError::HostIo(text) => {
-                Self::IoError(text)
+            backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
+            backend::StorageError::Io(text) => Self::IoError(text),
+            backend::StorageError::HostInvalidKey(_) | backend::StorageError::HostIo(_) => {
+                error.withheld().0.into()
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::core::deadline::deadline_in;
 use crate::runtime::off_fiber::{OffFiber, may_block};
-use crate::runtime::ticker::{TICK, Ticker};
+use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{Interrupted, Timers};
 
 pin_project! {
@@ -32,6 +32,7 @@ pin_project! {
         timers: &'a Timers,
         deadline: Deadline,
         progress: Option<&'a Progress>,
+        began: Option<Moment>,
         jobs: Option<JoinHandle<()>>,
         interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
     }
@@ -55,6 +56,7 @@ impl<'a, F: Future> Drive<'a, F> {
             timers,
             deadline: Deadline::new(limit),
             progress: None,
+            began: None,
             jobs: None,
             interruption: None,
         }
@@ -106,6 +108,7 @@ impl<F: Future> Future for Drive<'_, F> {
         let mut this = self.project();
         if let Some(ticker) = this.ticker {
             ticker.keep_awake();
+            this.began.get_or_insert_with(|| ticker.ticks().now());
         }
         let mut turn = None;
         loop {
@@ -122,6 +125,13 @@ impl<F: Future> Future for Drive<'_, F> {
             if this.output.is_none()
                 && let Poll::Ready(value) = this.call.as_mut().poll(cx)
             {
+                // A call that renews its time looks at it by itself.
+                if this.progress.is_none()
+                    && let (Some(ticker), Some(began)) = (*this.ticker, &*this.began)
+                    && this.deadline.has_passed(ticker.ticks(), *began)
+                {
+                    return Poll::Ready(Err(Interrupted::DeadlinePassed));
+                }
                 if !this.off_fiber.has_jobs() {
                     return Poll::Ready(Ok(value));
                 }
@@ -192,6 +202,15 @@ impl Deadline {
     /// Gives as much time again.
     pub fn restart(&mut self) {
         self.at = None;
+    }
+
+    /// Whether a call that has ended took longer. Its last step may have been one long instruction, in
+    /// which nobody looks at the time.
+    pub fn has_passed(&self, ticks: &Ticks, began: Moment) -> bool {
+        match self.at {
+            Some(at) => Instant::now() >= at,
+            None => ticks.have_passed(began, self.limit),
+        }
     }
 
     /// When the time is over.

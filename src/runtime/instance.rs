@@ -7,13 +7,15 @@ use std::sync::Arc;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
-use crate::core::error::{self, CallError, LimitBreach};
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, excerpt};
+use crate::core::error::{self, CallError, LimitBreach, Unfit};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
 use crate::core::message::{MessageView, Timestamp};
+use crate::core::metadata;
 use crate::runtime::contract::{
-    ComponentConfig, ComponentError, ComponentIdRef, ComponentMessage, ComponentMetadata,
-    HealthStatus, MessageMetadata, ResourceLimits, WasmError,
+    ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
+    LifecycleError, MessageMetadata, ResourceLimits, WasmError,
 };
 use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
 use crate::runtime::driver::attach;
@@ -52,7 +54,21 @@ pub struct Instance {
     /// What each call may use.
     fuel: u64,
     fuel_used: u64,
+    room: ProvenRoom,
 }
+
+/// The largest payload that an instance has handled with as much memory as it has now: when it is done,
+/// its allocator has that room again.
+#[derive(Default)]
+struct ProvenRoom {
+    payload: usize,
+    memory_bytes: u64,
+}
+
+/// A payload of so many bytes, and this part of the memory limit, comes in without a look at the room
+/// for it: a guest that has less than that left fails of itself.
+const SMALL_PAYLOAD: usize = 64 << 10;
+const SMALL_PART: u64 = 16;
 
 /// The six functions of `component-lifecycle`; their types have been checked.
 pub struct Lifecycle {
@@ -67,7 +83,7 @@ pub struct Lifecycle {
 /// How a call ended: the guest's answer, Wasmtime's error, or cut short.
 pub type Ended<R> = Result<wasmtime::Result<R>, Interrupted>;
 
-type InitializeResult = (Result<(), ComponentError>,);
+type InitializeResult = (Result<(), LifecycleError>,);
 /// What `handle-message` and `handle-callback` answer.
 pub type Answer<T> = (Result<T, WasmError>,);
 type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
@@ -79,7 +95,7 @@ pub type HandlerArguments<'a> = (&'a ComponentMessage<'a>,);
 pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, Answer<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
-type ShutdownResult = (Result<(), ComponentError>,);
+type ShutdownResult = (Result<(), LifecycleError>,);
 
 impl Instance {
     /// Instantiates; `initialize` is not called yet. `on_caller`: on this thread's own stack, as in
@@ -147,6 +163,7 @@ impl Instance {
                     on_caller,
                     fuel,
                     fuel_used,
+                    room: ProvenRoom::default(),
                 })
             }
             Err(error) => {
@@ -204,12 +221,13 @@ impl Instance {
     }
 
     /// Calls `metadata`.
-    pub async fn metadata(&mut self) -> Result<Option<ComponentMetadata>, CallError> {
+    pub async fn metadata(&mut self) -> Result<Option<metadata::ComponentMetadata>, LoadError> {
         let Some(func) = self.lifecycle.as_ref().map(|exports| exports.metadata) else {
             return Ok(None);
         };
-        let (metadata,) = self.call::<_, MetadataResult>(func, ()).await?;
-        Ok(Some(metadata))
+        let called = self.call::<_, MetadataResult>(func, ()).await;
+        let (metadata,) = called.map_err(|error| LoadError::Call { during: "metadata", error })?;
+        Ok(Some(metadata.checked()?))
     }
 
     /// A handler, for [`Instance::begin`] and [`Instance::answered`].
@@ -221,9 +239,42 @@ impl Instance {
     }
 
     /// How a handler answered.
-    pub fn answered<T>(&mut self, ended: Ended<Answer<T>>) -> Result<T, CallError> {
+    pub fn answered<H: Handler>(
+        &mut self,
+        ended: Ended<Answer<H::Reply>>,
+    ) -> Result<H::Reply, CallError> {
         let (result,) = self.conclude(ended)?;
-        result.map_err(|error| CallError::Guest(error.into()))
+        let reply = result.map_err(|error| CallError::Guest(error.into()))?;
+        let (bytes, limit) = (H::reply_bytes(&reply), self.limits.max_message_bytes);
+        if bytes > limit {
+            return Err(CallError::DoesNotFit(Unfit::Reply { bytes, limit }));
+        }
+        Ok(reply)
+    }
+
+    /// Whether a payload finds room in the guest's memory. One that does not would end the instance
+    /// before its handler saw it, and whoever sent it would have decided that.
+    pub fn room_for(&self, payload: usize) -> Result<(), CallError> {
+        let (limit, used) = (self.limits.max_memory_bytes, self.memory_bytes());
+        let bytes = payload as u64;
+        let is_small = payload <= SMALL_PAYLOAD || bytes <= limit / SMALL_PART;
+        let is_proven = payload <= self.room.payload && used == self.room.memory_bytes;
+        // What the allocator needs of its own is less than a small payload.
+        let fits = used.saturating_add(bytes + SMALL_PAYLOAD as u64) <= limit;
+        if self.lifecycle.is_none() || is_small || is_proven || fits {
+            return Ok(());
+        }
+        Err(CallError::DoesNotFit(Unfit::Memory { bytes, limit, used }))
+    }
+
+    /// Remembers that a payload has found room.
+    pub fn note_room(&mut self, payload: usize) {
+        let memory_bytes = self.memory_bytes();
+        if memory_bytes != self.room.memory_bytes {
+            self.room = ProvenRoom { payload, memory_bytes };
+        } else if payload > self.room.payload {
+            self.room.payload = payload;
+        }
     }
 
     /// Begins a call.
@@ -275,6 +326,9 @@ impl Instance {
             source: Box::new(source),
             fuel: self.fuel,
             progress: Arc::clone(&progress),
+            limit: self.limits.max_execution_time,
+            ticks: self.runtime.ticker.ticks().clone(),
+            began: self.runtime.ticker.ticks().now(),
         });
         let ended = self.begin(&run, ()).renewed_by(&progress).await;
         let driven = self.store.data_mut().driven.take();
@@ -328,6 +382,9 @@ impl Instance {
         match ended {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
+                if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+                    return Err(interruption(*interrupted, &self.limits));
+                }
                 let breach = self.store.data_mut().limiter.breach();
                 let guard = &self.context.guard;
                 let error = trap::call_error(&error, breach, &self.limits, guard.quotas());
@@ -397,7 +454,8 @@ impl Typed<'_> {
             .map(|typed| *typed.func())
             .map_err(|error| {
                 let lifecycle = crate::runtime::contract::LIFECYCLE;
-                LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error:#}"))
+                let error = excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES);
+                LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error}"))
             })
     }
 }
@@ -413,7 +471,9 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
     let fueled = store.set_fuel(fuel);
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(1);
-    store.data_mut().limiter.begin();
+    let state = store.data_mut();
+    state.limiter.begin();
+    state.answer = None;
 }
 
 /// Runs a guest on this thread's own stack, until its time is over or the engine stops.
@@ -424,11 +484,15 @@ fn on_this_stack<R>(
     run: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
 ) -> Ended<R> {
     runtime.ticker.keep_awake();
+    let began = runtime.ticker.ticks().now();
     store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
     let result = run(store);
-    store.data_mut().on_caller = None;
+    let deadline = store.data_mut().on_caller.take();
     match result.as_ref().err().and_then(|error| error.downcast_ref()) {
         Some(interrupted) => Err(*interrupted),
+        None if deadline.is_some_and(|it| it.has_passed(runtime.ticker.ticks(), began)) => {
+            Err(Interrupted::DeadlinePassed)
+        }
         None => Ok(result),
     }
 }
@@ -452,7 +516,7 @@ fn instantiation_error(
     match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
-            LoadError::Instantiation(format!("{error:#}"))
+            LoadError::Instantiation(excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
         }
         error => LoadError::Call { during: "instantiation", error },
     }
@@ -466,6 +530,8 @@ pub trait Handler {
     type Reply: Lift + Send + Sync + 'static;
     /// Which of the functions it is.
     fn select(lifecycle: &Lifecycle) -> Func;
+    /// The size of a reply.
+    fn reply_bytes(reply: &Self::Reply) -> u64;
 }
 
 /// `handle-message`.
@@ -478,6 +544,10 @@ impl Handler for HandleMessage {
     fn select(lifecycle: &Lifecycle) -> Func {
         lifecycle.handle_message
     }
+
+    fn reply_bytes(reply: &Self::Reply) -> u64 {
+        reply.as_ref().map_or(0, |reply| reply.len() as u64)
+    }
 }
 
 /// `handle-callback`.
@@ -489,6 +559,10 @@ impl Handler for HandleCallback {
 
     fn select(lifecycle: &Lifecycle) -> Func {
         lifecycle.handle_callback
+    }
+
+    fn reply_bytes((): &Self::Reply) -> u64 {
+        0
     }
 }
 

@@ -10,6 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::core::error::{CallError, ComponentError, LimitBreach};
+use crate::core::metadata::TooMuch;
 use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::contract;
 use crate::runtime::driver::attach::{self, Attached};
@@ -41,6 +42,9 @@ pub enum LoadError {
         /// What happened.
         error: CallError,
     },
+    /// Its metadata says too much.
+    #[error("metadata: {0}")]
+    Metadata(#[from] TooMuch),
     /// Its `initialize` refused.
     #[error("initialize refused: {0}")]
     Refused(ComponentError),

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod engine;
 pub mod host;
 pub mod instance;
+pub mod lifting;
 pub mod limiter;
 pub mod loader;
 pub mod off_fiber;

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use wasmtime::UpdateDeadline;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use crate::core::account::Account;
-use crate::core::bounds::{
-    MAX_ERROR_TEXT_BYTES, MAX_LOG_MESSAGE_BYTES, REPORTS_PER_SECOND, bounded, cut,
-};
-use crate::core::error::CallError;
+use crate::core::account::{Account, Charge};
+use crate::core::bounds::{MAX_REPEATED_BYTES, REPORTS_PER_SECOND, bounded};
+use crate::core::error::{CallError, InHostWords};
 use crate::core::log::{HostErrorTexts, LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
@@ -33,6 +31,8 @@ pub struct HostContext {
     pub identity: Identity,
     /// What the host holds for it.
     pub account: Arc<Account>,
+    /// The largest payload that it may hand over.
+    pub max_message_bytes: u64,
     /// What it may do.
     pub guard: Arc<Guard>,
     /// What WASI calls its environment: what the load named, nothing of the host's.
@@ -66,7 +66,6 @@ impl HostContext {
         if !self.log.enabled(level) {
             return;
         }
-        let message = cut(message, MAX_LOG_MESSAGE_BYTES);
         let pair = |(key, value): &(String, String)| RECORD_BYTES + key.len() + value.len();
         let bytes = RECORD_BYTES + message.len() + pairs.iter().map(pair).sum::<usize>();
         let LogRoom::Free { dropped } = self.guard.take_log(bytes) else { return };
@@ -74,7 +73,7 @@ impl HostContext {
             return;
         }
         self.say_what_was_dropped(dropped, time);
-        self.log_as_it_is(Author::Component, level, &message, pairs, time);
+        self.log_as_it_is(Author::Component, level, message, pairs, time);
     }
 
     /// A record of the engine's about the component: what ended in `error`. Such records count against
@@ -84,25 +83,20 @@ impl HostContext {
     pub fn report(&self, level: LogLevel, what: &str, error: &CallError) -> Option<Report> {
         self.admit(Author::Component, level, || {
             if self.guard.allows_own(Action::LogWrite) {
-                format!("{what}: {}", bounded(error, MAX_ERROR_TEXT_BYTES))
+                format!("{what}: {}", bounded(error, MAX_REPEATED_BYTES))
             } else {
                 format!("{what}: {}", error.code())
             }
         })
     }
 
-    /// What the component is told of an error: words of the host's own go to the log, unless the host
-    /// wants them shown. `without`: parts the two. Runs code of the host if the log is.
-    pub fn told<E>(
-        &self,
-        error: E,
-        callback: &str,
-        without: impl FnOnce(E) -> (E, Option<String>),
-    ) -> E {
+    /// What the component is told of an error of a callback: words of the host's own go to the log,
+    /// unless the host wants them shown. Runs code of the host if the log is.
+    pub fn told<E: InHostWords>(&self, callback: &str, error: E) -> E {
         if self.host_error_texts == HostErrorTexts::Shown {
-            return error;
+            return error.shown();
         }
-        let (error, text) = without(error);
+        let (error, text) = error.withheld();
         if let Some(text) = text {
             let report = self.admit(Author::Engine, LogLevel::Warn, || {
                 format!("{callback} callback failed for {}: {text}", self.identity.id)
@@ -190,6 +184,8 @@ pub struct HostState {
     pub off_fiber: OffFiber,
     /// When the time of a call on its caller's own stack is over; `None`: guests run on fibers.
     pub on_caller: Option<Deadline>,
+    /// What an answer costs that Wasmtime is copying into the guest.
+    pub answer: Option<Charge>,
     /// The call of the loop in the guest that is under way.
     pub driven: Option<Driven>,
     /// Made at the first use of WASI; most components import none.
@@ -200,7 +196,15 @@ impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        Self { context, limiter, off_fiber, on_caller: None, driven: None, wasi: None }
+        Self {
+            context,
+            limiter,
+            off_fiber,
+            on_caller: None,
+            answer: None,
+            driven: None,
+            wasi: None,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The thread that advances an engine's epoch, so that guests yield.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,9 +13,32 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// After how many ticks without a guest call the thread goes to sleep.
 const IDLE_TICKS: u32 = 100;
 
+/// Counts ticks. That so many came says how much time has passed at least: a busy system may delay them.
+#[derive(Clone, Default)]
+pub struct Ticks(Arc<AtomicU64>);
+
+/// A moment, to a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
+impl Ticks {
+    /// The moment now.
+    pub fn now(&self) -> Moment {
+        Moment(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Whether so much time has passed for certain.
+    pub fn have_passed(&self, since: Moment, time: Duration) -> bool {
+        // The first tick may have come right after the moment.
+        let whole = self.now().0.wrapping_sub(since.0).saturating_sub(1);
+        whole > 0 && TICK.saturating_mul(u32::try_from(whole).unwrap_or(u32::MAX)) >= time
+    }
+}
+
 /// Ticks while guests run, sleeps while none does, ends when dropped.
 pub struct Ticker {
     shared: Arc<Shared>,
+    ticks: Ticks,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,11 +56,13 @@ impl Ticker {
     /// Starts the thread. It holds no engine: when one is gone it ends too.
     pub fn start(engines: [EngineWeak; 2]) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
+        let ticks = Ticks::default();
         let thread = std::thread::Builder::new().name("airssys-ticker".into()).spawn({
-            let shared = Arc::clone(&shared);
+            let (shared, ticks) = (Arc::clone(&shared), ticks.clone());
             move || {
                 let mut idle = 0;
                 while shared.pause(&mut idle) {
+                    ticks.0.fetch_add(1, Ordering::Relaxed);
                     for engine in &engines {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
@@ -45,7 +70,12 @@ impl Ticker {
                 }
             }
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, ticks, thread: Some(thread) })
+    }
+
+    /// The ticks so far.
+    pub fn ticks(&self) -> &Ticks {
+        &self.ticks
     }
 
     /// Says that a guest is about to run: ticks come for at least [`IDLE_TICKS`] from now on.

@@ -32,6 +32,9 @@ pub struct Quotas {
 /// The most bytes that any component may hand to the host in one call.
 pub const MAX_HOST_CALL_BYTES: u64 = 128 << 20;
 
+/// What a component may hand over in one call, if nothing else is said: two of the largest messages.
+const DEFAULT_HOST_CALL_BYTES: u64 = 32 << 20;
+
 impl Default for Quotas {
     fn default() -> Self {
         Self {
@@ -41,7 +44,7 @@ impl Default for Quotas {
             storage_keys: None,
             log_bytes_per_second: None,
             random_bytes_per_second: None,
-            host_call_bytes: MAX_HOST_CALL_BYTES,
+            host_call_bytes: DEFAULT_HOST_CALL_BYTES,
             wasi_resources: 256,
         }
     }

@@ -2,27 +2,82 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::storage::backend::{Backend, StorageError, Usage};
+use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
-/// Values in memory, by namespace and key.
+/// What an entry takes besides its key and value: its places in the tree, and two allocations.
+const ENTRY_BYTES: u64 = 176;
+
+/// How many keys a page has.
+const PAGE_KEYS: usize = 1024;
+
+/// With fewer namespaces than these, empty ones are not looked for.
+const FEW_NAMESPACES: usize = 64;
+
+/// Values in memory, by namespace and key. Each namespace has a lock of its own.
 #[derive(Default)]
 pub struct MemoryBackend {
-    namespaces: Mutex<HashMap<String, Namespace>>,
+    namespaces: RwLock<Namespaces>,
+}
+
+#[derive(Default)]
+struct Namespaces {
+    by_id: HashMap<Box<str>, Arc<Namespace>>,
+    /// With so many, those that are empty and that nobody uses are forgotten.
+    sweep_at: usize,
 }
 
 #[derive(Default)]
 struct Namespace {
-    values: BTreeMap<String, Vec<u8>>,
+    entries: Mutex<Entries>,
+    /// Bytes of this process's memory.
+    held: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Entries {
+    values: BTreeMap<Key, Value>,
     /// Sum over `values` of key and value bytes.
     bytes: u64,
 }
 
 impl MemoryBackend {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Namespace>> {
-        // No code that runs under the lock leaves a namespace half-changed.
-        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&self, namespace: &str) -> Option<Arc<Namespace>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.by_id.get(namespace).cloned()
+    }
+
+    fn open(&self, namespace: &str) -> Arc<Namespace> {
+        if let Some(found) = self.find(namespace) {
+            return found;
+        }
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        if namespaces.by_id.len() >= namespaces.sweep_at {
+            namespaces.by_id.retain(|_, namespace| namespace.is_in_use());
+            namespaces.sweep_at = (namespaces.by_id.len() * 2).max(FEW_NAMESPACES);
+        }
+        Arc::clone(namespaces.by_id.entry(namespace.into()).or_default())
+    }
+}
+
+impl Namespace {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // No code that runs under the lock leaves entries half-changed.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The caller holds the lock under which references to a namespace are made.
+    fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+            || Arc::strong_count(&self.held) > 1
+            || !self.lock().values.is_empty()
+    }
+
+    fn note_held(&self, entries: &Entries) {
+        let held = entries.bytes + entries.values.len() as u64 * ENTRY_BYTES;
+        self.held.store(held, Ordering::Relaxed);
     }
 }
 
@@ -31,62 +86,121 @@ fn size(key: &str, value: &[u8]) -> u64 {
 }
 
 impl Backend for MemoryBackend {
-    fn get(&self, namespace: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.lock().get(namespace).and_then(|ns| ns.values.get(key).cloned()))
+    fn get(&self, namespace: &str, key: &str, _: u64) -> Result<Option<Value>, StorageError> {
+        Ok(self.find(namespace).and_then(|found| found.lock().values.get(key).cloned()))
     }
 
-    fn set(&self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StorageError> {
-        let mut namespaces = self.lock();
-        let ns = match namespaces.get_mut(namespace) {
-            Some(ns) => ns,
-            None => namespaces.entry(namespace.to_owned()).or_default(),
-        };
-        if let Some(old) = ns.values.insert(key.to_owned(), value.to_owned()) {
-            ns.bytes -= size(key, &old);
+    fn set(&self, namespace: &str, key: &str, mut value: Vec<u8>) -> Result<(), StorageError> {
+        value.shrink_to_fit();
+        let namespace = self.open(namespace);
+        let mut entries = namespace.lock();
+        entries.bytes += size(key, &value);
+        if let Some(place) = entries.values.get_mut(key) {
+            let old = std::mem::replace(place, Arc::new(value));
+            entries.bytes -= size(key, &old);
+        } else {
+            entries.values.insert(key.into(), Arc::new(value));
         }
-        ns.bytes += size(key, value);
+        namespace.note_held(&entries);
         Ok(())
     }
 
     fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {
-        let mut namespaces = self.lock();
-        if let Some(ns) = namespaces.get_mut(namespace) {
-            if let Some(old) = ns.values.remove(key) {
-                ns.bytes -= size(key, &old);
-            }
-            if ns.values.is_empty() {
-                namespaces.remove(namespace);
-            }
+        let Some(namespace) = self.find(namespace) else { return Ok(()) };
+        let mut entries = namespace.lock();
+        if let Some(old) = entries.values.remove(key) {
+            entries.bytes -= size(key, &old);
+            namespace.note_held(&entries);
         }
         Ok(())
     }
 
     fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError> {
-        Ok(self.lock().get(namespace).is_some_and(|ns| ns.values.contains_key(key)))
+        Ok(self.find(namespace).is_some_and(|found| found.lock().values.contains_key(key)))
     }
 
-    fn list(&self, namespace: &str, prefix: &str) -> Result<Vec<String>, StorageError> {
-        let namespaces = self.lock();
-        let Some(ns) = namespaces.get(namespace) else { return Ok(Vec::new()) };
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        Ok(ns
+    fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError> {
+        let Some(namespace) = self.find(namespace) else {
+            return Ok(Page { keys: Vec::new(), is_last: true });
+        };
+        let from = match listing.after {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Included(listing.prefix),
+        };
+        let entries = namespace.lock();
+        let mut keys = entries
             .values
-            .range::<str, _>(from)
+            .range::<str, _>((from, Bound::Unbounded))
             .map(|(key, _)| key)
-            .take_while(|key| key.starts_with(prefix))
-            .cloned()
-            .collect())
+            .take_while(|key| key.starts_with(listing.prefix));
+        let page: Vec<_> = keys.by_ref().take(PAGE_KEYS).cloned().collect();
+        Ok(Page { keys: page, is_last: keys.next().is_none() })
     }
 
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
-        Ok(self
-            .lock()
-            .get(namespace)
-            .map(|ns| Usage { bytes: ns.bytes, keys: ns.values.len() as u64 })
-            .unwrap_or_default())
+        let Some(found) = self.find(namespace) else { return Ok(Usage::default()) };
+        let entries = found.lock();
+        Ok(Usage { bytes: entries.bytes, keys: entries.values.len() as u64 })
+    }
+
+    fn held(&self, namespace: &str) -> Arc<AtomicU64> {
+        Arc::clone(&self.open(namespace).held)
+    }
+
+    fn cost(&self, key: &str, value_bytes: u64) -> u64 {
+        key.len() as u64 + value_bytes + ENTRY_BYTES
     }
 
     fn runs_host_code(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_hold_every_key_once_and_in_order() {
+        let store = MemoryBackend::default();
+        let keys: Vec<_> = (0..PAGE_KEYS * 2 + 1).map(|n| format!("k{n:08}")).collect();
+        for key in keys.iter().rev() {
+            store.set("a/b/c", key, Vec::new()).unwrap();
+        }
+        store.set("a/b/c", "other", Vec::new()).unwrap();
+        let (mut listed, mut pages) = (Vec::<Key>::new(), 0);
+        loop {
+            let after = listed.last().map(|key| &**key);
+            let page = store.list("a/b/c", &Listing { prefix: "k", after, most_bytes: 0 }).unwrap();
+            pages += 1;
+            let is_last = page.is_last;
+            listed.extend(page.keys);
+            if is_last {
+                break;
+            }
+        }
+        assert!(listed.iter().map(|key| &**key).eq(keys.iter().map(String::as_str)));
+        assert_eq!(pages, 3);
+    }
+
+    #[test]
+    fn what_is_held_is_kept_up_to_date_and_namespaces_do_not_pile_up() {
+        let store = MemoryBackend::default();
+        let held = store.held("a/b/c");
+        let now = || held.load(Ordering::Relaxed);
+        store.set("a/b/c", "key", vec![0; 100]).unwrap();
+        assert_eq!(now(), store.cost("key", 100));
+        store.set("a/b/c", "key", vec![0; 10]).unwrap();
+        store.set("a/b/c", "other", vec![]).unwrap();
+        assert_eq!(now(), store.cost("key", 10) + store.cost("other", 0));
+        store.delete("a/b/c", "key").unwrap();
+        store.delete("a/b/c", "other").unwrap();
+        assert_eq!(now(), 0);
+        for n in 0..FEW_NAMESPACES * 10 {
+            drop(store.held(&format!("a/b/{n}")));
+        }
+        let namespaces = store.namespaces.read().unwrap();
+        assert!(namespaces.by_id.len() <= FEW_NAMESPACES * 2, "{}", namespaces.by_id.len());
+        assert!(namespaces.by_id.contains_key("a/b/c"), "its counter is in use");
     }
 }

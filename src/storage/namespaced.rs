@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::core::account::{Account, Charge, HostBytesExceeded};
 use crate::core::id::{ComponentId, shorten};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::guard::Guard;
 use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
-use crate::storage::backend::{Backend, StorageError, Usage};
+use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
 use crate::storage::reservations::Reservations;
 
 /// The most bytes that a key may have.
@@ -20,7 +21,16 @@ pub struct NamespacedStorage {
     backend: Arc<dyn Backend>,
     namespace: Arc<ComponentId>,
     guard: Arc<Guard>,
+    account: Arc<Account>,
     reservations: Reservations,
+}
+
+/// A value on its way into the store.
+pub struct NewValue {
+    /// The value.
+    pub bytes: Vec<u8>,
+    /// What it costs until it is stored.
+    pub charge: Charge,
 }
 
 /// What the WIT record `storage-usage` carries.
@@ -38,18 +48,29 @@ impl NamespacedStorage {
         backend: Arc<dyn Backend>,
         namespace: Arc<ComponentId>,
         guard: Arc<Guard>,
+        account: Arc<Account>,
         reservations: Reservations,
     ) -> Self {
-        Self { backend, namespace, guard, reservations }
+        Self { backend, namespace, guard, account, reservations }
     }
 
     /// `None` if there is no such key.
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
-        self.backend.get(self.permitted(Action::StorageRead)?, checked(key)?)
+    pub fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        let namespace = self.permitted(Action::StorageRead)?;
+        self.backend.get(namespace, checked(key)?, self.account.room())
+    }
+
+    /// Makes room for a value of so many bytes.
+    pub fn charge(&self, key: &str, value_bytes: u64) -> Result<Charge, StorageError> {
+        let cost = self.backend.cost(key, value_bytes).max(value_bytes);
+        self.account.charge(cost).map_err(|HostBytesExceeded { limit, .. }| {
+            self.breach(QuotaBreach { name: "max-host-bytes", value: limit })
+        })
     }
 
     /// Stores a value, in place of an older one.
-    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), StorageError> {
+    pub fn set(&self, key: &str, value: NewValue) -> Result<(), StorageError> {
+        let NewValue { bytes: value, charge: _charge } = value;
         let namespace = self.permitted(Action::StorageWrite)?;
         let key = checked(key)?;
         let quotas = self.guard.quotas();
@@ -66,7 +87,7 @@ impl NamespacedStorage {
     fn check_quotas(&self, key: &str, size: u64, others: Usage) -> Result<(), StorageError> {
         let (namespace, quotas) = (self.namespace.as_str(), self.guard.quotas());
         let old = match quotas.storage_bytes {
-            Some(_) => self.backend.get(namespace, key)?.map(|old| (key.len() + old.len()) as u64),
+            Some(_) => self.backend.size(namespace, key)?.map(|old| key.len() as u64 + old),
             None => self.backend.exists(namespace, key)?.then_some(0),
         };
         let used = self.backend.usage(namespace)?;
@@ -105,19 +126,22 @@ impl NamespacedStorage {
         self.backend.exists(self.permitted(Action::StorageRead)?, checked(key)?)
     }
 
-    /// The keys that begin with `prefix`, ascending by bytes, each once.
-    pub fn list_keys(&self, prefix: Option<&str>) -> Result<Vec<String>, StorageError> {
+    /// The next page of the keys that begin with a prefix; each is there once and in its place,
+    /// ascending by bytes.
+    pub fn list_keys(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let namespace = self.permitted(Action::StorageRead)?;
-        let prefix = prefix.unwrap_or_default();
         if prefix.contains('\0') {
             return Err(StorageError::InvalidKey("a prefix must not contain NUL".into()));
         }
-        let mut keys = self.backend.list(namespace, prefix)?;
-        // A host's backend may be careless about the prefix and about order.
-        keys.retain(|key| key.starts_with(prefix));
-        keys.sort_unstable();
-        keys.dedup();
-        Ok(keys)
+        let listing = Listing { prefix, after, most_bytes: self.account.room() };
+        let mut page = self.backend.list(namespace, &listing)?;
+        if page.is_last {
+            // A host's backend may be careless about the prefix and about order.
+            page.keys.retain(|key| key.starts_with(prefix));
+            page.keys.sort_unstable();
+            page.keys.dedup();
+        }
+        Ok(page)
     }
 
     /// How much is stored, and how much may be.
@@ -135,6 +159,11 @@ impl NamespacedStorage {
         let permitted = self.guard.check_own(action, Some(namespace));
         permitted.map(|()| namespace).map_err(|refused| StorageError::Io(refused.to_string()))
     }
+}
+
+/// What is said of a key of so many bytes, which nobody looks at.
+pub fn too_long(bytes: usize) -> StorageError {
+    StorageError::InvalidKey(format!("{bytes} bytes, at most {MAX_KEY_BYTES} are allowed"))
 }
 
 fn checked(key: &str) -> Result<&str, StorageError> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::core::codec::UnsupportedCodec;
-use crate::core::error::CallError;
+use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
-use crate::core::limits::MailboxBounds;
+use crate::core::limits::Full;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::loader::LoadError;
 use crate::system::json::OptionsError;
@@ -90,12 +90,20 @@ pub enum EngineError {
     #[error("too many requests are under way")]
     TooManyRequests,
     /// The mailbox takes no more.
-    #[error("mailbox of {component} is full ({bounds})")]
+    #[error("mailbox of {component} is full ({full})")]
     QueueFull {
         /// Whose mailbox.
         component: Arc<ComponentId>,
         /// How much it holds.
-        bounds: MailboxBounds,
+        full: Full,
+    },
+    /// The payload is larger than any that the receiver takes.
+    #[error("{component}: {breach}")]
+    MessageTooLarge {
+        /// The receiver.
+        component: Arc<ComponentId>,
+        /// By how much.
+        breach: LimitBreach,
     },
     /// The message was accepted and not answered.
     #[error("{component}: {error}")]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
-use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
@@ -75,7 +75,7 @@ impl DeadLetters for Events {
         self.dead_letters.fetch_add(1, Ordering::Relaxed);
         if let Some(teller) = &self.teller {
             let (target, at, code) = (Arc::clone(target), Timestamp::now(), reason.code());
-            let reason = bounded(reason, MAX_ERROR_TEXT_BYTES);
+            let reason = bounded(reason, MAX_REPEATED_BYTES);
             teller.leave(Event::DeadLetter { target, message, code, reason, at });
         }
     }
@@ -136,5 +136,28 @@ impl Event {
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }
         .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_an_event_are_all_that_it_holds() {
+        let letter = |content_type: Option<&str>, reason: &str| {
+            let message = Message {
+                content_type: content_type.map(Into::into),
+                ..Message::new(None, b"payload".to_vec().into())
+            };
+            let target = Arc::new(ComponentId::new("a", "b", "c").unwrap());
+            let (at, reason) = (Timestamp::recent(), reason.to_owned());
+            Event::DeadLetter { target, message, code: "timeout", reason, at }
+        };
+        let bare = letter(None, "").bytes();
+        assert!(bare > 7);
+        assert_eq!(letter(Some("text/plain"), "").bytes(), bare + 10);
+        assert_eq!(letter(None, "because").bytes(), bare + 7);
+        assert_ne!(letter(None, "").owner(), 0);
     }
 }

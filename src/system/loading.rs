@@ -101,12 +101,15 @@ impl Engine {
     fn start(&self, plan: &Plan) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
         let node = Arc::default();
+        let account =
+            Account::new(plan.options.limits.max_host_bytes, self.storage.held(id.as_str()));
         let mailbox = Mailbox::new(
             plan.identity.handle,
             Arc::clone(id),
             Arc::clone(&node),
             plan.options.mailbox.clone(),
             Arc::new(self.events.clone()),
+            Arc::clone(&account),
         );
         let outbox =
             Arc::new(Outbox::new(Arc::clone(&self.office), &mailbox, Arc::clone(&plan.guard)));
@@ -115,7 +118,8 @@ impl Engine {
             prepared: Arc::clone(&plan.prepared),
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
-                account: Account::new(plan.options.limits.max_host_bytes, Arc::default()),
+                max_message_bytes: plan.options.limits.max_message_bytes,
+                account: Arc::clone(&account),
                 guard: Arc::clone(&plan.guard),
                 env: Arc::clone(&plan.env),
                 messenger: outbox.clone(),
@@ -126,6 +130,7 @@ impl Engine {
                     Arc::clone(&self.storage),
                     Arc::clone(id),
                     Arc::clone(&plan.guard),
+                    account,
                     self.reservations.clone(),
                 ),
                 timers: Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal)),

@@ -125,11 +125,19 @@ impl LoadOptions {
             None => Value::Object(Default::default()),
         };
         let options = Object::new("options", &document, LOAD_KEYS)?;
+        let limits = limits(&options, &defaults.limits)?;
+        let mut quotas = quotas(&options, &defaults.quotas)?;
+        if quotas.host_call_bytes == Quotas::default().host_call_bytes {
+            // Unless it was said otherwise, a message of the greatest size can be handed over.
+            quotas.host_call_bytes = quotas.host_call_bytes.max(limits.max_message_bytes * 2);
+        }
+        let mut mailbox = mailbox(&options)?;
+        mailbox.bounds.max_message = limits.max_message_bytes;
         Ok(Self {
             env: options.strings("env")?,
             config: options.get("config").map(config_bytes),
-            limits: limits(&options, &defaults.limits)?,
-            mailbox: mailbox(&options)?,
+            limits,
+            mailbox,
             instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
             capabilities: match options.get("capabilities") {
                 Some(value) => Arc::new(capabilities::read(options.place("capabilities"), value)?),
@@ -137,7 +145,7 @@ impl LoadOptions {
                 None if options.has("capabilities") => Arc::default(),
                 None => defaults.capabilities.for_load()?,
             },
-            quotas: quotas(&options, &defaults.quotas)?,
+            quotas,
         })
     }
 }
@@ -294,7 +302,7 @@ mod tests {
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
         assert_eq!(options.instances, 3);
-        assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9 });
+        assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9, max_message: 6 });
         assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);
         let limits = Limits {

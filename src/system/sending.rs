@@ -10,8 +10,9 @@ use crate::component::actor::Actor;
 use crate::component::pool::{Chosen, Pool};
 use crate::component::status::State;
 use crate::core::deadline::deadline_in;
-use crate::core::error::CallError;
+use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
+use crate::core::limits::{Full, MailboxBound};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::core::payload::Payload;
 use crate::messaging::correlation::{Completion, Requester, TableFull};
@@ -65,10 +66,10 @@ impl Engine {
         match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
             Ok(()) => Ok(()),
             Err(Offer::Refused(error)) => Err(error),
-            Err(Offer::NoRoom(mail)) => match self.components.get(handle) {
-                Some(pool) => self.queue(&pool, *mail, timeout.map(deadline_in)).map(drop),
+            Err(Offer::NoRoom(refused)) => match self.components.get(handle) {
+                Some(pool) => self.queue(&pool, refused.0, timeout.map(deadline_in)).map(drop),
                 None => {
-                    mail.withdraw();
+                    refused.0.withdraw();
                     Err(self.unknown(handle))
                 }
             },
@@ -113,7 +114,7 @@ impl Engine {
         let pool = self.pool(handle)?;
         let chosen = pool
             .try_enter(message.payload)
-            .map_err(|unsupported| self.invalid_message(&pool, unsupported))?;
+            .map_err(|refusal| self.not_accepted(&pool.actors()[0], refusal))?;
         let (actor, outcome) = match chosen {
             Chosen::Closed => return Err(self.unknown(handle)),
             Chosen::Entered(actor) => {
@@ -133,7 +134,7 @@ impl Engine {
                 let actor = match offered {
                     Ok(actor) => actor,
                     Err(Offer::Refused(error)) => return Err(error),
-                    Err(Offer::NoRoom(mail)) => self.queue(&pool, *mail, deadline)?,
+                    Err(Offer::NoRoom(refused)) => self.queue(&pool, refused.0, deadline)?,
                 };
                 // It may be another that took it.
                 let _wait = self.wait_for(actor).ok();
@@ -270,17 +271,18 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<&'a Arc<Actor>, EngineError> {
         loop {
-            mail = match self.offer_any(pool, mail) {
+            let by;
+            (mail, by) = match self.offer_any(pool, mail) {
                 Ok(actor) => return Ok(actor),
                 Err(Offer::Refused(error)) => return Err(error),
-                Err(Offer::NoRoom(mail)) => *mail,
+                Err(Offer::NoRoom(refused)) => *refused,
             };
             // All are full; the error names one of them.
             let Some(full) = pool.pick() else {
                 mail.withdraw();
                 return Err(self.unknown(pool.handle()));
             };
-            if let Err(error) = self.wait_for_room(pool, full, mail.payload_bytes(), deadline) {
+            if let Err(error) = self.wait_for_room(pool, full, (mail.size(), by), deadline) {
                 mail.withdraw();
                 full.mailbox().count_refused();
                 return Err(error);
@@ -309,36 +311,45 @@ impl Engine {
 
     fn refused(&self, actor: &Actor, refusal: Refusal, mail: Mail) -> Offer {
         let mailbox = actor.mailbox();
-        if matches!(refusal, Refusal::Full(_)) && mailbox.blocks_senders() {
-            return Offer::NoRoom(Box::new(mail));
+        if let Refusal::Full(by) = refusal
+            && mailbox.blocks_senders()
+        {
+            return Offer::NoRoom(Box::new((mail, by)));
         }
         mail.withdraw();
-        let component = || Arc::clone(mailbox.owner());
-        Offer::Refused(match refusal {
-            Refusal::Full(_) => queue_full(actor),
+        Offer::Refused(self.not_accepted(actor, refusal))
+    }
+
+    /// Why a component does not accept a message, for the host.
+    fn not_accepted(&self, actor: &Actor, refusal: Refusal) -> EngineError {
+        let component = Arc::clone(actor.mailbox().owner());
+        match refusal {
+            Refusal::Full(by) | Refusal::NoRoom(by) => queue_full(actor, by),
             // Two handles may have had the id; the caller's is gone.
             Refusal::Closed => match self.check_running() {
-                Ok(()) => EngineError::Gone(component()),
+                Ok(()) => EngineError::Gone(component),
                 Err(stopped) => stopped,
             },
-            Refusal::Codec(problem) => {
-                EngineError::InvalidMessage { component: component(), problem }
+            Refusal::Codec(problem) => EngineError::InvalidMessage { component, problem },
+            Refusal::TooLarge { limit, bytes } => {
+                let breach = LimitBreach::MessageBytes { limit, bytes };
+                EngineError::MessageTooLarge { component, breach }
             }
-        })
+        }
     }
 
     fn wait_for_room(
         &self,
         pool: &Pool,
         full: &Actor,
-        payload: usize,
+        (size, by): (u64, MailboxBound),
         deadline: Option<Instant>,
     ) -> Result<(), EngineError> {
         let _wait = pool
             .members()
             .wait_for_any(current_component().as_ref())
             .ok_or_else(|| would_deadlock(full))?;
-        let room = pool.members().room(payload);
+        let room = pool.members().room(size);
         let Some(deadline) = deadline else {
             block_on(None, pin!(room));
             return Ok(());
@@ -351,22 +362,11 @@ impl Engine {
             Poll::Pending => room.as_mut().poll(cx).map(|()| true),
         });
         let waited = block_on(None, pin!(first));
-        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(full))) }
+        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(full, by))) }
     }
 
     pub(super) fn call_failed(&self, actor: &Actor, error: CallError) -> EngineError {
         EngineError::Call { component: Arc::clone(actor.mailbox().owner()), error }
-    }
-
-    fn invalid_message(
-        &self,
-        pool: &Pool,
-        problem: crate::core::codec::UnsupportedCodec,
-    ) -> EngineError {
-        match pool.id() {
-            Some(id) => EngineError::InvalidMessage { component: Arc::clone(id), problem },
-            None => self.unknown(pool.handle()),
-        }
     }
 
     fn message(message: HostMessage<'_>) -> Message {
@@ -381,8 +381,8 @@ impl Engine {
 pub(super) enum Offer {
     /// For good; the mail was dropped without an answer.
     Refused(EngineError),
-    /// Its senders wait for room, with their mail.
-    NoRoom(Box<Mail>),
+    /// Its senders wait for room, with their mail, because of this bound.
+    NoRoom(Box<(Mail, MailboxBound)>),
 }
 
 impl From<Offer> for EngineError {
@@ -390,8 +390,8 @@ impl From<Offer> for EngineError {
         match offer {
             Offer::Refused(error) => error,
             // Mail that is no message has room always.
-            Offer::NoRoom(mail) => {
-                mail.withdraw();
+            Offer::NoRoom(refused) => {
+                refused.0.withdraw();
                 Self::Stopped
             }
         }
@@ -402,12 +402,10 @@ fn would_deadlock(actor: &Actor) -> EngineError {
     EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
 }
 
-fn queue_full(actor: &Actor) -> EngineError {
+fn queue_full(actor: &Actor, by: MailboxBound) -> EngineError {
     let mailbox = actor.mailbox();
-    EngineError::QueueFull {
-        component: Arc::clone(mailbox.owner()),
-        bounds: mailbox.options().bounds,
-    }
+    let full = Full { bounds: mailbox.options().bounds, by };
+    EngineError::QueueFull { component: Arc::clone(mailbox.owner()), full }
 }
 
 /// Whether a caller that lends its payload and its thread gets both back in time: a guest must

@@ -87,6 +87,7 @@ pub fn description(pool: &Pool) -> Value {
             "bytes": sums.bytes,
             "waiting": sums.waiting,
         },
+        "host-bytes": sums.host_bytes,
         "codecs": options.codecs.names().collect::<Vec<_>>(),
         "messages": sums.messages(),
         "fuel": sums.counts.fuel,
@@ -174,6 +175,8 @@ struct Sums {
     /// Senders that wait for room; of a pool each waits for all its mailboxes.
     waiting: usize,
     memory: u64,
+    /// What the host holds for it.
+    host_bytes: u64,
 }
 
 impl Sums {
@@ -190,6 +193,7 @@ impl Sums {
                 bytes,
                 waiting: 0,
                 memory: actor.status().memory_bytes(),
+                host_bytes: actor.mailbox().account().held(),
             });
         }
         sums
@@ -209,6 +213,7 @@ impl Sums {
         self.bytes += other.bytes;
         self.waiting += other.waiting;
         self.memory += other.memory;
+        self.host_bytes += other.host_bytes;
     }
 
     fn messages(&self) -> Value {
@@ -229,6 +234,7 @@ impl Sums {
             "fuel": self.counts.fuel,
             "time-ns": self.counts.nanos,
             "memory-bytes": self.memory,
+            "host-bytes": self.host_bytes,
             "restarts": self.counts.restarts,
         })
     }

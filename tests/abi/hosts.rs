@@ -377,7 +377,9 @@ fn store<'a>(user_data: *mut c_void) -> &'a Store {
 fn answer(out: *mut airssys_writer_t, (result, text): Answer) {
     // SAFETY: the callback's own writer.
     unsafe {
-        assert!(airssys_writer_write(out, text.as_ptr(), text.len()));
+        let written = airssys_writer_write(out, text.as_ptr(), text.len());
+        // Only what is large may be more than the component can hold.
+        assert!(written || text.len() > 1 << 20);
         if result != NO_RESULT {
             airssys_writer_finish(out, result);
         }

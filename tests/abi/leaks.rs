@@ -10,9 +10,22 @@ fn rounds() -> usize {
     rounds.map_or(3_000, |text| text.parse().expect("a number of rounds"))
 }
 
-fn resident_kib() -> u64 {
+pub fn resident_kib() -> u64 {
+    status_kib("VmRSS:")
+}
+
+/// The most memory since [`forget_peak`].
+pub fn peak_kib() -> u64 {
+    status_kib("VmHWM:")
+}
+
+pub fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+fn status_kib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("a size");
     line.split_whitespace().nth(1).unwrap().parse().expect("a number")
 }
 

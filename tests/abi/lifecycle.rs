@@ -128,7 +128,8 @@ fn an_engine_without_a_configuration_has_the_documented_defaults() {
     assert_eq!(engine.json(probe, "message")["sender"], "host/engine/0");
     let described = engine.describe(probe).unwrap();
     let limits = json!({
-        "max-memory-bytes": 67_108_864, "max-execution-time-ms": 5000, "max-fuel": null,
+        "max-memory-bytes": 67_108_864, "max-host-bytes": 67_108_864, "max-message-bytes": 16_777_216,
+        "max-execution-time-ms": 5000, "max-fuel": null,
         "max-instances": 1000, "max-table-elements": 100_000,
     });
     assert_eq!(described["limits"], limits);
@@ -246,7 +247,7 @@ fn stats_are_sums_over_what_is_loaded_now() {
     let nothing = json!({
         "components": 0, "binaries": 0, "messages": messages(0, 0, 0),
         "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
-        "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
+        "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
         "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
     });
     let mut stats = engine.stats();

@@ -233,7 +233,8 @@ fn limits_of_the_load_replace_those_of_the_engine_one_by_one() {
     let options = r#"{"limits": {"max-fuel": 6000000, "max-table-elements": null}}"#;
     let echo = engine.load_with("app/echo/0", "echo", options);
     let limits = json!({
-        "max-memory-bytes": 64 << 20, "max-execution-time-ms": 5000, "max-fuel": 6_000_000,
+        "max-memory-bytes": 64 << 20, "max-host-bytes": 64 << 20, "max-message-bytes": 16 << 20,
+        "max-execution-time-ms": 5000, "max-fuel": 6_000_000,
         "max-instances": 9, "max-table-elements": 70,
     });
     assert_eq!(engine.describe(echo).unwrap()["limits"], limits);

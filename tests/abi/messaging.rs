@@ -147,7 +147,8 @@ fn a_full_mailbox_refuses_hosts_and_components() {
     assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
     assert_eq!(
         refused.detail,
-        json!({ "component": "app/slow/0", "capacity": 1, "max-bytes": 67108864 })
+        json!({ "component": "app/slow/0", "capacity": 1, "max-bytes": 67108864,
+                "limit": "mailbox.capacity", "value": 1 })
     );
     assert_eq!(engine.call(slow, "log info x").unwrap_err().status, AIRSSYS_ERROR_QUEUE_FULL);
     for command in ["send app/slow/0 x", "request app/slow/0 1000 x", "broadcast app/slow/0 x"] {

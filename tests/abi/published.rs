@@ -415,11 +415,16 @@ pub fn component(wit: &str) -> Vec<u8> {
 
 /// A component of other code too.
 pub fn component_of(wit: &str, code: &str) -> Vec<u8> {
+    encoded(wit, code, StringEncoding::UTF8)
+}
+
+/// The same, with texts in another encoding.
+pub fn encoded(wit: &str, code: &str, texts: StringEncoding) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("published.wit", wit).expect("WIT");
     let world = resolve.select_world(&[package], Some("runtime-host")).expect("a world");
     let mut module = wat::parse_str(code).expect("a core module");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a type");
+    embed_component_metadata(&mut module, &resolve, world, texts).expect("a type");
     ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())

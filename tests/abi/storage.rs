@@ -143,9 +143,6 @@ fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> En
     config.engine()
 }
 
-/// For work that takes long on a machine that has much else to do.
-const PATIENT: &str = r#"{"limits": {"max-execution-time-ms": 120000}}"#;
-
 const COMMANDS: [&str; 6] = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
 
 #[test]
@@ -252,7 +249,8 @@ fn a_value_larger_than_the_guest_may_hold_ends_that_call_and_names_the_limit() {
     };
     Store::scripted(huge).attach(&config);
     let engine = config.engine();
-    let user = engine.load_with("app/user/0", "storage-user", PATIENT);
+    let options = r#"{"limits": {"max-execution-time-ms": 120000, "max-host-bytes": 134217728}}"#;
+    let user = engine.load_with("app/user/0", "storage-user", options);
     let failure = engine.failure(user, "get huge");
     assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, "{failure}");
     assert_eq!(failure.detail["limit"], "max-memory-bytes");

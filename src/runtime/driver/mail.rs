@@ -4,17 +4,21 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
-use wasmtime::component::{Linker, WasmList, WasmStr};
+use wasmtime::component::{Linker, WasmList};
 use wasmtime::error::Context as _;
 use wasmtime::{StoreContextMut, bail};
 
 use crate::core::error::WasmError;
+use crate::runtime::contract::ErrorText;
 use crate::runtime::drive::Progress;
 use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL, TAKE_TINY};
 use crate::runtime::driver::small::{Form, Shape, SmallMessage, TinyMessage};
 use crate::runtime::instance::make_ready;
 use crate::runtime::state::HostState;
+use crate::runtime::ticker::{Moment, Ticks};
+use crate::runtime::timers::Interrupted;
 
 /// Where a guest's messages come from, and where their outcomes go.
 pub trait MailSource: Any + Send {
@@ -86,10 +90,16 @@ pub struct Driven {
     pub fuel: u64,
     /// How far it is.
     pub progress: Arc<Progress>,
+    /// How much time each message has.
+    pub limit: Duration,
+    /// What tells the time.
+    pub ticks: Ticks,
+    /// Since when the message is handled.
+    pub began: Moment,
 }
 
 /// What a handler returned: its reply, or the case and the text of an error.
-type HandlerResult = Result<Option<WasmList<u8>>, (u32, WasmStr)>;
+type HandlerResult = Result<Option<WasmList<u8>>, (u32, ErrorText)>;
 
 const NO_LOOP: &str = "no loop runs in this guest";
 
@@ -107,7 +117,10 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
     let left = store.get_fuel()?;
     let state = store.data_mut();
     let memory_bytes = state.limiter.memory_bytes();
-    let Driven { source, fuel, .. } = driven(state)?;
+    let Driven { source, fuel, limit, ticks, began, .. } = driven(state)?;
+    if ticks.have_passed(*began, *limit) {
+        return Err(Interrupted::DeadlinePassed.into());
+    }
     let fuel = *fuel;
     source.handled(fuel.saturating_sub(left), memory_bytes);
     // Woken as the task is that polls the call, whose mailbox it is.
@@ -120,7 +133,9 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
         polled
     });
     let coming = coming.await;
-    driven(store.data_mut())?.progress.renew();
+    let driven = driven(store.data_mut())?;
+    driven.progress.renew();
+    driven.began = driven.ticks.now();
     make_ready(&mut store, fuel);
     Ok((coming.map_or(0, Coming::word),))
 }
@@ -139,7 +154,7 @@ fn answer(
 ) -> wasmtime::Result<()> {
     let (reply, failure) = match outcome {
         Ok(reply) => (reply, None),
-        Err((case, text)) => (None, Some(error(case, text.to_str(&store)?.into_owned())?)),
+        Err((case, text)) => (None, Some(error(case, text.into())?)),
     };
     // Taken out, so that it can look at the guest's memory.
     let mut driven = store.data_mut().driven.take().context(NO_LOOP)?;

@@ -8,13 +8,17 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
+use crate::core::account::Charge;
+use crate::core::bounds::MAX_BROADCAST_TARGETS;
 use crate::core::deadline::deadline_in;
-use crate::core::error;
-use crate::core::id::{CorrelationId, RawId, shorten};
+use crate::core::error::{self, LimitBreach};
+use crate::core::id::{CorrelationId, CorrelationText, InvalidId, RawId, shorten};
 use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger, Sending};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::host::interface::{Immediate, Interface, Waiting};
+use crate::runtime::host::work::work;
+use crate::runtime::lifting::Excerpt;
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 
@@ -26,7 +30,8 @@ const LISTED_FAILURES: usize = 100;
 
 type SendArguments = (ComponentId, WasmList<u8>);
 type RequestArguments = (ComponentId, WasmList<u8>, u64);
-type BroadcastArguments = (Vec<ComponentId>, WasmList<u8>);
+type BroadcastArguments = (WasmList<ComponentId>, WasmList<u8>);
+type RequestId = Excerpt<{ size_of::<CorrelationText>() * 4 }>;
 type Boxed<'a, T> = Waiting<'a, (Result<T, MessagingError>,)>;
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
@@ -69,8 +74,8 @@ fn request(
     )
 }
 
-fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (String,)) -> Answer<()> {
-    let cancelled = store.data().context.messenger.cancel_request(&id);
+fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (RequestId,)) -> Answer<()> {
+    let cancelled = store.data().context.messenger.cancel_request(&String::from(id));
     Ok((cancelled.map_err(Into::into),))
 }
 
@@ -79,9 +84,21 @@ async fn broadcast(
     mut store: StoreContextMut<'_, HostState>,
     (targets, payload): BroadcastArguments,
 ) -> Answer<()> {
-    let payload = copied(&store, &payload)?;
+    if targets.len() > MAX_BROADCAST_TARGETS {
+        let count = targets.len();
+        let text = format!("{count} targets, at most {MAX_BROADCAST_TARGETS} are allowed");
+        return Ok((Err(error::MessagingError::InvalidMessage(text).into()),));
+    }
+    let (payload, _charge) = match held(&mut store, &payload)? {
+        Ok(held) => held,
+        Err(refused) => return Ok((Err(refused.into()),)),
+    };
     let (mut failed, mut listed) = (0, Vec::new());
-    for (index, target) in targets.iter().enumerate() {
+    let mut left = store.data().context.guard.quotas().host_call_bytes;
+    for index in 0..targets.len() {
+        // Looked at one by one: a list of ids takes more here than in the guest's memory.
+        let Some(target) = targets.get(&mut store, index).transpose()? else { break };
+        left = left.checked_sub(target.bytes()).ok_or(HostCallTooLarge)?;
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
             // The driver looks at limits, and others run.
             tokio::task::yield_now().await;
@@ -90,15 +107,18 @@ async fn broadcast(
             messenger.send(id, payload.clone(), Sending::Broadcast)
         };
         let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;
-        let sent = match first {
+        let sent = match first.unwrap_or_else(invalid) {
             Handover::Done(sent) => sent,
-            other => settle(&mut store, target, other, attempt).await?,
+            other => settle(&mut store, &target, other, attempt).await?,
         };
         if let Err(error) = sent {
             failed += 1;
             if listed.len() < LISTED_FAILURES {
                 let id = target.read(&store, |id| shorten(&id.to_string()))?;
-                listed.push(format!("{id}: {error}"));
+                listed.push(match id {
+                    Ok(id) => format!("{id}: {error}"),
+                    Err(_) => error.to_string(),
+                });
             }
         }
     }
@@ -115,15 +135,38 @@ fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(C
     Ok(((&*store.data().context.identity.id).into(),))
 }
 
-/// A payload's one copy, out of the guest's memory.
+/// A payload's one copy, out of the guest's memory; an error if it is too large.
 fn copied(
-    store: &StoreContextMut<'_, HostState>,
+    store: &mut StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
-) -> wasmtime::Result<Payload> {
-    if payload.len() as u64 > store.data().context.guard.quotas().host_call_bytes {
-        return Err(HostCallTooLarge.into());
+) -> wasmtime::Result<Result<Payload, error::MessagingError>> {
+    let limit = store.data().context.max_message_bytes;
+    let bytes = payload.len() as u64;
+    if bytes > limit {
+        let breach = LimitBreach::MessageBytes { limit, bytes };
+        return Ok(Err(error::MessagingError::InvalidMessage(breach.to_string())));
     }
-    Ok(Payload::copy_of(payload.as_le_slice(store)))
+    work(store, bytes)?;
+    Ok(Ok(Payload::copy_of(payload.as_le_slice(&*store))))
+}
+
+/// A payload that the sender itself holds on to for longer, and what that costs it.
+fn held(
+    store: &mut StoreContextMut<'_, HostState>,
+    payload: &WasmList<u8>,
+) -> wasmtime::Result<Result<(Payload, Charge), error::MessagingError>> {
+    let charge = match store.data().context.account.charge(payload.len() as u64) {
+        Ok(charge) => charge,
+        Err(exceeded) => {
+            return Ok(Err(error::MessagingError::DeliveryFailed(exceeded.to_string())));
+        }
+    };
+    Ok(copied(store, payload)?.map(|payload| (payload, charge)))
+}
+
+/// What becomes of a message to an id of which a part is too long.
+fn invalid<T>(id: InvalidId) -> Handover<T> {
+    Handover::Done(Err(error::MessagingError::InvalidMessage(id.to_string())))
 }
 
 /// Hands a message over. Nearly always that is done at once, and the future is that of `at_once`.
@@ -135,15 +178,22 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     attempt: impl Fn(&dyn Messenger, RawId<'_>, Payload) -> Handover<T> + Send + Sync + 'a,
     at_once: impl FnOnce(Answer<R>) -> Boxed<'a, R>,
 ) -> Boxed<'a, R> {
-    let first = copied(&store, &payload).and_then(|payload| {
-        target.read(&store, |id| attempt(&*store.data().context.messenger, id, payload))
+    let first = copied(&mut store, &payload).and_then(|payload| match payload {
+        Ok(payload) => {
+            let attempt = |id: RawId<'_>| attempt(&*store.data().context.messenger, id, payload);
+            target.read(&store, attempt).map(|attempted| attempted.unwrap_or_else(invalid))
+        }
+        Err(refused) => Ok(Handover::Done(Err(refused))),
     });
     let answered = move |result: Result<T, _>| (result.and_then(answer).map_err(Into::into),);
     match first {
         Err(error) => at_once(Err(error)),
         Ok(Handover::Done(result)) => at_once(Ok(answered(result))),
         Ok(other) => Box::new(async move {
-            let payload = copied(&store, &payload)?;
+            let (payload, _charge) = match held(&mut store, &payload)? {
+                Ok(held) => held,
+                Err(refused) => return Ok(answered(Err(refused))),
+            };
             let attempt =
                 |messenger: &dyn Messenger, id: RawId<'_>| attempt(messenger, id, payload.clone());
             Ok(answered(settle(&mut store, &target, other, attempt).await?))
@@ -169,14 +219,11 @@ async fn settle<T: Send + 'static>(
             }
             Handover::AskHost(job) => {
                 let off_fiber = store.data().off_fiber.clone();
-                let job = move || {
-                    job().map_err(|error| {
-                        context.told(error, "router", error::MessagingError::without_host_text)
-                    })
-                };
+                let job = move || job().map_err(|error| context.told("router", error));
                 return Ok(off_fiber.run(job).await);
             }
         }
-        last = target.read(store, |id| attempt(&*context.messenger, id))?;
+        let attempted = target.read(store, |id| attempt(&*context.messenger, id))?;
+        last = attempted.unwrap_or_else(invalid);
     }
 }

@@ -4,3 +4,4 @@ pub mod interface;
 pub mod messaging;
 pub mod services;
 pub mod storage;
+pub mod work;

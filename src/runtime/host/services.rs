@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, WasmList};
 
 use crate::core;
+use crate::core::bounds::{MAX_LOG_PAIR_BYTES, MAX_LOG_PAIRS, MAX_LOG_TEXT_BYTES};
 use crate::core::error;
-use crate::core::id::RawId;
-use crate::core::log;
+use crate::core::id::{InvalidId, RawId};
 use crate::core::message;
 use crate::core::ports;
 use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
 use crate::runtime::host::interface::{Immediate, Interface};
+use crate::runtime::lifting::Excerpt;
 use crate::runtime::state::{HostContext, HostState};
 use crate::security::action::Action;
 
-type LogArguments = (LogLevel, String, Option<Vec<(String, String)>>);
+type LogArguments = (LogLevel, Excerpt<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);
+type PairText = Excerpt<MAX_LOG_PAIR_BYTES>;
+type Pairs = Vec<(String, String)>;
 
 /// How many components of a list are looked at before others get their turn.
 const LOOKED_AT_A_TURN: usize = 64;
@@ -36,8 +39,12 @@ pub fn link(
             Box::new(log_off_fiber(store, arguments))
         })?;
     } else {
-        interface.immediate("log", |store, (level, text, pairs): LogArguments| {
-            write(&store.data().context, level.into(), &text, &pairs.unwrap_or_default());
+        interface.immediate("log", |mut store, (level, text, list): LogArguments| {
+            if store.data().context.log.enabled(level.into()) {
+                let pairs = pairs(&mut store, list)?;
+                let (context, now) = (&store.data().context, message::Timestamp::now());
+                context.write_record(level.into(), &String::from(text), &pairs, now);
+            }
             Ok(())
         })?;
     }
@@ -50,23 +57,35 @@ pub fn link(
     interface.immediate("get-component-metadata", get_component_metadata)
 }
 
-fn write(context: &HostContext, level: log::LogLevel, text: &str, pairs: &[(String, String)]) {
-    if context.log.enabled(level) {
-        context.write_record(level, text, pairs, message::Timestamp::now());
-    }
-}
-
 async fn log_off_fiber(
-    store: StoreContextMut<'_, HostState>,
-    (level, text, pairs): LogArguments,
+    mut store: StoreContextMut<'_, HostState>,
+    (level, text, list): LogArguments,
 ) -> wasmtime::Result<()> {
     let (context, level) = (Arc::clone(&store.data().context), level.into());
     if context.log.enabled(level) {
+        let (text, pairs) = (String::from(text), pairs(&mut store, list)?);
         let off_fiber = store.data().off_fiber.clone();
-        let job = move || write(&context, level, &text, &pairs.unwrap_or_default());
+        let job = move || context.write_record(level, &text, &pairs, message::Timestamp::now());
         off_fiber.run(job).await;
     }
     Ok(())
+}
+
+/// The first pairs of a record, and a last one that says how many others there are.
+fn pairs(
+    store: &mut StoreContextMut<'_, HostState>,
+    list: Option<WasmList<(PairText, PairText)>>,
+) -> wasmtime::Result<Pairs> {
+    let Some(list) = list else { return Ok(Pairs::new()) };
+    let mut pairs = Pairs::with_capacity(list.len().min(MAX_LOG_PAIRS + 1));
+    for pair in list.iter(&mut *store)?.take(MAX_LOG_PAIRS) {
+        let (key, value) = pair?;
+        pairs.push((key.into(), value.into()));
+    }
+    if let Some(more @ 1..) = list.len().checked_sub(MAX_LOG_PAIRS) {
+        pairs.push(("…".into(), format!("{more} more pairs")));
+    }
+    Ok(pairs)
 }
 
 fn current_time(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(Timestamp,)> {
@@ -123,7 +142,9 @@ fn get_component_metadata(
     (id,): (ComponentId,),
 ) -> wasmtime::Result<(Result<ComponentInfo, ComponentError>,)> {
     let context = &store.data().context;
+    let invalid = |error: InvalidId| error::ComponentError::InvalidState(error.to_string());
     let info = id.read(&store, |id| describe(context, id))?;
+    let info = info.map_err(invalid).flatten();
     let info = info.map(|info| ComponentInfo {
         id: (&*info.id).into(),
         name: info.name,

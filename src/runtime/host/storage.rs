@@ -2,13 +2,22 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, Lower};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, Lower, WasmList};
 
 use crate::runtime::contract::{self, StorageUsage};
 use crate::runtime::host::interface::{Immediate, Interface};
+use crate::runtime::host::work::work;
+use crate::runtime::lifting::{ShortText, TooLong};
 use crate::runtime::state::HostState;
-use crate::storage::backend::StorageError;
-use crate::storage::namespaced::NamespacedStorage;
+use crate::storage::backend::{self, Page, StorageError};
+use crate::storage::namespaced::{MAX_KEY_BYTES, NamespacedStorage, NewValue, too_long};
+
+/// A key, or the beginning of one, as a guest hands it over.
+type Key = ShortText<MAX_KEY_BYTES>;
+type Store<'a> = StoreContextMut<'a, HostState>;
+/// What is wrong with an argument is the answer; malformed text is a trap.
+type Taken<T> = wasmtime::Result<Result<T, StorageError>>;
 
 /// Adds the interface to a linker.
 pub fn link(
@@ -18,20 +27,23 @@ pub fn link(
 ) -> wasmtime::Result<()> {
     let interface = Interface::new(contract::STORAGE, linker, immediate)?;
     let mut interface = Storage { interface, runs_host_code };
-    interface.define("get", |storage, (key,): (String,)| storage.get(&key))?;
-    interface
-        .define("set", |storage, (key, value): (String, Vec<u8>)| storage.set(&key, &value))?;
-    interface.define("delete", |storage, (key,): (String,)| storage.delete(&key))?;
-    interface.define("exists", |storage, (key,): (String,)| storage.exists(&key))?;
-    interface.define("list-keys", |storage, (prefix,): (Option<String>,)| {
-        storage.list_keys(prefix.as_deref())
-    })?;
-    interface.define("usage", |storage, (): ()| {
-        storage.usage().map(|usage| StorageUsage {
-            used_bytes: usage.used.bytes,
-            quota_bytes: usage.quota_bytes,
-            key_count: usage.used.keys,
-        })
+    interface.define("get", key, |storage, key| storage.get(&key))?;
+    interface.define("set", entry, |storage, (key, value)| storage.set(&key, value))?;
+    interface.define("delete", key, |storage, key| storage.delete(&key))?;
+    interface.define("exists", key, |storage, key| storage.exists(&key))?;
+    interface.define(
+        "usage",
+        |_, ()| Ok(Ok(())),
+        |storage, ()| {
+            storage.usage().map(|usage| StorageUsage {
+                used_bytes: usage.used.bytes,
+                quota_bytes: usage.quota_bytes,
+                key_count: usage.used.keys,
+            })
+        },
+    )?;
+    interface.interface.waiting("list-keys", move |store, (prefix,): (Option<Key>,)| {
+        Box::new(list_keys(store, prefix, runs_host_code))
     })
 }
 
@@ -41,34 +53,115 @@ struct Storage<'a> {
 }
 
 impl Storage<'_> {
-    /// Adds one function; it runs on the fiber unless the backend is code of the host.
-    fn define<P, R>(
+    /// Adds one function: `take` reads its arguments out of the guest's memory. It runs on the fiber
+    /// unless the backend is code of the host.
+    fn define<P, A, R>(
         &mut self,
         name: &'static str,
-        operation: fn(&NamespacedStorage, P) -> Result<R, StorageError>,
+        take: fn(&mut Store<'_>, P) -> Taken<A>,
+        operation: fn(&NamespacedStorage, A) -> Result<R, StorageError>,
     ) -> wasmtime::Result<()>
     where
         P: ComponentNamedList + Lift + Send + 'static,
+        A: Send + 'static,
         R: ComponentType + Lower + Send + 'static,
     {
         if !self.runs_host_code {
-            return self.interface.immediate(name, move |store, arguments: P| {
-                let answer = operation(&store.data().context.storage, arguments);
+            return self.interface.immediate(name, move |mut store, arguments: P| {
+                let arguments = take(&mut store, arguments)?;
+                let storage = &store.data().context.storage;
+                let answer = arguments.and_then(|arguments| operation(storage, arguments));
                 Ok((answer.map_err(contract::StorageError::from),))
             });
         }
-        self.interface.waiting(name, move |store, arguments: P| {
+        self.interface.waiting(name, move |mut store, arguments: P| {
+            let taken = take(&mut store, arguments);
             let context = Arc::clone(&store.data().context);
             let off_fiber = store.data().off_fiber.clone();
             Box::new(async move {
-                let job = move || {
-                    operation(&context.storage, arguments).map_err(|error| {
-                        context.told(error, "storage", StorageError::without_host_text)
-                    })
+                let job = move |arguments| {
+                    let answer = operation(&context.storage, arguments);
+                    answer.map_err(|error| context.told("storage", error))
                 };
-                let answer = off_fiber.run(job).await;
+                let answer = match taken? {
+                    Ok(arguments) => off_fiber.run(move || job(arguments)).await,
+                    Err(error) => Err(error),
+                };
                 Ok((answer.map_err(contract::StorageError::from),))
             })
         })
+    }
+}
+
+fn text(store: &Store<'_>, key: &Key) -> Taken<String> {
+    let text = key.read(store)?;
+    Ok(text.map(Into::into).map_err(|TooLong { bytes }| too_long(bytes)))
+}
+
+fn key(store: &mut Store<'_>, (key,): (Key,)) -> Taken<String> {
+    text(store, &key)
+}
+
+/// A key and a value, which is charged before it is copied.
+fn entry(store: &mut Store<'_>, (key, value): (Key, WasmList<u8>)) -> Taken<(String, NewValue)> {
+    let bytes = value.len() as u64;
+    let key = match text(store, &key)? {
+        Ok(key) => key,
+        Err(error) => return Ok(Err(error)),
+    };
+    let charge = match store.data().context.storage.charge(&key, bytes) {
+        Ok(charge) => charge,
+        Err(error) => return Ok(Err(error)),
+    };
+    work(store, bytes)?;
+    let bytes = value.as_le_slice(&*store).to_vec();
+    Ok(Ok((key, NewValue { bytes, charge })))
+}
+
+/// What a key of a listing costs; the store in memory has it already.
+fn key_bytes(key: &backend::Key, is_copy: bool) -> u64 {
+    (size_of::<backend::Key>() + if is_copy { key.len() } else { 0 }) as u64
+}
+
+/// Lists page by page; others run between two of them.
+async fn list_keys(
+    mut store: Store<'_>,
+    prefix: Option<Key>,
+    runs_host_code: bool,
+) -> wasmtime::Result<(Result<Vec<backend::Key>, contract::StorageError>,)> {
+    let prefix: Arc<str> = match prefix.map(|prefix| text(&store, &prefix)).transpose()? {
+        None => "".into(),
+        Some(Ok(prefix)) => prefix.into(),
+        Some(Err(error)) => return Ok((Err(error.into()),)),
+    };
+    store.data_mut().answer = None;
+    let context = Arc::clone(&store.data().context);
+    let mut charge = context.account.charge(0)?;
+    let mut keys = Vec::<backend::Key>::new();
+    loop {
+        let (host, after) = (Arc::clone(&context), keys.last().cloned());
+        let prefix = Arc::clone(&prefix);
+        let list = move || {
+            let page = host.storage.list_keys(&prefix, after.as_deref());
+            page.map_err(|error| host.told("storage", error))
+        };
+        let page =
+            if runs_host_code { store.data().off_fiber.clone().run(list).await } else { list() };
+        let Page { keys: mut page, is_last } = match page {
+            Ok(page) => page,
+            Err(error) => return Ok((Err(error.into()),)),
+        };
+        let bytes = page.iter().map(|key| key_bytes(key, runs_host_code)).sum();
+        if let Err(exceeded) = charge.grow(bytes) {
+            let text = format!("{exceeded}; list fewer keys at a time, by a longer prefix");
+            return Ok((Err(StorageError::Io(text).into()),));
+        }
+        work(&mut store, bytes)?;
+        keys.append(&mut page);
+        if is_last {
+            store.data_mut().answer = Some(charge);
+            return Ok((Ok(keys),));
+        }
+        tokio::task::yield_now().await;
     }
 }

@@ -93,14 +93,24 @@ fn an_allocator_that_lies_to_the_host_is_its_own_trap() {
 }
 
 #[test]
-fn long_errors_and_descriptions_are_the_guest_s_and_harm_nobody() {
+fn long_errors_are_cut_and_long_descriptions_refused() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     let failure = stage.observe(&thief, "big-error 3000000").reply.unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_RUNTIME);
-    let options = json!({"env": {"DESCRIPTION_BYTES": "3000000"}});
-    let wordy = stage.load_with("app/wordy/0", "hostile", &options);
-    assert_eq!(stage.engine.text(wordy.handle, "callbacks"), "0");
+    assert!(failure.message.len() < 5_000, "{} bytes", failure.message.len());
+    assert!(failure.message.ends_with("xxx… (3000000 bytes)"), "{failure}");
+    let described = |bytes: &str| {
+        let options = json!({"env": {"DESCRIPTION_BYTES": bytes}}).to_string();
+        let wasm = airssys_wasm_guests::bytes("hostile");
+        stage.engine.try_load("app/wordy/0", &wasm, Some(&options))
+    };
+    let refused = described("4097").unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{refused}");
+    let expected = "metadata: a text of description has 4097 bytes, at most 4096 are allowed";
+    assert!(refused.message.contains(expected), "{refused}");
+    let wordy = described("4096").unwrap();
+    assert_eq!(stage.engine.text(wordy, "callbacks"), "0");
     stage.assert_intact("a long description");
 }
 

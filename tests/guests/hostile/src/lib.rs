@@ -16,6 +16,8 @@ thread_local! {
     /// The requests that `request-many` made.
     static CORRELATIONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static CALLBACKS: Cell<u64> = const { Cell::new(0) };
+    /// Those that said that a request had failed.
+    static FAILED_CALLBACKS: Cell<u64> = const { Cell::new(0) };
     static DESCRIPTION_BYTES: Cell<usize> = const { Cell::new(0) };
     /// What the next callback does, and `shutdown`.
     static ON_CALLBACK: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
@@ -36,6 +38,8 @@ impl Component for Hostile {
             "cancel-kept",
             "cancel-range",
             "callbacks",
+            "failed-callbacks",
+            "blob",
             "broadcast-many",
             "wide-ids",
             "big-send",
@@ -99,8 +103,11 @@ impl Component for Hostile {
         obey(&message.payload)
     }
 
-    fn handle_callback(_message: ComponentMessage) -> Result<(), WasmError> {
+    fn handle_callback(message: ComponentMessage) -> Result<(), WasmError> {
         CALLBACKS.set(CALLBACKS.get() + 1);
+        if message.metadata.content_type.is_some() {
+            FAILED_CALLBACKS.set(FAILED_CALLBACKS.get() + 1);
+        }
         ON_CALLBACK.take().iter().for_each(|command| keep(command));
         Ok(())
     }
@@ -149,6 +156,8 @@ fn obey(command: &[u8]) -> Reply {
             flood::tally(range, |number| cancel(&format!("{number:016x}")))
         }
         "callbacks" => text(CALLBACKS.get().to_string()),
+        "failed-callbacks" => text(FAILED_CALLBACKS.get().to_string()),
+        "blob" => Ok(Some(vec![b'x'; args.number()?])),
         "broadcast-many" => {
             let (count, target) = (args.number()?, args.id()?);
             outcome(host_messaging::broadcast(&vec![target; count], args.rest()), ok)

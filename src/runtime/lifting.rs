@@ -1,0 +1,227 @@
+//! Texts that a guest hands over, of which the host reads no more than a bound.
+//!
+//! Wasmtime's own types read a text whole, whatever its length: in another encoding than UTF-8 that is a
+//! copy of up to three times its size. The types here know the length first. All of them count a text
+//! against the data that a component may hand to the host in one call, as Wasmtime's do.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
+use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
+use wasmtime::component::{ComponentType, Lift, WasmStr};
+use wasmtime::{StoreContext, ValRaw};
+
+/// The bit of a length that marks UTF-16 in `latin1+utf16`.
+const UTF16_TAG: u32 = 1 << 31;
+
+/// A text that stays in the guest's memory until it is read, if it has at most `MAX` code units. Each
+/// of those is one byte or more in UTF-8, and three at most.
+pub struct ShortText<const MAX: usize> {
+    text: WasmStr,
+    length: Length,
+}
+
+/// A text that is longer than what the host reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// How many bytes it takes in the guest's memory.
+    pub bytes: usize,
+}
+
+/// How long a text is, in the guest's encoding.
+#[derive(Debug, Clone, Copy)]
+struct Length {
+    units: usize,
+    unit_bytes: usize,
+}
+
+impl Length {
+    fn bytes(self) -> usize {
+        self.units.saturating_mul(self.unit_bytes)
+    }
+}
+
+/// The beginning of a text: its first `MAX` bytes of UTF-8 at most, and how long it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt<const MAX: usize> {
+    beginning: String,
+    /// How many bytes the whole text takes in the guest's memory, if something is missing.
+    cut_from: Option<usize>,
+}
+
+impl<const MAX: usize> ShortText<MAX> {
+    /// How many bytes it takes in the guest's memory.
+    pub fn bytes(&self) -> usize {
+        self.length.bytes()
+    }
+
+    /// The text, or its length if it is too long to be read. Malformed text is a trap, as the Canonical
+    /// ABI has it.
+    pub fn read<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContext<'a, T>>,
+    ) -> wasmtime::Result<Result<Cow<'a, str>, TooLong>> {
+        if self.length.units > MAX {
+            return Ok(Err(TooLong { bytes: self.length.bytes() }));
+        }
+        self.text.to_str(store).map(Ok)
+    }
+}
+
+impl<const MAX: usize> Excerpt<MAX> {
+    /// The text, if it is whole.
+    pub fn whole(self) -> Result<String, TooLong> {
+        match self.cut_from {
+            None => Ok(self.beginning),
+            Some(bytes) => Err(TooLong { bytes }),
+        }
+    }
+}
+
+/// With a mark and the length of the whole text where something is missing.
+impl<const MAX: usize> From<Excerpt<MAX>> for String {
+    fn from(excerpt: Excerpt<MAX>) -> Self {
+        match excerpt.cut_from {
+            None => excerpt.beginning,
+            Some(_) => excerpt.to_string(),
+        }
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Excerpt<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.beginning)?;
+        self.cut_from.map_or(Ok(()), |bytes| write!(f, "… ({bytes} bytes)"))
+    }
+}
+
+/// Where a text is, once Wasmtime has checked that it is within the guest's memory.
+#[derive(Clone, Copy)]
+struct Range {
+    at: usize,
+    /// As the guest gives it, tag included.
+    length: u32,
+}
+
+impl Range {
+    fn from_flat([at, length]: &[ValRaw; 2]) -> Self {
+        Self { at: at.get_u32() as usize, length: length.get_u32() }
+    }
+
+    fn from_memory(bytes: &[u8]) -> wasmtime::Result<Self> {
+        let (at, length) = bytes.split_at(4);
+        Ok(Self {
+            at: u32::from_le_bytes(at.try_into()?) as usize,
+            length: u32::from_le_bytes(length.try_into()?),
+        })
+    }
+
+    fn is_tagged(self, encoding: StringEncoding) -> bool {
+        encoding == StringEncoding::CompactUtf16 && self.length & UTF16_TAG != 0
+    }
+
+    fn length(self, encoding: StringEncoding) -> Length {
+        let (units, unit_bytes) = match encoding {
+            StringEncoding::Utf8 => (self.length, 1),
+            StringEncoding::Utf16 => (self.length, 2),
+            StringEncoding::CompactUtf16 if self.is_tagged(encoding) => {
+                (self.length & !UTF16_TAG, 2)
+            }
+            StringEncoding::CompactUtf16 => (self.length, 1),
+        };
+        Length { units: units as usize, unit_bytes }
+    }
+
+    fn excerpt<const MAX: usize>(self, cx: &LiftContext<'_>) -> wasmtime::Result<Excerpt<MAX>> {
+        let encoding = cx.options().string_encoding;
+        let Length { units, unit_bytes } = self.length(encoding);
+        // A character more than `MAX` bytes can have shows whether something is missing.
+        let read = units.min(MAX + char::MAX.len_utf8());
+        let memory = cx.memory();
+        let bytes = memory.get(self.at..self.at + read * unit_bytes).unwrap_or_default();
+        let text = match encoding {
+            StringEncoding::Utf8 => utf8(bytes, read == units)?.to_owned(),
+            StringEncoding::CompactUtf16 if !self.is_tagged(encoding) => {
+                bytes.iter().map(|byte| char::from(*byte)).collect()
+            }
+            StringEncoding::Utf16 | StringEncoding::CompactUtf16 => utf16(bytes, read == units)?,
+        };
+        if read == units && text.len() <= MAX {
+            return Ok(Excerpt { beginning: text, cut_from: None });
+        }
+        let mut beginning = text;
+        beginning.truncate(beginning.floor_char_boundary(MAX));
+        Ok(Excerpt { beginning, cut_from: Some(units * unit_bytes) })
+    }
+}
+
+/// The characters of UTF-8; where there is more than these bytes, the last one may be missing a part.
+fn utf8(bytes: &[u8], is_whole: bool) -> wasmtime::Result<&str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) if !is_whole && error.error_len().is_none() => {
+            Ok(std::str::from_utf8(&bytes[..error.valid_up_to()])?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for UTF-16.
+fn utf16(bytes: &[u8], is_whole: bool) -> wasmtime::Result<String> {
+    let (units, _) = bytes.as_chunks::<2>();
+    let mut units = units.iter().map(|unit| u16::from_le_bytes(*unit)).collect::<Vec<_>>();
+    if !is_whole {
+        units.pop_if(|last| (0xd800..0xdc00).contains(last));
+    }
+    Ok(String::from_utf16(&units)?)
+}
+
+macro_rules! lift_as_text {
+    ($type:ident, |$cx:ident, $text:ident, $range:ident| $lift:expr) => {
+        // SAFETY: the representation, its layout and the type check are those of `WasmStr`, which is a
+        // text of the component model.
+        #[expect(unsafe_code, reason = "Wasmtime's traits for types of the component model")]
+        unsafe impl<const MAX: usize> ComponentType for $type<MAX> {
+            type Lower = <WasmStr as ComponentType>::Lower;
+
+            const ABI: CanonicalAbiInfo = WasmStr::ABI;
+
+            fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+                WasmStr::typecheck(ty, types)
+            }
+        }
+
+        // SAFETY: `WasmStr` checks that the text is within the guest's memory; what is read here is
+        // read from the same place, with checked slices.
+        #[expect(unsafe_code, reason = "Wasmtime's traits for types of the component model")]
+        unsafe impl<const MAX: usize> Lift for $type<MAX> {
+            fn linear_lift_from_flat(
+                $cx: &mut LiftContext<'_>,
+                ty: InterfaceType,
+                source: &Self::Lower,
+            ) -> wasmtime::Result<Self> {
+                let $text = WasmStr::linear_lift_from_flat($cx, ty, source)?;
+                let $range = Range::from_flat(source);
+                $lift
+            }
+
+            fn linear_lift_from_memory(
+                $cx: &mut LiftContext<'_>,
+                ty: InterfaceType,
+                bytes: &[u8],
+            ) -> wasmtime::Result<Self> {
+                let $text = WasmStr::linear_lift_from_memory($cx, ty, bytes)?;
+                let $range = Range::from_memory(bytes)?;
+                $lift
+            }
+        }
+    };
+}
+
+lift_as_text!(ShortText, |cx, text, range| {
+    let length = range.length(cx.options().string_encoding);
+    Ok(Self { text, length })
+});
+
+lift_as_text!(Excerpt, |cx, _text, range| range.excerpt(cx));
