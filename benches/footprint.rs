@@ -104,7 +104,8 @@ fn as_many_as_fit(count: u64, mut make: impl FnMut(u64)) -> u64 {
 fn routed(count: u64) {
     let (router, taken) = doorbell();
     let host = Host::with("{}", Some(router));
-    let handle = host.load("bench/asks/0", &airssys_wasm_guests::bytes("requester"), "{}");
+    let options = r#"{"limits": {"max-host-bytes": 4294967296}}"#;
+    let handle = host.load("bench/asks/0", &airssys_wasm_guests::bytes("requester"), options);
     let request = format!("request bench/far/0 3600000 {}", "7".repeat(PAYLOAD));
     let before = Now::look();
     for _ in 0..count {

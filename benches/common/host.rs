@@ -62,6 +62,35 @@ impl Host {
         handle
     }
 
+    /// A load that may fail.
+    pub fn try_load(&self, id: &str, wasm: &[u8], options: &str) -> Option<u64> {
+        let (id, options) = (CString::new(id).unwrap(), CString::new(options).unwrap());
+        let (id, options, len) = (id.as_ptr(), options.as_ptr(), wasm.len());
+        let (mut handle, error) = (0, ptr::null_mut());
+        // SAFETY: a live engine and valid arguments.
+        let status = unsafe {
+            airssys_engine_load(self.engine, id, wasm.as_ptr(), len, options, &mut handle, error)
+        };
+        (status == AIRSSYS_OK).then_some(handle)
+    }
+
+    /// A call that may fail; the reply is freed.
+    pub fn try_call(&self, handle: u64, payload: &[u8]) {
+        let mut reply = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
+        let (data, len, error) = (payload.as_ptr(), payload.len(), ptr::null_mut());
+        // SAFETY: a live engine and valid arguments; a reply that was just received, or none.
+        unsafe {
+            airssys_engine_call(self.engine, handle, data, len, ptr::null(), &mut reply, error);
+            airssys_bytes_free(&mut reply);
+        }
+    }
+
+    /// An unload that may fail.
+    pub fn try_unload(&self, handle: u64) {
+        // SAFETY: a live engine.
+        unsafe { airssys_engine_unload(self.engine, handle, ptr::null_mut()) };
+    }
+
     pub fn unload(&self, handle: u64) {
         // SAFETY: a live engine.
         check(|error| unsafe { airssys_engine_unload(self.engine, handle, error) });

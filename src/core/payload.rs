@@ -1,13 +1,19 @@
 //! The bytes of a message.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 
 /// How many bytes travel inside the message itself: with more, the allocation that they take costs
 /// less than moving them with the message.
 const INLINE: usize = 38;
+
+/// So many bytes and more are mapped by themselves: the allocator would keep that memory for itself, for
+/// each thread some of it, when the message is gone. Copying them takes longer than mapping does.
+const MAPPED: usize = 4 << 20;
 
 /// Bytes that are cheap to hand on: a few are copied, more are shared.
 #[derive(Clone)]
@@ -20,8 +26,22 @@ enum Form {
 }
 
 impl Payload {
-    /// A copy of `bytes`.
+    /// A copy of `bytes`; an error if the system has no memory for one that is large.
+    pub fn try_copy_of(bytes: &[u8]) -> io::Result<Self> {
+        if bytes.len() < MAPPED {
+            return Ok(Self::allocated(bytes));
+        }
+        let mut copy = MmapMut::map_anon(bytes.len())?;
+        copy.copy_from_slice(bytes);
+        Ok(Self(Form::Shared(Bytes::from_owner(copy))))
+    }
+
+    /// A copy of `bytes`, whatever that takes.
     pub fn copy_of(bytes: &[u8]) -> Self {
+        Self::try_copy_of(bytes).unwrap_or_else(|_| Self::allocated(bytes))
+    }
+
+    fn allocated(bytes: &[u8]) -> Self {
         let mut inline = [0; INLINE];
         Self(match inline.get_mut(..bytes.len()) {
             Some(place) => {
@@ -62,10 +82,11 @@ mod tests {
 
     #[test]
     fn bytes_of_any_length_come_out_as_they_went_in() {
-        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 257, 100_000] {
+        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 257, MAPPED - 1, MAPPED] {
             let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
             assert_eq!(*Payload::copy_of(&bytes), *bytes, "{len}");
             assert_eq!(*Payload::copy_of(&bytes).clone(), *bytes, "{len}");
+            assert_eq!(*Payload::try_copy_of(&bytes).unwrap().clone(), *bytes, "{len}");
             assert_eq!(*Payload::from(bytes.clone()), *bytes, "{len}");
         }
     }

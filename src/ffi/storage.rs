@@ -8,7 +8,7 @@ use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
 use crate::ffi::user_data::UserData;
-use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
+use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
 use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
 /// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
@@ -32,7 +32,7 @@ pub struct airssys_keys_t {
     keys: Vec<String>,
     bytes: usize,
     most_bytes: usize,
-    refused: bool,
+    refused: Option<Refused>,
 }
 
 /// The host's storage: a store of (namespace, key) to value.
@@ -146,9 +146,13 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
                 keys.bytes += key.len() + size_of::<String>();
                 keys.keys.push(key.to_owned());
             }
-            _ => keys.refused = true,
+            Ok(_) => {
+                let most_bytes = keys.most_bytes;
+                keys.refused.get_or_insert(Refused::TooMuch { most_bytes });
+            }
+            Err(_) => _ = keys.refused.get_or_insert(Refused::Impossible("key")),
         }
-        !keys.refused
+        keys.refused.is_none()
     })
 }
 
@@ -287,7 +291,7 @@ impl Backend for HostStorage {
     fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError> {
         let (ns, prefix) = (c_string(namespace)?, c_string(listing.prefix)?);
         let most_bytes = within(listing.most_bytes);
-        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, most_bytes, refused: false };
+        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, most_bytes, refused: None };
         let list = &raw mut keys;
         ask("list", |out| {
             let data = self.user_data.pointer();
@@ -295,11 +299,8 @@ impl Backend for HostStorage {
             // returns.
             unsafe { (self.list)(data, ns.as_ptr(), prefix.as_ptr(), list, out) }
         })?;
-        if keys.refused {
-            let text = format!(
-                "the host's list gave an impossible key, or keys of more than {most_bytes} bytes"
-            );
-            return Err(StorageError::Io(text));
+        if let Some(refused) = keys.refused {
+            return Err(StorageError::Io(format!("the host's list gave {refused}")));
         }
         let keys = keys.keys.into_iter().map(Into::into).collect();
         Ok(Page { keys, is_last: true })

@@ -1,5 +1,7 @@
 //! How the host's callbacks answer.
 
+use thiserror::Error;
+
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, cut};
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
@@ -16,7 +18,21 @@ pub struct airssys_writer_t {
     bytes: Vec<u8>,
     most_bytes: usize,
     result: Option<i32>,
-    refused: bool,
+    refused: Option<Refused>,
+}
+
+/// Why what a callback gave was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// An argument was NULL, or no UTF-8.
+    #[error("an impossible {0}")]
+    Impossible(&'static str),
+    /// It was more than there is room for.
+    #[error("more than {most_bytes} bytes")]
+    TooMuch {
+        /// How much there is.
+        most_bytes: usize,
+    },
 }
 
 /// What a callback has answered.
@@ -50,15 +66,12 @@ impl airssys_writer_t {
         most_bytes: usize,
         callback: impl FnOnce(*mut airssys_writer_t),
     ) -> Result<Answer, String> {
-        let mut writer = Self { bytes: Vec::new(), most_bytes, result: None, refused: false };
+        let mut writer = Self { bytes: Vec::new(), most_bytes, result: None, refused: None };
         callback(&raw mut writer);
-        match writer.result {
-            None => Err(format!("the host's {operation} gave no answer")),
-            Some(_) if writer.refused => Err(format!(
-                "the host's {operation} gave an impossible answer, or one of more than \
-                     {most_bytes} bytes"
-            )),
-            Some(result) => Ok(Answer { result, bytes: writer.bytes }),
+        match (writer.result, writer.refused) {
+            (None, _) => Err(format!("the host's {operation} gave no answer")),
+            (Some(_), Some(refused)) => Err(format!("the host's {operation} gave {refused}")),
+            (Some(result), None) => Ok(Answer { result, bytes: writer.bytes }),
         }
     }
 }
@@ -83,9 +96,13 @@ pub unsafe extern "C" fn airssys_writer_write(
             Ok(data) if data.len() <= writer.most_bytes - writer.bytes.len() => {
                 writer.bytes.extend_from_slice(data);
             }
-            _ => writer.refused = true,
+            Ok(_) => {
+                let most_bytes = writer.most_bytes;
+                writer.refused.get_or_insert(Refused::TooMuch { most_bytes });
+            }
+            Err(_) => _ = writer.refused.get_or_insert(Refused::Impossible("answer")),
         }
-        !writer.refused
+        writer.refused.is_none()
     })
 }
 

@@ -125,7 +125,7 @@ impl LoadOptions {
             None => Value::Object(Default::default()),
         };
         let options = Object::new("options", &document, LOAD_KEYS)?;
-        let limits = limits(&options, &defaults.limits)?;
+        let mut limits = limits(&options, &defaults.limits)?;
         let mut quotas = quotas(&options, &defaults.quotas)?;
         if quotas.host_call_bytes == Quotas::default().host_call_bytes {
             // Unless it was said otherwise, a message of the greatest size can be handed over.
@@ -133,6 +133,10 @@ impl LoadOptions {
         }
         let mut mailbox = mailbox(&options)?;
         mailbox.bounds.max_message = limits.max_message_bytes;
+        if limits.max_host_bytes == Limits::default().max_host_bytes {
+            // Unless it was said otherwise, a mailbox can be filled.
+            limits.max_host_bytes = limits.max_host_bytes.max(mailbox.bounds.bytes);
+        }
         Ok(Self {
             env: options.strings("env")?,
             config: options.get("config").map(config_bytes),

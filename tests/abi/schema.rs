@@ -121,7 +121,8 @@ fn long_grants() -> Value {
 }
 
 fn seeds() -> Vec<Document> {
-    let limits = json!({ "max-memory-bytes": 1 << 20, "max-execution-time-ms": 5, "max-fuel": null,
+    let limits = json!({ "max-memory-bytes": 1 << 20, "max-host-bytes": 1 << 20,
+                         "max-message-bytes": 6, "max-execution-time-ms": 5, "max-fuel": null,
                          "max-instances": 4, "max-table-elements": 5 });
     let quotas = json!({ "messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                          "storage-keys": 4, "log-bytes-per-second": 5,

@@ -176,7 +176,10 @@ class Engine:
         :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
         :param env: what the component gets as environment variables.
         :param config: what it gets as configuration: a ``str`` as it is, anything else as JSON.
-        :param limits: its limits, as for the engine.
+        :param limits: its limits, as for the engine: ``max_memory_bytes``, ``max_host_bytes`` (memory
+            of this process that it occupies: mail, requests under way, what it stores in memory),
+            ``max_message_bytes`` (payload of a message or a reply), ``max_execution_time_ms``,
+            ``max_fuel``, ``max_instances``, ``max_table_elements``.
         :param quotas: how much it may do of what it may: ``messages_per_second``,
             ``outstanding_requests``, ``storage_bytes``, ``storage_keys``,
             ``log_bytes_per_second``, ``random_bytes_per_second``, ``host_call_data_bytes`` (in one

@@ -25,6 +25,9 @@ use crate::runtime::trap::HostCallTooLarge;
 /// After how many targets of a broadcast the guest's time limit is looked at.
 const TARGETS_A_TURN: usize = 64;
 
+/// A payload of so many bytes counts for its sender too while it is handed over.
+const CHARGED_BYTES: usize = 64 << 10;
+
 /// How many failed targets an error lists.
 const LISTED_FAILURES: usize = 100;
 
@@ -147,21 +150,28 @@ fn copied(
         return Ok(Err(error::MessagingError::InvalidMessage(breach.to_string())));
     }
     work(store, bytes)?;
-    Ok(Ok(Payload::copy_of(payload.as_le_slice(&*store))))
+    let copy = Payload::try_copy_of(payload.as_le_slice(&*store));
+    Ok(copy.map_err(|error| {
+        let text = format!("the host has no memory for {bytes} bytes: {error}");
+        error::MessagingError::DeliveryFailed(text)
+    }))
 }
 
-/// A payload that the sender itself holds on to for longer, and what that costs it.
+/// A payload's copy, and what it costs the sender until somebody else has it.
 fn held(
     store: &mut StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
-) -> wasmtime::Result<Result<(Payload, Charge), error::MessagingError>> {
+) -> wasmtime::Result<Result<(Payload, Option<Charge>), error::MessagingError>> {
+    if payload.len() < CHARGED_BYTES {
+        return Ok(copied(store, payload)?.map(|payload| (payload, None)));
+    }
     let charge = match store.data().context.account.charge(payload.len() as u64) {
         Ok(charge) => charge,
         Err(exceeded) => {
             return Ok(Err(error::MessagingError::DeliveryFailed(exceeded.to_string())));
         }
     };
-    Ok(copied(store, payload)?.map(|payload| (payload, charge)))
+    Ok(copied(store, payload)?.map(|payload| (payload, Some(charge))))
 }
 
 /// What becomes of a message to an id of which a part is too long.
@@ -178,8 +188,8 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     attempt: impl Fn(&dyn Messenger, RawId<'_>, Payload) -> Handover<T> + Send + Sync + 'a,
     at_once: impl FnOnce(Answer<R>) -> Boxed<'a, R>,
 ) -> Boxed<'a, R> {
-    let first = copied(&mut store, &payload).and_then(|payload| match payload {
-        Ok(payload) => {
+    let first = held(&mut store, &payload).and_then(|held| match held {
+        Ok((payload, _charge)) => {
             let attempt = |id: RawId<'_>| attempt(&*store.data().context.messenger, id, payload);
             target.read(&store, attempt).map(|attempted| attempted.unwrap_or_else(invalid))
         }
