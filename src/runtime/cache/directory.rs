@@ -153,7 +153,7 @@ impl Directory {
         Ok((file, bytes))
     }
 
-    /// Writes a file under a name of its own, which [`Directory::publish`] makes final. Its lock says
+    /// Writes a file under a name of its own, which [`Temporary::publish`] makes final. Its lock says
     /// that somebody is at it.
     pub fn write_temporary(&self, parts: &[&[u8]], durable: bool) -> io::Result<Temporary<'_>> {
         let name = OsString::from(format!(".{:016x}.tmp", getrandom::u64()?));
