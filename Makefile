@@ -20,7 +20,7 @@ cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-rust test-c test-python bench bench-peers models tsan install coverage tools lib \
+.PHONY: help demo check test test-rust test-c test-python fuzz bench bench-peers models tsan install coverage tools lib \
 	guests dev
 
 help: ## Show the commands
@@ -85,6 +85,13 @@ test-python: dev
 	$(say) "Python tests"
 	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/debug/libairssys_wasm.so AIRSSYS_GUESTS_DIR=$(GUESTS) \
 		PYTHONPATH=bindings/python $(PYTHON) -m unittest discover -s tests/python
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+
+fuzz: dev ## Attack at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
+	$(say) "random attacks: generated and mutated components, documents, codecs, two ways to call, calls in any order"
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test fuzz -- $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 bench: tools ## Measure against raw Wasmtime, as ratios in one run
 	$(say) "benches (optimized build)"

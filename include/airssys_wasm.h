@@ -566,7 +566,7 @@ typedef struct airssys_audit_record_t {
    */
   const char *action;
   /**
-   * On what; up to 4,096 bytes of it.
+   * On what, as a grant names it where one can be given; up to 4,096 bytes of it.
    */
   const char *resource;
   /**

@@ -36,7 +36,7 @@ pub struct airssys_audit_record_t {
     pub component: *const c_char,
     /// What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
     pub action: *const c_char,
-    /// On what; up to 4,096 bytes of it.
+    /// On what, as a grant names it where one can be given; up to 4,096 bytes of it.
     pub resource: *const c_char,
     /// What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
     pub by: *const c_char,

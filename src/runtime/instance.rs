@@ -49,7 +49,7 @@ pub struct Instance {
     limits: Arc<Limits>,
     lifecycle: Option<Lifecycle>,
     /// The loop that asks for mail.
-    run: Option<Func>,
+    run: Option<TypedFunc<(), ()>>,
     on_caller: bool,
     /// What each call may use.
     fuel: u64,
@@ -130,16 +130,7 @@ impl Instance {
             Drive::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
-            Ok(Ok(wasm)) => {
-                let run =
-                    prepared.run.as_ref().and_then(|added| wasm.get_func(&mut store, added.run));
-                prepared
-                    .lifecycle
-                    .as_ref()
-                    .map(|exports| Lifecycle::check(exports, &wasm, &mut store))
-                    .transpose()
-                    .map(|lifecycle| (lifecycle, run))
-            }
+            Ok(Ok(wasm)) => link(prepared, &wasm, &mut store),
             Ok(Err(error)) => {
                 Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas()))
             }
@@ -320,7 +311,6 @@ impl Instance {
         let Some(run) = self.run else {
             return (Err(CallError::ExportNotFound { export: attach::RUN }), Some(source));
         };
-        let run = typed::<(), ()>(run);
         let progress = Arc::<Progress>::default();
         self.store.data_mut().driven = Some(Driven {
             source: Box::new(source),
@@ -399,6 +389,26 @@ impl Instance {
     }
 }
 
+/// Finds what is called of an instance, and holds it against the types that it is called with.
+fn link(
+    prepared: &Prepared,
+    instance: &wasmtime::component::Instance,
+    store: &mut Store<HostState>,
+) -> Result<(Option<Lifecycle>, Option<TypedFunc<(), ()>>), LoadError> {
+    let lifecycle = match &prepared.lifecycle {
+        Some(exports) => Some(Lifecycle::check(exports, instance, store)?),
+        None => None,
+    };
+    let run =
+        match &prepared.run {
+            Some(added) => Some(instance.get_typed_func(store, added.run).map_err(|error| {
+                LoadError::Instantiation(format!("{}: {error:#}", attach::RUN))
+            })?),
+            None => None,
+        };
+    Ok((lifecycle, run))
+}
+
 /// One of the functions of [`Lifecycle`], with the types that it was checked for.
 #[expect(unsafe_code, reason = "Wasmtime's types have no form that is generic over lifetimes")]
 fn typed<P, R>(func: Func) -> TypedFunc<P, R>
@@ -406,8 +416,9 @@ where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
 {
-    // SAFETY: `Lifecycle::check` held each function against the very types that its one caller
-    // uses; lifetimes do not take part in a function's type.
+    // SAFETY: a `Func` that gets here is a field of a `Lifecycle`, which `Lifecycle::check` alone makes, after
+    // it has held each against the types that its one caller uses; lifetimes do not take part in a
+    // function's type.
     unsafe { TypedFunc::new_unchecked(func) }
 }
 

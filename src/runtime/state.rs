@@ -17,6 +17,7 @@ use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::timers::Timers;
+use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::runtime::wasi::context::Wasi;
 use crate::security::action::Action;
 use crate::security::guard::{Dropped, Guard, LogRoom};
@@ -49,6 +50,8 @@ pub struct HostContext {
     pub storage: NamespacedStorage,
     /// Where it waits.
     pub timers: Timers,
+    /// Where it waits for the system.
+    pub jobs: Arc<BlockingJobs>,
     /// Whom it waits for while a host callback of its own runs.
     pub node: Arc<WaitNode>,
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::security::pattern::{InvalidPattern, Pattern};
+use crate::security::pseudo_files::pseudo_file_system;
 
 /// A directory, held open: whatever takes its place later is not what was granted.
 #[derive(Debug)]
@@ -47,6 +48,15 @@ pub enum InvalidPath {
     NotUnicode(PathBuf),
     #[error("{0:?} is not absolute")]
     Relative(String),
+    #[error(
+        "{path} is in {system}, whose files are interfaces of the system: no component gets those"
+    )]
+    Pseudo {
+        /// The directory.
+        path: String,
+        /// The file system.
+        system: &'static str,
+    },
 }
 
 /// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
@@ -91,6 +101,9 @@ impl Directory {
         if !metadata.is_dir() {
             return Err(unreachable(io::ErrorKind::NotADirectory.into()));
         }
+        if let Some(system) = pseudo_file_system(&handle) {
+            return Err(InvalidPath::Pseudo { path: path.to_owned(), system });
+        }
         // What was opened, if something took its place since it was found.
         let host = match held_path(&handle) {
             Some(held) => fs::read_link(held).map_err(unreachable)?,
@@ -117,9 +130,9 @@ impl Directory {
         &self.guest
     }
 
-    /// A path that leads to it now.
-    pub fn reachable(&self) -> PathBuf {
-        held_path(&self.handle).unwrap_or_else(|| self.host.clone().into())
+    /// What is held open.
+    pub fn handle(&self) -> &File {
+        &self.handle
     }
 
     /// The host's path of what has the relative path `inside`, which is empty for itself.
@@ -229,7 +242,7 @@ mod tests {
         let (directory, _) = open(granted.to_str().unwrap(), None).unwrap();
         fs::rename(&granted, path("moved")).unwrap();
         std::os::unix::fs::symlink("/", &granted).unwrap();
-        assert!(directory.reachable().join("inside").exists());
+        assert!(held_path(directory.handle()).unwrap().join("inside").exists());
     }
 
     #[test]

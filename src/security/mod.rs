@@ -9,5 +9,6 @@ pub mod guard;
 pub mod host_pattern;
 pub mod pattern;
 pub mod policy;
+pub mod pseudo_files;
 pub mod quota;
 pub mod resource;

@@ -75,7 +75,7 @@ impl<'a> NamedResource<'a> {
 }
 
 /// The path that a component's way to it comes out at.
-fn without_detours(path: &str) -> Cow<'_, str> {
+pub fn without_detours(path: &str) -> Cow<'_, str> {
     let mut names = Vec::new();
     for part in Path::new(path).components() {
         match part {

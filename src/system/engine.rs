@@ -22,6 +22,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::timers::StopSignal;
+use crate::runtime::wasi::blocking::BlockingThreads;
 use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
 use crate::storage::backend::Backend;
@@ -66,6 +67,8 @@ pub struct Engine {
     worker_count: usize,
     /// Started by the first load.
     workers: OnceCell<Workers>,
+    /// Where components wait for the system.
+    pub(super) blocking: Arc<BlockingThreads>,
     pub(super) last_handle: AtomicU64,
     /// Nothing more is accepted from the host.
     stopped: AtomicBool,
@@ -122,6 +125,7 @@ impl Engine {
             defaults: config.defaults.clone(),
             worker_count: config.workers,
             workers: OnceCell::new(),
+            blocking: Arc::new(BlockingThreads::new().map_err(EngineError::Workers)?),
             last_handle: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             stop_signal: Arc::default(),

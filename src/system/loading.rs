@@ -21,6 +21,7 @@ use crate::runtime::loader::Prepared;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::state::HostContext;
 use crate::runtime::timers::Timers;
+use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
 use crate::storage::namespaced::NamespacedStorage;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
@@ -134,6 +135,7 @@ impl Engine {
                     self.reservations.clone(),
                 ),
                 timers: Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal)),
+                jobs: Arc::new(BlockingJobs::new(Arc::clone(&self.blocking))),
                 node,
             }),
             limits: Arc::new(plan.options.limits.clone()),

@@ -1,5 +1,6 @@
 //! Tests through the C ABI, as a host sees it.
 
+mod handmade;
 mod harness;
 mod hosts;
 mod partners;
@@ -7,6 +8,7 @@ mod properties;
 mod published;
 
 mod bad_input;
+mod both_ways;
 mod caching;
 mod callbacks;
 mod caller_stack;

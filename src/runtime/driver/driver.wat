@@ -27,11 +27,13 @@
     (memory.copy (local.get $copy) (local.get $text) (local.get $length))
     (local.get $copy))
 
-  ;; The record, which the handler owns, as all that it points to.
+  ;; The record, which the handler owns, as all that it points to. Whether its place is aligned is checked
+  ;; as something is taken.
   (func $record (param $coming i64) (result i32)
     (local $record i32)
     (local.set $record
       (call $realloc (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 104)))
+    (drop (i32.load8_u offset=103 (local.get $record)))
     (if (i64.eqz (i64.and (local.get $coming) (i64.const 12)))
       (then (call $take (local.get $record)))
       (else
@@ -49,7 +51,7 @@
     (local $payload i32) (local $payload_length i32)
     (local $correlation i32) (local $correlation_length i32)
     (local $wants_reply i32) (local $to_namespace i32) (local $to_name i32) (local $to_instance i32)
-    (local $time i64) (local $text i32)
+    (local $time i64) (local $sender i32) (local $text i32)
     (local.set $namespace_length
       (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 8))) (i32.const 255)))
     (local.set $name_length
@@ -64,23 +66,26 @@
       (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 48))) (i32.const 255)))
     (local.set $time (i64.load (local.get $record)))
 
-    (local.set $text (i32.add (local.get $record) (i32.const 8)))
+    ;; In the order in which Wasmtime would ask for room.
+    (local.set $sender (i32.add (local.get $record) (i32.const 8)))
+    (local.set $text (local.get $sender))
     (local.set $namespace (call $copy (local.get $text) (local.get $namespace_length)))
-    (if (local.get $wants_reply) (then
-      (local.set $to_namespace (call $copy (local.get $text) (local.get $namespace_length)))))
     (local.set $text (i32.add (local.get $text) (local.get $namespace_length)))
     (local.set $name (call $copy (local.get $text) (local.get $name_length)))
-    (if (local.get $wants_reply) (then
-      (local.set $to_name (call $copy (local.get $text) (local.get $name_length)))))
     (local.set $text (i32.add (local.get $text) (local.get $name_length)))
     (local.set $instance (call $copy (local.get $text) (local.get $instance_length)))
-    (if (local.get $wants_reply) (then
-      (local.set $to_instance (call $copy (local.get $text) (local.get $instance_length)))))
     (local.set $text (i32.add (local.get $text) (local.get $instance_length)))
     (local.set $payload (call $copy (local.get $text) (local.get $payload_length)))
     (local.set $text (i32.add (local.get $text) (local.get $payload_length)))
     (if (local.get $correlation_length) (then
       (local.set $correlation (call $copy (local.get $text) (local.get $correlation_length)))))
+    (if (local.get $wants_reply) (then
+      (local.set $text (local.get $sender))
+      (local.set $to_namespace (call $copy (local.get $text) (local.get $namespace_length)))
+      (local.set $text (i32.add (local.get $text) (local.get $namespace_length)))
+      (local.set $to_name (call $copy (local.get $text) (local.get $name_length)))
+      (local.set $text (i32.add (local.get $text) (local.get $name_length)))
+      (local.set $to_instance (call $copy (local.get $text) (local.get $instance_length)))))
 
     ;; sender
     (i32.store offset=0 (local.get $record) (local.get $namespace))
@@ -111,6 +116,11 @@
     ;; content-type
     (i32.store offset=88 (local.get $record) (i32.const 0)))
 
+  ;; Traps if a result, of 16 bytes, is not aligned, or not within the memory.
+  (func $check (param $result i32)
+    (if (i32.and (local.get $result) (i32.const 3)) (then (unreachable)))
+    (drop (i32.load8_u offset=15 (local.get $result))))
+
   ;; Tells the host of an error, `wasm-error`, whose case 3 has no text.
   (func $fail (param $result i32)
     (local $case i32)
@@ -125,6 +135,7 @@
   (func $message (param $coming i64)
     (local $result i32)
     (local.set $result (call $handle_message (call $record (local.get $coming))))
+    (call $check (local.get $result))
     (if (i32.load8_u (local.get $result))
       (then (call $fail (local.get $result)))
       (else
@@ -136,6 +147,7 @@
   (func $callback (param $coming i64)
     (local $result i32)
     (local.set $result (call $handle_callback (call $record (local.get $coming))))
+    (call $check (local.get $result))
     (if (i32.load8_u (local.get $result)) (then (call $fail (local.get $result))))
     (call $handle_callback_post (local.get $result)))
 

@@ -1,5 +1,7 @@
 //! Many messages in one call of a guest, by a loop that runs inside it.
 
 pub mod attach;
+mod leaving;
 pub mod mail;
+mod outline;
 pub mod small;

@@ -104,7 +104,8 @@ impl monotonic_clock::Host for Guarded<'_, WasiClocksCtxView<'_>> {
 }
 
 impl<T> Guarded<'_, T> {
-    fn take_random(&self, bytes: u64) -> wasmtime::Result<()> {
+    /// Holds random bytes that are wanted against the rights and the quotas.
+    pub fn take_random(&self, bytes: u64) -> wasmtime::Result<()> {
         if bytes > self.guard.quotas().host_call_bytes {
             return Err(HostCallTooLarge.into());
         }
@@ -115,7 +116,7 @@ impl<T> Guarded<'_, T> {
 
 impl random::Host for Guarded<'_, &mut WasiRandomCtx> {
     fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-        self.take_random(length)?;
+        // Asked for a piece at a time, see `bounded`, which has taken them.
         self.inner.get_random_bytes(length)
     }
 
@@ -127,7 +128,6 @@ impl random::Host for Guarded<'_, &mut WasiRandomCtx> {
 
 impl insecure::Host for Guarded<'_, &mut WasiRandomCtx> {
     fn get_insecure_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-        self.take_random(length)?;
         self.inner.get_insecure_random_bytes(length)
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi::p2::StreamResult;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use crate::core::account::{Account, Charge};
 use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
@@ -17,6 +18,9 @@ use crate::security::resource::Resource;
 /// ones have to be looked up, or sent to, again.
 const REMEMBERED: usize = 1024;
 
+/// What an address that was found takes, beside its name.
+const FOUND_BYTES: u64 = 128;
+
 /// How many names may have led to one address.
 const NAMES: usize = 16;
 
@@ -26,12 +30,15 @@ const NAMES: usize = 16;
 /// rights when it was found, and is again when it is connected to.
 pub struct Connections {
     guard: Arc<Guard>,
+    account: Arc<Account>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
     found: HashMap<IpAddr, Vec<Arc<str>>>,
+    /// Pays for `found`.
+    charge: Option<Charge>,
     /// The local addresses of sockets that take what comes, connections and datagrams.
     listening: [Vec<SocketAddr>; 2],
     /// Where datagrams went, from where answers may come.
@@ -46,8 +53,8 @@ enum Kind {
 
 impl Connections {
     /// Nothing is known yet.
-    pub fn new(guard: Arc<Guard>) -> Self {
-        Self { guard, known: Mutex::default() }
+    pub fn new(guard: Arc<Guard>, account: Arc<Account>) -> Self {
+        Self { guard, account, known: Mutex::default() }
     }
 
     /// What decides.
@@ -102,19 +109,34 @@ impl Connections {
         self.lock().found.get(&ip).cloned().unwrap_or_default()
     }
 
-    /// Remembers that a name, which may be reached, leads to an address.
+    /// Remembers that a name, which may be reached, leads to an address. Where there is no room for that,
+    /// it has to be looked up again.
     pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
-        let found = &mut self.lock().found;
+        let mut known = self.lock();
+        let Known { found, charge, .. } = &mut *known;
+        if found.get(&address).is_some_and(|names| names.contains(name)) {
+            return;
+        }
         if found.len() >= REMEMBERED {
             found.clear();
+            *charge = None;
+        }
+        let bytes = FOUND_BYTES + name.len() as u64;
+        let paid = match charge {
+            Some(charge) => charge.grow(bytes),
+            None => self.account.charge(bytes).map(|paid| *charge = Some(paid)),
+        };
+        if paid.is_err() {
+            return;
         }
         let names = found.entry(address).or_default();
-        if !names.contains(name) {
-            if names.len() >= NAMES {
-                names.remove(0);
+        if names.len() >= NAMES {
+            let oldest = names.remove(0);
+            if let Some(charge) = charge {
+                charge.shrink(FOUND_BYTES + oldest.len() as u64);
             }
-            names.push(Arc::clone(name));
         }
+        names.push(Arc::clone(name));
     }
 
     fn sends_to(&self, address: SocketAddr) -> bool {
@@ -127,8 +149,23 @@ impl Connections {
     }
 
     fn may_listen(&self, address: SocketAddr) -> bool {
-        let resource = Resource::Endpoint(Endpoint::Address(address));
-        self.guard.check_once(Action::NetworkInbound, resource).is_ok()
+        self.check(Action::NetworkInbound, address)
+    }
+
+    /// Whether an address may be used. It is recorded as a grant names it: a port that the system is to
+    /// choose may be any.
+    pub fn check(&self, action: Action, address: SocketAddr) -> bool {
+        let decision = self.guard.decide(action, at(address));
+        if decision.allowed {
+            self.guard.record_allowed(action, at(address));
+        } else {
+            let named = match address.port() {
+                0 => Resource::Endpoint(Endpoint::Host(address.ip())),
+                _ => at(address),
+            };
+            self.guard.refuse(action, named, decision.basis);
+        }
+        decision.allowed
     }
 
     fn decide_listen(&self, address: SocketAddr) -> bool {
@@ -261,7 +298,25 @@ mod tests {
         let own = Arc::new(ComponentId::parse("a/b/c").unwrap());
         let authority = Arc::new(Authority::new(Arc::default(), None));
         let guard = Guard::new(own, authority, capabilities, Quotas::default());
-        Connections::new(Arc::new(guard))
+        Connections::new(Arc::new(guard), Account::new(u64::MAX, Arc::default()))
+    }
+
+    #[test]
+    fn names_of_one_address_take_bounded_room_and_are_paid_for() {
+        let mut connections = connections(Action::NetworkOutbound, "*");
+        connections.account = Account::new(100_000, Arc::default());
+        let address = "93.184.216.34".parse().unwrap();
+        for number in 0..10_000 {
+            let name = Arc::from(format!("{number:08}.example.com"));
+            connections.remember(&name, address);
+            assert!(connections.names_of((address, 1).into()).contains(&name), "{name}");
+        }
+        let of_one = FOUND_BYTES + "00000000.example.com".len() as u64;
+        assert_eq!(connections.account.held(), NAMES as u64 * of_one);
+        for number in 0..10_000_u32 {
+            connections.remember(&Arc::from("example.com"), number.to_be_bytes().into());
+        }
+        assert!(connections.account.held() <= 100_000);
     }
 
     fn take_all_back(connections: &Connections) {

@@ -8,12 +8,13 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
-use crate::runtime::timers::Timers;
 use crate::runtime::wasi::connections::Connections;
+use crate::runtime::wasi::desk::Desk;
 use crate::runtime::wasi::file_rights::Files;
+use crate::runtime::wasi::file_streams::Means;
 use crate::runtime::wasi::output::Outputs;
 use crate::runtime::wasi::places::Places;
-use crate::runtime::wasi::sockets::Lookups;
+use crate::runtime::wasi::sockets::Held;
 use crate::security::directory::Directory;
 use crate::security::guard::Guard;
 
@@ -29,12 +30,13 @@ pub struct Wasi {
     pub guard: Arc<Guard>,
     /// Where it may connect to.
     pub connections: Arc<Connections>,
-    /// The names that it looks up.
-    pub lookups: Lookups,
-    /// Where it waits.
-    pub timers: Timers,
+    /// What the host holds for its sockets.
+    pub sockets: Held,
+    /// Runs what waits for the system, and pays for what is held.
+    pub means: Means,
     places: Places,
-    roots: Vec<Arc<Directory>>,
+    roots: Vec<(Arc<Directory>, FsPerms)>,
+    desk: Option<Box<Desk>>,
 }
 
 impl Wasi {
@@ -42,17 +44,12 @@ impl Wasi {
     pub fn new(host: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
         let guard = Arc::clone(&host.guard);
         let outputs = Outputs::new(host, off_fiber);
-        let connections = Arc::new(Connections::new(Arc::clone(&guard)));
+        let connections = Arc::new(Connections::new(Arc::clone(&guard), Arc::clone(&host.account)));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
-        let mut roots = Vec::new();
-        for (directory, changeable) in guard.directories() {
-            let rights = if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            // One that can not be opened any more does not appear.
-            if builder.preopened_dir(directory.reachable(), directory.guest(), rights).is_ok() {
-                roots.push(directory);
-            }
-        }
+        let rights = |changeable| if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        let roots = guard.directories().into_iter().map(|(root, changes)| (root, rights(changes)));
+        let roots = roots.collect();
         let checked = Arc::clone(&connections);
         builder.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).socket_addr_check(
             move |address, using| {
@@ -70,10 +67,11 @@ impl Wasi {
             outputs,
             guard,
             connections,
-            lookups: Lookups::new(),
-            timers: host.timers.clone(),
+            sockets: Held::new(),
+            means: Means { jobs: Arc::clone(&host.jobs), account: Arc::clone(&host.account) },
             places: Places::default(),
             roots,
+            desk: None,
         }
     }
 
@@ -85,6 +83,8 @@ impl Wasi {
             guard: &self.guard,
             places: &mut self.places,
             roots: &self.roots,
+            means: &self.means,
+            desk: &mut self.desk,
         }
     }
 }

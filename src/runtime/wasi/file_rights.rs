@@ -6,20 +6,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorStat, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
+use crate::core::account::Charge;
 use crate::runtime::state::HostState;
+use crate::runtime::wasi::blocking::{NoThread, Waits};
+use crate::runtime::wasi::desk::{Desk, now};
+use crate::runtime::wasi::file_streams::{FileOutput, Means};
 use crate::runtime::wasi::guarded_streams::{FileRight, GuardedOutput};
 use crate::runtime::wasi::places::{Outside, Place, Places};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::directory::{Directory, real_path_of};
 use crate::security::guard::{Guard, Refused};
-use crate::security::resource;
+use crate::security::resource::{self, without_detours};
 
 /// What an instance sees of files.
 pub struct Files<'a> {
@@ -30,7 +35,11 @@ pub struct Files<'a> {
     /// Where descriptors are.
     pub places: &'a mut Places,
     /// The directories that the instance was made with.
-    pub roots: &'a [Arc<Directory>],
+    pub roots: &'a [(Arc<Directory>, FsPerms)],
+    /// Runs what waits for the system, and pays for what is held.
+    pub means: &'a Means,
+    /// `None` while a job has it, or once one that was abandoned has.
+    pub desk: &'a mut Option<Box<Desk>>,
 }
 
 /// Names [`Files`] for linkers.
@@ -52,10 +61,20 @@ pub(super) const LOOK: &[Action] = &[
     Action::FilesystemWrite,
     Action::FilesystemDelete,
 ];
+/// Looking at a directory.
+pub(super) const LOOK_IN: &[Action] = &[
+    Action::FilesystemListDir,
+    Action::FilesystemRead,
+    Action::FilesystemWrite,
+    Action::FilesystemDelete,
+];
 pub(super) const CHANGE: &[Action] = &[Action::FilesystemWrite, Action::FilesystemDelete];
 
 /// The longest path that is looked at, that of Linux.
-const MAX_PATH_BYTES: usize = 4096;
+pub const MAX_PATH_BYTES: usize = 4096;
+
+/// What the host holds for a descriptor, beside its names: the system's, and what knows of it here.
+const DESCRIPTOR_BYTES: u64 = 2048;
 
 /// A path that something may be done with.
 pub(super) struct Allowed {
@@ -87,9 +106,63 @@ impl Files<'_> {
         place.cloned().ok_or_else(|| ErrorCode::BadDescriptor.into())
     }
 
+    /// What is open, for a job.
+    pub(super) fn opened(&self, descriptor: &Resource<Descriptor>) -> FsResult<Descriptor> {
+        Ok(self.inner.table.get(descriptor)?.clone())
+    }
+
+    /// Does something on a thread that may wait for the system.
+    pub(super) async fn on_thread<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Desk) -> FsResult<R> + Send + 'static,
+    ) -> FsResult<R> {
+        let slot = self.means.jobs.slot(Waits::Files).await.map_err(no_thread)?;
+        let mut desk = self.desk.take().unwrap_or_else(Desk::new);
+        let running = slot.run(move || {
+            let done = job(&mut desk);
+            desk.clear();
+            (desk, done)
+        });
+        let (desk, done) = running.map_err(no_thread)?.await.map_err(no_thread)?;
+        *self.desk = Some(desk);
+        done
+    }
+
+    /// Does one of Wasmtime's operations on what is open.
+    pub(super) async fn on<R: Send + 'static>(
+        &mut self,
+        descriptor: &Resource<Descriptor>,
+        operation: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<R>
+        + Send
+        + 'static,
+    ) -> FsResult<R> {
+        let at = self.opened(descriptor)?;
+        let job = move |desk: &mut Desk| {
+            let at = desk.lay(at)?;
+            now(operation(&mut desk.view(), at))
+        };
+        self.on_thread(job).await
+    }
+
+    /// Enters what was opened, and pays for it.
+    pub(super) fn enter(
+        &mut self,
+        place: Place,
+        descriptor: Descriptor,
+    ) -> FsResult<Resource<Descriptor>> {
+        let charge = self.charge(DESCRIPTOR_BYTES + place.bytes())?;
+        let descriptor = self.inner.table.push(descriptor)?;
+        self.places.enter(descriptor.rep(), Arc::new(place), charge);
+        Ok(descriptor)
+    }
+
+    pub(super) fn charge(&self, bytes: u64) -> FsResult<Charge> {
+        self.means.account.charge(bytes).map_err(FsError::trap)
+    }
+
     /// A path that one of `actions` may be done with.
-    pub(super) fn allowed(
-        &self,
+    pub(super) async fn allowed(
+        &mut self,
         descriptor: &Resource<Descriptor>,
         path: &str,
         actions: &[Action],
@@ -100,10 +173,13 @@ impl Files<'_> {
         if path.len() > MAX_PATH_BYTES {
             return Err(ErrorCode::NameTooLong.into());
         }
+        if self.places.is_root(descriptor.rep()) {
+            return Err(self.not_there(first(actions), path));
+        }
         let base = self.place(descriptor)?;
         let (place, path) = base.join(path).map_err(|Outside| {
             let outside = Basis::Never("outside of the granted directory");
-            self.refuse(first(actions), &format!("{}/{path}", base.path()), outside)
+            self.refuse(first(actions), &named_in(&base, path), outside)
         })?;
         let action = self.check(actions, &place)?;
         let follows_links = self.guard.grants_tree(action, place.directory());
@@ -112,8 +188,12 @@ impl Files<'_> {
         }
         if self.guard.policies_may_deny(action) {
             // A policy about a part of a directory holds whatever links lead there.
-            let base = real_path_of(&*self.handle(descriptor)?);
-            let paths = base.and_then(|base| real_paths(&Path::new(&base).join(&path)));
+            let (base, inside) = (self.handle(descriptor)?, path.clone());
+            let real = move |_: &mut Desk| {
+                let base = real_path_of(&base);
+                Ok(base.and_then(|base| real_paths(&Path::new(&base).join(inside))))
+            };
+            let paths = self.on_thread(real).await?;
             let unknown = Basis::Never("where its path leads is not known");
             let paths = paths.ok_or_else(|| self.refuse(action, place.path(), unknown))?;
             for path in &paths {
@@ -148,6 +228,9 @@ impl Files<'_> {
         descriptor: &Resource<Descriptor>,
         actions: &[Action],
     ) -> FsResult<Arc<Place>> {
+        if self.places.is_root(descriptor.rep()) {
+            return Err(self.not_there(first(actions), ""));
+        }
         let place = self.place(descriptor)?;
         let action = self.check(actions, &place)?;
         let handle = self.handle(descriptor)?;
@@ -166,33 +249,13 @@ impl Files<'_> {
         descriptor: &Resource<Descriptor>,
         path: &str,
     ) -> FsResult<()> {
-        let base = self.place(descriptor)?;
         let never = Basis::Never("components make no links");
-        Err(self.refuse(Action::FilesystemWrite, &format!("{}/{path}", base.path()), never))
-    }
-
-    /// What is opened must be a file or a directory: another kind may hold a thread of the host for
-    /// as long as nobody is at its other end.
-    pub(super) async fn check_kind(
-        &mut self,
-        descriptor: &Resource<Descriptor>,
-        flags: PathFlags,
-        allowed: &Allowed,
-    ) -> FsResult<()> {
-        let descriptor = Resource::new_borrow(descriptor.rep());
-        match self.inner.stat_at(descriptor, flags, allowed.path.clone()).await {
-            Ok(stat) => match stat.type_ {
-                DescriptorType::RegularFile
-                | DescriptorType::Directory
-                | DescriptorType::SymbolicLink => Ok(()),
-                _ => {
-                    let never = Basis::Never("neither a file nor a directory");
-                    Err(self.refuse(allowed.action, allowed.place.path(), never))
-                }
-            },
-            // To be made, or to fail when it is opened.
-            Err(_) => Ok(()),
+        if self.places.is_root(descriptor.rep()) {
+            let path = without_detours(&format!("/{path}")).into_owned();
+            return Err(self.refuse(Action::FilesystemWrite, &path, never));
         }
+        let base = self.place(descriptor)?;
+        Err(self.refuse(Action::FilesystemWrite, &named_in(&base, path), never))
     }
 
     /// Records what Wasmtime has refused after it was allowed here: a link that leads out.
@@ -213,8 +276,11 @@ impl Files<'_> {
         from: &Allowed,
         to: &Allowed,
     ) -> FsResult<()> {
-        let descriptor = Resource::new_borrow(descriptor.rep());
-        let stat = self.inner.stat_at(descriptor, PathFlags::empty(), from.path.clone()).await?;
+        let (path, flags) = (from.path.clone(), PathFlags::empty());
+        let look = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            view.stat_at(at, flags, path).await
+        };
+        let stat = self.on(descriptor, look).await?;
         if stat.type_ == DescriptorType::RegularFile {
             return Ok(());
         }
@@ -250,6 +316,7 @@ impl Files<'_> {
         right: FileRight,
     ) -> FsResult<Resource<DynOutputStream>> {
         let inner = self.inner.table.delete(stream)?;
+        let inner = Box::new(FileOutput::new(inner, self.means.clone()));
         let guarded: DynOutputStream = Box::new(GuardedOutput { inner, right });
         Ok(self.inner.table.push(guarded)?)
     }
@@ -263,6 +330,18 @@ impl Allowed {
 
 fn first(actions: &[Action]) -> Action {
     actions.first().copied().unwrap_or(Action::FilesystemRead)
+}
+
+/// The path of a relative path, however it leads there.
+fn named_in(base: &Place, path: &str) -> String {
+    match path.starts_with('/') {
+        true => without_detours(path).into_owned(),
+        false => without_detours(&format!("{}/{path}", base.path())).into_owned(),
+    }
+}
+
+fn no_thread(_: NoThread) -> FsError {
+    ErrorCode::InsufficientMemory.into()
 }
 
 pub(super) fn not_permitted() -> FsError {

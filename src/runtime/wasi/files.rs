@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::filesystem::{Dir, OpenMode, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
@@ -12,20 +14,42 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use crate::runtime::wasi::file_rights::{CHANGE, Files, LOOK, check_real_path, not_permitted};
+use crate::runtime::wasi::desk::{Desk, now};
+use crate::runtime::wasi::file_rights::{
+    CHANGE, Files, LOOK, LOOK_IN, check_real_path, not_permitted,
+};
+use crate::runtime::wasi::file_streams::{FileInput, PIECE};
 use crate::runtime::wasi::guarded_streams::GuardedInput;
+use crate::runtime::wasi::listing::{LISTING_BYTES, Listing};
+use crate::runtime::wasi::opening::{Found, Opening};
 use crate::runtime::wasi::places::Place;
+use crate::runtime::wasi::root::{self, Root};
 use crate::security::action::Action;
 
 /// After how many entries that are not shown others get their turn.
 const HIDDEN_A_TURN: usize = 64;
 
+/// The most that `write` takes at once.
+pub const MAX_WRITE_BYTES: usize = 1 << 20;
+
 impl preopens::Host for Files<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        let directories = preopens::Host::get_directories(&mut self.inner)?;
-        for ((descriptor, _), root) in directories.iter().zip(self.roots) {
-            let place = Arc::new(Place::root(Arc::clone(root)));
-            self.places.enter(descriptor.rep(), place);
+        let mut directories = Vec::new();
+        for (directory, rights) in self.roots {
+            let mode = match rights {
+                FsPerms::ReadOnly => OpenMode::READ,
+                FsPerms::ReadWrite => OpenMode::READ | OpenMode::WRITE,
+            };
+            // The one that the grant holds open.
+            let opened = Dir::new(directory.handle().try_clone()?, *rights, mode, true);
+            let place = Place::root(Arc::clone(directory));
+            let descriptor = self.enter(place, Descriptor::Dir(opened))?;
+            directories.push((descriptor, directory.guest().to_owned()));
+        }
+        if !self.roots.iter().any(|(directory, _)| root::is_taken_by(directory)) {
+            let descriptor = self.inner.table.push(Root)?.rep();
+            self.places.enter_root(descriptor);
+            directories.push((Resource::new_own(descriptor), root::PATH.to_owned()));
         }
         Ok(directories)
     }
@@ -54,6 +78,7 @@ impl HostDescriptor for Files<'_> {
         let right = self.right(&descriptor, place, Action::FilesystemRead)?;
         let stream = self.inner.read_via_stream(descriptor, offset)?;
         let inner = self.inner.table.delete(stream)?;
+        let inner = Box::new(FileInput::new(inner, self.means.clone()));
         let guarded: DynInputStream = Box::new(GuardedInput { inner, right });
         Ok(self.inner.table.push(guarded)?)
     }
@@ -87,25 +112,33 @@ impl HostDescriptor for Files<'_> {
         advice: Advice,
     ) -> FsResult<()> {
         self.check_open(&descriptor, LOOK)?;
-        self.inner.advise(descriptor, offset, length, advice).await
+        self.on(&descriptor, async move |view, at| view.advise(at, offset, length, advice).await)
+            .await
     }
 
     async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        self.inner.sync_data(descriptor).await
+        self.on(&descriptor, async move |view, at| view.sync_data(at).await).await
     }
 
     async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        if self.places.is_root(descriptor.rep()) {
+            return Ok(root::FLAGS);
+        }
+        // What the descriptor was opened with: no file system is asked.
         self.inner.get_flags(descriptor).await
     }
 
     async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        self.inner.get_type(descriptor).await
+        if self.places.is_root(descriptor.rep()) {
+            return Ok(DescriptorType::Directory);
+        }
+        self.on(&descriptor, async move |view, at| view.get_type(at).await).await
     }
 
     async fn set_size(&mut self, descriptor: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        self.inner.set_size(descriptor, size).await
+        self.on(&descriptor, async move |view, at| view.set_size(at, size).await).await
     }
 
     async fn set_times(
@@ -115,7 +148,8 @@ impl HostDescriptor for Files<'_> {
         modified: NewTimestamp,
     ) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        self.inner.set_times(descriptor, accessed, modified).await
+        self.on(&descriptor, async move |view, at| view.set_times(at, accessed, modified).await)
+            .await
     }
 
     async fn read(
@@ -125,17 +159,31 @@ impl HostDescriptor for Files<'_> {
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
         self.check_open(&descriptor, &[Action::FilesystemRead])?;
-        self.inner.read(descriptor, length, offset).await
+        // Wasmtime reads a piece at most.
+        let length = length.min(PIECE as u64);
+        // Paid until the job ends, also where nobody waits for it any more.
+        let charge = self.charge(length)?;
+        let read = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            Ok((view.read(at, length, offset).await?, charge))
+        };
+        let (read, _charge) = self.on(&descriptor, read).await?;
+        Ok(read)
     }
 
     async fn write(
         &mut self,
         descriptor: Resource<Descriptor>,
-        bytes: Vec<u8>,
+        mut bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        self.inner.write(descriptor, bytes, offset).await
+        bytes.truncate(MAX_WRITE_BYTES);
+        let charge = self.charge(bytes.len() as u64)?;
+        let write = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
+            let _charge = charge;
+            view.write(at, bytes, offset).await
+        };
+        self.on(&descriptor, write).await
     }
 
     async fn read_directory(
@@ -143,14 +191,17 @@ impl HostDescriptor for Files<'_> {
         descriptor: Resource<Descriptor>,
     ) -> FsResult<Resource<DirectoryEntryStream>> {
         let place = self.check_open(&descriptor, &[Action::FilesystemListDir])?;
-        let stream = self.inner.read_directory(descriptor).await?;
-        self.places.enter(stream.rep(), place);
-        Ok(stream)
+        let Descriptor::Dir(directory) = self.opened(&descriptor)? else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        let charge = self.charge(LISTING_BYTES + place.bytes())?;
+        let listing = self.inner.table.push(Listing::new(place, directory.dir, charge))?;
+        Ok(Resource::new_own(listing.rep()))
     }
 
     async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
         self.check_open(&descriptor, &[Action::FilesystemWrite])?;
-        self.inner.sync(descriptor).await
+        self.on(&descriptor, async move |view, at| view.sync(at).await).await
     }
 
     async fn create_directory_at(
@@ -158,14 +209,20 @@ impl HostDescriptor for Files<'_> {
         descriptor: Resource<Descriptor>,
         path: String,
     ) -> FsResult<()> {
-        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite])?;
-        let done = self.inner.create_directory_at(descriptor, allowed.path.clone()).await;
+        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite]).await?;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.create_directory_at(at, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        if self.places.is_root(descriptor.rep()) {
+            return Ok(root::STAT);
+        }
         self.check_open(&descriptor, LOOK)?;
-        let stat = self.inner.stat(descriptor).await?;
+        let stat = self.on(&descriptor, async move |view, at| view.stat(at).await).await?;
         Ok(self.shown(stat))
     }
 
@@ -175,9 +232,11 @@ impl HostDescriptor for Files<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        let allowed = self.allowed(&descriptor, &path, LOOK)?;
+        let allowed = self.allowed(&descriptor, &path, LOOK).await?;
         let flags = allowed.flags(flags);
-        let done = self.inner.stat_at(descriptor, flags, allowed.path.clone()).await;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.stat_at(at, flags, path).await).await;
         self.recorded(done.map(|stat| self.shown(stat)), &allowed)
     }
 
@@ -189,14 +248,22 @@ impl HostDescriptor for Files<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite])?;
+        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite]).await?;
         let flags = allowed.flags(flags);
-        self.check_kind(&descriptor, flags, &allowed).await?;
+        let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
+        // Wasmtime opens it for that.
+        let opening = Opening { path, path_flags: flags, ..Opening::default() };
         let done = self
-            .inner
-            .set_times_at(descriptor, flags, allowed.path.clone(), accessed, modified)
+            .on_thread(move |desk| {
+                if let Some(special) = opening.special(desk, at.clone())? {
+                    return Ok(Err(special));
+                }
+                let at = desk.lay(at)?;
+                let path = opening.path;
+                Ok(Ok(now(desk.view().set_times_at(at, flags, path, accessed, modified))?))
+            })
             .await;
-        self.recorded(done, &allowed)
+        self.recorded(done, &allowed)?.map_err(|special| self.refuse_special(special, &allowed))
     }
 
     async fn link_at(
@@ -232,34 +299,37 @@ impl HostDescriptor for Files<'_> {
             wanted.push(&[Action::FilesystemRead]);
         }
         if wanted.is_empty() {
-            wanted.push(LOOK);
+            wanted.push(if directory { LOOK_IN } else { LOOK });
         }
         let (mut path_flags, mut actions, mut last) = (path_flags, Vec::new(), None);
         for wanted in wanted {
-            let allowed = self.allowed(&descriptor, &path, wanted)?;
+            let allowed = self.allowed(&descriptor, &path, wanted).await?;
             path_flags = allowed.flags(path_flags);
             actions.push(allowed.action);
             last = Some(allowed);
         }
         let allowed = last.ok_or_else(not_permitted)?;
-        self.check_kind(&descriptor, path_flags, &allowed).await?;
         let mut open_flags = open_flags;
         if path.ends_with('/') {
             open_flags |= OpenFlags::DIRECTORY;
         }
-        let path = allowed.path.clone();
-        let opened = self.inner.open_at(descriptor, path_flags, path, open_flags, flags).await;
-        let opened = self.recorded(opened, &allowed)?;
+        let opening = Opening { path: allowed.path.clone(), path_flags, open_flags, flags };
+        let at = self.opened(&descriptor)?;
+        let found = self.on_thread(move |desk| opening.open(desk, at)).await;
+        let opened = match self.recorded(found, &allowed)? {
+            Found::Opened(opened) => opened,
+            Found::Special(special) => return Err(self.refuse_special(special, &allowed)),
+        };
         // What was opened may be something else than what was looked at.
-        let handle = self.handle(&opened)?;
+        let handle = match &opened {
+            Descriptor::File(file) => &file.file,
+            Descriptor::Dir(directory) => &directory.dir,
+        };
         for action in actions {
-            if check_real_path(self.guard, action, &handle, &allowed.place).is_err() {
-                HostDescriptor::drop(&mut self.inner, opened).map_err(FsError::trap)?;
-                return Err(not_permitted());
-            }
+            check_real_path(self.guard, action, handle, &allowed.place)
+                .map_err(|_| not_permitted())?;
         }
-        self.places.enter(opened.rep(), Arc::new(allowed.place));
-        Ok(opened)
+        self.enter(allowed.place, opened)
     }
 
     async fn readlink_at(
@@ -267,8 +337,10 @@ impl HostDescriptor for Files<'_> {
         descriptor: Resource<Descriptor>,
         path: String,
     ) -> FsResult<String> {
-        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemRead])?;
-        let done = self.inner.readlink_at(descriptor, allowed.path.clone()).await;
+        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemRead]).await?;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.readlink_at(at, path).await).await;
         self.recorded(done, &allowed)
     }
 
@@ -277,8 +349,11 @@ impl HostDescriptor for Files<'_> {
         descriptor: Resource<Descriptor>,
         path: String,
     ) -> FsResult<()> {
-        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete])?;
-        let done = self.inner.remove_directory_at(descriptor, allowed.path.clone()).await;
+        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete]).await?;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.remove_directory_at(at, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 
@@ -290,17 +365,22 @@ impl HostDescriptor for Files<'_> {
         new_path: String,
     ) -> FsResult<()> {
         // It goes from one place, and may take the place of what is at the other.
-        self.allowed(&descriptor, &old_path, &[Action::FilesystemRead])?;
-        let from = self.allowed(&descriptor, &old_path, &[Action::FilesystemDelete])?;
-        self.allowed(&new_descriptor, &new_path, &[Action::FilesystemWrite])?;
-        let to = self.allowed(&new_descriptor, &new_path, &[Action::FilesystemDelete])?;
+        self.allowed(&descriptor, &old_path, &[Action::FilesystemRead]).await?;
+        let from = self.allowed(&descriptor, &old_path, &[Action::FilesystemDelete]).await?;
+        self.allowed(&new_descriptor, &new_path, &[Action::FilesystemWrite]).await?;
+        let to = self.allowed(&new_descriptor, &new_path, &[Action::FilesystemDelete]).await?;
         if !from.place.directory().is_same(to.place.directory()) {
             // Other names of the same file may stay behind.
-            self.allowed(&descriptor, &old_path, &[Action::FilesystemWrite])?;
+            self.allowed(&descriptor, &old_path, &[Action::FilesystemWrite]).await?;
         }
         self.check_directory_renamed(&descriptor, &from, &to).await?;
         let (old_path, new_path) = (from.path.clone(), to.path);
-        let done = self.inner.rename_at(descriptor, old_path, new_descriptor, new_path).await;
+        let (old, new) = (self.opened(&descriptor)?, self.opened(&new_descriptor)?);
+        let job = move |desk: &mut Desk| {
+            let (old, new) = (desk.lay(old)?, desk.lay(new)?);
+            now(desk.view().rename_at(old, old_path, new, new_path))
+        };
+        let done = self.on_thread(job).await;
         self.recorded(done, &from)
     }
 
@@ -318,8 +398,10 @@ impl HostDescriptor for Files<'_> {
         descriptor: Resource<Descriptor>,
         path: String,
     ) -> FsResult<()> {
-        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete])?;
-        let done = self.inner.unlink_file_at(descriptor, allowed.path.clone()).await;
+        let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemDelete]).await?;
+        let path = allowed.path.clone();
+        let done =
+            self.on(&descriptor, async move |view, at| view.unlink_file_at(at, path).await).await;
         self.recorded(done, &allowed)
     }
 
@@ -328,15 +410,27 @@ impl HostDescriptor for Files<'_> {
         a: Resource<Descriptor>,
         b: Resource<Descriptor>,
     ) -> wasmtime::Result<bool> {
-        self.inner.is_same_object(a, b).await
+        let roots = [&a, &b].map(|descriptor| self.places.is_root(descriptor.rep()));
+        if roots.contains(&true) {
+            return Ok(roots == [true, true]);
+        }
+        let (a, b) = (self.opened(&a)?, self.opened(&b)?);
+        let job = move |desk: &mut Desk| {
+            let (a, b) = (desk.lay(a)?, desk.lay(b)?);
+            now(desk.view().is_same_object(a, b)).map_err(FsError::trap)
+        };
+        Ok(self.on_thread(job).await?)
     }
 
     async fn metadata_hash(
         &mut self,
         descriptor: Resource<Descriptor>,
     ) -> FsResult<MetadataHashValue> {
+        if self.places.is_root(descriptor.rep()) {
+            return Ok(root::HASH);
+        }
         self.check_open(&descriptor, LOOK)?;
-        self.inner.metadata_hash(descriptor).await
+        self.on(&descriptor, async move |view, at| view.metadata_hash(at).await).await
     }
 
     async fn metadata_hash_at(
@@ -345,15 +439,24 @@ impl HostDescriptor for Files<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        let allowed = self.allowed(&descriptor, &path, LOOK)?;
+        let allowed = self.allowed(&descriptor, &path, LOOK).await?;
         let flags = allowed.flags(flags);
-        let done = self.inner.metadata_hash_at(descriptor, flags, allowed.path.clone()).await;
+        let path = allowed.path.clone();
+        let done = self
+            .on(&descriptor, async move |view, at| view.metadata_hash_at(at, flags, path).await)
+            .await;
         self.recorded(done, &allowed)
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> wasmtime::Result<()> {
+        let root = self.places.is_root(descriptor.rep());
+        if root {
+            self.inner.table.delete(Resource::<Root>::new_own(descriptor.rep()))?;
+        } else {
+            HostDescriptor::drop(&mut self.inner, Resource::new_own(descriptor.rep()))?;
+        }
         self.places.leave(descriptor.rep());
-        HostDescriptor::drop(&mut self.inner, descriptor)
+        Ok(())
     }
 }
 
@@ -362,14 +465,13 @@ impl HostDirectoryEntryStream for Files<'_> {
         &mut self,
         stream: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
-        let Some(place) = self.places.of(stream.rep()).cloned() else {
-            return Err(ErrorCode::BadDescriptor.into());
-        };
+        let listing = Resource::<Listing>::new_borrow(stream.rep());
+        let place = Arc::clone(self.inner.table.get(&listing)?.place());
         self.check(&[Action::FilesystemListDir], &place)?;
+        let listing = self.inner.table.get_mut(&listing)?;
         let mut hidden = 0_usize;
         loop {
-            let stream = Resource::new_borrow(stream.rep());
-            let Some(entry) = self.inner.read_directory_entry(stream).await? else {
+            let Some(entry) = listing.next(&self.means.jobs).await? else {
                 return Ok(None);
             };
             // Of a directory of which single names are granted, the others are not seen.
@@ -386,7 +488,7 @@ impl HostDirectoryEntryStream for Files<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        self.places.leave(stream.rep());
-        HostDirectoryEntryStream::drop(&mut self.inner, stream)
+        self.inner.table.delete(Resource::<Listing>::new_own(stream.rep()))?;
+        Ok(())
     }
 }

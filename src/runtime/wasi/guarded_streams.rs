@@ -78,6 +78,14 @@ impl<R: Right> InputStream for GuardedInput<R> {
         self.inner.read(size)
     }
 
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.right.check()?;
+        let read = self.inner.blocking_read(size).await?;
+        // The right may have ended meanwhile.
+        self.right.check()?;
+        Ok(read)
+    }
+
     async fn cancel(&mut self) {
         self.inner.cancel().await;
     }

@@ -8,12 +8,13 @@ use wasmtime::component::{
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
-use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
+use crate::runtime::wasi::bounded;
 use crate::runtime::wasi::file_rights::{self, HasFiles};
+use crate::runtime::wasi::paths;
 use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
@@ -82,11 +83,10 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
     sockets::tcp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    // These ask `Connections` for each address that they use.
-    let view = <HostState as WasiSocketsView>::sockets;
-    sockets::udp::add_to_linker::<_, WasiSockets>(linker, view)?;
-    sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, view)?;
-    sockets::network::add_to_linker::<_, WasiSockets>(linker, &Default::default(), view)?;
+    sockets::udp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::instance_network::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    let options = Default::default();
+    sockets::network::add_to_linker::<_, HasSockets>(linker, &options, guarded::sockets)?;
 
     clocks::wall_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;
     clocks::monotonic_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;
@@ -106,7 +106,8 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, view)?;
-    Ok(())
+    bounded::link(linker)?;
+    paths::link(linker)
 }
 
 /// A linker that has what a component imports of WASI 0.2 beyond [`link`] too, such as `wasi:http`,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::core::account::Charge;
 use crate::security::directory::Directory;
 use crate::security::resource::Resource;
 
@@ -20,9 +21,17 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outside;
 
-/// The places of open descriptors and listings, by their numbers.
+/// Where open descriptors are, by their numbers.
 #[derive(Default)]
-pub struct Places(HashMap<u32, Arc<Place>>);
+pub struct Places(HashMap<u32, Entered>);
+
+/// Where a descriptor is.
+enum Entered {
+    /// In a granted directory. `charge`: what the host holds for it.
+    At { place: Arc<Place>, _charge: Charge },
+    /// At the root, where nothing is granted.
+    Root,
+}
 
 impl Place {
     /// A granted directory.
@@ -66,6 +75,11 @@ impl Place {
         &self.path
     }
 
+    /// Bytes of its names.
+    pub fn bytes(&self) -> u64 {
+        (self.inside.len() + self.path.len()) as u64
+    }
+
     /// For a decision.
     pub fn resource(&self) -> Resource<'_> {
         Resource::File { root: &self.root, inside: &self.inside, path: &self.path }
@@ -73,14 +87,27 @@ impl Place {
 }
 
 impl Places {
-    /// Enters a descriptor or a listing.
-    pub fn enter(&mut self, descriptor: u32, place: Arc<Place>) {
-        self.0.insert(descriptor, place);
+    /// Enters a descriptor.
+    pub fn enter(&mut self, descriptor: u32, place: Arc<Place>, charge: Charge) {
+        self.0.insert(descriptor, Entered::At { place, _charge: charge });
     }
 
-    /// Where a descriptor is.
+    /// Enters a descriptor of the root.
+    pub fn enter_root(&mut self, descriptor: u32) {
+        self.0.insert(descriptor, Entered::Root);
+    }
+
+    /// Where a descriptor is, if that is in a granted directory.
     pub fn of(&self, descriptor: u32) -> Option<&Arc<Place>> {
-        self.0.get(&descriptor)
+        match self.0.get(&descriptor)? {
+            Entered::At { place, .. } => Some(place),
+            Entered::Root => None,
+        }
+    }
+
+    /// Whether a descriptor is of the root.
+    pub fn is_root(&self, descriptor: u32) -> bool {
+        matches!(self.0.get(&descriptor), Some(Entered::Root))
     }
 
     /// Forgets a descriptor.

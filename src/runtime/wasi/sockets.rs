@@ -2,61 +2,42 @@
 //! [`Connections`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
     self, HostResolveAddressStream, IpAddress, ResolveAddressStream,
 };
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, Network};
-use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{
+    instance_network, tcp_create_socket, udp_create_socket,
+};
 use wasmtime_wasi::p2::{DynPollable, SocketError, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi_io::poll::subscribe;
 
+use crate::core::account::Charge;
 use crate::runtime::state::HostState;
-use crate::runtime::timers::Timers;
 use crate::runtime::wasi::connections::Connections;
+use crate::runtime::wasi::file_streams::Means;
+use crate::runtime::wasi::lookups::Lookup;
+use crate::runtime::wasi::placeholder::Placeholder;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::host_pattern::{Endpoint, Host, parse_host};
-use crate::security::quota::Permit;
 use crate::security::resource;
 
 /// The longest name that is looked up (RFC 1035), as text.
-const MAX_NAME_BYTES: usize = 255;
+pub const MAX_NAME_BYTES: usize = 255;
 
-/// How long a look-up that nobody waits for any more goes on counting as one under way: a resolver
-/// can not be stopped, and holds a thread of the host.
-const ABANDONED: Duration = Duration::from_secs(30);
+/// What the host holds for a socket: a piece that comes in, one that goes out.
+const SOCKET_BYTES: u64 = 128 << 10;
 
-/// A look-up.
-pub struct Lookup {
-    name: Arc<str>,
-    under_way: UnderWay,
-}
+/// The largest buffer of the system that a guest can ask for.
+pub(super) const MAX_BUFFER_BYTES: u64 = 1 << 20;
 
-/// What a look-up takes of its quota; given back when it is done, or some time after its end.
-struct UnderWay {
-    /// `None` when it is done.
-    permit: Option<Permit>,
-    timers: Timers,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let Some(permit) = self.permit.take() else { return };
-        let Some(over) = self.timers.sleep_until(Instant::now() + ABANDONED) else { return };
-        self.timers.workers().spawn(async move {
-            over.await;
-            drop(permit);
-        });
-    }
-}
-
-/// The look-ups of an instance, by their numbers.
-pub type Lookups = HashMap<u32, Lookup>;
+/// The sockets of an instance, by their numbers, with what the host holds for them.
+pub type Held = HashMap<u32, Charge>;
 
 /// What an instance sees of sockets and names.
 pub struct Sockets<'a> {
@@ -64,10 +45,10 @@ pub struct Sockets<'a> {
     pub inner: WasiSocketsCtxView<'a>,
     /// Says what is allowed.
     pub connections: &'a Arc<Connections>,
-    /// The look-ups.
-    pub lookups: &'a mut Lookups,
-    /// Where to wait.
-    pub timers: &'a Timers,
+    /// The sockets.
+    pub held: &'a mut Held,
+    /// Runs what waits for the system, and pays for what is held.
+    pub means: &'a Means,
 }
 
 /// Names [`Sockets`] for linkers.
@@ -83,22 +64,26 @@ pub fn sockets(state: &mut HostState) -> Sockets<'_> {
     Sockets {
         inner: WasiSocketsCtxView { ctx: wasi.context.sockets(), table: &mut wasi.table },
         connections: &wasi.connections,
-        lookups: &mut wasi.lookups,
-        timers: &wasi.timers,
+        held: &mut wasi.sockets,
+        means: &wasi.means,
     }
 }
 
 impl Sockets<'_> {
     /// Whether it may have sockets at all: each takes a descriptor of the host.
-    fn check_any(&self) -> Result<(), SocketError> {
+    fn may_have_any(&self) -> bool {
         let guard = self.connections.guard();
         let any = [Action::NetworkOutbound, Action::NetworkInbound];
-        if any.into_iter().any(|action| guard.grants_any(action)) {
-            return Ok(());
-        }
-        let socket = resource::Resource::Text("any socket");
-        guard.refuse(Action::NetworkOutbound, socket, Basis::NotGranted);
-        Err(ErrorCode::AccessDenied.into())
+        any.into_iter().any(|action| guard.grants_any(action))
+    }
+
+    /// What a socket costs.
+    pub(super) fn charge(&self) -> Result<Charge, SocketError> {
+        self.means.account.charge(SOCKET_BYTES).map_err(SocketError::trap)
+    }
+
+    fn stand_in(&mut self, family: IpAddressFamily) -> Result<u32, SocketError> {
+        Ok(self.inner.table.push(Placeholder::new(family))?.rep())
     }
 }
 
@@ -107,8 +92,13 @@ impl tcp_create_socket::Host for Sockets<'_> {
         &mut self,
         family: IpAddressFamily,
     ) -> Result<Resource<TcpSocket>, SocketError> {
-        self.check_any()?;
-        self.inner.create_tcp_socket(family)
+        if !self.may_have_any() {
+            return self.stand_in(family).map(Resource::new_own);
+        }
+        let charge = self.charge()?;
+        let socket = self.inner.create_tcp_socket(family)?;
+        self.held.insert(socket.rep(), charge);
+        Ok(socket)
     }
 }
 
@@ -117,8 +107,19 @@ impl udp_create_socket::Host for Sockets<'_> {
         &mut self,
         family: IpAddressFamily,
     ) -> Result<Resource<UdpSocket>, SocketError> {
-        self.check_any()?;
-        udp_create_socket::Host::create_udp_socket(&mut self.inner, family).await
+        if !self.may_have_any() {
+            return self.stand_in(family).map(Resource::new_own);
+        }
+        let charge = self.charge()?;
+        let socket = udp_create_socket::Host::create_udp_socket(&mut self.inner, family).await?;
+        self.held.insert(socket.rep(), charge);
+        Ok(socket)
+    }
+}
+
+impl instance_network::Host for Sockets<'_> {
+    fn instance_network(&mut self) -> wasmtime::Result<Resource<Network>> {
+        self.inner.instance_network()
     }
 }
 
@@ -128,6 +129,7 @@ impl ip_name_lookup::Host for Sockets<'_> {
         network: Resource<Network>,
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
+        self.inner.table.get(&network)?;
         if name.len() > MAX_NAME_BYTES {
             return Err(ErrorCode::InvalidArgument.into());
         }
@@ -140,24 +142,19 @@ impl ip_name_lookup::Host for Sockets<'_> {
         let allowed =
             guard.check_once(Action::NetworkOutbound, resource::Resource::Endpoint(endpoint));
         allowed.map_err(|_| ErrorCode::AccessDenied)?;
-        let permit =
-            guard.take_lookup(endpoint).map_err(|_| ErrorCode::TemporaryResolverFailure)?;
-        let mut under_way = UnderWay { permit: Some(permit), timers: self.timers.clone() };
-        let name: Arc<str> = match host {
-            Host::Name(name) => name.into(),
-            Host::Address(address) => address.to_string().into(),
-        };
-        let stream = match self.inner.resolve_addresses(network, name.to_string()) {
-            Ok(stream) => stream,
-            Err(error) => {
-                if error.downcast_ref().is_some() {
-                    under_way.permit = None;
-                }
-                return Err(error);
+        let jobs = Arc::clone(&self.means.jobs);
+        let lookup = match &host {
+            Host::Name(name) => {
+                let permit =
+                    guard.take_lookup(endpoint).map_err(|_| ErrorCode::TemporaryResolverFailure)?;
+                Lookup::of_name(name.as_str().into(), permit, jobs)
+            }
+            Host::Address(address) => {
+                Lookup::of_address(address.to_string().into(), *address, jobs)
             }
         };
-        self.lookups.insert(stream.rep(), Lookup { name, under_way });
-        Ok(stream)
+        let lookup = self.inner.table.push(lookup)?;
+        Ok(Resource::new_own(lookup.rep()))
     }
 }
 
@@ -180,36 +177,27 @@ impl network::HostNetwork for Sockets<'_> {
     }
 }
 
+fn lookup(stream: &Resource<ResolveAddressStream>) -> Resource<Lookup> {
+    Resource::new_borrow(stream.rep())
+}
+
 impl HostResolveAddressStream for Sockets<'_> {
     fn resolve_next_address(
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> Result<Option<IpAddress>, SocketError> {
-        let lookup = self.lookups.get_mut(&stream.rep()).ok_or(ErrorCode::InvalidArgument)?;
-        let name = Arc::clone(&lookup.name);
+        let lookup = self.inner.table.get_mut(&lookup(&stream))?;
         let guard = self.connections.guard();
-        loop {
-            let stream = Resource::new_borrow(stream.rep());
-            let found = match self.inner.resolve_next_address(stream) {
-                Ok(found) => found,
-                Err(error) => {
-                    if !matches!(error.downcast_ref(), Some(ErrorCode::WouldBlock)) {
-                        lookup.under_way.permit = None;
-                    }
-                    return Err(error);
-                }
-            };
-            lookup.under_way.permit = None;
-            let Some(found) = found else { return Ok(None) };
-            let address = ip_address(&found).to_canonical();
+        while let Some(address) = lookup.next()? {
+            let name = lookup.name();
             if name.parse() == Ok(address) {
-                return Ok(Some(found));
+                return Ok(Some(address.into()));
             }
-            let resource = resource::Resource::Found { name: &name, port: None, address };
+            let resource = resource::Resource::Found { name, port: None, address };
             let decision = guard.decide(Action::NetworkOutbound, resource);
             if decision.allowed {
-                self.connections.remember(&name, address);
-                return Ok(Some(found));
+                self.connections.remember(name, address);
+                return Ok(Some(address.into()));
             }
             let basis = match decision.basis {
                 Basis::NotGranted => {
@@ -219,24 +207,18 @@ impl HostResolveAddressStream for Sockets<'_> {
             };
             guard.refuse(Action::NetworkOutbound, resource, basis);
         }
+        Ok(None)
     }
 
     fn subscribe(
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        self.inner.subscribe(stream)
+        subscribe(self.inner.table, lookup(&stream))
     }
 
     fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> wasmtime::Result<()> {
-        self.lookups.remove(&stream.rep());
-        HostResolveAddressStream::drop(&mut self.inner, stream)
-    }
-}
-
-fn ip_address(address: &IpAddress) -> IpAddr {
-    match *address {
-        IpAddress::Ipv4((a, b, c, d)) => Ipv4Addr::new(a, b, c, d).into(),
-        IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => Ipv6Addr::new(a, b, c, d, e, f, g, h).into(),
+        self.inner.table.delete(Resource::<Lookup>::new_own(stream.rep()))?;
+        Ok(())
     }
 }

@@ -4,13 +4,22 @@
 use std::net::SocketAddr;
 
 use wasmtime::component::Resource;
-use wasmtime_wasi::p2::bindings::sockets::network::{IpAddressFamily, IpSocketAddress, Network};
+use wasmtime_wasi::p2::bindings::sockets::network::{
+    ErrorCode, IpAddressFamily, IpSocketAddress, Network,
+};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, HostTcpSocket, ShutdownType};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketError, TcpSocket};
+use wasmtime_wasi_io::poll::subscribe;
 
 use crate::runtime::wasi::connections::ConnectionRight;
 use crate::runtime::wasi::guarded_streams::{GuardedInput, GuardedOutput};
-use crate::runtime::wasi::sockets::Sockets;
+use crate::runtime::wasi::placeholder::Placeholder;
+use crate::runtime::wasi::sockets::{MAX_BUFFER_BYTES, Sockets};
+
+/// The most connections that wait to be accepted.
+const MAX_BACKLOG: u64 = 128;
+
+const SECOND: u64 = 1_000_000_000;
 
 type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
@@ -36,8 +45,28 @@ fn again(socket: &Resource<TcpSocket>) -> Resource<TcpSocket> {
 
 impl tcp::Host for Sockets<'_> {}
 
+/// Functions about what a socket is set to. What stands for a socket takes any setting, and tells the usual
+/// ones.
+macro_rules! settings {
+    ($($name:ident($($value:ident: $type:ty),*) -> $answer:ty = $usual:expr;)*) => {$(
+        fn $name(
+            &mut self,
+            socket: Resource<TcpSocket>,
+            $($value: $type,)*
+        ) -> Result<$answer, SocketError> {
+            if self.placeholder(socket.rep()).is_some() {
+                return Ok($usual);
+            }
+            HostTcpSocket::$name(&mut self.inner, socket, $($value),*)
+        }
+    )*};
+}
+
 impl HostTcpSocket for Sockets<'_> {
     fn finish_connect(&mut self, socket: Resource<TcpSocket>) -> Result<Streams, SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Err(ErrorCode::NotInProgress.into());
+        }
         let streams = HostTcpSocket::finish_connect(&mut self.inner, again(&socket))?;
         let remote = HostTcpSocket::remote_address(&mut self.inner, again(&socket))?;
         let right = self.connections.reached(SocketAddr::from(remote));
@@ -51,7 +80,12 @@ impl HostTcpSocket for Sockets<'_> {
         (Resource<TcpSocket>, Resource<DynInputStream>, Resource<DynOutputStream>),
         SocketError,
     > {
+        if self.placeholder(socket.rep()).is_some() {
+            return Err(ErrorCode::InvalidState.into());
+        }
+        let charge = self.charge()?;
         let (accepted, input, output) = HostTcpSocket::accept(&mut self.inner, again(&socket))?;
+        self.held.insert(accepted.rep(), charge);
         let local = HostTcpSocket::local_address(&mut self.inner, socket)?;
         let right = self.connections.accepted(SocketAddr::from(local));
         let (input, output) = self.guarded(&accepted, (input, output), right)?;
@@ -64,6 +98,9 @@ impl HostTcpSocket for Sockets<'_> {
         network: Resource<Network>,
         local: IpSocketAddress,
     ) -> Result<(), SocketError> {
+        if let Some(bound) = self.bind_placeholder(socket.rep(), local) {
+            return bound;
+        }
         HostTcpSocket::start_bind(&mut self.inner, socket, network, local).await
     }
 
@@ -73,10 +110,16 @@ impl HostTcpSocket for Sockets<'_> {
         network: Resource<Network>,
         remote: IpSocketAddress,
     ) -> Result<(), SocketError> {
+        if let Some(refused) = self.reach_from_placeholder(socket.rep(), remote) {
+            return Err(refused);
+        }
         HostTcpSocket::start_connect(&mut self.inner, socket, network, remote)
     }
 
     async fn start_listen(&mut self, socket: Resource<TcpSocket>) -> Result<(), SocketError> {
+        if let Some(refused) = self.listen_placeholder(socket.rep()) {
+            return Err(refused);
+        }
         HostTcpSocket::start_listen(&mut self.inner, socket).await
     }
 
@@ -85,18 +128,34 @@ impl HostTcpSocket for Sockets<'_> {
         socket: Resource<TcpSocket>,
         how: ShutdownType,
     ) -> Result<(), SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Err(ErrorCode::InvalidState.into());
+        }
         HostTcpSocket::shutdown(&mut self.inner, socket, how)
     }
 
     fn drop(&mut self, socket: Resource<TcpSocket>) -> wasmtime::Result<()> {
-        HostTcpSocket::drop(&mut self.inner, socket)
+        if self.placeholder(socket.rep()).is_some() {
+            self.inner.table.delete(Resource::<Placeholder>::new_own(socket.rep()))?;
+            return Ok(());
+        }
+        let number = socket.rep();
+        HostTcpSocket::drop(&mut self.inner, socket)?;
+        self.held.remove(&number);
+        Ok(())
     }
 
     fn finish_bind(&mut self, socket: Resource<TcpSocket>) -> Result<(), SocketError> {
+        if let Some(placeholder) = self.placeholder(socket.rep()) {
+            return placeholder.finish_bind();
+        }
         HostTcpSocket::finish_bind(&mut self.inner, socket)
     }
 
     fn finish_listen(&mut self, socket: Resource<TcpSocket>) -> Result<(), SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Err(ErrorCode::NotInProgress.into());
+        }
         HostTcpSocket::finish_listen(&mut self.inner, socket)
     }
 
@@ -104,6 +163,9 @@ impl HostTcpSocket for Sockets<'_> {
         &mut self,
         socket: Resource<TcpSocket>,
     ) -> Result<IpSocketAddress, SocketError> {
+        if let Some(placeholder) = self.placeholder(socket.rep()) {
+            return placeholder.local_address();
+        }
         HostTcpSocket::local_address(&mut self.inner, socket)
     }
 
@@ -111,49 +173,33 @@ impl HostTcpSocket for Sockets<'_> {
         &mut self,
         socket: Resource<TcpSocket>,
     ) -> Result<IpSocketAddress, SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Err(ErrorCode::InvalidState.into());
+        }
         HostTcpSocket::remote_address(&mut self.inner, socket)
     }
 
     fn is_listening(&mut self, socket: Resource<TcpSocket>) -> wasmtime::Result<bool> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Ok(false);
+        }
         HostTcpSocket::is_listening(&mut self.inner, socket)
     }
 
     fn address_family(&mut self, socket: Resource<TcpSocket>) -> wasmtime::Result<IpAddressFamily> {
+        if let Some(placeholder) = self.placeholder(socket.rep()) {
+            return Ok(placeholder.family);
+        }
         HostTcpSocket::address_family(&mut self.inner, socket)
-    }
-
-    fn keep_alive_enabled(&mut self, socket: Resource<TcpSocket>) -> Result<bool, SocketError> {
-        HostTcpSocket::keep_alive_enabled(&mut self.inner, socket)
-    }
-
-    fn keep_alive_idle_time(&mut self, socket: Resource<TcpSocket>) -> Result<u64, SocketError> {
-        HostTcpSocket::keep_alive_idle_time(&mut self.inner, socket)
-    }
-
-    fn keep_alive_interval(&mut self, socket: Resource<TcpSocket>) -> Result<u64, SocketError> {
-        HostTcpSocket::keep_alive_interval(&mut self.inner, socket)
-    }
-
-    fn keep_alive_count(&mut self, socket: Resource<TcpSocket>) -> Result<u32, SocketError> {
-        HostTcpSocket::keep_alive_count(&mut self.inner, socket)
-    }
-
-    fn hop_limit(&mut self, socket: Resource<TcpSocket>) -> Result<u8, SocketError> {
-        HostTcpSocket::hop_limit(&mut self.inner, socket)
-    }
-
-    fn receive_buffer_size(&mut self, socket: Resource<TcpSocket>) -> Result<u64, SocketError> {
-        HostTcpSocket::receive_buffer_size(&mut self.inner, socket)
-    }
-
-    fn send_buffer_size(&mut self, socket: Resource<TcpSocket>) -> Result<u64, SocketError> {
-        HostTcpSocket::send_buffer_size(&mut self.inner, socket)
     }
 
     fn subscribe(
         &mut self,
         socket: Resource<TcpSocket>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
+        if self.placeholder(socket.rep()).is_some() {
+            return subscribe(self.inner.table, Resource::<Placeholder>::new_borrow(socket.rep()));
+        }
         HostTcpSocket::subscribe(&mut self.inner, socket)
     }
 
@@ -162,43 +208,11 @@ impl HostTcpSocket for Sockets<'_> {
         socket: Resource<TcpSocket>,
         value: u64,
     ) -> Result<(), SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Ok(());
+        }
+        let value = value.min(MAX_BACKLOG);
         HostTcpSocket::set_listen_backlog_size(&mut self.inner, socket, value)
-    }
-
-    fn set_keep_alive_enabled(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: bool,
-    ) -> Result<(), SocketError> {
-        HostTcpSocket::set_keep_alive_enabled(&mut self.inner, socket, value)
-    }
-
-    fn set_keep_alive_idle_time(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        HostTcpSocket::set_keep_alive_idle_time(&mut self.inner, socket, value)
-    }
-
-    fn set_keep_alive_interval(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        HostTcpSocket::set_keep_alive_interval(&mut self.inner, socket, value)
-    }
-
-    fn set_keep_alive_count(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u32,
-    ) -> Result<(), SocketError> {
-        HostTcpSocket::set_keep_alive_count(&mut self.inner, socket, value)
-    }
-
-    fn set_hop_limit(&mut self, socket: Resource<TcpSocket>, value: u8) -> Result<(), SocketError> {
-        HostTcpSocket::set_hop_limit(&mut self.inner, socket, value)
     }
 
     fn set_receive_buffer_size(
@@ -206,6 +220,10 @@ impl HostTcpSocket for Sockets<'_> {
         socket: Resource<TcpSocket>,
         value: u64,
     ) -> Result<(), SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Ok(());
+        }
+        let value = value.min(MAX_BUFFER_BYTES);
         HostTcpSocket::set_receive_buffer_size(&mut self.inner, socket, value)
     }
 
@@ -214,6 +232,25 @@ impl HostTcpSocket for Sockets<'_> {
         socket: Resource<TcpSocket>,
         value: u64,
     ) -> Result<(), SocketError> {
+        if self.placeholder(socket.rep()).is_some() {
+            return Ok(());
+        }
+        let value = value.min(MAX_BUFFER_BYTES);
         HostTcpSocket::set_send_buffer_size(&mut self.inner, socket, value)
+    }
+
+    settings! {
+        keep_alive_enabled() -> bool = false;
+        keep_alive_idle_time() -> u64 = 7200 * SECOND;
+        keep_alive_interval() -> u64 = 75 * SECOND;
+        keep_alive_count() -> u32 = 9;
+        hop_limit() -> u8 = 64;
+        receive_buffer_size() -> u64 = 64 << 10;
+        send_buffer_size() -> u64 = 64 << 10;
+        set_keep_alive_enabled(value: bool) -> () = ();
+        set_keep_alive_idle_time(value: u64) -> () = ();
+        set_keep_alive_interval(value: u64) -> () = ();
+        set_keep_alive_count(value: u32) -> () = ();
+        set_hop_limit(value: u8) -> () = ();
     }
 }

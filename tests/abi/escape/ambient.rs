@@ -3,6 +3,7 @@
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
+use crate::escape::files::ROOT_ONLY;
 use crate::escape::stage::{Stage, not_granted, policy};
 
 fn deny(action: &str) -> Value {
@@ -18,7 +19,7 @@ fn nothing_of_the_host_s_process_is_to_be_seen() {
     stage.works(&thief, "env-all", "", "environment.read");
     stage.works(&thief, "args-all", "", "environment.read");
     for (command, reply) in
-        [("cwd", "none"), ("stdin", ""), ("preopens", ""), ("env", "0"), ("args", "0")]
+        [("cwd", "none"), ("stdin", ""), ("preopens", ROOT_ONLY), ("env", "0"), ("args", "0")]
     {
         let observed = stage.observe(&thief, command);
         assert_eq!(observed.text(), reply, "{command}");

@@ -12,8 +12,10 @@ use crate::escape::stage::{Denial, Guest, Stage, hex, never, not_granted, policy
 
 /// What the standard library makes of `not-permitted`.
 const DENIED: &str = "error: Operation not permitted (os error 63)";
-/// And of a path that is in no directory that it has.
+/// And of a path that is in no directory that was granted.
 const NOT_THERE: &str = "error: No such file or directory (os error 44)";
+/// What `preopens` shows to who was granted none.
+pub const ROOT_ONLY: &str = "0 / DescriptorFlags(READ)";
 const OUTSIDE: &str = "outside of the granted directory";
 const NO_LINKS: &str = "components make no links";
 
@@ -71,31 +73,32 @@ fn with_rights(stage: &Stage, tree: &Tree, actions: &[&str]) -> Guest {
 fn no_path_leads_out_of_a_directory() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
-    let absolute = tree.at("secret");
-    for path in [
-        "../secret",
-        "./../secret",
-        "../granted/../secret",
-        "sub/../../secret",
-        "sub/.././/../secret",
-        "own/../../secret",
-        "nothing/../../secret",
-        "..",
-        "../",
-        "/",
-        "/etc/passwd",
-        "/proc/self/environ",
-        "/proc/self/root/etc/passwd",
-        "/dev/null",
-        "own\0/../../secret",
-        absolute.as_str(),
+    let (absolute, root) = (tree.at("secret"), tree.at(""));
+    let (secret, root) = (absolute.as_str(), root.trim_end_matches('/'));
+    // Each with the path that is recorded, which is without detours.
+    for (path, at) in [
+        ("../secret", secret),
+        ("./../secret", secret),
+        ("../granted/../secret", secret),
+        ("sub/../../secret", secret),
+        ("sub/.././/../secret", secret),
+        ("own/../../secret", secret),
+        ("nothing/../../secret", secret),
+        ("..", root),
+        ("../", root),
+        ("/", "/"),
+        ("/etc/passwd", "/etc/passwd"),
+        ("/proc/self/environ", "/proc/self/environ"),
+        ("/proc/self/root/etc/passwd", "/proc/self/root/etc/passwd"),
+        ("/dev/null", "/dev/null"),
+        ("own\0/../../secret", secret),
+        (secret, secret),
     ] {
-        let at = format!("{}/{path}", tree.at("granted")).replace('\0', "\\0");
         let (path, own) = (hex(path), hex("own"));
         for (command, action) in [
             (format!("raw-open 0 {path} follow,read"), "read"),
             (format!("raw-open 0 {path} follow,create,write"), "write"),
-            (format!("raw-open 0 {path} directory,read"), "read"),
+            (format!("raw-open 0 {path} directory,read"), "list-dir"),
             (format!("raw-stat-at 0 {path}"), "read"),
             (format!("raw-times-at 0 {path}"), "write"),
             (format!("raw-read-link 0 {path}"), "read"),
@@ -105,10 +108,10 @@ fn no_path_leads_out_of_a_directory() {
             (format!("raw-rename 0 {path} 0 {}", hex("stolen")), "read"),
             (format!("raw-rename 0 {own} 0 {path}"), "write"),
         ] {
-            let denial = never(&format!("filesystem.{action}"), &at, OUTSIDE);
+            let denial = never(&format!("filesystem.{action}"), at, OUTSIDE);
             stage.denied(&thief, &command, "error: not-permitted", denial);
         }
-        tree.assert_untouched(&at);
+        tree.assert_untouched(at);
     }
     assert_eq!(fs::read_to_string(tree.at("granted/own")).unwrap(), "mine");
 }
@@ -141,10 +144,19 @@ fn paths_of_the_host_that_were_not_granted_are_not_there() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     let preopens = stage.observe(&thief, "preopens").text();
-    assert_eq!(preopens.lines().count(), 1, "{preopens}");
-    for path in [&tree.at("secret"), "/etc/passwd", "/proc/self/maps", "/dev/urandom", "/", "."] {
-        for command in ["read", "list-dir", "stat"] {
-            stage.rejected(&thief, &format!("{command} {path}"), NOT_THERE);
+    assert_eq!(preopens.lines().count(), 2, "{preopens}");
+    let secret = tree.at("secret");
+    for (path, at) in [
+        (secret.as_str(), secret.as_str()),
+        ("/etc/passwd", "/etc/passwd"),
+        ("/proc/self/maps", "/proc/self/maps"),
+        ("/dev/urandom", "/dev/urandom"),
+        ("/", "/"),
+        (".", "/"),
+    ] {
+        for (command, action) in [("read", "read"), ("list-dir", "list-dir"), ("stat", "read")] {
+            let command = format!("{command} {path}");
+            stage.denied(&thief, &command, NOT_THERE, refused(action, at));
         }
     }
     tree.assert_untouched("paths");
@@ -413,10 +425,10 @@ fn a_grant_on_a_file_is_on_no_other() {
         }
     }
     let granted = tree.at("granted");
-    stage.denied(&thief, &format!("list-dir {granted}"), DENIED, refused("read", &granted));
+    stage.denied(&thief, &format!("list-dir {granted}"), DENIED, refused("list-dir", &granted));
     stage.denied(&thief, &format!("delete {own}"), DENIED, refused("delete", &own));
     let command = format!("raw-open 0 {} read", hex("../granted/own"));
-    let outside = never("filesystem.read", &format!("{granted}/../granted/own"), OUTSIDE);
+    let outside = never("filesystem.read", &own, OUTSIDE);
     stage.denied(&thief, &command, "error: not-permitted", outside);
     stage.works(&thief, &format!("read {own}"), "mine", "filesystem.read");
     stage.works(&thief, &format!("write {own} new"), "ok", "filesystem.write");
@@ -475,8 +487,7 @@ fn wildcards_are_on_names_in_one_directory() {
     let denial = refused("read", &tree.at("granted/e.csv/inner"));
     stage.denied(&thief, &command, "error: not-permitted", denial);
     let command = format!("raw-open {number} {} read", hex("../own"));
-    let detour = tree.at("granted/e.csv/../own");
-    let denial = never("filesystem.read", &detour, OUTSIDE);
+    let denial = never("filesystem.read", &tree.at("granted/own"), OUTSIDE);
     stage.denied(&thief, &command, "error: not-permitted", denial);
     // The others are not even seen.
     let listed = stage.observe(&thief, &format!("list-dir {}", tree.at("granted"))).text();
@@ -530,8 +541,8 @@ fn a_held_file_and_a_stream_end_with_the_right() {
     assert_eq!(fs::read_to_string(&own).unwrap(), "mine!");
     // A new instance does not even have the directory.
     stage.engine.call(thief.handle, "exit 1").unwrap_err();
-    stage.rejected(&thief, "preopens", "");
-    stage.rejected(&thief, &format!("read {own}"), NOT_THERE);
+    stage.rejected(&thief, "preopens", ROOT_ONLY);
+    stage.denied(&thief, &format!("read {own}"), NOT_THERE, refused("read", &own));
 }
 
 #[test]
@@ -599,7 +610,7 @@ fn a_part_that_a_policy_closes_is_closed_by_all_its_names() {
     }
     let private = tree.at("granted/private");
     let denied = |action: &str| policy(&format!("filesystem.{action}"), &private, 0, "closed");
-    stage.denied(&thief, &format!("list-dir {private}"), DENIED, denied("read"));
+    stage.denied(&thief, &format!("list-dir {private}"), DENIED, denied("list-dir"));
     let to = tree.at("granted/moved");
     stage.denied(&thief, &format!("rename {private} {to}"), DENIED, denied("read"));
     let made = policy("filesystem.write", &tree.at("granted/private/new"), 0, "closed");

@@ -7,6 +7,8 @@ mod ambient;
 mod closed;
 mod files;
 mod forging;
+mod granting;
+mod holding;
 mod host_memory;
 mod host_time;
 mod ids;

@@ -3,6 +3,7 @@
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
+use crate::escape::files::ROOT_ONLY;
 use crate::escape::stage::{Denial, Guest, Stage, not_granted, policy, quota};
 use crate::harness::eventually;
 
@@ -105,7 +106,7 @@ fn a_directory_whose_grants_have_expired_is_not_to_be_seen() {
     let path = directory.path().to_str().unwrap();
     let rights = json!({"filesystem": {path: ["read", "list-dir"]}, "expires-at-ms": 1});
     let thief = stage.load("app/thief/0", "wasi", rights);
-    stage.rejected(&thief, "preopens", "");
+    stage.rejected(&thief, "preopens", ROOT_ONLY);
 }
 
 #[test]

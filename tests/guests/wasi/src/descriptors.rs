@@ -1,7 +1,8 @@
 //! `wasi:filesystem` itself: paths and flags that the standard library would not pass on. A directory or file is
-//! named by a number: first come the preopened directories, then what `raw-open` opened, in order.
+//! named by a number: first come the preopened directories, then what `raw-open` opened, in order. `root` is the
+//! directory in which everything that was not granted is looked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use guest_kit::{Args, Reply, WasmError, text};
 use wasip2::filesystem::preopens;
@@ -39,6 +40,9 @@ pub const COMMANDS: &[&str] = &[
     "raw-read-link",
     "open-many",
     "list-many",
+    "list-hold",
+    "long-path",
+    "write-large",
     "stream-hold",
     "stream-write",
 ];
@@ -48,6 +52,7 @@ const PIECE: u64 = 64 << 10;
 
 thread_local! {
     static OPEN: RefCell<Vec<Descriptor>> = const { RefCell::new(Vec::new()) };
+    static ROOT: Cell<Option<&'static Descriptor>> = const { Cell::new(None) };
     static FLOOD: RefCell<Vec<Descriptor>> = const { RefCell::new(Vec::new()) };
     static LISTINGS: RefCell<Vec<DirectoryEntryStream>> = const { RefCell::new(Vec::new()) };
     static STREAM: RefCell<Option<OutputStream>> = const { RefCell::new(None) };
@@ -61,7 +66,12 @@ pub fn handle(command: &str, args: Args<'_>) -> Reply {
 pub fn with_open(act: impl FnOnce(&mut Vec<Descriptor>) -> Reply) -> Reply {
     OPEN.with_borrow_mut(|open| {
         if open.is_empty() {
-            open.extend(preopens::get_directories().into_iter().map(|(directory, _)| directory));
+            for (directory, path) in preopens::get_directories() {
+                match &*path {
+                    "/" => ROOT.set(Some(Box::leak(Box::new(directory)))),
+                    _ => open.push(directory),
+                }
+            }
         }
         act(open)
     })
@@ -147,6 +157,24 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
             let (directory, count) = (pick(open, &mut args)?, args.number()?);
             LISTINGS.with_borrow_mut(|flood| keep(flood, count, || directory.read_directory()))
         }
+        "list-hold" => {
+            let (directory, count) = (pick(open, &mut args)?, args.number()?);
+            // Begun, and never read to their ends.
+            let begin = || {
+                let listing = directory.read_directory()?;
+                listing.read_directory_entry()?;
+                Ok::<_, ErrorCode>(listing)
+            };
+            LISTINGS.with_borrow_mut(|flood| keep(flood, count, begin))
+        }
+        "long-path" => {
+            let (directory, size) = (pick(open, &mut args)?, args.number()?);
+            done(directory.rename_at("own", directory, &"x".repeat(size)))
+        }
+        "write-large" => {
+            let (file, size) = (pick(open, &mut args)?, args.number()?);
+            show(file.write(&vec![b'x'; size], 0), |written| written.to_string())
+        }
         "stream-hold" => {
             done(pick(open, &mut args)?.append_via_stream().map(|stream| STREAM.set(Some(stream))))
         }
@@ -159,7 +187,11 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
 }
 
 pub fn pick<'a>(open: &'a [Descriptor], args: &mut Args<'_>) -> Result<&'a Descriptor, WasmError> {
-    let number: usize = args.number()?;
+    let number = args.word()?;
+    if number == "root" {
+        return ROOT.get().ok_or_else(|| invalid("no root"));
+    }
+    let number: usize = number.parse().map_err(|_| invalid("no number"))?;
     open.get(number).ok_or_else(|| invalid(&format!("nothing open is number {number}")))
 }
 

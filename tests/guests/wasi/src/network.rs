@@ -34,6 +34,7 @@ pub const COMMANDS: &[&str] = &[
     "udp-send",
     "udp-connect",
     "udp-mixed",
+    "udp-large",
     "connections",
     "lookups",
     "sockets",
@@ -130,6 +131,11 @@ fn act(command: &str, mut args: Args<'_>, held: &mut Held) -> Reply {
                 remotes.push(remote);
             }
             show(send_mixed(content.as_bytes(), &remotes), |sent| sent.to_string())
+        }
+        "udp-large" => {
+            let (count, size, remote) = (args.number()?, args.number()?, address(&mut args)?);
+            let content = vec![b'x'; size];
+            show(send_mixed(&content, &vec![remote; count]), |sent| sent.to_string())
         }
         "connections" => {
             let (count, remote) = (args.number()?, address(&mut args)?);

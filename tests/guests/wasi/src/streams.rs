@@ -1,16 +1,31 @@
 //! `wasi:io` itself, beyond what it permits: more bytes, more pollables. `out` is standard output, a number a
 //! file that `raw-open` opened.
 
+use std::cell::RefCell;
+
 use guest_kit::{Args, Reply, WasmError, text};
 use wasip2::cli::{stdin, stdout};
 use wasip2::filesystem::types::Descriptor;
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 use crate::descriptors::{self, pick};
-use crate::failure::{Failure, done, show};
+use crate::failure::{Failure, done, keep, show};
 
 pub const COMMANDS: &[&str] =
-    &["zeroes", "zeroes-blocking", "write-unasked", "splice", "pull", "skip", "stdin-pull"];
+    &[
+    "zeroes",
+    "zeroes-blocking",
+    "write-unasked",
+    "splice",
+    "pull",
+    "skip",
+    "stdin-pull",
+    "read-ahead",
+];
+
+thread_local! {
+    static AHEAD: RefCell<Vec<InputStream>> = const { RefCell::new(Vec::new()) };
+}
 
 pub fn handle(command: &str, args: Args<'_>) -> Reply {
     descriptors::with_open(|open| act(command, args, open))
@@ -44,6 +59,17 @@ fn act(command: &str, mut args: Args<'_>, open: &[Descriptor]) -> Reply {
             let (stream, count) = (input(open, &mut args)?, args.number()?);
             let skipped = stream.and_then(|stream| Ok(stream.blocking_skip(count)?));
             show(skipped, |skipped| skipped.to_string())
+        }
+        "read-ahead" => {
+            let (file, count) = (pick(open, &mut args)?, args.number()?);
+            // Of what is ready to be read most is left.
+            let begin = || {
+                let stream = file.read_via_stream(0)?;
+                stream.subscribe().block();
+                stream.read(1)?;
+                Ok::<_, Failure>(stream)
+            };
+            AHEAD.with_borrow_mut(|ahead| keep(ahead, count, begin))
         }
         "stdin-pull" => match stdin::get_stdin().blocking_read(args.number()?) {
             Err(StreamError::Closed) => text("closed"),

@@ -1,0 +1,102 @@
+//! Opening a file or a directory, and nothing else: another kind may hold a thread for as long as nobody is
+//! at its other end, or is an interface of the system.
+
+use std::fs::File;
+
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorType, HostDescriptor, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{FsError, FsResult};
+
+use crate::runtime::wasi::desk::{Desk, now};
+use crate::runtime::wasi::file_rights::{Allowed, Files};
+use crate::security::audit::Basis;
+use crate::security::pseudo_files::pseudo_file_system;
+
+/// What is to be opened.
+pub struct Opening {
+    /// Relative to a directory.
+    pub path: String,
+    /// Whether links are followed.
+    pub path_flags: PathFlags,
+    /// What is made on the way.
+    pub open_flags: OpenFlags,
+    /// What for.
+    pub flags: DescriptorFlags,
+}
+
+/// What came of it.
+pub enum Found {
+    /// It is open.
+    Opened(Descriptor),
+    /// It is not for components.
+    Special(Special),
+}
+
+/// Why something is not for components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// A device, a pipe, a socket.
+    Kind,
+    /// A file of the system's own.
+    Pseudo,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        let (path_flags, open_flags) = (PathFlags::empty(), OpenFlags::empty());
+        Self { path: String::new(), path_flags, open_flags, flags: DescriptorFlags::empty() }
+    }
+}
+
+impl Opening {
+    /// Opens it in a directory.
+    pub fn open(self, desk: &mut Desk, directory: Descriptor) -> FsResult<Found> {
+        if let Some(special) = self.special(desk, directory.clone())? {
+            return Ok(Found::Special(special));
+        }
+        let at = desk.lay(directory)?;
+        let Self { path, path_flags, open_flags, flags } = self;
+        let opened = now(desk.view().open_at(at, path_flags, path, open_flags, flags))?;
+        let opened = desk.take(opened)?;
+        // It may be another one than was looked at.
+        let handle: &File = match &opened {
+            Descriptor::File(file) => &file.file,
+            Descriptor::Dir(directory) => &directory.dir,
+        };
+        let kind = handle.metadata().map_err(FsError::from)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Ok(Found::Special(Special::Kind));
+        }
+        if pseudo_file_system(handle).is_some() {
+            return Ok(Found::Special(Special::Pseudo));
+        }
+        Ok(Found::Opened(opened))
+    }
+
+    /// Whether it is of a kind that is not even opened.
+    pub fn special(&self, desk: &mut Desk, directory: Descriptor) -> FsResult<Option<Special>> {
+        let at = desk.lay(directory)?;
+        match now(desk.view().stat_at(at, self.path_flags, self.path.clone())) {
+            Ok(stat) => Ok(match stat.type_ {
+                DescriptorType::RegularFile
+                | DescriptorType::Directory
+                | DescriptorType::SymbolicLink => None,
+                _ => Some(Special::Kind),
+            }),
+            // To be made, or to fail when it is opened.
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl Files<'_> {
+    /// Records that something is not for components.
+    pub(super) fn refuse_special(&self, special: Special, allowed: &Allowed) -> FsError {
+        let never = match special {
+            Special::Kind => "neither a file nor a directory",
+            Special::Pseudo => "a file of the system's own",
+        };
+        self.refuse(allowed.action, allowed.place.path(), Basis::Never(never))
+    }
+}

@@ -1,0 +1,89 @@
+//! An engine that is given any binary.
+
+use serde_json::json;
+
+use crate::harness::{Config, Engine, With, eventually};
+use crate::hosts::set_logger;
+use crate::partners::Inbox;
+use crate::target::{assert_sound, sound};
+
+/// What a guest may be sent: commands of our own, and what is none.
+const PAYLOADS: [&str; 16] = [
+    "ok",
+    "",
+    "self",
+    "x",
+    "spin 1000",
+    "callbacks",
+    "raw-get 6b",
+    "set a b",
+    "get a",
+    "list",
+    "send fuzz/echo/0 hello",
+    "request fuzz/echo/0 50 hello",
+    "sleep-then 1 x",
+    "blob 100000",
+    "log-many 3 10",
+    "alloc 1000000",
+];
+
+/// It, and a component that nothing may disturb.
+pub struct Host {
+    engine: Engine,
+    echo: u64,
+    cases: u64,
+    loaded: u64,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let options = json!({
+            "limits": { "max-memory-bytes": 8 << 20, "max-execution-time-ms": 100, "max-fuel": 3_000_000 },
+            "quotas": { "log-bytes-per-second": 10_000, "messages-per-second": 1000,
+                        "outstanding-requests": 10, "storage-bytes": 100_000 },
+            "capabilities": {
+                "messaging": { "send": "**", "request": "**", "broadcast": "**" },
+                "storage": ["read", "write", "delete"],
+            },
+        });
+        let config = Config::bare().with(&options.to_string());
+        set_logger(&config, airssys_wasm::AIRSSYS_LOG_TRACE, |_| {});
+        let engine = config.engine();
+        let limits = r#"{"limits": {"max-execution-time-ms": 20000, "max-fuel": null}}"#;
+        let echo = engine.load_with("fuzz/echo/0", "echo", limits);
+        Self { engine, echo, cases: 0, loaded: 0 }
+    }
+
+    /// Loads it, uses it, and unloads it.
+    pub fn try_out(&mut self, wasm: &[u8]) {
+        let Self { engine, echo, cases, loaded } = self;
+        *cases += 1;
+        if let Ok(handle) = sound(engine.try_load("fuzz/guest/0", wasm, None)) {
+            *loaded += 1;
+            let inbox = Inbox::new();
+            let mut requests = Vec::new();
+            // Of all, in the end, a few in each case.
+            for n in 0..4 {
+                let payload = PAYLOADS[(*cases * 3 + n) as usize % PAYLOADS.len()];
+                let with = With { timeout_ms: 1000, ..With::default() };
+                _ = sound(engine.call_with(handle, payload, with));
+                requests.extend(sound(engine.request(handle, payload, inbox)));
+                _ = sound(engine.send(handle, payload));
+            }
+            _ = sound(engine.health(handle));
+            _ = sound(engine.describe(handle));
+            inbox.exactly(&requests).values().for_each(|completed| {
+                completed.outcome.as_ref().err().into_iter().for_each(assert_sound);
+            });
+            _ = sound(engine.unload(handle));
+        }
+        assert_eq!(engine.text(*echo, "unmoved"), "unmoved");
+        eventually("it is gone", || (engine.stats()["components"] == 1).then_some(()));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        eprintln!("{} of {} were loaded", self.loaded, self.cases);
+    }
+}

@@ -1,0 +1,73 @@
+//! Random attacks through the C ABI, for as long as one wants: `make fuzz`.
+//!
+//! Each target makes inputs from numbers, so that a number is enough to have a case again. Cases run in a
+//! process of their own, a batch after the other, with little memory: what ends it, or stays too long
+//! in one case, is a failure, and the input is kept.
+//!
+//!     fuzz [SECONDS [TARGET…]]     each target for so long; FUZZ_SEED: another beginning
+//!     fuzz case TARGET SEED        one case
+//!     fuzz file TARGET FILE        one input
+//!
+//! With FUZZ_DEEP=1 binaries are nested and repeated without bounds.
+
+#[path = "../../abi/handmade.rs"]
+mod handmade;
+#[path = "../../abi/harness.rs"]
+#[expect(dead_code, reason = "shared with the tests of the ABI")]
+mod harness;
+#[path = "../../abi/hosts.rs"]
+#[expect(dead_code, reason = "shared with the tests of the ABI")]
+mod hosts;
+#[path = "../../abi/partners.rs"]
+#[expect(dead_code, reason = "shared with the tests of the ABI")]
+mod partners;
+#[path = "../../abi/published.rs"]
+mod published;
+
+mod binaries;
+mod calls;
+mod codecs;
+mod documents;
+mod generated;
+mod mutants;
+mod random;
+mod supervisor;
+mod target;
+mod ways;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        // What test runners ask: there is none of the kind that they run.
+        ["--list", ..] | ["--exact", ..] => ExitCode::SUCCESS,
+        ["batch", target, seed, millis, status] => {
+            let time = Duration::from_millis(millis.parse().expect("milliseconds"));
+            target::batch(target, seed.parse().expect("a number"), time, status);
+            ExitCode::SUCCESS
+        }
+        ["corpus", target, status] => {
+            target::corpus(target, status);
+            ExitCode::SUCCESS
+        }
+        ["input", target, seed, file] => {
+            target::write_input(target, seed.parse().expect("a number"), file);
+            ExitCode::SUCCESS
+        }
+        ["case", target, seed] => {
+            target::case(target, seed.parse().expect("a number"));
+            ExitCode::SUCCESS
+        }
+        ["file", target, file] => {
+            target::file(target, file);
+            ExitCode::SUCCESS
+        }
+        ref words => {
+            let seconds = words.first().map_or(10, |word| word.parse().expect("seconds"));
+            supervisor::run(Duration::from_secs(seconds), words.get(1..).unwrap_or_default())
+        }
+    }
+}
