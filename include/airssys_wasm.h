@@ -312,7 +312,8 @@ typedef struct airssys_bytes_t {
  * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
  * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
  * written is the value (`get`; nothing written is an empty value) and means nothing for the
- * others; with any other result it is the text of the error, which the component sees. A callback
+ * others; with any other result it is the text of the error, which goes to the log; the component
+ * sees it only with `"host-error-texts": true` in the configuration. A callback
  * that returns without a result counts as failed: a language runtime that could not run it (an
  * interrupt, an exception) must not pass for a success.
  *
@@ -402,7 +403,8 @@ typedef struct airssys_log_record_t {
   const char *component;
   /**
    * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-   * control characters before `message_len` as well.
+   * control characters before `message_len` as well: escape them before you print it. At most
+   * 64 KiB; a longer one is cut, and its end says how long it was.
    */
   const char *message;
   /**
@@ -437,6 +439,14 @@ typedef struct airssys_log_record_t {
  * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
  * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
  * into the library. Records of one component come in the order they were written.
+ *
+ * The engine itself writes records about components, in their names: one for a crash, one for a
+ * message or callback that failed and whose sender is not told. It also writes, in its own name,
+ * what callbacks of a storage or a router say when they fail. These count against the
+ * `log-bytes-per-second` of the component that they are about, and of one component there are at
+ * most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
+ * repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
+ * repeat no words, only the kind of the error.
  */
 typedef struct airssys_logger_t {
   /**
@@ -491,7 +501,8 @@ typedef struct airssys_event_t {
 /**
  * The host's callback for events, called one at a time and in the order in which things happened,
  * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
- * 64 MiB of payloads waiting; what does not fit is counted, and `events-lost` says how many.
+ * 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
+ * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
  *
  * `dead-letter`: a message was accepted and will never be handled, because its receiver was
  * unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
@@ -695,8 +706,10 @@ typedef struct airssys_router_t {
    * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
    * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
    * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-   * `AIRSSYS_ERROR_INVALID_MESSAGE` and every other status that it was not delivered, for the
-   * reason that was written with `airssys_writer_write`. No answer counts as not delivered.
+   * `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
+   * it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
+   * to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
+   * answer counts as not delivered.
    */
   void (*route)(void *user_data,
                 const struct airssys_envelope_t *envelope,
@@ -1008,7 +1021,8 @@ airssys_status_t airssys_error_status(const struct airssys_error_t *error);
 
 /**
  * What went wrong, for people: which component, which limit and its value, what the guest said,
- * which key of which document.
+ * which key of which document. Words of a component or names from a binary may be in it, with line
+ * breaks and control characters: escape them before you print it. At most 64 KiB.
  *
  * `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
  * Any thread; callable from callbacks.
@@ -1094,8 +1108,9 @@ void airssys_config_free(struct airssys_config_t *config);
  *     {
  *       "name": "engine",               names the host as a sender, host/<name>/0
  *       "workers": 2,                   threads that run components (default: cores)
- *       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
- *                                       must belong to this user and be closed to others (0700)
+ *       "cache-dir": "/path",           keeps compiled components between runs, see below
+ *       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
+ *                                       longest go first
  *       "max-component-bytes": 67108864,
  *       "compile": {                    what compiling a binary may take; beyond the first it is
  *                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
@@ -1125,11 +1140,27 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone
+ *       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
+ *                                       text of an error reaches the component; false: it goes to
+ *                                       the log, and the component learns only that one failed
  *       "limits": { ... },              defaults for every load, see airssys_engine_load
  *       "quotas": { ... },              the same
  *       "capabilities": { ... },        of loads that name none; without it they have none
  *       "policies": { "rules": [] }     see airssys_engine_set_policies
  *     }
+ *
+ * What is in `cache-dir` is loaded as code. The directory is made if it is missing. It must belong
+ * to this user and be closed to others (mode 0700), and no directory on the way to it may be one
+ * that others can write to, unless that has the sticky bit, as `/tmp` has. It is opened once, by
+ * `airssys_engine_new`, and held open. Entries have a checksum with a secret key, the file `key` in
+ * the directory; an entry that is damaged, or is not a regular file of this user's or root's that
+ * only its owner can write to, is compiled anew. Any number of engines and processes may share the
+ * directory.
+ *
+ * A directory that belongs to root where the process does not run as root, that nobody may write to
+ * (mode 0555), or that is mounted read-only, is used as it is: nothing is written, replaced or
+ * removed. Others may read it. Its key is then no secret, and its owner is trusted. To make one,
+ * fill a directory with an engine, and let others read all of it, `key` included.
  *
  * `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
  *
@@ -1284,7 +1315,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *         "max-memory-bytes": 67108864,      over all memories of the component
  *         "max-host-bytes": 67108864,        memory of the host that it may occupy, 262144 or more: mail,
  *                                            requests under way, metadata, what it stores in memory;
- *                                            by default the mailbox's "max-bytes" where that is more
+ *                                            by default the "max-bytes" of the mailbox, if more
  *         "max-message-bytes": 16777216,     payload of a message to it, a message from it, a reply;
  *                                            at most 1073741824
  *         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
@@ -1575,7 +1606,7 @@ airssys_status_t airssys_engine_deliver(struct airssys_engine_t *engine,
  * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
  * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
  * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
- * `message`: borrowed text, what went wrong; NULL for none. `error`: may be NULL. Any thread;
+ * `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
  * callable from callbacks, `route` included.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
@@ -1792,6 +1823,8 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  *       "components": 1,
  *       "binaries": 1,                      compiled and kept
  *       "code-bytes": 67890,                of these
+ *       "cache": { "hits": 0, "misses": 0,  of cache-dir, null without one
+ *                  "bytes": 0 },            of its entries, when they were last looked at
  *       "messages": {
  *         "accepted": 0, "refused": 0,      by its mailbox
  *         "dropped": 0,                     accepted and never handled

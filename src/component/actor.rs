@@ -12,12 +12,13 @@ use crossbeam_utils::atomic::AtomicCell;
 use crate::component::intake::{Intake, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
-use crate::core::log::{LogLevel, LogRecord};
-use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::core::log::LogLevel;
+use crate::core::message::{Message, MessageView, Outcome};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
@@ -222,7 +223,8 @@ impl Actor {
         {
             let (mailbox, status) = (Arc::clone(&self.mailbox), Arc::clone(&self.status));
             let host = Arc::clone(&self.blueprint.host);
-            let intake = Intake::new(mailbox, status, host, mail, most);
+            let guard = Arc::clone(&self.blueprint.context.guard);
+            let intake = Intake::new(mailbox, status, host, guard, mail, most);
             let (outcome, intake) = instance.work_off(intake).await;
             let (handled, unfinished) = intake.map_or((0, None), Intake::end);
             let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
@@ -267,8 +269,8 @@ impl Actor {
         };
         if let Err(error) = &outcome {
             let sender = message.sender(self.host());
-            let text = format!("a {what} from {sender} failed: {error}");
-            self.report(LogLevel::Warn, text).await;
+            let what = format!("a {what} from {sender} failed");
+            self.report(LogLevel::Warn, &what, error).await;
         }
     }
 
@@ -319,7 +321,8 @@ impl Actor {
         let outcome = match handler {
             Ok(handler) => {
                 let correlation = message.correlation.map(CorrelationId::text);
-                let message = incoming(message, correlation.as_ref());
+                let accepted = self.blueprint.context.guard.shown_time(message.accepted);
+                let message = incoming(message, correlation.as_ref(), accepted);
                 let ended = if on_caller {
                     instance.call_on_caller(&handler, (&message,))
                 } else {
@@ -405,7 +408,7 @@ impl Actor {
         self.status.enter(State::Crashed);
         instance.finish().await;
         if !matches!(error, CallError::EngineStopped) {
-            self.report(LogLevel::Error, format!("crashed: {error}")).await;
+            self.report(LogLevel::Error, "crashed", &error).await;
         }
     }
 
@@ -441,28 +444,18 @@ impl Actor {
                 if self.blueprint.context.timers.is_stopping() {
                     return Err(CallError::EngineStopped);
                 }
-                Err(CallError::RestartFailed { reason: error.to_string() })
+                Err(CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) })
             }
         }
     }
 
-    /// Writes a record in the component's name.
-    async fn report(&self, level: LogLevel, message: String) {
+    /// Writes a record about the component, in its name, if there is room for it.
+    async fn report(&self, level: LogLevel, what: &str, error: &CallError) {
         let context = Arc::clone(&self.blueprint.context);
-        if !context.log.enabled(level) {
-            return;
-        }
+        let Some(report) = context.report(level, what, error) else { return };
         let off_fiber = OffFiber::new(Arc::clone(&context.node));
         let timers = context.timers.clone();
-        off_fiber.defer(move || {
-            context.log.write(&LogRecord {
-                level,
-                component: Some(&context.identity.id),
-                message: &message,
-                context: &[],
-                time: Timestamp::now(),
-            });
-        });
+        off_fiber.defer(move || context.write_report(report));
         run_host_jobs(&off_fiber, &timers).await;
     }
 }

@@ -7,10 +7,11 @@ use crate::component::status::Status;
 use crate::component::stopwatch::Stopwatch;
 use crate::core::error::{CallError, Unfit, WasmError};
 use crate::core::id::ComponentId;
-use crate::core::message::{Message, Outcome};
+use crate::core::message::{Message, MessageView, Outcome};
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
 use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
+use crate::security::guard::Guard;
 
 /// The longest payload that is worth one more copy of it.
 const MAX_PAYLOAD: usize = 4096;
@@ -37,6 +38,7 @@ pub struct Intake {
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
     host: Arc<ComponentId>,
+    guard: Arc<Guard>,
     /// Comes first.
     first: Option<Mail>,
     current: Option<(Mail, Stopwatch)>,
@@ -55,6 +57,7 @@ impl Intake {
         mailbox: Arc<Mailbox>,
         status: Arc<Status>,
         host: Arc<ComponentId>,
+        guard: Arc<Guard>,
         first: Mail,
         most: usize,
     ) -> Self {
@@ -62,6 +65,7 @@ impl Intake {
             mailbox,
             status,
             host,
+            guard,
             first: Some(first),
             current: None,
             answer: Ok(None),
@@ -89,9 +93,14 @@ impl Intake {
         (self.handled, unfinished)
     }
 
-    /// The message that is being handled.
-    fn message(&self) -> Option<&Message> {
-        self.current.as_ref()?.0.message()
+    /// The message that is being handled, as the guest may see it.
+    fn message(&self) -> Option<MessageView<'_>> {
+        Some(self.view(self.current.as_ref()?.0.message()?))
+    }
+
+    fn view<'a>(&'a self, message: &'a Message) -> MessageView<'a> {
+        let view = message.view(&self.host);
+        MessageView { accepted: self.guard.shown_time(view.accepted), ..view }
     }
 }
 
@@ -145,26 +154,26 @@ impl MailSource for Intake {
                 }
             },
         };
-        let (current, _) = self.current.insert((mail, Stopwatch::start()));
-        let (handler, message) = match current {
-            Mail::Message(message, _) => (HandlerKind::Message, message),
-            Mail::Callback(message) => (HandlerKind::Callback, message),
-            Mail::Health(_) | Mail::Shutdown(_) => return Poll::Ready(None),
+        self.current = Some((mail, Stopwatch::start()));
+        let (handler, message) = match &self.current {
+            Some((Mail::Message(message, _), _)) => (HandlerKind::Message, message),
+            Some((Mail::Callback(message), _)) => (HandlerKind::Callback, message),
+            _ => return Poll::Ready(None),
         };
-        let shape = Shape::of(&message.view(&self.host));
+        let shape = Shape::of(&self.view(message));
         Poll::Ready(Some(Coming { handler, shape }))
     }
 
     fn take_small(&mut self) -> Option<SmallMessage> {
-        small::small(&self.message()?.view(&self.host))
+        small::small(&self.message()?)
     }
 
     fn take_tiny(&mut self) -> Option<TinyMessage> {
-        small::tiny(&self.message()?.view(&self.host))
+        small::tiny(&self.message()?)
     }
 
     fn take(&mut self) -> Option<Record> {
-        let Self { current, sender, payload, host, .. } = self;
+        let Self { current, sender, payload, host, guard, .. } = self;
         let message = current.as_ref()?.0.message()?;
         let from = message.sender.as_ref().unwrap_or(host);
         let id = match sender {
@@ -180,7 +189,8 @@ impl MailSource for Intake {
         bytes.extend_from_slice(&message.payload);
         let correlation = message.correlation.map(|id| id.text().as_str().to_owned());
         let reply_to = message.wants_reply.then(|| id.clone());
-        let time = (message.accepted.seconds, message.accepted.nanoseconds);
+        let accepted = guard.shown_time(message.accepted);
+        let time = (accepted.seconds, accepted.nanoseconds);
         let metadata = (correlation, reply_to, time, message.content_type.clone());
         Some((id, Arc::clone(payload), metadata))
     }

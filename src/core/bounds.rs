@@ -1,5 +1,6 @@
 //! The most that is taken of what a component says.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
 /// Bytes of the text of a trap's backtrace, whose function names are the component's.
@@ -32,33 +33,61 @@ pub const MAX_CONTENT_TYPE_BYTES: usize = 1024;
 /// Targets of a broadcast.
 pub const MAX_BROADCAST_TARGETS: usize = 10_000;
 
-/// The beginning of what something displays, with a mark where something is missing. No more of it than
-/// that is ever put into words.
-pub fn excerpt(what: impl Display, max_bytes: usize) -> String {
-    let mut beginning = Beginning { text: String::new(), max_bytes };
-    if write!(beginning, "{what}").is_err() {
-        beginning.text.push('…');
-    }
-    beginning.text
+/// Bytes of an error with the words around it, wherever it is repeated.
+pub const MAX_REPEATED_BYTES: usize = MAX_ERROR_TEXT_BYTES + 512;
+
+/// Records about one component that the engine itself writes in a second.
+pub const REPORTS_PER_SECOND: u64 = 5;
+
+/// Room for the mark of a text that was cut.
+const MARK_BYTES: usize = 32;
+
+/// A text, or as much of it as fits in `max` bytes, with its length.
+pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max { Cow::Borrowed(text) } else { Cow::Owned(bounded(&text, max)) }
 }
 
-/// Takes text until it is full.
-struct Beginning {
-    text: String,
-    max_bytes: usize,
+/// How much of a value is put into words, if only to know its length.
+const COUNTED_BYTES: usize = 1 << 20;
+
+/// What is shown of a value in `max` bytes, with the length of all if that is more. Never holds more.
+pub fn bounded(value: &dyn Display, max: usize) -> String {
+    let mut text = Bounded { kept: String::new(), max, length: 0 };
+    // A value that can not be shown to its end is shown as far as it came.
+    let is_whole = write!(text, "{value}").is_ok();
+    text.finish(if is_whole { "" } else { "more than " })
 }
 
-impl Write for Beginning {
-    fn write_str(&mut self, more: &str) -> fmt::Result {
-        let room = self.max_bytes - self.text.len();
-        if more.len() <= room {
-            self.text.push_str(more);
-            return Ok(());
+struct Bounded {
+    kept: String,
+    max: usize,
+    length: usize,
+}
+
+impl Bounded {
+    fn finish(self, more: &str) -> String {
+        let Self { mut kept, max, length } = self;
+        if length > max {
+            kept.truncate(kept.floor_char_boundary(max.saturating_sub(MARK_BYTES)));
+            // Writing to a string does not fail.
+            let _ = write!(kept, "… ({more}{length} bytes)");
         }
-        self.text.push_str(&more[..more.floor_char_boundary(room)]);
-        // What is left of a character that did not fit is no room for the next one.
-        self.max_bytes = self.text.len();
-        Err(fmt::Error)
+        kept
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.length > COUNTED_BYTES {
+            return Err(fmt::Error);
+        }
+        let room = self.max - self.kept.len().min(self.max);
+        // A hole would be no cut.
+        if self.kept.len() == self.length {
+            self.kept.push_str(&text[..text.floor_char_boundary(room)]);
+        }
+        self.length = self.length.saturating_add(text.len());
+        Ok(())
     }
 }
 
@@ -67,11 +96,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_is_cut_between_characters() {
-        assert_eq!(excerpt("four", 4), "four");
-        assert_eq!(excerpt("fourä", 5), "four…");
-        assert_eq!(excerpt(format_args!("{}{}", "a".repeat(10), "b"), 4), "aaaa…");
-        assert_eq!(excerpt("", 0), "");
-        assert_eq!(excerpt("x", 0), "…");
+    fn a_text_that_fits_is_passed_on_as_it_is() {
+        for text in ["", "short", &"x".repeat(100)] {
+            assert!(matches!(cut(text, 100), Cow::Borrowed(same) if same == text));
+            assert_eq!(bounded(&text, 100), text);
+        }
+    }
+
+    #[test]
+    fn a_longer_one_is_cut_between_characters_and_says_how_long_it_is() {
+        for character in ["x", "ö", "€", "🦀"] {
+            let text = character.repeat(1000);
+            let cut = cut(&text, 100);
+            let mark = format!("… ({} bytes)", text.len());
+            let kept = cut.strip_suffix(&mark).unwrap();
+            assert!(text.starts_with(kept) && kept.len() > 60 && cut.len() <= 100, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_in_pieces_is_cut_at_the_first_that_does_not_fit() {
+        let shown = bounded(&format_args!("{}{}{}", "x".repeat(90), "ö".repeat(50), "end"), 100);
+        assert_eq!(shown, format!("{}… (193 bytes)", "x".repeat(68)));
     }
 }

@@ -343,4 +343,41 @@ pub enum MessagingError {
     /// Nobody has that id.
     #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]
     TargetNotFound([String; 3]),
+    /// [`MessagingError::DeliveryFailed`], in words of the host's own.
+    #[error("delivery-failed: {0}")]
+    HostDeliveryFailed(String),
+    /// [`MessagingError::InvalidMessage`], in words of the host's own.
+    #[error("invalid-message: {0}")]
+    HostInvalidMessage(String),
+}
+
+impl InHostWords for MessagingError {
+    fn shown(self) -> Self {
+        match self {
+            Self::HostDeliveryFailed(text) => Self::DeliveryFailed(text),
+            Self::HostInvalidMessage(text) => Self::InvalidMessage(text),
+            other => other,
+        }
+    }
+
+    fn withheld(self) -> (Self, Option<String>) {
+        match self {
+            Self::HostDeliveryFailed(text) => {
+                (Self::DeliveryFailed("the host's router failed".into()), Some(text))
+            }
+            Self::HostInvalidMessage(text) => {
+                (Self::InvalidMessage("the host's router does not take it".into()), Some(text))
+            }
+            other => (other, None),
+        }
+    }
+}
+
+/// An error that may be in words of the host's own. What becomes of it without further ado has none.
+pub trait InHostWords: Sized {
+    /// The error as a guest may see it that may see those words.
+    fn shown(self) -> Self;
+
+    /// The error as any guest may see it, and the words.
+    fn withheld(self) -> (Self, Option<String>);
 }

@@ -88,6 +88,12 @@ impl ComponentId {
         }
     }
 
+    /// Before every id that begins with `text`, and behind every id that is less: no id, but a place
+    /// in their order.
+    pub fn place_of(text: &str) -> Self {
+        Self { text: text.into(), name_at: 0, instance_at: 0 }
+    }
+
     /// The first part.
     pub fn namespace(&self) -> &str {
         &self.text[..self.name_at as usize - 1]
@@ -106,6 +112,38 @@ impl ComponentId {
     /// The whole id, `namespace/name/instance`.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+/// Ids that may be meant, by what is certain of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdRange {
+    /// All that begin so.
+    Prefix(Box<str>),
+    /// This one.
+    One(Box<str>),
+}
+
+impl IdRange {
+    /// Whether an id may be meant.
+    pub fn contains(&self, id: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => id.starts_with(&**prefix),
+            Self::One(one) => **one == *id,
+        }
+    }
+
+    /// The text from which on its ids are, in their order.
+    pub fn start(&self) -> &str {
+        let (Self::Prefix(start) | Self::One(start)) = self;
+        start
+    }
+
+    /// Without those that others contain, ascending.
+    pub fn distinct(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort_unstable_by(|a, b| a.start().cmp(b.start()).then_with(|| a.cmp(b)));
+        ranges.dedup_by(|range, kept| kept.contains(range.start()));
+        ranges
     }
 }
 
@@ -254,6 +292,28 @@ mod tests {
             assert!(error.contains(expected), "{text:?}: {error}");
             assert!(error.len() < 300, "{text:?}: an error repeats too much of its input");
         }
+    }
+
+    #[test]
+    fn ranges_are_distinct() {
+        let prefix = |text: &str| IdRange::Prefix(text.into());
+        let one = |text: &str| IdRange::One(text.into());
+        let ranges = vec![
+            one("b/x/0"),
+            prefix("app/w"),
+            one("app/w/0"),
+            prefix("app/"),
+            one("b/x/0"),
+            one("b/x/00"),
+            one("app/x/1"),
+            prefix("b/x/01"),
+            one("a/b/c"),
+        ];
+        let distinct =
+            [one("a/b/c"), prefix("app/"), one("b/x/0"), one("b/x/00"), prefix("b/x/01")];
+        assert_eq!(IdRange::distinct(ranges), distinct);
+        assert_eq!(IdRange::distinct(vec![one("a/b/c"), prefix("")]), [prefix("")]);
+        assert_eq!(IdRange::distinct(vec![one("a/b/c"), prefix("a/b/c")]), [prefix("a/b/c")]);
     }
 
     #[test]

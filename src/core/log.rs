@@ -41,6 +41,16 @@ pub struct LogRecord<'a> {
     pub time: Timestamp,
 }
 
+/// Who learns what code of the host says when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostErrorTexts {
+    /// The host, in its log. Guests learn that it failed.
+    #[default]
+    Logged,
+    /// The guest that asked.
+    Shown,
+}
+
 /// Where records go.
 pub trait LogSink: Send + Sync {
     /// Whether records of this level are wanted; others are not even built.

@@ -26,6 +26,9 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// In the place of a time that its reader must not know.
+    pub const HIDDEN: Self = Self { seconds: 0, nanoseconds: 0 };
+
     /// The time now; a clock before 1970 reads as the epoch.
     pub fn now() -> Self {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()

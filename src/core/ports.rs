@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::core::error::{CallError, ComponentError, MessagingError};
-use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, RawId};
+use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, IdRange, RawId};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 
@@ -72,8 +72,14 @@ pub struct ComponentInfo {
 
 /// The part of `host-services` that looks at other components.
 pub trait Directory: Send + Sync {
-    /// All ids, ascending, each once.
-    fn list(&self) -> Vec<Arc<ComponentId>>;
+    /// The first ids of a range, at most so many, ascending, each once; those behind `after`, if
+    /// that is given.
+    fn page(
+        &self,
+        range: &IdRange,
+        after: Option<&ComponentId>,
+        most: usize,
+    ) -> Vec<Arc<ComponentId>>;
 
     /// What is known of one of them.
     fn info(&self, id: &ComponentId) -> Result<ComponentInfo, ComponentError>;

@@ -67,8 +67,9 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///     {
 ///       "name": "engine",               names the host as a sender, host/<name>/0
 ///       "workers": 2,                   threads that run components (default: cores)
-///       "cache-dir": "/path",           keeps compiled components between runs; made if missing,
-///                                       must belong to this user and be closed to others (0700)
+///       "cache-dir": "/path",           keeps compiled components between runs, see below
+///       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
+///                                       longest go first
 ///       "max-component-bytes": 67108864,
 ///       "compile": {                    what compiling a binary may take; beyond the first it is
 ///                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
@@ -98,11 +99,27 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
 ///                                       allows a process (vm.max_map_count) and not 7, and a
 ///                                       defence in depth against faults of the compiler is gone
+///       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
+///                                       text of an error reaches the component; false: it goes to
+///                                       the log, and the component learns only that one failed
 ///       "limits": { ... },              defaults for every load, see airssys_engine_load
 ///       "quotas": { ... },              the same
 ///       "capabilities": { ... },        of loads that name none; without it they have none
 ///       "policies": { "rules": [] }     see airssys_engine_set_policies
 ///     }
+///
+/// What is in `cache-dir` is loaded as code. The directory is made if it is missing. It must belong
+/// to this user and be closed to others (mode 0700), and no directory on the way to it may be one
+/// that others can write to, unless that has the sticky bit, as `/tmp` has. It is opened once, by
+/// `airssys_engine_new`, and held open. Entries have a checksum with a secret key, the file `key` in
+/// the directory; an entry that is damaged, or is not a regular file of this user's or root's that
+/// only its owner can write to, is compiled anew. Any number of engines and processes may share the
+/// directory.
+///
+/// A directory that belongs to root where the process does not run as root, that nobody may write to
+/// (mode 0555), or that is mounted read-only, is used as it is: nothing is written, replaced or
+/// removed. Others may read it. Its key is then no secret, and its owner is trusted. To make one,
+/// fill a directory with an engine, and let others read all of it, `key` included.
 ///
 /// `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
 ///

@@ -167,7 +167,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///         "max-memory-bytes": 67108864,      over all memories of the component
 ///         "max-host-bytes": 67108864,        memory of the host that it may occupy, 262144 or more: mail,
 ///                                            requests under way, metadata, what it stores in memory;
-///                                            by default the mailbox's "max-bytes" where that is more
+///                                            by default the "max-bytes" of the mailbox, if more
 ///         "max-message-bytes": 16777216,     payload of a message to it, a message from it, a reply;
 ///                                            at most 1073741824
 ///         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included

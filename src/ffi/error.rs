@@ -47,7 +47,8 @@ pub unsafe extern "C" fn airssys_error_status(error: *const airssys_error_t) -> 
 }
 
 /// What went wrong, for people: which component, which limit and its value, what the guest said,
-/// which key of which document.
+/// which key of which document. Words of a component or names from a binary may be in it, with line
+/// breaks and control characters: escape them before you print it. At most 64 KiB.
 ///
 /// `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
 /// Any thread; callable from callbacks.

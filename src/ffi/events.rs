@@ -27,7 +27,8 @@ pub struct airssys_event_t {
 
 /// The host's callback for events, called one at a time and in the order in which things happened,
 /// on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
-/// 64 MiB of payloads waiting; what does not fit is counted, and `events-lost` says how many.
+/// 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
+/// counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
 ///
 /// `dead-letter`: a message was accepted and will never be handled, because its receiver was
 /// unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use serde_json::{Map, Value, json};
 
+use crate::core::bounds::cut;
 use crate::core::error::{CallError, LimitBreach, WasmError};
 use crate::core::id::ComponentHandle;
 use crate::ffi::status::*;
@@ -12,6 +13,9 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::screen::refusal::Excess;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
+
+/// The most bytes of a message: names from a binary may be in it.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
 /// What a function that failed reports.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ impl Failure {
             Value::Object(detail) => detail,
             _ => Map::new(),
         };
-        Self { status, message, detail }
+        Self { status, message: cut(&message, MAX_MESSAGE_BYTES).into_owned(), detail }
     }
 
     /// An argument that can not be used.

@@ -137,6 +137,8 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///       "components": 1,
 ///       "binaries": 1,                      compiled and kept
 ///       "code-bytes": 67890,                of these
+///       "cache": { "hits": 0, "misses": 0,  of cache-dir, null without one
+///                  "bytes": 0 },            of its entries, when they were last looked at
 ///       "messages": {
 ///         "accepted": 0, "refused": 0,      by its mailbox
 ///         "dropped": 0,                     accepted and never handled

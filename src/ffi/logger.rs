@@ -35,7 +35,8 @@ pub struct airssys_log_record_t {
     /// The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
     pub component: *const c_char,
     /// UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-    /// control characters before `message_len` as well.
+    /// control characters before `message_len` as well: escape them before you print it. At most
+    /// 64 KiB; a longer one is cut, and its end says how long it was.
     pub message: *const c_char,
     /// How many bytes the message has.
     pub message_len: usize,
@@ -56,6 +57,14 @@ pub struct airssys_log_record_t {
 /// `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
 /// `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
 /// into the library. Records of one component come in the order they were written.
+///
+/// The engine itself writes records about components, in their names: one for a crash, one for a
+/// message or callback that failed and whose sender is not told. It also writes, in its own name,
+/// what callbacks of a storage or a router say when they fail. These count against the
+/// `log-bytes-per-second` of the component that they are about, and of one component there are at
+/// most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
+/// repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
+/// repeat no words, only the kind of the error.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_logger_t {

@@ -85,8 +85,10 @@ pub struct airssys_router_t {
     /// then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
     /// ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
     /// that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-    /// `AIRSSYS_ERROR_INVALID_MESSAGE` and every other status that it was not delivered, for the
-    /// reason that was written with `airssys_writer_write`. No answer counts as not delivered.
+    /// `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
+    /// it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
+    /// to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
+    /// answer counts as not delivered.
     pub route: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -180,10 +182,16 @@ impl Router for HostRouter {
                 [id.namespace(), id.name(), id.instance()].map(str::to_owned),
             )),
             AIRSSYS_ERROR_QUEUE_FULL => Err(MessagingError::RemoteQueueFull(Arc::clone(id))),
-            AIRSSYS_ERROR_INVALID_MESSAGE => {
-                Err(MessagingError::InvalidMessage(answer.text("router")))
-            }
-            _ => Err(MessagingError::DeliveryFailed(answer.text("router"))),
+            AIRSSYS_ERROR_INVALID_MESSAGE => Err(answer.error(
+                "router",
+                MessagingError::HostInvalidMessage,
+                MessagingError::InvalidMessage,
+            )),
+            _ => Err(answer.error(
+                "router",
+                MessagingError::HostDeliveryFailed,
+                MessagingError::DeliveryFailed,
+            )),
         }
     }
 
@@ -268,7 +276,7 @@ pub unsafe extern "C" fn airssys_engine_deliver(
 /// `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
 /// `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
 /// `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
-/// `message`: borrowed text, what went wrong; NULL for none. `error`: may be NULL. Any thread;
+/// `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
 /// callable from callbacks, `route` included.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or

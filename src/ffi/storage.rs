@@ -44,7 +44,8 @@ pub struct airssys_keys_t {
 /// A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
 /// `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
 /// written is the value (`get`; nothing written is an empty value) and means nothing for the
-/// others; with any other result it is the text of the error, which the component sees. A callback
+/// others; with any other result it is the text of the error, which goes to the log; the component
+/// sees it only with `"host-error-texts": true` in the configuration. A callback
 /// that returns without a result counts as failed: a language runtime that could not run it (an
 /// interrupt, an exception) must not pass for a success.
 ///
@@ -221,8 +222,12 @@ fn ask_within(
         AIRSSYS_STORAGE_OK => Ok(Some(answer.bytes)),
         AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
         AIRSSYS_STORAGE_QUOTA_EXCEEDED => Err(StorageError::QuotaExceeded),
-        AIRSSYS_STORAGE_INVALID_KEY => Err(StorageError::InvalidKey(answer.text(operation))),
-        AIRSSYS_STORAGE_IO_ERROR => Err(StorageError::Io(answer.text(operation))),
+        AIRSSYS_STORAGE_INVALID_KEY => {
+            Err(answer.error(operation, StorageError::HostInvalidKey, StorageError::InvalidKey))
+        }
+        AIRSSYS_STORAGE_IO_ERROR => {
+            Err(answer.error(operation, StorageError::HostIo, StorageError::Io))
+        }
         other => Err(StorageError::Io(format!("the host's {operation} answered {other}"))),
     }
 }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, cut};
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
 
@@ -43,10 +44,18 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it wrote, as the text of an error.
-    pub fn text(&self, operation: &str) -> String {
+    /// An error, in the words that it wrote, or without any.
+    pub fn error<E>(
+        &self,
+        operation: &str,
+        in_words: impl FnOnce(String) -> E,
+        without: impl FnOnce(String) -> E,
+    ) -> E {
+        if self.bytes.is_empty() {
+            return without(format!("the host's {operation} failed"));
+        }
         let text = String::from_utf8_lossy(&self.bytes);
-        if text.is_empty() { format!("the host's {operation} failed") } else { text.into_owned() }
+        in_words(cut(&text, MAX_ERROR_TEXT_BYTES).into_owned())
     }
 }
 

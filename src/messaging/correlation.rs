@@ -13,6 +13,7 @@ use crate::core::id::{ComponentId, CorrelationId, shorten};
 use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome, error_document};
 use crate::core::ports::Router;
 use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+use crate::messaging::permutation::Permutation;
 use crate::messaging::wheel::{Key, Wheel};
 use crate::security::quota::Permit;
 
@@ -37,6 +38,9 @@ pub enum Requester {
 /// its outcome; the others find nothing.
 pub struct Correlations {
     table: Mutex<Wheel<Pending>>,
+    /// Between the keys of the table, which are taken in turn, and the ids of requests: who sees the
+    /// ids of some learns nothing of others.
+    ids: Permutation,
     /// Wakes [`watch_deadlines`]: an earlier deadline, or the end of the table.
     changed: Arc<Notify>,
     /// Is told of requests that it took and nobody waits for any more.
@@ -56,8 +60,12 @@ struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
 
-fn key(id: CorrelationId) -> Option<Key> {
-    Key::from_u64(id.0.get())
+/// A request in the table, for those inside who have to do with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    /// What everybody else knows it by.
+    pub id: CorrelationId,
+    key: Key,
 }
 
 impl Correlations {
@@ -66,6 +74,7 @@ impl Correlations {
     pub fn new(router: Option<Arc<dyn Router>>, background: Background) -> Self {
         Self {
             table: Mutex::new(Wheel::new(Instant::now())),
+            ids: Permutation::random(),
             changed: Arc::default(),
             router,
             background,
@@ -79,19 +88,18 @@ impl Correlations {
         requester: Requester,
         target: Arc<ComponentId>,
         routed: bool,
-    ) -> Result<CorrelationId, TableFull> {
+    ) -> Result<Ticket, TableFull> {
         let pending = Pending { requester, target, routed };
         let key = self.lock().insert(pending, None).map_err(|_| TableFull)?;
-        CorrelationId::from_u64(key.get()).ok_or(TableFull)
+        Ok(Ticket { id: self.id(key), key })
     }
 
     /// Sets the deadline, unless the outcome is there already.
-    pub fn arm(&self, id: CorrelationId, deadline: Instant) {
-        let Some(key) = key(id) else { return };
+    pub fn arm(&self, request: Ticket, deadline: Instant) {
         let mut table = self.lock();
         // The watcher sleeps until the look, which a deadline of a later revolution moves too.
         let before = table.next_look();
-        table.arm(key, deadline);
+        table.arm(request.key, deadline);
         let after = table.next_look();
         drop(table);
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
@@ -101,8 +109,8 @@ impl Correlations {
 
     /// Takes a request out without an outcome, because it was never accepted; false if it has its
     /// outcome already.
-    pub fn discard(&self, id: CorrelationId) -> bool {
-        self.take(id).is_some()
+    pub fn discard(&self, request: Ticket) -> bool {
+        self.take(request).is_some()
     }
 
     /// Takes a request of a component out, without a callback; false if it has none of that id.
@@ -123,9 +131,9 @@ impl Correlations {
     }
 
     /// Delivers the outcome to the requester, if it still waits for one.
-    pub fn complete(&self, id: CorrelationId, outcome: Outcome) {
-        match self.take(id) {
-            Some(pending) => self.finish(id, pending, outcome),
+    pub fn complete(&self, request: Ticket, outcome: Outcome) {
+        match self.take(request) {
+            Some(pending) => self.finish(request.id, pending, outcome),
             None => {
                 self.late.fetch_add(1, Ordering::Relaxed);
             }
@@ -150,9 +158,7 @@ impl Correlations {
     pub fn complete_all(&self, error: &CallError) {
         let all = self.lock().drain();
         for (key, pending) in all {
-            if let Some(id) = CorrelationId::from_u64(key.get()) {
-                self.finish(id, pending, Err(error.clone()));
-            }
+            self.finish(self.id(key), pending, Err(error.clone()));
         }
     }
 
@@ -177,19 +183,18 @@ impl Correlations {
             let mut table = self.lock();
             let Some((key, pending)) = table.pop_expired(now) else { return table.next_look() };
             drop(table);
-            if let Some(id) = CorrelationId::from_u64(key.get()) {
-                self.abandon(id, &pending);
-                self.finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
-            }
+            let id = self.id(key);
+            self.abandon(id, &pending);
+            self.finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
         }
     }
 
-    fn take(&self, id: CorrelationId) -> Option<Pending> {
-        self.lock().remove(key(id)?)
+    fn take(&self, request: Ticket) -> Option<Pending> {
+        self.lock().remove(request.key)
     }
 
     fn take_if(&self, id: CorrelationId, wanted: impl Fn(&Pending) -> bool) -> Option<Pending> {
-        let key = key(id)?;
+        let key = Key::new(self.ids.reveal(id.0));
         let mut table = self.lock();
         if wanted(table.get(key)?) { table.remove(key) } else { None }
     }
@@ -250,6 +255,10 @@ impl Correlations {
         if let (true, Some(router)) = (pending.routed, &self.router) {
             router.cancel(id);
         }
+    }
+
+    fn id(&self, key: Key) -> CorrelationId {
+        CorrelationId(self.ids.hide(key.number()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Wheel<Pending>> {

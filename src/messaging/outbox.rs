@@ -12,7 +12,7 @@ use crate::core::limits::{Full, MailboxBound};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
-use crate::messaging::correlation::{Correlations, Requester, TableFull};
+use crate::messaging::correlation::{Correlations, Requester, TableFull, Ticket};
 use crate::messaging::mailbox::{CALLBACK_BYTES, Mail, Mailbox, Refusal};
 use crate::messaging::members::{Members, Undelivered};
 use crate::messaging::registry::Registry;
@@ -199,16 +199,17 @@ impl Outbox {
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
         let mailbox = members.pick().ok_or_else(|| not_found(target))?;
-        let id = self.open(Arc::clone(mailbox.owner()), false)?;
-        let message = Message { correlation: Some(id), wants_reply: true, ..self.message(payload) };
+        let request = self.open(Arc::clone(mailbox.owner()), false)?;
+        let message =
+            Message { correlation: Some(request.id), wants_reply: true, ..self.message(payload) };
         let correlations = &self.office.correlations;
-        let reply = Reply::to_request(Arc::clone(correlations), id);
+        let reply = Reply::to_request(Arc::clone(correlations), request);
         // Armed only once it is accepted: a request that is refused must not time out.
         let accepted = || {
-            correlations.arm(id, deadline);
-            id
+            correlations.arm(request, deadline);
+            request.id
         };
-        let refused = || _ = correlations.discard(id);
+        let refused = || _ = correlations.discard(request);
         Ok(self.deliver(Action::MessagingRequest, members, message, reply, accepted, refused))
     }
 
@@ -218,25 +219,21 @@ impl Outbox {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        let id = self.open(Arc::new(address.clone()), true)?;
+        let request = self.open(Arc::new(address.clone()), true)?;
         let envelope = Envelope {
-            correlation: Some(id),
+            correlation: Some(request.id),
             deadline: SystemTime::now()
                 .checked_add(deadline.saturating_duration_since(Instant::now())),
             ..self.envelope(address, payload)
         };
         let (office, sent) = (Arc::clone(&self.office), Arc::clone(&self.sent));
         Ok(Handover::AskHost(Box::new(move || {
-            ask_router(&office, &envelope, id, deadline).inspect(|_| count(&sent))
+            ask_router(&office, &envelope, request, deadline).inspect(|_| count(&sent))
         })))
     }
 
     /// Enters a request of this component into the table.
-    fn open(
-        &self,
-        target: Arc<ComponentId>,
-        routed: bool,
-    ) -> Result<CorrelationId, MessagingError> {
+    fn open(&self, target: Arc<ComponentId>, routed: bool) -> Result<Ticket, MessagingError> {
         let failed = MessagingError::DeliveryFailed;
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
         let permit = self.guard.take_request(target.as_str()).map_err(refused)?;
@@ -376,18 +373,18 @@ impl Messenger for Outbox {
 fn ask_router(
     office: &PostOffice,
     envelope: &Envelope,
-    id: CorrelationId,
+    request: Ticket,
     deadline: Instant,
 ) -> Result<CorrelationId, MessagingError> {
-    let Some(router) = &office.router else { return Ok(id) };
+    let Some(router) = &office.router else { return Ok(request.id) };
     match router.route(envelope) {
         Ok(()) => {
-            office.correlations.arm(id, deadline);
-            Ok(id)
+            office.correlations.arm(request, deadline);
+            Ok(request.id)
         }
-        Err(error) if office.correlations.discard(id) => Err(error),
+        Err(error) if office.correlations.discard(request) => Err(error),
         // The router has completed what it refused; the callback is under way.
-        Err(_) => Ok(id),
+        Err(_) => Ok(request.id),
     }
 }
 

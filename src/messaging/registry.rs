@@ -1,10 +1,11 @@
 //! Which mailboxes an id stands for.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::id::{ComponentHandle, ComponentId, IdRange};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::Members;
 
@@ -56,9 +57,19 @@ impl Registry {
         self.version.load(Ordering::Acquire)
     }
 
-    /// All ids, ascending.
-    pub fn ids(&self) -> Vec<Arc<ComponentId>> {
-        self.read().keys().cloned().collect()
+    /// The first ids of a range, at most so many, ascending; those behind `after`, if that is given.
+    /// What is outside of the range takes no time.
+    pub fn page(
+        &self,
+        range: &IdRange,
+        after: Option<&ComponentId>,
+        most: usize,
+    ) -> Vec<Arc<ComponentId>> {
+        let start = ComponentId::place_of(range.start());
+        let from = after.map_or(Bound::Included(&start), Bound::Excluded);
+        let by_id = self.read();
+        let ids = by_id.range::<ComponentId, _>((from, Bound::Unbounded)).map(|(id, _)| id);
+        ids.take_while(|id| range.contains(id.as_str())).take(most).cloned().collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<ComponentId>, Arc<Members>>> {

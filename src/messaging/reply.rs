@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::error::CallError;
-use crate::core::id::CorrelationId;
 use crate::core::message::Outcome;
 use crate::core::rendezvous::{Rendezvous, TimedOut};
-use crate::messaging::correlation::Correlations;
+use crate::messaging::correlation::{Correlations, Ticket};
 
 /// The right, and the duty, to say how a message ended.
 ///
@@ -18,7 +17,7 @@ pub struct Reply(Destination);
 enum Destination {
     Nobody,
     Waiter(Arc<Rendezvous<Outcome>>),
-    Request { table: Arc<Correlations>, id: CorrelationId },
+    Request { table: Arc<Correlations>, request: Ticket },
 }
 
 impl Reply {
@@ -28,8 +27,8 @@ impl Reply {
     }
 
     /// For a component's request.
-    pub fn to_request(table: Arc<Correlations>, id: CorrelationId) -> Self {
-        Self(Destination::Request { table, id })
+    pub fn to_request(table: Arc<Correlations>, request: Ticket) -> Self {
+        Self(Destination::Request { table, request })
     }
 
     /// Whether the outcome would be dropped.
@@ -56,7 +55,7 @@ impl Reply {
         match std::mem::replace(&mut self.0, Destination::Nobody) {
             Destination::Nobody => {}
             Destination::Waiter(meeting) => meeting.give(outcome),
-            Destination::Request { table, id } => table.complete(id, outcome),
+            Destination::Request { table, request } => table.complete(request, outcome),
         }
     }
 }

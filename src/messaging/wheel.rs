@@ -78,14 +78,18 @@ struct Occupied {
 }
 
 impl Key {
-    /// The key as a number.
-    pub fn get(self) -> u64 {
-        self.0.get()
+    /// What may be a key.
+    pub fn new(number: NonZeroU64) -> Self {
+        Self(number)
     }
 
-    /// What may be a key, from a number.
-    pub fn from_u64(number: u64) -> Option<Self> {
-        NonZeroU64::new(number).map(Self)
+    /// The key as a number.
+    pub fn number(self) -> NonZeroU64 {
+        self.0
+    }
+
+    fn get(self) -> u64 {
+        self.0.get()
     }
 
     fn index(self) -> u32 {
@@ -643,8 +647,7 @@ mod tests {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
         let first = wheel.insert(1, None).unwrap();
-        assert_eq!(Key::from_u64(first.get()), Some(first));
-        assert_eq!(Key::from_u64(0), None);
+        assert_eq!(Key::new(first.number()), first);
         assert_eq!(wheel.remove(first), Some(1));
         let next = Key(wheel.entry(first.index()).key.0);
         for stale in [first, next, Key(NonZeroU64::MIN), Key(NonZeroU64::MAX)] {

@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 use crate::core::bounds::{
     MAX_ERROR_TEXT_BYTES, MAX_METADATA_TEXT_BYTES, MAX_OPERATION_BYTES, MAX_OPERATIONS,
 };
-use crate::core::error::{self, MessagingError as CoreMessagingError};
+use crate::core::error::{self, InHostWords, MessagingError as CoreMessagingError};
 use crate::core::id;
 use crate::core::log;
 use crate::core::message;
@@ -418,6 +418,8 @@ impl From<CoreMessagingError> for MessagingError {
         match error {
             CoreMessagingError::DeliveryFailed(text) => Self::DeliveryFailed(text),
             CoreMessagingError::InvalidMessage(text) => Self::InvalidMessage(text),
+            CoreMessagingError::HostDeliveryFailed(_)
+            | CoreMessagingError::HostInvalidMessage(_) => error.withheld().0.into(),
             CoreMessagingError::QueueFull { .. } | CoreMessagingError::RemoteQueueFull(_) => {
                 Self::QueueFull
             }
@@ -451,6 +453,9 @@ impl From<backend::StorageError> for StorageError {
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
             backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
             backend::StorageError::Io(text) => Self::IoError(text),
+            backend::StorageError::HostInvalidKey(_) | backend::StorageError::HostIo(_) => {
+                error.withheld().0.into()
+            }
         }
     }
 }

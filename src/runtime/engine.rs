@@ -6,7 +6,8 @@ use thiserror::Error;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
-use crate::runtime::cache::{CacheError, CompileCache};
+use crate::runtime::cache::directory::CacheError;
+use crate::runtime::cache::store::CompileCache;
 use crate::runtime::compiler::Compiler;
 use crate::runtime::driver::mail;
 use crate::runtime::host;
@@ -30,6 +31,8 @@ pub const CALLER_STACK_BYTES: usize = MAX_STACK_BYTES + 256 * 1024;
 pub struct RuntimeOptions {
     /// Where compiled components are kept between runs; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
+    /// How much is kept there.
+    pub cache_max_bytes: u64,
     /// The largest component binary that is accepted.
     pub max_component_bytes: u64,
     /// Whether out-of-bounds accesses are found through SIGSEGV (fast) or by checks.
@@ -71,7 +74,9 @@ pub struct WasmRuntime {
 impl WasmRuntime {
     /// Sets the engines up; no component is compiled yet.
     pub fn new(options: &RuntimeOptions) -> Result<Self, RuntimeError> {
-        let cache = options.cache_dir.as_deref().map(CompileCache::open).transpose()?;
+        let cache = options.cache_dir.as_deref();
+        let cache =
+            cache.map(|dir| CompileCache::open(dir, options.cache_max_bytes)).transpose()?;
         let toolchain = |copies_images: bool| -> wasmtime::Result<Toolchain> {
             let mut config = config(options);
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
-use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, excerpt};
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::{self, CallError, LimitBreach, Unfit};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
-use crate::core::message::MessageView;
+use crate::core::message::{MessageView, Timestamp};
 use crate::core::metadata;
 use crate::runtime::contract::{
     ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
@@ -466,7 +466,7 @@ impl Typed<'_> {
             .map(|typed| *typed.func())
             .map_err(|error| {
                 let lifecycle = crate::runtime::contract::LIFECYCLE;
-                let error = excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES);
+                let error = bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES);
                 LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error}"))
             })
     }
@@ -528,7 +528,7 @@ fn instantiation_error(
     match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
-            LoadError::Instantiation(excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
+            LoadError::Instantiation(bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
         }
         error => LoadError::Call { during: "instantiation", error },
     }
@@ -578,10 +578,12 @@ impl Handler for HandleCallback {
     }
 }
 
-/// A message as a guest gets it; `correlation`: the text of its own.
+/// A message as a guest gets it; `correlation`: the text of its own; `accepted`: the time that the
+/// guest may know.
 pub fn incoming<'a>(
     message: &MessageView<'a>,
     correlation: Option<&'a CorrelationText>,
+    accepted: Timestamp,
 ) -> ComponentMessage<'a> {
     ComponentMessage {
         sender: message.sender.into(),
@@ -589,7 +591,7 @@ pub fn incoming<'a>(
         metadata: MessageMetadata {
             correlation_id: correlation.map(CorrelationText::as_str),
             reply_to: message.reply_to.map(ComponentIdRef::from),
-            timestamp: message.accepted.into(),
+            timestamp: accepted.into(),
             content_type: message.content_type,
         },
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::compiler::{Compiler, Lease};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::Prepared;
@@ -30,6 +31,11 @@ impl Loader {
     /// The largest binary that is accepted.
     pub fn max_component_bytes(&self) -> u64 {
         self.max_component_bytes
+    }
+
+    /// What the cache has done; `None` without one.
+    pub fn cache_counts(&self) -> Option<CacheCounts> {
+        self.workshop.cache_counts()
     }
 
     /// How many distinct binaries are compiled, and how much code that is.

@@ -6,7 +6,9 @@ use wasmtime::UpdateDeadline;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::core::account::{Account, Charge};
-use crate::core::log::{LogLevel, LogRecord, LogSink};
+use crate::core::bounds::{MAX_REPEATED_BYTES, REPORTS_PER_SECOND, bounded};
+use crate::core::error::{CallError, InHostWords};
+use crate::core::log::{HostErrorTexts, LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
@@ -18,7 +20,7 @@ use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::runtime::wasi::context::Wasi;
 use crate::security::action::Action;
-use crate::security::guard::{Guard, LogRoom};
+use crate::security::guard::{Dropped, Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
 
 /// What a log record, and each of its pairs, counts beyond its text.
@@ -42,6 +44,8 @@ pub struct HostContext {
     pub directory: Arc<dyn Directory>,
     /// Where its records go.
     pub log: Arc<dyn LogSink>,
+    /// Who learns what code of the host says when it fails.
+    pub host_error_texts: HostErrorTexts,
     /// Its own storage.
     pub storage: NamespacedStorage,
     /// Where it waits.
@@ -71,24 +75,106 @@ impl HostContext {
         if self.guard.check_own(Action::LogWrite, None).is_err() {
             return;
         }
-        if dropped > 0 {
-            let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
-            let text = format!("{dropped} log record(s) dropped: log-bytes-per-second {quota}");
-            self.log_as_it_is(LogLevel::Warn, &text, &[], time);
+        self.say_what_was_dropped(dropped, time);
+        self.log_as_it_is(Author::Component, level, message, pairs, time);
+    }
+
+    /// A record of the engine's about the component: what ended in `error`. Such records count against
+    /// the component's quota, and there is a bound to how many there are; `None` if this one is beyond
+    /// it, or nobody wants it. Of a component that may not write to the log only the kind of the error
+    /// is told, in none of its own words.
+    pub fn report(&self, level: LogLevel, what: &str, error: &CallError) -> Option<Report> {
+        self.admit(Author::Component, level, || {
+            if self.guard.allows_own(Action::LogWrite) {
+                format!("{what}: {}", bounded(error, MAX_REPEATED_BYTES))
+            } else {
+                format!("{what}: {}", error.code())
+            }
+        })
+    }
+
+    /// What the component is told of an error of a callback: words of the host's own go to the log,
+    /// unless the host wants them shown. Runs code of the host if the log is.
+    pub fn told<E: InHostWords>(&self, callback: &str, error: E) -> E {
+        if self.host_error_texts == HostErrorTexts::Shown {
+            return error.shown();
         }
-        self.log_as_it_is(level, message, pairs, time);
+        let (error, text) = error.withheld();
+        if let Some(text) = text {
+            let report = self.admit(Author::Engine, LogLevel::Warn, || {
+                format!("{callback} callback failed for {}: {text}", self.identity.id)
+            });
+            if let Some(report) = report {
+                self.write_report(report);
+            }
+        }
+        error
+    }
+
+    fn admit(
+        &self,
+        author: Author,
+        level: LogLevel,
+        text: impl FnOnce() -> String,
+    ) -> Option<Report> {
+        if !self.log.enabled(level) || !self.guard.takes_report() {
+            return None;
+        }
+        let text = text();
+        let room = self.guard.take_log(RECORD_BYTES + text.len());
+        let LogRoom::Free { dropped } = room else { return None };
+        Some(Report { author, level, text, dropped, time: Timestamp::now() })
+    }
+
+    /// Writes a record that was admitted. Runs code of the host if the log is.
+    pub fn write_report(&self, report: Report) {
+        let Report { author, level, text, dropped, time } = report;
+        self.say_what_was_dropped(dropped, time);
+        self.log_as_it_is(author, level, &text, &[], time);
+    }
+
+    fn say_what_was_dropped(&self, dropped: Dropped, time: Timestamp) {
+        let say = |count: u64, why: &str| {
+            if count > 0 {
+                let text = format!("{count} log record(s) dropped: {why}");
+                self.log_as_it_is(Author::Component, LogLevel::Warn, &text, &[], time);
+            }
+        };
+        let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
+        say(dropped.by_quota, &format!("log-bytes-per-second {quota}"));
+        say(dropped.reports, &format!("more than {REPORTS_PER_SECOND} a second of the engine's"));
     }
 
     fn log_as_it_is(
         &self,
+        author: Author,
         level: LogLevel,
         message: &str,
         context: &[(String, String)],
         time: Timestamp,
     ) {
-        let component = Some(&*self.identity.id);
+        let component = match author {
+            Author::Component => Some(&*self.identity.id),
+            Author::Engine => None,
+        };
         self.log.write(&LogRecord { level, component, message, context, time });
     }
+}
+
+/// In whose name a record is written.
+#[derive(Clone, Copy)]
+enum Author {
+    Component,
+    Engine,
+}
+
+/// A record of the engine's that is within all bounds.
+pub struct Report {
+    author: Author,
+    level: LogLevel,
+    text: String,
+    dropped: Dropped,
+    time: Timestamp,
 }
 
 /// The data of one store.

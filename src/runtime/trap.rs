@@ -6,7 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::core::account::HostBytesExceeded;
-use crate::core::bounds::{MAX_BACKTRACE_BYTES, MAX_ERROR_TEXT_BYTES, excerpt};
+use crate::core::bounds::{MAX_BACKTRACE_BYTES, MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::MAX_STACK_BYTES;
@@ -28,7 +28,10 @@ pub fn call_error(
 ) -> CallError {
     match limit_breach(error, limits, quotas).or(breach) {
         Some(breach) => breach.into(),
-        None => CallError::Trap { reason: reason(error), backtrace: backtrace(error) },
+        None => CallError::Trap {
+            reason: bounded(&reason(error), MAX_ERROR_TEXT_BYTES),
+            backtrace: backtrace(error),
+        },
     }
 }
 
@@ -62,7 +65,7 @@ pub fn limit_breach(
         return Some(unrecorded("wasi-resources", quotas.wasi_resources));
     }
     // Wasmtime has no types for these.
-    let cause = excerpt(error.root_cause(), MAX_ERROR_TEXT_BYTES);
+    let cause = bounded(&error.root_cause(), MAX_ERROR_TEXT_BYTES);
     if cause.contains("resource limit exceeded: instance") {
         Some(LimitBreach::Instances { limit: limits.max_instances as u64 })
     } else if cause.contains("resource limit exceeded: memory") {
@@ -86,11 +89,11 @@ fn reason(error: &wasmtime::Error) -> String {
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         trap.to_string()
     } else {
-        excerpt(error.root_cause(), MAX_ERROR_TEXT_BYTES)
+        bounded(&error.root_cause(), MAX_ERROR_TEXT_BYTES)
     }
 }
 
 fn backtrace(error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    backtrace.map(|backtrace| excerpt(backtrace, MAX_BACKTRACE_BYTES)).unwrap_or_default()
+    backtrace.map(|backtrace| bounded(backtrace, MAX_BACKTRACE_BYTES)).unwrap_or_default()
 }

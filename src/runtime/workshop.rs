@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, excerpt};
-use crate::runtime::cache::CompileCache;
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
+use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::compiler::Way;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
@@ -59,6 +59,11 @@ impl Workshop {
         threads: usize,
     ) -> Self {
         Self { toolchains, cache, limits, threads }
+    }
+
+    /// What the cache has done; `None` without one.
+    pub fn cache_counts(&self) -> Option<CacheCounts> {
+        self.cache.as_ref().map(CompileCache::counts)
     }
 
     /// How a binary is to be had: from the cache, or by a compile.
@@ -158,5 +163,5 @@ struct Recipe {
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {
-    LoadError::InvalidComponent(excerpt(format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
+    LoadError::InvalidComponent(bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
 }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
+use crate::core::bounds::{REPORTS_PER_SECOND, cut};
 use crate::core::clock::coarse_wall;
-use crate::core::id::{ComponentId, shorten};
+use crate::core::id::{ComponentId, IdRange, shorten};
 use crate::core::message::Timestamp;
 use crate::security::action::Action;
 use crate::security::audit::{AuditLog, AuditRecord, Basis};
-use crate::security::capability::{Capabilities, Grant, NotHeld};
+use crate::security::capability::{Capabilities, Grant, NotHeld, Scope};
 use crate::security::directory::Directory;
 use crate::security::host_pattern::Endpoint;
 use crate::security::policy::{Effect, Policies};
@@ -27,6 +28,10 @@ const LOOKUPS: u64 = 16;
 /// Decisions about longer names are made anew each time: a guest must not fill the memory of the
 /// host with them.
 const REMEMBERED_BYTES: usize = 1024;
+
+/// A component sees those that it may write to in any of these ways.
+const WAYS: [Action; 3] =
+    [Action::MessagingSend, Action::MessagingRequest, Action::MessagingBroadcast];
 
 /// What all components of an engine are held against.
 pub struct Authority {
@@ -87,6 +92,9 @@ pub struct Guard {
     log_bytes: Option<Rate>,
     random_bytes: Option<Rate>,
     log_records_dropped: AtomicU64,
+    /// Records that the engine writes about it.
+    reports: Rate,
+    reports_dropped: AtomicU64,
 }
 
 #[derive(Default)]
@@ -148,6 +156,8 @@ impl Guard {
             log_bytes: rate("log-bytes-per-second", quotas.log_bytes_per_second),
             random_bytes: rate("random-bytes-per-second", quotas.random_bytes_per_second),
             log_records_dropped: AtomicU64::new(0),
+            reports: Rate::new("reports", REPORTS_PER_SECOND),
+            reports_dropped: AtomicU64::new(0),
             quotas,
         }
     }
@@ -210,8 +220,7 @@ impl Guard {
 
     /// A component sees those that it may write to.
     fn decide_visible(&self, resource: Resource<'_>) -> Decision {
-        let ways = [Action::MessagingSend, Action::MessagingRequest, Action::MessagingBroadcast];
-        let decisions = ways.map(|way| self.decide(way, resource));
+        let decisions = WAYS.map(|way| self.decide(way, resource));
         let [first, ..] = &decisions;
         decisions.iter().find(|decision| decision.allowed).unwrap_or(first).clone()
     }
@@ -284,6 +293,26 @@ impl Guard {
         self.conclude(action, resource, &decision).map(drop)
     }
 
+    /// Whether an action on what is the component's own is allowed. Records nothing: it is for what
+    /// comes with every message.
+    pub fn allows_own(&self, action: Action) -> bool {
+        let version = self.version();
+        let allowed_for = &self.own[action as usize];
+        if allowed_for.load(Ordering::Acquire) == version {
+            return true;
+        }
+        let decision = self.decide(action, Resource::Own);
+        if decision.allowed && decision.until.is_none() {
+            allowed_for.store(version, Ordering::Release);
+        }
+        decision.allowed
+    }
+
+    /// A time as the component may know it: whoever may read no clock is told none.
+    pub fn shown_time(&self, time: Timestamp) -> Timestamp {
+        if self.allows_own(Action::ClockRead) { time } else { Timestamp::HIDDEN }
+    }
+
     fn conclude(
         &self,
         action: Action,
@@ -336,10 +365,22 @@ impl Guard {
             at: Timestamp::recent(),
             component: Arc::clone(&self.component),
             action,
-            resource: audited(&resource.to_string()).into(),
+            resource: cut(&resource.to_string(), AUDITED_BYTES).into(),
             allowed,
             basis,
         });
+    }
+
+    /// Among which ids all are that the component sees.
+    pub fn visible(&self) -> Vec<IdRange> {
+        let (now, capabilities) = (now(), self.capabilities());
+        let ranges = capabilities.all().iter().filter_map(|grant| match &grant.scope {
+            Scope::Ids(pattern) if WAYS.contains(&grant.action) && !grant.is_expired(now) => {
+                Some(pattern.id_range())
+            }
+            _ => None,
+        });
+        IdRange::distinct(ranges.collect())
     }
 
     /// Whether a component sees another in a list. Records nothing.
@@ -428,11 +469,14 @@ impl Guard {
 
     /// Takes a log record off the quota.
     pub fn take_log(&self, bytes: usize) -> LogRoom {
-        let Some(log) = &self.log_bytes else { return LogRoom::Free { dropped: 0 } };
-        match log.take(bytes as u64) {
-            Ok(()) => {
-                LogRoom::Free { dropped: self.log_records_dropped.swap(0, Ordering::Relaxed) }
-            }
+        let taken = self.log_bytes.as_ref().map_or(Ok(()), |log| log.take(bytes as u64));
+        match taken {
+            Ok(()) => LogRoom::Free {
+                dropped: Dropped {
+                    by_quota: taken_out(&self.log_records_dropped),
+                    reports: taken_out(&self.reports_dropped),
+                },
+            },
             Err(breach) => {
                 // One record for each time that the quota is used up.
                 if self.log_records_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -441,6 +485,16 @@ impl Guard {
                 LogRoom::Full
             }
         }
+    }
+
+    /// Whether there may be one more record of the engine's about the component, its quota apart; one
+    /// that may not be is counted.
+    pub fn takes_report(&self) -> bool {
+        let taken = self.reports.take(1).is_ok();
+        if !taken {
+            self.reports_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Records that a call was ended by a quota that Wasmtime looks after.
@@ -456,17 +510,27 @@ impl Guard {
 /// Whether a log record is within the quota.
 pub enum LogRoom {
     /// It is; so many before it were not.
-    Free { dropped: u64 },
+    Free { dropped: Dropped },
     /// It is to be dropped.
     Full,
 }
 
+/// How many records were not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The quota was used up.
+    pub by_quota: u64,
+    /// There were too many of the engine's.
+    pub reports: u64,
+}
+
+/// A number, which is 0 afterwards; nothing is written if it is 0 before.
+fn taken_out(number: &AtomicU64) -> u64 {
+    if number.load(Ordering::Relaxed) == 0 { 0 } else { number.swap(0, Ordering::Relaxed) }
+}
+
 /// The most bytes of a resource's name that a record holds.
 const AUDITED_BYTES: usize = 4096;
-
-fn audited(name: &str) -> &str {
-    &name[..name.floor_char_boundary(AUDITED_BYTES)]
-}
 
 fn now() -> u64 {
     u64::try_from(coarse_wall().as_millis()).unwrap_or(u64::MAX)

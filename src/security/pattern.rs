@@ -4,7 +4,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::core::id::shorten;
+use crate::core::id::{IdRange, shorten};
 
 /// The most bytes that a pattern may have.
 pub const MAX_PATTERN_BYTES: usize = 4096;
@@ -110,6 +110,24 @@ impl Pattern {
         let literal = text.split('*').next().unwrap_or_default();
         let start = literal.strip_suffix(separator).unwrap_or(literal).into();
         Ok(Self { separator, segments, start })
+    }
+
+    /// The ids among which all are that match.
+    pub fn id_range(&self) -> IdRange {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(text.clone()),
+            _ => None,
+        };
+        let literals: Vec<_> = self.segments.iter().map_while(literal).collect();
+        // An id has three parts, and behind them a `**` stands for none.
+        if literals.len() >= 3 {
+            return IdRange::One(literals[..3].join("/").into());
+        }
+        let mut prefix: String = literals.iter().flat_map(|literal| [literal, "/"]).collect();
+        if let Some(Segment::Glob { start, .. }) = self.segments.get(literals.len()) {
+            prefix.push_str(start);
+        }
+        IdRange::Prefix(prefix.into())
     }
 
     /// Whether a text matches, from its beginning to its end.

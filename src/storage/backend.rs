@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 
+use crate::core::error::InHostWords;
+
 /// The WIT variant `storage-error`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StorageError {
@@ -16,6 +18,32 @@ pub enum StorageError {
     InvalidKey(String),
     #[error("io-error: {0}")]
     Io(String),
+    /// `invalid-key`, in words of the host's own.
+    #[error("invalid-key: {0}")]
+    HostInvalidKey(String),
+    /// `io-error`, in words of the host's own.
+    #[error("io-error: {0}")]
+    HostIo(String),
+}
+
+impl InHostWords for StorageError {
+    fn shown(self) -> Self {
+        match self {
+            Self::HostInvalidKey(text) => Self::InvalidKey(text),
+            Self::HostIo(text) => Self::Io(text),
+            other => other,
+        }
+    }
+
+    fn withheld(self) -> (Self, Option<String>) {
+        match self {
+            Self::HostInvalidKey(text) => {
+                (Self::InvalidKey("the host's storage does not take it".into()), Some(text))
+            }
+            Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
+            other => (other, None),
+        }
+    }
 }
 
 /// How much a namespace holds.

@@ -7,7 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::component::pool::Pool;
 use crate::core::error::ComponentError;
-use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::id::{ComponentHandle, ComponentId, IdRange};
 use crate::core::ports::{ComponentInfo, Directory};
 use crate::messaging::registry::Registry;
 
@@ -77,8 +77,13 @@ impl Catalogue {
 }
 
 impl Directory for Catalogue {
-    fn list(&self) -> Vec<Arc<ComponentId>> {
-        self.registry.ids()
+    fn page(
+        &self,
+        range: &IdRange,
+        after: Option<&ComponentId>,
+        most: usize,
+    ) -> Vec<Arc<ComponentId>> {
+        self.registry.page(range, after, most)
     }
 
     fn info(&self, id: &ComponentId) -> Result<ComponentInfo, ComponentError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::id::ComponentId;
-use crate::core::log::LogSink;
+use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{EventSink, Router};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::security::policy::Policies;
@@ -20,10 +20,12 @@ const KEYS: &[&str] = &[
     "name",
     "workers",
     "cache-dir",
+    "cache-max-bytes",
     "max-component-bytes",
     "compile",
     "signals-based-traps",
     "guard-before-memory",
+    "host-error-texts",
     "limits",
     "quotas",
     "capabilities",
@@ -42,6 +44,8 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Where compiled components are kept between runs.
     pub cache_dir: Option<PathBuf>,
+    /// How much is kept there.
+    pub cache_max_bytes: u64,
     /// The largest component binary that is accepted.
     pub max_component_bytes: u64,
     /// What one compile may take.
@@ -50,6 +54,8 @@ pub struct EngineConfig {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
+    /// Who learns what the host's callbacks say when they fail.
+    pub host_error_texts: HostErrorTexts,
     /// What holds for loads that say nothing of their own.
     pub defaults: Defaults,
     /// What all components are held against at first.
@@ -72,10 +78,12 @@ impl Default for EngineConfig {
             name: "engine".into(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             cache_dir: None,
+            cache_max_bytes: 1 << 30,
             max_component_bytes: 64 << 20,
             compile: CompileLimits::default(),
             signals_based_traps: true,
             guard_before_memory: true,
+            host_error_texts: HostErrorTexts::default(),
             defaults: Defaults::default(),
             policies: Arc::default(),
             audit: None,
@@ -107,6 +115,9 @@ impl EngineConfig {
         if let Some(dir) = object.string("cache-dir")? {
             changed.cache_dir = Some(dir.into());
         }
+        if let Some(bytes) = object.integer("cache-max-bytes", 1..=u64::MAX)? {
+            changed.cache_max_bytes = bytes;
+        }
         if let Some(bytes) = object.integer("max-component-bytes", 1..=u64::MAX)? {
             changed.max_component_bytes = bytes;
         }
@@ -116,6 +127,10 @@ impl EngineConfig {
         }
         if let Some(guard) = object.boolean("guard-before-memory")? {
             changed.guard_before_memory = guard;
+        }
+        if let Some(shown) = object.boolean("host-error-texts")? {
+            changed.host_error_texts =
+                if shown { HostErrorTexts::Shown } else { HostErrorTexts::Logged };
         }
         changed.defaults.limits = options::limits(&object, &self.defaults.limits)?;
         changed.defaults.quotas = options::quotas(&object, &self.defaults.quotas)?;

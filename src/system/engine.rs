@@ -11,7 +11,7 @@ use crate::component::actor::Actor;
 use crate::component::pool::Pool;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::log::LogSink;
+use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
@@ -58,6 +58,7 @@ pub struct Engine {
     pub(super) office: Arc<PostOffice>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
+    pub(super) host_error_texts: HostErrorTexts,
     pub(super) storage: Arc<dyn Backend>,
     pub(super) reservations: Reservations,
     pub(super) authority: Arc<Authority>,
@@ -87,6 +88,7 @@ impl Engine {
         let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
+            cache_max_bytes: config.cache_max_bytes,
             max_component_bytes: config.max_component_bytes,
             signals_based_traps: config.signals_based_traps,
             guard_before_memory: config.guard_before_memory,
@@ -118,6 +120,7 @@ impl Engine {
             events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
             callbacks,
             log,
+            host_error_texts: config.host_error_texts,
             storage,
             reservations: Reservations::default(),
             authority: Arc::new(Authority::new(Arc::clone(&config.policies), log_of(&audit))),
@@ -171,6 +174,7 @@ impl Engine {
     pub fn stats(&self) -> String {
         let shared = snapshot::Shared {
             binaries: self.runtime.loader.compiled(),
+            cache: self.runtime.loader.cache_counts(),
             outstanding: self.office.correlations.outstanding(),
             late_replies: self.office.correlations.late(),
             dead_letters: self.events.dead_letters(),

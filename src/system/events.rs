@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
@@ -15,9 +16,18 @@ use crate::system::teller::{Bounds, Item, Teller, Told};
 /// How many events, and bytes of their payloads, wait for a host that is slow to take them.
 const BOUNDS: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 
+/// What a dead letter takes besides its texts and its payload, roughly.
+const LETTER_BYTES: usize = 256;
+
 /// One thing that happened.
 enum Event {
-    DeadLetter { target: Arc<ComponentId>, message: Message, reason: CallError, at: Timestamp },
+    DeadLetter {
+        target: Arc<ComponentId>,
+        message: Message,
+        code: &'static str,
+        reason: String,
+        at: Timestamp,
+    },
     Lost(u64),
 }
 
@@ -64,15 +74,22 @@ impl DeadLetters for Events {
     fn take(&self, target: &Arc<ComponentId>, message: Message, reason: &CallError) {
         self.dead_letters.fetch_add(1, Ordering::Relaxed);
         if let Some(teller) = &self.teller {
-            let (target, reason, at) = (Arc::clone(target), reason.clone(), Timestamp::now());
-            teller.leave(Event::DeadLetter { target, message, reason, at });
+            let (target, at, code) = (Arc::clone(target), Timestamp::now(), reason.code());
+            let reason = bounded(reason, MAX_REPEATED_BYTES);
+            teller.leave(Event::DeadLetter { target, message, code, reason, at });
         }
     }
 }
 
 impl Item for Event {
     fn bytes(&self) -> usize {
-        self.payload().len()
+        match self {
+            Self::DeadLetter { message, reason, .. } => {
+                let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
+                LETTER_BYTES + message.payload.len() + content_type + reason.len()
+            }
+            Self::Lost(_) => 0,
+        }
     }
 
     fn is_minor(&self) -> bool {
@@ -80,7 +97,10 @@ impl Item for Event {
     }
 
     fn owner(&self) -> usize {
-        0
+        match self {
+            Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
+            Self::Lost(_) => 0,
+        }
     }
 }
 
@@ -102,7 +122,7 @@ impl Event {
     fn document(&self, host: &ComponentId) -> String {
         let kind = self.kind();
         match self {
-            Self::DeadLetter { target, message, reason, at } => json!({
+            Self::DeadLetter { target, message, code, reason, at } => json!({
                 "event": kind,
                 "time": { "seconds": at.seconds, "nanoseconds": at.nanoseconds },
                 "component": target.as_str(),
@@ -110,11 +130,34 @@ impl Event {
                 "correlation": message.correlation.map(|id| id.to_string()),
                 "content-type": message.content_type.as_deref(),
                 "payload-bytes": message.payload.len(),
-                "code": reason.code(),
-                "reason": reason.to_string(),
+                "code": code,
+                "reason": reason,
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }
         .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_an_event_are_all_that_it_holds() {
+        let letter = |content_type: Option<&str>, reason: &str| {
+            let message = Message {
+                content_type: content_type.map(Into::into),
+                ..Message::new(None, b"payload".to_vec().into())
+            };
+            let target = Arc::new(ComponentId::new("a", "b", "c").unwrap());
+            let (at, reason) = (Timestamp::recent(), reason.to_owned());
+            Event::DeadLetter { target, message, code: "timeout", reason, at }
+        };
+        let bare = letter(None, "").bytes();
+        assert!(bare > 7);
+        assert_eq!(letter(Some("text/plain"), "").bytes(), bare + 10);
+        assert_eq!(letter(None, "because").bytes(), bare + 7);
+        assert_ne!(letter(None, "").owner(), 0);
     }
 }

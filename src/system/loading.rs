@@ -133,6 +133,7 @@ impl Engine {
                 messenger: outbox.clone(),
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
+                host_error_texts: self.host_error_texts,
                 storage: NamespacedStorage::new(
                     Arc::clone(&self.storage),
                     Arc::clone(id),

@@ -194,22 +194,22 @@ impl Engine {
         let correlations = &self.office.correlations;
         let requester = Requester::Host(completion);
         let target = Arc::clone(pool.id().ok_or_else(|| self.unknown(pool.handle()))?);
-        let id = correlations
+        let request = correlations
             .open(requester, target, false)
             .map_err(|TableFull| EngineError::TooManyRequests)?;
         let message =
-            Message { correlation: correlation.or(Some(id)), wants_reply: true, ..message };
-        let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), id));
+            Message { correlation: correlation.or(Some(request.id)), wants_reply: true, ..message };
+        let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), request));
         if let Err(error) = self.queue(pool, mail, deadline)
             // An engine that stops meanwhile may have answered it.
-            && correlations.discard(id)
+            && correlations.discard(request)
         {
             return Err(error);
         }
         if let Some(deadline) = deadline {
-            correlations.arm(id, deadline);
+            correlations.arm(request, deadline);
         }
-        Ok(id)
+        Ok(request.id)
     }
 
     /// Ends a request of the host as cancelled.

@@ -8,6 +8,7 @@ use crate::component::pool::Pool;
 use crate::component::status::Counts;
 use crate::core::limits::Limits;
 use crate::messaging::mailbox::Traffic;
+use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::contract::HealthStatus;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
@@ -17,6 +18,8 @@ use crate::system::teller::Lost;
 pub struct Shared {
     /// Compiled and kept, and how much code that is.
     pub binaries: (usize, u64),
+    /// What the cache directory was good for; `None` without one.
+    pub cache: Option<CacheCounts>,
     /// Requests that wait for their outcome.
     pub outstanding: usize,
     /// Outcomes that came too late.
@@ -151,6 +154,10 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     document["per-component"] = each.into();
     document["binaries"] = shared.binaries.0.into();
     document["code-bytes"] = shared.binaries.1.into();
+    document["cache"] = shared.cache.map_or(
+        Value::Null,
+        |cache| json!({ "hits": cache.hits, "misses": cache.misses, "bytes": cache.bytes }),
+    );
     document["requests"] =
         json!({ "outstanding": shared.outstanding, "late-replies": shared.late_replies });
     document["dead-letters"] = shared.dead_letters.into();

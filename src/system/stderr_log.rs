@@ -17,7 +17,7 @@ impl LogSink for StderrLog {
         let mut line = format!("airssys {} ", record.level.name());
         // Writing to a string does not fail.
         if let Some(component) = record.component {
-            let _ = write!(line, "{component}: ");
+            let _ = write!(line, "{}: ", component.as_str().escape_debug());
         }
         // A guest must not be able to forge a second line, or to talk to the terminal.
         let _ = write!(line, "{}", record.message.escape_debug());

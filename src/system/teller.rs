@@ -15,7 +15,7 @@ pub trait Item: Send + 'static {
     fn is_minor(&self) -> bool;
 
     /// Whose it is: nobody's items fill more than a quarter of the queue, nor the minor ones of them
-    /// more than an eighth. 0: of somebody for whom that does not hold.
+    /// more than an eighth, unless it is one alone. 0: of somebody for whom that does not hold.
     fn owner(&self) -> usize;
 }
 
@@ -107,8 +107,9 @@ impl<T: Item> Teller<T> {
             || queue.bytes + item.bytes() > bounds.bytes / share;
         let owner = (item.owner(), item.is_minor());
         let owned = queue.owned.get(&owner).copied().unwrap_or_default();
+        // One item may be larger than the share: it is told alone.
         let takes_too_much = owned.items >= bounds.items / (4 * share)
-            || owned.bytes + item.bytes() > bounds.bytes / (4 * share);
+            || (owned.items > 0 && owned.bytes + item.bytes() > bounds.bytes / (4 * share));
         if full || (owner.0 != 0 && takes_too_much) {
             if queue.lost == Lost::default() {
                 queue.before_lost = queue.items.len();

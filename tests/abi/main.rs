@@ -9,6 +9,7 @@ mod published;
 
 mod bad_input;
 mod both_ways;
+mod caching;
 mod callbacks;
 mod caller_stack;
 mod codecs;
@@ -29,6 +30,7 @@ mod misbehaving;
 mod order;
 mod outcomes;
 mod pools;
+mod reports;
 mod requests;
 mod routing;
 mod schema;

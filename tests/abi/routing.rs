@@ -47,7 +47,7 @@ impl Post {
 fn with_router(
     on_route: impl Fn(&Letter) -> Answer + Send + Sync + 'static,
 ) -> (Engine, u64, Post, &'static Router) {
-    let (config, post) = (Config::new(), Post::default());
+    let (config, post) = (Config::new().with(r#"{"host-error-texts": true}"#), Post::default());
     let router = post.attach(&config, on_route);
     let engine = config.engine();
     let asker = engine.load("app/asker/0", "requester");

@@ -145,8 +145,10 @@ fn seeds() -> Vec<Document> {
                           "max-definitions": 13, "max-type-depth": 100,
                           "max-component-depth": 15, "max-components": null });
     let config = json!({
-        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "max-component-bytes": 7, "compile": compile,
-        "signals-based-traps": true, "guard-before-memory": true, "limits": limits,
+        "name": "engine", "workers": 2, "cache-dir": "/nowhere", "cache-max-bytes": 9,
+        "max-component-bytes": 7, "compile": compile,
+        "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
+        "limits": limits,
         "quotas": quotas, "capabilities": long_grants(), "policies": rules
     });
     [

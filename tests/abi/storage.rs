@@ -133,9 +133,12 @@ fn keys_are_checked_before_any_backend_sees_them() {
     assert_eq!(store.calls.lock().unwrap().len(), 1, "only the key that is allowed");
 }
 
+/// The configuration of a host that wants components to see what it says.
+const SHOWN: &str = r#"{"host-error-texts": true}"#;
+
 /// A host whose every callback answers the same.
 fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> Engine {
-    let config = Config::new();
+    let config = Config::new().with(SHOWN);
     Store::scripted(move |_, _, _| Some((result, text.into()))).attach(&config);
     config.engine()
 }
@@ -143,7 +146,7 @@ fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> En
 const COMMANDS: [&str; 6] = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
 
 #[test]
-fn errors_of_the_host_reach_the_guest_with_their_words() {
+fn errors_of_a_host_that_wants_it_reach_the_guest_with_their_words() {
     for (result, expected) in [
         (AIRSSYS_STORAGE_QUOTA_EXCEEDED, "error: quota-exceeded"),
         (AIRSSYS_STORAGE_INVALID_KEY, "error: invalid-key(it said sö)"),
@@ -172,7 +175,7 @@ fn results_that_nobody_knows_are_io_errors() {
 
 #[test]
 fn errors_without_words_and_with_bad_ones_still_make_text() {
-    let config = Config::new();
+    let config = Config::new().with(SHOWN);
     let answers = |operation: &str, _: &str, _: &str| match operation {
         "get" => Some((AIRSSYS_STORAGE_IO_ERROR, Vec::new())),
         _ => Some((AIRSSYS_STORAGE_IO_ERROR, b"bad \xff\xfe text\0end".to_vec())),

@@ -183,6 +183,7 @@ static void set_up(struct network *network, struct holding_log *log)
     REQUIRE(pthread_cond_init(&network->changed, NULL) == 0);
     for (int i = 0; i < 2; i++) {
         airssys_config_t *config = config_holding(log);
+        CHECK_OK(airssys_config_set_json(config, "{\"host-error-texts\": true}", NULL));
         airssys_router_t router = {0};
         network->ways[i].network = network;
         network->ways[i].from = i;

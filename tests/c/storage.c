@@ -202,6 +202,7 @@ static struct store *new_store(void)
 static airssys_engine_t *engine_on(struct store *store, bool optional)
 {
     airssys_config_t *config = new_config();
+    CHECK_OK(airssys_config_set_json(config, "{\"host-error-texts\": true}", NULL));
     airssys_storage_t storage = table_of(store, optional);
     REQUIRE(airssys_config_set_storage(config, &storage, NULL) == AIRSSYS_OK);
     memset(&storage, 0xff, sizeof storage); /* It was copied. */
@@ -317,6 +318,26 @@ static void errors(void)
     store->forced = AIRSSYS_STORAGE_OK;
     CHECK_REPLY(engine, user, "set k v", "ok");
     CHECK_REPLY(engine, user, "get k", "v");
+    airssys_engine_free(engine);
+    free(store);
+}
+
+/* A host that has not said so keeps its words for its log. */
+static void silent_errors(void)
+{
+    struct store *store = new_store();
+    airssys_config_t *config = new_config();
+    airssys_storage_t storage = table_of(store, true);
+    CHECK_OK(airssys_config_set_storage(config, &storage, NULL));
+    airssys_engine_t *engine = engine_with(config);
+    airssys_config_free(config);
+    uint64_t user = load(engine, "storage-user");
+    store->text = "disk on fire";
+    store->forced = AIRSSYS_STORAGE_IO_ERROR;
+    CHECK_REPLY(engine, user, "get k", "error: io-error(the host's storage failed)");
+    store->forced = AIRSSYS_STORAGE_INVALID_KEY;
+    CHECK_REPLY(engine, user, "set k v",
+                "error: invalid-key(the host's storage does not take it)");
     airssys_engine_free(engine);
     free(store);
 }
@@ -461,6 +482,7 @@ int main(void)
     operations(false);
     operations(true);
     errors();
+    silent_errors();
     bad_keys();
     too_much();
     impossible_keys();

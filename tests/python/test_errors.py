@@ -83,6 +83,16 @@ class Classes(unittest.TestCase):
         self.assertTrue((PACKAGE_PARENT / "airssys_wasm" / "py.typed").exists())
 
 
+class Words(EngineTest):
+    def test_words_of_a_component_are_escaped_where_they_are_printed(self):
+        probe = self.load("probe")
+        with self.assertRaises(ComponentError) as caught:
+            probe.call("fail runtime-error \x1b[31mtwo\nlines")
+        self.assertIn("\x1b[31mtwo\nlines", caught.exception.message)
+        self.assertIn("\\x1b[31mtwo\\nlines", str(caught.exception))
+        self.assertTrue(str(caught.exception).isprintable())
+
+
 class Arguments(EngineTest):
     def test_ids(self):
         engine = self.engine()

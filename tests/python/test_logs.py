@@ -1,6 +1,9 @@
 """Log records of components in Python's logging."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 import unittest
@@ -46,11 +49,42 @@ class Records(EngineTest):
         self.assertEqual(logging.getLevelName(TRACE), "TRACE")
 
     def test_texts(self):
-        for text in ("100 %s {}", "größer €", "two\nlines", "a\0b", ""):
+        for text, shown in (
+            ("100 %s {}", "100 %s {}"),
+            ("größer € \\n", "größer € \\n"),
+            ("two\nlines\r", "two\\nlines\\r"),
+            ("a\0b", "a\\x00b"),
+            ("\x1b[31mred\x9b0m", "\\x1b[31mred\\x9b0m"),
+            ("\u202eleft \u2028 \u200b", "\\u202eleft \\u2028 \\u200b"),
+            ("", ""),
+        ):
             with self.subTest(text):
                 with self.assertLogs(LOGGER, "INFO") as logged:
                     self.load("chatty").call(f"log info {text}")
-                self.assertEqual([r.getMessage() for r in logged.records], [text])
+                self.assertEqual([r.getMessage() for r in logged.records], [shown])
+                self.assertEqual([r.text for r in logged.records], [text])
+
+    def test_where_logging_is_not_configured_the_id_is_in_the_line(self):
+        script = (
+            "import sys\n"
+            "from airssys_wasm import Engine\n"
+            "with Engine() as engine:\n"
+            "    chatty = engine.load('test/chatty/0', sys.argv[1])\n"
+            "    chatty.call('log info not shown')\n"
+            "    chatty.call('log-ctx error \\x1b[31mforged\\nline k=v\\x1b')\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", script, str(guest("chatty"))],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        lines = ran.stderr.splitlines()
+        self.assertEqual(len(lines), 1, ran.stderr)
+        self.assertTrue(lines[0].startswith("test/chatty/0: \\x1b[31mforged"), lines)
+        self.assertNotIn("\x1b", ran.stderr)
 
     def test_order(self):
         with self.assertLogs(LOGGER, "INFO") as logged:

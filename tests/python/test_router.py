@@ -191,7 +191,7 @@ class Routing(RouterTest):
         def refuse(envelope):
             raise self.current
 
-        sender = self.sender(Recorder(refuse))
+        sender = self.sender(Recorder(refuse), host_error_texts=True)
         for error, expected in (
             (ComponentNotFound("x"), "target-not-found(app/far/0)"),
             (QueueFull("x"), "queue-full"),
@@ -208,6 +208,21 @@ class Routing(RouterTest):
         self.assertEqual(sender.engine.stats()["requests"]["outstanding"], 0)
         self.assertEqual(json.loads(sender.call("callbacks")), [])
 
+    def test_words_of_the_host_stay_with_it(self):
+        def refuse(envelope):
+            raise self.current
+
+        entries = []
+        sender = self.sender(Recorder(refuse), logger=entries.append)
+        for error in (DeliveryFailed("the password is x"), ConnectionError("the password is x")):
+            with self.subTest(type(error).__name__):
+                self.current = error
+                reply = sender.call("send app/far/0 x").decode()
+                self.assertEqual(reply, "error: delivery-failed(the host's router failed)")
+                entry = entries.pop()
+                self.assertIsNone(entry.component)
+                self.assertIn("the password is x", entry.message)
+
     def test_other_exceptions(self):
         class Unprintable(Exception):
             def __str__(self):
@@ -218,7 +233,7 @@ class Routing(RouterTest):
         def refuse(envelope):
             raise self.current
 
-        sender = self.sender(Recorder(refuse))
+        sender = self.sender(Recorder(refuse), host_error_texts=True)
         for error, expected in (
             (ConnectionError("the line is cut"), "ConnectionError: the line is cut"),
             (ValueError("lone \ud800"), "ValueError: lone ?"),
@@ -301,6 +316,17 @@ class Completing(RouterTest):
                 sender.engine.complete(self.router.envelopes[-1].token, reply)
                 self.assertEqual(self.outcome(sender), expected)
 
+    def test_words_of_the_host_stay_with_it(self):
+        sender = self.sender(self.router)
+        sender.call("request app/far/0 60000 x")
+        with self.assertLogs("airssys_wasm", "ERROR") as logged:
+            error = ConnectionError("the password is x")
+            sender.engine.complete(self.router.envelopes[-1].token, error=error)
+        self.assertIn("the password is x", logged.output[0])
+        outcome = self.outcome(sender)
+        self.assertEqual(outcome["code"], "delivery-failed")
+        self.assertEqual(outcome["message"], "the host's router failed")
+
     def test_errors(self):
         for error, code, text in (
             (ComponentNotFound("gone"), "target-not-found", "gone"),
@@ -315,7 +341,7 @@ class Completing(RouterTest):
             (ConnectionError("cut"), "delivery-failed", "ConnectionError: cut"),
         ):
             with self.subTest(error):
-                sender = self.sender(self.router)
+                sender = self.sender(self.router, host_error_texts=True)
                 sender.call("request app/far/0 60000 x")
                 sender.engine.complete(self.router.envelopes[-1].token, error=error)
                 outcome = self.outcome(sender)

@@ -1,6 +1,7 @@
 """Storage in Python: what components see of it, and what it may do meanwhile."""
 
 import gc
+import logging
 import threading
 import unittest
 import weakref
@@ -152,9 +153,37 @@ class Data(StorageTest):
 class Exceptions(StorageTest):
     OPERATIONS = ("get k", "set k v", "delete k", "list", "exists k", "usage")
 
-    def test_become_io_errors_and_are_logged(self):
+    def test_words_of_the_host_stay_with_it(self):
+        storage = Raising()
+        entries = []
+        user = self.user(storage, logger=entries.append)
+        for error, kind in (
+            (ConnectionError("the password is x"), "io-error(the host's storage failed)"),
+            (InvalidKey("the password is x"), "invalid-key(the host's storage does not take it)"),
+        ):
+            storage.error = error
+            with self.subTest(kind):
+                with self.assertLogs("airssys_wasm", "ERROR") as logged:
+                    logging.getLogger("airssys_wasm").error("so that there is one")
+                    self.assertEqual(user.call("get k").decode(), f"error: {kind}")
+                self.assertIs("password" in str(logged.output), "io-error" in kind)
+                entry = entries.pop()
+                self.assertIsNone(entry.component)
+                self.assertIn(USER, entry.message)
+                self.assertIn("the password is x", entry.message)
+
+    def test_a_component_does_not_fill_the_log_with_them(self):
         storage = Raising()
         user = self.user(storage)
+        storage.error = ConnectionError("again")
+        with self.assertLogs("airssys_wasm", "ERROR") as logged:
+            for _ in range(2000):
+                user.call("get k")
+        self.assertLess(len(logged.records), 1000)
+
+    def test_become_io_errors_and_are_logged(self):
+        storage = Raising()
+        user = self.user(storage, host_error_texts=True)
         storage.error = ConnectionError("the database is gone")
         for command in self.OPERATIONS:
             with self.subTest(command):
@@ -171,7 +200,7 @@ class Exceptions(StorageTest):
 
     def test_with_a_storage_error_of_their_own(self):
         storage = Raising()
-        user = self.user(storage)
+        user = self.user(storage, config={"host-error-texts": True})
         for error, expected in (
             (StorageQuotaExceeded("10 keys"), b"error: quota-exceeded"),
             (InvalidKey("no slashes"), b"error: invalid-key(no slashes)"),
@@ -187,7 +216,7 @@ class Exceptions(StorageTest):
                 raise ZeroDivisionError
 
         storage = Raising()
-        user = self.user(storage)
+        user = self.user(storage, host_error_texts=True)
         for error, expected in (
             (ValueError(""), "ValueError: "),
             (ValueError("größer €"), "ValueError: größer €"),
@@ -213,7 +242,7 @@ class Exceptions(StorageTest):
             def usage(self, namespace):
                 return (1, -1)
 
-        user = self.user(Wrong())
+        user = self.user(Wrong(), host_error_texts=True)
         for command in ("get k", "list", "usage"):
             with self.subTest(command):
                 with self.assertLogs("airssys_wasm", "ERROR"):
@@ -225,7 +254,7 @@ class Exceptions(StorageTest):
                 return ["a\0b"]
 
         with self.assertLogs("airssys_wasm", "ERROR"):
-            self.assertIn(b"NUL", self.user(Wrong()).call("list"))
+            self.assertIn(b"NUL", self.user(Wrong(), host_error_texts=True).call("list"))
 
     def test_an_interrupt_reaches_the_caller(self):
         storage = Raising()

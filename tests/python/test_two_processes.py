@@ -170,7 +170,7 @@ class TwoProcesses(Joined):
         # From now on the sender is told at once.
         for command in ("send far/echo/0 x", "request far/echo/0 60000 x"):
             reply = self.requester.call(command)
-            self.assertEqual(reply, b"error: delivery-failed(the link is down)")
+            self.assertEqual(reply, b"error: delivery-failed(the host's router failed)")
         self.callbacks(self.requester, 20)
 
     def test_the_peer_is_killed_while_it_answers(self):

@@ -14,6 +14,7 @@ import itertools
 import logging
 import sys
 import threading
+import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -213,6 +214,33 @@ def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
     return make
 
 
+class _Kept:
+    """How many exceptions are logged: a component may be able to bring about any number of them."""
+
+    PER_SECOND = 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: For each kind of record, the second, how many there were in it, and how many too many.
+        self._counts: Dict[str, Tuple[int, int, int]] = {}
+
+    def admit(self, kind: str) -> Optional[int]:
+        """How many were not logged before this one; ``None`` if this one is not, either."""
+        now = int(time.monotonic())
+        with self._lock:
+            second, count, dropped = self._counts.get(kind, (now, 0, 0))
+            if second != now:
+                count = 0
+            if count >= self.PER_SECOND:
+                self._counts[kind] = (now, count, dropped + 1)
+                return None
+            self._counts[kind] = (now, count + 1, 0)
+            return dropped
+
+
+_kept = _Kept()
+
+
 def enter(owner: object) -> Tuple[object, ...]:
     """Marks the thread as one in a callback of that owner; :func:`leave` takes the result."""
     outer = _running.owners
@@ -233,7 +261,10 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
     if _keep_interrupt(error):
         return True
     try:
-        _log.error(text, *arguments, exc_info=error)
+        dropped = _kept.admit(text)
+        if dropped is not None:
+            more = f" ({dropped} before it were not logged)" if dropped else ""
+            _log.error(text + more, *arguments, exc_info=error)
     except Exception:
         traceback.print_exc()
     return False

@@ -84,6 +84,7 @@ class Engine:
         audit: Optional[Callable[[AuditRecord], None]] = None,
         audit_sample: int = 0,
         router: Optional[Router] = None,
+        host_error_texts: Optional[bool] = None,
         config: Optional[Options] = None,
     ) -> None:
         """Makes an engine.
@@ -100,7 +101,9 @@ class Engine:
         :param logger: a :class:`logging.Logger` or a callable that takes a
             :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
             ``airssys_wasm.component``. The records of a logger have the fields ``component`` (the
-            id, or ``None`` for the engine itself) and ``context`` (a dict).
+            id, or ``None`` for the engine itself), ``context`` (a dict) and ``text`` (the message
+            as the component wrote it; in the message itself line breaks and control characters
+            are escaped). Where no handler is configured, the message begins with the id.
         :param log_level: records below this level of :mod:`logging` are not even built. By default
             the logger's effective level at this moment, so configure logging first; for a callable
             everything.
@@ -113,6 +116,8 @@ class Engine:
         :param audit_sample: which decisions that allow something are recorded, too: each
             so-manieth, so 1 is all of them and 0 none.
         :param router: takes mail for components that are not loaded here.
+        :param host_error_texts: whether a component sees type and text of what a storage or a router
+            raises; otherwise the log has them, and the component learns that something failed.
         :param config: further keys of the library's configuration, spelled as there.
         :raises InvalidOptions: a key or value that the library does not know; it says which.
         :raises IoError: the cache directory can not be used.
@@ -129,8 +134,10 @@ class Engine:
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
                 "policies": None if policies is None else security.policies(policies),
+                "host-error-texts": host_error_texts,
             },
         )
+        self._shows_errors = bool(host_error_texts or (config or {}).get("host-error-texts"))
         sink, min_level = logs.sink_for(logger, log_level)
         self._core = Core(document, storage, sink, min_level, events, router, audit, audit_sample)
 
@@ -323,7 +330,9 @@ class Engine:
         :param token: from the request's envelope.
         :param reply: ``None`` is no reply, and not an empty one.
         :param error: why there is no reply; of an :class:`~airssys_wasm.AirssysError` the status
-            and the message are passed on.
+            and the message are passed on. Any other is logged, with its traceback, as an error of
+            the logger ``airssys_wasm``; the component learns that the host's router failed, and
+            its type and text only where the engine has ``host_error_texts``.
         :raises RequestNotFound: it is too late, or the request was cancelled or answered before.
         :raises EngineClosed: the engine was closed.
         """
@@ -339,7 +348,11 @@ class Engine:
                 text = error.message.encode("utf-8", "replace")
             else:
                 status = Status.DELIVERY_FAILED
-                text = _callbacks.describe(error)
+                if self._shows_errors:
+                    text = _callbacks.describe(error)
+                else:
+                    _callbacks.keep(error, "a request that was routed failed")
+                    text = b"the host's router failed"
             # Text of strangers; C would use the part before a NUL.
             text = text.replace(b"\0", b"\\0")
         elif reply is not None:

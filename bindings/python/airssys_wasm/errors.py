@@ -6,6 +6,8 @@ import concurrent.futures
 import enum
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union
 
+from airssys_wasm._text import printable
+
 if TYPE_CHECKING:
     from airssys_wasm.component import Component
 
@@ -77,7 +79,8 @@ class AirssysError(Exception):
 
     #: Which failure; a plain ``int`` for a status that this package does not know.
     status: Union[Status, int] = Status.PANIC
-    #: What happened, in words, without the name of the exception.
+    #: What happened, in words, without the name of the exception. Words of a component may be among
+    #: them, with line breaks and control characters; ``str()`` of the exception escapes those.
     message: str
     #: The same in pieces (which limit and its value, which key of the options, ...); may be empty.
     detail: Dict[str, Any]
@@ -93,6 +96,9 @@ class AirssysError(Exception):
         self.detail = {} if detail is None else detail
         if status is not None:
             self.status = status
+
+    def __str__(self) -> str:
+        return printable(self.message)
 
 
 class InvalidArgument(AirssysError, ValueError):

@@ -7,6 +7,7 @@ import logging
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 from airssys_wasm import _ffi
+from airssys_wasm._text import printable
 
 __all__ = ["TRACE", "LogEntry", "LogTarget"]
 
@@ -29,7 +30,7 @@ class LogEntry(NamedTuple):
     level: int
     #: The id of the component; ``None`` for a record of the engine itself.
     component: Optional[str]
-    #: The text.
+    #: The text, as the component wrote it: it may hold line breaks and control characters.
     message: str
     #: What the component added to it.
     context: Dict[str, str]
@@ -66,7 +67,10 @@ def sink_for(
 
 
 class _LoggerSink:
-    """Hands entries to a logger as records with ``component`` and ``context``."""
+    """Hands entries to a logger as records with ``component``, ``context`` and ``text``.
+
+    The message is fit to be printed; ``text`` is what the component wrote.
+    """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -80,16 +84,28 @@ class _LoggerSink:
             entry.level,
             "",
             0,
-            entry.message,
+            _line(entry) if not logger.hasHandlers() else printable(entry.message),
             (),
             None,
-            extra={"component": entry.component, "context": entry.context},
+            extra={
+                "component": entry.component,
+                "context": entry.context,
+                "text": entry.message,
+            },
         )
         # A record can be a while under way; its time is when the component wrote it.
         record.relativeCreated += (entry.time - record.created) * 1000
         record.created = entry.time
         record.msecs = float(int(entry.time * 1000) % 1000)
         logger.handle(record)
+
+
+def _line(entry: LogEntry) -> str:
+    """All of an entry: where nobody has configured logging, Python prints only the message."""
+    words = [] if entry.component is None else [f"{printable(entry.component)}:"]
+    words.append(printable(entry.message))
+    words += [f"{printable(key)}={printable(value)!r}" for key, value in entry.context.items()]
+    return " ".join(words)
 
 
 def read_record(record: Any) -> LogEntry:

@@ -65,9 +65,10 @@ class Router(Protocol):
         :class:`~airssys_wasm.ComponentNotFound` that nobody has the id, with
         :class:`~airssys_wasm.QueueFull` that there is no room, with
         :class:`~airssys_wasm.InvalidMessage` that the receiver does not take it, with any other
-        that it was not delivered, with the exception's text. One that is no
+        that it was not delivered. The sender sees the exception's text only if the engine has
+        ``host_error_texts``; otherwise it goes to the log. One that is no
         :class:`~airssys_wasm.AirssysError` is also logged, with its traceback, as an error of the
-        logger ``airssys_wasm``.
+        logger ``airssys_wasm``, 20 in a second at most.
         """
 
 

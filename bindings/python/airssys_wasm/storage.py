@@ -13,7 +13,7 @@ class StorageQuotaExceeded(Exception):
 
 
 class InvalidKey(Exception):
-    """Raise it in a storage: the component gets ``invalid-key`` with this exception's text."""
+    """Raise it in a storage: the component gets ``invalid-key``."""
 
 
 @runtime_checkable
@@ -29,9 +29,10 @@ class Storage(Protocol):
     component that asks raises :class:`~airssys_wasm.WouldDeadlock`.
 
     An exception becomes the component's storage error: :class:`StorageQuotaExceeded` and
-    :class:`InvalidKey` those of that name, any other an ``io-error`` with the exception's type
-    and text. The others are also logged, with their traceback, as errors of the logger
-    ``airssys_wasm``.
+    :class:`InvalidKey` those of that name, any other an ``io-error``. The component sees the
+    exception's text only if the engine has ``host_error_texts``; otherwise it goes to the log.
+    The others are also logged, with their traceback, as errors of the logger ``airssys_wasm``,
+    20 in a second at most.
 
     Two more methods are used if the object has them when the engine is made, and are otherwise
     worked out from ``get`` and ``list``::

@@ -229,6 +229,7 @@ async fn settle<T: Send + 'static>(
             }
             Handover::AskHost(job) => {
                 let off_fiber = store.data().off_fiber.clone();
+                let job = move || job().map_err(|error| context.told("router", error));
                 return Ok(off_fiber.run(job).await);
             }
         }

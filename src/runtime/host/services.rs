@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
+use crate::core;
 use crate::core::bounds::{MAX_LOG_PAIR_BYTES, MAX_LOG_PAIRS, MAX_LOG_TEXT_BYTES};
 use crate::core::error;
 use crate::core::id::{InvalidId, RawId};
@@ -112,18 +113,24 @@ async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> was
     Ok(())
 }
 
-/// Looks at all, a few a turn: there may be any number of them, and of rules about them.
+/// Looks at those that it may see by its grants, a few a turn: there may be any number of them, and
+/// of rules about them. How many others there are must not show in the time that it takes.
 async fn list_components(
     store: StoreContextMut<'_, HostState>,
 ) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
     let context = Arc::clone(&store.data().context);
     context.guard.record_list();
     let mut seen = Vec::new();
-    for (index, id) in context.directory.list().iter().enumerate() {
-        if context.guard.sees(id) {
-            seen.push((&**id).into());
-        }
-        if index % LOOKED_AT_A_TURN == LOOKED_AT_A_TURN - 1 {
+    for range in context.guard.visible() {
+        let mut after: Option<Arc<core::id::ComponentId>> = None;
+        loop {
+            let page = context.directory.page(&range, after.as_deref(), LOOKED_AT_A_TURN);
+            let visible = page.iter().filter(|id| context.guard.sees(id));
+            seen.extend(visible.map(|id| ComponentIdOwned::from(&**id)));
+            after = page.last().cloned();
+            if page.len() < LOOKED_AT_A_TURN {
+                break;
+            }
             tokio::task::yield_now().await;
         }
     }

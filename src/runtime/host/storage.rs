@@ -76,11 +76,15 @@ impl Storage<'_> {
         }
         self.interface.waiting(name, move |mut store, arguments: P| {
             let taken = take(&mut store, arguments);
-            let storage = store.data().context.storage.clone();
+            let context = Arc::clone(&store.data().context);
             let off_fiber = store.data().off_fiber.clone();
             Box::new(async move {
+                let job = move |arguments| {
+                    let answer = operation(&context.storage, arguments);
+                    answer.map_err(|error| context.told("storage", error))
+                };
                 let answer = match taken? {
-                    Ok(arguments) => off_fiber.run(move || operation(&storage, arguments)).await,
+                    Ok(arguments) => off_fiber.run(move || job(arguments)).await,
                     Err(error) => Err(error),
                 };
                 Ok((answer.map_err(contract::StorageError::from),))
@@ -135,9 +139,12 @@ async fn list_keys(
     let mut charge = context.account.charge(0)?;
     let mut keys = Vec::<backend::Key>::new();
     loop {
-        let (storage, after) = (context.storage.clone(), keys.last().cloned());
+        let (host, after) = (Arc::clone(&context), keys.last().cloned());
         let prefix = Arc::clone(&prefix);
-        let list = move || storage.list_keys(&prefix, after.as_deref());
+        let list = move || {
+            let page = host.storage.list_keys(&prefix, after.as_deref());
+            page.map_err(|error| host.told("storage", error))
+        };
         let page =
             if runs_host_code { store.data().off_fiber.clone().run(list).await } else { list() };
         let Page { keys: mut page, is_last } = match page {

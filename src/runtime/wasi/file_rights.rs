@@ -9,7 +9,7 @@ use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    Descriptor, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
+    Descriptor, DescriptorStat, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
@@ -87,6 +87,20 @@ pub(super) struct Allowed {
 }
 
 impl Files<'_> {
+    /// What is known of a file as the component may know it: who may write a file could read the clock
+    /// in its times.
+    pub fn shown(&self, stat: DescriptorStat) -> DescriptorStat {
+        if self.guard.allows_own(Action::ClockRead) {
+            return stat;
+        }
+        DescriptorStat {
+            data_access_timestamp: None,
+            data_modification_timestamp: None,
+            status_change_timestamp: None,
+            ..stat
+        }
+    }
+
     pub(super) fn place(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<Place>> {
         let place = self.places.of(descriptor.rep());
         place.cloned().ok_or_else(|| ErrorCode::BadDescriptor.into())

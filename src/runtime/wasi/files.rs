@@ -222,7 +222,8 @@ impl HostDescriptor for Files<'_> {
             return Ok(root::STAT);
         }
         self.check_open(&descriptor, LOOK)?;
-        self.on(&descriptor, async move |view, at| view.stat(at).await).await
+        let stat = self.on(&descriptor, async move |view, at| view.stat(at).await).await?;
+        Ok(self.shown(stat))
     }
 
     async fn stat_at(
@@ -236,7 +237,7 @@ impl HostDescriptor for Files<'_> {
         let path = allowed.path.clone();
         let done =
             self.on(&descriptor, async move |view, at| view.stat_at(at, flags, path).await).await;
-        self.recorded(done, &allowed)
+        self.recorded(done.map(|stat| self.shown(stat)), &allowed)
     }
 
     async fn set_times_at(

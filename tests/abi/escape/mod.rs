@@ -13,6 +13,7 @@ mod host_memory;
 mod host_time;
 mod ids;
 mod late;
+mod learning;
 mod malformed;
 mod messaging;
 mod network;

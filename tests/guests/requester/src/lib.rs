@@ -17,6 +17,7 @@ enum OnCallback {
 
 thread_local! {
     static CALLBACKS: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
+    static TIMES: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static ON_CALLBACK: RefCell<OnCallback> = const { RefCell::new(OnCallback::Succeed) };
 }
@@ -33,6 +34,7 @@ impl Component for Requester {
             "cancel",
             "broadcast",
             "callbacks",
+            "callback-times",
             "list",
             "metadata",
             "on-callback",
@@ -86,6 +88,7 @@ impl Component for Requester {
                 text("ok")
             }
             "callbacks" => text(CALLBACKS.with_borrow(|callbacks| json!(callbacks).to_string())),
+            "callback-times" => text(TIMES.with_borrow(|times| json!(times).to_string())),
             "note" => {
                 NOTES.with_borrow_mut(|notes| {
                     notes.push(String::from_utf8_lossy(args.rest()).into())
@@ -109,6 +112,7 @@ impl Component for Requester {
             "payload": String::from_utf8_lossy(&message.payload),
         });
         CALLBACKS.with_borrow_mut(|callbacks| callbacks.push(callback));
+        TIMES.with_borrow_mut(|times| times.push(message.metadata.timestamp.seconds));
         match ON_CALLBACK.replace(OnCallback::Succeed) {
             OnCallback::Succeed => Ok(()),
             OnCallback::Trap => std::process::abort(),

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use guest_kit::{Args, Reply, WasmError, text};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{
-    Advice, Descriptor, DescriptorFlags, DirectoryEntryStream, ErrorCode, NewTimestamp, OpenFlags,
-    PathFlags,
+    Advice, Descriptor, DescriptorFlags, DescriptorStat, DirectoryEntryStream, ErrorCode,
+    NewTimestamp, OpenFlags, PathFlags,
 };
 use wasip2::io::streams::OutputStream;
 
@@ -23,6 +23,8 @@ pub const COMMANDS: &[&str] = &[
     "raw-list",
     "raw-stat",
     "raw-stat-at",
+    "raw-dated",
+    "raw-dated-at",
     "raw-times-at",
     "raw-times",
     "raw-hash",
@@ -101,6 +103,11 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
             let (directory, path) = place(open, &mut args)?;
             let found = directory.stat_at(PathFlags::SYMLINK_FOLLOW, &path);
             show(found, |found| format!("{:?} {}", found.type_, found.size))
+        }
+        "raw-dated" => show(pick(open, &mut args)?.stat(), dated),
+        "raw-dated-at" => {
+            let (directory, path) = place(open, &mut args)?;
+            show(directory.stat_at(PathFlags::empty(), &path), dated)
         }
         "raw-times-at" => {
             let (directory, path) = place(open, &mut args)?;
@@ -257,4 +264,14 @@ fn list(directory: &Descriptor) -> Result<Vec<String>, ErrorCode> {
 
 fn invalid(text: &str) -> WasmError {
     WasmError::RuntimeError(text.into())
+}
+
+/// Of how many times a file tells.
+fn dated(stat: DescriptorStat) -> String {
+    let times = [
+        stat.data_access_timestamp,
+        stat.data_modification_timestamp,
+        stat.status_change_timestamp,
+    ];
+    times.iter().flatten().count().to_string()
 }

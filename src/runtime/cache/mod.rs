@@ -1,0 +1,5 @@
+//! Compiled components on disk.
+
+pub mod directory;
+mod key;
+pub mod store;
