@@ -82,6 +82,7 @@ impl Workshop {
         self.check_code(weight.initial_bytes())?;
         let table_bytes = weight.initial_table_bytes();
         let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
+        let plain_may_be_cached = driven.is_some();
         let work = move || {
             // One to which the loop can not be added after all goes without.
             let driven = driven.and_then(|(hash, component, recipe)| {
@@ -89,10 +90,13 @@ impl Workshop {
             });
             let (component, recipe) = match driven {
                 Some(driven) => driven,
-                None => match workshop.cached(&plain, &plain.hash) {
-                    Some(component) => (component, plain),
-                    None => (workshop.compile(&plain, &binary, &plain.hash)?, plain),
-                },
+                None => {
+                    let cached = plain_may_be_cached.then(|| workshop.cached(&plain, &plain.hash));
+                    match cached.flatten() {
+                        Some(component) => (component, plain),
+                        None => (workshop.compile(&plain, &binary, &plain.hash)?, plain),
+                    }
+                }
             };
             let mut prepared = workshop.link(&recipe, &component)?;
             prepared.code_bytes += table_bytes;

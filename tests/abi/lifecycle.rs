@@ -38,7 +38,10 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     assert!(described["memory-bytes"].as_u64().unwrap() >= 65_536, "{described}");
     let binary = airssys_wasm_guests::bytes("echo");
     let hash = blake3::hash(&binary).to_hex();
-    assert_eq!(described["binary"], json!({ "blake3": hash.as_str(), "bytes": binary.len() }));
+    let code = described["binary"]["code-bytes"].as_u64().unwrap();
+    assert!(code > binary.len() as u64, "{code} bytes of code");
+    let about = json!({ "blake3": hash.as_str(), "bytes": binary.len(), "code-bytes": code });
+    assert_eq!(described["binary"], about);
 
     engine.unload(handle).unwrap();
     assert_eq!(engine.list(), json!([]));
@@ -245,7 +248,7 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
 fn stats_are_sums_over_what_is_loaded_now() {
     let engine = Engine::new();
     let nothing = json!({
-        "components": 0, "binaries": 0, "messages": messages(0, 0, 0),
+        "components": 0, "binaries": 0, "code-bytes": 0, "messages": messages(0, 0, 0),
         "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
         "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
         "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},

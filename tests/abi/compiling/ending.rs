@@ -118,8 +118,8 @@ fn what_was_given_up_is_forgotten_when_it_ends() {
 
 #[test]
 fn without_threads_nothing_is_loaded_and_later_it_is() {
+    // Nothing is compiled before: the C library keeps the stacks of threads that have ended.
     let engine = Engine::bare();
-    let echo = engine.load("app/echo/0", "echo");
     let set = |limit: &libc::rlimit| {
         // SAFETY: a live struct.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, limit) }, 0);
@@ -138,6 +138,7 @@ fn without_threads_nothing_is_loaded_and_later_it_is() {
     assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
     eventually("no thread is left", || compiling().is_empty().then_some(()));
     engine.try_load("app/new/0", &nested_loops(3), None).unwrap();
+    let echo = engine.load("app/echo/0", "echo");
     assert_eq!(engine.text(echo, "x"), "x");
 }
 
