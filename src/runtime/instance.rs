@@ -50,7 +50,7 @@ pub struct Instance {
     limits: Arc<Limits>,
     lifecycle: Option<Lifecycle>,
     /// The loop that asks for mail.
-    run: Option<TypedFunc<(), ()>>,
+    run: Option<LoopFunc>,
     on_caller: bool,
     /// What each call may use.
     fuel: u64,
@@ -390,12 +390,15 @@ impl Instance {
     }
 }
 
+/// The loop that asks for mail.
+type LoopFunc = TypedFunc<(), ()>;
+
 /// Finds what is called of an instance, and holds it against the types that it is called with.
 fn link(
     prepared: &Prepared,
     instance: &wasmtime::component::Instance,
     store: &mut Store<HostState>,
-) -> Result<(Option<Lifecycle>, Option<TypedFunc<(), ()>>), LoadError> {
+) -> Result<(Option<Lifecycle>, Option<LoopFunc>), LoadError> {
     let lifecycle = match &prepared.lifecycle {
         Some(exports) => Some(Lifecycle::check(exports, instance, store)?),
         None => None,

@@ -20,7 +20,9 @@ pub struct Code<'a> {
 impl Code<'_> {
     /// The binary.
     pub fn component(&self) -> Vec<u8> {
-        let or = |code, otherwise| if code == "" { otherwise } else { code };
+        fn or<'a>(code: &'a str, otherwise: &'a str) -> &'a str {
+            if code.is_empty() { otherwise } else { code }
+        }
         let interface = "airssys:core/component-lifecycle@1.0.0";
         component_of(
             WIT,

@@ -17,6 +17,11 @@ const GUESTS: [&str; 7] =
 
 const IDS: [&str; 6] = ["a/b/0", "a/b/1", "a/c/0", "", "no id", "x/y/z/w"];
 
+fn any_id(random: &mut Random) -> &'static str {
+    let id: &&str = random.pick(&IDS);
+    id
+}
+
 const PAYLOADS: [&str; 16] = [
     "ok",
     "self",
@@ -118,7 +123,7 @@ impl Shared<'_> {
         let wasm = random.pick(self.guests);
         let wasm = if random.one_in(8) { &wasm[..random.below(wasm.len())] } else { wasm };
         let options = (!random.one_in(2)).then(|| *random.pick(&OPTIONS));
-        if let Ok(handle) = sound(self.engine.try_load(*random.pick(&IDS), wasm, options)) {
+        if let Ok(handle) = sound(self.engine.try_load(any_id(random), wasm, options)) {
             self.handles.lock().unwrap().push(handle);
         }
     }
@@ -136,7 +141,7 @@ impl Shared<'_> {
     fn any(&self, random: &mut Random) {
         let (engine, handle, payload) = (self.engine, self.handle(random), *random.pick(&PAYLOADS));
         let with = With {
-            sender: random.one_in(4).then(|| *random.pick(&IDS)),
+            sender: random.one_in(4).then(|| any_id(random)),
             content_type: random.one_in(4).then_some("text/plain"),
             timeout_ms: [0, 1, 20, 200][random.below(4)],
         };
@@ -179,12 +184,12 @@ impl Shared<'_> {
             }
             16 => {
                 _ = sound(engine.describe(handle));
-                _ = sound(engine.explain(handle, payload, *random.pick(&IDS)));
+                _ = sound(engine.explain(handle, payload, any_id(random)));
             }
             17 => {
                 _ = (engine.stats(), engine.list());
                 _ = sound(engine.health(handle));
-                _ = sound(engine.find(*random.pick(&IDS)));
+                _ = sound(engine.find(any_id(random)));
             }
             18 => self.deliver(random, payload),
             _ => self.garbage(random),
@@ -193,8 +198,8 @@ impl Shared<'_> {
 
     fn deliver(&self, random: &mut Random, payload: &str) {
         let letter = Letter {
-            source: random.pick(&IDS).to_string(),
-            target: random.pick(&IDS).to_string(),
+            source: any_id(random).to_string(),
+            target: any_id(random).to_string(),
             request: random.one_in(2),
             correlation: random.number(),
             deadline_ms: random.below(30) as u64,

@@ -16,8 +16,11 @@ pub trait Target {
     fn run(&mut self, input: &[u8]);
 }
 
+/// Makes a target.
+type Start = fn() -> Box<dyn Target>;
+
 /// By name.
-pub const TARGETS: [(&str, fn() -> Box<dyn Target>); 6] = [
+pub const TARGETS: [(&str, Start); 6] = [
     ("generated", || Box::new(generated::Generated::new())),
     ("mutants", || Box::new(mutants::Mutants::new())),
     ("documents", || Box::new(documents::Documents::new())),

@@ -11,8 +11,7 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use crate::descriptors::{self, pick};
 use crate::failure::{Failure, done, keep, show};
 
-pub const COMMANDS: &[&str] =
-    &[
+pub const COMMANDS: &[&str] = &[
     "zeroes",
     "zeroes-blocking",
     "write-unasked",
