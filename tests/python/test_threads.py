@@ -23,6 +23,9 @@ def run_python(*lines):
     """Runs a program of its own, which has `airssys_wasm` and the paths of some guests."""
     head = [
         "import os, sys",
+        # What a child does first: before all that the package does there.
+        "born = os.pipe()",
+        "os.register_at_fork(after_in_child=lambda: os.write(born[1], b'x'))",
         f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
         "import airssys_wasm",
         "import logging",
