@@ -218,16 +218,20 @@ class _Kept:
     """How many exceptions are logged: a component may be able to bring about any number of them."""
 
     PER_SECOND = 20
+    KINDS = 1024
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: For each kind of record, the second, how many there were in it, and how many too many.
-        self._counts: Dict[str, Tuple[int, int, int]] = {}
+        #: For each kind of record, which names the component, the second, how many there were in it,
+        #: and how many too many.
+        self._counts: Dict[Tuple[object, ...], Tuple[int, int, int]] = {}
 
-    def admit(self, kind: str) -> Optional[int]:
+    def admit(self, *kind: object) -> Optional[int]:
         """How many were not logged before this one; ``None`` if this one is not, either."""
         now = int(time.monotonic())
         with self._lock:
+            if len(self._counts) >= self.KINDS:
+                self._counts.clear()
             second, count, dropped = self._counts.get(kind, (now, 0, 0))
             if second != now:
                 count = 0
@@ -261,7 +265,7 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
     if _keep_interrupt(error):
         return True
     try:
-        dropped = _kept.admit(text)
+        dropped = _kept.admit(text, *arguments)
         if dropped is not None:
             more = f" ({dropped} before it were not logged)" if dropped else ""
             _log.error(text + more, *arguments, exc_info=error)
