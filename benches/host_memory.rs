@@ -223,6 +223,18 @@ fn attacks() -> Vec<Attack> {
     ]
 }
 
+/// What a component asks WASI for: a name, and a command of the guest `wasi`, whose directory is `@`.
+const REQUESTS: [(&str, &str); 8] = [
+    ("read-directory, 250 at once", "list-hold 0 250"),
+    ("open-at, 250 at once", "open-many 0 @/file 250"),
+    ("a path of 30 MB", "long-path 0 30000000"),
+    ("get-random-bytes", "random 30000000"),
+    ("poll", "poll-many 16384"),
+    ("sockets, 250 at once", "sockets tcp 250"),
+    ("datagrams of 2 MB", "udp-large 16 2000000 127.0.0.1:9"),
+    ("names to look up", "lookups 250 a"),
+];
+
 fn main() {
     let attacks = attacks();
     let arguments: Vec<String> = std::env::args().collect();
@@ -231,28 +243,31 @@ fn main() {
     {
         return run(attack);
     }
+    if let [_, case] = &arguments[..]
+        && let Some((_, command)) = REQUESTS.iter().find(|(name, _)| name == case)
+    {
+        return ask(command);
+    }
     println!(
         "memory of the host that one component with {LIMIT_MIB} MiB can occupy, beyond these, \
          max-host-bytes {LIMIT_MIB} MiB\n"
     );
     println!("{:>28} {:>10}", "", "MiB");
     let mut most = 0.0_f64;
-    for attack in &attacks {
+    let names = attacks.iter().map(|attack| attack.name).chain(REQUESTS.map(|(name, _)| name));
+    for name in names {
         let program = std::env::current_exe().unwrap();
-        let output = Command::new(program).arg(attack.name).output().unwrap();
+        let output = Command::new(program).arg(name).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         match said.trim().parse::<f64>() {
             Ok(mib) if output.status.success() => {
-                println!("{:>28} {mib:>10.1}", attack.name);
+                println!("{name:>28} {mib:>10.1}");
                 most = most.max(mib);
             }
             _ => {
                 let said = String::from_utf8_lossy(&output.stderr);
-                println!(
-                    "{:>28} ended early: {}",
-                    attack.name,
-                    said.lines().next().unwrap_or_default()
-                );
+                let line = said.lines().next().unwrap_or_default();
+                println!("{name:>28} ended early: {line}");
             }
         }
     }
@@ -282,6 +297,31 @@ fn run(attack: &Attack) {
         }
     };
     println!("{:.1}", (now("VmHWM:") - before - own).max(0.0));
+}
+
+/// What a request to WASI takes, without what the guest's own memory has grown by.
+fn ask(command: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    (0..30_000)
+        .for_each(|n| _ = fs::File::create(path.join(format!("a-name-of-some-length-{n:08}"))));
+    fs::File::create(path.join("file")).unwrap();
+    let path = path.to_str().unwrap();
+    let rights = serde_json::json!({
+        "filesystem": {path: ["read", "list-dir"]},
+        "network": [{"action": "outbound", "host-pattern": "*", "private": true}],
+    });
+    let host = Host::new(r#"{"limits": {"max-execution-time-ms": 60000}}"#);
+    let options = serde_json::json!({ "capabilities": rights }).to_string();
+    let handle = host.load("a/a/a", &airssys_wasm_guests::bytes("wasi"), &options);
+    host.try_call(handle, b"echo x");
+    let own = || host.stats()["memory-bytes"].as_f64().unwrap() / f64::from(1 << 20);
+    let (before, own_before) = (now("VmRSS:"), own());
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    host.try_call(handle, command.replace('@', path).as_bytes());
+    // One that was ended has given its memory back, which it had at most twice of what it handed over.
+    let grown = (own() - own_before).max(0.0);
+    println!("{:.1}", (now("VmHWM:") - before - grown).max(0.0));
 }
 
 fn now(field: &str) -> f64 {
