@@ -4,6 +4,8 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::security::pseudo_files::pseudo_file_system;
+
 /// Reads a file, but no more than one byte beyond `limit`: enough to see that it is too large.
 ///
 /// Only regular files: reading others may wait for ever, and opening them may do something. Some that
@@ -14,6 +16,9 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     // Once more, of what was opened: another file may have taken the place of the first.
     let size = size(&file.metadata()?)?;
+    if let Some(name) = pseudo_file_system(&file) {
+        return Err(io::Error::other(format!("in {name}, whose files the system makes up")));
+    }
     let mut binary = Vec::new();
     file.take(size.min(limit.saturating_add(1))).read_to_end(&mut binary)?;
     Ok(binary)

@@ -116,17 +116,20 @@ async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> was
 /// Looks at those that it may see by its grants, a few a turn: there may be any number of them, and
 /// of rules about them. How many others there are must not show in the time that it takes.
 async fn list_components(
-    store: StoreContextMut<'_, HostState>,
+    mut store: StoreContextMut<'_, HostState>,
 ) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
     let context = Arc::clone(&store.data().context);
     context.guard.record_list();
-    let mut seen = Vec::new();
+    store.data_mut().answer = None;
+    let (mut seen, mut charge) = (Vec::new(), context.account.charge(0)?);
     for range in context.guard.visible() {
         let mut after: Option<Arc<core::id::ComponentId>> = None;
         loop {
             let page = context.directory.page(&range, after.as_deref(), LOOKED_AT_A_TURN);
-            let visible = page.iter().filter(|id| context.guard.sees(id));
-            seen.extend(visible.map(|id| ComponentIdOwned::from(&**id)));
+            for id in page.iter().filter(|id| context.guard.sees(id)) {
+                charge.grow((size_of::<ComponentIdOwned>() + id.as_str().len()) as u64)?;
+                seen.push(ComponentIdOwned::from(&**id));
+            }
             after = page.last().cloned();
             if page.len() < LOOKED_AT_A_TURN {
                 break;
@@ -134,6 +137,7 @@ async fn list_components(
             tokio::task::yield_now().await;
         }
     }
+    store.data_mut().answer = Some(charge);
     Ok((seen,))
 }
 
