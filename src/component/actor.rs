@@ -316,10 +316,10 @@ impl Actor {
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
             None => Box::pin(self.restart_for_mail()).await?,
         };
-        let handler =
-            instance.room_for(message.payload.len()).and_then(|()| instance.handler::<H>());
-        let outcome = match handler {
-            Ok(handler) => {
+        let payload = message.payload.len();
+        let outcome = match (instance.unfit(payload), instance.handler::<H>()) {
+            (Some(unfit), _) => Err(CallError::DoesNotFit(unfit)),
+            (None, Ok(handler)) => {
                 let correlation = message.correlation.map(CorrelationId::text);
                 let accepted = self.blueprint.context.guard.shown_time(message.accepted);
                 let message = incoming(message, correlation.as_ref(), accepted);
@@ -328,13 +328,9 @@ impl Actor {
                 } else {
                     instance.begin(&handler, (&message,)).await
                 };
-                let answered = instance.answered::<H>(ended);
-                if answered.is_ok() {
-                    instance.note_room(message.payload.len());
-                }
-                answered
+                instance.answered::<H>(ended, payload)
             }
-            Err(error) => Err(error),
+            (None, Err(error)) => Err(error),
         };
         self.status.count_handled(outcome.is_ok());
         if let Some(crash) = self.put_back(instance, &outcome) {

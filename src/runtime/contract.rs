@@ -13,7 +13,7 @@ use crate::core::id;
 use crate::core::log;
 use crate::core::message;
 use crate::core::metadata;
-use crate::runtime::lifting::{Excerpt, ShortText, TooLong};
+use crate::runtime::lifting::{CutText, Excerpt, ShortText, TooLong};
 use crate::storage::backend;
 
 /// The interface that components export.
@@ -306,7 +306,7 @@ pub struct StorageUsage {
 }
 
 /// What is kept of the text of a guest's error.
-pub type ErrorText = Excerpt<MAX_ERROR_TEXT_BYTES>;
+pub type ErrorText = CutText<MAX_ERROR_TEXT_BYTES>;
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]

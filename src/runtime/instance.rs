@@ -230,10 +230,11 @@ impl Instance {
         self.export(H::EXPORT, H::select).map(typed)
     }
 
-    /// How a handler answered.
+    /// How a handler answered to a payload of so many bytes.
     pub fn answered<H: Handler>(
         &mut self,
         ended: Ended<Answer<H::Reply>>,
+        payload: usize,
     ) -> Result<H::Reply, CallError> {
         let (result,) = self.conclude(ended)?;
         let reply = result.map_err(|error| CallError::Guest(error.into()))?;
@@ -241,12 +242,13 @@ impl Instance {
         if bytes > limit {
             return Err(CallError::DoesNotFit(Unfit::Reply { bytes, limit }));
         }
+        self.note_room(payload);
         Ok(reply)
     }
 
-    /// Whether a payload finds room in the guest's memory. One that does not would end the instance
-    /// before its handler saw it, and whoever sent it would have decided that.
-    pub fn room_for(&self, payload: usize) -> Result<(), CallError> {
+    /// Why a payload does not find room in the guest's memory. It would end the instance before its
+    /// handler saw it, and whoever sent it would have decided that.
+    pub fn unfit(&self, payload: usize) -> Option<Unfit> {
         let (limit, used) = (self.limits.max_memory_bytes, self.memory_bytes());
         let bytes = payload as u64;
         let is_small = payload <= SMALL_PAYLOAD || bytes <= limit / SMALL_PART;
@@ -254,13 +256,13 @@ impl Instance {
         // What the allocator needs of its own is less than a small payload.
         let fits = used.saturating_add(bytes + SMALL_PAYLOAD as u64) <= limit;
         if self.lifecycle.is_none() || is_small || is_proven || fits {
-            return Ok(());
+            return None;
         }
-        Err(CallError::DoesNotFit(Unfit::Memory { bytes, limit, used }))
+        Some(Unfit::Memory { bytes, limit, used })
     }
 
     /// Remembers that a payload has found room.
-    pub fn note_room(&mut self, payload: usize) {
+    fn note_room(&mut self, payload: usize) {
         let memory_bytes = self.memory_bytes();
         if memory_bytes != self.room.memory_bytes {
             self.room = ProvenRoom { payload, memory_bytes };
@@ -502,12 +504,12 @@ fn on_this_stack<R>(
     let began = runtime.ticker.ticks().now();
     store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
     let result = run(store);
-    let deadline = store.data_mut().on_caller.take();
+    let deadline = store.data().on_caller.as_ref();
+    let passed = deadline.is_some_and(|it| it.has_passed(runtime.ticker.ticks(), began));
+    store.data_mut().on_caller = None;
     match result.as_ref().err().and_then(|error| error.downcast_ref()) {
         Some(interrupted) => Err(*interrupted),
-        None if deadline.is_some_and(|it| it.has_passed(runtime.ticker.ticks(), began)) => {
-            Err(Interrupted::DeadlinePassed)
-        }
+        None if passed => Err(Interrupted::DeadlinePassed),
         None => Ok(result),
     }
 }

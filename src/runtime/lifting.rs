@@ -5,7 +5,6 @@
 //! against the data that a component may hand to the host in one call, as Wasmtime's do.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
@@ -28,6 +27,10 @@ pub struct TooLong {
     /// How many bytes it takes in the guest's memory.
     pub bytes: usize,
 }
+
+/// The same as one text, with a mark and the length of the whole where something is missing. No larger than
+/// a `String`: results are moved many times.
+pub struct CutText<const MAX: usize>(String);
 
 /// How long a text is, in the guest's encoding.
 #[derive(Debug, Clone, Copy)]
@@ -79,20 +82,19 @@ impl<const MAX: usize> Excerpt<MAX> {
     }
 }
 
-/// With a mark and the length of the whole text where something is missing.
-impl<const MAX: usize> From<Excerpt<MAX>> for String {
+impl<const MAX: usize> From<Excerpt<MAX>> for CutText<MAX> {
     fn from(excerpt: Excerpt<MAX>) -> Self {
-        match excerpt.cut_from {
-            None => excerpt.beginning,
-            Some(_) => excerpt.to_string(),
-        }
+        let Excerpt { beginning, cut_from } = excerpt;
+        Self(match cut_from {
+            None => beginning,
+            Some(bytes) => format!("{beginning}… ({bytes} bytes)"),
+        })
     }
 }
 
-impl<const MAX: usize> fmt::Display for Excerpt<MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.beginning)?;
-        self.cut_from.map_or(Ok(()), |bytes| write!(f, "… ({bytes} bytes)"))
+impl<const MAX: usize> From<CutText<MAX>> for String {
+    fn from(text: CutText<MAX>) -> Self {
+        text.0
     }
 }
 
@@ -225,3 +227,5 @@ lift_as_text!(ShortText, |cx, text, range| {
 });
 
 lift_as_text!(Excerpt, |cx, _text, range| range.excerpt(cx));
+
+lift_as_text!(CutText, |cx, _text, range| range.excerpt::<MAX>(cx).map(Self::from));

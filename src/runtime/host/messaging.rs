@@ -18,7 +18,7 @@ use crate::core::ports::{Handover, Messenger, Sending};
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::host::interface::{Immediate, Interface, Waiting};
 use crate::runtime::host::work::work;
-use crate::runtime::lifting::Excerpt;
+use crate::runtime::lifting::CutText;
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 
@@ -34,7 +34,7 @@ const LISTED_FAILURES: usize = 100;
 type SendArguments = (ComponentId, WasmList<u8>);
 type RequestArguments = (ComponentId, WasmList<u8>, u64);
 type BroadcastArguments = (WasmList<ComponentId>, WasmList<u8>);
-type RequestId = Excerpt<{ size_of::<CorrelationText>() * 4 }>;
+type RequestId = CutText<{ size_of::<CorrelationText>() * 4 }>;
 type Boxed<'a, T> = Waiting<'a, (Result<T, MessagingError>,)>;
 type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 

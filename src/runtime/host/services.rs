@@ -16,12 +16,12 @@ use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
 use crate::runtime::host::interface::{Immediate, Interface};
-use crate::runtime::lifting::Excerpt;
+use crate::runtime::lifting::CutText;
 use crate::runtime::state::{HostContext, HostState};
 use crate::security::action::Action;
 
-type LogArguments = (LogLevel, Excerpt<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);
-type PairText = Excerpt<MAX_LOG_PAIR_BYTES>;
+type LogArguments = (LogLevel, CutText<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);
+type PairText = CutText<MAX_LOG_PAIR_BYTES>;
 type Pairs = Vec<(String, String)>;
 
 /// How many components of a list are looked at before others get their turn.
