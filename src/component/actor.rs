@@ -18,7 +18,7 @@ use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
-use crate::core::message::{Message, MessageView, Outcome};
+use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox, Receiver};
 use crate::messaging::outbox::Outbox;
 use crate::runtime::block_on::block_on;
@@ -321,8 +321,10 @@ impl Actor {
             (Some(unfit), _) => Err(CallError::DoesNotFit(unfit)),
             (None, Ok(handler)) => {
                 let correlation = message.correlation.map(CorrelationId::text);
-                let accepted = self.blueprint.context.guard.shown_time(message.accepted);
-                let message = incoming(message, correlation.as_ref(), accepted);
+                let mut message = incoming(message, correlation.as_ref());
+                if !self.blueprint.context.guard.shows_time() {
+                    message.metadata.timestamp = Timestamp::HIDDEN.into();
+                }
                 let ended = if on_caller {
                     instance.call_on_caller(&handler, (&message,))
                 } else {

@@ -7,7 +7,7 @@ use crate::component::status::Status;
 use crate::component::stopwatch::Stopwatch;
 use crate::core::error::{CallError, Unfit, WasmError};
 use crate::core::id::ComponentId;
-use crate::core::message::{Message, MessageView, Outcome};
+use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mailbox::{Mail, Mailbox};
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
 use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
@@ -99,8 +99,11 @@ impl Intake {
     }
 
     fn view<'a>(&'a self, message: &'a Message) -> MessageView<'a> {
-        let view = message.view(&self.host);
-        MessageView { accepted: self.guard.shown_time(view.accepted), ..view }
+        let mut view = message.view(&self.host);
+        if !self.guard.shows_time() {
+            view.accepted = Timestamp::HIDDEN;
+        }
+        view
     }
 }
 
@@ -189,7 +192,7 @@ impl MailSource for Intake {
         bytes.extend_from_slice(&message.payload);
         let correlation = message.correlation.map(|id| id.text().as_str().to_owned());
         let reply_to = message.wants_reply.then(|| id.clone());
-        let accepted = guard.shown_time(message.accepted);
+        let accepted = if guard.shows_time() { message.accepted } else { Timestamp::HIDDEN };
         let time = (accepted.seconds, accepted.nanoseconds);
         let metadata = (correlation, reply_to, time, message.content_type.clone());
         Some((id, Arc::clone(payload), metadata))

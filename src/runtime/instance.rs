@@ -11,7 +11,7 @@ use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::{self, CallError, LimitBreach, Unfit};
 use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
-use crate::core::message::{MessageView, Timestamp};
+use crate::core::message::MessageView;
 use crate::core::metadata;
 use crate::runtime::contract::{
     ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
@@ -588,7 +588,6 @@ impl Handler for HandleCallback {
 pub fn incoming<'a>(
     message: &MessageView<'a>,
     correlation: Option<&'a CorrelationText>,
-    accepted: Timestamp,
 ) -> ComponentMessage<'a> {
     ComponentMessage {
         sender: message.sender.into(),
@@ -596,7 +595,7 @@ pub fn incoming<'a>(
         metadata: MessageMetadata {
             correlation_id: correlation.map(CorrelationText::as_str),
             reply_to: message.reply_to.map(ComponentIdRef::from),
-            timestamp: accepted.into(),
+            timestamp: message.accepted.into(),
             content_type: message.content_type,
         },
     }

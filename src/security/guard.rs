@@ -295,12 +295,16 @@ impl Guard {
 
     /// Whether an action on what is the component's own is allowed. Records nothing: it is for what
     /// comes with every message.
+    #[inline]
     pub fn allows_own(&self, action: Action) -> bool {
         let version = self.version();
+        self.own[action as usize].load(Ordering::Acquire) == version
+            || self.decide_own(action, version)
+    }
+
+    #[cold]
+    fn decide_own(&self, action: Action, version: u64) -> bool {
         let allowed_for = &self.own[action as usize];
-        if allowed_for.load(Ordering::Acquire) == version {
-            return true;
-        }
         let decision = self.decide(action, Resource::Own);
         if decision.allowed && decision.until.is_none() {
             allowed_for.store(version, Ordering::Release);
@@ -308,9 +312,10 @@ impl Guard {
         decision.allowed
     }
 
-    /// A time as the component may know it: whoever may read no clock is told none.
-    pub fn shown_time(&self, time: Timestamp) -> Timestamp {
-        if self.allows_own(Action::ClockRead) { time } else { Timestamp::HIDDEN }
+    /// Whether the component may know what time it is: whoever may read no clock is told none.
+    #[inline]
+    pub fn shows_time(&self) -> bool {
+        self.allows_own(Action::ClockRead)
     }
 
     fn conclude(
