@@ -200,7 +200,7 @@ fn one_call_hands_over_no_more_than_its_quota() {
         "big-send app/bank/0 200000",
         "big-set 200000",
         "long-key 200000",
-        "long-log-context 2000 100",
+        "long-log-context 4000 100",
         "wide-ids 2000 100",
         "log-many 1 200000",
     ] {
