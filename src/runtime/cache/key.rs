@@ -16,8 +16,8 @@ pub const KEY_FILE: &str = "key";
 /// A key for keyed BLAKE3.
 pub type Key = [u8; blake3::KEY_LEN];
 
-/// Others can only have taken the key out of the way while it is made; they have no right to.
-const MAX_ATTEMPTS: usize = 8;
+/// Other engines get in the way while they open the directory, once each.
+const MAX_ATTEMPTS: usize = 64;
 
 /// Reads the key of a directory, and makes one for a directory of this user's that has none.
 pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
@@ -40,7 +40,12 @@ pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
             // Damaged, or known to others.
             Err(_) => directory.remove(KEY_FILE).map_err(io_error)?,
         }
-        make(directory).map_err(io_error)?;
+        match make(directory) {
+            // Between its creation and its lock, another engine takes the temporary file for one that was
+            // left behind, and removes it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            made => made.map_err(io_error)?,
+        }
     }
     Err(io_error(io::Error::other(format!("its file {KEY_FILE:?} does not stay"))))
 }
