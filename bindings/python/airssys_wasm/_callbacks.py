@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from airssys_wasm import _convert, _ffi, events, logs, router, security
@@ -242,7 +243,15 @@ class _Kept:
             return dropped
 
 
-_kept = _Kept()
+_kept_of: weakref.WeakKeyDictionary[object, _Kept] = weakref.WeakKeyDictionary()
+_kept_of_none = _Kept()
+
+
+def _kept() -> _Kept:
+    """The limit of the owner whose callback the thread is in: one owner does not use up another's."""
+    if not _running.owners:
+        return _kept_of_none
+    return _kept_of.setdefault(_running.owners[-1], _Kept())
 
 
 def enter(owner: object) -> Tuple[object, ...]:
@@ -265,7 +274,7 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
     if _keep_interrupt(error):
         return True
     try:
-        dropped = _kept.admit(text, *arguments)
+        dropped = _kept().admit(text, *arguments)
         if dropped is not None:
             more = f" ({dropped} before it were not logged)" if dropped else ""
             _log.error(text + more, *arguments, exc_info=error)
