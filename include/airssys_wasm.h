@@ -1334,7 +1334,7 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  *       },
  *       "instances": 1,                      so many share the handle, the id, the storage and the
  *                                            work, least busy first, 1 to 4096; each has a mailbox
- *                                            and a memory of its own
+ *                                            and a memory of its own, and the limits
  *       "codecs": []                         what self-describing payloads may be, see
  *                                            airssys_codec_name: a payload that opens with the
  *                                            multicodec of another is refused when it is sent;

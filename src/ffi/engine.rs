@@ -186,7 +186,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///       },
 ///       "instances": 1,                      so many share the handle, the id, the storage and the
 ///                                            work, least busy first, 1 to 4096; each has a mailbox
-///                                            and a memory of its own
+///                                            and a memory of its own, and the limits
 ///       "codecs": []                         what self-describing payloads may be, see
 ///                                            airssys_codec_name: a payload that opens with the
 ///                                            multicodec of another is refused when it is sent;
