@@ -19,6 +19,7 @@ pub mod paths;
 pub mod placeholder;
 pub mod places;
 pub mod root;
+mod settings;
 pub mod sockets;
 pub mod tcp;
 pub mod udp;

@@ -14,6 +14,7 @@ use wasmtime_wasi_io::poll::subscribe;
 use crate::runtime::wasi::connections::ConnectionRight;
 use crate::runtime::wasi::guarded_streams::{GuardedInput, GuardedOutput};
 use crate::runtime::wasi::placeholder::Placeholder;
+use crate::runtime::wasi::settings::settings;
 use crate::runtime::wasi::sockets::{MAX_BUFFER_BYTES, Sockets};
 
 /// The most connections that wait to be accepted.
@@ -44,23 +45,6 @@ fn again(socket: &Resource<TcpSocket>) -> Resource<TcpSocket> {
 }
 
 impl tcp::Host for Sockets<'_> {}
-
-/// Functions about what a socket is set to. What stands for a socket takes any setting, and tells the usual
-/// ones.
-macro_rules! settings {
-    ($($name:ident($($value:ident: $type:ty),*) -> $answer:ty = $usual:expr;)*) => {$(
-        fn $name(
-            &mut self,
-            socket: Resource<TcpSocket>,
-            $($value: $type,)*
-        ) -> Result<$answer, SocketError> {
-            if self.placeholder(socket.rep()).is_some() {
-                return Ok($usual);
-            }
-            HostTcpSocket::$name(&mut self.inner, socket, $($value),*)
-        }
-    )*};
-}
 
 impl HostTcpSocket for Sockets<'_> {
     fn finish_connect(&mut self, socket: Resource<TcpSocket>) -> Result<Streams, SocketError> {
@@ -203,43 +187,7 @@ impl HostTcpSocket for Sockets<'_> {
         HostTcpSocket::subscribe(&mut self.inner, socket)
     }
 
-    fn set_listen_backlog_size(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        if self.placeholder(socket.rep()).is_some() {
-            return Ok(());
-        }
-        let value = value.min(MAX_BACKLOG);
-        HostTcpSocket::set_listen_backlog_size(&mut self.inner, socket, value)
-    }
-
-    fn set_receive_buffer_size(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        if self.placeholder(socket.rep()).is_some() {
-            return Ok(());
-        }
-        let value = value.min(MAX_BUFFER_BYTES);
-        HostTcpSocket::set_receive_buffer_size(&mut self.inner, socket, value)
-    }
-
-    fn set_send_buffer_size(
-        &mut self,
-        socket: Resource<TcpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        if self.placeholder(socket.rep()).is_some() {
-            return Ok(());
-        }
-        let value = value.min(MAX_BUFFER_BYTES);
-        HostTcpSocket::set_send_buffer_size(&mut self.inner, socket, value)
-    }
-
-    settings! {
+    settings! { HostTcpSocket for TcpSocket;
         keep_alive_enabled() -> bool = false;
         keep_alive_idle_time() -> u64 = 7200 * SECOND;
         keep_alive_interval() -> u64 = 75 * SECOND;
@@ -252,5 +200,8 @@ impl HostTcpSocket for Sockets<'_> {
         set_keep_alive_interval(value: u64) -> () = ();
         set_keep_alive_count(value: u32) -> () = ();
         set_hop_limit(value: u8) -> () = ();
+        set_listen_backlog_size(value <= MAX_BACKLOG: u64) -> () = ();
+        set_receive_buffer_size(value <= MAX_BUFFER_BYTES: u64) -> () = ();
+        set_send_buffer_size(value <= MAX_BUFFER_BYTES: u64) -> () = ();
     }
 }

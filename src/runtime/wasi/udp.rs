@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::{DynPollable, SocketError, UdpSocket};
 use wasmtime_wasi_io::poll::subscribe;
 
 use crate::runtime::wasi::placeholder::{Bound, NoneIn, NoneOut, Placeholder, can_be_reached};
+use crate::runtime::wasi::settings::settings;
 use crate::runtime::wasi::sockets::{MAX_BUFFER_BYTES, Sockets};
 use crate::security::action::Action;
 
@@ -20,22 +21,6 @@ use crate::security::action::Action;
 pub const MAX_DATAGRAMS: usize = 16;
 
 type Streams = (Resource<IncomingDatagramStream>, Resource<OutgoingDatagramStream>);
-
-/// Functions about what a socket is set to, as in `wasi:sockets/tcp`.
-macro_rules! settings {
-    ($($name:ident($($value:ident: $type:ty),*) -> $answer:ty = $usual:expr;)*) => {$(
-        fn $name(
-            &mut self,
-            socket: Resource<UdpSocket>,
-            $($value: $type,)*
-        ) -> Result<$answer, SocketError> {
-            if self.placeholder(socket.rep()).is_some() {
-                return Ok($usual);
-            }
-            HostUdpSocket::$name(&mut self.inner, socket, $($value),*)
-        }
-    )*};
-}
 
 impl udp::Host for Sockets<'_> {}
 
@@ -107,35 +92,13 @@ impl HostUdpSocket for Sockets<'_> {
         HostUdpSocket::address_family(&mut self.inner, socket)
     }
 
-    fn set_receive_buffer_size(
-        &mut self,
-        socket: Resource<UdpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        if self.placeholder(socket.rep()).is_some() {
-            return Ok(());
-        }
-        let value = value.min(MAX_BUFFER_BYTES);
-        HostUdpSocket::set_receive_buffer_size(&mut self.inner, socket, value)
-    }
-
-    fn set_send_buffer_size(
-        &mut self,
-        socket: Resource<UdpSocket>,
-        value: u64,
-    ) -> Result<(), SocketError> {
-        if self.placeholder(socket.rep()).is_some() {
-            return Ok(());
-        }
-        let value = value.min(MAX_BUFFER_BYTES);
-        HostUdpSocket::set_send_buffer_size(&mut self.inner, socket, value)
-    }
-
-    settings! {
+    settings! { HostUdpSocket for UdpSocket;
         unicast_hop_limit() -> u8 = 64;
         receive_buffer_size() -> u64 = 64 << 10;
         send_buffer_size() -> u64 = 64 << 10;
         set_unicast_hop_limit(value: u8) -> () = ();
+        set_receive_buffer_size(value <= MAX_BUFFER_BYTES: u64) -> () = ();
+        set_send_buffer_size(value <= MAX_BUFFER_BYTES: u64) -> () = ();
     }
 
     fn subscribe(
