@@ -137,9 +137,9 @@ tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minu
 	$(TARGET_DIR)/debug/build-guests
 	$(say) "building all with ThreadSanitizer, and running the tests with it (TSAN_TESTS: another filter of nextest)"
 	RUSTFLAGS="$(TSAN_FLAGS)" TSAN_OPTIONS="$(TSAN_OPTIONS)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
-		CARGO_TARGET_DIR=$(TARGET_DIR)/tsan $(CARGO) +nightly nextest run -Zbuild-std \
+		CARGO_TARGET_DIR=$(TARGET_DIR)/tsan $(CARGO) +nightly nextest run --profile long -Zbuild-std \
 		--target $$(rustc +nightly -vV | sed -n 's/^host: //p') --locked -p airssys-wasm --lib --test abi \
-		--no-fail-fast -E '$(TSAN_TESTS)'
+		-E '$(TSAN_TESTS)'
 
 install: lib ## Install library, header, schema, pkg-config and CMake files below PREFIX (and DESTDIR)
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/airssys-wasm $(DESTDIR)$(INCLUDEDIR) \
@@ -160,4 +160,4 @@ coverage: dev ## Line coverage of the Rust tests (needs cargo-llvm-cov)
 	$(say) "coverage"
 	@command -v cargo-llvm-cov >/dev/null || $(CARGO) install --locked cargo-llvm-cov
 	@if command -v rustup >/dev/null; then rustup component add llvm-tools; fi
-	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) llvm-cov nextest --locked -p airssys-wasm --summary-only --fail-under-lines 90
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) llvm-cov nextest --profile long --locked -p airssys-wasm --summary-only --fail-under-lines 90

@@ -13,7 +13,7 @@ use crate::runtime::give_back::give_back;
 use crate::runtime::kept::Kept;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::Prepared;
-use crate::runtime::priority::{self, ThreadId};
+use crate::runtime::priority::Crew;
 use crate::runtime::screen::limits::CompileLimits;
 
 /// The stack of a thread that compiles. The compiler recurses as deep as binaries are nested, for which
@@ -86,7 +86,7 @@ impl Load {
 struct Job {
     /// Changed only while the state is locked.
     phase: Mutex<Phase>,
-    threads: Mutex<Vec<ThreadId>>,
+    crew: Crew,
 }
 
 #[derive(Clone)]
@@ -101,19 +101,11 @@ enum Phase {
 
 impl Job {
     fn new() -> Self {
-        Self { phase: Mutex::new(Phase::Preparing), threads: Mutex::default() }
+        Self { phase: Mutex::new(Phase::Preparing), crew: Crew::default() }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn threads(&self) -> MutexGuard<'_, Vec<ThreadId>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stand_last(&self) {
-        self.threads().iter().for_each(|thread| priority::stand_last(*thread));
     }
 }
 
@@ -159,7 +151,7 @@ impl Compiler {
     pub fn stop(&self) {
         let mut state = self.shared.lock();
         state.accepting = Accepting::EngineStopped;
-        state.jobs.values().for_each(|job| job.stand_last());
+        state.jobs.values().for_each(|job| job.crew.stand_last());
         self.shared.changed.notify_all();
     }
 
@@ -254,7 +246,7 @@ impl Compiler {
             .num_threads(self.threads)
             .stack_size(STACK_BYTES)
             .thread_name(|index| format!("airssys-compile-{index}"))
-            .start_handler(move |_| starting.threads().push(priority::stand_back()))
+            .start_handler(move |_| starting.crew.join())
             .build();
         let pool = pool.map_err(|error| {
             self.shared.lock().leave(job, bytes);
@@ -382,7 +374,7 @@ impl Shared {
         state.running.take(bytes);
         state.abandoned.add(bytes);
         *job.phase() = Phase::Over(Err(LoadError::CompileTime { limit }));
-        job.stand_last();
+        job.crew.stand_last();
         self.changed.notify_all();
     }
 }

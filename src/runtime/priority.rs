@@ -1,56 +1,83 @@
 //! Threads that give way to all others.
 
-/// Which thread of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadId(i32);
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use system::ThreadId;
+
+/// The threads of one task, which share their priority.
+#[derive(Debug, Default)]
+pub struct Crew(Mutex<Members>);
+
+#[derive(Debug, Default)]
+struct Members {
+    nice: Nice,
+    threads: Vec<ThreadId>,
+}
+
+/// How far a thread stands back; a higher number gives way.
+#[derive(Debug, Clone, Copy, Default)]
+enum Nice {
+    /// Somebody waits for its work.
+    #[default]
+    BehindCalls = 5,
+    /// Nobody does.
+    BehindAll = 19,
+}
+
+impl Crew {
+    /// Adds the calling thread, at the priority that the crew has by now.
+    pub fn join(&self) {
+        let mut members = self.members();
+        let thread = system::current();
+        system::set(thread, members.nice);
+        members.threads.push(thread);
+    }
+
+    /// Puts all threads of the crew, and those that join later, behind all others.
+    pub fn stand_last(&self) {
+        let mut members = self.members();
+        members.nice = Nice::BehindAll;
+        members.threads.iter().for_each(|thread| system::set(*thread, members.nice));
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::ThreadId;
+    use super::Nice;
 
-    /// How far a thread stands back that compiles for somebody who waits.
-    const BEHIND_CALLS: i32 = 5;
-
-    /// How far one stands back for whom nobody waits.
-    const BEHIND_ALL: i32 = 19;
-
-    /// Has the calling thread give way to those that run components.
-    pub fn stand_back() -> ThreadId {
-        let thread = current();
-        set(thread, BEHIND_CALLS);
-        thread
-    }
-
-    /// Has a thread give way to all others.
-    pub fn stand_last(thread: ThreadId) {
-        set(thread, BEHIND_ALL);
-    }
+    /// Which thread of the system.
+    #[derive(Debug, Clone, Copy)]
+    pub struct ThreadId(i32);
 
     #[expect(unsafe_code, reason = "a system call")]
-    fn current() -> ThreadId {
+    pub fn current() -> ThreadId {
         // SAFETY: the call takes nothing and can not fail.
         ThreadId(unsafe { libc::gettid() })
     }
 
     #[expect(unsafe_code, reason = "a system call")]
-    fn set(ThreadId(thread): ThreadId, nice: i32) {
+    pub fn set(ThreadId(thread): ThreadId, nice: Nice) {
         // A thread that has ended is no thread any more, which the call reports; nothing is lost by that.
         // SAFETY: the call takes three numbers, and on Linux it changes the one thread that has this id.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread.cast_unsigned(), nice) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread.cast_unsigned(), nice as i32) };
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::ThreadId;
+    use super::Nice;
 
-    /// Has the calling thread give way to those that run components, where the system can.
-    pub fn stand_back() -> ThreadId {
-        ThreadId(0)
+    /// Threads of other systems keep their priority.
+    #[derive(Debug, Clone, Copy)]
+    pub struct ThreadId;
+
+    pub fn current() -> ThreadId {
+        ThreadId
     }
 
-    /// Has a thread give way to all others, where the system can.
-    pub fn stand_last(_thread: ThreadId) {}
+    pub fn set(_thread: ThreadId, _nice: Nice) {}
 }
-
-pub use system::{stand_back, stand_last};

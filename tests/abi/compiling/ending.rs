@@ -50,9 +50,11 @@ fn an_engine_that_is_freed_waits_for_no_compile() {
             let engine = &engine;
             scope.spawn(move || engine.try_load("app/endless/0", &endless(n), None))
         });
-        // Two for each.
-        eventually("both are compiled", || (compiling().len() == 4).then_some(()));
-        assert!(compiling().iter().all(|nice| *nice > 0), "calls go first: {:?}", compiling());
+        // Two for each; a thread lowers its priority itself, as its first step.
+        eventually("both are compiled behind all calls", || {
+            let threads = compiling();
+            (threads.len() == 4 && threads.iter().all(|nice| *nice > 0)).then_some(())
+        });
         assert_eq!(engine.text(echo, "meanwhile"), "meanwhile");
         engine.free();
         for load in loads {
@@ -61,8 +63,7 @@ fn an_engine_that_is_freed_waits_for_no_compile() {
         }
     });
     // They go on for minutes, behind all others.
-    let left = compiling();
-    assert!(!left.is_empty() && left.iter().all(|nice| *nice == 19), "{left:?}");
+    assert_eq!(compiling(), [19; 4]);
     let another = Engine::bare();
     let echo = another.load("app/echo/0", "echo");
     assert_eq!(another.text(echo, "as before"), "as before");
@@ -90,11 +91,11 @@ fn a_compile_that_takes_too_long_ends_its_load() {
         assert_eq!(failure.detail["value"], 300, "{failure}");
     };
     times_out(&endless(0));
-    let threads = compiling().len();
-    assert!(compiling().iter().all(|nice| *nice == 19), "{:?}", compiling());
+    let both = || (compiling() == [19; 2]).then_some(());
+    eventually("its threads are behind all others", both);
     // It is compiled already, although nobody waits for it.
     times_out(&endless(0));
-    assert_eq!(compiling().len(), threads);
+    assert_eq!(compiling(), [19; 2]);
     times_out(&endless(1));
     let failure = engine.try_load("app/endless/0", &endless(2), None).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, "{failure}");
