@@ -13,6 +13,7 @@ use crate::core::account::{Account, MailBytes};
 use crate::core::codec::{CodecSet, UnsupportedCodec};
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::interrupts::InterruptCount;
 use crate::core::limits::{MailboxBound, MailboxBounds, WhenFull};
 use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
@@ -157,6 +158,7 @@ pub struct Mailbox {
     dead_letters: Arc<dyn DeadLetters>,
     /// What the host holds for the owner besides this mail.
     account: Arc<Account>,
+    interrupts: Arc<InterruptCount>,
 }
 
 /// What senders and the receiver write for every message, on as few cache lines as it fits.
@@ -331,6 +333,7 @@ impl Mailbox {
             waker: OnceLock::new(),
             dead_letters,
             account,
+            interrupts: Arc::default(),
         });
         let mail: Weak<Self> = Arc::downgrade(&mailbox);
         mailbox.account.connect(mail);
@@ -356,6 +359,11 @@ impl Mailbox {
     /// For whom a sender that waits for room waits.
     pub fn node(&self) -> &Arc<WaitNode> {
         &self.node
+    }
+
+    /// Counts the interrupts of what is handled.
+    pub fn interrupts(&self) -> &Arc<InterruptCount> {
+        &self.interrupts
     }
 
     /// How it treats what comes in.
@@ -535,6 +543,7 @@ impl Mailbox {
             return Ok(Entry::Busy);
         }
         queue.running = true;
+        self.interrupts.begin();
         queue.traffic.accepted += 1;
         self.note_load(&queue);
         Ok(Entry::Entered)
@@ -619,6 +628,7 @@ impl Mailbox {
 
     fn taken(&self, mut queue: MutexGuard<'_, Queue>, mail: &Mail) {
         queue.taken(mail);
+        self.interrupts.begin();
         self.note_load(&queue);
         let room = queue.waited_for && queue.is_half_empty(&self.options.bounds);
         queue.waited_for &= !room;
@@ -635,6 +645,7 @@ impl Mailbox {
         let idle = !queue.running && !queue.closed;
         if idle {
             queue.running = true;
+            self.interrupts.begin();
             queue.closed = true;
             queue.ended = true;
         }

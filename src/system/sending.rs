@@ -163,9 +163,10 @@ impl Engine {
             };
             return Ok(actor.handle_here(message, stack));
         }
-        let timers = actor.ambient_timers().is_some();
+        let (timers, ambient) =
+            (&actor.blueprint().context.timers, actor.ambient_timers().is_some());
         let call = Arc::clone(actor).handle_directly(Self::message(message));
-        Ok(run_here_first(self.workers()?, timers, call, timeout)
+        Ok(run_here_first(timers, ambient, call, timeout)
             .unwrap_or_else(|missed| Err(missed.into())))
     }
 
@@ -355,7 +356,7 @@ impl Engine {
             return Ok(());
         };
         // Knows when the engine stops, which a timer of its workers alone would not survive.
-        let over = full.blueprint().context.timers.interruption(deadline);
+        let over = full.blueprint().context.timers.interruption(deadline, None);
         let (mut room, mut over) = (pin!(room), pin!(over));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),
