@@ -207,7 +207,7 @@ impl Actor {
     async fn work_off(&self) {
         loop {
             let mut left = BATCH;
-            while left > 0 && !self.turn_is_over() {
+            while left > 0 && !self.gives_way() {
                 let Some(mail) = self.mailbox.next().await else { return };
                 left -= self.handle_some(mail, left).await;
             }
@@ -219,8 +219,9 @@ impl Actor {
         self.blueprint.runtime.ticker.ticks()
     }
 
-    fn turn_is_over(&self) -> bool {
-        self.blueprint.context.timers.pace().turn_is_over(self.ticks())
+    /// Whether there is more mail than for this turn.
+    fn gives_way(&self) -> bool {
+        self.blueprint.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
     }
 
     /// Handles mail, and up to `most` with what comes after it; the result is how many.

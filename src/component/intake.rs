@@ -45,6 +45,7 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Whether more mail, if there is some, is for another turn.
     fn is_over(&self, handled: usize) -> bool {
         handled >= self.most || handled > 0 && self.pace.turn_is_over(&self.ticks)
     }
@@ -165,7 +166,9 @@ impl MailSource for Intake {
         }
         let mail = match self.first.take() {
             Some(mail) => mail,
-            None if self.turn.is_over(self.handled) => return Poll::Ready(None),
+            None if self.turn.is_over(self.handled) && self.mailbox.load() > 1 => {
+                return Poll::Ready(None);
+            }
             None => match self.mailbox.poll_kept(Self::takes) {
                 Poll::Ready(Some(mail)) => mail,
                 Poll::Ready(None) => return Poll::Ready(None),

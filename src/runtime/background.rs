@@ -38,13 +38,13 @@ struct Shared {
 
 struct Queue {
     phase: Phase,
-    /// Those that a wake-up has brought: they may be done soon, and go before the others, one by one.
-    woken: VecDeque<Queued>,
-    /// Those that had a turn and need another one.
-    unfinished: VecDeque<Queued>,
+    /// Those that begin with something, which may be done soon. They take turns with the others.
+    beginning: VecDeque<Queued>,
+    /// Those whose guests compute on.
+    going_on: VecDeque<Queued>,
     /// Which of the two the last task was taken from.
     last: From,
-    /// The first due time of `unfinished`.
+    /// The first due time of `going_on`.
     next_due: Option<Instant>,
     threads: usize,
     /// Threads that wait for `work`; at most `threads`.
@@ -60,17 +60,17 @@ enum Phase {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
-    Woken,
-    Unfinished,
+    Beginning,
+    GoingOn,
 }
 
 /// Why a task is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Something woke it.
-    Woken,
-    /// Its turn was too short for it; it must have another one by then.
-    Unfinished { due: Option<Instant> },
+    /// It begins with something new, or was woken.
+    Begins,
+    /// Its guest computes on; it must have another turn by then.
+    GoesOn { due: Instant },
 }
 
 struct Queued {
@@ -82,18 +82,18 @@ struct Queued {
 
 impl Queue {
     fn len(&self) -> usize {
-        self.woken.len() + self.unfinished.len()
+        self.beginning.len() + self.going_on.len()
     }
 
     fn pop(&mut self) -> Option<Runnable> {
         if let Some(task) = self.pop_due() {
             return Some(task.task);
         }
-        let woken_first = self.last == From::Unfinished || self.unfinished.is_empty();
-        let woken = if woken_first { self.woken.pop_front() } else { None };
-        let (task, from) = match woken {
-            Some(task) => (task, From::Woken),
-            None => (self.unfinished.pop_front()?, From::Unfinished),
+        let beginning_first = self.last == From::GoingOn || self.going_on.is_empty();
+        let beginning = if beginning_first { self.beginning.pop_front() } else { None };
+        let (task, from) = match beginning {
+            Some(task) => (task, From::Beginning),
+            None => (self.going_on.pop_front()?, From::GoingOn),
         };
         self.last = from;
         Some(task.task)
@@ -104,9 +104,9 @@ impl Queue {
         if self.next_due? > now {
             return None;
         }
-        let at = self.unfinished.iter().position(|it| it.due.is_some_and(|due| due <= now));
-        let task = at.and_then(|at| self.unfinished.remove(at));
-        self.next_due = self.unfinished.iter().filter_map(|it| it.due).min();
+        let at = self.going_on.iter().position(|it| it.due.is_some_and(|due| due <= now));
+        let task = at.and_then(|at| self.going_on.remove(at));
+        self.next_due = self.going_on.iter().filter_map(|it| it.due).min();
         task
     }
 }
@@ -116,9 +116,9 @@ impl Background {
     pub fn new(workers: Handle, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
-            woken: VecDeque::new(),
-            unfinished: VecDeque::new(),
-            last: From::Unfinished,
+            beginning: VecDeque::new(),
+            going_on: VecDeque::new(),
+            last: From::GoingOn,
             next_due: None,
             threads: 0,
             idle: 0,
@@ -143,10 +143,10 @@ impl Background {
         }
         let pace = Arc::clone(pace);
         match reason {
-            Reason::Woken => queue.woken.push_back(Queued { task, pace, due: None }),
-            Reason::Unfinished { due } => {
-                queue.unfinished.push_back(Queued { task, pace, due });
-                queue.next_due = queue.next_due.into_iter().chain(due).min();
+            Reason::Begins => queue.beginning.push_back(Queued { task, pace, due: None }),
+            Reason::GoesOn { due } => {
+                queue.going_on.push_back(Queued { task, pace, due: Some(due) });
+                queue.next_due = queue.next_due.into_iter().chain([due]).min();
             }
         }
         if queue.len() <= queue.idle {
@@ -166,10 +166,10 @@ impl Background {
     /// Gives the task of a pace its turn before the others that wait.
     pub fn expedite(&self, pace: &Arc<Pace>) {
         let mut queue = self.0.lock();
-        let at = queue.unfinished.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
-        if let Some(task) = at.and_then(|at| queue.unfinished.remove(at)) {
-            queue.woken.push_front(task);
-            queue.last = From::Unfinished;
+        let at = queue.going_on.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
+        if let Some(task) = at.and_then(|at| queue.going_on.remove(at)) {
+            queue.beginning.push_front(task);
+            queue.last = From::GoingOn;
         }
     }
 
@@ -177,9 +177,9 @@ impl Background {
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
         queue.phase = Phase::Closed;
-        let (woken, unfinished) = (take(&mut queue.woken), take(&mut queue.unfinished));
+        let (beginning, going_on) = (take(&mut queue.beginning), take(&mut queue.going_on));
         drop(queue);
-        drop((woken, unfinished));
+        drop((beginning, going_on));
         self.0.work.notify_all();
         let queue = self.0.lock();
         let _ = self.0.empty.wait_timeout_while(queue, grace, |queue| queue.threads > 0);

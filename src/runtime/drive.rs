@@ -133,6 +133,9 @@ impl<F: Future> Future for Drive<'_, F> {
             if this.output.is_none()
                 && let Poll::Ready(value) = this.call.as_mut().poll(cx)
             {
+                if this.interruption.take().is_some() {
+                    this.timers.pace().take_due();
+                }
                 // A call that renews its time looks at it by itself.
                 if this.progress.is_none()
                     && let (Some(ticker), Some(began)) = (*this.ticker, &*this.began)
@@ -151,6 +154,7 @@ impl<F: Future> Future for Drive<'_, F> {
                     this.deadline.restart();
                     *this.seen = seen;
                     *this.interruption = None;
+                    this.timers.pace().take_due();
                 }
                 waiting = progress.is_waiting();
             }

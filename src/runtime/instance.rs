@@ -25,6 +25,7 @@ use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
+use crate::runtime::slice::Slice;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::ticker::SHORT_SLICE_TICKS;
 use crate::runtime::timers::Interrupted;
@@ -120,7 +121,8 @@ impl Instance {
         let ticking = Arc::clone(&runtime);
         store.epoch_deadline_callback(move |mut store| {
             ticking.ticker.keep_awake();
-            store.data_mut().end_turn()
+            let fuel = store.get_fuel()?;
+            store.data_mut().end_slice(fuel)
         });
 
         make_ready(&mut store, fuel(&limits));
@@ -372,7 +374,9 @@ impl Instance {
     }
 
     fn conclude<R>(&mut self, ended: Ended<R>) -> Result<R, CallError> {
-        self.fuel_used += self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
+        let used = self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
+        self.fuel_used += used;
+        self.context.timers.pace().note_work(used);
         match ended {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
@@ -490,6 +494,7 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(SHORT_SLICE_TICKS);
     let state = store.data_mut();
+    state.slice = Slice::begin(fuel);
     state.limiter.begin();
     state.answer = None;
 }

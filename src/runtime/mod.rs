@@ -24,6 +24,7 @@ pub mod priority;
 pub mod recent;
 pub mod scheduler;
 pub mod screen;
+pub mod slice;
 pub mod state;
 pub mod ticker;
 pub mod timers;

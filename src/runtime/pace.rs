@@ -11,10 +11,16 @@ use pin_project_lite::pin_project;
 
 use crate::runtime::ticker::{AtomicMoment, Ticks};
 
+/// Less work than this, in fuel, takes a guest no whole slice: it was the system that held it up. A
+/// slice has room for ten times as much of all but the slowest instructions.
+pub const SHORT_WORK_FUEL: u64 = 100_000;
+
 /// What is known of a task's turns.
 #[derive(Debug, Default)]
 pub struct Pace {
     computes: AtomicBool,
+    /// A guest has done more than short work in this turn.
+    worked: AtomicBool,
     turn_began: AtomicMoment,
     /// The end of its last turn that was longer than a short slice.
     computed_until: AtomicMoment,
@@ -23,7 +29,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether its last turn was longer than a short slice.
+    /// Whether its last turn was longer than a short slice, and full of work.
     pub fn computes(&self) -> bool {
         self.computes.load(Ordering::Relaxed)
     }
@@ -31,6 +37,13 @@ impl Pace {
     /// Whether it has not computed for as long as a long slice.
     pub fn has_rested(&self, ticks: &Ticks) -> bool {
         ticks.long_slice_is_over(self.computed_until.load())
+    }
+
+    /// A guest has used so much fuel in this turn.
+    pub fn note_work(&self, fuel: u64) {
+        if fuel >= SHORT_WORK_FUEL {
+            self.worked.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether its turn has taken a short slice already.
@@ -75,7 +88,11 @@ impl<F: Future> Future for Paced<F> {
         let began = this.ticks.now();
         this.pace.turn_began.store(began);
         let polled = this.work.poll(cx);
-        let computes = this.ticks.short_slice_is_over(began);
+        let worked = this.pace.worked.load(Ordering::Relaxed);
+        if worked {
+            this.pace.worked.store(false, Ordering::Relaxed);
+        }
+        let computes = worked && this.ticks.short_slice_is_over(began);
         if computes {
             this.pace.computed_until.store(this.ticks.now());
         }

@@ -51,10 +51,8 @@ impl Scheduler {
     fn schedule(&self, pace: &Arc<Pace>, mut task: Runnable, info: ScheduleInfo) {
         let again = info.woken_while_running;
         if pace.computes() && (again || !pace.has_rested(&self.ticks)) {
-            let reason = match again {
-                true => Reason::Unfinished { due: pace.take_due() },
-                false => Reason::Woken,
-            };
+            let due = if again { pace.take_due() } else { None };
+            let reason = due.map_or(Reason::Begins, |due| Reason::GoesOn { due });
             match self.background.push(task, pace, reason) {
                 Ok(()) => return,
                 Err(back) => task = back,
@@ -99,6 +97,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::runtime::pace::SHORT_WORK_FUEL;
     use crate::runtime::ticker::SHORT_SLICE_TICKS;
 
     /// Longer than anything takes.
@@ -225,8 +224,9 @@ mod tests {
         std::thread::current().name().unwrap_or_default().to_owned()
     }
 
-    /// A turn that takes a short slice.
-    fn compute(scheduler: &Scheduler) {
+    /// A turn that takes a short slice, with work.
+    fn compute(scheduler: &Scheduler, pace: &Pace) {
+        pace.note_work(SHORT_WORK_FUEL);
         scheduler.ticks.advance(SHORT_SLICE_TICKS);
     }
 
@@ -248,12 +248,12 @@ mod tests {
     fn a_task_that_computes_has_its_turns_behind_the_workers_as_long_as_it_does() {
         let (_runtime, scheduler) = workers(1);
         let (tell, told) = channel();
-        let its = scheduler.clone();
-        spawn(&scheduler, async move {
+        let (its, pace) = (scheduler.clone(), Arc::<Pace>::default());
+        scheduler.spawn(Arc::clone(&pace), async move {
             for computes in [false, true, true, false, false] {
                 tell.send(on_this_thread() == "airssys-compute").unwrap();
                 if computes {
-                    compute(&its);
+                    compute(&its, &pace);
                 }
                 yield_now().await;
             }
@@ -263,14 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_has_computed_is_behind_the_workers_when_it_is_woken_again() {
+    fn a_task_that_was_only_held_up_stays() {
         let (_runtime, scheduler) = workers(1);
         let (tell, told) = channel();
         let its = scheduler.clone();
+        spawn(&scheduler, async move {
+            its.ticks.advance(100);
+            yield_now().await;
+            tell.send(on_this_thread()).unwrap();
+        });
+        assert_ne!(arrives(&told), "airssys-compute");
+    }
+
+    #[test]
+    fn a_task_that_has_computed_is_behind_the_workers_when_it_is_woken_again() {
+        let (_runtime, scheduler) = workers(1);
+        let (tell, told) = channel();
+        let (its, pace) = (scheduler.clone(), Arc::<Pace>::default());
         let wake = Arc::new(Notify::new());
         let woken = Arc::clone(&wake);
-        spawn(&scheduler, async move {
-            compute(&its);
+        scheduler.spawn(Arc::clone(&pace), async move {
+            compute(&its, &pace);
             tell.send(on_this_thread()).unwrap();
             woken.notified().await;
             tell.send(on_this_thread()).unwrap();
@@ -286,10 +299,10 @@ mod tests {
         let (tell, told) = channel();
         // Never gives way once it has its turn behind the workers.
         let (let_go, held) = channel::<()>();
-        let its = scheduler.clone();
+        let (its, pace) = (scheduler.clone(), Arc::<Pace>::default());
         let started = tell.clone();
-        spawn(&scheduler, async move {
-            compute(&its);
+        scheduler.spawn(Arc::clone(&pace), async move {
+            compute(&its, &pace);
             yield_now().await;
             started.send(()).unwrap();
             held.recv().unwrap_err();
@@ -307,8 +320,9 @@ mod tests {
         let (let_go, held) = channel::<()>();
         let paces: Vec<Arc<Pace>> = (0..5).map(|_| Arc::default()).collect();
         let (its, started) = (scheduler.clone(), tell.clone());
-        scheduler.spawn(Arc::default(), async move {
-            compute(&its);
+        let pace = Arc::<Pace>::default();
+        scheduler.spawn(Arc::clone(&pace), async move {
+            compute(&its, &pace);
             yield_now().await;
             started.send(usize::MAX).unwrap();
             held.recv().unwrap_err();
@@ -320,7 +334,7 @@ mod tests {
             let (tell, its, own) = (tell.clone(), scheduler.clone(), Arc::clone(pace));
             let queued = tell.clone();
             scheduler.spawn(Arc::clone(pace), async move {
-                compute(&its);
+                compute(&its, &own);
                 own.set_due(if n == 3 { Instant::now() } else { far });
                 queued.send(n).unwrap();
                 yield_now().await;
@@ -339,14 +353,51 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_takes_turns_with_those_that_compute_on() {
+        let (_runtime, scheduler) = workers(1);
+        let (tell, told) = channel();
+        let (let_go, held) = channel::<()>();
+        let (its, started) = (scheduler.clone(), tell.clone());
+        let pace = Arc::<Pace>::default();
+        scheduler.spawn(Arc::clone(&pace), async move {
+            compute(&its, &pace);
+            yield_now().await;
+            started.send("held").unwrap();
+            held.recv().unwrap_err();
+        });
+        assert_eq!(arrives(&told), "held");
+        let far = Instant::now() + PATIENCE;
+        for due in [Some(far), Some(far), Some(far), None, None] {
+            let (tell, its, pace) = (tell.clone(), scheduler.clone(), Arc::<Pace>::default());
+            let own = Arc::clone(&pace);
+            scheduler.spawn(pace, async move {
+                compute(&its, &own);
+                if let Some(due) = due {
+                    own.set_due(due);
+                }
+                yield_now().await;
+                tell.send(if due.is_some() { "goes on" } else { "begins" }).unwrap();
+            });
+        }
+        let (queued, all_queued) = channel();
+        spawn(&scheduler, async move { queued.send(()).unwrap() });
+        arrives(&all_queued);
+        drop(let_go);
+        let order: Vec<&str> = (0..5).map(|_| arrives(&told)).collect();
+        let begins = order.iter().position(|it| *it == "begins");
+        assert!(begins <= Some(1), "{order:?}");
+        assert!(!order.windows(2).any(|two| two == ["begins"; 2]), "{order:?}");
+    }
+
+    #[test]
     fn an_end_drops_those_that_compute() {
         let (_runtime, scheduler) = workers(1);
         let (owned, seen): (Sender<()>, Receiver<()>) = channel();
-        let its = scheduler.clone();
-        spawn(&scheduler, async move {
+        let (its, pace) = (scheduler.clone(), Arc::<Pace>::default());
+        scheduler.spawn(Arc::clone(&pace), async move {
             let _owned = owned;
             loop {
-                compute(&its);
+                compute(&its, &pace);
                 yield_now().await;
             }
         });

@@ -17,6 +17,8 @@ use crate::runtime::drive::Deadline;
 use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::pace::SHORT_WORK_FUEL;
+use crate::runtime::slice::Slice;
 use crate::runtime::ticker::LONG_SLICE_TICKS;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
@@ -189,6 +191,8 @@ pub struct HostState {
     pub off_fiber: OffFiber,
     /// When the time of a call on its caller's own stack is over, and the interrupts before it; `None`: guests run on fibers.
     pub on_caller: Option<(Deadline, Seen)>,
+    /// The slice that the guest has now.
+    pub slice: Slice,
     /// What an answer costs that Wasmtime is copying into the guest.
     pub answer: Option<Charge>,
     /// The call of the loop in the guest that is under way.
@@ -206,6 +210,7 @@ impl HostState {
             limiter,
             off_fiber,
             on_caller: None,
+            slice: Slice::default(),
             answer: None,
             driven: None,
             wasi: None,
@@ -214,10 +219,15 @@ impl HostState {
 }
 
 impl HostState {
-    /// What becomes of a guest whose turn is over: it gives way, or goes on where only its own
-    /// caller waits for it.
-    pub fn end_turn(&mut self) -> wasmtime::Result<UpdateDeadline> {
+    /// What becomes of a guest whose slice is over and that has so much fuel left: it gives way, or goes
+    /// on where only its own caller waits for it.
+    pub fn end_slice(&mut self, fuel: u64) -> wasmtime::Result<UpdateDeadline> {
         let Some((deadline, seen)) = &mut self.on_caller else {
+            if !self.slice.ends(fuel) {
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            self.slice = Slice::begin(fuel);
+            self.context.timers.pace().note_work(SHORT_WORK_FUEL);
             return Ok(UpdateDeadline::Yield(LONG_SLICE_TICKS));
         };
         self.context.timers.check(deadline.get(), *seen)?;

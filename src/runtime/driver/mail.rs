@@ -122,7 +122,9 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
         return Err(Interrupted::DeadlinePassed.into());
     }
     let fuel = *fuel;
-    source.handled(fuel.saturating_sub(left), memory_bytes);
+    let used = fuel.saturating_sub(left);
+    source.handled(used, memory_bytes);
+    store.data().context.timers.pace().note_work(used);
     // Woken as the task is that polls the call, whose mailbox it is.
     let coming = poll_fn(|_| {
         let Ok(Driven { source, progress, .. }) = driven(store.data_mut()) else {
