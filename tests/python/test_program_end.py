@@ -48,7 +48,8 @@ class ProgramEnd(unittest.TestCase):
 
     def test_a_callback_of_a_worker_that_does_not_end(self):
         self.ends(
-            "start(Held()).send('set k v')",
+            "user = start(Held())",
+            "user.send('set k v')",
             "inside.wait()",
             "sys.exit(7)",
             code=7,
@@ -76,9 +77,9 @@ class ProgramEnd(unittest.TestCase):
             "chatty.send('log info x')",
             "requester = engine.load('test/requester/0', REQUESTER)",
             "requester.send('send no/where/0 x')",
-            "echo = engine.load('test/echo/0', ECHO)",
-            "echo.request(b'x').add_done_callback(held)",
-            "for _ in range(4):",
+            "trapper = engine.load('test/trapper/0', TRAPPER, limits=LIMITS)",
+            "trapper.request('sleep 3600000').add_done_callback(held)",
+            "for _ in range(3):",
             "    arrived.acquire()",
             "sys.exit(7)",
             code=7,
@@ -166,13 +167,23 @@ class ProgramEnd(unittest.TestCase):
 
     def test_an_exception_that_nobody_handles(self):
         result = run_python(
-            *BUSY, "start(Held()).send('set k v')", "inside.wait()", "raise LookupError('of the program')"
+            *BUSY,
+            "user = start(Held())",
+            "user.send('set k v')",
+            "inside.wait()",
+            "raise LookupError('of the program')",
         )
         self.assertEqual(result.returncode, 1)
         self.assertTrue(result.stderr.endswith("LookupError: of the program\n"), result.stderr)
 
     def test_exits_at_once(self):
-        self.ends("start(Held()).send('set k v')", "inside.wait()", "os._exit(7)", code=7)
+        self.ends(
+            "user = start(Held())",
+            "user.send('set k v')",
+            "inside.wait()",
+            "os._exit(7)",
+            code=7,
+        )
 
     def test_an_exit_in_a_callback_of_a_call(self):
         self.ends(
@@ -265,7 +276,13 @@ class ProgramEnd(unittest.TestCase):
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_a_child_of_a_fork_in_a_callback(self):
         # Its thread has nowhere to return to: the engine's other threads are not there.
-        for end, code in (("return", 0), ("sys.exit(5)", 5), ("1 / 0", 1), ("os._exit(6)", 6)):
+        for end, code in (
+            ("return", 0),
+            ("sys.exit(5)", 5),
+            ("sys.exit('text')", 1),
+            ("1 / 0", 1),
+            ("os._exit(6)", 6),
+        ):
             with self.subTest(end):
                 self.ends(
                     "class Forks(airssys_wasm.DictStorage):",
@@ -275,11 +292,14 @@ class ProgramEnd(unittest.TestCase):
                     "        if child == 0:",
                     "            sys.stderr = open(os.devnull, 'w')",
                     f"            {end}",
+                    "        print('the parent')",
                     "        inside.set()",
-                    "start(Forks()).send('set k v')",
+                    "user = start(Forks())",
+                    "user.send('set k v')",
                     "inside.wait()",
-                    "print(os.WEXITSTATUS(os.waitpid(child, 0)[1]))",
-                    out=f"{code}\n",
+                    "status = os.waitpid(child, 0)[1]",
+                    "print(os.WIFEXITED(status), os.WEXITSTATUS(status))",
+                    out=f"the parent\nTrue {code}\n",
                 )
 
 

@@ -16,7 +16,7 @@ import traceback
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from airssys_wasm import _convert, _ffi, _registry, events, logs, router, security
+from airssys_wasm import _convert, _ffi, _forked, _registry, events, logs, router, security
 from airssys_wasm._library import lib
 from airssys_wasm.errors import AirssysError, InvalidArgument, Status
 from airssys_wasm.storage import InvalidKey, Storage, StorageQuotaExceeded
@@ -241,6 +241,8 @@ def enter(owner: object) -> Tuple[object, ...]:
 
 def leave(outer: Tuple[object, ...]) -> None:
     """Undoes :func:`enter`."""
+    if _forked.is_orphan and not outer:
+        _forked.end(None)
     inner = _running.owners
     if inner is not outer:
         _under_way.pop(id(inner), None)
@@ -252,6 +254,8 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
 
     Says whether it is an interrupt of the main thread.
     """
+    if _forked.is_orphan and len(_running.owners) < 2:
+        _forked.end(error)
     if _keep_interrupt(error):
         return True
     if isinstance(error, _registry.Gone):
