@@ -20,7 +20,7 @@ cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-rust test-c test-python fuzz bench bench-peers models tsan install coverage tools lib \
+.PHONY: help demo check test test-rust test-c test-python fuzz soak bench bench-peers models tsan install coverage tools lib \
 	guests dev
 
 help: ## Show the commands
@@ -92,6 +92,12 @@ FUZZ_TARGETS ?=
 fuzz: dev ## Attack at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
 	$(say) "random attacks: generated and mutated components, documents, codecs, two ways to call, calls in any order"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test fuzz -- $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+SOAK_SECONDS ?= 300
+
+soak: dev ## Everything at once, short of threads, mappings, descriptors, for SOAK_SECONDS (300); SOAK_SEED=N, SOAK_SHORT="threads"
+	$(say) "a soak: calls in any order by many threads, on a system that has nothing to give for moments"
+	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test soak -- $(SOAK_SECONDS)
 
 bench: tools ## Measure against raw Wasmtime, as ratios in one run
 	$(say) "benches (optimized build)"

@@ -19,6 +19,13 @@ fn main() {
     println!("cargo::rerun-if-changed=cbindgen.toml");
     println!("cargo::rerun-if-changed=exports.map");
     compile_driver(&root);
+    // Where a thread that ends in a callback is held, see `src/ffi/host_call.rs`.
+    println!("cargo::rustc-check-cfg=cfg(held)");
+    let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
+    let known = ["x86_64", "aarch64"].contains(&target("ARCH").as_str());
+    if target("OS") == "linux" && target("ENV") == "gnu" && known {
+        println!("cargo::rustc-cfg=held");
+    }
     // The checked-in header is what users compile with; a package that is built from the
     // registry must not change its own sources.
     if root.join(".git").exists() {

@@ -61,7 +61,9 @@
  * components that share an id too. They may call any other function. A blocking call that would
  * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`. What a
  * callback waits for by other means (another thread, the completion of a request) the library does
- * not see.
+ * not see. A thread that ends in a callback (`pthread_exit`, `pthread_cancel`; language runtimes that
+ * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
+ * goes on, and what waits for that callback waits until the process ends.
  *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
  * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It

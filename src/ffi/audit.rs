@@ -7,6 +7,7 @@ use crate::core::message::Timestamp;
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::error::c_text;
 use crate::ffi::failure::Failure;
+use crate::ffi::host_call::HostFn;
 use crate::ffi::user_data::UserData;
 use crate::security::audit::AuditRecord;
 use crate::system::audit::AuditSink;
@@ -105,7 +106,7 @@ impl HostAudit {
     fn tell(&self, record: &airssys_audit_record_t) {
         // SAFETY: the host's own function and data, with a record whose pointers live until it
         // returns.
-        unsafe { (self.record)(self.user_data.pointer(), ptr::from_ref(record)) }
+        unsafe { self.record.call((self.user_data.pointer(), ptr::from_ref(record))) }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::core::ports::EventSink;
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::error::c_text;
 use crate::ffi::failure::Failure;
+use crate::ffi::host_call::HostFn;
 use crate::ffi::user_data::UserData;
 
 /// Something that happened. All pointers are valid until the callback returns.
@@ -94,6 +95,6 @@ impl EventSink for HostEvents {
         };
         // SAFETY: the host's own function and data, with an event whose pointers live until it
         // returns.
-        unsafe { (self.event)(self.user_data.pointer(), &raw const event) }
+        unsafe { self.event.call((self.user_data.pointer(), &raw const event)) }
     }
 }

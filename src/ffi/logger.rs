@@ -5,6 +5,7 @@ use std::ffi::{CString, c_char, c_void};
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::failure::Failure;
+use crate::ffi::host_call::HostFn;
 use crate::ffi::user_data::UserData;
 
 /// How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
@@ -158,7 +159,7 @@ impl LogSink for HostLogger {
         };
         // SAFETY: the host's own function and data, with a record whose pointers live until it
         // returns.
-        unsafe { (self.log)(self.user_data.pointer(), &raw const record) }
+        unsafe { self.log.call((self.user_data.pointer(), &raw const record)) }
     }
 
     fn runs_host_code(&self) -> bool {

@@ -17,6 +17,7 @@ pub mod events;
 pub mod failure;
 pub mod fork;
 pub mod gate;
+pub mod host_call;
 pub mod inspect;
 pub mod logger;
 pub mod message;

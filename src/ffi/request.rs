@@ -11,6 +11,7 @@ use crate::ffi::boundary::boundary;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
+use crate::ffi::host_call::HostFn;
 use crate::ffi::message::{airssys_message_options_t, message};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 use crate::messaging::correlation::Completion;
@@ -93,7 +94,7 @@ pub fn completion(
         }
         // SAFETY: the host's own function and data, with a completion whose pointers live until
         // it returns.
-        unsafe { reply_fn(user_data.get(), &raw const completion) }
+        unsafe { reply_fn.call((user_data.get(), &raw const completion)) }
     }))
 }
 

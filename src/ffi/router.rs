@@ -14,6 +14,7 @@ use crate::ffi::boundary::boundary;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
+use crate::ffi::host_call::HostFn;
 use crate::ffi::request::{airssys_reply_fn_t, completion};
 use crate::ffi::status::*;
 use crate::ffi::user_data::UserData;
@@ -172,7 +173,7 @@ impl Router for HostRouter {
         let answer = airssys_writer_t::ask("router", max_answer_bytes(), |answer| {
             // SAFETY: the host's own function and data, with an envelope and a writer that live
             // until it returns.
-            unsafe { (self.route)(self.user_data.pointer(), &raw const c_envelope, answer) }
+            unsafe { self.route.call((self.user_data.pointer(), &raw const c_envelope, answer)) }
         })
         .map_err(MessagingError::DeliveryFailed)?;
         let id = &envelope.target;
@@ -198,7 +199,7 @@ impl Router for HostRouter {
     fn cancel(&self, request: CorrelationId) {
         if let Some(cancel) = self.cancel {
             // SAFETY: the host's own function and data.
-            unsafe { cancel(self.user_data.pointer(), request.0.get()) }
+            unsafe { cancel.call((self.user_data.pointer(), request.0.get())) }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
 use crate::ffi::failure::Failure;
+use crate::ffi::host_call::HostFn;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
 use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
@@ -247,7 +248,7 @@ impl Backend for HostStorage {
         let (ns, key) = (c_string(namespace)?, c_string(key)?);
         let answer = ask_within("get", most_bytes, |out| {
             // SAFETY: the host's own function and data, with texts that live until it returns.
-            unsafe { (self.get)(self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out) }
+            unsafe { self.get.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
         })?;
         Ok(answer.map(Arc::new))
     }
@@ -258,7 +259,7 @@ impl Backend for HostStorage {
             let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
             // SAFETY: the host's own function and data, with texts and bytes that live until it
             // returns.
-            unsafe { (self.set)(data, ns.as_ptr(), key.as_ptr(), value, len, out) }
+            unsafe { self.set.call((data, ns.as_ptr(), key.as_ptr(), value, len, out)) }
         })?
         .map(drop)
         .ok_or_else(|| StorageError::Io("the host's set answered AIRSSYS_STORAGE_NOT_FOUND".into()))
@@ -268,7 +269,7 @@ impl Backend for HostStorage {
         let (ns, key) = (c_string(namespace)?, c_string(key)?);
         ask("del", |out| {
             // SAFETY: the host's own function and data, with texts that live until it returns.
-            unsafe { (self.del)(self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out) }
+            unsafe { self.del.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
         })
         .map(drop)
     }
@@ -283,7 +284,7 @@ impl Backend for HostStorage {
             let data = self.user_data.pointer();
             // SAFETY: the host's own function and data, with texts and a place for the answer that
             // live until it returns.
-            unsafe { exists(data, ns.as_ptr(), key.as_ptr(), &raw mut found, out) }
+            unsafe { exists.call((data, ns.as_ptr(), key.as_ptr(), &raw mut found, out)) }
         })?;
         Ok(answer.is_some() && found)
     }
@@ -297,7 +298,7 @@ impl Backend for HostStorage {
             let data = self.user_data.pointer();
             // SAFETY: the host's own function and data, with texts and a list that live until it
             // returns.
-            unsafe { (self.list)(data, ns.as_ptr(), prefix.as_ptr(), list, out) }
+            unsafe { self.list.call((data, ns.as_ptr(), prefix.as_ptr(), list, out)) }
         })?;
         if let Some(refused) = keys.refused {
             return Err(StorageError::Io(format!("the host's list gave {refused}")));
@@ -315,7 +316,7 @@ impl Backend for HostStorage {
                 (self.user_data.pointer(), &raw mut used.bytes, &raw mut used.keys);
             // SAFETY: the host's own function and data, with a text and places for the answer that
             // live until it returns.
-            unsafe { usage(data, ns.as_ptr(), bytes, keys, out) }
+            unsafe { usage.call((data, ns.as_ptr(), bytes, keys, out)) }
         })?;
         Ok(used)
     }

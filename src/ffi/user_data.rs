@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use crate::ffi::boundary::quietly;
+use crate::ffi::host_call::HostFn;
 
 /// A pointer of the host, and how to tell it that the pointer is not used any more.
 pub struct UserData {
@@ -35,7 +36,7 @@ impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(drop) = self.drop {
             // SAFETY: the host gave the function for this pointer, and this is its one call.
-            quietly(|| unsafe { drop(self.pointer) });
+            quietly(|| unsafe { drop.call((self.pointer,)) });
         }
     }
 }

@@ -16,6 +16,7 @@ mod codecs;
 mod compiling;
 mod contract;
 mod driven;
+mod ended_threads;
 mod ending;
 mod escape;
 mod explaining;

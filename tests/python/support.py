@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -38,6 +39,37 @@ def guest(name: str) -> Path:
     if not directory:
         raise RuntimeError("set AIRSSYS_GUESTS_DIR to the directory of the guest components")
     return Path(directory) / f"{name}.wasm"
+
+
+def run_python(*lines: str, imports: bool = True) -> "subprocess.CompletedProcess[str]":
+    """Runs a program of its own, which has the paths of some guests, and imports the package."""
+    head = [
+        "import os, sys",
+        # What a child does first: before all that the package does there.
+        "born = os.pipe()",
+        "os.register_at_fork(after_in_child=lambda: os.write(born[1], b'x'))",
+        f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
+        f"ECHO = {str(guest('echo'))!r}",
+        f"USER = {str(guest('storage-user'))!r}",
+        f"CHATTY = {str(guest('chatty'))!r}",
+        f"REQUESTER = {str(guest('requester'))!r}",
+        f"TRAPPER = {str(guest('trapper'))!r}",
+    ]
+    if imports:
+        head += [
+            "import airssys_wasm",
+            "import functools, logging",
+            # What the library says itself on stderr is what counts, not the log of what is lost.
+            "logging.getLogger('airssys_wasm').addHandler(logging.NullHandler())",
+            f"Engine = functools.partial(airssys_wasm.Engine, capabilities={RIGHTS!r})",
+        ]
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "\n".join([*head, *lines])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
 
 
 class EngineTest(unittest.TestCase):

@@ -2,48 +2,26 @@
 
 import gc
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import unittest
-import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-from support import PACKAGE_PARENT, PATIENCE, RIGHTS, EngineTest, Hooked, guest
+from support import PATIENCE, RIGHTS, EngineTest, Gate, Hooked, guest, run_python
 
-from airssys_wasm import DictStorage, Engine, EngineClosed, EngineStopped
+from airssys_wasm import (
+    DictStorage,
+    Engine,
+    EngineClosed,
+    EngineStopped,
+    InvalidArgument,
+    Timeout,
+    WouldDeadlock,
+)
 
 THREADS = 8
-
-
-def run_python(*lines):
-    """Runs a program of its own, which has `airssys_wasm` and the paths of some guests."""
-    head = [
-        "import os, sys",
-        # What a child does first: before all that the package does there.
-        "born = os.pipe()",
-        "os.register_at_fork(after_in_child=lambda: os.write(born[1], b'x'))",
-        f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
-        "import airssys_wasm",
-        "import logging",
-        # What the library says itself on stderr is what counts, not the log of what is lost.
-        "logging.getLogger('airssys_wasm.component').addHandler(logging.NullHandler())",
-        f"ECHO = {str(guest('echo'))!r}",
-        f"USER = {str(guest('storage-user'))!r}",
-        f"CHATTY = {str(guest('chatty'))!r}",
-        "import functools",
-        f"Engine = functools.partial(airssys_wasm.Engine, capabilities={RIGHTS!r})",
-    ]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "\n".join([*head, *lines])],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=PATIENCE,
-    )
 
 
 class ManyThreads(EngineTest):
@@ -162,7 +140,7 @@ class Closing(EngineTest):
         with Engine() as engine:
             engine.shutdown()
 
-    def test_close_waits_for_a_call_under_way(self):
+    def test_close_waits_for_a_callback_under_way(self):
         inside, answer = threading.Event(), threading.Event()
         late = []
 
@@ -181,17 +159,92 @@ class Closing(EngineTest):
             reply = pool.submit(user.call, "set k v")
             self.assertTrue(inside.wait(PATIENCE))
             closings = [pool.submit(engine.close) for _ in range(2)]
-            deadline = time.monotonic() + PATIENCE
-            while not engine.closed:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.001)
+            self.eventually(lambda: engine.closed)
             self.assertFalse(any(closing.done() for closing in closings))
             answer.set()
-            self.assertEqual(reply.result(PATIENCE), b"ok")
+            with self.assertRaises(EngineStopped):
+                reply.result(PATIENCE)
             for closing in closings:
                 closing.result(PATIENCE)
         self.assertEqual(storage.peek("test/user/0", "k"), b"v")
         self.assertEqual(len(late), 1)
+
+    def test_close_ends_a_call_under_way(self):
+        for command in ("loop", "loop-log", "sleep 3600000"):
+            engine = self.engine(logger=lambda entry: None)
+            limits = {"max_execution_time_ms": 3_600_000}
+            trapper = engine.load("test/trapper/0", guest("trapper"), limits=limits)
+            with self.subTest(command), ThreadPoolExecutor(1) as pool:
+                reply = pool.submit(trapper.call, command)
+                self.eventually(lambda: trapper.describe()["messages"]["accepted"])
+                engine.close()
+                with self.assertRaises(EngineStopped):
+                    reply.result(PATIENCE)
+
+    def test_close_with_a_timeout_leaves_a_callback_behind(self):
+        for begin in (lambda user: user.send("set gate v"), lambda user: user.request("set gate v")):
+            gate, gone = Gate(), threading.Event()
+            weakref.finalize(gate, gone.set)
+            engine = self.engine(storage=gate)
+            user = engine.load("test/user/0", guest("storage-user"), limits=Gate.LIMITS)
+            begin(user)
+            gate.wait_for_arrival()
+            with self.assertRaises(Timeout):
+                engine.close(timeout=0.01)
+            self.assertTrue(engine.closed)
+            with self.assertRaises(EngineClosed):
+                user.call("get k")
+            gate.open()
+            engine.close()
+            del gate, engine, user
+            gc.collect()
+            self.assertTrue(gone.wait(PATIENCE))
+
+    def test_close_with_a_timeout_and_a_call_in_a_callback(self):
+        gate = Gate()
+        engine = self.engine(storage=gate)
+        user = engine.load("test/user/0", guest("storage-user"), limits=Gate.LIMITS)
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(user.call, "set gate v")
+            gate.wait_for_arrival()
+            with self.assertRaises(Timeout):
+                engine.close(timeout=0.01)
+            gate.open()
+            with self.assertRaises(EngineStopped):
+                reply.result(PATIENCE)
+        engine.close(timeout=PATIENCE)
+
+    def test_close_with_a_timeout_and_nothing_under_way(self):
+        engine = self.engine(storage=DictStorage())
+        engine.load("test/user/0", guest("storage-user")).call("set k v")
+        engine.close(timeout=PATIENCE)
+        engine.close(timeout=PATIENCE)
+        for timeout in (0, -1, float("nan")):
+            with self.assertRaises(InvalidArgument):
+                engine.close(timeout=timeout)
+
+    def test_close_in_what_a_call_waits_for(self):
+        # The call of one engine waits for a callback of the other, which waits for that call.
+        caught = []
+
+        def outer(operation, namespace, key):
+            inner.call("set k v")
+
+        def hook(operation, namespace, key):
+            def close():
+                with self.assertRaises(WouldDeadlock) as caught_here:
+                    one.close()
+                caught.append(caught_here.exception)
+
+            close()
+
+        one, other = self.engine(storage=Hooked(outer)), self.engine(storage=Hooked(hook))
+        user = one.load("test/user/0", guest("storage-user"))
+        inner = other.load("test/user/0", guest("storage-user"))
+        self.assertEqual(user.call("set k v"), b"ok")
+        self.assertEqual(len(caught), 1)
+        self.assertFalse(one.closed)
+        self.assertEqual(user.call("get k"), b"v")
 
     def test_close_while_many_threads_call(self):
         for _ in range(10):
@@ -252,68 +305,6 @@ class Closing(EngineTest):
                 "    inside.wait()",
                 "    engine.close()",
             )
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-
-
-class Forgotten(EngineTest):
-    def test_an_engine_that_nobody_closes(self):
-        gone = threading.Event()
-        storage = DictStorage()
-        weakref.finalize(storage, gone.set)
-        engine = Engine(storage=storage, capabilities=RIGHTS)
-        user = engine.load("test/user/0", guest("storage-user"))
-        del storage
-        user.call("set k v")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            del engine
-            # The component still needs it.
-            gc.collect()
-            self.assertEqual(user.call("get k"), b"v")
-            self.assertEqual(caught, [])
-            del user
-            gc.collect()
-        self.assertEqual([warning.category for warning in caught], [ResourceWarning])
-        self.assertTrue(gone.wait(PATIENCE))
-
-    def test_a_constructor_that_fails(self):
-        with self.assertRaises(TypeError):
-            Engine(nonsense=1)
-        with self.assertRaises(ValueError):
-            Engine(workers=-1)
-        gc.collect()
-
-    def test_an_interrupted_program(self):
-        # Engines are open, mail is waiting, and a thread is inside: the interpreter still ends.
-        result = run_python(
-            "import threading",
-            "inside = threading.Event()",
-            "class Storage(airssys_wasm.DictStorage):",
-            "    def set(self, *arguments):",
-            "        inside.set()",
-            "        super().set(*arguments)",
-            "engines = [Engine(storage=Storage()) for _ in range(3)]",
-            "users = [engine.load('test/user/0', USER) for engine in engines]",
-            "def work():",
-            "    while True:",
-            "        users[0].call('incr n')",
-            "threading.Thread(target=work, daemon=True).start()",
-            "for user in users:",
-            "    for _ in range(100):",
-            "        user.send('incr n')",
-            "inside.wait()",
-            "print('end')",
-        )
-        self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
-
-    def test_the_end_of_the_interpreter(self):
-        result = run_python(
-            "engine = Engine(storage=airssys_wasm.DictStorage())",
-            "user = engine.load('test/user/0', USER)",
-            "user.call('set k v')",
-            "user.send('set k w')",
-            "user.send('nonsense')",
-        )
         self.assertEqual((result.returncode, result.stderr), (0, ""))
 
 

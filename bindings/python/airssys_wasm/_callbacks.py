@@ -1,16 +1,13 @@
 """The functions that the library calls: storage, log, events, audit, router, outcomes of requests.
 
 There is one C function for each kind of callback, made once and never freed. Which engine's
-storage or logger it is for tells `user_data`, a number under which the object is registered here
-until the library says that it has let go of it. So neither the garbage collector nor an assignment
-can take away what the library may still call. A request is registered until it has its outcome.
+storage or logger it is for tells `user_data`, a number under which the object is registered.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 import logging
 import sys
 import threading
@@ -19,16 +16,12 @@ import traceback
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from airssys_wasm import _convert, _ffi, events, logs, router, security
+from airssys_wasm import _convert, _ffi, _forked, _registry, events, logs, router, security
 from airssys_wasm._library import lib
 from airssys_wasm.errors import AirssysError, InvalidArgument, Status
 from airssys_wasm.storage import InvalidKey, Storage, StorageQuotaExceeded
 
 _log = logging.getLogger("airssys_wasm")
-
-_registered: Dict[int, Tuple[object, Any]] = {}
-_expected: Dict[int, Tuple[object, Callable[[Any], None]]] = {}
-_tokens = itertools.count(1)
 
 
 class _Running(threading.local):
@@ -38,6 +31,9 @@ class _Running(threading.local):
 
 
 _running = _Running()
+
+#: The owners of all callbacks that are under way, by what :func:`enter` puts into `_running`.
+_under_way: Dict[int, object] = {}
 
 #: What ended a callback on the main thread but is no ordinary error, such as `KeyboardInterrupt`;
 #: it is raised where the main thread called the library.
@@ -91,6 +87,13 @@ def is_inside(owner: object) -> bool:
     return owner in _running.owners
 
 
+def is_quiet(owner: object) -> bool:
+    """Whether no callback of that owner is under way, and none of its requests has to come."""
+    return not any(of is owner for of in tuple(_under_way.values())) and not (
+        _registry.requests_of(owner)
+    )
+
+
 def raise_interrupt() -> None:
     """On the main thread, raises what ended one of its callbacks, if something did.
 
@@ -102,48 +105,26 @@ def raise_interrupt() -> None:
         raise error
 
 
-def _register(owner: object, target: Any) -> int:
-    token = next(_tokens)
-    _registered[token] = (owner, target)
-    return token
-
-
-def forget(token: int) -> None:
-    """Takes back a registration that the library did not accept."""
-    _registered.pop(token, None)
-    _expected.pop(token, None)
-
-
-def expect(owner: object, complete: Callable[[Any], None]) -> int:
-    """Registers what takes the outcome of a request, once; the result is its `user_data`."""
-    token = next(_tokens)
-    _expected[token] = (owner, complete)
-    return token
-
-
 def complete_interrupted(owner: object) -> None:
     """Ends the requests whose outcome did not arrive, because its callback was interrupted."""
-    for token, (of, complete) in tuple(_expected.items()):
-        if of is owner:
-            forget(token)
-            complete(None)
+    for token, complete in _registry.requests_of(owner):
+        _registry.forget_request(token)
+        complete(None)
 
 
-def take_expected() -> List[Any]:
-    """The methods that take the outcomes of all open requests: in a forked child none comes."""
-    waiting: List[Any] = [complete for _, complete in _expected.values()]
-    _expected.clear()
-    return waiting
-
-
-def storage_table(owner: object, storage: Storage) -> _ffi.Storage:
-    """Registers the storage; `user_data` of the result is the token."""
+def check_storage(storage: Storage) -> None:
+    """Raises unless it has the methods of one."""
     for name in ("get", "set", "delete", "list"):
         if not callable(getattr(storage, name, None)):
             raise TypeError(f"the storage {type(storage).__name__} has no method {name!r}")
+
+
+def storage_table(host: _registry.Host) -> _ffi.Storage:
+    """The callbacks of a storage."""
+    storage = host.target
     return _ffi.Storage(
         ctypes.sizeof(_ffi.Storage),
-        _register(owner, storage),
+        host.token,
         _drop,
         _storage_get,
         _storage_set,
@@ -154,42 +135,37 @@ def storage_table(owner: object, storage: Storage) -> _ffi.Storage:
     )
 
 
-def logger_table(
-    owner: object, sink: Callable[[logs.LogEntry], None], min_level: int
-) -> _ffi.Logger:
-    """Registers the sink; `user_data` of the result is the token."""
-    return _ffi.Logger(
-        ctypes.sizeof(_ffi.Logger), _register(owner, sink), _drop, _log_record, min_level
-    )
+def logger_table(host: _registry.Host, min_level: int) -> _ffi.Logger:
+    """The callback of a sink of log entries."""
+    size = ctypes.sizeof(_ffi.Logger)
+    return _ffi.Logger(size, host.token, _drop, _log_record, min_level)
 
 
-def events_table(owner: object, sink: Callable[[events.Event], None]) -> _ffi.Events:
-    """Registers the sink; `user_data` of the result is the token."""
-    if not callable(sink):
-        raise TypeError(f"events must be a callable, not {type(sink).__name__}")
-    return _ffi.Events(ctypes.sizeof(_ffi.Events), _register(owner, sink), _drop, _event)
+def events_table(host: _registry.Host) -> _ffi.Events:
+    """The callback of a sink of events."""
+    if not callable(host.target):
+        raise TypeError(f"events must be a callable, not {type(host.target).__name__}")
+    return _ffi.Events(ctypes.sizeof(_ffi.Events), host.token, _drop, _event)
 
 
-def audit_table(
-    owner: object, sink: Callable[[security.AuditRecord], None], sample_allowed: int
-) -> _ffi.Audit:
-    """Registers the sink; `user_data` of the result is the token."""
-    if not callable(sink):
-        raise TypeError(f"audit must be a callable, not {type(sink).__name__}")
+def audit_table(host: _registry.Host, sample_allowed: int) -> _ffi.Audit:
+    """The callback of a sink of audit records."""
+    if not callable(host.target):
+        raise TypeError(f"audit must be a callable, not {type(host.target).__name__}")
     if not 0 <= sample_allowed < 1 << 32:
         raise InvalidArgument(f"audit_sample is a number of 32 bits, not {sample_allowed!r}")
-    return _ffi.Audit(
-        ctypes.sizeof(_ffi.Audit), _register(owner, sink), _drop, _audit_record, sample_allowed
-    )
+    size = ctypes.sizeof(_ffi.Audit)
+    return _ffi.Audit(size, host.token, _drop, _audit_record, sample_allowed)
 
 
-def router_table(owner: object, target: router.Router) -> _ffi.Router:
-    """Registers the router; `user_data` of the result is the token."""
+def router_table(host: _registry.Host) -> _ffi.Router:
+    """The callbacks of a router."""
+    target = host.target
     if not callable(getattr(target, "route", None)):
         raise TypeError(f"the router {type(target).__name__} has no method 'route'")
     return _ffi.Router(
         ctypes.sizeof(_ffi.Router),
-        _register(owner, target),
+        host.token,
         _drop,
         _route,
         _route_cancel if callable(getattr(target, "cancel", None)) else _NO_CANCEL,
@@ -257,13 +233,20 @@ def _kept() -> _Kept:
 def enter(owner: object) -> Tuple[object, ...]:
     """Marks the thread as one in a callback of that owner; :func:`leave` takes the result."""
     outer = _running.owners
-    _running.owners = (*outer, owner)
+    inner = (*outer, owner)
+    _running.owners = inner
+    _under_way[id(inner)] = owner
     return outer
 
 
 def leave(outer: Tuple[object, ...]) -> None:
     """Undoes :func:`enter`."""
-    _running.owners = outer
+    if _forked.is_orphan and not outer:
+        _forked.end(None)
+    inner = _running.owners
+    if inner is not outer:
+        _under_way.pop(id(inner), None)
+        _running.owners = outer
 
 
 def keep(error: BaseException, text: str, *arguments: object) -> bool:
@@ -271,8 +254,12 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
 
     Says whether it is an interrupt of the main thread.
     """
+    if _forked.is_orphan and len(_running.owners) < 2:
+        _forked.end(error)
     if _keep_interrupt(error):
         return True
+    if isinstance(error, _registry.Gone):
+        return False
     try:
         dropped = _kept().admit(text, *arguments)
         if dropped is not None:
@@ -315,7 +302,7 @@ def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
 
         def guarded(token: int, namespace: bytes, *rest: Any) -> int:
             out = rest[-1]
-            owner, storage = _registered[token]
+            owner, storage = _registry.find(token)
             outer = enter(owner)
             try:
                 return work(storage, namespace.decode(), *rest)
@@ -405,7 +392,7 @@ def _sink_callback(kind: Any, what: str, read: Callable[[Any], Any]) -> Any:
     def called(token: int, lent: Any) -> None:
         outer = _running.owners
         try:
-            owner, sink = _registered[token]
+            owner, sink = _registry.find(token)
             enter(owner)
             sink(read(lent.contents))
         except BaseException as error:
@@ -422,7 +409,7 @@ _audit_record = _sink_callback(_ffi.AuditFn, "an audit record", security.read_re
 
 
 def _ask_router(token: int, envelope: Any, answer: int) -> int:
-    owner, target = _registered[token]
+    owner, target = _registry.find(token)
     outer = enter(owner)
     try:
         target.route(router.read_envelope(envelope.contents))
@@ -453,7 +440,7 @@ def _route(token: int, envelope: Any, answer: int) -> None:
 def _route_cancel(token: int, request: int) -> None:
     outer = _running.owners
     try:
-        owner, target = _registered[token]
+        owner, target = _registry.find(token)
         enter(owner)
         target.cancel(request)
     except BaseException as error:
@@ -467,17 +454,17 @@ def completed(token: int, completion: Any) -> None:
     """Hands over the outcome of a request."""
     outer = _running.owners
     try:
-        owner, complete = _expected[token]
+        owner, complete = _registry.expected(token)
         enter(owner)
         complete(completion.contents)
-        forget(token)
+        _registry.forget_request(token)
     except BaseException as error:
         # After an interrupt it may have no outcome yet, see :func:`complete_interrupted`.
         if not keep(error, "a request could not be completed"):
-            forget(token)
+            _registry.forget_request(token)
     finally:
         leave(outer)
 
 
 # Not a function of Python's, in which an interrupt could come first.
-_drop = callback(_ffi.DropFn)(_registered.pop)
+_drop = callback(_ffi.DropFn)(_registry.forget_host)

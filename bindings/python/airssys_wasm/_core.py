@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import atexit
 import ctypes
 import json
 import os
@@ -11,9 +10,17 @@ import threading
 import time
 from typing import Any, Callable, List, Optional, Set
 
-from airssys_wasm import _callbacks, _ffi
+from airssys_wasm import _callbacks, _ffi, _live
 from airssys_wasm._library import lib
-from airssys_wasm.errors import AirssysError, EngineClosed, WouldDeadlock, from_status
+from airssys_wasm._registry import Host
+from airssys_wasm.errors import (
+    AirssysError,
+    EngineClosed,
+    Status,
+    Timeout,
+    WouldDeadlock,
+    from_status,
+)
 from airssys_wasm.events import Event
 from airssys_wasm.logs import LogEntry
 from airssys_wasm.router import Router
@@ -22,9 +29,6 @@ from airssys_wasm.storage import Storage
 
 _call = lib.airssys_engine_call
 _interrupts = _callbacks.interrupts
-
-# How long the end of the interpreter waits for calls of daemon threads, in seconds.
-_PATIENCE_AT_EXIT = 2.0
 
 
 def read_error(error: Any, status: int) -> AirssysError:
@@ -105,11 +109,17 @@ class Core:
     ) -> None:
         self._pointer = 0
         self._owned = 0
+        #: What the engine calls. Held here, where the collector sees who refers to whom.
+        self._hosts: List[Host] = []
         self._active: Set[_Frame] = set()
         self._frames: List[_Frame] = []
         self._left = threading.Event()
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
+        self._stopped = False
+        self._freed = threading.Event()
+        #: The thread that frees the engine.
+        self._freeing = 0
         self._pid = os.getpid()
         self._owned = self._create(
             document, storage, sink, min_level, events, router, audit, audit_sample
@@ -132,34 +142,45 @@ class Core:
         config = ctypes.c_void_p()
         engine = ctypes.c_void_p()
         frame.check(lib.airssys_config_new(ctypes.byref(config), frame.error_at))
+
+        def register(setter: Any, target: Any, make: Callable[[Host], Any]) -> None:
+            host = Host(self, target)
+            try:
+                table = make(host)
+                status = setter(config, ctypes.byref(table), frame.error_at)
+            except BaseException:
+                host.forget()
+                raise
+            if status:
+                host.forget()
+            else:
+                self._hosts.append(host)
+            frame.check(status)
+
         try:
             frame.check(lib.airssys_config_set_json(config, document, frame.error_at))
             if storage is not None:
-                stores = _callbacks.storage_table(self, storage)
-                self._hand_over(frame, lib.airssys_config_set_storage, config, stores)
-            logger = _callbacks.logger_table(self, sink, min_level)
-            self._hand_over(frame, lib.airssys_config_set_logger, config, logger)
+                register(lib.airssys_config_set_storage, storage, _callbacks.storage_table)
+            register(
+                lib.airssys_config_set_logger,
+                sink,
+                lambda host: _callbacks.logger_table(host, min_level),
+            )
             if events is not None:
-                listens = _callbacks.events_table(self, events)
-                self._hand_over(frame, lib.airssys_config_set_events, config, listens)
+                register(lib.airssys_config_set_events, events, _callbacks.events_table)
             if audit is not None:
-                audits = _callbacks.audit_table(self, audit, audit_sample)
-                self._hand_over(frame, lib.airssys_config_set_audit, config, audits)
+                register(
+                    lib.airssys_config_set_audit,
+                    audit,
+                    lambda host: _callbacks.audit_table(host, audit_sample),
+                )
             if router is not None:
-                routes = _callbacks.router_table(self, router)
-                self._hand_over(frame, lib.airssys_config_set_router, config, routes)
+                register(lib.airssys_config_set_router, router, _callbacks.router_table)
             frame.check(lib.airssys_engine_new(config, ctypes.byref(engine), frame.error_at))
         finally:
             lib.airssys_config_free(config)
         assert engine.value is not None
         return engine.value
-
-    @staticmethod
-    def _hand_over(frame: _Frame, setter: Any, config: Any, table: Any) -> None:
-        status = setter(config, ctypes.byref(table), frame.error_at)
-        if status:
-            _callbacks.forget(table.user_data)
-        frame.check(status)
 
     @property
     def closed(self) -> bool:
@@ -226,60 +247,142 @@ class Core:
         self._refuse_in_callback("shut down")
         self.run(lib.airssys_engine_shutdown, timeout_ms)
 
-    def close(self, patience: Optional[float] = None) -> None:
-        """Frees the engine as soon as no thread is inside it any more.
-
-        `patience` in seconds: after so long, the engine stays unfreed.
-        """
+    def close(self, timeout: Optional[float] = None) -> None:
+        """Stops and frees the engine; see :meth:`Engine.close`."""
         if os.getpid() != self._pid:
             # A forked child has the memory of the engine but none of its threads.
             self._pointer = 0
             return
         self._refuse_in_callback("closed")
-        deadline = None if patience is None else time.monotonic() + patience
-        if not self._closing.acquire(timeout=-1 if patience is None else patience):
+        if self._freeing == _thread.get_ident():
+            # In the finalizer of what the engine called.
             return
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._pointer = 0
-            while True:
-                self._left.clear()
-                if not self._active:
-                    break
-                if deadline is not None and time.monotonic() > deadline:
-                    return
-                # With a timeout, because an interrupt can fall between leaving and telling so.
-                self._left.wait(0.2)
-            owned, self._owned = self._owned, 0
-            if owned:
-                lib.airssys_engine_free(owned)
-                _live.discard(self)
-                if _interrupts:
-                    _callbacks.complete_interrupted(self)
-        finally:
-            self._closing.release()
+            with _Within(self._closing, deadline):
+                self._stop()
+                self._wait_for_calls(deadline)
+                self._free(deadline)
+        except _TooLate:
+            if not self._freed.is_set():
+                self.abandon()
+            raise Timeout(
+                f"calls or callbacks of the engine were under way after {timeout} s; it is stopped"
+            ) from None
         _callbacks.raise_interrupt()
+
+    def close_at_exit(self, deadline: float) -> None:
+        """Frees the engine if nothing of it is under way by then; no thread can be started."""
+        try:
+            with _Within(self._closing, deadline):
+                self._stop()
+                self._wait_for_calls(deadline)
+                while not _callbacks.is_quiet(self):
+                    if time.monotonic() > deadline:
+                        return
+                    time.sleep(0.001)
+                self._free(None)
+        except (_TooLate, WouldDeadlock):
+            pass
+
+    def stop_at_exit(self) -> None:
+        """Ends what runs, unless another thread is about to."""
+        if os.getpid() == self._pid and self._closing.acquire(blocking=False):
+            try:
+                self._stop()
+            except WouldDeadlock:
+                pass
+            finally:
+                self._closing.release()
+
+    def _stop(self) -> None:
+        """Ends what runs. What comes from now on finds no engine."""
+        if self._stopped:
+            return
+        for host in self._hosts:
+            host.hold()
+        pointer, self._pointer = self._pointer, 0
+        frame = _Frame()
+        status = lib.airssys_engine_shutdown(self._owned, 0, frame.error_at)
+        if status == Status.WOULD_DEADLOCK:
+            # A callback of another engine, which waits for this one.
+            self._pointer = pointer
+            for host in self._hosts:
+                host.let_go()
+            raise frame.take_error(status)
+        self._stopped = True
+
+    def _wait_for_calls(self, deadline: Optional[float]) -> None:
+        while True:
+            self._left.clear()
+            if not self._active:
+                return
+            # With a timeout, because an interrupt can fall between leaving and telling so.
+            self._left.wait(min(0.2, _left_of(deadline)))
+
+    def _free(self, deadline: Optional[float]) -> None:
+        owned, self._owned = self._owned, 0
+        if owned:
+            if deadline is None:
+                self._free_now(owned)
+                return
+            try:
+                _thread.start_new_thread(self._free_now, (owned,))
+            except RuntimeError:
+                self._free_now(owned)
+        while not self._freed.wait(_left_of(deadline)):
+            pass
+
+    def _free_now(self, owned: int) -> None:
+        self._freeing = _thread.get_ident()
+        try:
+            lib.airssys_engine_free(owned)
+        finally:
+            self._hosts.clear()
+            self._freeing = 0
+            _live.discard(self)
+            if _interrupts:
+                _callbacks.complete_interrupted(self)
+            self._freed.set()
 
     def abandon(self) -> None:
         """Closes on another thread, for a finalizer: it runs wherever the collector happens to.
 
         That may be in a callback of this engine, or under a lock that such a callback wants.
         """
-        try:
-            _thread.start_new_thread(self.close, ())
-        except RuntimeError:
-            # No threads any more: the interpreter ends, and so does the engine.
-            pass
+        for host in self._hosts:
+            host.hold()
+        _live.abandon(self)
 
     def _refuse_in_callback(self, what: str) -> None:
         if _callbacks.is_inside(self):
             raise WouldDeadlock(f"an engine can not be {what} from inside one of its callbacks")
 
 
-_live: Set[Core] = set()
+class _TooLate(Exception):
+    """The time of a :meth:`Core.close` is over."""
 
 
-@atexit.register
-def _close_all() -> None:
-    """Ends all engines while their threads can still call into the interpreter."""
-    for core in tuple(_live):
-        core.close(_PATIENCE_AT_EXIT)
+def _left_of(deadline: Optional[float]) -> float:
+    """The seconds that are left; :class:`_TooLate` if there are none."""
+    if deadline is None:
+        return threading.TIMEOUT_MAX
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _TooLate
+    return min(left, threading.TIMEOUT_MAX)
+
+
+class _Within:
+    """Holds a lock, if it can be had before a deadline."""
+
+    def __init__(self, lock: Any, deadline: Optional[float]) -> None:
+        self._lock = lock
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        while not self._lock.acquire(timeout=_left_of(self._deadline)):
+            pass
+
+    def __exit__(self, *of: Any) -> None:
+        self._lock.release()

@@ -58,8 +58,10 @@ class Engine:
 
     Use it as a context manager: a block that ends without an exception ends with
     :meth:`shutdown` and :meth:`close`, one that ends with an exception with :meth:`close` alone.
-    An engine that is neither closed nor referred to any more is closed in the background, with a
-    :class:`ResourceWarning`; those that are left at the end of the interpreter are closed then.
+    An engine that is neither closed nor referred to any more, except by its own storage, logger,
+    router and the like, is closed in the background, with a :class:`ResourceWarning`. Those that
+    are left at the end of the program are closed then, before handlers of :mod:`atexit` that were
+    registered before this package was imported; callbacks that are under way have 2 seconds.
 
     All methods may be called from any number of threads at once. They let other Python threads
     run meanwhile. All but :meth:`shutdown` and :meth:`close` may be called from callbacks too.
@@ -410,16 +412,23 @@ class Engine:
         """
         self._core.shutdown(_NO_TIMEOUT_MS if timeout is None else _convert.milliseconds(timeout))
 
-    def close(self) -> None:
+    def close(self, timeout: Optional[float] = None) -> None:
         """Stops everything at once and frees the engine; nothing happens if it is closed.
 
-        Calls that are under way in other threads are waited for, new ones raise
-        :class:`~airssys_wasm.EngineClosed`. Mail that nobody has handled yet is lost; use
-        :meth:`shutdown` first to have it handled.
+        Guests end at their next turn. Calls that are under way in other threads raise
+        :class:`~airssys_wasm.EngineStopped`, new ones :class:`~airssys_wasm.EngineClosed`. What
+        can not be stopped is waited for: callbacks that are under way, such as a method of the
+        storage. Mail that nobody has handled yet is lost; use :meth:`shutdown` first to have it
+        handled.
 
-        :raises WouldDeadlock: this is one of the engine's callbacks.
+        :param timeout: seconds to wait for callbacks; by default as long as it takes for those of
+            calls, and 10 seconds for those on threads of the engine.
+        :raises Timeout: some were under way for longer. The engine is stopped and closed all the
+            same; what it holds goes when they end.
+        :raises WouldDeadlock: this is one of the engine's callbacks, or one that a component of the
+            engine waits for.
         """
-        self._core.close()
+        self._core.close(None if timeout is None else _convert.milliseconds(timeout) / 1000)
 
     @property
     def closed(self) -> bool:

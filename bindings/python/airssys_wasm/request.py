@@ -8,7 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Generator, Optional
 
-from airssys_wasm import _callbacks, _core
+from airssys_wasm import _callbacks, _core, _registry
 from airssys_wasm._library import lib
 from airssys_wasm.errors import Cancelled, EngineStopped, Forked, RequestNotFound, Status
 
@@ -143,7 +143,7 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
 
 
 def _end_in_child() -> None:
-    for complete in _callbacks.take_expected():
+    for complete in _registry.take_expected():
         complete.__self__._end_in_child()
 
 
@@ -154,7 +154,7 @@ if hasattr(os, "register_at_fork"):
 def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Request:
     """Makes a request with a function whose last parameters are those of a completion."""
     request = Request(engine, core)
-    token = _callbacks.expect(core, request._complete)
+    token = _registry.expect(core, request._complete)
     out = ctypes.c_uint64()
     try:
         core.run(function, *arguments, _callbacks.completed, token, ctypes.byref(out))
@@ -163,5 +163,5 @@ def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Re
             request._id = out.value
         else:
             # Not accepted: there will be no outcome.
-            _callbacks.forget(token)
+            _registry.forget_request(token)
     return request

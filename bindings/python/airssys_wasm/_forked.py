@@ -1,0 +1,49 @@
+"""The child of a fork in a callback, where the callback was on a thread of the library.
+
+That thread has nothing to return to in the child: the engine's other threads are not there. So the
+child ends where the callback ends, like the child of a fork in a :class:`threading.Thread`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import NoReturn, Optional
+
+_CALLBACKS = "airssys_wasm._callbacks"
+
+#: Whether this process is such a child.
+is_orphan = False
+
+
+def _look() -> None:
+    global is_orphan
+    outermost = sys._getframe()
+    while outermost.f_back is not None:
+        outermost = outermost.f_back
+    is_orphan = outermost.f_globals.get("__name__") == _CALLBACKS
+
+
+def end(error: Optional[BaseException]) -> NoReturn:
+    """Ends the child with the exit code of what its callback raised."""
+    code = 0
+    if isinstance(error, SystemExit):
+        if isinstance(error.code, int):
+            code = error.code & 0xFF
+        elif error.code is not None:
+            print(error.code, file=sys.stderr)
+            code = 1
+    elif error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # closed, or none
+    os._exit(code)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look)

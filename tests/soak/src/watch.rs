@@ -1,0 +1,50 @@
+//! Ends the process if a round hangs, or a thread of it panics, and says which round it was.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// The longest that a round may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+static ROUND: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// A round that is watched until it is dropped.
+pub struct Watched;
+
+pub fn round(seed: u64, number: u64) -> Watched {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            crate::shortage::end();
+            usual(panic);
+            eprintln!("soak: SOAK_SEED={seed}, round {}", ROUND.load(SeqCst));
+            std::process::abort();
+        }));
+        std::thread::spawn(move || watch(seed));
+    });
+    ROUND.store(number, SeqCst);
+    Watched
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        ENDED.fetch_add(1, SeqCst);
+    }
+}
+
+fn watch(seed: u64) {
+    let (mut ended, mut since) = (0, Instant::now());
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = ENDED.load(SeqCst);
+        if now != ended {
+            (ended, since) = (now, Instant::now());
+        } else if since.elapsed() > PATIENCE {
+            eprintln!("soak: SOAK_SEED={seed}, round {} hangs", ROUND.load(SeqCst));
+            std::process::abort();
+        }
+    }
+}
