@@ -924,6 +924,12 @@ typedef int32_t airssys_storage_result_t;
 #define AIRSSYS_ERROR_DELIVERY_FAILED 23
 
 /**
+ * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
+ * is gone; the next message gets a new one.
+ */
+#define AIRSSYS_ERROR_INTERRUPTED 24
+
+/**
  * Done.
  */
 #define AIRSSYS_STORAGE_OK 0
@@ -1110,7 +1116,9 @@ void airssys_config_free(struct airssys_config_t *config);
  *
  *     {
  *       "name": "engine",               names the host as a sender, host/<name>/0
- *       "workers": 2,                   threads that run components (default: cores)
+ *       "workers": 2,                   threads that run components (default: cores); behind them as
+ *                                       many of lower priority, made as they are needed, for
+ *                                       components that compute for more than 2 ms
  *       "cache-dir": "/path",           keeps compiled components between runs, see below
  *       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
  *                                       longest go first
@@ -1465,6 +1473,39 @@ airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
 airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
                                        uint64_t handle,
                                        struct airssys_error_t **error);
+
+/**
+ * Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
+ * `timeout_ms`: the message under way, or its `shutdown`.
+ *
+ * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at once. A
+ * callback of the host that runs for the component is not interrupted: this waits for it a second
+ * longer, or two. Any thread; callable from callbacks.
+ *
+ * Returns what `airssys_engine_unload` does; `AIRSSYS_ERROR_SHUTDOWN_FAILED` too if something was
+ * interrupted, so that `shutdown` was not called or not to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of
+ * the host has not returned: the component is unloaded, and its memory is released when that has.
+ */
+airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
+                                              uint64_t handle,
+                                              uint64_t timeout_ms,
+                                              struct airssys_error_t **error);
+
+/**
+ * Interrupts what a component runs now: the message, callback or life-cycle function under way ends
+ * with `AIRSSYS_ERROR_INTERRUPTED`, for whoever waits for its outcome.
+ *
+ * `engine`: borrowed. `handle`: of a pool, all its instances are interrupted. `error`: may be NULL. Any
+ * thread; callable from callbacks; not from signal handlers. Returns at once: a guest that computes gives way
+ * within milliseconds, one that waits at once, a callback of the host that runs for it first returns. The instance is gone then; messages that
+ * wait are handled by a new one. A component that runs nothing is not changed.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_interrupt(struct airssys_engine_t *engine,
+                                          uint64_t handle,
+                                          struct airssys_error_t **error);
 
 /**
  * Queues a message whose outcome nobody waits for. If handling it fails, the log says so.

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use crossbeam_utils::atomic::AtomicCell;
 
-use crate::component::intake::{Intake, Unfinished};
+use crate::component::intake::{Intake, Turn, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
@@ -34,7 +34,7 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::Prepared;
 use crate::runtime::state::HostContext;
-use crate::runtime::task;
+use crate::runtime::ticker::Ticks;
 use crate::runtime::timers::Timers;
 
 /// How much mail an actor works off before others get their turn.
@@ -170,20 +170,20 @@ impl Actor {
     /// mailbox's right to run, which is given back. `stack`: how many bytes the thread's has left.
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let watch = Stopwatch::start();
+        let watch = Stopwatch::start(self.ticks());
         let on_caller = self.blueprint.fits(stack);
         let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
         let outcome = block_on(self.ambient_timers(), handled);
-        self.status.count_time(watch.nanos());
+        self.status.count_time(watch.nanos(self.ticks()));
         outcome
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let watch = Stopwatch::start();
+        let watch = Stopwatch::start(self.ticks());
         let outcome = self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
-        self.status.count_time(watch.nanos());
+        self.status.count_time(watch.nanos(self.ticks()));
         outcome
     }
 
@@ -208,12 +208,20 @@ impl Actor {
     async fn work_off(&self) {
         loop {
             let mut left = BATCH;
-            while left > 0 {
+            while left > 0 && !self.turn_is_over() {
                 let Some(mail) = self.mailbox.next().await else { return };
                 left -= self.handle_some(mail, left).await;
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    fn ticks(&self) -> &Ticks {
+        self.blueprint.runtime.ticker.ticks()
+    }
+
+    fn turn_is_over(&self) -> bool {
+        self.blueprint.context.timers.pace().turn_is_over(self.ticks())
     }
 
     /// Handles mail, and up to `most` with what comes after it; the result is how many.
@@ -225,7 +233,9 @@ impl Actor {
             let (mailbox, status) = (Arc::clone(&self.mailbox), Arc::clone(&self.status));
             let host = Arc::clone(&self.blueprint.host);
             let guard = Arc::clone(&self.blueprint.context.guard);
-            let intake = Intake::new(mailbox, status, host, guard, mail, most);
+            let pace = Arc::clone(self.blueprint.context.timers.pace());
+            let turn = Turn { most, pace, ticks: self.ticks().clone() };
+            let intake = Intake::new(mailbox, status, host, guard, mail, turn);
             let (outcome, intake) = instance.work_off(intake).await;
             let (handled, unfinished) = intake.map_or((0, None), Intake::end);
             let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
@@ -241,12 +251,12 @@ impl Actor {
                 crash.await;
             }
             self.settle(&mut mail, outcome).await;
-            self.status.count_time(watch.nanos());
+            self.status.count_time(watch.nanos(self.ticks()));
             return handled + 1;
         }
-        let watch = Stopwatch::start();
+        let watch = Stopwatch::start(self.ticks());
         self.handle(&mut mail).await;
-        self.status.count_time(watch.nanos());
+        self.status.count_time(watch.nanos(self.ticks()));
         1
     }
 
@@ -461,8 +471,8 @@ impl Actor {
 
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
-        let workers = self.blueprint.context.timers.workers().clone();
-        task::spawn(&workers, self.work());
+        let timers = self.blueprint.context.timers.clone();
+        timers.spawn(self.work());
     }
 }
 

@@ -12,6 +12,8 @@ use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::Mailbox;
 use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
 use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
+use crate::runtime::pace::Pace;
+use crate::runtime::ticker::Ticks;
 use crate::security::guard::Guard;
 
 /// The longest payload that is worth one more copy of it.
@@ -33,6 +35,22 @@ pub struct Unfinished {
     pub answer: Answer,
 }
 
+/// How much may be handled before others get their turn.
+pub struct Turn {
+    /// So many messages.
+    pub most: usize,
+    /// Whose turn it is.
+    pub pace: Arc<Pace>,
+    /// What tells the time.
+    pub ticks: Ticks,
+}
+
+impl Turn {
+    fn is_over(&self, handled: usize) -> bool {
+        handled >= self.most || handled > 0 && self.pace.turn_is_over(&self.ticks)
+    }
+}
+
 /// What a component's guest is given in one call of its loop. Mail that is lost with it answers for
 /// itself.
 pub struct Intake {
@@ -44,8 +62,8 @@ pub struct Intake {
     first: Option<Mail>,
     current: Option<(Mail, Stopwatch)>,
     answer: Answer,
-    /// How many may be handled without a pause, and how many have been.
-    most: usize,
+    turn: Turn,
+    /// How many have been handled since the last pause.
     handled: usize,
     /// The sender of the last message: many are of the same.
     sender: Option<(Arc<ComponentId>, Id)>,
@@ -53,14 +71,14 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Gives `first`, and then what is in the mailbox, up to `most` messages without a pause.
+    /// Gives `first`, and then what is in the mailbox, for a turn without a pause.
     pub fn new(
         mailbox: Arc<Mailbox>,
         status: Arc<Status>,
         host: Arc<ComponentId>,
         guard: Arc<Guard>,
         first: Mail,
-        most: usize,
+        turn: Turn,
     ) -> Self {
         Self {
             mailbox,
@@ -70,7 +88,7 @@ impl Intake {
             first: Some(first),
             current: None,
             answer: Ok(None),
-            most,
+            turn,
             handled: 0,
             sender: None,
             payload: Arc::default(),
@@ -87,7 +105,7 @@ impl Intake {
 
     /// How many messages were handled since the last pause, and what was not.
     pub fn end(self) -> (usize, Option<Unfinished>) {
-        let first = self.first.map(|mail| (mail, Stopwatch::start()));
+        let first = self.first.map(|mail| (mail, Stopwatch::start(&self.turn.ticks)));
         let unfinished = self.current.or(first);
         let answer = self.answer;
         let unfinished = unfinished.map(|(mail, watch)| Unfinished { mail, watch, answer });
@@ -133,7 +151,7 @@ impl MailSource for Intake {
         status.count_handled(true);
         status.count_fuel(fuel);
         status.set_memory(memory_bytes);
-        status.count_time(watch.nanos());
+        status.count_time(watch.nanos(&self.turn.ticks));
         if let Mail::Message(_, reply) = mail
             && !reply.is_nobody()
         {
@@ -148,7 +166,7 @@ impl MailSource for Intake {
         }
         let mail = match self.first.take() {
             Some(mail) => mail,
-            None if self.handled >= self.most => return Poll::Ready(None),
+            None if self.turn.is_over(self.handled) => return Poll::Ready(None),
             None => match self.mailbox.poll_kept(Self::takes) {
                 Poll::Ready(Some(mail)) => mail,
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -158,7 +176,7 @@ impl MailSource for Intake {
                 }
             },
         };
-        self.current = Some((mail, Stopwatch::start()));
+        self.current = Some((mail, Stopwatch::start(&self.turn.ticks)));
         let (handler, message) = match &self.current {
             Some((Mail::Message(message, _), _)) => (HandlerKind::Message, message),
             Some((Mail::Callback(message), _)) => (HandlerKind::Callback, message),

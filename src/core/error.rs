@@ -275,6 +275,9 @@ pub enum CallError {
         /// How much the mailbox holds.
         bounds: MailboxBounds,
     },
+    /// The host has interrupted the component; its instance is gone.
+    #[error("the host interrupted it")]
+    Interrupted,
     /// Its sender took the request back.
     #[error("the request was cancelled")]
     Cancelled,
@@ -328,6 +331,7 @@ impl CallError {
             Self::RestartFailed { .. } => "instantiation-failed",
             Self::Lifecycle { .. } => "runtime-error",
             Self::Dropped { .. } => "queue-full",
+            Self::Interrupted => "runtime-error",
             Self::Cancelled => "delivery-failed",
             Self::Remote { code, .. } => code,
             Self::Unloaded => "target-not-found",
@@ -341,7 +345,11 @@ impl CallError {
     pub fn poisons_instance(&self) -> bool {
         matches!(
             self,
-            Self::Trap { .. } | Self::Limit(_) | Self::ExecutionTime { .. } | Self::EngineStopped
+            Self::Trap { .. }
+                | Self::Limit(_)
+                | Self::ExecutionTime { .. }
+                | Self::Interrupted
+                | Self::EngineStopped
         )
     }
 }

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod deadline;
 pub mod error;
 pub mod id;
+pub mod interrupts;
 pub mod latch;
 pub mod limits;
 pub mod log;

@@ -66,7 +66,9 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///
 ///     {
 ///       "name": "engine",               names the host as a sender, host/<name>/0
-///       "workers": 2,                   threads that run components (default: cores)
+///       "workers": 2,                   threads that run components (default: cores); behind them as
+///                                       many of lower priority, made as they are needed, for
+///                                       components that compute for more than 2 ms
 ///       "cache-dir": "/path",           keeps compiled components between runs, see below
 ///       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
 ///                                       longest go first

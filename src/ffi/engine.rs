@@ -357,7 +357,59 @@ pub unsafe extern "C" fn airssys_engine_unload(
     let body = || {
         // SAFETY: by this function's contract NULL or a live engine.
         let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.unload(ComponentHandle(handle), stack::left())?)
+        Ok(engine.unload(ComponentHandle(handle), stack::left(), None)?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
+/// `timeout_ms`: the message under way, or its `shutdown`.
+///
+/// `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at once. A
+/// callback of the host that runs for the component is not interrupted: this waits for it a second
+/// longer, or two. Any thread; callable from callbacks.
+///
+/// Returns what `airssys_engine_unload` does; `AIRSSYS_ERROR_SHUTDOWN_FAILED` too if something was
+/// interrupted, so that `shutdown` was not called or not to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of
+/// the host has not returned: the component is unloaded, and its memory is released when that has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_unload_within(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    timeout_ms: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        let timeout = Duration::from_millis(timeout_ms);
+        Ok(engine.unload(ComponentHandle(handle), stack::left(), Some(timeout))?)
+    };
+    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    unsafe { boundary(error, body) }
+}
+
+/// Interrupts what a component runs now: the message, callback or life-cycle function under way ends
+/// with `AIRSSYS_ERROR_INTERRUPTED`, for whoever waits for its outcome.
+///
+/// `engine`: borrowed. `handle`: of a pool, all its instances are interrupted. `error`: may be NULL. Any
+/// thread; callable from callbacks; not from signal handlers. Returns at once: a guest that computes gives way
+/// within milliseconds, one that waits at once, a callback of the host that runs for it first returns. The instance is gone then; messages that
+/// wait are handled by a new one. A component that runs nothing is not changed.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_interrupt(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let body = || {
+        // SAFETY: by this function's contract NULL or a live engine.
+        let engine = unsafe { object(engine, "engine") }?.enter()?;
+        Ok(engine.interrupt(ComponentHandle(handle))?)
     };
     // SAFETY: by this function's contract `error` is NULL or valid for writing.
     unsafe { boundary(error, body) }

@@ -137,6 +137,9 @@ impl From<EngineError> for Failure {
                 let (_, detail) = call_error(component.as_str(), error);
                 (AIRSSYS_ERROR_SHUTDOWN_FAILED, detail)
             }
+            EngineError::StillInCallback { component } => {
+                (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component.as_str() }))
+            }
             EngineError::WouldDeadlock { target } => {
                 (AIRSSYS_ERROR_WOULD_DEADLOCK, json!({ "component": target }))
             }
@@ -304,6 +307,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["max-bytes"] = bounds.bytes.into();
             AIRSSYS_ERROR_QUEUE_FULL
         }
+        CallError::Interrupted => AIRSSYS_ERROR_INTERRUPTED,
         CallError::Cancelled => AIRSSYS_ERROR_CANCELLED,
         CallError::Remote { status, .. } => *status,
         CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,

@@ -61,6 +61,9 @@ pub const AIRSSYS_ERROR_REQUEST_NOT_FOUND: airssys_status_t = 21;
 pub const AIRSSYS_ERROR_CANCELLED: airssys_status_t = 22;
 /// A message was not handed over: some targets of a broadcast, a router that could not take it.
 pub const AIRSSYS_ERROR_DELIVERY_FAILED: airssys_status_t = 23;
+/// `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
+/// is gone; the next message gets a new one.
+pub const AIRSSYS_ERROR_INTERRUPTED: airssys_status_t = 24;
 
 /// The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
 /// value that this library does not know.
@@ -97,6 +100,7 @@ fn name(status: airssys_status_t) -> &'static CStr {
         AIRSSYS_ERROR_REQUEST_NOT_FOUND => c"AIRSSYS_ERROR_REQUEST_NOT_FOUND",
         AIRSSYS_ERROR_CANCELLED => c"AIRSSYS_ERROR_CANCELLED",
         AIRSSYS_ERROR_DELIVERY_FAILED => c"AIRSSYS_ERROR_DELIVERY_FAILED",
+        AIRSSYS_ERROR_INTERRUPTED => c"AIRSSYS_ERROR_INTERRUPTED",
         _ => c"AIRSSYS_ERROR_UNKNOWN",
     }
 }

@@ -12,6 +12,7 @@ use crate::core::account::{Account, MailBytes};
 use crate::core::codec::CodecSet;
 use crate::core::error::{CallError, Unstarted};
 use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::interrupts::InterruptCount;
 use crate::core::limits::{MailboxBound, MailboxBounds, WhenFull};
 use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
@@ -75,6 +76,7 @@ pub struct Mailbox {
     dead_letters: Arc<dyn DeadLetters>,
     /// What the host holds for the owner besides this mail.
     account: Arc<Account>,
+    interrupts: Arc<InterruptCount>,
 }
 
 /// What senders and the receiver write for every message, on as few cache lines as it fits.
@@ -112,6 +114,7 @@ impl Mailbox {
             waker: OnceLock::new(),
             dead_letters,
             account,
+            interrupts: Arc::default(),
         });
         let mail: Weak<Self> = Arc::downgrade(&mailbox);
         mailbox.account.connect(mail);
@@ -137,6 +140,11 @@ impl Mailbox {
     /// For whom a sender that waits for room waits.
     pub fn node(&self) -> &Arc<WaitNode> {
         &self.node
+    }
+
+    /// Counts the interrupts of what is handled.
+    pub fn interrupts(&self) -> &Arc<InterruptCount> {
+        &self.interrupts
     }
 
     /// How it treats what comes in.
@@ -324,6 +332,7 @@ impl Mailbox {
             return Ok(Entry::Busy);
         }
         queue.running = true;
+        self.interrupts.begin();
         queue.traffic.accepted += 1;
         self.note_load(&queue);
         Ok(Entry::Entered)
@@ -374,7 +383,7 @@ impl Mailbox {
             }
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
-        self.mail_went(queue);
+        self.taken(queue);
         Poll::Ready(Some(mail))
     }
 
@@ -386,7 +395,7 @@ impl Mailbox {
         queue.unparked_for = queue.unparked_for.saturating_sub(1);
         match queue.pop_if(takes) {
             Some(mail) => {
-                self.mail_went(queue);
+                self.taken(queue);
                 return Poll::Ready(Some(mail));
             }
             None if !queue.is_empty() => return Poll::Ready(None),
@@ -404,6 +413,12 @@ impl Mailbox {
             self.room.notify_waiters();
         }
         Poll::Pending
+    }
+
+    /// Mail was taken, to be handled.
+    fn taken(&self, queue: MutexGuard<'_, Queue>) {
+        self.interrupts.begin();
+        self.mail_went(queue);
     }
 
     /// Less mail waits than before.
@@ -440,6 +455,7 @@ impl Mailbox {
         let idle = !queue.running && !queue.closed;
         if idle {
             queue.running = true;
+            self.interrupts.begin();
             queue.closed = true;
             queue.ended = true;
         }

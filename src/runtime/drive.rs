@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 
 use crate::core::deadline::deadline_in;
+use crate::core::interrupts::Seen;
 use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{Interrupted, Timers};
@@ -31,6 +32,7 @@ pin_project! {
         off_fiber: &'a OffFiber,
         timers: &'a Timers,
         deadline: Deadline,
+        seen: Seen,
         progress: Option<&'a Progress>,
         began: Option<Moment>,
         jobs: Option<JoinHandle<()>>,
@@ -55,6 +57,7 @@ impl<'a, F: Future> Drive<'a, F> {
             off_fiber,
             timers,
             deadline: Deadline::new(limit),
+            seen: timers.interrupts().seen(),
             progress: None,
             began: None,
             jobs: None,
@@ -75,11 +78,14 @@ impl<'a, F: Future> Drive<'a, F> {
 pub struct Progress {
     waiting: AtomicBool,
     renewed: AtomicBool,
+    /// What the message that is handled has seen of interrupts.
+    seen: AtomicU64,
 }
 
 impl Progress {
     /// Another message begins.
-    pub fn renew(&self) {
+    pub fn renew(&self, Seen(interrupts): Seen) {
+        self.seen.store(interrupts, Ordering::Relaxed);
         self.renewed.store(true, Ordering::Relaxed);
     }
 
@@ -92,12 +98,12 @@ impl Progress {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn take_renewed(&self) -> bool {
+    fn take_renewed(&self) -> Option<Seen> {
         let renewed = self.renewed.load(Ordering::Relaxed);
         if renewed {
             self.renewed.store(false, Ordering::Relaxed);
         }
-        renewed
+        renewed.then(|| Seen(self.seen.load(Ordering::Relaxed)))
     }
 }
 
@@ -118,7 +124,9 @@ impl<F: Future> Future for Drive<'_, F> {
                 match ended {
                     Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
                     Err(_) => return Poll::Ready(Err(Interrupted::Stopping)),
-                    Ok(()) if this.output.is_none() => this.timers.check(this.deadline.get())?,
+                    Ok(()) if this.output.is_none() => {
+                        this.timers.check(this.deadline.get(), *this.seen)?
+                    }
                     Ok(()) => {}
                 }
             }
@@ -139,8 +147,9 @@ impl<F: Future> Future for Drive<'_, F> {
             }
             let mut waiting = false;
             if let Some(progress) = this.progress {
-                if progress.take_renewed() {
+                if let Some(seen) = progress.take_renewed() {
                     this.deadline.restart();
+                    *this.seen = seen;
                     *this.interruption = None;
                 }
                 waiting = progress.is_waiting();
@@ -151,7 +160,7 @@ impl<F: Future> Future for Drive<'_, F> {
                     let began = *turn.get_or_insert_with(Instant::now);
                     this.off_fiber.run_jobs();
                     if this.output.is_none() {
-                        this.timers.check(this.deadline.get())?;
+                        this.timers.check(this.deadline.get(), *this.seen)?;
                         if began.elapsed() > TICK {
                             // Who polls may have something else to look at.
                             cx.waker().wake_by_ref();
@@ -172,10 +181,12 @@ impl<F: Future> Future for Drive<'_, F> {
                 return Poll::Pending;
             }
             let deadline = this.deadline.get();
-            this.timers.check(deadline)?;
-            let timers = this.timers;
-            let interruption =
-                this.interruption.get_or_insert_with(|| Box::pin(timers.interruption(deadline)));
+            this.timers.check(deadline, *this.seen)?;
+            let (timers, seen) = (this.timers, *this.seen);
+            timers.pace().set_due(deadline);
+            let interruption = this
+                .interruption
+                .get_or_insert_with(|| Box::pin(timers.interruption(deadline, Some(seen))));
             return interruption.as_mut().poll(cx).map(Err);
         }
     }

@@ -26,6 +26,7 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
 use crate::runtime::state::{HostContext, HostState};
+use crate::runtime::ticker::SHORT_SLICE_TICKS;
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
 use crate::security::action::Action;
@@ -487,7 +488,7 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
     // Fails only in an engine without fuel; a guest would then trap for want of it.
     let fueled = store.set_fuel(fuel);
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(SHORT_SLICE_TICKS);
     let state = store.data_mut();
     state.limiter.begin();
     state.answer = None;
@@ -502,11 +503,12 @@ fn on_this_stack<R>(
 ) -> Ended<R> {
     runtime.ticker.keep_awake();
     let began = runtime.ticker.ticks().now();
-    store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
+    let state = store.data_mut();
+    let seen = state.context.timers.interrupts().seen();
+    state.on_caller = Some((Deadline::new(limits.max_execution_time), seen));
     let result = run(store);
-    let deadline = store.data().on_caller.as_ref();
-    let passed = deadline.is_some_and(|it| it.has_passed(runtime.ticker.ticks(), began));
-    store.data_mut().on_caller = None;
+    let ended = store.data_mut().on_caller.take();
+    let passed = ended.is_some_and(|(it, _)| it.has_passed(runtime.ticker.ticks(), began));
     match result.as_ref().err().and_then(|error| error.downcast_ref()) {
         Some(interrupted) => Err(*interrupted),
         None if passed => Err(Interrupted::DeadlinePassed),
@@ -519,6 +521,7 @@ fn interruption(interrupted: Interrupted, limits: &Limits) -> CallError {
         Interrupted::DeadlinePassed => {
             CallError::ExecutionTime { limit: limits.max_execution_time }
         }
+        Interrupted::ByHost => CallError::Interrupted,
         Interrupted::Stopping => CallError::EngineStopped,
     }
 }

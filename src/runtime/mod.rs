@@ -1,5 +1,6 @@
 //! Wasmtime: compiling, linking, instantiating and calling components.
 
+pub mod background;
 pub mod block_on;
 pub mod cache;
 pub mod compiler;
@@ -10,20 +11,23 @@ pub mod engine;
 pub mod give_back;
 pub mod host;
 pub mod instance;
+pub mod interrupts;
 pub mod kept;
 pub mod lifting;
 pub mod limiter;
 pub mod load_error;
 pub mod loader;
 pub mod off_fiber;
+pub mod pace;
 pub mod prepared;
 pub mod priority;
 pub mod recent;
+pub mod scheduler;
 pub mod screen;
 pub mod state;
-pub mod task;
 pub mod ticker;
 pub mod timers;
 pub mod trap;
+pub mod turns;
 pub mod wasi;
 pub mod workshop;

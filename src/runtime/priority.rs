@@ -17,11 +17,16 @@ struct Members {
 /// How far a thread stands back; a higher number gives way.
 #[derive(Debug, Clone, Copy, Default)]
 enum Nice {
-    /// Somebody waits for its work.
+    /// Somebody waits for its work, which is long.
     #[default]
     BehindCalls = 5,
     /// Nobody does.
     BehindAll = 19,
+}
+
+/// Has the calling thread give way to those that handle short calls.
+pub fn stand_behind_calls() {
+    system::set(system::current(), Nice::BehindCalls);
 }
 
 impl Crew {

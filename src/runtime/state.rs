@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_REPEATED_BYTES, REPORTS_PER_SECOND, bounded};
 use crate::core::error::{CallError, InHostWords};
+use crate::core::interrupts::Seen;
 use crate::core::log::{HostErrorTexts, LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
@@ -16,6 +17,7 @@ use crate::runtime::drive::Deadline;
 use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::ticker::LONG_SLICE_TICKS;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::runtime::wasi::context::Wasi;
@@ -185,8 +187,8 @@ pub struct HostState {
     pub limiter: Limiter,
     /// Jobs for the driver of the store's calls.
     pub off_fiber: OffFiber,
-    /// When the time of a call on its caller's own stack is over; `None`: guests run on fibers.
-    pub on_caller: Option<Deadline>,
+    /// When the time of a call on its caller's own stack is over, and the interrupts before it; `None`: guests run on fibers.
+    pub on_caller: Option<(Deadline, Seen)>,
     /// What an answer costs that Wasmtime is copying into the guest.
     pub answer: Option<Charge>,
     /// The call of the loop in the guest that is under way.
@@ -215,8 +217,10 @@ impl HostState {
     /// What becomes of a guest whose turn is over: it gives way, or goes on where only its own
     /// caller waits for it.
     pub fn end_turn(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let Some(deadline) = &mut self.on_caller else { return Ok(UpdateDeadline::Yield(1)) };
-        self.context.timers.check(deadline.get())?;
+        let Some((deadline, seen)) = &mut self.on_caller else {
+            return Ok(UpdateDeadline::Yield(LONG_SLICE_TICKS));
+        };
+        self.context.timers.check(deadline.get(), *seen)?;
         Ok(UpdateDeadline::Continue(1))
     }
 

@@ -12,6 +12,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use crate::core::interrupts::{InterruptCount, Seen};
+use crate::runtime::interrupts::Interrupts;
+use crate::runtime::pace::Pace;
+use crate::runtime::scheduler::Scheduler;
+
 /// Tells guest calls under way that their engine stops.
 #[derive(Default)]
 pub struct StopSignal {
@@ -39,6 +44,9 @@ pub enum Interrupted {
     /// It took until its deadline.
     #[error("its time is over")]
     DeadlinePassed,
+    /// The host has interrupted it.
+    #[error("the host interrupted it")]
+    ByHost,
     /// The engine stops.
     #[error("the engine stops")]
     Stopping,
@@ -48,19 +56,36 @@ pub enum Interrupted {
 /// callback has outlasted the workers would find its timer's driver gone.
 #[derive(Clone)]
 pub struct Timers {
-    workers: Handle,
+    scheduler: Scheduler,
+    pace: Arc<Pace>,
+    interrupts: Arc<Interrupts>,
     stop: Arc<StopSignal>,
 }
 
 impl Timers {
-    /// Timers of these workers, until `stop` is given.
-    pub fn new(workers: Handle, stop: Arc<StopSignal>) -> Self {
-        Self { workers, stop }
+    /// Timers of a component on these workers, until `stop` is given.
+    pub fn new(
+        scheduler: Scheduler,
+        interrupts: Arc<InterruptCount>,
+        stop: Arc<StopSignal>,
+    ) -> Self {
+        let interrupts = Arc::new(Interrupts::new(interrupts));
+        Self { scheduler, pace: Arc::default(), interrupts, stop }
     }
 
     /// The workers themselves.
     pub fn workers(&self) -> &Handle {
-        &self.workers
+        self.scheduler.workers()
+    }
+
+    /// Runs `work` of the component on them.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.scheduler.spawn(Arc::clone(&self.pace), work);
+    }
+
+    /// How the component's work goes.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     /// Whether the engine stops.
@@ -68,10 +93,23 @@ impl Timers {
         self.stop.is_given()
     }
 
+    /// The interrupts of the component.
+    pub fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+
+    /// Ends the component's call that runs now, which has its next turn before others that compute.
+    pub fn interrupt(&self) {
+        self.interrupts.interrupt();
+        self.scheduler.expedite(&self.pace);
+    }
+
     /// Whether a guest call may go on now.
-    pub fn check(&self, deadline: Instant) -> Result<(), Interrupted> {
+    pub fn check(&self, deadline: Instant, seen: Seen) -> Result<(), Interrupted> {
         if self.stop.is_given() {
             Err(Interrupted::Stopping)
+        } else if self.interrupts.since(seen) {
+            Err(Interrupted::ByHost)
         } else if Instant::now() >= deadline {
             Err(Interrupted::DeadlinePassed)
         } else {
@@ -84,27 +122,37 @@ impl Timers {
         if self.stop.is_given() {
             return None;
         }
-        let _workers = self.workers.enter();
+        let _workers = self.workers().enter();
         Some(tokio::time::sleep_until(deadline.into()))
     }
 
-    /// Waits for the end of a guest call that waits itself. Can be polled on any thread.
+    /// Waits for the end of a wait: its deadline, the stop of the engine, and of a guest call that has
+    /// seen so many interrupts the next one. Can be polled on any thread.
     pub fn interruption(
         &self,
         deadline: Instant,
+        seen: Option<Seen>,
     ) -> impl Future<Output = Interrupted> + Send + 'static {
         let (sleep, stop) = (self.sleep_until(deadline), Arc::clone(&self.stop));
+        let interrupts = Arc::clone(&self.interrupts);
         async move {
             let Some(sleep) = sleep else { return Interrupted::Stopping };
             let (mut sleep, mut stopped) = (pin!(sleep), pin!(stop.wake.notified()));
+            let mut interrupted = pin!(interrupts.next());
             // Listening comes before the look, or a signal between the two would be missed.
             stopped.as_mut().enable();
+            interrupted.as_mut().enable();
             if stop.is_given() {
                 return Interrupted::Stopping;
+            }
+            if seen.is_some_and(|seen| interrupts.since(seen)) {
+                return Interrupted::ByHost;
             }
             poll_fn(|cx| {
                 if stopped.as_mut().poll(cx).is_ready() {
                     Poll::Ready(Interrupted::Stopping)
+                } else if seen.is_some() && interrupted.as_mut().poll(cx).is_ready() {
+                    Poll::Ready(Interrupted::ByHost)
                 } else {
                     sleep.as_mut().poll(cx).map(|()| Interrupted::DeadlinePassed)
                 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use crate::core::error::CallError;
 use crate::core::rendezvous::{Rendezvous, TimedOut};
 use crate::runtime::off_fiber::while_waiting;
+use crate::runtime::timers::Timers;
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +30,10 @@ impl From<Missed> for CallError {
 }
 
 /// Polls `future` once here, which is all that most calls need, and gives it to the workers if it
-/// is not done. `timers`: whether that first poll may use timers of the workers.
+/// is not done. `ambient`: whether that first poll takes timers of the workers for granted.
 pub fn run_here_first<F>(
-    workers: &Handle,
-    timers: bool,
+    timers: &Timers,
+    ambient: bool,
     future: F,
     timeout: Option<Duration>,
 ) -> Result<F::Output, Missed>
@@ -44,7 +43,7 @@ where
     let began = timeout.map(|_| Instant::now());
     let mut future = Box::pin(future);
     let polled = {
-        let _timers = timers.then(|| workers.enter());
+        let _ambient = ambient.then(|| timers.workers().enter());
         while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
     };
     if let Poll::Ready(output) = polled {
@@ -53,7 +52,7 @@ where
     let meeting = Arc::new(Rendezvous::default());
     let promise = Promise(Some(Arc::clone(&meeting)));
     // A worker polls anew, so that no wake-up is lost with the waker above.
-    workers.spawn(async move { promise.keep(future.await) });
+    timers.spawn(async move { promise.keep(future.await) });
     let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
     match meeting.wait(timeout.map(|timeout| timeout.saturating_sub(spent))) {
         Ok(output) => output.ok_or(Missed::Stopped),

@@ -21,6 +21,7 @@ use crate::messaging::reply::Waiter;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::off_fiber::current_component;
+use crate::runtime::scheduler::Scheduler;
 use crate::runtime::timers::StopSignal;
 use crate::runtime::wasi::blocking::BlockingThreads;
 use crate::security::audit::AuditLog;
@@ -232,7 +233,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn workers(&self) -> Result<&Handle, EngineError> {
+    pub(super) fn scheduler(&self) -> Result<&Scheduler, EngineError> {
         let workers = self.workers.get_or_try_init(|| {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(self.worker_count)
@@ -245,9 +246,11 @@ impl Engine {
             runtime.spawn(watch_deadlines(&self.office.correlations));
             let handle = runtime.handle().clone();
             self.callbacks.start(&handle);
-            Ok::<_, EngineError>(Workers { handle, runtime: Mutex::new(Some(runtime)) })
+            let ticks = self.runtime.ticker.ticks().clone();
+            let scheduler = Scheduler::new(handle, self.worker_count, ticks);
+            Ok::<_, EngineError>(Workers { scheduler, runtime: Mutex::new(Some(runtime)) })
         })?;
-        Ok(&workers.handle)
+        Ok(&workers.scheduler)
     }
 }
 
@@ -257,7 +260,7 @@ fn log_of(audit: &Option<Audit>) -> Option<Arc<dyn AuditLog>> {
 
 /// The threads of an engine.
 struct Workers {
-    handle: Handle,
+    scheduler: Scheduler,
     /// `None` once they were stopped.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -269,12 +272,15 @@ impl Engine {
         let runtime = self.workers.get().and_then(|workers| {
             workers.runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
         });
-        if let Some(runtime) = runtime {
+        if let (Some(workers), Some(runtime)) = (self.workers.get(), runtime) {
             // A worker can not wait for itself: the last reference may go inside a callback.
-            if Handle::try_current().is_ok() || current_component().is_some() {
+            let on_worker = Handle::try_current().is_ok() || current_component().is_some();
+            let grace = if on_worker { Duration::ZERO } else { CALLBACK_GRACE };
+            workers.scheduler.close(grace);
+            if on_worker {
                 runtime.shutdown_background();
             } else {
-                runtime.shutdown_timeout(CALLBACK_GRACE);
+                runtime.shutdown_timeout(grace);
             }
         }
         // What the end of the workers has answered, and what they did not come to.

@@ -121,6 +121,14 @@ pub enum EngineError {
         /// What it said.
         error: CallError,
     },
+    /// The component is unloaded, and ends with a callback of the host.
+    #[error(
+        "{component}: a callback of the host that runs for it has not returned; it ends when that does"
+    )]
+    StillInCallback {
+        /// The component.
+        component: Arc<ComponentId>,
+    },
     /// The call would wait for the component whose callback makes it.
     #[error("{target}: the calling callback belongs to a call that {target} waits for")]
     WouldDeadlock {

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::component::actor::{Actor, Blueprint};
 use crate::component::pool::Pool;
 use crate::core::account::Account;
+use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::ports::Identity;
@@ -28,6 +30,7 @@ use crate::storage::namespaced::NamespacedStorage;
 use crate::system::binary_file;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
+use crate::system::interrupt::{end_by, still_in_callback};
 use crate::system::options::LoadOptions;
 
 /// What the actors of a pool have in common.
@@ -150,7 +153,11 @@ impl Engine {
                     account,
                     self.reservations.clone(),
                 ),
-                timers: Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal)),
+                timers: Timers::new(
+                    self.scheduler()?.clone(),
+                    Arc::clone(mailbox.interrupts()),
+                    Arc::clone(&self.stop_signal),
+                ),
                 jobs: Arc::new(BlockingJobs::new(Arc::clone(&self.blocking))),
                 node,
             }),
@@ -196,13 +203,22 @@ impl Engine {
 
     /// Unloads a component: the message under way ends, mail that waits is answered with an
     /// error, `shutdown` is called. An unknown handle is no error. `stack` as in [`Engine::load`].
-    pub fn unload(&self, handle: ComponentHandle, stack: usize) -> Result<(), EngineError> {
+    /// `timeout`: when what still runs is interrupted.
+    pub fn unload(
+        &self,
+        handle: ComponentHandle,
+        stack: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
         let Some(pool) = self.components.get(handle) else { return Ok(()) };
         for actor in pool.actors() {
             self.wait_for(actor)?;
         }
         self.unpublish(&pool);
-        let closing: Vec<_> = pool.actors().iter().map(|actor| close(actor)).collect();
+        let deadline = timeout.map(deadline_in);
+        // A thread that calls `shutdown` itself can not look at the time meanwhile.
+        let close = |actor: &Arc<Actor>| close(actor, deadline.is_none());
+        let closing: Vec<_> = pool.actors().iter().map(close).collect();
         let mut first_failure = Ok(());
         for (actor, closing) in pool.actors().iter().zip(closing) {
             // Who would wait for itself does not, and the component ends without it.
@@ -216,14 +232,24 @@ impl Engine {
             };
             let outcome = match closing {
                 Closing::Here => actor.shut_down_here(stack),
-                Closing::There(waiter) => waiter.wait(None).map(drop),
+                Closing::There(waiter) => {
+                    end_by(actor, deadline, |left| waiter.wait(left).map(drop))
+                }
+                // They are told how that goes.
                 Closing::ByOthers => {
-                    // They are told how that goes.
-                    actor.stopped().wait(None);
-                    Ok(())
+                    end_by(actor, deadline, |left| match actor.stopped().wait(left) {
+                        true => Ok(()),
+                        false => {
+                            let timeout = left.unwrap_or_default();
+                            Err(CallError::CallerTimeout { timeout, unstarted: None })
+                        }
+                    })
                 }
             };
-            first_failure = first_failure.and(self.shutdown_outcome(actor, outcome));
+            first_failure = first_failure.and(match outcome {
+                Err(CallError::CallerTimeout { .. }) => Err(still_in_callback(actor)),
+                outcome => self.shutdown_outcome(actor, outcome),
+            });
         }
         self.components.remove(handle);
         first_failure
@@ -257,9 +283,10 @@ enum Closing {
     ByOthers,
 }
 
-fn close(actor: &Actor) -> Closing {
+/// `here`: whether this thread may call it.
+fn close(actor: &Actor, here: bool) -> Closing {
     let mailbox = actor.mailbox();
-    if mailbox.close_idle() {
+    if here && mailbox.close_idle() {
         return Closing::Here;
     }
     let (waiter, reply) = Waiter::with_reply();

@@ -11,6 +11,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod interrupt;
 pub mod json;
 pub mod loading;
 pub mod options;

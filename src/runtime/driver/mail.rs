@@ -133,8 +133,9 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
         polled
     });
     let coming = coming.await;
+    let seen = store.data().context.timers.interrupts().seen();
     let driven = driven(store.data_mut())?;
-    driven.progress.renew();
+    driven.progress.renew(seen);
     driven.began = driven.ticks.now();
     make_ready(&mut store, fuel);
     Ok((coming.map_or(0, Coming::word),))

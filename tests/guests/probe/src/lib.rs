@@ -88,6 +88,10 @@ impl Component for Probe {
         if let Some(reason) = env("SHUTDOWN_FAIL") {
             return Err(ComponentError::ShutdownFailed(reason));
         }
+        if env("LOOP_SHUTDOWN").is_some() {
+            #[expect(clippy::empty_loop, reason = "only the host may end it")]
+            loop {}
+        }
         if env("TRAP_SHUTDOWN").is_some() {
             trap();
         }
