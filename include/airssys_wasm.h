@@ -507,7 +507,8 @@ typedef struct airssys_event_t {
  * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
  *
  * `dead-letter`: a message was accepted and will never be handled, because its receiver was
- * unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
+ * unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
+ * came, or its engine was stopped:
  *
  *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
@@ -743,9 +744,9 @@ typedef struct airssys_message_options_t {
   /**
    * How long a call waits, or a request is open, at most, in milliseconds, the wait in the
    * mailbox included; 0: no limit but those of the component. A host callback that runs on the
-   * calling thread is not cut short. A message whose caller has given up is still handled. For a
-   * send: how long it waits for room in a mailbox that blocks its senders; 0: as long as it
-   * takes.
+   * calling thread is not cut short. A message that has begun by then is handled to its end; one
+   * whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
+   * for room in a mailbox that blocks its senders; 0: as long as it takes.
    */
   uint64_t timeout_ms;
 } airssys_message_options_t;
@@ -846,7 +847,9 @@ typedef int32_t airssys_storage_result_t;
 
 /**
  * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
- * which, and its value.
+ * which, and its value. `started` of the details says whether a message was begun before its
+ * caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
+ * and `behind` how much mail was before it at last, the one being handled included.
  */
 #define AIRSSYS_ERROR_TIMEOUT 9
 
@@ -1516,8 +1519,8 @@ airssys_status_t airssys_engine_interrupt(struct airssys_engine_t *engine,
  *
  * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
  * time), `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED` (beyond the receiver's `max-message-bytes`),
- * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
- * receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
+ * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+ * `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
  * mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
@@ -1584,8 +1587,9 @@ airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
  *
  * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
  * NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
- * senders included; 0: none but the component's own limits. A message whose request has ended is
- * still handled; its reply is dropped, and counted in `airssys_engine_stats`. `reply_fn`: see
+ * senders included; 0: none but the component's own limits. A message that has begun at the deadline
+ * is handled to its end; its reply is dropped, and counted in `airssys_engine_stats`. One whose turn
+ * has not come never is handled, see `AIRSSYS_ERROR_TIMEOUT`. `reply_fn`: see
  * `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
  * `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
  * come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from
@@ -1632,7 +1636,8 @@ airssys_status_t airssys_engine_cancel(struct airssys_engine_t *engine,
  * to this engine's own router.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
- * `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
+ * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  * `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */

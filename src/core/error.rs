@@ -1,5 +1,6 @@
 //! Errors that cross layers: how a message's handling fails, and how its delivery fails.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,6 +202,27 @@ impl Unfit {
     }
 }
 
+/// What a message waited for whose sender's time was over before its turn came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unstarted {
+    /// How long, to a few milliseconds.
+    pub waited: Duration,
+    /// How much mail was before it at last, the one being handled included.
+    pub behind: usize,
+}
+
+impl fmt::Display for Unstarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (waited, behind) = (self.waited.as_millis(), self.behind);
+        let plural = if behind == 1 { "" } else { "s" };
+        write!(f, "it waited {waited} ms behind {behind} message{plural} and never started")
+    }
+}
+
+fn why(unstarted: &Option<Unstarted>) -> String {
+    unstarted.map_or_else(String::new, |unstarted| format!(": {unstarted}"))
+}
+
 /// Why a message that was accepted has no reply.
 #[derive(Debug, Clone, Error)]
 pub enum CallError {
@@ -279,16 +301,20 @@ pub enum CallError {
     #[error("the engine stopped before the message was answered")]
     EngineStopped,
     /// The caller waited as long as it had said it would.
-    #[error("no reply within the caller's timeout of {} ms", timeout.as_millis())]
+    #[error("no reply within the caller's timeout of {} ms{}", timeout.as_millis(), why(unstarted))]
     CallerTimeout {
         /// What the caller allowed.
         timeout: Duration,
+        /// What the message waited for, if it was not begun, and will not be.
+        unstarted: Option<Unstarted>,
     },
     /// The deadline of a request passed.
-    #[error("no reply to request {correlation} before its deadline")]
+    #[error("no reply to request {correlation} before its deadline{}", why(unstarted))]
     CorrelationTimeout {
         /// The request.
         correlation: CorrelationId,
+        /// As in [`CallError::CallerTimeout`].
+        unstarted: Option<Unstarted>,
     },
 }
 

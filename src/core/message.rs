@@ -38,6 +38,11 @@ impl Timestamp {
     pub fn recent() -> Self {
         coarse_wall().into()
     }
+
+    /// How long ago it was, to a few milliseconds.
+    pub fn age(self) -> Duration {
+        coarse_wall().saturating_sub(Duration::new(self.seconds, self.nanoseconds))
+    }
 }
 
 impl From<Duration> for Timestamp {

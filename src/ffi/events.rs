@@ -32,7 +32,8 @@ pub struct airssys_event_t {
 /// counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
 ///
 /// `dead-letter`: a message was accepted and will never be handled, because its receiver was
-/// unloaded, made room for a newer one (`drop-oldest`), or its engine was stopped:
+/// unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
+/// came, or its engine was stopped:
 ///
 ///     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,

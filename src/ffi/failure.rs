@@ -5,7 +5,7 @@ use std::any::Any;
 use serde_json::{Map, Value, json};
 
 use crate::core::bounds::cut;
-use crate::core::error::{CallError, LimitBreach, WasmError};
+use crate::core::error::{CallError, LimitBreach, Unstarted, WasmError};
 use crate::core::id::ComponentHandle;
 use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
@@ -292,12 +292,16 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["value"] = millis(*limit);
             AIRSSYS_ERROR_TIMEOUT
         }
-        CallError::CallerTimeout { timeout } => {
+        CallError::CallerTimeout { timeout, unstarted } => {
             detail["limit"] = "timeout_ms".into();
             detail["value"] = millis(*timeout);
+            how_far(&mut detail, unstarted);
             AIRSSYS_ERROR_TIMEOUT
         }
-        CallError::CorrelationTimeout { .. } => AIRSSYS_ERROR_TIMEOUT,
+        CallError::CorrelationTimeout { unstarted, .. } => {
+            how_far(&mut detail, unstarted);
+            AIRSSYS_ERROR_TIMEOUT
+        }
         CallError::Dropped { bounds } => {
             detail["capacity"] = bounds.messages.into();
             detail["max-bytes"] = bounds.bytes.into();
@@ -313,6 +317,15 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::Internal => AIRSSYS_ERROR_PANIC,
     };
     (status, detail)
+}
+
+/// Whether a message was begun before its sender's time was over, and what it waited for if not.
+fn how_far(detail: &mut Value, unstarted: &Option<Unstarted>) {
+    detail["started"] = unstarted.is_none().into();
+    if let Some(Unstarted { waited, behind }) = unstarted {
+        detail["waited-ms"] = millis(*waited);
+        detail["behind"] = (*behind).into();
+    }
 }
 
 fn millis(duration: std::time::Duration) -> Value {

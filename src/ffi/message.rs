@@ -30,9 +30,9 @@ pub struct airssys_message_options_t {
     pub content_type: *const c_char,
     /// How long a call waits, or a request is open, at most, in milliseconds, the wait in the
     /// mailbox included; 0: no limit but those of the component. A host callback that runs on the
-    /// calling thread is not cut short. A message whose caller has given up is still handled. For a
-    /// send: how long it waits for room in a mailbox that blocks its senders; 0: as long as it
-    /// takes.
+    /// calling thread is not cut short. A message that has begun by then is handled to its end; one
+    /// whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
+    /// for room in a mailbox that blocks its senders; 0: as long as it takes.
     pub timeout_ms: u64,
 }
 
@@ -76,8 +76,8 @@ pub unsafe fn message<'a>(
 ///
 /// Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
 /// time), `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED` (beyond the receiver's `max-message-bytes`),
-/// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
-/// receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
+/// `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+/// `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
 /// mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
 /// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
 /// `AIRSSYS_ERROR_PANIC`.

@@ -102,8 +102,9 @@ pub fn completion(
 ///
 /// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
 /// NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
-/// senders included; 0: none but the component's own limits. A message whose request has ended is
-/// still handled; its reply is dropped, and counted in `airssys_engine_stats`. `reply_fn`: see
+/// senders included; 0: none but the component's own limits. A message that has begun at the deadline
+/// is handled to its end; its reply is dropped, and counted in `airssys_engine_stats`. One whose turn
+/// has not come never is handled, see `AIRSSYS_ERROR_TIMEOUT`. `reply_fn`: see
 /// `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
 /// `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
 /// come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from

@@ -215,7 +215,8 @@ impl Router for HostRouter {
 /// to this engine's own router.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
-/// `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
+/// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
 /// `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]

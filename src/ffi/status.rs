@@ -27,7 +27,9 @@ pub const AIRSSYS_ERROR_COMPONENT_NOT_FOUND: airssys_status_t = 7;
 /// The component exports no `component-lifecycle`, so it handles no messages.
 pub const AIRSSYS_ERROR_EXPORT_NOT_FOUND: airssys_status_t = 8;
 /// The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
-/// which, and its value.
+/// which, and its value. `started` of the details says whether a message was begun before its
+/// caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
+/// and `behind` how much mail was before it at last, the one being handled included.
 pub const AIRSSYS_ERROR_TIMEOUT: airssys_status_t = 9;
 /// The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
 /// message names limit and value.

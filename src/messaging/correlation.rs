@@ -12,8 +12,10 @@ use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId, shorten};
 use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome, error_document};
 use crate::core::ports::Router;
-use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+use crate::messaging::mail::{Mail, Refusal};
+use crate::messaging::mailbox::Mailbox;
 use crate::messaging::permutation::Permutation;
+use crate::messaging::queue::Place;
 use crate::messaging::wheel::{Key, Wheel};
 use crate::security::quota::Permit;
 
@@ -49,11 +51,32 @@ pub struct Correlations {
     late: AtomicU64,
 }
 
+/// Who has a request.
+pub enum Receiver {
+    /// A component of this engine; `place` is where the message is in its mailbox, once that matters.
+    Here { mailbox: Arc<Mailbox>, place: Option<Place> },
+    /// The host's router has it: only the host may complete it.
+    Elsewhere(Arc<ComponentId>),
+}
+
+impl Receiver {
+    /// A component of this engine, or one of several with its id.
+    pub fn here(mailbox: &Arc<Mailbox>) -> Self {
+        Self::Here { mailbox: Arc::clone(mailbox), place: None }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &Arc<ComponentId> {
+        match self {
+            Self::Here { mailbox, .. } => mailbox.owner(),
+            Self::Elsewhere(id) => id,
+        }
+    }
+}
+
 struct Pending {
     requester: Requester,
-    target: Arc<ComponentId>,
-    /// The host's router has it: only the host may complete it.
-    routed: bool,
+    receiver: Receiver,
 }
 
 /// As many requests are under way as the table can name.
@@ -82,21 +105,30 @@ impl Correlations {
         }
     }
 
-    /// Enters a request; it has no deadline yet. `routed`: the host's router gets it.
-    pub fn open(
-        &self,
-        requester: Requester,
-        target: Arc<ComponentId>,
-        routed: bool,
-    ) -> Result<Ticket, TableFull> {
-        let pending = Pending { requester, target, routed };
+    /// Enters a request; it has no deadline yet.
+    pub fn open(&self, requester: Requester, receiver: Receiver) -> Result<Ticket, TableFull> {
+        let pending = Pending { requester, receiver };
         let key = self.lock().insert(pending, None).map_err(|_| TableFull)?;
         Ok(Ticket { id: self.id(key), key })
     }
 
-    /// Sets the deadline, unless the outcome is there already.
-    pub fn arm(&self, request: Ticket, deadline: Instant) {
+    /// Sets the deadline, unless the outcome is there already. A message that is still at its place
+    /// then is taken out of the mailbox.
+    pub fn arm(
+        &self,
+        request: Ticket,
+        deadline: Instant,
+        delivered: Option<(&Arc<Mailbox>, Place)>,
+    ) {
         let mut table = self.lock();
+        if let (Some((to, at)), Some(pending)) = (delivered, table.get_mut(request.key))
+            && let Receiver::Here { mailbox, place } = &mut pending.receiver
+        {
+            *place = Some(at);
+            if !Arc::ptr_eq(mailbox, to) {
+                *mailbox = Arc::clone(to);
+            }
+        }
         // The watcher sleeps until the look, which a deadline of a later revolution moves too.
         let before = table.next_look();
         table.arm(request.key, deadline);
@@ -143,7 +175,8 @@ impl Correlations {
     /// As [`Correlations::complete`], for a request that the host's router took; false if nobody
     /// waits for it.
     pub fn complete_routed(&self, id: CorrelationId, outcome: Outcome) -> bool {
-        let taken = self.take_if(id, |pending| pending.routed);
+        let is_routed = |pending: &Pending| matches!(pending.receiver, Receiver::Elsewhere(_));
+        let taken = self.take_if(id, is_routed);
         let waited_for = taken.is_some();
         match taken {
             Some(pending) => self.finish(id, pending, outcome),
@@ -185,7 +218,14 @@ impl Correlations {
             drop(table);
             let id = self.id(key);
             self.abandon(id, &pending);
-            self.finish(id, pending, Err(CallError::CorrelationTimeout { correlation: id }));
+            let timeout = |unstarted| CallError::CorrelationTimeout { correlation: id, unstarted };
+            let given_up = match &pending.receiver {
+                Receiver::Here { mailbox, place: Some(place) } => {
+                    mailbox.give_up(*place, |unstarted| timeout(Some(unstarted)))
+                }
+                _ => None,
+            };
+            self.finish(id, pending, Err(given_up.unwrap_or_else(|| timeout(None))));
         }
     }
 
@@ -215,7 +255,7 @@ impl Correlations {
             Mail::Callback(Message {
                 content_type,
                 correlation: Some(id),
-                ..Message::new(Some(Arc::clone(&pending.target)), payload.into())
+                ..Message::new(Some(Arc::clone(pending.receiver.id())), payload.into())
             })
         };
         let failure = |code, text: &str| {
@@ -235,7 +275,7 @@ impl Correlations {
         let (limit, value) = match refusal {
             Refusal::Full(by) | Refusal::NoRoom(by) => by.limit(),
             Refusal::TooLarge { limit, .. } => ("max-message-bytes", limit),
-            Refusal::Closed | Refusal::Codec(_) => return,
+            Refusal::Closed | Refusal::Codec(_) | Refusal::NoHandler(_) => return,
         };
         let small = match failed {
             Some((code, text)) => failure(code, &text),
@@ -252,7 +292,7 @@ impl Correlations {
     }
 
     fn abandon(&self, id: CorrelationId, pending: &Pending) {
-        if let (true, Some(router)) = (pending.routed, &self.router) {
+        if let (Receiver::Elsewhere(_), Some(router)) = (&pending.receiver, &self.router) {
             router.cancel(id);
         }
     }
@@ -309,9 +349,9 @@ mod tests {
     fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
         let (table, now) = (Correlations::new(None, Arc::new(|job| job())), Instant::now());
         let arm = |seconds| {
-            let target = Arc::new(ComponentId::parse("a/b/c").unwrap());
-            let id = table.open(Requester::Host(Box::new(|_, _| ())), target, false).unwrap();
-            table.arm(id, now + Duration::from_secs(seconds));
+            let receiver = Receiver::Elsewhere(Arc::new(ComponentId::parse("a/b/c").unwrap()));
+            let id = table.open(Requester::Host(Box::new(|_, _| ())), receiver).unwrap();
+            table.arm(id, now + Duration::from_secs(seconds), None);
         };
         arm(5);
         assert!(told(&table));

@@ -1,6 +1,5 @@
 //! A component's bounded queue of mail, and the right to work it off.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -10,93 +9,20 @@ use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use crate::core::account::{Account, MailBytes};
-use crate::core::codec::{CodecSet, UnsupportedCodec};
-use crate::core::error::CallError;
+use crate::core::codec::CodecSet;
+use crate::core::error::{CallError, Unstarted};
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::interrupts::InterruptCount;
 use crate::core::limits::{MailboxBound, MailboxBounds, WhenFull};
 use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
 use crate::core::waiting::WaitNode;
-use crate::messaging::reply::Reply;
-
-/// One piece of mail.
-pub enum Mail {
-    /// For `handle-message`.
-    Message(Message, Reply),
-    /// For `handle-callback`: the outcome of a request of the receiver's own.
-    Callback(Message),
-    /// Asks for `health`; the reply is the status name.
-    Health(Reply),
-    /// Asks for `shutdown`; the last mail of a mailbox.
-    Shutdown(Reply),
-}
-
-/// What a piece of mail takes besides its payload, roughly.
-const MAIL_BYTES: u64 = 256;
-
-/// The size of the callback that an accepted request gets in every case, if only to say that its outcome
-/// does not fit; charged from the request on.
-pub const CALLBACK_BYTES: u64 = 1024;
-
-/// A queue that has room for more than this gives its memory back when little of it is used.
-const KEPT_CAPACITY: usize = 256;
+use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
+use crate::messaging::queue::{Place, Queue, Traffic};
 
 /// After a call past the queue, for how many messages the receiver gives its right to run back
 /// whenever it waits, so that the next call finds it.
-const UNPARKED_AFTER_CALL: usize = 64;
-
-impl Mail {
-    /// What a handler is given.
-    pub fn message(&self) -> Option<&Message> {
-        match self {
-            Self::Message(message, _) | Self::Callback(message) => Some(message),
-            Self::Health(_) | Self::Shutdown(_) => None,
-        }
-    }
-
-    /// The length of its payload.
-    pub fn payload_bytes(&self) -> usize {
-        self.message().map_or(0, |message| message.payload.len())
-    }
-
-    /// Drops refused mail without an answer: its sender is told otherwise.
-    pub fn withdraw(self) {
-        match self {
-            Self::Message(_, reply) | Self::Health(reply) | Self::Shutdown(reply) => {
-                reply.withdraw();
-            }
-            Self::Callback(_) => {}
-        }
-    }
-
-    /// What it takes.
-    pub fn size(&self) -> u64 {
-        let content_type = self.message().and_then(|message| message.content_type.as_ref());
-        let content_type = content_type.map_or(0, |content_type| content_type.len());
-        (self.payload_bytes() + content_type) as u64 + MAIL_BYTES
-    }
-}
-
-/// Why mail was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// As much waits as may.
-    Full(MailboxBound),
-    /// The host holds too much for the receiver already, and none of it is mail.
-    NoRoom(MailboxBound),
-    /// The message is larger than any that the receiver takes.
-    TooLarge {
-        /// How many bytes its payload may have.
-        limit: u64,
-        /// How many it has.
-        bytes: u64,
-    },
-    /// The receiver is going, or gone.
-    Closed,
-    /// The receiver does not take what the payload says it is.
-    Codec(UnsupportedCodec),
-}
+const UNPARKED_AFTER_CALL: u8 = 64;
 
 /// How a mailbox treats what comes in.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,6 +33,9 @@ pub struct MailboxOptions {
     pub when_full: WhenFull,
     /// What self-describing payloads may be.
     pub codecs: CodecSet,
+    /// The export for want of which its owner handles no messages. One whose sender waits for an
+    /// outcome is accepted all the same, and has that as its outcome.
+    pub missing_handler: Option<&'static str>,
 }
 
 /// Who works a mailbox off.
@@ -125,17 +54,6 @@ pub enum Entry {
     Busy,
     /// Nothing is accepted any more.
     Closed,
-}
-
-/// What has gone through a mailbox.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Messages accepted.
-    pub accepted: u64,
-    /// Messages refused.
-    pub refused: u64,
-    /// Messages accepted and never handled.
-    pub dropped: u64,
 }
 
 /// A FIFO queue whose receiver runs on at most one thread at a time.
@@ -171,128 +89,6 @@ struct Shared {
 // What is padded to.
 const _: () = assert!(size_of::<Shared>() <= 128);
 
-struct Queue {
-    mail: VecDeque<Mail>,
-    /// How many of `mail` are messages, which alone count against the capacity.
-    messages: usize,
-    /// What `mail` takes, callbacks included.
-    bytes: u64,
-    /// What the mail takes that is being handled.
-    handled_bytes: u64,
-    /// Somebody holds the right to run.
-    running: bool,
-    /// It is the receiver's task, or was granted to it.
-    by_task: bool,
-    closed: bool,
-    /// There will be no mail any more: the receiver's task may end.
-    ended: bool,
-    /// The last mail waits behind others, before which the answers to the owner's own requests
-    /// are still accepted.
-    draining: bool,
-    /// The most that `mail` held, less with each time that it was empty since.
-    peak: usize,
-    /// Senders wait for room.
-    waited_for: bool,
-    /// The receiver's task has the right to run and waits for mail with it, see
-    /// [`Mailbox::poll_kept`].
-    parked: bool,
-    /// For so many messages it does not wait with the right, as others had use for that.
-    unparked_for: usize,
-    traffic: Traffic,
-}
-
-impl Queue {
-    /// What leaves no room for a message of `size`; one of any size fits where no other waits, as far as
-    /// the account goes.
-    fn full(&self, bounds: &MailboxBounds, account: &Account, size: u64) -> Option<MailboxBound> {
-        let held = account.held_besides_mail().saturating_add(self.held());
-        if held.saturating_add(size) > account.limit() {
-            Some(MailboxBound::HostBytes(account.limit()))
-        } else if self.messages == 0 {
-            None
-        } else if self.messages >= bounds.messages {
-            Some(MailboxBound::Messages(bounds.messages))
-        } else {
-            let fits = self.bytes.saturating_add(size) <= bounds.bytes;
-            (!fits).then_some(MailboxBound::Bytes(bounds.bytes))
-        }
-    }
-
-    /// What the host holds because of this mailbox.
-    fn held(&self) -> u64 {
-        self.bytes + self.handled_bytes
-    }
-
-    /// Whether senders that wait get their turn: one at each message would have them wake for it.
-    fn is_half_empty(&self, bounds: &MailboxBounds) -> bool {
-        self.messages <= bounds.messages / 2 && self.bytes <= bounds.bytes / 2
-    }
-
-    fn push(&mut self, mail: Mail, size: u64) {
-        self.messages += usize::from(matches!(mail, Mail::Message(..)));
-        self.bytes += size;
-        self.mail.push_back(mail);
-        self.peak = self.peak.max(self.mail.len());
-    }
-
-    /// Called when it is empty. A queue that is flooded time and again keeps its memory, even if
-    /// single messages come in between: taking it anew costs more than all the rest of a message.
-    fn give_memory_back(&mut self) {
-        let capacity = self.mail.capacity();
-        if capacity > KEPT_CAPACITY && self.peak < capacity / 4 {
-            self.mail = VecDeque::new();
-        }
-        self.peak -= self.peak.div_ceil(16);
-    }
-
-    fn taken(&mut self, mail: &Mail) {
-        self.messages -= usize::from(matches!(mail, Mail::Message(..)));
-        self.bytes -= mail.size();
-        self.handled_bytes = mail.size();
-        self.draining &= !matches!(mail, Mail::Shutdown(_));
-    }
-
-    /// Nothing is being handled any more; whether senders that wait get their turn.
-    fn handled(&mut self) -> bool {
-        self.handled_bytes = 0;
-        self.messages == 0 && std::mem::take(&mut self.waited_for)
-    }
-
-    fn take_all(&mut self) -> Vec<Mail> {
-        self.traffic.dropped += self.messages as u64;
-        self.messages = 0;
-        self.bytes = 0;
-        self.draining = false;
-        std::mem::take(&mut self.mail).into()
-    }
-
-    /// Takes the oldest messages out until one more of `size` fits, or none is left.
-    fn make_room(&mut self, bounds: &MailboxBounds, account: &Account, size: u64) -> Vec<Mail> {
-        let mut evicted = Vec::new();
-        while self.full(bounds, account, size).is_some() {
-            let oldest = self.mail.iter().position(|mail| matches!(mail, Mail::Message(..)));
-            let Some(mail) = oldest.and_then(|at| self.mail.remove(at)) else { break };
-            self.messages -= 1;
-            self.bytes -= mail.size();
-            self.traffic.dropped += 1;
-            evicted.push(mail);
-        }
-        evicted
-    }
-
-    /// Takes the right to run for the receiver's task; whether that is to be woken.
-    fn grant(&mut self) -> bool {
-        let idle = !std::mem::replace(&mut self.running, true);
-        self.by_task |= idle;
-        std::mem::take(&mut self.parked) || idle
-    }
-
-    /// Whether somebody runs, and not only has the right to.
-    fn is_busy(&self) -> bool {
-        self.running && !self.parked
-    }
-}
-
 impl Mailbox {
     /// An empty mailbox for `owner`; whoever made it holds the right to run.
     pub fn new(
@@ -309,22 +105,7 @@ impl Mailbox {
             node,
             options,
             shared: CachePadded::new(Shared {
-                queue: Mutex::new(Queue {
-                    mail: VecDeque::new(),
-                    messages: 0,
-                    bytes: 0,
-                    handled_bytes: 0,
-                    running: true,
-                    by_task: false,
-                    closed: false,
-                    ended: false,
-                    draining: false,
-                    peak: 0,
-                    waited_for: false,
-                    parked: false,
-                    unparked_for: 0,
-                    traffic: Traffic::default(),
-                }),
+                queue: Mutex::new(Queue::held_by_its_maker()),
                 load: AtomicUsize::new(1),
             }),
             room: Notify::new(),
@@ -384,7 +165,7 @@ impl Mailbox {
     /// How much mail waits, and how many bytes that takes.
     pub fn depth(&self) -> (usize, u64) {
         let queue = self.lock();
-        (queue.mail.len(), queue.bytes)
+        (queue.len(), queue.bytes())
     }
 
     /// What is before a new message: the mail that waits, and the one that runs. May lag behind.
@@ -395,7 +176,7 @@ impl Mailbox {
     /// Whether nothing waits and nobody runs.
     pub fn is_idle(&self) -> bool {
         let queue = self.lock();
-        queue.mail.is_empty() && !queue.is_busy()
+        queue.is_empty() && !queue.is_busy()
     }
 
     /// What has gone through since it was made.
@@ -405,12 +186,10 @@ impl Mailbox {
 
     /// Queues mail; on refusal it comes back.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
-    pub fn deliver(&self, mail: Mail) -> Result<(), (Refusal, Mail)> {
+    pub fn deliver(&self, mail: Mail) -> Result<Place, (Refusal, Mail)> {
         let size = mail.size();
         let bounded = matches!(mail, Mail::Message(..));
-        if let Mail::Message(message, _) = &mail
-            && let Err(refusal) = self.suits(&message.payload)
-        {
+        if let Err(refusal) = self.suits(&mail) {
             self.lock().traffic.refused += 1;
             return Err((refusal, mail));
         }
@@ -436,14 +215,9 @@ impl Mailbox {
             _ => None,
         };
         let accepted = match refusal {
-            None if queue.draining => {
-                queue.bytes += size;
-                let last = queue.mail.len() - 1;
-                queue.mail.insert(last, mail);
-                Ok(())
-            }
+            None if queue.draining => Ok(queue.push_before_last(mail, size)),
             None => {
-                queue.push(mail, size);
+                let place = queue.push(mail, size);
                 queue.traffic.accepted += u64::from(bounded);
                 self.note_load(&queue);
                 let wake = queue.grant();
@@ -451,7 +225,7 @@ impl Mailbox {
                 if wake {
                     self.wake();
                 }
-                Ok(())
+                Ok(place)
             }
             Some(refusal) => {
                 // Who waits for room is not refused.
@@ -467,8 +241,16 @@ impl Mailbox {
         accepted
     }
 
-    /// Whether the owner takes such a payload at all.
-    fn suits(&self, payload: &[u8]) -> Result<(), Refusal> {
+    /// Whether the owner takes such mail at all, if there is room for it.
+    pub fn suits(&self, mail: &Mail) -> Result<(), Refusal> {
+        let Mail::Message(message, reply) = mail else { return Ok(()) };
+        match self.options.missing_handler {
+            Some(export) if reply.is_nobody() => Err(Refusal::NoHandler(export)),
+            _ => self.suits_payload(&message.payload),
+        }
+    }
+
+    fn suits_payload(&self, payload: &[u8]) -> Result<(), Refusal> {
         let (limit, bytes) = (self.options.bounds.max_message, payload.len() as u64);
         if bytes > limit {
             return Err(Refusal::TooLarge { limit, bytes });
@@ -491,7 +273,7 @@ impl Mailbox {
         if held.saturating_add(size) > self.account.limit() {
             return Some(Refusal::NoRoom(MailboxBound::HostBytes(self.account.limit())));
         }
-        let over = !queue.mail.is_empty() && queue.bytes.saturating_add(size) > bounds.bytes;
+        let over = !queue.is_empty() && queue.bytes().saturating_add(size) > bounds.bytes;
         over.then_some(Refusal::Full(MailboxBound::Bytes(bounds.bytes)))
     }
 
@@ -504,23 +286,30 @@ impl Mailbox {
     /// again, finds its receiver idle among others.
     pub fn nearly_done(&self) {
         let queue = self.lock();
-        self.shared.load.store(queue.mail.len(), Ordering::Relaxed);
+        self.shared.load.store(queue.len(), Ordering::Relaxed);
     }
 
-    /// Waits until a mailbox that had no room for mail of that size has some, or is closed.
-    pub async fn room(&self, size: u64) {
+    /// Waits until a mailbox that had no room for mail of that size may have some; false if nobody
+    /// will say when it has.
+    pub async fn room(&self, size: u64) -> bool {
         // Made before the look, so that no news is missed.
         let room = self.room.notified();
         {
             let mut queue = self.lock();
-            let full = queue.full(&self.options.bounds, &self.account, size);
-            if queue.closed || full.is_none() || queue.held() == 0 {
-                return;
+            if queue.closed {
+                return false;
+            }
+            if queue.full(&self.options.bounds, &self.account, size).is_none() {
+                return true;
+            }
+            if queue.held() == 0 {
+                return false;
             }
             queue.waited_for = true;
         }
         let _waiting = Counted::new(&self.waiting);
         room.await;
+        true
     }
 
     /// How many senders wait for room.
@@ -530,7 +319,7 @@ impl Mailbox {
 
     /// Takes the right to run past an empty queue, for a message that it counts as accepted.
     pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, Refusal> {
-        if let Err(refusal) = self.suits(payload) {
+        if let Err(refusal) = self.suits_payload(payload) {
             self.lock().traffic.refused += 1;
             return Err(refusal);
         }
@@ -554,7 +343,7 @@ impl Mailbox {
         let mut queue = self.lock();
         queue.running = false;
         let room = queue.handled();
-        let wake = !queue.mail.is_empty() && queue.grant();
+        let wake = !queue.is_empty() && queue.grant();
         self.note_load(&queue);
         drop(queue);
         if room {
@@ -576,7 +365,7 @@ impl Mailbox {
         // task, and starts no other. A task's waker stays the same.
         self.waker.get_or_init(|| cx.waker().clone());
         let mut queue = self.lock();
-        let mail = if queue.by_task { queue.mail.pop_front() } else { None };
+        let mail = if queue.by_task { queue.pop_if(|_| true) } else { None };
         let Some(mail) = mail else {
             let mut room = false;
             if std::mem::take(&mut queue.by_task) {
@@ -587,14 +376,14 @@ impl Mailbox {
             }
             // A task may be polled for nothing: the last mail can wait while somebody else has the
             // right to run.
-            let ended = queue.ended && queue.mail.is_empty();
+            let ended = queue.ended && queue.is_empty();
             drop(queue);
             if room {
                 self.room.notify_waiters();
             }
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
-        self.taken(queue, &mail);
+        self.taken(queue);
         Poll::Ready(Some(mail))
     }
 
@@ -604,12 +393,12 @@ impl Mailbox {
     pub fn poll_kept(&self, takes: impl FnOnce(&Mail) -> bool) -> Poll<Option<Mail>> {
         let mut queue = self.lock();
         queue.unparked_for = queue.unparked_for.saturating_sub(1);
-        match queue.mail.pop_front_if(|mail| takes(mail)) {
+        match queue.pop_if(takes) {
             Some(mail) => {
-                self.taken(queue, &mail);
+                self.taken(queue);
                 return Poll::Ready(Some(mail));
             }
-            None if !queue.mail.is_empty() => return Poll::Ready(None),
+            None if !queue.is_empty() => return Poll::Ready(None),
             None => {}
         }
         if queue.closed || queue.unparked_for > 0 {
@@ -626,16 +415,37 @@ impl Mailbox {
         Poll::Pending
     }
 
-    fn taken(&self, mut queue: MutexGuard<'_, Queue>, mail: &Mail) {
-        queue.taken(mail);
+    /// Mail was taken, to be handled.
+    fn taken(&self, queue: MutexGuard<'_, Queue>) {
         self.interrupts.begin();
+        self.mail_went(queue);
+    }
+
+    /// Less mail waits than before.
+    fn mail_went(&self, mut queue: MutexGuard<'_, Queue>) {
         self.note_load(&queue);
-        let room = queue.waited_for && queue.is_half_empty(&self.options.bounds);
-        queue.waited_for &= !room;
+        let room = queue.gives_turns(&self.options.bounds);
         drop(queue);
         if room {
             self.room.notify_waiters();
         }
+    }
+
+    /// Takes a message back whose sender's time is over, unless its turn has come; what it waited for.
+    /// It becomes a dead letter, with the reason that `why` makes of that.
+    pub fn give_up(
+        &self,
+        place: Place,
+        why: impl FnOnce(Unstarted) -> CallError,
+    ) -> Option<CallError> {
+        let mut queue = self.lock();
+        let (mail, behind) = queue.withdraw(place)?;
+        self.mail_went(queue);
+        let Mail::Message(message, reply) = mail else { return None };
+        let reason = why(Unstarted { waited: message.accepted.age(), behind });
+        reply.withdraw();
+        self.dead_letters.take(&self.owner, message, &reason);
+        Some(reason)
     }
 
     /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
@@ -723,7 +533,7 @@ impl Mailbox {
     }
 
     fn note_load(&self, queue: &Queue) {
-        self.shared.load.store(queue.mail.len() + usize::from(queue.is_busy()), Ordering::Relaxed);
+        self.shared.load.store(queue.len() + usize::from(queue.is_busy()), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -757,6 +567,7 @@ impl Drop for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messaging::reply::Reply;
     use std::pin::pin;
 
     struct Nowhere;

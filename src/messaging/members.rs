@@ -1,21 +1,40 @@
 //! The mailboxes that share an id or a handle.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use crate::core::waiting::{Wait, WaitNode};
-use crate::messaging::mailbox::{Mail, Mailbox, Refusal};
+use crate::messaging::mail::{Mail, Refusal};
+use crate::messaging::mailbox::Mailbox;
+use crate::messaging::queue::Place;
+
+/// Who took mail, and where it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// The position of who took it.
+    pub at: usize,
+    /// Its place in that mailbox.
+    pub place: Place,
+}
 
 /// Mail that nobody took.
 pub struct Undelivered {
-    /// Why the least busy did not.
+    /// Why: of several reasons, the one that is most likely to pass.
     pub refusal: Refusal,
     /// The mail.
     pub mail: Mail,
-    /// The position of the least busy.
+    /// The position of who refused it for that reason.
     pub at: usize,
+}
+
+/// Mail that nobody took who can be waited for.
+pub enum NotAwaited {
+    /// Some can, and did not take it.
+    Undelivered(Undelivered),
+    /// Each of them waits for whoever would wait.
+    Circle(Mail),
 }
 
 /// Mailboxes of which any may take a message.
@@ -48,46 +67,234 @@ impl Members {
             .min_by_key(|at| self.mailboxes[*at].load())
     }
 
-    /// Waits until one of them that had no room for mail of that size has some, or is closed.
-    pub async fn room(&self, size: u64) {
-        let mut rooms: Vec<_> =
-            self.mailboxes.iter().map(|mailbox| Box::pin(mailbox.room(size))).collect();
-        poll_fn(|cx| {
-            let any = rooms.iter_mut().any(|room| room.as_mut().poll(cx).is_ready());
-            if any { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+    /// The least busy.
+    pub fn pick(&self) -> Option<&Arc<Mailbox>> {
+        self.least_busy().map(|at| &self.mailboxes[at])
     }
 
-    /// Begins to wait for any of them; `None` if each of them waits for `waiter`.
-    pub fn wait_for_any(&self, waiter: Option<&Arc<WaitNode>>) -> Option<Wait> {
-        self.mailboxes.iter().find_map(|mailbox| Wait::begin(waiter.cloned(), mailbox.node()))
-    }
-
-    /// Queues mail with the least busy, or else with another that has room; the position of who
-    /// took it. A sender that waits does so because all are full.
+    /// Queues mail with the least busy, or else with another that takes it.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
-    pub fn deliver(&self, mail: Mail) -> Result<usize, Option<Undelivered>> {
+    pub fn deliver(&self, mail: Mail) -> Result<Delivered, Option<Undelivered>> {
         let Some(first) = self.least_busy() else {
             mail.withdraw();
             return Err(None);
         };
-        let Err((refusal, mut mail)) = self.mailboxes[first].deliver(mail) else {
-            return Ok(first);
-        };
-        if let Refusal::Full(_) | Refusal::NoRoom(_) = refusal {
-            for at in (0..self.mailboxes.len()).filter(|at| *at != first) {
-                mail = match self.mailboxes[at].deliver(mail) {
-                    Ok(()) => return Ok(at),
-                    Err((_, mail)) => mail,
-                };
+        match self.mailboxes[first].deliver(mail) {
+            Ok(place) => Ok(Delivered { at: first, place }),
+            Err((refusal, mail)) => {
+                self.deliver_elsewhere(Undelivered { refusal, mail, at: first }).map_err(Some)
             }
         }
-        Err(Some(Undelivered { refusal, mail, at: first }))
     }
 
-    /// The least busy.
-    pub fn pick(&self) -> Option<&Arc<Mailbox>> {
-        self.least_busy().map(|at| &self.mailboxes[at])
+    #[cold]
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
+    fn deliver_elsewhere(&self, first: Undelivered) -> Result<Delivered, Undelivered> {
+        let least_busy = first.at;
+        let mut others = (0..self.mailboxes.len()).filter(|at| *at != least_busy);
+        others.try_fold(first, |refused, at| self.deliver_to(at, refused)).map_or_else(Ok, Err)
+    }
+
+    /// Tries one more; `Err` is what ends the search.
+    fn deliver_to(&self, at: usize, before: Undelivered) -> Result<Undelivered, Delivered> {
+        match self.mailboxes[at].deliver(before.mail) {
+            Ok(place) => Err(Delivered { at, place }),
+            Err((refusal, mail)) => {
+                let passes = self.passes(&refusal, at) > self.passes(&before.refusal, before.at);
+                let (refusal, at) =
+                    if passes { (refusal, at) } else { (before.refusal, before.at) };
+                Ok(Undelivered { refusal, mail, at })
+            }
+        }
+    }
+
+    /// How likely it is that the reason of a refusal passes.
+    fn passes(&self, refusal: &Refusal, at: usize) -> u8 {
+        match refusal {
+            Refusal::Closed => 0,
+            Refusal::TooLarge { .. } | Refusal::Codec(_) | Refusal::NoHandler(_) => 1,
+            Refusal::NoRoom(_) => 2,
+            Refusal::Full(_) => 2 + u8::from(self.mailboxes[at].blocks_senders()),
+        }
+    }
+
+    /// As [`Members::deliver`], to one for whose outcome `waiter` can wait: with it begins the wait,
+    /// before there is mail of which it could come too late.
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
+    pub fn deliver_awaited(
+        &self,
+        mail: Mail,
+        waiter: &Arc<WaitNode>,
+    ) -> Result<(Delivered, Wait), NotAwaited> {
+        let mut order: Vec<_> = (0..self.mailboxes.len()).collect();
+        order.sort_by_key(|at| self.mailboxes[*at].load());
+        let mut tried = Err(mail);
+        for at in order {
+            let node = self.mailboxes[at].node();
+            let Some(wait) = Wait::begin(Some(Arc::clone(waiter)), node) else { continue };
+            let result = match tried {
+                Ok(before) => self.deliver_to(at, before),
+                Err(mail) => match self.mailboxes[at].deliver(mail) {
+                    Ok(place) => Err(Delivered { at, place }),
+                    Err((refusal, mail)) => Ok(Undelivered { refusal, mail, at }),
+                },
+            };
+            match result {
+                Err(delivered) => return Ok((delivered, wait)),
+                Ok(undelivered) => tried = Ok(undelivered),
+            }
+        }
+        Err(tried.map_or_else(NotAwaited::Circle, NotAwaited::Undelivered))
+    }
+
+    /// Those that would take such mail if they had room.
+    pub fn rooms(&self, mail: &Mail) -> Rooms {
+        let suits = |mailbox: &&Arc<Mailbox>| mailbox.suits(mail).is_ok();
+        Rooms { of: self.mailboxes.iter().filter(suits).cloned().collect(), size: mail.size() }
+    }
+}
+
+/// Mailboxes that had no room for some mail.
+pub struct Rooms {
+    of: Vec<Arc<Mailbox>>,
+    size: u64,
+}
+
+impl Rooms {
+    /// Those of them for which `waiter` can wait.
+    pub fn awaited_by(mut self, waiter: &Arc<WaitNode>) -> Self {
+        self.of.retain(|mailbox| Wait::begin(Some(Arc::clone(waiter)), mailbox.node()).is_some());
+        self
+    }
+
+    /// Begins to wait for any of them; `None` if each of them waits for `waiter`.
+    pub fn begin_wait(&self, waiter: Option<&Arc<WaitNode>>) -> Option<Wait> {
+        self.of.iter().find_map(|mailbox| Wait::begin(waiter.cloned(), mailbox.node()))
+    }
+
+    /// Waits until one of them may have room, or none of them will say so.
+    pub async fn wait(&self) {
+        let mut rooms: Vec<_> =
+            self.of.iter().map(|mailbox| Box::pin(mailbox.room(self.size))).collect();
+        poll_fn(|cx| {
+            let mut any = false;
+            rooms.retain_mut(|room| match room.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(news) => {
+                    any |= news;
+                    false
+                }
+            });
+            if any || rooms.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::account::Account;
+    use crate::core::codec::CodecSet;
+    use crate::core::error::CallError;
+    use crate::core::id::{ComponentHandle, ComponentId};
+    use crate::core::limits::{MailboxBounds, WhenFull};
+    use crate::core::message::Message;
+    use crate::core::payload::Payload;
+    use crate::core::ports::DeadLetters;
+    use crate::messaging::mailbox::MailboxOptions;
+    use crate::messaging::reply::Reply;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    struct Nowhere;
+
+    impl DeadLetters for Nowhere {
+        fn take(&self, _: &Arc<ComponentId>, _: Message, _: &CallError) {}
+    }
+
+    fn mailbox(options: MailboxOptions, host_bytes: u64) -> Arc<Mailbox> {
+        let owner = Arc::new(ComponentId::parse("a/b/c").unwrap());
+        let account = Account::new(host_bytes, Arc::default());
+        let handle = ComponentHandle(1);
+        Mailbox::new(handle, owner, Arc::default(), options, Arc::new(Nowhere), account)
+    }
+
+    fn for_one(when_full: WhenFull) -> MailboxOptions {
+        let bounds = MailboxBounds { messages: 1, ..MailboxBounds::default() };
+        MailboxOptions { bounds, when_full, ..MailboxOptions::default() }
+    }
+
+    fn mail() -> Mail {
+        Mail::Message(Message::new(None, Payload::copy_of(b"\x51cbor")), Reply::nobody())
+    }
+
+    fn closed() -> Arc<Mailbox> {
+        let closed = mailbox(MailboxOptions::default(), 1 << 20);
+        closed.drain();
+        closed
+    }
+
+    fn is_over(rooms: &Rooms) -> bool {
+        let wait = pin!(rooms.wait());
+        wait.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn one_that_is_closed_leaves_mail_to_another() {
+        let members = Members::new([closed(), mailbox(MailboxOptions::default(), 1 << 20)]);
+        // Whichever the search begins with.
+        for _ in 0..4 {
+            assert_eq!(members.deliver(mail()).ok().map(|delivered| delivered.at), Some(1));
+        }
+        let all_closed = Members::new([closed(), closed()]);
+        let Err(Some(undelivered)) = all_closed.deliver(mail()) else { panic!("taken") };
+        assert_eq!(undelivered.refusal, Refusal::Closed);
+        assert!(is_over(&all_closed.rooms(&mail())), "nobody would say when there is room");
+    }
+
+    #[test]
+    fn who_waits_for_room_waits_only_for_those_that_will_say_when_there_is_some() {
+        let codecs = CodecSet::from_names(["json"]).unwrap();
+        let picky = mailbox(MailboxOptions { codecs, ..MailboxOptions::default() }, 1 << 20);
+        let starved = mailbox(MailboxOptions::default(), 1);
+        let full = mailbox(for_one(WhenFull::Block), 1 << 20);
+        let members = Members::new([closed(), picky, starved, Arc::clone(&full)]);
+        assert_eq!(members.deliver(mail()).ok().map(|delivered| delivered.at), Some(3));
+        for _ in 0..4 {
+            let Err(Some(undelivered)) = members.deliver(mail()) else { panic!("taken") };
+            assert_eq!((undelivered.at, full.blocks_senders()), (3, true));
+        }
+        let rooms = members.rooms(&mail());
+        assert!(!is_over(&rooms));
+        let mut wait = pin!(rooms.wait());
+        let mut poll = || wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!poll());
+        full.drain();
+        assert!(poll());
+    }
+
+    #[test]
+    fn what_is_awaited_goes_only_to_those_that_can_be_waited_for() {
+        let [one, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Reject), 1 << 20));
+        let members = Members::new([Arc::clone(&one), Arc::clone(&other)]);
+        let caller = Arc::default();
+        let other_waits = Wait::begin(Some(Arc::clone(other.node())), &caller).unwrap();
+        let Ok((delivered, wait)) = members.deliver_awaited(mail(), &caller) else {
+            panic!("one takes it")
+        };
+        assert_eq!(delivered.at, 0);
+        assert!(Wait::begin(Some(Arc::clone(one.node())), &caller).is_none(), "it is waited for");
+        drop(wait);
+        let Err(NotAwaited::Undelivered(_)) = members.deliver_awaited(mail(), &caller) else {
+            panic!("one is full, and the other waits")
+        };
+        let _one_waits = Wait::begin(Some(Arc::clone(one.node())), &caller).unwrap();
+        let refused = members.deliver_awaited(mail(), &caller);
+        assert!(matches!(refused, Err(NotAwaited::Circle(_))));
+        assert!(members.rooms(&mail()).awaited_by(&caller).begin_wait(Some(&caller)).is_none());
+        drop(other_waits);
+        assert_eq!(members.deliver_awaited(mail(), &caller).ok().map(|taken| taken.0.at), Some(1));
     }
 }

@@ -1,10 +1,12 @@
 //! Mailboxes, who they belong to, and requests under way.
 
 pub mod correlation;
+pub mod mail;
 pub mod mailbox;
 pub mod members;
 pub mod outbox;
 mod permutation;
+pub mod queue;
 pub mod registry;
 pub mod reply;
 pub mod wheel;

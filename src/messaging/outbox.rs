@@ -1,20 +1,22 @@
 //! The interface `host-messaging` for one component, over the mailboxes of this process and the
 //! host's router.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use crate::core::account::HostBytesExceeded;
-use crate::core::error::{LimitBreach, MessagingError};
+use crate::core::error::{CallError, LimitBreach, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
 use crate::core::limits::{Full, MailboxBound};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
-use crate::messaging::correlation::{Correlations, Requester, TableFull, Ticket};
-use crate::messaging::mailbox::{CALLBACK_BYTES, Mail, Mailbox, Refusal};
-use crate::messaging::members::{Members, Undelivered};
+use crate::messaging::correlation::{Correlations, Receiver, Requester, TableFull, Ticket};
+use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
+use crate::messaging::mailbox::Mailbox;
+use crate::messaging::members::{Delivered, Members, Undelivered};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
 use crate::security::action::Action;
@@ -146,14 +148,14 @@ impl Outbox {
         members: &Arc<Members>,
         message: Message,
         reply: Reply,
-        accepted: impl FnOnce() -> T,
+        accepted: impl FnOnce(Delivered) -> T,
         refused: impl FnOnce(),
     ) -> Handover<T> {
         let Undelivered { refusal, mail, at } = match members.deliver(Mail::Message(message, reply))
         {
-            Ok(_) => {
+            Ok(delivered) => {
                 count(&self.sent);
-                return Handover::Done(Ok(accepted()));
+                return Handover::Done(Ok(accepted(delivered)));
             }
             Err(Some(undelivered)) => undelivered,
             Err(None) => {
@@ -162,26 +164,39 @@ impl Outbox {
                 return Handover::Done(Err(MessagingError::DeliveryFailed(problem)));
             }
         };
-        let (target, size) = (&members.all()[at], mail.size());
+        let target = &members.all()[at];
+        let waits = matches!(refusal, Refusal::Full(_)) && target.blocks_senders();
+        let rooms = waits.then(|| members.rooms(&mail));
         mail.withdraw();
         refused();
-        if matches!(refusal, Refusal::Full(_)) && target.blocks_senders() {
+        if let Some(rooms) = rooms {
             // Who waits for each other's room would wait forever.
             let own = self.own.upgrade();
-            if let Some(wait) = own.and_then(|own| members.wait_for_any(Some(own.node()))) {
-                let members = Arc::clone(members);
+            if let Some(wait) = own.and_then(|own| rooms.begin_wait(Some(own.node()))) {
                 self.guard.give_message_back();
                 return Handover::Wait(Box::pin(async move {
-                    members.room(size).await;
+                    rooms.wait().await;
                     drop(wait);
                 }));
             }
             target.count_refused();
         }
+        if refusal == Refusal::Closed && self.is_served_by_others(members, target.owner()) {
+            self.guard.give_message_back();
+            return Handover::Wait(Box::pin(ready(())));
+        }
         if let Refusal::Full(bound) | Refusal::NoRoom(bound) = refusal {
             self.record_full(action, target, bound);
         }
         Handover::Done(Err(explain(target, refusal)))
+    }
+
+    /// Whether messages for an id go to others now than to those that were found.
+    fn is_served_by_others(&self, found: &Arc<Members>, id: &ComponentId) -> bool {
+        match self.office.registry.find(id) {
+            Some((_, members)) => !Arc::ptr_eq(&members, found),
+            None => self.office.router.is_some() && *id != *self.id,
+        }
     }
 
     /// Records that a mailbox had no room for a message that was within all other quotas.
@@ -198,15 +213,20 @@ impl Outbox {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        let mailbox = members.pick().ok_or_else(|| not_found(target))?;
-        let request = self.open(Arc::clone(mailbox.owner()), false)?;
+        // Any stands for all, until one has the message.
+        let any = members.all().first().ok_or_else(|| not_found(target))?;
+        let request = self.open(Receiver::here(any))?;
         let message =
             Message { correlation: Some(request.id), wants_reply: true, ..self.message(payload) };
         let correlations = &self.office.correlations;
         let reply = Reply::to_request(Arc::clone(correlations), request);
         // Armed only once it is accepted: a request that is refused must not time out.
-        let accepted = || {
-            correlations.arm(request, deadline);
+        let accepted = |delivered: Delivered| {
+            correlations.arm(
+                request,
+                deadline,
+                Some((&members.all()[delivered.at], delivered.place)),
+            );
             request.id
         };
         let refused = || _ = correlations.discard(request);
@@ -219,7 +239,7 @@ impl Outbox {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        let request = self.open(Arc::new(address.clone()), true)?;
+        let request = self.open(Receiver::Elsewhere(Arc::new(address.clone())))?;
         let envelope = Envelope {
             correlation: Some(request.id),
             deadline: SystemTime::now()
@@ -233,10 +253,10 @@ impl Outbox {
     }
 
     /// Enters a request of this component into the table.
-    fn open(&self, target: Arc<ComponentId>, routed: bool) -> Result<Ticket, MessagingError> {
+    fn open(&self, receiver: Receiver) -> Result<Ticket, MessagingError> {
         let failed = MessagingError::DeliveryFailed;
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
-        let permit = self.guard.take_request(target.as_str()).map_err(refused)?;
+        let permit = self.guard.take_request(receiver.id().as_str()).map_err(refused)?;
         // The room for its callback, which is never refused.
         let charge = own.account().charge(REQUEST_BYTES).map_err(
             |HostBytesExceeded { limit, .. }| {
@@ -247,7 +267,7 @@ impl Outbox {
         )?;
         let mailbox = Weak::clone(&self.own);
         let requester = Requester::Component { mailbox, permit, charge };
-        let opened = self.office.correlations.open(requester, target, routed);
+        let opened = self.office.correlations.open(requester, receiver);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
 
@@ -315,7 +335,7 @@ impl Messenger for Outbox {
                     return Handover::Done(Err(error));
                 }
                 let (message, reply) = (self.message(payload), Reply::nobody());
-                return self.deliver(action, &known.members, message, reply, || (), || ());
+                return self.deliver(action, &known.members, message, reply, |_| (), || ());
             }
         }
         let members = match self.resolve(target, action) {
@@ -331,7 +351,7 @@ impl Messenger for Outbox {
             Err(error) => return Handover::Done(Err(error)),
         };
         let (message, reply) = (self.message(payload), Reply::nobody());
-        self.deliver(action, &members, message, reply, || (), || ())
+        self.deliver(action, &members, message, reply, |_| (), || ())
     }
 
     fn request(
@@ -379,7 +399,7 @@ fn ask_router(
     let Some(router) = &office.router else { return Ok(request.id) };
     match router.route(envelope) {
         Ok(()) => {
-            office.correlations.arm(request, deadline);
+            office.correlations.arm(request, deadline, None);
             Ok(request.id)
         }
         Err(error) if office.correlations.discard(request) => Err(error),
@@ -418,6 +438,10 @@ fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
         ),
         Refusal::Codec(unsupported) => {
             MessagingError::InvalidMessage(format!("{id}: {unsupported}"))
+        }
+        Refusal::NoHandler(export) => {
+            let error = CallError::ExportNotFound { export };
+            MessagingError::DeliveryFailed(format!("{id}: {error}"))
         }
     }
 }

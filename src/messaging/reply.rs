@@ -82,8 +82,8 @@ impl Waiter {
 
     /// Blocks until the outcome is there; with a timeout, no longer than that.
     pub fn wait(&self, timeout: Option<Duration>) -> Outcome {
-        self.0
-            .wait(timeout)
-            .unwrap_or_else(|TimedOut(timeout)| Err(CallError::CallerTimeout { timeout }))
+        self.0.wait(timeout).unwrap_or_else(|TimedOut(timeout)| {
+            Err(CallError::CallerTimeout { timeout, unstarted: None })
+        })
     }
 }

@@ -157,6 +157,12 @@ impl<T> Wheel<T> {
         if entry.key == key { entry.value.as_ref() } else { None }
     }
 
+    /// The value of an entry, to be changed.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.get(key)?;
+        self.entry_mut(key.index()).value.as_mut()
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;

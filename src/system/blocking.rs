@@ -23,7 +23,7 @@ pub enum Missed {
 impl From<Missed> for CallError {
     fn from(missed: Missed) -> Self {
         match missed {
-            Missed::TimedOut(timeout) => Self::CallerTimeout { timeout },
+            Missed::TimedOut(timeout) => Self::CallerTimeout { timeout, unstarted: None },
             Missed::Stopped => Self::EngineStopped,
         }
     }

@@ -15,7 +15,7 @@ use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, watch_deadlines};
-use crate::messaging::mailbox::Mail;
+use crate::messaging::mail::Mail;
 use crate::messaging::outbox::PostOffice;
 use crate::messaging::reply::Waiter;
 use crate::runtime::contract::HealthStatus;
@@ -146,8 +146,9 @@ impl Engine {
         for actor in pool.actors() {
             let _wait = self.wait_for(actor)?;
             let (waiter, reply) = Waiter::with_reply();
-            self.offer(actor, Mail::Health(reply))?;
-            let status = waiter.wait(None).map_err(|error| self.call_failed(actor, error))?;
+            self.ask(actor, Mail::Health(reply))?;
+            let status = waiter.wait(None);
+            let status = status.map_err(|error| self.call_failed(actor.mailbox(), error))?;
             worst = HealthStatus::worse(worst, HealthStatus::named(&status.unwrap_or_default()));
         }
         Ok(snapshot::health(&pool, worst).to_string())

@@ -13,11 +13,12 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::ports::Identity;
 use crate::core::waiting::Wait;
-use crate::messaging::mailbox::{Mail, Mailbox};
+use crate::messaging::mail::Mail;
+use crate::messaging::mailbox::{Mailbox, MailboxOptions};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::reply::Waiter;
 use crate::runtime::compiler::Lease;
-use crate::runtime::instance::InitialConfig;
+use crate::runtime::instance::{HandleMessage, Handler, InitialConfig};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::prepared::Prepared;
@@ -43,6 +44,14 @@ struct Plan {
     env: Arc<[(String, String)]>,
     /// How many bytes the stack of the thread that loads has left.
     stack: usize,
+}
+
+impl Plan {
+    fn mailbox(&self) -> MailboxOptions {
+        let deaf = self.prepared.lifecycle.is_none();
+        let missing_handler = deaf.then_some(HandleMessage::EXPORT);
+        MailboxOptions { missing_handler, ..self.options.mailbox.clone() }
+    }
 }
 
 impl Engine {
@@ -117,7 +126,7 @@ impl Engine {
             plan.identity.handle,
             Arc::clone(id),
             Arc::clone(&node),
-            plan.options.mailbox.clone(),
+            plan.mailbox(),
             Arc::new(self.events.clone()),
             Arc::clone(&account),
         );
@@ -231,7 +240,8 @@ impl Engine {
                     end_by(actor, deadline, |left| match actor.stopped().wait(left) {
                         true => Ok(()),
                         false => {
-                            Err(CallError::CallerTimeout { timeout: left.unwrap_or_default() })
+                            let timeout = left.unwrap_or_default();
+                            Err(CallError::CallerTimeout { timeout, unstarted: None })
                         }
                     })
                 }

@@ -12,12 +12,15 @@ use crate::component::status::State;
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
-use crate::core::limits::{Full, MailboxBound};
+use crate::core::limits::{self, MailboxBound};
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::core::payload::Payload;
-use crate::messaging::correlation::{Completion, Requester, TableFull};
-use crate::messaging::mailbox::{Mail, Refusal};
-use crate::messaging::members::Undelivered;
+use crate::core::waiting::{Wait, WaitNode};
+use crate::messaging::correlation::{Completion, Receiver, Requester, TableFull};
+use crate::messaging::mail::{Mail, Refusal};
+use crate::messaging::mailbox::Mailbox;
+use crate::messaging::members::{Delivered, Members, NotAwaited, Rooms, Undelivered};
+use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
@@ -62,17 +65,24 @@ impl Engine {
         self.check_running()?;
         let mail = Mail::Message(Self::message(message), Reply::nobody());
         // Nearly always it is done after a look at the pool, which need not be kept for it.
-        let offered = self.components.with(handle, |pool| self.offer_any(pool, mail).map(drop));
-        match offered.unwrap_or_else(|| Err(Offer::Refused(self.unknown(handle)))) {
-            Ok(()) => Ok(()),
-            Err(Offer::Refused(error)) => Err(error),
-            Err(Offer::NoRoom(refused)) => match self.components.get(handle) {
-                Some(pool) => self.queue(&pool, refused.0, timeout.map(deadline_in)).map(drop),
-                None => {
-                    refused.0.withdraw();
-                    Err(self.unknown(handle))
-                }
-            },
+        let offered = self.components.with(handle, |pool| match pool.members().deliver(mail) {
+            Ok(_) => Ok(()),
+            Err(undelivered) => Err(self.no_room(pool.members(), undelivered)),
+        });
+        let full = match offered {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(refused)) => refused?,
+            None => return Err(self.unknown(handle)),
+        };
+        match self.components.get(handle) {
+            Some(pool) => {
+                let deadline = timeout.map(deadline_in);
+                self.queue(pool.members(), Address::Handle, full.mail, deadline).map(drop)
+            }
+            None => {
+                full.mail.withdraw();
+                Err(self.unknown(handle))
+            }
         }
     }
 
@@ -89,7 +99,7 @@ impl Engine {
         let send = |handle| {
             let pool = self.pool(handle)?;
             let mail = Mail::Message(message.clone(), Reply::nobody());
-            self.queue(&pool, mail, deadline).map(drop)
+            self.queue(pool.members(), Address::Handle, mail, deadline).map(drop)
         };
         let failed: Vec<_> = handles
             .iter()
@@ -114,35 +124,46 @@ impl Engine {
         let pool = self.pool(handle)?;
         let chosen = pool
             .try_enter(message.payload)
-            .map_err(|refusal| self.not_accepted(&pool.actors()[0], refusal))?;
-        let (actor, outcome) = match chosen {
-            Chosen::Closed => return Err(self.unknown(handle)),
+            .map_err(|refusal| self.not_accepted(pool.actors()[0].mailbox(), refusal))?;
+        match chosen {
+            Chosen::Closed => Err(self.unknown(handle)),
             Chosen::Entered(actor) => {
                 let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
-                (actor, self.call_entered(actor, message, timeout, stack)?)
+                let outcome = self.call_entered(actor, message, timeout, stack)?;
+                outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
             }
-            Chosen::Busy(actor) => {
-                let _wait = self.wait_for(actor)?;
-                let deadline = timeout.map(deadline_in);
-                let (waiter, reply) = Waiter::with_reply();
-                let mail = Mail::Message(Self::message(message), reply);
-                // A callback queues only where it can wait for the outcome.
-                let offered = match current_component() {
-                    Some(_) => self.offer(actor, mail).map(|()| actor),
-                    None => self.offer_any(&pool, mail),
-                };
-                let actor = match offered {
-                    Ok(actor) => actor,
-                    Err(Offer::Refused(error)) => return Err(error),
-                    Err(Offer::NoRoom(refused)) => self.queue(&pool, refused.0, deadline)?,
-                };
-                // It may be another that took it.
-                let _wait = self.wait_for(actor).ok();
-                let outcome = waiter.wait(deadline.map(left));
-                (actor, outcome.map_err(|error| as_the_caller_knows_it(error, timeout)))
+            Chosen::Busy => self.call_queued(&pool, message, timeout),
+        }
+    }
+
+    /// Waits for the outcome of a message that waits its turn.
+    fn call_queued(
+        &self,
+        pool: &Pool,
+        message: HostMessage<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let deadline = timeout.map(deadline_in);
+        let (waiter, reply) = Waiter::with_reply();
+        let mail = Mail::Message(Self::message(message), reply);
+        let (to, place, _wait) = match current_component() {
+            None => {
+                let (to, place) = self.queue(pool.members(), Address::Handle, mail, deadline)?;
+                (to, place, None)
             }
+            // A callback queues only where it can wait for the outcome.
+            Some(caller) => self.queue_awaited(pool.members(), mail, deadline, &caller)?,
         };
-        outcome.map_err(|error| self.call_failed(actor, error))
+        let outcome = match (waiter.wait(deadline.map(left)), timeout) {
+            (Err(CallError::CallerTimeout { .. }), Some(timeout)) => {
+                // It is told the timeout that it had set, not what was left of it.
+                let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
+                let given_up = to.give_up(place, |unstarted| over(Some(unstarted)));
+                Err(given_up.unwrap_or_else(|| over(None)))
+            }
+            (outcome, _) => outcome,
+        };
+        outcome.map_err(|error| self.call_failed(&to, error))
     }
 
     fn call_entered(
@@ -181,34 +202,34 @@ impl Engine {
         self.check_running()?;
         let pool = self.pool(handle)?;
         let deadline = timeout.map(deadline_in);
-        self.request_of(&pool, Self::message(message), None, deadline, completion)
+        let message = Self::message(message);
+        self.request_of(pool.members(), Address::Handle, message, deadline, completion)
     }
 
     fn request_of(
         &self,
-        pool: &Pool,
+        members: &Arc<Members>,
+        address: Address,
         message: Message,
-        correlation: Option<CorrelationId>,
         deadline: Option<Instant>,
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
         let correlations = &self.office.correlations;
         let requester = Requester::Host(completion);
-        let target = Arc::clone(pool.id().ok_or_else(|| self.unknown(pool.handle()))?);
+        let any = members.all().first().ok_or(EngineError::Stopped)?;
         let request = correlations
-            .open(requester, target, false)
+            .open(requester, Receiver::here(any))
             .map_err(|TableFull| EngineError::TooManyRequests)?;
-        let message =
-            Message { correlation: correlation.or(Some(request.id)), wants_reply: true, ..message };
+        let correlation = message.correlation.or(Some(request.id));
+        let message = Message { correlation, wants_reply: true, ..message };
         let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), request));
-        if let Err(error) = self.queue(pool, mail, deadline)
+        match (self.queue(members, address, mail, deadline), deadline) {
+            (Ok((to, place)), Some(deadline)) => {
+                correlations.arm(request, deadline, Some((&to, place)));
+            }
             // An engine that stops meanwhile may have answered it.
-            && correlations.discard(request)
-        {
-            return Err(error);
-        }
-        if let Some(deadline) = deadline {
-            correlations.arm(request, deadline);
+            (Err(error), _) if correlations.discard(request) => return Err(error),
+            _ => {}
         }
         Ok(request.id)
     }
@@ -228,9 +249,8 @@ impl Engine {
     ) -> Result<Option<CorrelationId>, EngineError> {
         self.check_running()?;
         let target = ComponentId::parse(mail.target)?;
-        let unknown = || EngineError::UnknownId(target.clone());
-        let handle = self.office.registry.least_busy(&target).ok_or_else(unknown)?;
-        let pool = self.components.get(handle).ok_or_else(unknown)?;
+        let members = self.office.registry.find(&target);
+        let (_, members) = members.ok_or_else(|| EngineError::UnknownId(target.clone()))?;
         let message = Message {
             content_type: mail.content_type.map(Into::into),
             correlation: mail.correlation,
@@ -241,10 +261,11 @@ impl Engine {
         });
         match completion {
             Some(completion) => {
-                self.request_of(&pool, message, mail.correlation, deadline, completion).map(Some)
+                self.request_of(&members, Address::Id, message, deadline, completion).map(Some)
             }
             None => {
-                self.queue(&pool, Mail::Message(message, Reply::nobody()), deadline).map(|_| None)
+                let mail = Mail::Message(message, Reply::nobody());
+                self.queue(&members, Address::Id, mail, deadline).map(|_| None)
             }
         }
     }
@@ -263,69 +284,101 @@ impl Engine {
         id.map_or_else(|| handle.to_string(), ToString::to_string)
     }
 
-    /// Queues mail with the least busy actor, which is returned, and waits for room where that is
-    /// what senders do. What is refused is dropped without an answer.
-    fn queue<'a>(
+    /// Queues mail with the least busy that takes it, which is returned with its place, and waits for
+    /// room where that is what senders do. What is refused is dropped without an answer.
+    fn queue(
         &self,
-        pool: &'a Pool,
+        members: &Arc<Members>,
+        address: Address,
         mut mail: Mail,
         deadline: Option<Instant>,
-    ) -> Result<&'a Arc<Actor>, EngineError> {
+    ) -> Result<(Arc<Mailbox>, Place), EngineError> {
+        let mut members = Arc::clone(members);
         loop {
-            let by;
-            (mail, by) = match self.offer_any(pool, mail) {
-                Ok(actor) => return Ok(actor),
-                Err(Offer::Refused(error)) => return Err(error),
-                Err(Offer::NoRoom(refused)) => *refused,
+            let undelivered = match members.deliver(mail) {
+                Ok(Delivered { at, place }) => return Ok((Arc::clone(&members.all()[at]), place)),
+                Err(undelivered) => undelivered,
             };
-            // All are full; the error names one of them.
-            let Some(full) = pool.pick() else {
-                mail.withdraw();
-                return Err(self.unknown(pool.handle()));
+            if let (Address::Id, Some(Undelivered { refusal: Refusal::Closed, at, .. })) =
+                (address, &undelivered)
+                && let Some((_, others)) = self.office.registry.find(members.all()[*at].owner())
+                && !Arc::ptr_eq(&others, &members)
+                && let Some(closed) = undelivered
+            {
+                (mail, members) = (closed.mail, others);
+                continue;
+            }
+            let full = self.no_room(&members, undelivered)?;
+            let rooms = members.rooms(&full.mail);
+            mail = self.wait_for_room(*full, &rooms, current_component().as_ref(), deadline)?;
+        }
+    }
+
+    /// As [`Engine::queue`], where `caller` can wait for the outcome.
+    fn queue_awaited(
+        &self,
+        members: &Members,
+        mut mail: Mail,
+        deadline: Option<Instant>,
+        caller: &Arc<WaitNode>,
+    ) -> Result<(Arc<Mailbox>, Place, Option<Wait>), EngineError> {
+        loop {
+            let undelivered = match members.deliver_awaited(mail, caller) {
+                Ok((Delivered { at, place }, wait)) => {
+                    return Ok((Arc::clone(&members.all()[at]), place, Some(wait)));
+                }
+                Err(NotAwaited::Circle(mail)) => {
+                    mail.withdraw();
+                    return Err(members
+                        .pick()
+                        .map_or(EngineError::Stopped, |by| would_deadlock(by)));
+                }
+                Err(NotAwaited::Undelivered(undelivered)) => undelivered,
             };
-            if let Err(error) = self.wait_for_room(pool, full, (mail.size(), by), deadline) {
+            let full = self.no_room(members, Some(undelivered))?;
+            let rooms = members.rooms(&full.mail).awaited_by(caller);
+            mail = self.wait_for_room(*full, &rooms, Some(caller), deadline)?;
+        }
+    }
+
+    /// Mail whose sender waits for room, or else why it was not accepted.
+    fn no_room(
+        &self,
+        members: &Members,
+        undelivered: Option<Undelivered>,
+    ) -> Result<Box<Full>, EngineError> {
+        // Nobody has ever been there.
+        let Some(Undelivered { refusal, mail, at }) = undelivered else {
+            return Err(EngineError::Stopped);
+        };
+        let by = &members.all()[at];
+        match refusal {
+            Refusal::Full(bound) if by.blocks_senders() => {
+                Ok(Box::new(Full { by: Arc::clone(by), bound, mail }))
+            }
+            refusal => {
                 mail.withdraw();
-                full.mailbox().count_refused();
-                return Err(error);
+                Err(self.not_accepted(by, refusal))
             }
         }
     }
 
-    /// Queues mail with the least busy actor that takes it now, which is returned.
-    fn offer_any<'a>(&self, pool: &'a Pool, mail: Mail) -> Result<&'a Arc<Actor>, Offer> {
-        match pool.members().deliver(mail) {
-            Ok(at) => Ok(&pool.actors()[at]),
-            Err(None) => Err(Offer::Refused(self.unknown(pool.handle()))),
-            Err(Some(Undelivered { refusal, mail, at })) => {
-                Err(self.refused(&pool.actors()[at], refusal, mail))
-            }
-        }
-    }
-
-    /// Queues mail with one actor, if it takes it now.
-    pub(super) fn offer(&self, actor: &Actor, mail: Mail) -> Result<(), Offer> {
+    /// Queues mail that is no message with one actor.
+    pub(super) fn ask(&self, actor: &Actor, mail: Mail) -> Result<(), EngineError> {
         match actor.mailbox().deliver(mail) {
-            Ok(()) => Ok(()),
-            Err((refusal, mail)) => Err(self.refused(actor, refusal, mail)),
+            Ok(_) => Ok(()),
+            Err((refusal, mail)) => {
+                mail.withdraw();
+                Err(self.not_accepted(actor.mailbox(), refusal))
+            }
         }
-    }
-
-    fn refused(&self, actor: &Actor, refusal: Refusal, mail: Mail) -> Offer {
-        let mailbox = actor.mailbox();
-        if let Refusal::Full(by) = refusal
-            && mailbox.blocks_senders()
-        {
-            return Offer::NoRoom(Box::new((mail, by)));
-        }
-        mail.withdraw();
-        Offer::Refused(self.not_accepted(actor, refusal))
     }
 
     /// Why a component does not accept a message, for the host.
-    fn not_accepted(&self, actor: &Actor, refusal: Refusal) -> EngineError {
-        let component = Arc::clone(actor.mailbox().owner());
+    fn not_accepted(&self, by: &Mailbox, refusal: Refusal) -> EngineError {
+        let component = Arc::clone(by.owner());
         match refusal {
-            Refusal::Full(by) | Refusal::NoRoom(by) => queue_full(actor, by),
+            Refusal::Full(bound) | Refusal::NoRoom(bound) => queue_full(by, bound),
             // Two handles may have had the id; the caller's is gone.
             Refusal::Closed => match self.check_running() {
                 Ok(()) => EngineError::Gone(component),
@@ -336,38 +389,52 @@ impl Engine {
                 let breach = LimitBreach::MessageBytes { limit, bytes };
                 EngineError::MessageTooLarge { component, breach }
             }
+            Refusal::NoHandler(export) => {
+                EngineError::Call { component, error: CallError::ExportNotFound { export } }
+            }
         }
     }
 
+    /// Waits until there may be room for mail, which is given back.
     fn wait_for_room(
         &self,
-        pool: &Pool,
-        full: &Actor,
-        (size, by): (u64, MailboxBound),
+        full: Full,
+        rooms: &Rooms,
+        waiter: Option<&Arc<WaitNode>>,
         deadline: Option<Instant>,
-    ) -> Result<(), EngineError> {
-        let _wait = pool
-            .members()
-            .wait_for_any(current_component().as_ref())
-            .ok_or_else(|| would_deadlock(full))?;
-        let room = pool.members().room(size);
+    ) -> Result<Mail, EngineError> {
+        let waited = match rooms.begin_wait(waiter) {
+            Some(_wait) => self.has_room(&full.by, rooms, deadline),
+            None => return Err(full.give_up(|by, _| would_deadlock(by))),
+        };
+        if waited {
+            return Ok(full.mail);
+        }
+        let stopped = self.check_running().err();
+        Err(full.give_up(|by, bound| stopped.unwrap_or_else(|| queue_full(by, bound))))
+    }
+
+    /// Waits for room; false if it does not come in time, or the engine stops.
+    fn has_room(&self, full: &Mailbox, rooms: &Rooms, deadline: Option<Instant>) -> bool {
+        let room = rooms.wait();
         let Some(deadline) = deadline else {
             block_on(None, pin!(room));
-            return Ok(());
+            return true;
         };
+        // One that is gone is not full.
+        let Some(pool) = self.components.get(full.handle()) else { return true };
         // Knows when the engine stops, which a timer of its workers alone would not survive.
-        let over = full.blueprint().context.timers.interruption(deadline, None);
-        let (mut room, mut over) = (pin!(room), pin!(over));
+        let timers = &pool.actors()[0].blueprint().context.timers;
+        let (mut room, mut over) = (pin!(room), pin!(timers.interruption(deadline, None)));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),
             Poll::Pending => room.as_mut().poll(cx).map(|()| true),
         });
-        let waited = block_on(None, pin!(first));
-        if waited { Ok(()) } else { self.check_running().and_then(|()| Err(queue_full(full, by))) }
+        block_on(None, pin!(first))
     }
 
-    pub(super) fn call_failed(&self, actor: &Actor, error: CallError) -> EngineError {
-        EngineError::Call { component: Arc::clone(actor.mailbox().owner()), error }
+    pub(super) fn call_failed(&self, by: &Mailbox, error: CallError) -> EngineError {
+        EngineError::Call { component: Arc::clone(by.owner()), error }
     }
 
     fn message(message: HostMessage<'_>) -> Message {
@@ -378,35 +445,37 @@ impl Engine {
     }
 }
 
-/// Why an actor did not take mail.
-pub(super) enum Offer {
-    /// For good; the mail was dropped without an answer.
-    Refused(EngineError),
-    /// Its senders wait for room, with their mail, because of this bound.
-    NoRoom(Box<(Mail, MailboxBound)>),
+/// How the receivers of mail were named.
+#[derive(Clone, Copy)]
+enum Address {
+    /// By a handle: these, and no others.
+    Handle,
+    /// By an id: whoever has it.
+    Id,
 }
 
-impl From<Offer> for EngineError {
-    fn from(offer: Offer) -> Self {
-        match offer {
-            Offer::Refused(error) => error,
-            // Mail that is no message has room always.
-            Offer::NoRoom(refused) => {
-                refused.0.withdraw();
-                Self::Stopped
-            }
-        }
+/// Mail whose sender waits for room.
+struct Full {
+    by: Arc<Mailbox>,
+    bound: MailboxBound,
+    mail: Mail,
+}
+
+impl Full {
+    fn give_up(self, error: impl FnOnce(&Mailbox, MailboxBound) -> EngineError) -> EngineError {
+        self.mail.withdraw();
+        self.by.count_refused();
+        error(&self.by, self.bound)
     }
 }
 
-fn would_deadlock(actor: &Actor) -> EngineError {
-    EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
+fn would_deadlock(by: &Mailbox) -> EngineError {
+    EngineError::WouldDeadlock { target: by.owner().to_string() }
 }
 
-fn queue_full(actor: &Actor, by: MailboxBound) -> EngineError {
-    let mailbox = actor.mailbox();
-    let full = Full { bounds: mailbox.options().bounds, by };
-    EngineError::QueueFull { component: Arc::clone(mailbox.owner()), full }
+fn queue_full(by: &Mailbox, bound: MailboxBound) -> EngineError {
+    let full = limits::Full { bounds: by.options().bounds, by: bound };
+    EngineError::QueueFull { component: Arc::clone(by.owner()), full }
 }
 
 /// Whether a caller that lends its payload and its thread gets both back in time: a guest must
@@ -417,14 +486,6 @@ fn ends_in_time(actor: &Actor, timeout: Option<Duration>) -> bool {
         actor.status().state() == State::Running
             && timeout >= actor.blueprint().limits.max_execution_time
     })
-}
-
-/// A caller that gave up is told the timeout that it had set, not what was left of it.
-fn as_the_caller_knows_it(error: CallError, timeout: Option<Duration>) -> CallError {
-    match (error, timeout) {
-        (CallError::CallerTimeout { .. }, Some(timeout)) => CallError::CallerTimeout { timeout },
-        (error, _) => error,
-    }
 }
 
 fn left(deadline: Instant) -> Duration {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::component::actor::Actor;
 use crate::core::error::CallError;
-use crate::messaging::mailbox::Mail;
+use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -53,7 +53,7 @@ impl Engine {
                 Some(waiter) => waiter.wait(left()).map(drop),
                 // Another thread unloads it, and is told how that goes.
                 None if actor.stopped().wait(left()) => Ok(()),
-                None => Err(CallError::CallerTimeout { timeout }),
+                None => Err(CallError::CallerTimeout { timeout, unstarted: None }),
             };
             match outcome {
                 Err(CallError::CallerTimeout { .. }) => unfinished += 1,

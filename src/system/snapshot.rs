@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::component::pool::Pool;
 use crate::component::status::Counts;
 use crate::core::limits::Limits;
-use crate::messaging::mailbox::Traffic;
+use crate::messaging::queue::Traffic;
 use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::contract::HealthStatus;
 use crate::security::capability::Grant;

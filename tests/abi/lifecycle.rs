@@ -3,8 +3,9 @@
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine};
+use crate::harness::{Config, Engine, With};
 use crate::hosts::Journal;
+use crate::partners::Letter;
 
 /// The counts of a component to which nothing was refused, and that sends nothing.
 fn messages(accepted: u64, handled: u64, failed: u64) -> Value {
@@ -237,6 +238,26 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
     let failure = engine.failure(minimal, "hello");
     assert_eq!(failure.status, AIRSSYS_ERROR_EXPORT_NOT_FOUND);
     assert!(failure.message.contains("handle-message"), "{failure}");
+    // Whoever waits for no outcome is told at once, in the same words.
+    assert_eq!(engine.send(minimal, "hello").unwrap_err(), failure);
+    let probe = engine.load("app/probe/0", "probe");
+    let some = engine.broadcast(&[probe, minimal], "silent", With::default()).unwrap_err();
+    let failed = json!([{
+        "handle": minimal, "status": failure.status, "message": failure.message,
+    }]);
+    assert_eq!((some.status, &some.detail["failed"]), (AIRSSYS_ERROR_DELIVERY_FAILED, &failed));
+    let letter = Letter {
+        source: "far/sender/0".into(),
+        target: "app/minimal/0".into(),
+        ..Letter::default()
+    };
+    assert_eq!(engine.deliver(&letter, None).unwrap_err(), failure);
+    let sender = engine.load("app/sender/0", "requester");
+    for command in ["send", "broadcast"] {
+        let told = engine.text(sender, &format!("{command} app/minimal/0 hello"));
+        assert!(told.starts_with("error: delivery-failed("), "{told}");
+        assert!(told.contains("handle-message"), "{told}");
+    }
     assert_eq!(engine.health(minimal).unwrap()["health"], "unknown");
     let described = engine.describe(minimal).unwrap();
     assert_eq!((&described["lifecycle"], &described["metadata"]), (&json!(false), &json!(null)));

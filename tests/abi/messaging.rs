@@ -242,25 +242,6 @@ fn self_id_is_the_id_it_was_loaded_with() {
 }
 
 #[test]
-fn a_call_that_is_given_up_is_still_handled() {
-    let (gate, config) = (Gate::default(), Config::new());
-    let journal = gate.attach(&config);
-    let engine = config.engine();
-    let chatty = engine.load("app/chatty/0", "chatty");
-    engine.send(chatty, "log info gate").unwrap();
-    gate.reached();
-    let with = With { timeout_ms: 20, ..With::default() };
-    let failure = engine.call_with(chatty, "log info late", with).unwrap_err();
-    assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT);
-    assert_eq!(
-        (&failure.detail["limit"], &failure.detail["value"]),
-        (&json!("timeout_ms"), &json!(20))
-    );
-    gate.open();
-    eventually("it is handled", || (journal.of("app/chatty/0") == ["gate", "late"]).then_some(()));
-}
-
-#[test]
 fn a_caller_s_timeout_ends_its_wait_for_a_guest_that_sleeps_or_computes() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 600000}}"#;

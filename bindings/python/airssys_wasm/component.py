@@ -72,7 +72,8 @@ class Component:
         :raises ComponentError: the component answered with an error of its own.
         :raises Trap: it crashed; the next message gets a fresh instance.
         :raises ResourceLimitExceeded: it asked for more than its limits allow.
-        :raises Timeout: the ``timeout`` passed, or the component's time limit.
+        :raises Timeout: the ``timeout`` passed, or the component's time limit. A message whose turn
+            had not come by then is never handled; ``started`` of the error's details says so.
         :raises ComponentNotFound: it is not loaded any more.
         :raises ExportNotFound: it answers no messages at all.
         :raises InvalidMessage: it does not take such payloads (``codecs``).
@@ -141,6 +142,7 @@ class Component:
         senders; by default as long as it takes.
 
         :raises QueueFull: the mailbox is full, or was for the whole ``timeout``.
+        :raises ExportNotFound: the component answers no messages at all.
         :raises ComponentNotFound: the component is not loaded any more.
         :raises InvalidMessage: it does not take such payloads (``codecs``).
         :raises WouldDeadlock: as for :meth:`request`.

@@ -150,7 +150,12 @@ class ExportNotFound(AirssysError):
 
 
 class Timeout(AirssysError, TimeoutError):
-    """The caller's timeout or the component's time limit; the message says which and its value."""
+    """The caller's timeout or the component's time limit; the message says which and its value.
+
+    ``started`` of the details says whether a message was begun before its caller's time was over. If it
+    was not, it never will be: ``waited-ms`` says for how long it waited, and ``behind`` how much mail
+    was before it at last, the one being handled included.
+    """
 
     status = Status.TIMEOUT
 

@@ -15,9 +15,10 @@ class Event:
     """One thing that happened, as an engine's ``events`` gets it.
 
     ``dead-letter``: a message was accepted and will never be handled, because its receiver was
-    unloaded, made room for newer mail, or its engine was stopped. The data has ``component`` (the
-    receiver), ``source``, ``correlation`` (of a request, its id in hexadecimal digits),
-    ``content-type``, ``payload-bytes``, ``time``, and why, in ``code`` and ``reason``.
+    unloaded, made room for newer mail, its sender's time was over before its turn came, or its engine
+    was stopped. The data has ``component`` (the receiver), ``source``, ``correlation`` (of a request,
+    its id in hexadecimal digits), ``content-type``, ``payload-bytes``, ``time``, and why, in ``code``
+    and ``reason``.
 
     ``events-lost``: so many (``count``) were not delivered, because the callback was too slow.
     """
