@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
+use crate::runtime::signals;
+
 /// How long a guest may compute before others get their turn.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -68,6 +70,7 @@ impl Ticker {
                 let mut idle = 0;
                 while shared.pause(&mut idle) {
                     ticks.0.fetch_add(1, Ordering::Relaxed);
+                    signals::put_back();
                     for engine in &engines {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
@@ -95,6 +98,7 @@ impl Ticker {
 impl Shared {
     #[cold]
     fn activate(&self) {
+        signals::put_back();
         // Sequentially consistent with `pause`: either it sees this, or this sees `asleep`.
         self.active.store(true, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) {

@@ -35,6 +35,7 @@ mod requests;
 mod routing;
 mod schema;
 mod services;
+mod shortage;
 mod stats;
 mod stopping;
 mod storage;
