@@ -65,14 +65,24 @@
  * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
  * goes on, and what waits for that callback waits until the process ends.
  *
+ * The library's own threads are bounded: one for the clock; from the first load on `workers`; at most
+ * `callback-threads` for callbacks that components wait for (storage, log, router), and as many for all
+ * others (completions, events, the audit trail), of each of which one stays; at most 64 that wait for
+ * files, and 64 for names; while something is compiled, `workers` for each binary. A callback for which
+ * all threads are in others waits; one that a component waits for is not called any more once the time
+ * of its message is over. Where the system has no more threads to give, those that are there do all the
+ * work.
+ *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
  * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
  * may come while the engine is being released, and does not use it.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
- * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
- * that were there. They stay. A host that installs handlers of its own later must pass on what is
- * not its own, or guests' traps end in its handlers.
+ * SIGILL and SIGFPE (elsewhere than on Linux for SIGBUS too) that handle traps of guests and pass
+ * everything else on to the handlers that were there. They stay. On Linux, handlers that are installed
+ * later (as by Python's `faulthandler.enable()`) are found when an engine is made and at most 10 ms after
+ * guests run again: the engine's are put back in front, and what is no guest's trap goes to the latest of
+ * the host's. Until then a trap ends in those, and elsewhere always: they must pass on what is not theirs.
  *
  * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
  * configuration of its own or of the parent's.
@@ -1101,11 +1111,15 @@ bool airssys_keys_push(struct airssys_keys_t *keys,
  * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
  * workers as cores, and the limits of the design.
  *
+ * That log goes to what stderr is when the engine is made, of which the engine holds a duplicate; where
+ * it is closed then, nothing is written. A pipe that nobody reads any more is no SIGPIPE.
+ *
  * `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_new(struct airssys_config_t **out, struct airssys_error_t **error);
+airssys_status_t airssys_config_new(struct airssys_config_t **out,
+                                    struct airssys_error_t **error);
 
 /**
  * Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
@@ -1121,6 +1135,8 @@ void airssys_config_free(struct airssys_config_t *config);
  *       "workers": 2,                   threads that run components (default: cores); behind them as
  *                                       many of lower priority, made as they are needed, for
  *                                       components that compute for more than 2 ms
+ *       "callback-threads": 1024,       the most threads for callbacks that components wait for, and
+ *                                       the most for all others, 1 to 65536; see Threads above
  *       "cache-dir": "/path",           keeps compiled components between runs, see below
  *       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
  *                                       longest go first
@@ -1149,7 +1165,13 @@ void airssys_config_free(struct airssys_config_t *config);
  *                                       used goes first, 32 binaries at most:
  *         "max-unused-code-bytes": 67108864
  *       },
- *       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
+ *       "signals-based-traps": true,    false: no handlers of signals (see Signals above), slower
+ *                                       guests
+ *       "memory-reservation": "automatic",  address space for each memory: "large" is 4 GiB and
+ *                                       guards; "small" is little more than the memory has, its
+ *                                       guest is slower, and it is copied when it grows by more than
+ *                                       1 MiB; "automatic" is "small" where the process has a limit
+ *                                       (RLIMIT_AS) or the system gives no large one
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone
@@ -1266,7 +1288,8 @@ airssys_status_t airssys_config_set_router(struct airssys_config_t *config,
  * `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_INVALID_OPTIONS` (a
- * combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, threads) or
+ * combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, a thread, a
+ * descriptor for the log) or
  * `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
@@ -1422,6 +1445,12 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
  * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
  *
+ * Where the system has no thread, no memory mapping, no memory or no descriptor for it, the load fails with
+ * `AIRSSYS_ERROR_IO`, whose message names the limit and what to do, and whose details have it as
+ * `"resource"`: `"threads"`, `"mappings"`, `"memory"` or `"descriptors"`. Nothing is left behind, and a later
+ * load works once there is some. A sixteenth of the mappings that the system allows the process
+ * (vm.max_map_count), and a stack for each component that has none yet, are left to what runs.
+ *
  * Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
  * is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
  * the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
@@ -1432,7 +1461,8 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
  * `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (while it is instantiated, in `initialize`,
  * `metadata` or `health`),
- * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (threads), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (the system is short of something, see above),
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
  */
 airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,

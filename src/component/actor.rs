@@ -31,6 +31,7 @@ use crate::runtime::instance::{
     HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
 };
 use crate::runtime::load_error::LoadError;
+use crate::runtime::mappings::Promise;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::Prepared;
 use crate::runtime::state::HostContext;
@@ -49,6 +50,9 @@ pub struct Blueprint {
     /// Keeps it for the next load of its binary.
     #[expect(dead_code, reason = "it is held, not read")]
     pub lease: Arc<Lease>,
+    /// What it will take of the mappings of the process.
+    #[expect(dead_code, reason = "it is held, not read")]
+    pub mappings: Promise,
     /// What its host functions reach.
     pub context: Arc<HostContext>,
     /// What it may use.
@@ -463,10 +467,9 @@ impl Actor {
     async fn report(&self, level: LogLevel, what: &str, error: &CallError) {
         let context = Arc::clone(&self.blueprint.context);
         let Some(report) = context.report(level, what, error) else { return };
-        let off_fiber = OffFiber::new(Arc::clone(&context.node));
-        let timers = context.timers.clone();
+        let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         off_fiber.defer(move || context.write_report(report));
-        run_host_jobs(&off_fiber, &timers).await;
+        run_host_jobs(&off_fiber).await;
     }
 }
 

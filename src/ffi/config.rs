@@ -35,6 +35,9 @@ impl airssys_config_t {
 /// Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
 /// workers as cores, and the limits of the design.
 ///
+/// That log goes to what stderr is when the engine is made, of which the engine holds a duplicate; where
+/// it is closed then, nothing is written. A pipe that nobody reads any more is no SIGPIPE.
+///
 /// `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
@@ -69,6 +72,8 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///       "workers": 2,                   threads that run components (default: cores); behind them as
 ///                                       many of lower priority, made as they are needed, for
 ///                                       components that compute for more than 2 ms
+///       "callback-threads": 1024,       the most threads for callbacks that components wait for, and
+///                                       the most for all others, 1 to 65536; see Threads above
 ///       "cache-dir": "/path",           keeps compiled components between runs, see below
 ///       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
 ///                                       longest go first
@@ -97,7 +102,13 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
 ///                                       used goes first, 32 binaries at most:
 ///         "max-unused-code-bytes": 67108864
 ///       },
-///       "signals-based-traps": true,    false: no SIGSEGV handler, slower guests
+///       "signals-based-traps": true,    false: no handlers of signals (see Signals above), slower
+///                                       guests
+///       "memory-reservation": "automatic",  address space for each memory: "large" is 4 GiB and
+///                                       guards; "small" is little more than the memory has, its
+///                                       guest is slower, and it is copied when it grows by more than
+///                                       1 MiB; "automatic" is "small" where the process has a limit
+///                                       (RLIMIT_AS) or the system gives no large one
 ///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
 ///                                       allows a process (vm.max_map_count) and not 7, and a
 ///                                       defence in depth against faults of the compiler is gone

@@ -62,7 +62,8 @@ impl airssys_engine_t {
 /// `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_INVALID_OPTIONS` (a
-/// combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, threads) or
+/// combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, a thread, a
+/// descriptor for the log) or
 /// `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_new(
@@ -261,6 +262,12 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
 /// be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
 ///
+/// Where the system has no thread, no memory mapping, no memory or no descriptor for it, the load fails with
+/// `AIRSSYS_ERROR_IO`, whose message names the limit and what to do, and whose details have it as
+/// `"resource"`: `"threads"`, `"mappings"`, `"memory"` or `"descriptors"`. Nothing is left behind, and a later
+/// load works once there is some. A sixteenth of the mappings that the system allows the process
+/// (vm.max_map_count), and a stack for each component that has none yet, are left to what runs.
+///
 /// Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
 /// is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
 /// the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
@@ -271,7 +278,8 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 /// `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
 /// `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (while it is instantiated, in `initialize`,
 /// `metadata` or `health`),
-/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (threads), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (the system is short of something, see above),
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT`,
 /// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_load(

@@ -82,12 +82,21 @@ impl From<EngineError> for Failure {
             EngineError::InvalidId(_) | EngineError::ReservedId(_) => {
                 (AIRSSYS_ERROR_INVALID_ID, Value::Null)
             }
-            EngineError::Options(error) => (AIRSSYS_ERROR_INVALID_OPTIONS, options_detail(error)),
-            EngineError::Runtime(RuntimeError::Cache(_) | RuntimeError::Thread(_))
-            | EngineError::Workers(_) => (AIRSSYS_ERROR_IO, Value::Null),
+            EngineError::Options(error) => {
+                let status = match error {
+                    OptionsError::NoDescriptor { .. } => AIRSSYS_ERROR_IO,
+                    _ => AIRSSYS_ERROR_INVALID_OPTIONS,
+                };
+                (status, options_detail(error))
+            }
+            EngineError::Runtime(RuntimeError::Cache(_)) => (AIRSSYS_ERROR_IO, Value::Null),
+            EngineError::Runtime(RuntimeError::Thread(_)) | EngineError::Threads(_) => {
+                (AIRSSYS_ERROR_IO, json!({ "resource": "threads" }))
+            }
             EngineError::Runtime(RuntimeError::Wasmtime(_)) => {
                 (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
             }
+            EngineError::Stderr(_) => (AIRSSYS_ERROR_IO, json!({ "resource": "descriptors" })),
             EngineError::File { path, .. } => {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
             }
@@ -180,6 +189,9 @@ fn options_detail(error: &OptionsError) -> Value {
         OptionsError::WrongType { place, .. }
         | OptionsError::OutOfRange { place, .. }
         | OptionsError::Invalid { place, .. } => json!({ "place": place }),
+        OptionsError::NoDescriptor { place, .. } => {
+            json!({ "place": place, "resource": "descriptors" })
+        }
     }
 }
 
@@ -230,7 +242,24 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
             AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
             json!({ "component": component, "limit": "abandoned-compiles", "value": count }),
         ),
-        LoadError::Threads(_) => (AIRSSYS_ERROR_IO, json!({ "component": component })),
+        LoadError::Threads(_) => {
+            (AIRSSYS_ERROR_IO, json!({ "component": component, "resource": "threads" }))
+        }
+        LoadError::Mappings(full) => (
+            AIRSSYS_ERROR_IO,
+            json!({
+                "component": component,
+                "resource": "mappings",
+                "limit": "vm.max_map_count",
+                "value": full.most,
+            }),
+        ),
+        LoadError::NoMemory(_) => {
+            (AIRSSYS_ERROR_IO, json!({ "component": component, "resource": "memory" }))
+        }
+        LoadError::Descriptors(_) => {
+            (AIRSSYS_ERROR_IO, json!({ "component": component, "resource": "descriptors" }))
+        }
         LoadError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, json!({ "component": component })),
         LoadError::Instantiation(_) => {
             (AIRSSYS_ERROR_INSTANTIATION_FAILED, json!({ "component": component }))

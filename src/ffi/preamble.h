@@ -65,14 +65,24 @@
  * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
  * goes on, and what waits for that callback waits until the process ends.
  *
+ * The library's own threads are bounded: one for the clock; from the first load on `workers`; at most
+ * `callback-threads` for callbacks that components wait for (storage, log, router), and as many for all
+ * others (completions, events, the audit trail), of each of which one stays; at most 64 that wait for
+ * files, and 64 for names; while something is compiled, `workers` for each binary. A callback for which
+ * all threads are in others waits; one that a component waits for is not called any more once the time
+ * of its message is over. Where the system has no more threads to give, those that are there do all the
+ * work.
+ *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
  * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
  * may come while the engine is being released, and does not use it.
  *
  * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
- * SIGILL, SIGFPE and SIGBUS that handle traps of guests and pass everything else on to the handlers
- * that were there. They stay. A host that installs handlers of its own later must pass on what is
- * not its own, or guests' traps end in its handlers.
+ * SIGILL and SIGFPE (elsewhere than on Linux for SIGBUS too) that handle traps of guests and pass
+ * everything else on to the handlers that were there. They stay. On Linux, handlers that are installed
+ * later (as by Python's `faulthandler.enable()`) are found when an engine is made and at most 10 ms after
+ * guests run again: the engine's are put back in front, and what is no guest's trap goes to the latest of
+ * the host's. Until then a trap ends in those, and elsewhere always: they must pass on what is not theirs.
  *
  * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
  * configuration of its own or of the parent's.

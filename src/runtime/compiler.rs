@@ -15,6 +15,7 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::Prepared;
 use crate::runtime::priority::Crew;
 use crate::runtime::screen::limits::CompileLimits;
+use crate::runtime::shortage::ThreadLimits;
 
 /// The stack of a thread that compiles. The compiler recurses as deep as binaries are nested, for which
 /// there is a limit; neither the environment nor the stack of the thread that loads plays a part.
@@ -251,7 +252,7 @@ impl Compiler {
         let pool = pool.map_err(|error| {
             self.shared.lock().leave(job, bytes);
             self.shared.changed.notify_all();
-            LoadError::Threads(error.to_string())
+            LoadError::Threads(format!("{error}; {ThreadLimits}"))
         })?;
         let (shared, hash, job) = (Arc::clone(&self.shared), *hash, Arc::clone(job));
         // The threads end after it. Nobody waits for that.

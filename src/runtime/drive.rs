@@ -1,18 +1,17 @@
 //! Driving one guest call to its end: its host jobs, its waits and its time limit.
 
 use std::future::Future;
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
-use tokio::task::JoinHandle;
 
 use crate::core::deadline::deadline_in;
 use crate::core::interrupts::Seen;
 use crate::runtime::off_fiber::{OffFiber, may_block};
+use crate::runtime::threads::job::{self, NotRun, Running};
 use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{Interrupted, Timers};
 
@@ -35,7 +34,7 @@ pin_project! {
         seen: Seen,
         progress: Option<&'a Progress>,
         began: Option<Moment>,
-        jobs: Option<JoinHandle<()>>,
+        jobs: Option<Running<()>>,
         interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
     }
 }
@@ -119,11 +118,26 @@ impl<F: Future> Future for Drive<'_, F> {
         let mut turn = None;
         loop {
             if let Some(running) = this.jobs {
-                let ended = ready!(Pin::new(running).poll(cx));
+                let ended = match Pin::new(&mut *running).poll(cx) {
+                    Poll::Ready(ended) => ended,
+                    // What nobody has begun is taken back in time.
+                    Poll::Pending if running.has_to_wait() && this.output.is_none() => {
+                        let (timers, deadline) = (*this.timers, this.deadline.get());
+                        let interruption = this.interruption.get_or_insert_with(|| {
+                            Box::pin(timers.interruption(deadline, Some(*this.seen)))
+                        });
+                        let interrupted = ready!(interruption.as_mut().poll(cx));
+                        if running.withdraw() {
+                            return Poll::Ready(Err(interrupted));
+                        }
+                        *this.interruption = None;
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                };
                 *this.jobs = None;
                 match ended {
-                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                    Err(_) => return Poll::Ready(Err(Interrupted::Stopping)),
+                    Err(NotRun) => return Poll::Ready(Err(Interrupted::Stopping)),
                     Ok(()) if this.output.is_none() => {
                         this.timers.check(this.deadline.get(), *this.seen)?
                     }
@@ -174,7 +188,10 @@ impl<F: Future> Future for Drive<'_, F> {
                 } else {
                     let off_fiber = this.off_fiber.clone();
                     let run = move || off_fiber.run_jobs();
-                    *this.jobs = Some(this.timers.workers().spawn_blocking(run));
+                    match job::run(this.off_fiber.threads(), run) {
+                        Ok(running) => *this.jobs = Some(running),
+                        Err(_) => return Poll::Ready(Err(Interrupted::Stopping)),
+                    }
                 }
                 continue;
             }
@@ -196,10 +213,21 @@ impl<F: Future> Future for Drive<'_, F> {
     }
 }
 
-/// Runs host jobs that no guest call has left. An engine that stops drops them.
-pub async fn run_host_jobs(off_fiber: &OffFiber, timers: &Timers) {
-    let nothing = std::future::ready(());
-    let _ = Drive::new(nothing, None, off_fiber, Duration::MAX, timers).await;
+/// Runs host jobs that no guest call has left, or leaves them to the threads where all are in others: who
+/// waits for the component may be in one of those. An engine that stops drops them.
+pub async fn run_host_jobs(off_fiber: &OffFiber) {
+    if !off_fiber.has_jobs() {
+        return;
+    }
+    if may_block() {
+        return off_fiber.run_jobs();
+    }
+    let own = off_fiber.clone();
+    match job::run(off_fiber.threads(), move || own.run_jobs()) {
+        Ok(running) if running.has_to_wait() => running.detach(),
+        Ok(running) => _ = running.await,
+        Err(_) => {}
+    }
 }
 
 /// The end of a call's time, which begins to run when it is first asked for.

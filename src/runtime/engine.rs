@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, WasmBacktraceDetails};
+use wasmtime::{Config, Engine, Memory, MemoryType, Store, WasmBacktraceDetails};
 
 use crate::runtime::cache::directory::CacheError;
 use crate::runtime::cache::store::CompileCache;
@@ -14,6 +14,8 @@ use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::loader::Loader;
 use crate::runtime::screen::limits::CompileLimits;
+use crate::runtime::shortage::{self, NoThread};
+use crate::runtime::signals;
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
@@ -39,6 +41,8 @@ pub struct RuntimeOptions {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
+    /// How much address space is reserved for each linear memory.
+    pub memory_reservation: Reservation,
     /// Threads that compile one component, and how many are compiled at a time.
     pub compile_threads: usize,
     /// What one compile may take.
@@ -48,6 +52,41 @@ pub struct RuntimeOptions {
     /// Whether storage is code of the host.
     pub storage_runs_host_code: bool,
 }
+
+/// How much address space is reserved for a linear memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reservation {
+    /// Large, unless the system gives none.
+    #[default]
+    Automatic,
+    /// All that it can grow to: 4 GiB, and guards that save its guest checks.
+    Large,
+    /// Little more than it has: a guest checks its accesses, and memory moves as it grows.
+    Small,
+}
+
+impl Reservation {
+    /// What is tried first.
+    fn first(self) -> Self {
+        match (self, shortage::address_space()) {
+            // A limit leaves room for few large ones, which would be gone when they are needed.
+            (Self::Automatic, Some(_)) => Self::Small,
+            (Self::Automatic, None) => Self::Large,
+            (configured, _) => configured,
+        }
+    }
+}
+
+/// Whether the system gives what an engine reserves for a memory.
+fn is_given(engine: &Engine) -> bool {
+    Memory::new(Store::new(engine, ()), MemoryType::new(1, None)).is_ok()
+}
+
+/// Beyond a memory with a small reservation: what an access that is not checked may reach.
+const SMALL_GUARD_BYTES: u64 = 64 << 10;
+
+/// By so much a memory with a small reservation can grow before it moves.
+const SMALL_ROOM_BYTES: u64 = 1 << 20;
 
 /// Why there is no engine.
 #[derive(Debug, Error)]
@@ -59,8 +98,8 @@ pub enum RuntimeError {
     #[error("wasmtime: {0:#}")]
     Wasmtime(wasmtime::Error),
     /// The ticker thread could not be started.
-    #[error("can not start a thread: {0}")]
-    Thread(#[source] std::io::Error),
+    #[error(transparent)]
+    Thread(#[from] NoThread),
 }
 
 /// Wasmtime engines with their linkers, their compiled components and their ticker.
@@ -77,18 +116,31 @@ impl WasmRuntime {
         let cache = options.cache_dir.as_deref();
         let cache =
             cache.map(|dir| CompileCache::open(dir, options.cache_max_bytes)).transpose()?;
-        let toolchain = |copies_images: bool| -> wasmtime::Result<Toolchain> {
-            let mut config = config(options);
+        let toolchain = |copies_images: bool, reservation| -> wasmtime::Result<Toolchain> {
+            let mut config = config(options, reservation);
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
             let (linker, immediate) = linker(&engine, options)?;
             let mut driven = linker.clone();
             mail::link(&mut driven)?;
             Ok(Toolchain { engine, linker, driven, immediate })
         };
-        let copying = toolchain(true).map_err(RuntimeError::Wasmtime)?;
-        let mapping = toolchain(false).map_err(RuntimeError::Wasmtime)?;
+        if options.signals_based_traps {
+            signals::before_first_engine();
+        }
+        let mut reservation = options.memory_reservation.first();
+        let mut copying = toolchain(true, reservation).map_err(RuntimeError::Wasmtime)?;
+        if options.memory_reservation == Reservation::Automatic && !is_given(&copying.engine) {
+            reservation = Reservation::Small;
+            copying = toolchain(true, reservation).map_err(RuntimeError::Wasmtime)?;
+        }
+        let mapping = toolchain(false, reservation).map_err(RuntimeError::Wasmtime)?;
+        if options.signals_based_traps {
+            signals::after_first_engine();
+            signals::put_back();
+        }
         let engines = [&copying.engine, &mapping.engine].map(Engine::weak);
-        let ticker = Ticker::start(engines).map_err(RuntimeError::Thread)?;
+        let ticker =
+            Ticker::start(engines).map_err(|source| NoThread::new("airssys-ticker", source))?;
         let (limits, threads) = (&options.compile, options.compile_threads);
         let toolchains = Toolchains { copying, mapping };
         let loader = Loader::new(
@@ -100,7 +152,7 @@ impl WasmRuntime {
     }
 }
 
-fn config(options: &RuntimeOptions) -> Config {
+fn config(options: &RuntimeOptions, reservation: Reservation) -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -112,6 +164,13 @@ fn config(options: &RuntimeOptions) -> Config {
         .native_unwind_info(false)
         .guard_before_linear_memory(options.guard_before_memory)
         .signals_based_traps(options.signals_based_traps);
+    if reservation == Reservation::Small {
+        config
+            .memory_reservation(0)
+            .memory_reservation_for_growth(SMALL_ROOM_BYTES)
+            .memory_guard_size(SMALL_GUARD_BYTES)
+            .memory_may_move(true);
+    }
     config
 }
 

@@ -125,6 +125,9 @@ impl Instance {
             store.data_mut().end_slice(fuel)
         });
 
+        if prepared.uses_wasi {
+            store.data_mut().open_directories()?;
+        }
         make_ready(&mut store, fuel(&limits));
         let instantiated = if on_caller {
             on_this_stack(&mut store, &runtime, &limits, |store| prepared.pre.instantiate(store))
@@ -163,7 +166,7 @@ impl Instance {
             }
             Err(error) => {
                 store.data().finish_output();
-                run_host_jobs(&off_fiber, &context.timers).await;
+                run_host_jobs(&off_fiber).await;
                 Err(error)
             }
         }
@@ -177,7 +180,7 @@ impl Instance {
     /// Ends the instance: what it has begun to print is logged, then it is dropped.
     pub async fn finish(self: Box<Self>) {
         self.store.data().finish_output();
-        run_host_jobs(&self.off_fiber, &self.context.timers).await;
+        run_host_jobs(&self.off_fiber).await;
     }
 
     /// Bytes of linear memory in use.
@@ -540,6 +543,9 @@ fn instantiation_error(
     let breach = store.data_mut().limiter.breach();
     match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
+        CallError::Trap { reason, .. } if trap::is_want_of_memory(error) => {
+            LoadError::NoMemory(reason)
+        }
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
             LoadError::Instantiation(bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
         }

@@ -12,6 +12,17 @@ pub const MAX_MEMORIES: usize = 100;
 /// The most tables that a component may have.
 pub const MAX_TABLES: usize = 1000;
 
+#[derive(Clone, Copy, Default)]
+struct LastGrowth {
+    memory_bytes: u64,
+    table_elements: u64,
+}
+
+/// How Wasmtime says that it has not asked for a growth, because the type of the memory or of the table
+/// does not allow it.
+const NOT_ASKED_FOR: [&str; 2] =
+    ["memory growth exceeds memory type's limits", "overflow calculating new table size"];
+
 /// Counts over all memories and tables of one store.
 ///
 /// A guest whose growth is refused only sees -1 and usually traps later; the breach noted here
@@ -22,6 +33,8 @@ pub struct Limiter {
     max_instances: usize,
     memory_bytes: u64,
     table_elements: u64,
+    /// What the last growths have added, which the system may still refuse.
+    last_growth: LastGrowth,
     breach: Option<LimitBreach>,
 }
 
@@ -34,6 +47,7 @@ impl Limiter {
             max_instances: limits.max_instances.saturating_add(added_instances),
             memory_bytes: 0,
             table_elements: 0,
+            last_growth: LastGrowth::default(),
             breach: None,
         }
     }
@@ -74,6 +88,11 @@ fn grow(
     Ok(true)
 }
 
+fn was_asked_for(error: &wasmtime::Error) -> bool {
+    let text = error.to_string();
+    !NOT_ASKED_FOR.contains(&text.as_str())
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -81,13 +100,20 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let limit = self.max_memory_bytes;
-        Ok(grow(&mut self.memory_bytes, limit, current, desired, maximum).unwrap_or_else(
-            |wanted| {
-                self.breach = Some(LimitBreach::Memory { limit, wanted });
-                false
-            },
-        ))
+        let (limit, before) = (self.max_memory_bytes, self.memory_bytes);
+        let grown = grow(&mut self.memory_bytes, limit, current, desired, maximum);
+        self.last_growth.memory_bytes = self.memory_bytes - before;
+        Ok(grown.unwrap_or_else(|wanted| {
+            self.breach = Some(LimitBreach::Memory { limit, wanted });
+            false
+        }))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if was_asked_for(&error) {
+            self.memory_bytes -= std::mem::take(&mut self.last_growth.memory_bytes);
+        }
+        Ok(())
     }
 
     fn table_growing(
@@ -96,12 +122,20 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let limit = self.max_table_elements;
+        let (limit, before) = (self.max_table_elements, self.table_elements);
         let grown = grow(&mut self.table_elements, limit, current, desired, maximum);
+        self.last_growth.table_elements = self.table_elements - before;
         Ok(grown.unwrap_or_else(|wanted| {
             self.breach = Some(LimitBreach::TableElements { limit, wanted });
             false
         }))
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if was_asked_for(&error) {
+            self.table_elements -= std::mem::take(&mut self.last_growth.table_elements);
+        }
+        Ok(())
     }
 
     fn instances(&self) -> usize {

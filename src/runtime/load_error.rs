@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::core::metadata::Oversized;
+use crate::runtime::mappings::Full;
 use crate::runtime::screen::refusal::{Excess, Refusal};
 
 /// Why a component was not loaded.
@@ -48,6 +49,15 @@ pub enum LoadError {
     /// There are no threads to compile on.
     #[error("no threads to compile on: {0}")]
     Threads(String),
+    /// There is no descriptor for a directory that it was granted.
+    #[error("a granted directory can not be opened: {0}")]
+    Descriptors(String),
+    /// The process has nearly as many memory mappings as the system allows.
+    #[error(transparent)]
+    Mappings(#[from] Full),
+    /// The system had no memory for it.
+    #[error("instantiation failed: {0}")]
+    NoMemory(String),
     /// The engine stopped meanwhile.
     #[error("the engine stopped before it was compiled")]
     Stopped,

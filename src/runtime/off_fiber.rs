@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use crate::core::waiting::WaitNode;
+use crate::runtime::threads::pool::ThreadPool;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -21,6 +22,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct OffFiber {
     component: Arc<WaitNode>,
+    threads: ThreadPool,
     jobs: Arc<Jobs>,
 }
 
@@ -61,9 +63,14 @@ pub fn may_block() -> bool {
 }
 
 impl OffFiber {
-    /// No jobs yet.
-    pub fn new(component: Arc<WaitNode>) -> Self {
-        Self { component, jobs: Arc::default() }
+    /// No jobs yet; a driver that may not block has them run by `threads`.
+    pub fn new(component: Arc<WaitNode>, threads: ThreadPool) -> Self {
+        Self { component, threads, jobs: Arc::default() }
+    }
+
+    /// The threads for drivers that may not block.
+    pub fn threads(&self) -> &ThreadPool {
+        &self.threads
     }
 
     /// Leaves a job whose result nobody waits for; jobs run in the order they were left.
@@ -73,11 +80,13 @@ impl OffFiber {
         self.jobs.any.store(true, Ordering::Relaxed);
     }
 
-    /// Leaves a job and suspends the guest until it has run.
+    /// Leaves a job and suspends the guest until it has run. A guest that ended before it began gets
+    /// nothing done any more.
     pub async fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
         let result = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&result);
+        let slot = Arc::downgrade(&result);
         self.defer(move || {
+            let Some(slot) = slot.upgrade() else { return };
             let value = job();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         });

@@ -4,6 +4,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use crate::runtime::contract;
 use crate::runtime::load_error::LoadError;
+use crate::runtime::mappings::{self, Full, Promise};
 use crate::runtime::state::HostState;
 
 /// A compiled and linked component.
@@ -18,12 +19,26 @@ pub struct Prepared {
     pub uses_wasi: bool,
     /// Whether it imports functions in which it may have to wait, and so needs a fiber's stack.
     pub waits: bool,
+    /// How many memories an instance has.
+    pub memories: usize,
     /// BLAKE3 of the binary.
     pub hash: blake3::Hash,
     /// Size of the binary.
     pub binary_bytes: u64,
     /// Size of the compiled code, with the initial contents of memories and tables.
     pub code_bytes: u64,
+}
+
+impl Prepared {
+    /// Whether the process may have the mappings of one more instance.
+    pub fn admit(&self) -> Result<Promise, Full> {
+        let memories = self.memories * mappings::OF_A_MEMORY;
+        // One that waits gets its stack at the first call, which is at its load.
+        match self.waits {
+            true => mappings::admit(memories + mappings::OF_A_STACK, 0),
+            false => mappings::admit(memories, mappings::OF_A_STACK),
+        }
+    }
 }
 
 /// The loop that was added to a component.

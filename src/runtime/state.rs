@@ -16,14 +16,17 @@ use crate::core::waiting::WaitNode;
 use crate::runtime::drive::Deadline;
 use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
+use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::pace::SHORT_WORK_FUEL;
 use crate::runtime::slice::Slice;
+use crate::runtime::threads::pool::ThreadPool;
 use crate::runtime::ticker::LONG_SLICE_TICKS;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::runtime::wasi::context::Wasi;
 use crate::security::action::Action;
+use crate::security::directory::DescriptorLimit;
 use crate::security::guard::{Dropped, Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
 
@@ -56,6 +59,8 @@ pub struct HostContext {
     pub timers: Timers,
     /// Where it waits for the system.
     pub jobs: Arc<BlockingJobs>,
+    /// Where its host callbacks run that no caller's thread runs.
+    pub threads: ThreadPool,
     /// Whom it waits for while a host callback of its own runs.
     pub node: Arc<WaitNode>,
 }
@@ -204,7 +209,7 @@ pub struct HostState {
 impl HostState {
     /// The data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
-        let off_fiber = OffFiber::new(Arc::clone(&context.node));
+        let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         Self {
             context,
             limiter,
@@ -232,6 +237,18 @@ impl HostState {
         };
         self.context.timers.check(deadline.get(), *seen)?;
         Ok(UpdateDeadline::Continue(1))
+    }
+
+    /// Opens the directories that it was granted, which a guest that asks for them later could not be
+    /// told of.
+    pub fn open_directories(&mut self) -> Result<(), LoadError> {
+        if self.context.guard.directories().is_empty() {
+            return Ok(());
+        }
+        match self.wasi().unopened() {
+            Some(error) => Err(LoadError::Descriptors(format!("{error}; {DescriptorLimit}"))),
+            None => Ok(()),
+        }
     }
 
     /// WASI for the instance.

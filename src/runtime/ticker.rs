@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use wasmtime::EngineWeak;
 
+use crate::runtime::signals;
+
 /// What guests' time is counted in.
 pub const TICK: Duration = Duration::from_millis(1);
 
@@ -135,6 +137,7 @@ impl Ticker {
                 let mut pauses = Pauses { idle: 0, counted: Instant::now() };
                 while let Some(passed) = shared.pause(&mut pauses) {
                     ticks.advance(passed);
+                    signals::put_back();
                     for engine in &engines {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
@@ -162,6 +165,7 @@ impl Ticker {
 impl Shared {
     #[cold]
     fn activate(&self) {
+        signals::put_back();
         // Sequentially consistent with `pause`: either it sees this, or this sees `asleep`.
         self.active.store(true, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) {

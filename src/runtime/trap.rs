@@ -11,6 +11,7 @@ use crate::core::error::{CallError, LimitBreach};
 use crate::core::limits::Limits;
 use crate::runtime::engine::MAX_STACK_BYTES;
 use crate::runtime::limiter::{MAX_MEMORIES, MAX_TABLES};
+use crate::runtime::shortage::MemoryLimits;
 use crate::security::guard::Refused;
 use crate::security::quota::Quotas;
 
@@ -88,9 +89,17 @@ fn reason(error: &wasmtime::Error) -> String {
         format!("the component exited with code {code}")
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         trap.to_string()
+    } else if is_want_of_memory(error) {
+        bounded(&format_args!("{error:#}; {MemoryLimits}"), MAX_ERROR_TEXT_BYTES)
     } else {
         bounded(&error.root_cause(), MAX_ERROR_TEXT_BYTES)
     }
+}
+
+/// Whether the system had no memory, or no address space, for a stack or a memory.
+pub fn is_want_of_memory(error: &wasmtime::Error) -> bool {
+    // Wasmtime has no type for this either.
+    error.root_cause().to_string().ends_with("(os error 12)")
 }
 
 fn backtrace(error: &wasmtime::Error) -> String {

@@ -149,7 +149,19 @@ impl Workshop {
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(invalid)?;
         let Recipe { hash, binary_bytes, .. } = *recipe;
-        Ok(Prepared { pre, lifecycle, run, uses_wasi, waits, hash, binary_bytes, code_bytes })
+        // One that needs others' modules to say so is none that is loaded.
+        let memories = component.resources_required().map_or(1, |it| it.num_memories as usize);
+        Ok(Prepared {
+            pre,
+            lifecycle,
+            run,
+            uses_wasi,
+            waits,
+            memories,
+            hash,
+            binary_bytes,
+            code_bytes,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Directories of the host that components see.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,13 @@ pub enum InvalidPath {
         /// Why.
         source: io::Error,
     },
+    #[error("{path}: {source}; {}", DescriptorLimit)]
+    NoDescriptor {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
     #[error("{0:?} is not UTF-8, as paths of components are")]
     NotUnicode(PathBuf),
     #[error("{0:?} is not absolute")]
@@ -57,6 +65,32 @@ pub enum InvalidPath {
         /// The file system.
         system: &'static str,
     },
+}
+
+/// The limit on open files, as it is when this is written, and what to do.
+#[derive(Debug)]
+pub struct DescriptorLimit;
+
+impl fmt::Display for DescriptorLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(unix)]
+        if let Some(count) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+            return write!(f, "RLIMIT_NOFILE (ulimit -n) is {count}: raise it, or close files");
+        }
+        f.write_str("raise the system's limit on open files, or close some")
+    }
+}
+
+/// Whether the process, or the system, has as many files open as it may.
+#[cfg(unix)]
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_want_of_descriptors(_: &io::Error) -> bool {
+    false
 }
 
 /// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
@@ -94,7 +128,10 @@ pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), I
 
 impl Directory {
     fn open(path: &str, guest: &str) -> Result<Self, InvalidPath> {
-        let unreachable = |source| InvalidPath::Unreachable { path: path.to_owned(), source };
+        let unreachable = |source| match is_want_of_descriptors(&source) {
+            true => InvalidPath::NoDescriptor { path: path.to_owned(), source },
+            false => InvalidPath::Unreachable { path: path.to_owned(), source },
+        };
         let found = fs::canonicalize(path).map_err(unreachable)?;
         let handle = File::open(&found).map_err(unreachable)?;
         let metadata = handle.metadata().map_err(unreachable)?;

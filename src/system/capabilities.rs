@@ -9,7 +9,7 @@ use crate::core::clock::coarse_wall;
 use crate::core::id::shorten;
 use crate::security::action::Action;
 use crate::security::capability::{Capabilities, Grant, Scope};
-use crate::security::directory;
+use crate::security::directory::{self, InvalidPath};
 use crate::security::host_pattern::EndpointPattern;
 use crate::security::pattern::Pattern;
 use crate::system::json::{self, Object, OptionsError};
@@ -214,7 +214,7 @@ impl Reader<'_> {
         guest: Option<&str>,
     ) -> Result<(), OptionsError> {
         let scope = if self.opens {
-            let (directory, within) = directory::open(pattern, guest).map_err(invalid(place))?;
+            let (directory, within) = directory::open(pattern, guest).map_err(not_opened(place))?;
             Scope::Files { directory: Arc::new(directory), within }
         } else {
             Scope::Nothing
@@ -358,6 +358,15 @@ fn named(
 ) -> Result<Action, OptionsError> {
     let action = Action::find(group, verb).filter(|_| known.contains(&verb));
     action.ok_or_else(|| json::not_one_of(place, verb, known))
+}
+
+fn not_opened(place: String) -> impl FnOnce(InvalidPath) -> OptionsError {
+    move |error| match error {
+        InvalidPath::NoDescriptor { .. } => {
+            OptionsError::NoDescriptor { place, reason: error.to_string() }
+        }
+        other => invalid(place)(other),
+    }
 }
 
 fn invalid<E: Display>(place: String) -> impl FnOnce(E) -> OptionsError {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::id::ComponentId;
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{EventSink, Router};
+use crate::runtime::engine::Reservation;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
@@ -19,12 +20,14 @@ use crate::system::policies;
 const KEYS: &[&str] = &[
     "name",
     "workers",
+    "callback-threads",
     "cache-dir",
     "cache-max-bytes",
     "max-component-bytes",
     "compile",
     "signals-based-traps",
     "guard-before-memory",
+    "memory-reservation",
     "host-error-texts",
     "limits",
     "quotas",
@@ -35,6 +38,9 @@ const KEYS: &[&str] = &[
 /// The most worker threads that an engine may have.
 const MAX_WORKERS: u64 = 1024;
 
+/// The most threads for callbacks that an engine may have, of either kind.
+const MAX_CALLBACK_THREADS: u64 = 1 << 16;
+
 /// An engine's configuration.
 #[derive(Clone)]
 pub struct EngineConfig {
@@ -42,6 +48,8 @@ pub struct EngineConfig {
     pub name: String,
     /// Threads that run components.
     pub workers: usize,
+    /// The most threads for callbacks that components wait for, and the most for all others.
+    pub callback_threads: usize,
     /// Where compiled components are kept between runs.
     pub cache_dir: Option<PathBuf>,
     /// How much is kept there.
@@ -54,6 +62,8 @@ pub struct EngineConfig {
     pub signals_based_traps: bool,
     /// Whether an inaccessible region lies before each linear memory too.
     pub guard_before_memory: bool,
+    /// How much address space is reserved for each linear memory.
+    pub memory_reservation: Reservation,
     /// Who learns what the host's callbacks say when they fail.
     pub host_error_texts: HostErrorTexts,
     /// What holds for loads that say nothing of their own.
@@ -77,12 +87,14 @@ impl Default for EngineConfig {
         Self {
             name: "engine".into(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            callback_threads: 1024,
             cache_dir: None,
             cache_max_bytes: 1 << 30,
             max_component_bytes: 64 << 20,
             compile: CompileLimits::default(),
             signals_based_traps: true,
             guard_before_memory: true,
+            memory_reservation: Reservation::default(),
             host_error_texts: HostErrorTexts::default(),
             defaults: Defaults::default(),
             policies: Arc::default(),
@@ -112,6 +124,9 @@ impl EngineConfig {
         if let Some(workers) = object.integer("workers", 1..=MAX_WORKERS)? {
             changed.workers = workers as usize;
         }
+        if let Some(threads) = object.integer("callback-threads", 1..=MAX_CALLBACK_THREADS)? {
+            changed.callback_threads = threads as usize;
+        }
         if let Some(dir) = object.string("cache-dir")? {
             changed.cache_dir = Some(dir.into());
         }
@@ -128,6 +143,9 @@ impl EngineConfig {
         if let Some(guard) = object.boolean("guard-before-memory")? {
             changed.guard_before_memory = guard;
         }
+        if let Some(name) = object.string("memory-reservation")? {
+            changed.memory_reservation = reservation(&object, name)?;
+        }
         if let Some(shown) = object.boolean("host-error-texts")? {
             changed.host_error_texts =
                 if shown { HostErrorTexts::Shown } else { HostErrorTexts::Logged };
@@ -143,6 +161,19 @@ impl EngineConfig {
         }
         *self = changed;
         Ok(())
+    }
+}
+
+fn reservation(object: &Object<'_>, name: &str) -> Result<Reservation, OptionsError> {
+    match name {
+        "automatic" => Ok(Reservation::Automatic),
+        "large" => Ok(Reservation::Large),
+        "small" => Ok(Reservation::Small),
+        _ => Err(OptionsError::OutOfRange {
+            place: object.place("memory-reservation"),
+            value: format!("{name:?}"),
+            expected: "\"automatic\", \"large\" or \"small\"".into(),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -22,6 +22,9 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::scheduler::Scheduler;
+use crate::runtime::shortage::NoThread;
+use crate::runtime::threads::pool::{Growth, Plan, ThreadPool, is_in_a_pool};
+use crate::runtime::threads::workers;
 use crate::runtime::timers::StopSignal;
 use crate::runtime::wasi::blocking::BlockingThreads;
 use crate::security::audit::AuditLog;
@@ -42,13 +45,6 @@ use crate::system::stderr_log::StderrLog;
 /// How long `free` waits for host callbacks that are under way.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 
-/// Threads for host callbacks of workers, made as they are needed. A callback that waits for
-/// another component needs one for that component's callback too, so there must be enough.
-const MAX_CALLBACK_THREADS: usize = 1 << 20;
-
-/// The stack of a worker, whatever the environment says.
-const WORKER_STACK_BYTES: usize = 2 << 20;
-
 /// The namespace of hosts, as senders of messages; no component is loaded into it.
 pub const HOST_NAMESPACE: &str = "host";
 
@@ -66,6 +62,8 @@ pub struct Engine {
     audit: Option<Audit>,
     pub(super) events: Events,
     pub(super) callbacks: Callbacks,
+    /// Run the host callbacks of components that workers run.
+    pub(super) threads: ThreadPool,
     pub(super) host: Arc<ComponentId>,
     pub(super) defaults: Defaults,
     worker_count: usize,
@@ -85,7 +83,10 @@ impl Engine {
     /// An engine without components; no thread but the ticker runs yet.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let host = Arc::new(ComponentId::new(HOST_NAMESPACE, &config.name, "0")?);
-        let log = config.log.clone().unwrap_or_else(|| Arc::new(StderrLog));
+        let log = match &config.log {
+            Some(log) => Arc::clone(log),
+            None => Arc::new(StderrLog::open().map_err(EngineError::Stderr)?),
+        };
         let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
@@ -93,12 +94,13 @@ impl Engine {
             max_component_bytes: config.max_component_bytes,
             signals_based_traps: config.signals_based_traps,
             guard_before_memory: config.guard_before_memory,
+            memory_reservation: config.memory_reservation,
             compile_threads: config.workers,
             compile: config.compile.clone(),
             log_runs_host_code: log.runs_host_code(),
             storage_runs_host_code: storage.runs_host_code(),
         })?;
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(config.callback_threads);
         let in_background = callbacks.clone();
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
@@ -120,6 +122,12 @@ impl Engine {
             office: Arc::new(office),
             events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
             callbacks,
+            threads: ThreadPool::new(Plan {
+                name: "airssys-calls",
+                most: config.callback_threads,
+                growth: Growth::ForEachJob,
+                runs_guests: true,
+            }),
             log,
             host_error_texts: config.host_error_texts,
             storage,
@@ -130,7 +138,7 @@ impl Engine {
             defaults: config.defaults.clone(),
             worker_count: config.workers,
             workers: OnceCell::new(),
-            blocking: Arc::new(BlockingThreads::new().map_err(EngineError::Workers)?),
+            blocking: Arc::default(),
             last_handle: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             stop_signal: Arc::default(),
@@ -235,22 +243,29 @@ impl Engine {
 
     pub(super) fn scheduler(&self) -> Result<&Scheduler, EngineError> {
         let workers = self.workers.get_or_try_init(|| {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(self.worker_count)
-                .thread_name("airssys-worker")
-                .thread_stack_size(WORKER_STACK_BYTES)
-                .max_blocking_threads(MAX_CALLBACK_THREADS)
-                .enable_all()
-                .build()
-                .map_err(EngineError::Workers)?;
+            let runtime = self.start_threads().inspect_err(|_| {
+                self.callbacks.unstart();
+                self.threads.keep_none();
+            })?;
             runtime.spawn(watch_deadlines(&self.office.correlations));
             let handle = runtime.handle().clone();
-            self.callbacks.start(&handle);
+            self.callbacks.watch_on(&handle);
+            self.threads.watch_on(&handle);
             let ticks = self.runtime.ticker.ticks().clone();
             let scheduler = Scheduler::new(handle, self.worker_count, ticks);
             Ok::<_, EngineError>(Workers { scheduler, runtime: Mutex::new(Some(runtime)) })
         })?;
         Ok(&workers.scheduler)
+    }
+
+    /// All that the engine can not do without, or none: whatever the system is short of later, accepted
+    /// messages get on.
+    fn start_threads(&self) -> Result<Runtime, NoThread> {
+        self.callbacks.start()?;
+        self.threads.keep_one()?;
+        let mut builder = Builder::new_multi_thread();
+        builder.enable_all();
+        workers::start(builder, self.worker_count)
     }
 }
 
@@ -272,16 +287,25 @@ impl Engine {
         let runtime = self.workers.get().and_then(|workers| {
             workers.runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
         });
-        if let (Some(workers), Some(runtime)) = (self.workers.get(), runtime) {
-            // A worker can not wait for itself: the last reference may go inside a callback.
-            let on_worker = Handle::try_current().is_ok() || current_component().is_some();
-            let grace = if on_worker { Duration::ZERO } else { CALLBACK_GRACE };
-            workers.scheduler.close(grace);
-            if on_worker {
-                runtime.shutdown_background();
-            } else {
-                runtime.shutdown_timeout(grace);
-            }
+        // Calls that wait for them have ended.
+        self.threads.close();
+        while self.threads.take().is_some() {}
+        let deadline = Instant::now() + CALLBACK_GRACE;
+        // A thread can not wait for itself: the last reference may go inside a callback.
+        let waits =
+            Handle::try_current().is_err() && current_component().is_none() && !is_in_a_pool();
+        if let Some(workers) = self.workers.get() {
+            workers.scheduler.close(if waits { CALLBACK_GRACE } else { Duration::ZERO });
+        }
+        match runtime {
+            Some(runtime) if waits => runtime.shutdown_timeout(CALLBACK_GRACE),
+            Some(runtime) => runtime.shutdown_background(),
+            None => {}
+        }
+        self.callbacks.stop();
+        if waits {
+            self.threads.wait_until_left(deadline);
+            self.callbacks.wait_until_left(deadline);
         }
         // What the end of the workers has answered, and what they did not come to.
         self.callbacks.run_rest();

@@ -12,6 +12,8 @@ use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
 use crate::core::limits::Full;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
+use crate::runtime::shortage::NoThread;
+use crate::security::directory::DescriptorLimit;
 use crate::system::json::OptionsError;
 
 /// Why an engine did not do what it was asked.
@@ -29,9 +31,12 @@ pub enum EngineError {
     /// No engine could be made.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The worker threads could not be started.
-    #[error("can not start the workers: {0}")]
-    Workers(#[source] std::io::Error),
+    /// The threads that every engine needs could not be started.
+    #[error(transparent)]
+    Threads(#[from] NoThread),
+    /// There is no descriptor for the log.
+    #[error("stderr, for the log: {0}; {limit}", limit = DescriptorLimit)]
+    Stderr(#[source] std::io::Error),
     /// A component file that can not be read.
     #[error("{}: {source}", path.display())]
     File {

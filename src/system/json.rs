@@ -58,6 +58,14 @@ pub enum OptionsError {
         /// What is allowed.
         expected: String,
     },
+    /// A value that the system has nothing for.
+    #[error("{place}: {reason}")]
+    NoDescriptor {
+        /// Where it is.
+        place: String,
+        /// What the system is short of.
+        reason: String,
+    },
     /// A value that means nothing.
     #[error("{place}: {reason}")]
     Invalid {

@@ -119,6 +119,10 @@ impl Engine {
     /// One actor, initialized and not reachable yet.
     fn start(&self, plan: &Plan) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
+        let mappings = plan
+            .prepared
+            .admit()
+            .map_err(|full| EngineError::Load { id: (**id).clone(), error: full.into() })?;
         let node = Arc::default();
         let account =
             Account::new(plan.options.limits.max_host_bytes, self.storage.held(id.as_str()));
@@ -136,6 +140,7 @@ impl Engine {
             runtime: Arc::clone(&self.runtime),
             prepared: Arc::clone(&plan.prepared),
             lease: Arc::clone(&plan.lease),
+            mappings,
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
                 max_message_bytes: plan.options.limits.max_message_bytes,
@@ -158,6 +163,7 @@ impl Engine {
                     Arc::clone(mailbox.interrupts()),
                     Arc::clone(&self.stop_signal),
                 ),
+                threads: self.threads.clone(),
                 jobs: Arc::new(BlockingJobs::new(Arc::clone(&self.blocking))),
                 node,
             }),

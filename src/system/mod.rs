@@ -19,6 +19,7 @@ pub mod permissions;
 pub mod policies;
 pub mod sending;
 pub mod shutdown;
+pub mod sigpipe;
 pub mod snapshot;
 pub mod stderr_log;
 pub mod teller;

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn minor_ones_are_lost_first_and_all_losses_are_told() {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let (callbacks, heard) = (Callbacks::default(), Arc::clone(&told));
+        let (callbacks, heard) = (Callbacks::new(1), Arc::clone(&told));
         let bounds = Bounds { items: 4, bytes: 1000 };
         let teller = Teller::new(bounds, callbacks.clone(), move |what| {
             let word = match what {
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_room_of_others() {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(1);
         let teller = Teller::new(Bounds { items: 8, bytes: 1000 }, callbacks.clone(), |_| ());
         for number in [100, 101, 102, 200, 201, 103] {
             teller.leave(Note(number, false));
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn bytes_count_too() {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(1);
         let teller = Teller::new(Bounds { items: 9, bytes: 25 }, callbacks.clone(), |_| ());
         for number in 0..3 {
             teller.leave(Note(number, false));

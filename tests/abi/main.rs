@@ -39,6 +39,7 @@ mod routing;
 mod schema;
 mod services;
 mod serving;
+mod shortage;
 mod stats;
 mod stopping;
 mod storage;

@@ -148,6 +148,7 @@ fn seeds() -> Vec<Document> {
         "name": "engine", "workers": 2, "cache-dir": "/nowhere", "cache-max-bytes": 9,
         "max-component-bytes": 7, "compile": compile,
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
+        "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
         "quotas": quotas, "capabilities": long_grants(), "policies": rules
     });

@@ -3,18 +3,12 @@
 //! Not those of the workers' runtime: what a file system or a resolver does not answer holds neither host
 //! callbacks nor the end of the engine up.
 
-use std::future::Future;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use thiserror::Error;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+
+use crate::runtime::threads::job::{self, NotRun, Running};
+use crate::runtime::threads::pool::{Growth, Plan, ThreadPool};
 
 /// Threads of an engine that wait for files.
 const FILE_THREADS: usize = 64;
@@ -24,9 +18,6 @@ const NAME_THREADS: usize = 64;
 
 /// Jobs of one instance that run at a time, of each kind. One that was abandoned counts until it ends.
 const JOBS: usize = 4;
-
-/// How long a thread without work stays.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// What a job waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +30,9 @@ pub enum Waits {
 
 /// The threads of an engine; they are made as they are needed.
 pub struct BlockingThreads {
-    files: Threads,
-    names: Threads,
+    files: ThreadPool,
+    names: ThreadPool,
 }
-
-/// `None` only while it is dropped.
-struct Threads(Option<Runtime>);
 
 /// What one instance may have run on them.
 pub struct BlockingJobs {
@@ -60,23 +48,18 @@ pub struct Slot {
     permit: OwnedSemaphorePermit,
 }
 
-/// A job. Once it is dropped, the job runs to its end if it has begun, and never does otherwise.
-#[must_use = "a job that is dropped may never run"]
-pub struct Running<R>(JoinHandle<R>);
-
-/// The system has no thread left, or the engine is gone.
-#[derive(Debug, Error)]
-#[error("no thread to wait for the system on")]
-pub struct NoThread;
+impl Default for BlockingThreads {
+    fn default() -> Self {
+        let pool = |name, most| {
+            ThreadPool::new(Plan { name, most, growth: Growth::ForEachJob, runs_guests: false })
+        };
+        let files = pool("airssys-files", FILE_THREADS);
+        Self { files, names: pool("airssys-names", NAME_THREADS) }
+    }
+}
 
 impl BlockingThreads {
-    /// No thread runs yet.
-    pub fn new() -> io::Result<Self> {
-        let files = Threads::new("airssys-files", FILE_THREADS)?;
-        Ok(Self { files, names: Threads::new("airssys-names", NAME_THREADS)? })
-    }
-
-    fn of(&self, waits: Waits) -> &Threads {
+    fn of(&self, waits: Waits) -> &ThreadPool {
         match waits {
             Waits::Files => &self.files,
             Waits::Names => &self.names,
@@ -84,22 +67,12 @@ impl BlockingThreads {
     }
 }
 
-impl Threads {
-    fn new(name: &str, most: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .thread_name(name)
-            .max_blocking_threads(most)
-            .thread_keep_alive(KEEP_ALIVE)
-            .build()?;
-        Ok(Self(Some(runtime)))
-    }
-}
-
-impl Drop for Threads {
+impl Drop for BlockingThreads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        for pool in [&self.files, &self.names] {
             // Nobody waits for what the system does not answer.
-            runtime.shutdown_background();
+            pool.close();
+            while pool.take().is_some() {}
         }
     }
 }
@@ -112,8 +85,8 @@ impl BlockingJobs {
     }
 
     /// Waits for the room for a job.
-    pub async fn slot(&self, waits: Waits) -> Result<Slot, NoThread> {
-        let permit = Arc::clone(self.room(waits)).acquire_owned().await.map_err(|_| NoThread)?;
+    pub async fn slot(&self, waits: Waits) -> Result<Slot, NotRun> {
+        let permit = Arc::clone(self.room(waits)).acquire_owned().await.map_err(|_| NotRun)?;
         Ok(Slot { threads: Arc::clone(&self.threads), waits, permit })
     }
 
@@ -136,37 +109,14 @@ impl Slot {
     pub fn run<R: Send + 'static>(
         self,
         job: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<Running<R>, NoThread> {
+    ) -> Result<Running<R>, NotRun> {
         let Self { threads, waits, permit } = self;
-        let runtime = threads.of(waits).0.as_ref().ok_or(NoThread)?;
         let counted = move || {
             let result = job();
             drop(permit);
             result
         };
-        // Tokio panics where it gets no first thread.
-        let spawned = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(counted)));
-        spawned.map(Running).map_err(|_| NoThread)
-    }
-}
-
-impl<R> Future for Running<R> {
-    type Output = Result<R, NoThread>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
-            Ok(result) => Ok(result),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Err(NoThread),
-            },
-        })
-    }
-}
-
-impl<R> Drop for Running<R> {
-    fn drop(&mut self) {
-        self.0.abort();
+        job::run(threads.of(waits), counted)
     }
 }
 
@@ -179,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_engine_waits_for_no_job() {
-        let threads = Arc::new(BlockingThreads::new().unwrap());
+        let threads = Arc::new(BlockingThreads::default());
         let jobs = BlockingJobs::new(Arc::clone(&threads));
         let (go_on, wait) = mpsc::channel::<()>();
         let (say, ended) = mpsc::channel();
@@ -198,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_job_counts_until_it_ends() {
-        let jobs = BlockingJobs::new(Arc::new(BlockingThreads::new().unwrap()));
+        let jobs = BlockingJobs::new(Arc::new(BlockingThreads::default()));
         let (go_on, wait) = mpsc::channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
         let started = Arc::new(std::sync::Barrier::new(JOBS + 1));

@@ -1,9 +1,10 @@
 //! What WASI is for one instance.
 
+use std::io;
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::filesystem::{Dir, OpenMode, WasiFilesystemCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::runtime::off_fiber::OffFiber;
@@ -17,6 +18,26 @@ use crate::runtime::wasi::places::Places;
 use crate::runtime::wasi::sockets::Held;
 use crate::security::directory::Directory;
 use crate::security::guard::Guard;
+
+/// A granted directory, for one instance.
+pub struct Opened {
+    /// What was granted.
+    pub directory: Arc<Directory>,
+    /// It, as the guest has it.
+    pub dir: Dir,
+}
+
+impl Opened {
+    fn new(directory: Arc<Directory>, changes: bool) -> io::Result<Self> {
+        let (rights, mode) = match changes {
+            false => (FsPerms::ReadOnly, OpenMode::READ),
+            true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+        };
+        // The one that the grant holds open.
+        let dir = Dir::new(directory.handle().try_clone()?, rights, mode, true);
+        Ok(Self { directory, dir })
+    }
+}
 
 /// WASI for one instance: its own environment, its directories, what it has open.
 pub struct Wasi {
@@ -35,7 +56,7 @@ pub struct Wasi {
     /// Runs what waits for the system, and pays for what is held.
     pub means: Means,
     places: Places,
-    roots: Vec<(Arc<Directory>, FsPerms)>,
+    roots: io::Result<Vec<Opened>>,
     desk: Option<Box<Desk>>,
 }
 
@@ -47,9 +68,8 @@ impl Wasi {
         let connections = Arc::new(Connections::new(Arc::clone(&guard), Arc::clone(&host.account)));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
-        let rights = |changeable| if changeable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-        let roots = guard.directories().into_iter().map(|(root, changes)| (root, rights(changes)));
-        let roots = roots.collect();
+        let roots = guard.directories().into_iter();
+        let roots = roots.map(|(root, changes)| Opened::new(root, changes)).collect();
         let checked = Arc::clone(&connections);
         builder.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).socket_addr_check(
             move |address, using| {
@@ -73,6 +93,11 @@ impl Wasi {
             roots,
             desk: None,
         }
+    }
+
+    /// Why its directories could not be opened, if so.
+    pub fn unopened(&self) -> Option<&io::Error> {
+        self.roots.as_ref().err()
     }
 
     /// What it sees of files.

@@ -2,11 +2,11 @@
 //! directory that it was reached through, and against policies by where it really is.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Resource};
-use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorStat, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
@@ -15,14 +15,16 @@ use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
 use crate::core::account::Charge;
 use crate::runtime::state::HostState;
-use crate::runtime::wasi::blocking::{NoThread, Waits};
+use crate::runtime::threads::job::NotRun;
+use crate::runtime::wasi::blocking::Waits;
+use crate::runtime::wasi::context::Opened;
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_streams::{FileOutput, Means};
 use crate::runtime::wasi::guarded_streams::{FileRight, GuardedOutput};
 use crate::runtime::wasi::places::{Outside, Place, Places};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
-use crate::security::directory::{Directory, real_path_of};
+use crate::security::directory::real_path_of;
 use crate::security::guard::{Guard, Refused};
 use crate::security::resource::{self, without_detours};
 
@@ -35,7 +37,7 @@ pub struct Files<'a> {
     /// Where descriptors are.
     pub places: &'a mut Places,
     /// The directories that the instance was made with.
-    pub roots: &'a [(Arc<Directory>, FsPerms)],
+    pub roots: &'a io::Result<Vec<Opened>>,
     /// Runs what waits for the system, and pays for what is held.
     pub means: &'a Means,
     /// `None` while a job has it, or once one that was abandoned has.
@@ -340,7 +342,7 @@ fn named_in(base: &Place, path: &str) -> String {
     }
 }
 
-fn no_thread(_: NoThread) -> FsError {
+fn no_thread(_: NotRun) -> FsError {
     ErrorCode::InsufficientMemory.into()
 }
 

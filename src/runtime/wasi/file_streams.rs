@@ -11,7 +11,8 @@ use wasmtime_wasi::p2::{
 };
 
 use crate::core::account::{Account, Charge};
-use crate::runtime::wasi::blocking::{BlockingJobs, NoThread, Running, Slot, Waits};
+use crate::runtime::threads::job::{NotRun, Running};
+use crate::runtime::wasi::blocking::{BlockingJobs, Slot, Waits};
 use crate::runtime::wasi::desk::now;
 
 /// The most that is read or written at once: a job that nobody waits for any more ends soon.
@@ -251,6 +252,6 @@ impl OutputStream for FileOutput {
     }
 }
 
-fn failed(no_thread: NoThread) -> StreamError {
+fn failed(no_thread: NotRun) -> StreamError {
     StreamError::LastOperationFailed(std::io::Error::other(no_thread).into())
 }

@@ -1,11 +1,11 @@
 //! `wasi:filesystem`: Wasmtime keeps a component within its directories, and each operation is held
 //! against what it was granted there.
 
+use std::io;
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
-use wasmtime_wasi::FsPerms;
-use wasmtime_wasi::filesystem::{Dir, OpenMode, WasiFilesystemCtxView};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
+use crate::runtime::wasi::context::Opened;
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_rights::{
     CHANGE, Files, LOOK, LOOK_IN, check_real_path, not_permitted,
@@ -35,18 +36,13 @@ pub const MAX_WRITE_BYTES: usize = 1 << 20;
 impl preopens::Host for Files<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let mut directories = Vec::new();
-        for (directory, rights) in self.roots {
-            let mode = match rights {
-                FsPerms::ReadOnly => OpenMode::READ,
-                FsPerms::ReadWrite => OpenMode::READ | OpenMode::WRITE,
-            };
-            // The one that the grant holds open.
-            let opened = Dir::new(directory.handle().try_clone()?, *rights, mode, true);
+        let roots = self.roots.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+        for Opened { directory, dir } in roots {
             let place = Place::root(Arc::clone(directory));
-            let descriptor = self.enter(place, Descriptor::Dir(opened))?;
+            let descriptor = self.enter(place, Descriptor::Dir(dir.clone()))?;
             directories.push((descriptor, directory.guest().to_owned()));
         }
-        if !self.roots.iter().any(|(directory, _)| root::is_taken_by(directory)) {
+        if !roots.iter().any(|root| root::is_taken_by(&root.directory)) {
             let descriptor = self.inner.table.push(Root)?.rep();
             self.places.enter_root(descriptor);
             directories.push((Resource::new_own(descriptor), root::PATH.to_owned()));

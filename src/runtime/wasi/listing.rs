@@ -12,7 +12,8 @@ use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
 use crate::core::account::Charge;
-use crate::runtime::wasi::blocking::{BlockingJobs, NoThread, Waits};
+use crate::runtime::threads::job::NotRun;
+use crate::runtime::wasi::blocking::{BlockingJobs, Waits};
 use crate::runtime::wasi::places::Place;
 
 /// Entries that are read by one job.
@@ -64,7 +65,7 @@ impl Listing {
         if matches!(rest, Rest::Nothing) {
             return Ok(());
         }
-        let no_thread = |_: NoThread| ErrorCode::InsufficientMemory;
+        let no_thread = |_: NotRun| ErrorCode::InsufficientMemory;
         let slot = jobs.slot(Waits::Files).await.map_err(no_thread)?;
         let directory = Arc::clone(&self.directory);
         let running = slot.run(move || read_page(rest, &directory)).map_err(no_thread)?;

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use wasmtime_wasi::p2::Pollable;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
-use crate::runtime::wasi::blocking::{BlockingJobs, Running, Slot, Waits};
+use crate::runtime::threads::job::Running;
+use crate::runtime::wasi::blocking::{BlockingJobs, Slot, Waits};
 use crate::security::quota::Permit;
 
 /// The most addresses of one name that are looked at.
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_look_up_counts_until_it_is_done() {
-        let jobs = Arc::new(BlockingJobs::new(Arc::new(BlockingThreads::new().unwrap())));
+        let jobs = Arc::new(BlockingJobs::new(Arc::new(BlockingThreads::default())));
         let count = Count::new("lookups", 1);
         let mut lookup =
             Lookup::of_name("localhost".into(), count.take().unwrap(), Arc::clone(&jobs));

@@ -1,0 +1,81 @@
+//! What the system is short of, in words that say what to do.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+use crate::runtime::mappings;
+
+/// The system gives no thread now.
+#[derive(Debug, Error)]
+#[error("can not start thread {name}: {source}; {}", ThreadLimits)]
+pub struct NoThread {
+    name: &'static str,
+    source: io::Error,
+}
+
+impl NoThread {
+    /// What came of a start.
+    pub fn new(name: &'static str, source: io::Error) -> Self {
+        Self { name, source }
+    }
+}
+
+/// The limits that a thread may be beyond, as they are when this is written.
+pub struct ThreadLimits;
+
+/// The limits that memory may be beyond, as they are when this is written.
+pub struct MemoryLimits;
+
+/// So few mappings left are too few for a thread or a memory.
+const FEW_MAPPINGS: usize = 8;
+
+fn full() -> Option<mappings::Full> {
+    let (count, most) = (mappings::count()?, mappings::most()?);
+    (count + FEW_MAPPINGS >= most).then_some(mappings::Full { count, most, kept: 0 })
+}
+
+/// How much address space the process may have, if that is limited.
+pub fn address_space() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::As).current;
+    #[cfg(not(unix))]
+    None
+}
+
+impl fmt::Display for ThreadLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(full) = full() {
+            return full.fmt(f);
+        }
+        if let Some(bytes) = address_space() {
+            write!(f, "RLIMIT_AS (ulimit -v) is {bytes} bytes, ")?;
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::process::{Resource, getrlimit};
+            if let Some(count) = getrlimit(Resource::Nproc).current {
+                write!(f, "RLIMIT_NPROC (ulimit -u) is {count}, ")?;
+            }
+            f.write_str("pids.max of the control group may hold too: ")?;
+        }
+        f.write_str("raise the limit, or end other threads")
+    }
+}
+
+impl fmt::Display for MemoryLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (full(), address_space()) {
+            (Some(full), _) => full.fmt(f),
+            (None, Some(bytes)) => write!(
+                f,
+                "RLIMIT_AS (ulimit -v) is {bytes} bytes: raise it, or configure \"memory-reservation\": \
+                 \"small\""
+            ),
+            (None, None) => {
+                f.write_str("the system has no memory left, or the process may have no more")
+            }
+        }
+    }
+}

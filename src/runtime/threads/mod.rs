@@ -1,0 +1,6 @@
+//! Threads for what may block: a bounded number, each made before something is left to it.
+
+pub mod job;
+pub mod pool;
+pub mod signal_stack;
+pub mod workers;

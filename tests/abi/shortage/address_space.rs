@@ -1,0 +1,130 @@
+//! Address space and mappings that the system does not give.
+
+use std::fmt::Write as _;
+
+use airssys_wasm::*;
+use serde_json::json;
+
+use crate::harness::{Config, Engine, eventually};
+use crate::leaks::mappings;
+use crate::partners::Inbox;
+use crate::shortage::child::{Limited, config, named, passes, status_kib};
+
+const GIB: u64 = 1 << 30;
+
+/// Works with components as any host does.
+fn works(engine: &Engine) {
+    let [counter, trapper] =
+        ["counter", "trapper"].map(|it| engine.load(&format!("app/{it}/0"), it));
+    assert_eq!(engine.text(counter, "inc"), "1");
+    assert_eq!(engine.failure(trapper, "oob").status, AIRSSYS_ERROR_TRAP);
+    assert_eq!(engine.failure(trapper, "unreachable").status, AIRSSYS_ERROR_TRAP);
+    let inbox = Inbox::new();
+    let ids: Vec<u64> = (0..50).map(|_| engine.request(counter, "inc", inbox).unwrap()).collect();
+    inbox.exactly(&ids);
+}
+
+#[test]
+fn a_process_with_little_address_space_gets_small_reservations() {
+    passes("shortage::address_space::loads_in_3_gib");
+}
+
+#[test]
+#[ignore = "run by a_process_with_little_address_space_gets_small_reservations"]
+fn loads_in_3_gib() {
+    let _limit = Limited::to(libc::RLIMIT_AS, 3 * GIB);
+    for signals in [true, false] {
+        let configured = json!({ "signals-based-traps": signals }).to_string();
+        let engine = config().with(&configured).engine();
+        works(&engine);
+        for number in 0..100 {
+            engine.load(&format!("app/counter/{number}"), "counter");
+        }
+    }
+}
+
+#[test]
+fn without_address_space_the_error_names_the_option() {
+    passes("shortage::address_space::refuses_large_reservations");
+}
+
+#[test]
+#[ignore = "run by without_address_space_the_error_names_the_option"]
+fn refuses_large_reservations() {
+    let _limit = Limited::to(libc::RLIMIT_AS, 3 * GIB);
+    let engine = config().with(r#"{"memory-reservation": "large"}"#).engine();
+    let echo = airssys_wasm_guests::bytes("echo");
+    let failure = engine.try_load("app/echo/0", &echo, None).expect_err("4 GiB of 3");
+    assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
+    assert_eq!(failure.detail["resource"], "memory", "{failure}");
+    for part in ["RLIMIT_AS (ulimit -v) is 3221225472 bytes", r#""memory-reservation": "small""#] {
+        assert!(failure.message.contains(part), "{failure}");
+    }
+    assert_eq!(engine.list(), json!([]));
+}
+
+#[test]
+fn small_reservations_are_an_option() {
+    let before = status_kib("VmSize:");
+    let engine = Config::new().with(r#"{"memory-reservation": "small"}"#).engine();
+    works(&engine);
+    assert!(status_kib("VmSize:") < before + (1 << 20), "less than a large one");
+    // Beyond what there is room for without moving.
+    let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
+    let trapper = engine.load_with("app/trapper/1", "trapper", options);
+    engine.call(trapper, "alloc 50000000").unwrap();
+}
+
+#[test]
+fn loads_leave_mappings_for_what_runs() {
+    passes("shortage::address_space::loads_until_refused");
+}
+
+/// A component with many memories.
+fn with_memories(count: usize) -> Vec<u8> {
+    let mut text = String::from("(component (core module $m ");
+    (0..count).for_each(|_| text.push_str("(memory 1)"));
+    write!(text, ") (core instance (instantiate $m)))").unwrap();
+    wat::parse_str(&text).unwrap()
+}
+
+#[test]
+#[ignore = "run by loads_leave_mappings_for_what_runs"]
+fn loads_until_refused() {
+    let most: usize =
+        std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
+    if most > 300_000 {
+        // As many components would take more memory than a test may.
+        return;
+    }
+    let engine = config().engine();
+    let wasm = with_memories(100);
+    let [counter, chatty] = ["counter", "chatty"].map(airssys_wasm_guests::bytes);
+    let failure = (0..).find_map(|number| {
+        let wasm = if number % 20 == 0 { &counter } else { &wasm };
+        engine.try_load(&format!("app/many/{number}"), wasm, None).err()
+    });
+    let failure = failure.unwrap();
+    assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
+    assert_eq!(failure.detail["resource"], "mappings", "{failure}");
+    assert_eq!(failure.detail["value"], most, "{failure}");
+    assert!(failure.message.contains("vm.max_map_count"), "{failure}");
+    assert!(mappings() < most - most / 20, "{} of {most}", mappings());
+    // Smaller ones, until those are refused too.
+    let mut small = Vec::new();
+    while let Ok(handle) = engine.try_load("app/small/0", &counter, None) {
+        small.push(handle);
+    }
+    // All of them at work, on workers and so on stacks of their own.
+    let inbox = Inbox::new();
+    let ids: Vec<u64> = small.iter().map(|it| engine.request(*it, "inc", inbox).unwrap()).collect();
+    let outcomes = inbox.exactly(&ids);
+    assert!(outcomes.values().all(|it| it.outcome.is_ok()));
+    assert!(named("airssys-worker") > 0);
+    let refused = engine.try_load("app/chatty/0", &chatty, None).unwrap_err();
+    assert_eq!(refused.detail["resource"], "mappings", "{refused}");
+    for handle in small.drain(..) {
+        engine.unload(handle).unwrap();
+    }
+    eventually("there is room again", || engine.try_load("app/chatty/0", &chatty, None).ok());
+}

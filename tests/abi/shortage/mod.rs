@@ -1,0 +1,12 @@
+//! A system that has nothing to give for a while.
+//!
+//! What a test takes away from its process is gone for all tests in it: each runs in a process of its own.
+
+mod child;
+
+mod address_space;
+mod bounds;
+mod descriptors;
+mod memory;
+mod signals;
+mod threads;
