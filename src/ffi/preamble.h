@@ -65,7 +65,7 @@
  * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
  * goes on, and what waits for that callback waits until the process ends.
  *
- * The library's own threads are bounded: one for the clock; from the first load on `workers`; at most
+ * The library's own threads are bounded: one for the clock; from the first load on `workers`, and as many for components that compute; at most
  * `callback-threads` for callbacks that components wait for (storage, log, router), and as many for all
  * others (completions, events, the audit trail), of each of which one stays; at most 64 that wait for
  * files, and 64 for names; while something is compiled, `workers` for each binary. A callback for which

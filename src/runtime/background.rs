@@ -4,7 +4,9 @@
 //! preempts these threads for the workers, which Tokio can not.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem::take;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -14,9 +16,8 @@ use tokio::runtime::Handle;
 
 use crate::runtime::pace::Pace;
 use crate::runtime::priority;
-
-/// The stack of a thread, whatever the environment says.
-const STACK_BYTES: usize = 2 << 20;
+use crate::runtime::threads::pool::STACK_BYTES;
+use crate::runtime::threads::signal_stack;
 
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -185,10 +186,21 @@ impl Background {
         let _ = self.0.empty.wait_timeout_while(queue, grace, |queue| queue.threads > 0);
     }
 
-    fn start_thread(&self) -> std::io::Result<()> {
+    /// Returns once the thread has all that it needs.
+    fn start_thread(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
+        let (ready, is_ready) = sync_channel(1);
         let thread = Builder::new().name("airssys-compute".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || shared.run()).map(drop)
+        thread.spawn(move || {
+            let stack = signal_stack::ensure();
+            let go = stack.is_ok();
+            // It is waited for.
+            let _ = ready.send(stack);
+            if go {
+                shared.run();
+            }
+        })?;
+        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
     }
 }
 

@@ -135,9 +135,13 @@ impl Ticker {
             let (shared, ticks) = (Arc::clone(&shared), ticks.clone());
             move || {
                 let mut pauses = Pauses { idle: 0, counted: Instant::now() };
+                let mut looked = ticks.now();
                 while let Some(passed) = shared.pause(&mut pauses) {
                     ticks.advance(passed);
-                    signals::put_back();
+                    if ticks.long_slice_is_over(looked) {
+                        looked = ticks.now();
+                        signals::put_back();
+                    }
                     for engine in &engines {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
