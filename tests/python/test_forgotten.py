@@ -7,6 +7,7 @@ import threading
 import unittest
 import warnings
 import weakref
+from unittest import mock
 
 from support import PATIENCE, RIGHTS, EngineTest, Gate, guest
 
@@ -134,6 +135,23 @@ class Circles(EngineTest):
 
 
 class Forgotten(EngineTest):
+    def test_an_engine_that_no_thread_could_be_had_for(self):
+        gone = threading.Event()
+        storage = DictStorage()
+        weakref.finalize(storage, gone.set)
+        engine = Engine(storage=storage)
+        del storage
+
+        def none(*arguments):
+            raise RuntimeError("can't start new thread")
+
+        with warnings.catch_warnings(), mock.patch("_thread.start_new_thread", none):
+            warnings.simplefilter("ignore")
+            del engine
+        self.assertFalse(gone.is_set())
+        self.engine()
+        self.assertTrue(gone.wait(PATIENCE))
+
     def test_an_engine_that_nobody_closes(self):
         gone = threading.Event()
         storage = DictStorage()
