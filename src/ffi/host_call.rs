@@ -63,8 +63,9 @@ mod held {
     #[unsafe(naked)]
     pub unsafe extern "C" fn call() {
         naked_asm!(
+            ".hidden {personality}",
             ".cfi_startproc",
-            // Where it is, relative to here, in four bytes.
+            // How far it is from here, in four bytes, so it must not be found elsewhere.
             ".cfi_personality 0x1b, {personality}",
             "push rbp",
             ".cfi_def_cfa_offset 16",
@@ -85,8 +86,9 @@ mod held {
     #[unsafe(naked)]
     pub unsafe extern "C" fn call() {
         naked_asm!(
+            ".hidden {personality}",
             ".cfi_startproc",
-            // Where it is, relative to here, in four bytes.
+            // How far it is from here, in four bytes, so it must not be found elsewhere.
             ".cfi_personality 0x1b, {personality}",
             "stp x29, x30, [sp, #-16]!",
             ".cfi_def_cfa_offset 16",

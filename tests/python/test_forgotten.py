@@ -7,6 +7,7 @@ import threading
 import unittest
 import warnings
 import weakref
+from unittest import mock
 
 from support import PATIENCE, RIGHTS, EngineTest, Gate, guest
 
@@ -34,6 +35,10 @@ def threads_and_descriptors():
 class Circles(EngineTest):
     """Engines that only what they call themselves refers to."""
 
+    def collected(self, gone):
+        gc.collect()
+        return gone.is_set()
+
     def gone(self, make):
         """Engines as `make` makes them, of a new keeper each, go with all that they have."""
         make(Keeper()).close()
@@ -50,9 +55,8 @@ class Circles(EngineTest):
             del keeper, user
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            gc.collect()
-        for event in events:
-            self.assertTrue(event.wait(PATIENCE))
+            for event in events:
+                self.eventually(lambda event=event: self.collected(event))
         self.eventually(lambda: threads_and_descriptors() <= before)
 
     def test_a_storage(self):
@@ -102,11 +106,7 @@ class Circles(EngineTest):
             opener()
             del opener
 
-            def collected():
-                gc.collect()
-                return gone.is_set()
-
-            self.eventually(collected)
+            self.eventually(lambda: self.collected(gone))
 
     def test_a_collection_in_a_callback(self):
         # The collector runs on a thread that the engine waits for, and finds that engine.
@@ -129,11 +129,28 @@ class Circles(EngineTest):
                     user.send("set k v")
                 del storage, user
                 self.assertTrue(collected.wait(PATIENCE))
-                gc.collect()
-            self.assertTrue(gone.wait(PATIENCE))
+                # Does nothing while the other thread collects.
+                self.eventually(lambda: self.collected(gone))
 
 
 class Forgotten(EngineTest):
+    def test_an_engine_that_no_thread_could_be_had_for(self):
+        gone = threading.Event()
+        storage = DictStorage()
+        weakref.finalize(storage, gone.set)
+        engine = Engine(storage=storage)
+        del storage
+
+        def none(*arguments):
+            raise RuntimeError("can't start new thread")
+
+        with warnings.catch_warnings(), mock.patch("_thread.start_new_thread", none):
+            warnings.simplefilter("ignore")
+            del engine
+        self.assertFalse(gone.is_set())
+        self.engine()
+        self.assertTrue(gone.wait(PATIENCE))
+
     def test_an_engine_that_nobody_closes(self):
         gone = threading.Event()
         storage = DictStorage()

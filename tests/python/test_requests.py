@@ -29,7 +29,7 @@ from airssys_wasm import (
     Timeout,
     Trap,
     WouldDeadlock,
-    _callbacks,
+    _registry,
 )
 
 THREADS = 8
@@ -38,7 +38,7 @@ THREADS = 8
 class RequestTest(EngineTest):
     def setUp(self):
         # Whatever a test does, nothing may be left behind.
-        self.addCleanup(lambda: self.eventually(lambda: not _callbacks._expected))
+        self.addCleanup(lambda: self.eventually(lambda: not _registry._expected))
 
     def check_outcome(self, made, error=None, reply=None):
         """Each way to ask tells the same, and there is one outcome."""
@@ -203,7 +203,7 @@ class Outcomes(RequestTest):
             gate.open()
             closing.result(PATIENCE)
         self.check_outcome(busy, EngineStopped)
-        self.assertFalse(_callbacks._expected)
+        self.assertFalse(_registry._expected)
         with self.assertRaises(EngineClosed):
             user.request("get k")
         self.assertFalse(busy.cancel())
@@ -237,7 +237,7 @@ class Outcomes(RequestTest):
         with self.assertRaises(ComponentNotFound):
             gone.request("x")
         # Only the one that holds the component up.
-        self.assertEqual(len(_callbacks._expected), 1)
+        self.assertEqual(len(_registry._expected), 1)
         self.assertEqual(user.engine.stats()["requests"]["outstanding"], 1)
 
 

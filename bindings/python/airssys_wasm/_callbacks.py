@@ -112,8 +112,7 @@ def complete_interrupted(owner: object) -> None:
         complete(None)
 
 
-def check_storage(storage: Storage) -> None:
-    """Raises unless it has the methods of one."""
+def _check_storage(storage: Storage) -> None:
     for name in ("get", "set", "delete", "list"):
         if not callable(getattr(storage, name, None)):
             raise TypeError(f"the storage {type(storage).__name__} has no method {name!r}")
@@ -122,6 +121,7 @@ def check_storage(storage: Storage) -> None:
 def storage_table(host: _registry.Host) -> _ffi.Storage:
     """The callbacks of a storage."""
     storage = host.target
+    _check_storage(storage)
     return _ffi.Storage(
         ctypes.sizeof(_ffi.Storage),
         host.token,
