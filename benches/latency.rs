@@ -175,6 +175,9 @@ fn request(host: &Host, handle: u64, payload: &[u8], timeout_ms: u64, inbox: &In
         sender: ptr::null(),
         content_type: ptr::null(),
         timeout_ms,
+        flags: 0,
+        progress: None,
+        progress_data: ptr::null_mut(),
     };
     let (mut id, error) = (0, ptr::null_mut());
     // SAFETY: a live engine and valid arguments; any thread may use the sender, at any time.

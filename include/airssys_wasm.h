@@ -136,6 +136,13 @@
 #define AIRSSYS_AUDIT_LOST 3
 
 /**
+ * Has a message end with the patience of its sender: when a call's timeout or a request's deadline
+ * passes, or the request is cancelled, a message that is being handled is interrupted, as by
+ * `airssys_engine_interrupt`, and one that waits is taken back.
+ */
+#define AIRSSYS_MESSAGE_ENDS_WITH_SENDER 1
+
+/**
  * `protobuf`, 0x50: Protocol Buffers.
  */
 #define AIRSSYS_CODEC_PROTOBUF 80
@@ -735,6 +742,18 @@ typedef struct airssys_router_t {
 } airssys_router_t;
 
 /**
+ * Says whether a call goes on: 0 has it go on; anything else ends it with
+ * `AIRSSYS_ERROR_INTERRUPTED`: its message is taken back if it waits, and interrupted, as by
+ * `airssys_engine_interrupt`, if it is being handled. For hosts that look at signals, a terminal or a
+ * cancel button while they wait.
+ *
+ * `user_data`: `progress_data` of the options. It must return soon, must not unwind into the library,
+ * and must call no function of this library but `airssys_engine_interrupt` and
+ * `airssys_engine_cancel`. While a callback of the host runs on the calling thread, nobody is asked.
+ */
+typedef int32_t (*airssys_progress_fn_t)(void *user_data);
+
+/**
  * What a message carries besides its payload. Zero everything, set `size`, then what you need.
  */
 typedef struct airssys_message_options_t {
@@ -759,6 +778,19 @@ typedef struct airssys_message_options_t {
    * for room in a mailbox that blocks its senders; 0: as long as it takes.
    */
   uint64_t timeout_ms;
+  /**
+   * Any of the `AIRSSYS_MESSAGE_...` flags, or 0.
+   */
+  uint64_t flags;
+  /**
+   * Of a call: asked about every 50 ms, on the calling thread and its native stack, while the call
+   * waits; NULL: nobody is asked.
+   */
+  airssys_progress_fn_t progress;
+  /**
+   * Handed to `progress`; the library does nothing else with it.
+   */
+  void *progress_data;
 } airssys_message_options_t;
 
 /**

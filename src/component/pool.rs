@@ -8,6 +8,7 @@ use crate::core::id::{ComponentHandle, ComponentId};
 use crate::messaging::mail::Refusal;
 use crate::messaging::mailbox::{Entry, Mailbox};
 use crate::messaging::members::Members;
+use crate::messaging::queue::Place;
 use crate::runtime::contract::HealthStatus;
 
 /// One or more actors of one binary, with one handle and one id.
@@ -19,8 +20,8 @@ pub struct Pool {
 
 /// What [`Pool::try_enter`] found.
 pub enum Chosen<'a> {
-    /// This actor is idle, and the right to run is the caller's.
-    Entered(&'a Arc<Actor>),
+    /// This actor is idle, and the right to run is the caller's, for mail of this place.
+    Entered(&'a Arc<Actor>, Place),
     /// All are busy.
     Busy,
     /// None accepts anything any more.
@@ -84,7 +85,7 @@ impl Pool {
         let others = self.actors.iter().filter(|actor| !Arc::ptr_eq(actor, first));
         for actor in std::iter::once(first).chain(others) {
             match actor.mailbox().try_enter(payload)? {
-                Entry::Entered => return Ok(Chosen::Entered(actor)),
+                Entry::Entered(place) => return Ok(Chosen::Entered(actor, place)),
                 Entry::Busy => chosen = Chosen::Busy,
                 Entry::Closed => {}
             }

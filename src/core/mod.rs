@@ -18,3 +18,4 @@ pub mod payload;
 pub mod ports;
 pub mod rendezvous;
 pub mod waiting;
+pub mod watch;

@@ -1,6 +1,6 @@
 //! Messages from the host.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
@@ -14,6 +14,7 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
+use crate::system::calling::Patience;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
 
@@ -34,7 +35,29 @@ pub struct airssys_message_options_t {
     /// whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
     /// for room in a mailbox that blocks its senders; 0: as long as it takes.
     pub timeout_ms: u64,
+    /// Any of the `AIRSSYS_MESSAGE_...` flags, or 0.
+    pub flags: u64,
+    /// Of a call: asked about every 50 ms, on the calling thread and its native stack, while the call
+    /// waits; NULL: nobody is asked.
+    pub progress: airssys_progress_fn_t,
+    /// Handed to `progress`; the library does nothing else with it.
+    pub progress_data: *mut c_void,
 }
+
+/// Says whether a call goes on: 0 has it go on; anything else ends it with
+/// `AIRSSYS_ERROR_INTERRUPTED`: its message is taken back if it waits, and interrupted, as by
+/// `airssys_engine_interrupt`, if it is being handled. For hosts that look at signals, a terminal or a
+/// cancel button while they wait.
+///
+/// `user_data`: `progress_data` of the options. It must return soon, must not unwind into the library,
+/// and must call no function of this library but `airssys_engine_interrupt` and
+/// `airssys_engine_cancel`. While a callback of the host runs on the calling thread, nobody is asked.
+pub type airssys_progress_fn_t = Option<unsafe extern "C" fn(user_data: *mut c_void) -> i32>;
+
+/// Has a message end with the patience of its sender: when a call's timeout or a request's deadline
+/// passes, or the request is cancelled, a message that is being handled is interrupted, as by
+/// `airssys_engine_interrupt`, and one that waits is taken back.
+pub const AIRSSYS_MESSAGE_ENDS_WITH_SENDER: u64 = 1;
 
 // SAFETY: `repr(C)`, `size` comes first, pointers and an integer may be zero.
 unsafe impl Sized0 for airssys_message_options_t {
@@ -51,12 +74,13 @@ pub unsafe fn message<'a>(
     payload: *const u8,
     len: usize,
     options: *const airssys_message_options_t,
-) -> Result<(HostMessage<'a>, Option<Duration>), Failure> {
+) -> Result<(HostMessage<'a>, Patience), Failure> {
     // SAFETY: this function's contract.
     let payload = unsafe { bytes(payload, len, "payload") }?;
     // SAFETY: this function's contract.
     let Some(options) = (unsafe { versioned(options, "options") })? else {
-        return Ok((HostMessage { payload, sender: None, content_type: None }, None));
+        let message = HostMessage { payload, sender: None, content_type: None };
+        return Ok((message, Patience::default()));
     };
     // SAFETY: this function's contract.
     let sender = unsafe { optional_text(options.sender, "options.sender") }?;
@@ -64,7 +88,21 @@ pub unsafe fn message<'a>(
     let content_type = unsafe { content_type(options.content_type, "options.content_type") }?;
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
-    Ok((HostMessage { payload, sender, content_type }, timeout))
+    let unknown = options.flags & !AIRSSYS_MESSAGE_ENDS_WITH_SENDER;
+    if unknown != 0 {
+        let problem = format!("has bits that this library does not know: {unknown:#x}");
+        return Err(Failure::argument("options.flags", &problem));
+    }
+    let ends_message = options.flags & AIRSSYS_MESSAGE_ENDS_WITH_SENDER != 0;
+    let data = options.progress_data;
+    let gives_up = options.progress.map(|progress| -> Box<dyn Fn() -> bool> {
+        // SAFETY: the host's own function and data, on the thread that called.
+        Box::new(move || unsafe { progress(data) } != 0)
+    });
+    Ok((
+        HostMessage { payload, sender, content_type },
+        Patience { timeout, ends_message, gives_up },
+    ))
 }
 
 /// Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
@@ -94,8 +132,8 @@ pub unsafe extern "C" fn airssys_engine_send(
         // SAFETY: by this function's contract NULL or a live engine.
         let engine = unsafe { object(engine, "engine") }?.enter()?;
         // SAFETY: by this function's contract as `message` needs it.
-        let (message, timeout) = unsafe { message(payload, len, options) }?;
-        Ok(engine.send(ComponentHandle(handle), message, timeout)?)
+        let (message, patience) = unsafe { message(payload, len, options) }?;
+        Ok(engine.send(ComponentHandle(handle), message, patience.timeout)?)
     };
     // SAFETY: by this function's contract `error` is NULL or valid for writing.
     unsafe { boundary(error, body) }
@@ -128,8 +166,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
         let handles = unsafe { numbers(handles, count, "handles") }?;
         let handles: Vec<_> = handles.iter().copied().map(ComponentHandle).collect();
         // SAFETY: by this function's contract as `message` needs it.
-        let (message, timeout) = unsafe { message(payload, len, options) }?;
-        Ok(engine.broadcast(&handles, message, timeout)?)
+        let (message, patience) = unsafe { message(payload, len, options) }?;
+        Ok(engine.broadcast(&handles, message, patience.timeout)?)
     };
     // SAFETY: by this function's contract `error` is NULL or valid for writing.
     unsafe { boundary(error, body) }
@@ -170,8 +208,8 @@ pub unsafe extern "C" fn airssys_engine_call(
         let engine = unsafe { object(engine, "engine") }?.enter()?;
         let out = output(out_reply, "out_reply")?;
         // SAFETY: by this function's contract as `message` needs it.
-        let (message, timeout) = unsafe { message(payload, len, options) }?;
-        let reply = engine.call(ComponentHandle(handle), message, timeout, stack::left())?;
+        let (message, patience) = unsafe { message(payload, len, options) }?;
+        let reply = engine.call(ComponentHandle(handle), message, patience, stack::left())?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, airssys_bytes_t::new(reply)) };
         Ok(())

@@ -132,10 +132,10 @@ pub unsafe extern "C" fn airssys_engine_request(
         let engine = unsafe { object(engine, "engine") }?.enter()?;
         let out = output(out_id, "out_id")?;
         // SAFETY: by this function's contract as `message` needs it.
-        let (message, timeout) = unsafe { message(payload, len, options) }?;
+        let (message, patience) = unsafe { message(payload, len, options) }?;
         let handle = ComponentHandle(handle);
         let completion = completion(reply_fn, user_data, || engine.id_of(handle))?;
-        let id = engine.request(handle, message, timeout, completion)?;
+        let id = engine.request(handle, message, patience, completion)?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, id.0.get()) };
         Ok(())

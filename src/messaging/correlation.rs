@@ -54,7 +54,8 @@ pub struct Correlations {
 /// Who has a request.
 pub enum Receiver {
     /// A component of this engine; `place` is where the message is in its mailbox, once that matters.
-    Here { mailbox: Arc<Mailbox>, place: Option<Place> },
+    /// `ends`: it is interrupted if its requester gives up.
+    Here { mailbox: Arc<Mailbox>, place: Option<Place>, ends: bool },
     /// The host's router has it: only the host may complete it.
     Elsewhere(Arc<ComponentId>),
 }
@@ -62,7 +63,7 @@ pub enum Receiver {
 impl Receiver {
     /// A component of this engine, or one of several with its id.
     pub fn here(mailbox: &Arc<Mailbox>) -> Self {
-        Self::Here { mailbox: Arc::clone(mailbox), place: None }
+        Self::Here { mailbox: Arc::clone(mailbox), place: None, ends: false }
     }
 
     /// Its id.
@@ -112,6 +113,15 @@ impl Correlations {
         Ok(Ticket { id: self.id(key), key })
     }
 
+    /// Has the message end with its request: when that is cancelled or its deadline passes, it is taken
+    /// out of the mailbox, or interrupted where it is handled.
+    pub fn end_with(&self, request: Ticket, to: &Arc<Mailbox>, at: Place) {
+        if let Some(pending) = self.lock().get_mut(request.key) {
+            pending.receiver =
+                Receiver::Here { mailbox: Arc::clone(to), place: Some(at), ends: true };
+        }
+    }
+
     /// Sets the deadline, unless the outcome is there already. A message that is still at its place
     /// then is taken out of the mailbox.
     pub fn arm(
@@ -122,7 +132,7 @@ impl Correlations {
     ) {
         let mut table = self.lock();
         if let (Some((to, at)), Some(pending)) = (delivered, table.get_mut(request.key))
-            && let Receiver::Here { mailbox, place } = &mut pending.receiver
+            && let Receiver::Here { mailbox, place, .. } = &mut pending.receiver
         {
             *place = Some(at);
             if !Arc::ptr_eq(mailbox, to) {
@@ -158,6 +168,11 @@ impl Correlations {
         let owns = |pending: &Pending| matches!(pending.requester, Requester::Host(_));
         let Some(pending) = self.take_if(id, owns) else { return false };
         self.abandon(id, &pending);
+        if let Receiver::Here { mailbox, place: Some(place), ends: true } = &pending.receiver
+            && mailbox.give_up(*place, |_| CallError::Cancelled).is_none()
+        {
+            mailbox.interrupt(*place);
+        }
         self.finish(id, pending, Err(CallError::Cancelled));
         true
     }
@@ -220,8 +235,12 @@ impl Correlations {
             self.abandon(id, &pending);
             let timeout = |unstarted| CallError::CorrelationTimeout { correlation: id, unstarted };
             let given_up = match &pending.receiver {
-                Receiver::Here { mailbox, place: Some(place) } => {
-                    mailbox.give_up(*place, |unstarted| timeout(Some(unstarted)))
+                Receiver::Here { mailbox, place: Some(place), ends } => {
+                    let given_up = mailbox.give_up(*place, |unstarted| timeout(Some(unstarted)));
+                    if given_up.is_none() && *ends {
+                        mailbox.interrupt(*place);
+                    }
+                    given_up
                 }
                 _ => None,
             };

@@ -12,7 +12,7 @@ use crate::core::account::{Account, MailBytes};
 use crate::core::codec::CodecSet;
 use crate::core::error::{CallError, Unstarted};
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::core::interrupts::InterruptCount;
+use crate::core::interrupts::Interrupts;
 use crate::core::limits::{MailboxBound, MailboxBounds, WhenFull};
 use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
@@ -48,8 +48,9 @@ pub trait Receiver: Send + Sync {
 /// What [`Mailbox::try_enter`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// No mail and nobody running: the right to run is the caller's until [`Mailbox::leave`].
-    Entered,
+    /// No mail and nobody running: the right to run is the caller's until [`Mailbox::leave`], for mail
+    /// of this place.
+    Entered(Place),
     /// Others are before the caller: it has to queue.
     Busy,
     /// Nothing is accepted any more.
@@ -76,7 +77,7 @@ pub struct Mailbox {
     dead_letters: Arc<dyn DeadLetters>,
     /// What the host holds for the owner besides this mail.
     account: Arc<Account>,
-    interrupts: Arc<InterruptCount>,
+    interrupts: Arc<Interrupts>,
 }
 
 /// What senders and the receiver write for every message, on as few cache lines as it fits.
@@ -143,7 +144,7 @@ impl Mailbox {
     }
 
     /// Counts the interrupts of what is handled.
-    pub fn interrupts(&self) -> &Arc<InterruptCount> {
+    pub fn interrupts(&self) -> &Arc<Interrupts> {
         &self.interrupts
     }
 
@@ -331,11 +332,11 @@ impl Mailbox {
         if queue.running {
             return Ok(Entry::Busy);
         }
-        queue.running = true;
+        let place = queue.run_at_once();
         self.interrupts.begin();
         queue.traffic.accepted += 1;
         self.note_load(&queue);
-        Ok(Entry::Entered)
+        Ok(Entry::Entered(place))
     }
 
     /// Gives the right to run back, or grants it to the receiver if mail came in meanwhile.
@@ -446,6 +447,17 @@ impl Mailbox {
         reply.withdraw();
         self.dead_letters.take(&self.owner, message, &reason);
         Some(reason)
+    }
+
+    /// Interrupts the mail of that place, if it is being handled; says whether it is.
+    pub fn interrupt(&self, place: Place) -> bool {
+        let queue = self.lock();
+        let handles = queue.handles(place);
+        if handles {
+            // Under the lock: the next mail begins after it.
+            self.interrupts.interrupt();
+        }
+        handles
     }
 
     /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
@@ -589,7 +601,7 @@ mod tests {
         let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead, account);
         mailbox.leave();
         assert!(poll(&mailbox).is_pending());
-        assert_eq!(mailbox.try_enter(&[]), Ok(Entry::Entered));
+        assert!(matches!(mailbox.try_enter(&[]), Ok(Entry::Entered(_))));
         let removed = mailbox.close(Mail::Shutdown(Reply::nobody()), false);
         assert!(removed.is_some_and(|removed| removed.is_empty()));
         // A caller has the right to run; the last mail is not the task's yet, but will be.

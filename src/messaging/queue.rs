@@ -1,6 +1,7 @@
 //! The mail that waits in a mailbox, and what is known of whoever works it off.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use crate::core::account::Account;
 use crate::core::limits::{MailboxBound, MailboxBounds};
@@ -29,7 +30,7 @@ pub struct Traffic {
 
 /// The place of mail in its mailbox, which no other mail has at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
+pub struct Place(NonZeroU64);
 
 struct Slot {
     place: Place,
@@ -43,13 +44,15 @@ pub struct Queue {
     slots: VecDeque<Slot>,
     /// How many slots are empty.
     empty: u32,
-    next_place: u64,
+    next_place: Place,
     /// How many of the mail are messages, which alone count against the capacity.
     messages: usize,
     /// What the mail takes, callbacks included.
     bytes: u64,
     /// What the mail takes that is being handled.
     handled_bytes: u64,
+    /// What is being handled.
+    handled: Option<Place>,
     /// Somebody holds the right to run.
     pub running: bool,
     /// It is the receiver's task, or was granted to it.
@@ -61,7 +64,7 @@ pub struct Queue {
     /// are still accepted.
     pub draining: bool,
     /// The most mail that it held, less with each time that it was empty since.
-    peak: usize,
+    peak: u32,
     /// Senders wait for room.
     pub waited_for: bool,
     /// The receiver's task has the right to run and waits for mail with it, see
@@ -78,10 +81,11 @@ impl Queue {
         Self {
             slots: VecDeque::new(),
             empty: 0,
-            next_place: 0,
+            next_place: Place(NonZeroU64::MIN),
             messages: 0,
             bytes: 0,
             handled_bytes: 0,
+            handled: None,
             running: true,
             by_task: false,
             closed: false,
@@ -144,13 +148,31 @@ impl Queue {
 
     /// Puts mail behind all other.
     pub fn push(&mut self, mail: Mail, size: u64) -> Place {
-        let place = Place(self.next_place);
-        self.next_place += 1;
+        let place = self.take_place();
         self.messages += usize::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
         self.slots.push_back(Slot { place, mail: Some(mail) });
-        self.peak = self.peak.max(self.slots.len());
+        self.peak = self.peak.max(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         place
+    }
+
+    fn take_place(&mut self) -> Place {
+        let place = self.next_place;
+        self.next_place = Place(place.0.saturating_add(1));
+        place
+    }
+
+    /// Takes the right to run for mail that never waits; its place.
+    pub fn run_at_once(&mut self) -> Place {
+        let place = self.take_place();
+        self.running = true;
+        self.handled = Some(place);
+        place
+    }
+
+    /// Whether the mail of that place is being handled.
+    pub fn handles(&self, place: Place) -> bool {
+        self.handled == Some(place)
     }
 
     /// Puts mail before the last.
@@ -158,8 +180,7 @@ impl Queue {
         let last = self.slots.pop_back().and_then(|slot| slot.mail);
         let place = self.push(mail, size);
         if let Some(last) = last {
-            let place = Place(self.next_place);
-            self.next_place += 1;
+            let place = self.take_place();
             self.slots.push_back(Slot { place, mail: Some(last) });
         }
         place
@@ -171,7 +192,9 @@ impl Queue {
         if !first.is_some_and(takes) {
             return None;
         }
-        let mail = self.slots.pop_front()?.mail?;
+        let Slot { place, mail } = self.slots.pop_front()?;
+        let mail = mail?;
+        self.handled = Some(place);
         self.skip_empty();
         self.messages -= usize::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
@@ -213,7 +236,7 @@ impl Queue {
     /// single messages come in between: taking it anew costs more than all the rest of a message.
     pub fn give_memory_back(&mut self) {
         let capacity = self.slots.capacity();
-        if capacity > KEPT_CAPACITY && self.peak < capacity / 4 {
+        if capacity > KEPT_CAPACITY && (self.peak as usize) < capacity / 4 {
             self.slots = VecDeque::new();
         }
         self.peak -= self.peak.div_ceil(16);
@@ -222,6 +245,7 @@ impl Queue {
     /// Nothing is being handled any more; whether senders that wait get their turn.
     pub fn handled(&mut self) -> bool {
         self.handled_bytes = 0;
+        self.handled = None;
         self.messages == 0 && std::mem::take(&mut self.waited_for)
     }
 

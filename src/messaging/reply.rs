@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::error::CallError;
 use crate::core::message::Outcome;
-use crate::core::rendezvous::{Rendezvous, TimedOut};
+use crate::core::rendezvous::{NotGiven, Rendezvous, TimedOut};
 use crate::messaging::correlation::{Correlations, Ticket};
 
 /// The right, and the duty, to say how a message ended.
@@ -78,6 +78,16 @@ impl Waiter {
     pub fn with_reply() -> (Self, Reply) {
         let meeting = Arc::new(Rendezvous::default());
         (Self(Arc::clone(&meeting)), Reply(Destination::Waiter(meeting)))
+    }
+
+    /// As [`Waiter::wait`], and no longer than a caller that is watched has patience.
+    pub fn wait_watched(&self, timeout: Option<Duration>) -> Outcome {
+        self.0.wait_watched(timeout).unwrap_or_else(|missed| match missed {
+            NotGiven::TimedOut(timeout) => {
+                Err(CallError::CallerTimeout { timeout, unstarted: None })
+            }
+            NotGiven::GivenUp => Err(CallError::Interrupted),
+        })
     }
 
     /// Blocks until the outcome is there; with a timeout, no longer than that.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use crate::core::watch;
 use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::timers::Timers;
 
-/// Polls `future` until it is done; between polls the thread is parked. `context`: timers that the
+/// Polls `future` until it is done; between polls the thread is parked, and a caller that is watched is
+/// asked now and then. `context`: timers that the
 /// future may need in the way of an ambient runtime, as WASI does.
 ///
 /// Tokio's own `block_on` does more than most calls take time for, and refuses to run inside of
@@ -27,7 +29,12 @@ pub fn block_on<F: Future>(context: Option<&Timers>, mut future: Pin<&mut F>) ->
         if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {
             return output;
         }
-        thread::park();
+        if watch::is_watched() {
+            thread::park_timeout(watch::PERIOD);
+            watch::check();
+        } else {
+            thread::park();
+        }
     }
 }
 

@@ -11,7 +11,6 @@ pub mod engine;
 pub mod give_back;
 pub mod host;
 pub mod instance;
-pub mod interrupts;
 pub mod kept;
 pub mod lifting;
 pub mod limiter;

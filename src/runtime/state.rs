@@ -13,6 +13,7 @@ use crate::core::log::{HostErrorTexts, LogLevel, LogRecord, LogSink};
 use crate::core::message::Timestamp;
 use crate::core::ports::{Directory, Identity, Messenger};
 use crate::core::waiting::WaitNode;
+use crate::core::watch;
 use crate::runtime::drive::Deadline;
 use crate::runtime::driver::mail::Driven;
 use crate::runtime::limiter::Limiter;
@@ -235,6 +236,8 @@ impl HostState {
             self.context.timers.pace().note_work(SHORT_WORK_FUEL);
             return Ok(UpdateDeadline::Yield(LONG_SLICE_TICKS));
         };
+        // The host's code runs on this thread's own stack, as in a callback.
+        watch::check();
         self.context.timers.check(deadline.get(), *seen)?;
         Ok(UpdateDeadline::Continue(1))
     }

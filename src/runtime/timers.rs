@@ -12,8 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use crate::core::interrupts::{InterruptCount, Seen};
-use crate::runtime::interrupts::Interrupts;
+use crate::core::interrupts::{Interrupts, Seen};
 use crate::runtime::pace::Pace;
 use crate::runtime::scheduler::Scheduler;
 
@@ -59,18 +58,25 @@ pub struct Timers {
     scheduler: Scheduler,
     pace: Arc<Pace>,
     interrupts: Arc<Interrupts>,
+    /// Told of each.
+    interrupted: Arc<Notify>,
     stop: Arc<StopSignal>,
 }
 
 impl Timers {
     /// Timers of a component on these workers, until `stop` is given.
-    pub fn new(
-        scheduler: Scheduler,
-        interrupts: Arc<InterruptCount>,
-        stop: Arc<StopSignal>,
-    ) -> Self {
-        let interrupts = Arc::new(Interrupts::new(interrupts));
-        Self { scheduler, pace: Arc::default(), interrupts, stop }
+    pub fn new(scheduler: Scheduler, interrupts: Arc<Interrupts>, stop: Arc<StopSignal>) -> Self {
+        let (pace, interrupted) = (Arc::<Pace>::default(), Arc::<Notify>::default());
+        interrupts.tell({
+            let (scheduler, pace) = (scheduler.clone(), Arc::clone(&pace));
+            let interrupted = Arc::clone(&interrupted);
+            move || {
+                interrupted.notify_waiters();
+                // It is not to wait for others that compute.
+                scheduler.expedite(&pace);
+            }
+        });
+        Self { scheduler, pace, interrupts, interrupted, stop }
     }
 
     /// The workers themselves.
@@ -96,12 +102,6 @@ impl Timers {
     /// The interrupts of the component.
     pub fn interrupts(&self) -> &Interrupts {
         &self.interrupts
-    }
-
-    /// Ends the component's call that runs now, which has its next turn before others that compute.
-    pub fn interrupt(&self) {
-        self.interrupts.interrupt();
-        self.scheduler.expedite(&self.pace);
     }
 
     /// Whether a guest call may go on now.
@@ -134,11 +134,11 @@ impl Timers {
         seen: Option<Seen>,
     ) -> impl Future<Output = Interrupted> + Send + 'static {
         let (sleep, stop) = (self.sleep_until(deadline), Arc::clone(&self.stop));
-        let interrupts = Arc::clone(&self.interrupts);
+        let (interrupts, next) = (Arc::clone(&self.interrupts), Arc::clone(&self.interrupted));
         async move {
             let Some(sleep) = sleep else { return Interrupted::Stopping };
             let (mut sleep, mut stopped) = (pin!(sleep), pin!(stop.wake.notified()));
-            let mut interrupted = pin!(interrupts.next());
+            let mut interrupted = pin!(next.notified());
             // Listening comes before the look, or a signal between the two would be missed.
             stopped.as_mut().enable();
             interrupted.as_mut().enable();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::core::error::CallError;
-use crate::core::rendezvous::{Rendezvous, TimedOut};
+use crate::core::rendezvous::{NotGiven, Rendezvous};
 use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::timers::Timers;
 
@@ -16,6 +16,8 @@ use crate::runtime::timers::Timers;
 pub enum Missed {
     /// The time was over; the future goes on without anyone waiting for it.
     TimedOut(Duration),
+    /// The caller has given up.
+    GivenUp,
     /// The workers were stopped.
     Stopped,
 }
@@ -24,6 +26,7 @@ impl From<Missed> for CallError {
     fn from(missed: Missed) -> Self {
         match missed {
             Missed::TimedOut(timeout) => Self::CallerTimeout { timeout, unstarted: None },
+            Missed::GivenUp => Self::Interrupted,
             Missed::Stopped => Self::EngineStopped,
         }
     }
@@ -54,9 +57,10 @@ where
     // A worker polls anew, so that no wake-up is lost with the waker above.
     timers.spawn(async move { promise.keep(future.await) });
     let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
-    match meeting.wait(timeout.map(|timeout| timeout.saturating_sub(spent))) {
+    match meeting.wait_watched(timeout.map(|timeout| timeout.saturating_sub(spent))) {
         Ok(output) => output.ok_or(Missed::Stopped),
-        Err(TimedOut(left)) => Err(Missed::TimedOut(timeout.unwrap_or(left))),
+        Err(NotGiven::TimedOut(left)) => Err(Missed::TimedOut(timeout.unwrap_or(left))),
+        Err(NotGiven::GivenUp) => Err(Missed::GivenUp),
     }
 }
 

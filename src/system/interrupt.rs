@@ -24,7 +24,7 @@ impl Engine {
 }
 
 fn interrupt(actor: &Actor) {
-    actor.blueprint().context.timers.interrupt();
+    actor.mailbox().interrupts().interrupt();
 }
 
 /// Waits for the end of an actor. What it still runs at the deadline is interrupted; then this waits a

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod binary_file;
 pub mod blocking;
 pub mod callbacks;
+pub mod calling;
 pub mod capabilities;
 pub mod compile_limits;
 pub mod components;

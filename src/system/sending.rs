@@ -7,24 +7,23 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::component::actor::Actor;
-use crate::component::pool::{Chosen, Pool};
-use crate::component::status::State;
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::limits::{self, MailboxBound};
-use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::core::message::{Message, Outcome};
 use crate::core::payload::Payload;
 use crate::core::waiting::{Wait, WaitNode};
+use crate::core::watch;
 use crate::messaging::correlation::{Completion, Receiver, Requester, TableFull};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::{Delivered, Members, NotAwaited, Rooms, Undelivered};
 use crate::messaging::queue::Place;
-use crate::messaging::reply::{Reply, Waiter};
+use crate::messaging::reply::Reply;
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
-use crate::system::blocking::run_here_first;
+use crate::system::calling::Patience;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
@@ -111,99 +110,22 @@ impl Engine {
         Err(EngineError::Broadcast { targets: handles.len(), failed })
     }
 
-    /// Hands a message over and waits for its outcome. `stack`: how many bytes that of the calling
-    /// thread has left.
-    pub fn call(
-        &self,
-        handle: ComponentHandle,
-        message: HostMessage<'_>,
-        timeout: Option<Duration>,
-        stack: usize,
-    ) -> Result<Option<Vec<u8>>, EngineError> {
-        self.check_running()?;
-        let pool = self.pool(handle)?;
-        let chosen = pool
-            .try_enter(message.payload)
-            .map_err(|refusal| self.not_accepted(pool.actors()[0].mailbox(), refusal))?;
-        match chosen {
-            Chosen::Closed => Err(self.unknown(handle)),
-            Chosen::Entered(actor) => {
-                let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
-                let outcome = self.call_entered(actor, message, timeout, stack)?;
-                outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
-            }
-            Chosen::Busy => self.call_queued(&pool, message, timeout),
-        }
-    }
-
-    /// Waits for the outcome of a message that waits its turn.
-    fn call_queued(
-        &self,
-        pool: &Pool,
-        message: HostMessage<'_>,
-        timeout: Option<Duration>,
-    ) -> Result<Option<Vec<u8>>, EngineError> {
-        let deadline = timeout.map(deadline_in);
-        let (waiter, reply) = Waiter::with_reply();
-        let mail = Mail::Message(Self::message(message), reply);
-        let (to, place, _wait) = match current_component() {
-            None => {
-                let (to, place) = self.queue(pool.members(), Address::Handle, mail, deadline)?;
-                (to, place, None)
-            }
-            // A callback queues only where it can wait for the outcome.
-            Some(caller) => self.queue_awaited(pool.members(), mail, deadline, &caller)?,
-        };
-        let outcome = match (waiter.wait(deadline.map(left)), timeout) {
-            (Err(CallError::CallerTimeout { .. }), Some(timeout)) => {
-                // It is told the timeout that it had set, not what was left of it.
-                let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
-                let given_up = to.give_up(place, |unstarted| over(Some(unstarted)));
-                Err(given_up.unwrap_or_else(|| over(None)))
-            }
-            (outcome, _) => outcome,
-        };
-        outcome.map_err(|error| self.call_failed(&to, error))
-    }
-
-    fn call_entered(
-        &self,
-        actor: &Arc<Actor>,
-        message: HostMessage<'_>,
-        timeout: Option<Duration>,
-        stack: usize,
-    ) -> Result<Outcome, EngineError> {
-        if ends_in_time(actor, timeout) {
-            let message = MessageView {
-                sender: message.sender.as_ref().unwrap_or(&self.host),
-                payload: message.payload,
-                content_type: message.content_type,
-                correlation: None,
-                reply_to: None,
-                accepted: Timestamp::recent(),
-            };
-            return Ok(actor.handle_here(message, stack));
-        }
-        let (timers, ambient) =
-            (&actor.blueprint().context.timers, actor.ambient_timers().is_some());
-        let call = Arc::clone(actor).handle_directly(Self::message(message));
-        Ok(run_here_first(timers, ambient, call, timeout)
-            .unwrap_or_else(|missed| Err(missed.into())))
-    }
-
     /// Hands a message over; `completion` gets its outcome, exactly once, unless this fails.
     pub fn request(
         &self,
         handle: ComponentHandle,
         message: HostMessage<'_>,
-        timeout: Option<Duration>,
+        patience: Patience,
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
-        let deadline = timeout.map(deadline_in);
+        let until = Until {
+            deadline: patience.timeout.map(deadline_in),
+            ends_message: patience.ends_message,
+        };
         let message = Self::message(message);
-        self.request_of(pool.members(), Address::Handle, message, deadline, completion)
+        self.request_of(pool.members(), Address::Handle, message, until, completion)
     }
 
     fn request_of(
@@ -211,9 +133,10 @@ impl Engine {
         members: &Arc<Members>,
         address: Address,
         message: Message,
-        deadline: Option<Instant>,
+        until: Until,
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
+        let Until { deadline, ends_message } = until;
         let correlations = &self.office.correlations;
         let requester = Requester::Host(completion);
         let any = members.all().first().ok_or(EngineError::Stopped)?;
@@ -223,13 +146,18 @@ impl Engine {
         let correlation = message.correlation.or(Some(request.id));
         let message = Message { correlation, wants_reply: true, ..message };
         let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), request));
-        match (self.queue(members, address, mail, deadline), deadline) {
-            (Ok((to, place)), Some(deadline)) => {
-                correlations.arm(request, deadline, Some((&to, place)));
+        match self.queue(members, address, mail, deadline) {
+            Ok((to, place)) => {
+                if ends_message {
+                    correlations.end_with(request, &to, place);
+                }
+                if let Some(deadline) = deadline {
+                    correlations.arm(request, deadline, Some((&to, place)));
+                }
             }
             // An engine that stops meanwhile may have answered it.
-            (Err(error), _) if correlations.discard(request) => return Err(error),
-            _ => {}
+            Err(error) if correlations.discard(request) => return Err(error),
+            Err(_) => {}
         }
         Ok(request.id)
     }
@@ -261,7 +189,8 @@ impl Engine {
         });
         match completion {
             Some(completion) => {
-                self.request_of(&members, Address::Id, message, deadline, completion).map(Some)
+                let until = Until { deadline, ends_message: false };
+                self.request_of(&members, Address::Id, message, until, completion).map(Some)
             }
             None => {
                 let mail = Mail::Message(message, Reply::nobody());
@@ -286,7 +215,7 @@ impl Engine {
 
     /// Queues mail with the least busy that takes it, which is returned with its place, and waits for
     /// room where that is what senders do. What is refused is dropped without an answer.
-    fn queue(
+    pub(super) fn queue(
         &self,
         members: &Arc<Members>,
         address: Address,
@@ -315,7 +244,7 @@ impl Engine {
     }
 
     /// As [`Engine::queue`], where `caller` can wait for the outcome.
-    fn queue_awaited(
+    pub(super) fn queue_awaited(
         &self,
         members: &Members,
         mut mail: Mail,
@@ -375,7 +304,7 @@ impl Engine {
     }
 
     /// Why a component does not accept a message, for the host.
-    fn not_accepted(&self, by: &Mailbox, refusal: Refusal) -> EngineError {
+    pub(super) fn not_accepted(&self, by: &Mailbox, refusal: Refusal) -> EngineError {
         let component = Arc::clone(by.owner());
         match refusal {
             Refusal::Full(bound) | Refusal::NoRoom(bound) => queue_full(by, bound),
@@ -411,24 +340,31 @@ impl Engine {
             return Ok(full.mail);
         }
         let stopped = self.check_running().err();
-        Err(full.give_up(|by, bound| stopped.unwrap_or_else(|| queue_full(by, bound))))
+        Err(full.give_up(|by, bound| match stopped {
+            Some(stopped) => stopped,
+            None if watch::check() == watch::State::GivenUp => {
+                self.call_failed(by, CallError::Interrupted)
+            }
+            None => queue_full(by, bound),
+        }))
     }
 
-    /// Waits for room; false if it does not come in time, or the engine stops.
+    /// Waits for room; false if it does not come in time, the caller gives up, or the engine stops.
     fn has_room(&self, full: &Mailbox, rooms: &Rooms, deadline: Option<Instant>) -> bool {
-        let room = rooms.wait();
-        let Some(deadline) = deadline else {
-            block_on(None, pin!(room));
-            return true;
-        };
+        let mut room = pin!(rooms.wait());
+        let mut room = pin!(poll_fn(|cx| match watch::check() {
+            watch::State::GivenUp => Poll::Ready(false),
+            _ => room.as_mut().poll(cx).map(|()| true),
+        }));
+        let Some(deadline) = deadline else { return block_on(None, room) };
         // One that is gone is not full.
         let Some(pool) = self.components.get(full.handle()) else { return true };
         // Knows when the engine stops, which a timer of its workers alone would not survive.
         let timers = &pool.actors()[0].blueprint().context.timers;
-        let (mut room, mut over) = (pin!(room), pin!(timers.interruption(deadline, None)));
+        let mut over = pin!(timers.interruption(deadline, None));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),
-            Poll::Pending => room.as_mut().poll(cx).map(|()| true),
+            Poll::Pending => room.as_mut().poll(cx),
         });
         block_on(None, pin!(first))
     }
@@ -437,7 +373,7 @@ impl Engine {
         EngineError::Call { component: Arc::clone(by.owner()), error }
     }
 
-    fn message(message: HostMessage<'_>) -> Message {
+    pub(super) fn message(message: HostMessage<'_>) -> Message {
         Message {
             content_type: message.content_type.map(Into::into),
             ..Message::new(message.sender.map(Arc::new), Payload::copy_of(message.payload))
@@ -445,9 +381,17 @@ impl Engine {
     }
 }
 
+/// Until when a request is of use.
+#[derive(Clone, Copy)]
+struct Until {
+    deadline: Option<Instant>,
+    /// Whether its message is interrupted if it is being handled then.
+    ends_message: bool,
+}
+
 /// How the receivers of mail were named.
 #[derive(Clone, Copy)]
-enum Address {
+pub(super) enum Address {
     /// By a handle: these, and no others.
     Handle,
     /// By an id: whoever has it.
@@ -476,18 +420,4 @@ fn would_deadlock(by: &Mailbox) -> EngineError {
 fn queue_full(by: &Mailbox, bound: MailboxBound) -> EngineError {
     let full = limits::Full { bounds: by.options().bounds, by: bound };
     EngineError::QueueFull { component: Arc::clone(by.owner()), full }
-}
-
-/// Whether a caller that lends its payload and its thread gets both back in time: a guest must
-/// not be unwound because its caller can not wait.
-fn ends_in_time(actor: &Actor, timeout: Option<Duration>) -> bool {
-    // A new instance after a crash takes time of its own.
-    timeout.is_none_or(|timeout| {
-        actor.status().state() == State::Running
-            && timeout >= actor.blueprint().limits.max_execution_time
-    })
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

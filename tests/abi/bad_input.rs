@@ -6,7 +6,7 @@ use std::ptr::{self, null_mut};
 use airssys_wasm::*;
 
 use crate::harness::{
-    Config, Engine, Failure, NO_BYTES, Outcome, With, c, check, status_name, take,
+    Config, Engine, Failure, NO_BYTES, Outcome, With, c, check, no_options, status_name, take,
 };
 use crate::hosts::{Journal, Store, set_logger, try_set_logger};
 
@@ -172,8 +172,7 @@ fn text_that_is_not_utf_8_is_refused_with_its_place() {
         for (sender, content_type, name) in
             [(bad, none, "options.sender"), (none, bad, "options.content_type")]
         {
-            let size = size_of::<airssys_message_options_t>();
-            let options = airssys_message_options_t { size, sender, content_type, timeout_ms: 0 };
+            let options = airssys_message_options_t { sender, content_type, ..no_options() };
             let send = |e| airssys_engine_send(raw, echo, data, 1, &raw const options, e);
             assert_argument(check(send), name);
         }
@@ -258,12 +257,7 @@ fn try_sizes<T>(value: &T, name: &str, set: impl Fn(*const T) -> Outcome) {
 fn structs_of_every_size_are_read_or_refused() {
     let (config, engine) = (Config::new(), Engine::new());
     let echo = engine.load("app/echo/0", "echo");
-    let options = airssys_message_options_t {
-        size: 0,
-        sender: ptr::null(),
-        content_type: ptr::null(),
-        timeout_ms: 0,
-    };
+    let options = airssys_message_options_t { size: 0, ..no_options() };
     try_sizes(&options, "options", |options| {
         // SAFETY: a live engine, and as many bytes as `options` says or the refusal of its size.
         check(|e| unsafe { airssys_engine_send(engine.raw(), echo, ptr::null(), 0, options, e) })

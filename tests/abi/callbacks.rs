@@ -27,7 +27,7 @@ fn with_callback<R: Send + 'static>(
 }
 
 /// A timeout in case that the library does not see the deadlock.
-const SOON: With<'static> = With { sender: None, content_type: None, timeout_ms: 3000 };
+const SOON: With<'static> = With { timeout_ms: 3000, ..With::nothing() };
 
 fn own_handle(engine: &Engine, record: &Record) -> u64 {
     engine.find(record.component.as_deref().unwrap()).unwrap()

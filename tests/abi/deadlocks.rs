@@ -9,7 +9,7 @@ use crate::harness::{Config, Engine, Outcome, With, eventually};
 use crate::hosts::{Gate, set_logger};
 
 /// Ends a test whose deadlock the library does not see.
-const PATIENT: With<'static> = With { sender: None, content_type: None, timeout_ms: 10_000 };
+const PATIENT: With<'static> = With { timeout_ms: 10_000, ..With::nothing() };
 
 /// A component `app/caller/0` and a pool of two with room for one message each. Whatever logs `call`
 /// calls the pool, what logs `back` the caller.

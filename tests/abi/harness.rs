@@ -1,6 +1,6 @@
 //! The C ABI with Rust's manners: owned results, errors as values, handles freed once.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -141,12 +141,24 @@ impl Drop for Config {
     }
 }
 
+/// Whether a caller gives up.
+pub type GivesUp<'a> = dyn Fn() -> bool + Sync + 'a;
+
 /// What a message carries besides its payload.
 #[derive(Default, Clone, Copy)]
 pub struct With<'a> {
     pub sender: Option<&'a str>,
     pub content_type: Option<&'a str>,
     pub timeout_ms: u64,
+    pub flags: u64,
+    /// Says whether the caller gives up.
+    pub gives_up: Option<&'a GivesUp<'a>>,
+}
+
+impl With<'static> {
+    pub const fn nothing() -> Self {
+        Self { sender: None, content_type: None, timeout_ms: 0, flags: 0, gives_up: None }
+    }
 }
 
 /// An engine that is freed at the end, or before.
@@ -389,8 +401,33 @@ pub fn with_options<R>(
         sender: pointer(&sender),
         content_type: pointer(&content_type),
         timeout_ms: with.timeout_ms,
+        flags: with.flags,
+        progress: with.gives_up.as_ref().map(|_| progress as _),
+        progress_data: with
+            .gives_up
+            .as_ref()
+            .map_or(ptr::null_mut(), |it| ptr::from_ref::<&GivesUp<'_>>(it).cast_mut().cast()),
     };
     run(&raw const options)
+}
+
+unsafe extern "C" fn progress(gives_up: *mut c_void) -> i32 {
+    // SAFETY: the closure of the options, which outlive the call.
+    let gives_up = unsafe { &*gives_up.cast::<&GivesUp<'_>>() };
+    gives_up().into()
+}
+
+/// Options that carry nothing.
+pub fn no_options() -> airssys_message_options_t {
+    airssys_message_options_t {
+        size: size_of::<airssys_message_options_t>(),
+        sender: ptr::null(),
+        content_type: ptr::null(),
+        timeout_ms: 0,
+        flags: 0,
+        progress: None,
+        progress_data: ptr::null_mut(),
+    }
 }
 
 fn document(

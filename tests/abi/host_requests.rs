@@ -46,6 +46,7 @@ fn the_receiver_sees_who_asks_and_which_request_it_is() {
         sender: Some("some/one/else"),
         content_type: Some("text/plain"),
         timeout_ms: 60_000,
+        ..With::default()
     };
     let id = engine.request_with(probe, "message", with, inbox).unwrap();
     let reply = inbox.only().outcome.unwrap().unwrap();

@@ -1,5 +1,6 @@
 //! Interrupts: whatever a component runs ends, with its outcome named, and nothing else does.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use airssys_wasm::*;
@@ -207,4 +208,150 @@ fn an_unload_does_not_wait_for_a_callback_of_the_host_for_ever() {
     gate.open();
     interrupted(inbox);
     eventually("the other one answers", || engine.call(again, "time").ok());
+}
+
+const ENDS: With<'static> = With { flags: AIRSSYS_MESSAGE_ENDS_WITH_SENDER, ..With::nothing() };
+
+#[test]
+fn a_request_that_is_cancelled_ends_its_message_if_it_says_so() {
+    for command in ["loop", "sleep 3600000"] {
+        let engine = Engine::new();
+        let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
+        let inboxes = [(); 3].map(|()| Inbox::new());
+        let ids = inboxes.map(|inbox| engine.request_with(trapper, command, ENDS, inbox).unwrap());
+        engine.until_busy(trapper, 3, 2);
+        // The one that waits is taken back, the one that runs ends, and the one behind runs then.
+        for (index, waiting) in [(1, 1), (0, 0), (2, 0)] {
+            engine.cancel(ids[index]).unwrap();
+            let cancelled = inboxes[index].only();
+            assert_eq!(cancelled.status(), AIRSSYS_ERROR_CANCELLED);
+            engine.until_busy(trapper, 3, waiting);
+        }
+        assert_eq!(engine.text(trapper, "ok"), "ok");
+        let described = engine.describe(trapper).unwrap();
+        assert_eq!(described["messages"]["dropped"], 1, "{described}");
+        assert_eq!(described["messages"]["failed"], 2, "{described}");
+    }
+}
+
+#[test]
+fn a_request_that_says_nothing_of_it_leaves_its_message_alone() {
+    let engine = Engine::new();
+    let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
+    let inbox = Inbox::new();
+    let id = engine.request(trapper, "loop", inbox).unwrap();
+    engine.until_busy(trapper, 1, 0);
+    engine.cancel(id).unwrap();
+    assert_eq!(inbox.only().status(), AIRSSYS_ERROR_CANCELLED);
+    let described = engine.describe(trapper).unwrap();
+    assert_eq!(described["messages"]["failed"], 0, "it runs: {described}");
+    engine.interrupt(trapper).unwrap();
+    assert_eq!(engine.text(trapper, "ok"), "ok");
+}
+
+#[test]
+fn the_end_of_the_time_ends_the_message_if_the_sender_says_so() {
+    let with = With { timeout_ms: 30, ..ENDS };
+    for (guest, command) in [("trapper", "loop"), ("hermit", "loop"), ("trapper", "sleep 3600000")]
+    {
+        let engine = Engine::new();
+        let component = engine.load_with("app/busy/0", guest, ENDLESS);
+        let timed_out = engine.call_with(component, command, with).unwrap_err();
+        assert_eq!(timed_out.status, AIRSSYS_ERROR_TIMEOUT, "{timed_out}");
+        assert_eq!(engine.text(component, "ok"), "ok");
+        let inbox = Inbox::new();
+        engine.request_with(component, command, with, inbox).unwrap();
+        assert_eq!(inbox.only().status(), AIRSSYS_ERROR_TIMEOUT);
+        assert_eq!(engine.text(component, "ok"), "ok");
+        let described = engine.describe(component).unwrap();
+        assert_eq!(described["messages"]["failed"], 2, "{guest}: {command}: {described}");
+    }
+}
+
+/// Gives up when it is asked for the third time.
+fn third(asked: &AtomicU32) -> bool {
+    asked.fetch_add(1, Ordering::Relaxed) == 2
+}
+
+#[test]
+fn a_caller_is_asked_whether_it_gives_up() {
+    // On the caller's own stack, on a fiber of it, and on a worker; computing and waiting.
+    for (guest, command) in [
+        ("hermit", "loop"),
+        ("trapper", "loop"),
+        ("trapper", "sleep 3600000"),
+        ("wasi", "sleep 3600000"),
+        ("requester", "loop"),
+    ] {
+        for timeout_ms in [0, 3_000_000] {
+            let engine = Engine::new();
+            let component = engine.load_with("app/busy/0", guest, ENDLESS);
+            let (asked, caller) = (AtomicU32::new(0), thread::current().id());
+            let gives_up = || {
+                assert_eq!(thread::current().id(), caller);
+                assert!(crate::hosts::on_native_stack());
+                third(&asked)
+            };
+            let with = With { timeout_ms, gives_up: Some(&gives_up), ..With::default() };
+            let failure = engine.call_with(component, command, with).unwrap_err();
+            assert_interrupted(&failure);
+            assert_eq!(asked.load(Ordering::Relaxed), 3, "{guest}: {command}");
+            assert_eq!(engine.describe(component).unwrap()["messages"]["failed"], 1);
+        }
+    }
+}
+
+#[test]
+fn a_caller_whose_message_waits_may_give_up_too() {
+    let engine = Engine::new();
+    let options = json!({
+        "limits": { "max-execution-time-ms": 3_600_000, "max-fuel": null },
+        "mailbox": { "capacity": 1, "when-full": "block" },
+    });
+    let trapper = engine.load_with("app/trapper/0", "trapper", &options.to_string());
+    let running = Inbox::new();
+    engine.request(trapper, "loop", running).unwrap();
+    engine.until_busy(trapper, 1, 0);
+    for timeout_ms in [0, 3_000_000] {
+        let asked = AtomicU32::new(0);
+        let gives_up = || third(&asked);
+        let with = With { timeout_ms, gives_up: Some(&gives_up), ..With::default() };
+        assert_interrupted(&engine.call_with(trapper, "ok", with).unwrap_err());
+        engine.until_busy(trapper, 2 + u64::from(timeout_ms > 0), 0);
+    }
+    // No room even to wait in the mailbox.
+    engine.send(trapper, "ok").unwrap();
+    for timeout_ms in [0, 3_000_000] {
+        let asked = AtomicU32::new(0);
+        let gives_up = || third(&asked);
+        let with = With { timeout_ms, gives_up: Some(&gives_up), ..With::default() };
+        assert_interrupted(&engine.call_with(trapper, "ok", with).unwrap_err());
+        engine.until_busy(trapper, 4, 1);
+    }
+    assert!(running.all().is_empty(), "it was not meant");
+    engine.interrupt(trapper).unwrap();
+    interrupted(running);
+}
+
+#[test]
+fn a_caller_that_goes_on_gets_its_reply() {
+    let engine = Engine::new();
+    let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
+    let asked = AtomicU32::new(0);
+    let gives_up = || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    let with = With { gives_up: Some(&gives_up), ..With::default() };
+    assert_eq!(engine.call_with(trapper, "sleep 200", with).unwrap().unwrap(), b"ok");
+    assert!(asked.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn flags_that_nobody_knows_are_refused() {
+    let engine = Engine::new();
+    let echo = engine.load("app/echo/0", "echo");
+    let failure = engine.call_with(echo, "x", With { flags: 1 << 40, ..ENDS }).unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ARGUMENT, "{failure}");
+    assert!(failure.message.contains("options.flags"), "{failure}");
 }

@@ -47,7 +47,7 @@ fn a_message_carries_what_the_host_said_about_it() {
     assert!(plain["nanoseconds"].as_u64().unwrap() < 1_000_000_000);
 
     let with =
-        With { sender: Some("shop/ünit/7"), content_type: Some("text/plain"), timeout_ms: 0 };
+        With { sender: Some("shop/ünit/7"), content_type: Some("text/plain"), ..With::default() };
     let reply = engine.call_with(probe, "message", with).unwrap().unwrap();
     let described: serde_json::Value = serde_json::from_slice(&reply).unwrap();
     assert_eq!(described["sender"], "shop/ünit/7");

@@ -1,0 +1,171 @@
+//! Calls of the host: messages whose sender waits for the outcome.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::component::actor::Actor;
+use crate::component::pool::{Chosen, Pool};
+use crate::component::status::State;
+use crate::core::deadline::deadline_in;
+use crate::core::error::CallError;
+use crate::core::id::ComponentHandle;
+use crate::core::message::{MessageView, Outcome, Timestamp};
+use crate::core::watch::{self, watched};
+use crate::messaging::mail::Mail;
+use crate::messaging::mailbox::Mailbox;
+use crate::messaging::queue::Place;
+use crate::messaging::reply::Waiter;
+use crate::runtime::off_fiber::current_component;
+use crate::system::blocking::{Missed, run_here_first};
+use crate::system::engine::Engine;
+use crate::system::error::EngineError;
+use crate::system::sending::{Address, HostMessage};
+
+/// How long a sender waits, and what becomes of its message then.
+#[derive(Default)]
+pub struct Patience {
+    /// The most.
+    pub timeout: Option<Duration>,
+    /// Whether a message that is being handled when its sender gives up is interrupted.
+    pub ends_message: bool,
+    /// Asked now and then whether the sender gives up, on its own thread.
+    pub gives_up: Option<Box<dyn Fn() -> bool>>,
+}
+
+impl Engine {
+    /// Hands a message over and waits for its outcome. `stack`: how many bytes that of the calling
+    /// thread has left.
+    pub fn call(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+        patience: Patience,
+        stack: usize,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let Patience { timeout, ends_message, gives_up } = patience;
+        let limit = timeout.map(|timeout| Limit { timeout, ends_message });
+        watched(gives_up, || self.call_watched(handle, message, limit, stack))
+    }
+
+    fn call_watched(
+        &self,
+        handle: ComponentHandle,
+        message: HostMessage<'_>,
+        limit: Option<Limit>,
+        stack: usize,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        self.check_running()?;
+        let pool = self.pool(handle)?;
+        let chosen = pool
+            .try_enter(message.payload)
+            .map_err(|refusal| self.not_accepted(pool.actors()[0].mailbox(), refusal))?;
+        match chosen {
+            Chosen::Closed => Err(self.unknown(handle)),
+            Chosen::Entered(actor, place) => {
+                let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
+                let outcome = self.call_entered((actor, place), message, limit, stack);
+                outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
+            }
+            Chosen::Busy => self.call_queued(&pool, message, limit),
+        }
+    }
+
+    /// Waits for the outcome of a message that waits its turn.
+    fn call_queued(
+        &self,
+        pool: &Pool,
+        message: HostMessage<'_>,
+        limit: Option<Limit>,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let deadline = limit.map(|limit| deadline_in(limit.timeout));
+        let (waiter, reply) = Waiter::with_reply();
+        let mail = Mail::Message(Self::message(message), reply);
+        let (to, place, _wait) = match current_component() {
+            None => {
+                let (to, place) = self.queue(pool.members(), Address::Handle, mail, deadline)?;
+                (to, place, None)
+            }
+            // A callback queues only where it can wait for the outcome.
+            Some(caller) => self.queue_awaited(pool.members(), mail, deadline, &caller)?,
+        };
+        watch::set_end(|| end_of(&to, place));
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let outcome = match (waiter.wait_watched(deadline.map(left)), limit) {
+            (Err(CallError::CallerTimeout { .. }), Some(Limit { timeout, ends_message })) => {
+                // It is told the timeout that it had set, not what was left of it.
+                let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
+                Err(match to.give_up(place, |unstarted| over(Some(unstarted))) {
+                    Some(unstarted) => unstarted,
+                    None => {
+                        if ends_message {
+                            to.interrupt(place);
+                        }
+                        over(None)
+                    }
+                })
+            }
+            (outcome, _) => outcome,
+        };
+        outcome.map_err(|error| self.call_failed(&to, error))
+    }
+
+    fn call_entered(
+        &self,
+        (actor, place): (&Arc<Actor>, Place),
+        message: HostMessage<'_>,
+        limit: Option<Limit>,
+        stack: usize,
+    ) -> Outcome {
+        watch::set_end(|| end_of(actor.mailbox(), place));
+        if ends_in_time(actor, limit) {
+            let message = MessageView {
+                sender: message.sender.as_ref().unwrap_or(&self.host),
+                payload: message.payload,
+                content_type: message.content_type,
+                correlation: None,
+                reply_to: None,
+                accepted: Timestamp::recent(),
+            };
+            return actor.handle_here(message, stack);
+        }
+        let (timers, ambient) =
+            (&actor.blueprint().context.timers, actor.ambient_timers().is_some());
+        let call = Arc::clone(actor).handle_directly(Self::message(message));
+        let timeout = limit.map(|limit| limit.timeout);
+        run_here_first(timers, ambient, call, timeout).unwrap_or_else(|missed| {
+            if let (Missed::TimedOut(_), Some(Limit { ends_message: true, .. })) = (missed, limit) {
+                actor.mailbox().interrupt(place);
+            }
+            Err(missed.into())
+        })
+    }
+}
+
+/// When the sender's patience ends by itself.
+#[derive(Clone, Copy)]
+struct Limit {
+    timeout: Duration,
+    ends_message: bool,
+}
+
+/// What ends a message when its sender gives up.
+fn end_of(to: &Arc<Mailbox>, place: Place) -> Box<dyn Fn() -> watch::State> {
+    let to = Arc::clone(to);
+    Box::new(move || match to.give_up(place, |_| CallError::Interrupted) {
+        Some(_) => watch::State::GivenUp,
+        None => {
+            to.interrupt(place);
+            watch::State::Ending
+        }
+    })
+}
+
+/// Whether a caller that lends its payload and its thread gets both back in time: a guest must
+/// not be unwound because its caller can not wait.
+fn ends_in_time(actor: &Actor, limit: Option<Limit>) -> bool {
+    // A new instance after a crash takes time of its own.
+    limit.is_none_or(|Limit { timeout, .. }| {
+        actor.status().state() == State::Running
+            && timeout >= actor.blueprint().limits.max_execution_time
+    })
+}
