@@ -25,6 +25,7 @@ use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
+use crate::runtime::signals;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
@@ -506,7 +507,7 @@ fn on_this_stack<R>(
     runtime.ticker.keep_awake();
     let began = runtime.ticker.ticks().now();
     store.data_mut().on_caller = Some(Deadline::new(limits.max_execution_time));
-    let result = run(store);
+    let result = signals::in_guest(|| run(store));
     let deadline = store.data().on_caller.as_ref();
     let passed = deadline.is_some_and(|it| it.has_passed(runtime.ticker.ticks(), began));
     store.data_mut().on_caller = None;
