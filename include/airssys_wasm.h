@@ -1555,7 +1555,8 @@ airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
  * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
  * receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
- * instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * instance after a crash), `AIRSSYS_ERROR_IO` (no memory for its stack; it has not begun),
+ * `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */

@@ -25,6 +25,7 @@ use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
+use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::signals;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::timers::Interrupted;
@@ -375,12 +376,17 @@ impl Instance {
     }
 
     fn conclude<R>(&mut self, ended: Ended<R>) -> Result<R, CallError> {
-        self.fuel_used += self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
+        let used = self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
+        self.fuel_used += used;
         match ended {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => {
                 if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
                     return Err(interruption(*interrupted, &self.limits));
+                }
+                if used == 0 && trap::is_want_of_memory(&error) {
+                    let reason = format!("{}; {MemoryLimits}", error.root_cause());
+                    return Err(CallError::NoStack { reason });
                 }
                 let breach = self.store.data_mut().limiter.breach();
                 let guard = &self.context.guard;

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use crate::core::error::CallError;
 use crate::core::rendezvous::{Rendezvous, TimedOut};
 use crate::runtime::off_fiber::while_waiting;
+use crate::runtime::threads::signal_stack;
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,13 @@ where
     let mut future = Box::pin(future);
     let polled = {
         let _timers = timers.then(|| workers.enter());
-        while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+        match signal_stack::ensure() {
+            Ok(()) => {
+                while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+            }
+            // Workers have one.
+            Err(_) => Poll::Pending,
+        }
     };
     if let Poll::Ready(output) = polled {
         return Ok(output);

@@ -21,6 +21,7 @@ use crate::messaging::members::Undelivered;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
+use crate::runtime::threads::signal_stack;
 use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -152,7 +153,7 @@ impl Engine {
         timeout: Option<Duration>,
         stack: usize,
     ) -> Result<Outcome, EngineError> {
-        if ends_in_time(actor, timeout) {
+        if ends_in_time(actor, timeout) && signal_stack::ensure().is_ok() {
             let message = MessageView {
                 sender: message.sender.as_ref().unwrap_or(&self.host),
                 payload: message.payload,
