@@ -82,7 +82,8 @@
  * everything else on to the handlers that were there. They stay. On Linux, handlers that are installed
  * later (as by Python's `faulthandler.enable()`) are found when an engine is made and at most 10 ms after
  * guests run again: the engine's are put back in front, and what is no guest's trap goes to the latest of
- * the host's. Until then a trap ends in those, and elsewhere always: they must pass on what is not theirs.
+ * the host's. Until then a trap gets to those, and elsewhere always. One that puts the engine's back and
+ * raises the signal anew, as Python's does, only reports the trap; others must pass on what is not theirs.
  *
  * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
  * configuration of its own or of the parent's.
@@ -1632,7 +1633,8 @@ airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
  * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
  * receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
- * instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * instance after a crash), `AIRSSYS_ERROR_IO` (no memory for its stack; it has not begun),
+ * `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */

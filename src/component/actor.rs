@@ -34,7 +34,9 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::Prepared;
+use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostContext;
+use crate::runtime::threads::signal_stack;
 use crate::runtime::ticker::Ticks;
 use crate::runtime::timers::Timers;
 
@@ -194,6 +196,12 @@ impl Actor {
     /// Calls `shutdown` on this thread, whose stack has so many bytes left; the caller holds the right
     /// to run of a closed mailbox.
     pub fn shut_down_here(&self, stack: usize) -> Result<(), CallError> {
+        if let Err(error) = signal_stack::ensure() {
+            let _stopped = OpenOnDrop(&self.stopped);
+            drop(self.instance.take());
+            self.status.enter(State::Stopped);
+            return Err(CallError::NoStack { reason: format!("{error}; {MemoryLimits}") });
+        }
         let shut_down = pin!(self.shut_down(self.blueprint.fits(stack)));
         block_on(self.ambient_timers(), shut_down)
     }

@@ -249,6 +249,12 @@ pub enum CallError {
         /// The limit.
         limit: Duration,
     },
+    /// The system had no memory for the stack that the guest needs; it has not begun.
+    #[error("no memory for a stack: {reason}")]
+    NoStack {
+        /// What the system said, and what to do.
+        reason: String,
+    },
     /// The component has no such export.
     #[error("it exports no {export}")]
     ExportNotFound {
@@ -324,7 +330,7 @@ impl CallError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Guest(error) => error.code(),
-            Self::Trap { .. } => "runtime-error",
+            Self::Trap { .. } | Self::NoStack { .. } => "runtime-error",
             Self::Limit(_) | Self::DoesNotFit(_) => "resource-limit-exceeded",
             Self::ExecutionTime { .. } | Self::CallerTimeout { .. } => "timeout",
             Self::ExportNotFound { .. } => "export-not-found",

@@ -306,6 +306,10 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["backtrace"] = backtrace.as_str().into();
             AIRSSYS_ERROR_TRAP
         }
+        CallError::NoStack { .. } => {
+            detail["resource"] = "memory".into();
+            AIRSSYS_ERROR_IO
+        }
         CallError::DoesNotFit(_) | CallError::Limit(_) => {
             let (limit, value) = match error {
                 CallError::DoesNotFit(unfit) => unfit.limit(),

@@ -59,7 +59,7 @@ pub type airssys_progress_fn_t = Option<unsafe extern "C" fn(user_data: *mut c_v
 /// `airssys_engine_interrupt`, and one that waits is taken back.
 pub const AIRSSYS_MESSAGE_ENDS_WITH_SENDER: u64 = 1;
 
-// SAFETY: `repr(C)`, `size` comes first, pointers and an integer may be zero.
+// SAFETY: `repr(C)`, `size` comes first; pointers, integers and an optional function may be zero.
 unsafe impl Sized0 for airssys_message_options_t {
     const FIRST_SIZE: usize = 3 * size_of::<usize>() + size_of::<u64>();
 }
@@ -190,7 +190,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
 /// `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
 /// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
 /// receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
-/// instance after a crash), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// instance after a crash), `AIRSSYS_ERROR_IO` (no memory for its stack; it has not begun),
+/// `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
 /// `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]

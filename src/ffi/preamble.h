@@ -82,7 +82,8 @@
  * everything else on to the handlers that were there. They stay. On Linux, handlers that are installed
  * later (as by Python's `faulthandler.enable()`) are found when an engine is made and at most 10 ms after
  * guests run again: the engine's are put back in front, and what is no guest's trap goes to the latest of
- * the host's. Until then a trap ends in those, and elsewhere always: they must pass on what is not theirs.
+ * the host's. Until then a trap gets to those, and elsewhere always. One that puts the engine's back and
+ * raises the signal anew, as Python's does, only reports the trap; others must pass on what is not theirs.
  *
  * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
  * configuration of its own or of the parent's.

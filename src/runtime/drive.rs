@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use crate::core::deadline::deadline_in;
 use crate::core::interrupts::Seen;
 use crate::runtime::off_fiber::{OffFiber, may_block};
+use crate::runtime::signals;
 use crate::runtime::threads::job::{self, NotRun, Running};
 use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{Interrupted, Timers};
@@ -145,7 +146,7 @@ impl<F: Future> Future for Drive<'_, F> {
                 }
             }
             if this.output.is_none()
-                && let Poll::Ready(value) = this.call.as_mut().poll(cx)
+                && let Poll::Ready(value) = signals::in_guest(|| this.call.as_mut().poll(cx))
             {
                 if this.interruption.take().is_some() {
                     this.timers.pace().take_due();

@@ -25,6 +25,8 @@ use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
+use crate::runtime::shortage::MemoryLimits;
+use crate::runtime::signals;
 use crate::runtime::slice::Slice;
 use crate::runtime::state::{HostContext, HostState};
 use crate::runtime::ticker::SHORT_SLICE_TICKS;
@@ -386,6 +388,10 @@ impl Instance {
                 if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
                     return Err(interruption(*interrupted, &self.limits));
                 }
+                if used == 0 && trap::is_want_of_memory(&error) {
+                    let reason = format!("{}; {MemoryLimits}", error.root_cause());
+                    return Err(CallError::NoStack { reason });
+                }
                 let breach = self.store.data_mut().limiter.breach();
                 let guard = &self.context.guard;
                 let error = trap::call_error(&error, breach, &self.limits, guard.quotas());
@@ -514,7 +520,7 @@ fn on_this_stack<R>(
     let state = store.data_mut();
     let seen = state.context.timers.interrupts().seen();
     state.on_caller = Some((Deadline::new(limits.max_execution_time), seen));
-    let result = run(store);
+    let result = signals::in_guest(|| run(store));
     let ended = store.data_mut().on_caller.take();
     let passed = ended.is_some_and(|(it, _)| it.has_passed(runtime.ticker.ticks(), began));
     match result.as_ref().err().and_then(|error| error.downcast_ref()) {

@@ -3,6 +3,8 @@
 //! Wasmtime passes on what is no guest's to the handler that was there before it. That is one of this library,
 //! which knows the host's, whenever they came: so Wasmtime's can be put back in front of them.
 
+use std::cell::Cell;
+
 #[cfg(not(target_os = "linux"))]
 pub fn before_first_engine() {}
 
@@ -11,6 +13,26 @@ pub fn after_first_engine() {}
 
 #[cfg(not(target_os = "linux"))]
 pub fn put_back() {}
+
+thread_local! {
+    static IN_GUEST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a guest, in which a fault is a trap.
+#[inline(always)]
+pub fn in_guest<R>(run: impl FnOnce() -> R) -> R {
+    let _outer = Outer(IN_GUEST.replace(true));
+    run()
+}
+
+struct Outer(bool);
+
+impl Drop for Outer {
+    #[inline(always)]
+    fn drop(&mut self) {
+        IN_GUEST.set(self.0);
+    }
+}
 
 #[cfg(target_os = "linux")]
 pub use linux::{after_first_engine, before_first_engine, put_back};
@@ -109,6 +131,11 @@ mod linux {
     /// What Wasmtime passes on goes to the host's latest handler. Uses nothing but atomics and system calls.
     extern "C" fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         let Some(slot) = SLOTS.iter().find(|slot| slot.signal == signal) else { return };
+        if super::IN_GUEST.get() && is_raised(info) {
+            // By a handler of the host that got a guest's trap, has put Wasmtime's back, and wants the process
+            // to end: the instruction runs again, and is Wasmtime's then.
+            return;
+        }
         // SAFETY: a system call without memory of ours.
         let thread = unsafe { libc::gettid() };
         let later = slot.later.load(Ordering::Acquire);
@@ -118,6 +145,15 @@ mod linux {
         slot.inside.store(thread, Ordering::Relaxed);
         call(later, signal, info, context);
         slot.inside.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether this process has sent the signal to itself.
+    fn is_raised(info: *const libc::siginfo_t) -> bool {
+        // SAFETY: the system hands a live struct over, whose sender is set where a process has sent it.
+        unsafe {
+            let sent = (*info).si_code == libc::SI_TKILL || (*info).si_code == libc::SI_USER;
+            sent && (*info).si_pid() == libc::getpid()
+        }
     }
 
     fn call(

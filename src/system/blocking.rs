@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::core::error::CallError;
 use crate::core::rendezvous::{NotGiven, Rendezvous};
 use crate::runtime::off_fiber::while_waiting;
+use crate::runtime::threads::signal_stack;
 use crate::runtime::timers::Timers;
 
 /// Why there is no result.
@@ -47,7 +48,13 @@ where
     let mut future = Box::pin(future);
     let polled = {
         let _ambient = ambient.then(|| timers.workers().enter());
-        while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+        match signal_stack::ensure() {
+            Ok(()) => {
+                while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+            }
+            // Workers have one.
+            Err(_) => Poll::Pending,
+        }
     };
     if let Poll::Ready(output) = polled {
         return Ok(output);

@@ -11,7 +11,8 @@ use crate::core::id::CorrelationId;
 use crate::core::ports::{Envelope, Router};
 use crate::runtime::off_fiber::run_host_code;
 use crate::runtime::shortage::NoThread;
-use crate::runtime::threads::pool::{Growth, Job, Plan, STACK_BYTES, ThreadPool};
+use crate::runtime::threads::plan::{Growth, Plan};
+use crate::runtime::threads::pool::{Job, STACK_BYTES, ThreadPool};
 
 /// So many threads come as soon as a callback waits.
 const PROMPT_THREADS: usize = 8;

@@ -16,6 +16,7 @@ use crate::messaging::mailbox::Mailbox;
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Waiter;
 use crate::runtime::off_fiber::current_component;
+use crate::runtime::threads::signal_stack;
 use crate::system::blocking::{Missed, run_here_first};
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -117,7 +118,7 @@ impl Engine {
         stack: usize,
     ) -> Outcome {
         watch::set_end(|| end_of(actor.mailbox(), place));
-        if ends_in_time(actor, limit) {
+        if ends_in_time(actor, limit) && signal_stack::ensure().is_ok() {
             let message = MessageView {
                 sender: message.sender.as_ref().unwrap_or(&self.host),
                 payload: message.payload,

@@ -22,7 +22,9 @@ use crate::runtime::instance::{HandleMessage, Handler, InitialConfig};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::prepared::Prepared;
+use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostContext;
+use crate::runtime::threads::signal_stack;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
@@ -172,6 +174,10 @@ impl Engine {
             host: Arc::clone(&self.host),
             outbox,
         };
+        signal_stack::ensure().map_err(|error| EngineError::Load {
+            id: (**id).clone(),
+            error: LoadError::NoMemory(format!("{error}; {MemoryLimits}")),
+        })?;
         // A callback that loads waits for what `initialize` does.
         let _wait = Wait::begin(current_component(), &blueprint.context.node);
         Actor::start(Arc::clone(&mailbox), blueprint, plan.stack).map_err(|error| {

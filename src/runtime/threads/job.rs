@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::block_on::block_on;
-    use crate::runtime::threads::pool::{Growth, Plan};
+    use crate::runtime::threads::plan::{Growth, Plan};
 
     #[test]
     fn what_is_taken_back_in_time_never_runs() {

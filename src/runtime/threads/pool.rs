@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::runtime::shortage::NoThread;
+use crate::runtime::threads::plan::{Growth, Plan};
 use crate::runtime::threads::signal_stack;
 
 /// Something to run, with all that it holds.
@@ -27,29 +28,6 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// A thread more comes after so many turns in which some jobs ended and others waited.
 const TURNS_TO_CATCH_UP: u32 = 50;
-
-/// What threads a pool has.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// Their name.
-    pub name: &'static str,
-    /// The most that there are.
-    pub most: usize,
-    /// When they come.
-    pub growth: Growth,
-    /// Whether guests may run on them.
-    pub runs_guests: bool,
-}
-
-/// When a pool gets another thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Growth {
-    /// As soon as a job finds none free.
-    ForEachJob,
-    /// So many soon; more where all are in jobs and none ends, twice as many each turn. Where they do
-    /// end, more threads would only be in each other's way.
-    Patient(usize),
-}
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,20 @@ use std::io;
 
 /// Gives this thread a stack for signal handlers that is large enough for Wasmtime's, unless it has one.
 #[cfg(unix)]
+#[inline]
 pub fn ensure() -> io::Result<()> {
-    unix::OWN.with_borrow_mut(|own| {
-        if own.is_none() && !unix::has_one()? {
-            *own = Some(unix::Stack::new()?);
-        }
-        Ok(())
-    })
+    if unix::IS_THERE.get() { Ok(()) } else { make() }
+}
+
+#[cfg(unix)]
+#[cold]
+fn make() -> io::Result<()> {
+    if !unix::has_one()? {
+        let stack = unix::Stack::new()?;
+        unix::OWN.with_borrow_mut(|own| *own = Some(stack));
+    }
+    unix::IS_THERE.set(true);
+    Ok(())
 }
 
 /// Elsewhere handlers run on the thread's own stack.
@@ -24,7 +31,7 @@ pub fn ensure() -> io::Result<()> {
 
 #[cfg(unix)]
 mod unix {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::ffi::c_void;
     use std::io;
     use std::mem::MaybeUninit;
@@ -37,6 +44,7 @@ mod unix {
     const GUARD_BYTES: usize = 64 << 10;
 
     thread_local! {
+        pub static IS_THERE: Cell<bool> = const { Cell::new(false) };
         pub static OWN: RefCell<Option<Stack>> = const { RefCell::new(None) };
     }
 

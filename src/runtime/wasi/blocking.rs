@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::runtime::threads::job::{self, NotRun, Running};
-use crate::runtime::threads::pool::{Growth, Plan, ThreadPool};
+use crate::runtime::threads::plan::{Growth, Plan};
+use crate::runtime::threads::pool::ThreadPool;
 
 /// Threads of an engine that wait for files.
 const FILE_THREADS: usize = 64;

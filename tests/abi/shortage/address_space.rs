@@ -76,6 +76,37 @@ fn small_reservations_are_an_option() {
 }
 
 #[test]
+fn a_thread_without_memory_for_signals_has_a_worker_run_its_call() {
+    passes("shortage::address_space::calls_without_a_signal_stack");
+}
+
+#[test]
+#[ignore = "run by a_thread_without_memory_for_signals_has_a_worker_run_its_call"]
+fn calls_without_a_signal_stack() {
+    let engine = config().with(r#"{"memory-reservation": "large"}"#).engine();
+    let [counter, user] =
+        ["counter", "storage-user"].map(|it| engine.load(&format!("app/{it}/0"), it));
+    assert_eq!(engine.text(counter, "inc"), "1");
+    let start = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            start.wait();
+            (engine.text(user, "set k v"), engine.failure(counter, "inc"))
+        });
+        // What the calls need besides is there already.
+        drop(vec![0_u8; 100 << 10]);
+        let _limit = Limited::to(libc::RLIMIT_AS, (status_kib("VmSize:") + 128) << 10);
+        start.wait();
+        let (done, failure) = calls.join().unwrap();
+        assert_eq!(done, "ok");
+        // It was on no worker before, and there is no room for its stack.
+        assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
+        assert!(failure.message.contains("RLIMIT_AS"), "{failure}");
+    });
+    assert_eq!(engine.text(counter, "inc"), "2", "it is what it was");
+}
+
+#[test]
 fn loads_leave_mappings_for_what_runs() {
     passes("shortage::address_space::loads_until_refused");
 }

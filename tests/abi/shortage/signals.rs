@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use airssys_wasm::*;
 
@@ -14,6 +14,8 @@ use crate::shortage::child::{config, passes};
 const REPORTED: c_int = 42;
 
 static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
 extern "C" fn report(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: a system call that does not return.
@@ -29,22 +31,26 @@ extern "C" fn count(signal: c_int) {
 
 fn take_over(handler: usize, flags: c_int) {
     for signal in [libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGBUS] {
-        // SAFETY: all zeros is an action, and the handlers above do what handlers may.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handler;
-            action.sa_flags = flags;
-            assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
-        }
+        take(signal, handler, flags);
     }
 }
 
-fn handler(signal: c_int) -> usize {
+fn take(signal: c_int, handler: usize, flags: c_int) {
+    // SAFETY: all zeros is an action, and the handlers above do what handlers may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
+fn action(signal: c_int) -> libc::sigaction {
     // SAFETY: all zeros is an action, which the call writes over.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         assert_eq!(libc::sigaction(signal, std::ptr::null(), &raw mut action), 0);
-        action.sa_sigaction
+        action
     }
 }
 
@@ -56,9 +62,35 @@ fn traps(engine: &Engine, handle: u64) {
     }
 }
 
+/// Does as Python's `faulthandler` does: says that there was a fault, and leaves it to the one before.
+extern "C" fn report_and_raise(signal: c_int) {
+    SEEN.fetch_add(1, Ordering::SeqCst);
+    let before = BEFORE.load(Ordering::SeqCst);
+    // SAFETY: system calls, and an action that is never freed.
+    unsafe {
+        libc::sigaction(signal, before, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
 #[test]
 fn traps_end_in_no_handler_that_was_installed_later() {
     passes("shortage::signals::handlers_come_later");
+    passes("shortage::signals::a_handler_comes_right_before_the_trap");
+}
+
+#[test]
+#[ignore = "run by traps_end_in_no_handler_that_was_installed_later"]
+fn a_handler_comes_right_before_the_trap() {
+    let engine = config().engine();
+    let trapper = engine.load("app/trapper/0", "trapper");
+    for (command, signal) in [("oob", libc::SIGSEGV), ("unreachable", libc::SIGILL)] {
+        let before = Box::leak(Box::new(action(signal)));
+        BEFORE.store(before, Ordering::SeqCst);
+        let flags = libc::SA_NODEFER | libc::SA_ONSTACK;
+        take(signal, (report_and_raise as *const ()).addr(), flags);
+        assert_eq!(engine.failure(trapper, command).status, AIRSSYS_ERROR_TRAP);
+    }
 }
 
 #[test]
@@ -71,7 +103,7 @@ fn handlers_come_later() {
         take_over((report as *const ()).addr(), libc::SA_SIGINFO | libc::SA_ONSTACK);
         eventually("they are found", || {
             assert_eq!(engine.text(trapper, "ok"), "ok");
-            (handler(libc::SIGSEGV) != (report as *const ()).addr()).then_some(())
+            (action(libc::SIGSEGV).sa_sigaction != (report as *const ()).addr()).then_some(())
         });
         traps(&engine, trapper);
         take_over(libc::SIG_DFL, 0);
