@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -14,7 +14,7 @@ use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
-use crate::messaging::correlation::{Correlations, watch_deadlines};
+use crate::messaging::correlation::{Correlations, SystemClock, watch_deadlines};
 use crate::messaging::mail::Mail;
 use crate::messaging::outbox::PostOffice;
 use crate::messaging::reply::Waiter;
@@ -108,6 +108,7 @@ impl Engine {
             correlations: Arc::new(Correlations::new(
                 router.clone(),
                 Arc::new(move |job| in_background.leave(job)),
+                Instant::now(),
             )),
             router,
         };
@@ -243,7 +244,7 @@ impl Engine {
                 .enable_all()
                 .build()
                 .map_err(EngineError::Workers)?;
-            runtime.spawn(watch_deadlines(&self.office.correlations));
+            runtime.spawn(watch_deadlines(&self.office.correlations, SystemClock));
             let handle = runtime.handle().clone();
             self.callbacks.start(&handle);
             let ticks = self.runtime.ticker.ticks().clone();

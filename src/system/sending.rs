@@ -158,8 +158,14 @@ impl Engine {
             (Err(CallError::CallerTimeout { .. }), Some(timeout)) => {
                 // It is told the timeout that it had set, not what was left of it.
                 let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
-                let given_up = to.give_up(place, |unstarted| over(Some(unstarted)));
-                Err(given_up.unwrap_or_else(|| over(None)))
+                match to.give_up(place, |unstarted| over(Some(unstarted))) {
+                    Some(given_up) => Err(given_up),
+                    // It has begun, or has its outcome by now.
+                    None => match waiter.wait(Some(Duration::ZERO)) {
+                        Err(CallError::CallerTimeout { .. }) => Err(over(None)),
+                        outcome => outcome,
+                    },
+                }
             }
             (outcome, _) => outcome,
         };
@@ -309,8 +315,8 @@ impl Engine {
                 continue;
             }
             let full = self.no_room(&members, undelivered)?;
-            let rooms = members.rooms(&full.mail);
-            mail = self.wait_for_room(*full, &rooms, current_component().as_ref(), deadline)?;
+            let rooms = members.rooms(&full.mail, current_component().as_ref());
+            mail = self.wait_for_room(*full, rooms, deadline)?;
         }
     }
 
@@ -336,8 +342,8 @@ impl Engine {
                 Err(NotAwaited::Undelivered(undelivered)) => undelivered,
             };
             let full = self.no_room(members, Some(undelivered))?;
-            let rooms = members.rooms(&full.mail).awaited_by(caller);
-            mail = self.wait_for_room(*full, &rooms, Some(caller), deadline)?;
+            let rooms = members.rooms(&full.mail, Some(caller));
+            mail = self.wait_for_room(*full, rooms, deadline)?;
         }
     }
 
@@ -399,15 +405,11 @@ impl Engine {
     fn wait_for_room(
         &self,
         full: Full,
-        rooms: &Rooms,
-        waiter: Option<&Arc<WaitNode>>,
+        rooms: Option<Rooms>,
         deadline: Option<Instant>,
     ) -> Result<Mail, EngineError> {
-        let waited = match rooms.begin_wait(waiter) {
-            Some(_wait) => self.has_room(&full.by, rooms, deadline),
-            None => return Err(full.give_up(|by, _| would_deadlock(by))),
-        };
-        if waited {
+        let Some(rooms) = rooms else { return Err(full.give_up(|by, _| would_deadlock(by))) };
+        if self.has_room(&full.by, rooms, deadline) {
             return Ok(full.mail);
         }
         let stopped = self.check_running().err();
@@ -415,7 +417,7 @@ impl Engine {
     }
 
     /// Waits for room; false if it does not come in time, or the engine stops.
-    fn has_room(&self, full: &Mailbox, rooms: &Rooms, deadline: Option<Instant>) -> bool {
+    fn has_room(&self, full: &Mailbox, rooms: Rooms, deadline: Option<Instant>) -> bool {
         let room = rooms.wait();
         let Some(deadline) = deadline else {
             block_on(None, pin!(room));
