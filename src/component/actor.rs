@@ -1,14 +1,12 @@
 //! One component: its mailbox, its instance, and what happens when the instance fails.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 
 use crossbeam_utils::atomic::AtomicCell;
 
+use crate::component::defects::{Uncounted, caught, caught_here};
 use crate::component::intake::{Intake, Turn, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
@@ -179,18 +177,29 @@ impl Actor {
         let watch = Stopwatch::start(self.ticks());
         let on_caller = self.blueprint.fits(stack);
         let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
-        let outcome = block_on(self.ambient_timers(), handled);
+        let outcome = caught_here(|| block_on(self.ambient_timers(), handled));
         self.status.count_time(watch.nanos(self.ticks()));
-        outcome
+        outcome.unwrap_or_else(|defect| {
+            block_on(None, pin!(self.note(&defect)));
+            Err(defect)
+        })
     }
 
     /// As [`Actor::handle_here`], on whatever polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start(self.ticks());
-        let outcome = self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
+        let view = message.view(self.host());
+        let handled = pin!(self.handle_with::<HandleMessage>(&view, false));
+        let outcome = caught(handled).await;
         self.status.count_time(watch.nanos(self.ticks()));
-        outcome
+        match outcome {
+            Ok(outcome) => outcome,
+            Err(defect) => {
+                self.note(&defect).await;
+                Err(defect)
+            }
+        }
     }
 
     /// Calls `shutdown` on this thread, whose stack has so many bytes left; the caller holds the right
@@ -213,8 +222,27 @@ impl Actor {
 
     /// The receiver's task: works the mailbox off whenever there is mail.
     async fn work(self: Arc<Self>) {
-        // A defect of this library costs the message that ran into it, and no other.
-        while caught(self.work_off()).await.is_err() {}
+        while let Err(defect) = caught(self.work_off()).await {
+            // What goes wrong with that does not end the task either.
+            let _ = caught(self.note(&defect)).await;
+        }
+    }
+
+    /// Notes a defect, which may have cost the instance. The right to run is held.
+    async fn note(&self, defect: &CallError) {
+        let what = match self.instance.take() {
+            Some(instance) => {
+                self.instance.store(Some(instance));
+                "a defect of the library"
+            }
+            None => {
+                self.status.set_health(HealthStatus::Unhealthy);
+                self.status.set_memory(0);
+                self.status.enter(State::Crashed);
+                "crashed"
+            }
+        };
+        self.report(LogLevel::Error, what, defect).await;
     }
 
     async fn work_off(&self) {
@@ -249,7 +277,9 @@ impl Actor {
             let pace = Arc::clone(self.blueprint.context.timers.pace());
             let turn = Turn { most, pace, ticks: self.ticks().clone() };
             let intake = Intake::new(mailbox, status, host, guard, mail, turn);
+            let uncounted = Uncounted::new(&self.status);
             let (outcome, intake) = instance.work_off(intake).await;
+            drop(uncounted);
             let (handled, unfinished) = intake.map_or((0, None), Intake::end);
             let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
                 if let Some(crash) = self.put_back(instance, &outcome) {
@@ -335,6 +365,7 @@ impl Actor {
         message: &MessageView<'_>,
         on_caller: bool,
     ) -> Result<H::Reply, CallError> {
+        let uncounted = Uncounted::new(&self.status);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
             // Boxed, as the other ways off the hot path: futures are moved, and these are large.
@@ -358,6 +389,7 @@ impl Actor {
             }
             (None, Err(error)) => Err(error),
         };
+        drop(uncounted);
         self.status.count_handled(outcome.is_ok());
         if let Some(crash) = self.put_back(instance, &outcome) {
             crash.await;
@@ -486,20 +518,6 @@ impl Receiver for Actor {
         let timers = self.blueprint.context.timers.clone();
         timers.spawn(self.work());
     }
-}
-
-/// The output of a future, or the panic that ended it.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        // What a panic has left half-done went with the message: its reply answers for itself,
-        // and its instance is gone.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    })
-    .await
 }
 
 /// Gives a mailbox's right to run back.

@@ -1,6 +1,7 @@
 //! Components as actors.
 
 pub mod actor;
+pub mod defects;
 pub mod intake;
 pub mod pool;
 pub mod status;

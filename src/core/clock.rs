@@ -1,6 +1,17 @@
-//! Clocks that advance every few milliseconds and cost next to nothing to read.
+//! Clocks that advance every few milliseconds and cost next to nothing to read; and what those need who
+//! wait for a time.
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// The time, for who waits for it.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Instant;
+
+    /// Waits until then.
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send;
+}
 
 /// The wall clock, as time since the Unix epoch. Never ahead of the precise one.
 pub fn coarse_wall() -> Duration {

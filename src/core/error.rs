@@ -219,8 +219,8 @@ impl fmt::Display for Unstarted {
     }
 }
 
-fn why(unstarted: &Option<Unstarted>) -> String {
-    unstarted.map_or_else(String::new, |unstarted| format!(": {unstarted}"))
+fn after_colon(more: &Option<impl fmt::Display>) -> String {
+    more.as_ref().map_or_else(String::new, |more| format!(": {more}"))
 }
 
 /// Why a message that was accepted has no reply.
@@ -301,13 +301,16 @@ pub enum CallError {
     #[error("it was unloaded before it answered")]
     Unloaded,
     /// A defect of this library, while the message was handled.
-    #[error("internal error while the message was handled")]
-    Internal,
+    #[error("internal error while the message was handled{}", after_colon(panic))]
+    Internal {
+        /// What it says, as far as that is known.
+        panic: Option<String>,
+    },
     /// The engine stopped before the receiver answered.
     #[error("the engine stopped before the message was answered")]
     EngineStopped,
     /// The caller waited as long as it had said it would.
-    #[error("no reply within the caller's timeout of {} ms{}", timeout.as_millis(), why(unstarted))]
+    #[error("no reply within the caller's timeout of {} ms{}", timeout.as_millis(), after_colon(unstarted))]
     CallerTimeout {
         /// What the caller allowed.
         timeout: Duration,
@@ -315,7 +318,7 @@ pub enum CallError {
         unstarted: Option<Unstarted>,
     },
     /// The deadline of a request passed.
-    #[error("no reply to request {correlation} before its deadline{}", why(unstarted))]
+    #[error("no reply to request {correlation} before its deadline{}", after_colon(unstarted))]
     CorrelationTimeout {
         /// The request.
         correlation: CorrelationId,
@@ -342,7 +345,7 @@ impl CallError {
             Self::Remote { code, .. } => code,
             Self::Unloaded => "target-not-found",
             Self::EngineStopped => "delivery-failed",
-            Self::Internal => "runtime-error",
+            Self::Internal { .. } => "runtime-error",
             Self::CorrelationTimeout { .. } => "correlation-timeout",
         }
     }

@@ -347,7 +347,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
         CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
         CallError::EngineStopped => AIRSSYS_ERROR_ENGINE_STOPPED,
-        CallError::Internal => AIRSSYS_ERROR_PANIC,
+        CallError::Internal { .. } => AIRSSYS_ERROR_PANIC,
     };
     (status, detail)
 }

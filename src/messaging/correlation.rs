@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::core::account::Charge;
+use crate::core::clock::Clock;
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId, shorten};
 use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome, error_document};
@@ -93,11 +94,11 @@ pub struct Ticket {
 }
 
 impl Correlations {
-    /// An empty table. `router` must not block when it is told of a cancellation; `background` runs
-    /// the completions of the host's requests.
-    pub fn new(router: Option<Arc<dyn Router>>, background: Background) -> Self {
+    /// An empty table; deadlines come after `now`. `router` must not block when it is told of a
+    /// cancellation; `background` runs the completions of the host's requests.
+    pub fn new(router: Option<Arc<dyn Router>>, background: Background, now: Instant) -> Self {
         Self {
-            table: Mutex::new(Wheel::new(Instant::now())),
+            table: Mutex::new(Wheel::new(now)),
             ids: Permutation::random(),
             changed: Arc::default(),
             router,
@@ -332,20 +333,38 @@ impl Drop for Correlations {
     }
 }
 
+/// The time of the system, waited for with a timer of the workers.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep_until(at.into())
+    }
+}
+
 /// Ends requests at their deadlines for as long as the table lives.
-pub fn watch_deadlines(table: &Arc<Correlations>) -> impl Future<Output = ()> + Send + 'static {
+pub fn watch_deadlines(
+    table: &Arc<Correlations>,
+    clock: impl Clock,
+) -> impl Future<Output = ()> + Send + 'static {
     let changed = Arc::clone(&table.changed);
     let table = Arc::downgrade(table);
     async move {
         loop {
             let next = match table.upgrade() {
-                Some(table) => table.expire(Instant::now()),
+                Some(table) => table.expire(clock.now()),
                 None => return,
             };
             match next {
-                Some(deadline) => {
-                    let _ = tokio::time::timeout_at(deadline.into(), changed.notified()).await;
-                }
+                Some(deadline) => tokio::select! {
+                    biased;
+                    () = changed.notified() => {}
+                    () = clock.sleep_until(deadline) => {}
+                },
                 None => changed.notified().await,
             }
         }
@@ -366,7 +385,8 @@ mod tests {
 
     #[test]
     fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
-        let (table, now) = (Correlations::new(None, Arc::new(|job| job())), Instant::now());
+        let now = Instant::now();
+        let table = Correlations::new(None, Arc::new(|job| job()), now);
         let arm = |seconds| {
             let receiver = Receiver::Elsewhere(Arc::new(ComponentId::parse("a/b/c").unwrap()));
             let id = table.open(Requester::Host(Box::new(|_, _| ())), receiver).unwrap();

@@ -290,27 +290,28 @@ impl Mailbox {
         self.shared.load.store(queue.len(), Ordering::Relaxed);
     }
 
-    /// Waits until a mailbox that had no room for mail of that size may have some; false if nobody
-    /// will say when it has.
-    pub async fn room(&self, size: u64) -> bool {
+    /// Whether it has room for mail of that size, or will say when it may have.
+    pub fn will_have_room(&self, size: u64) -> bool {
+        let queue = self.lock();
+        let has_room = || queue.full(&self.options.bounds, &self.account, size).is_none();
+        !queue.closed && (queue.held() > 0 || has_room())
+    }
+
+    /// Waits until a mailbox that had no room for mail of that size may have some, or does not say any
+    /// more when it has.
+    pub async fn room(&self, size: u64) {
         // Made before the look, so that no news is missed.
         let room = self.room.notified();
         {
             let mut queue = self.lock();
-            if queue.closed {
-                return false;
-            }
-            if queue.full(&self.options.bounds, &self.account, size).is_none() {
-                return true;
-            }
-            if queue.held() == 0 {
-                return false;
+            let full = queue.full(&self.options.bounds, &self.account, size);
+            if queue.closed || full.is_none() || queue.held() == 0 {
+                return;
             }
             queue.waited_for = true;
         }
         let _waiting = Counted::new(&self.waiting);
         room.await;
-        true
     }
 
     /// How many senders wait for room.
@@ -542,6 +543,20 @@ impl Mailbox {
             // answers for itself.
             receiver.start();
         }
+    }
+
+    /// Checks that nobody waits in vain; called when nobody has anything to do.
+    #[cfg(test)]
+    pub fn check_waiters(&self) {
+        if self.waiting() > 0 {
+            self.lock().check_waiters(&self.options.bounds, &self.account);
+        }
+    }
+
+    /// Checks that what it knows of its mail is true, and within bounds.
+    #[cfg(test)]
+    pub fn check(&self) {
+        self.lock().check(&self.options.bounds, &self.account);
     }
 
     fn note_load(&self, queue: &Queue) {

@@ -147,10 +147,25 @@ impl Members {
         Err(tried.map_or_else(NotAwaited::Circle, NotAwaited::Undelivered))
     }
 
-    /// Those that would take such mail if they had room.
-    pub fn rooms(&self, mail: &Mail) -> Rooms {
-        let suits = |mailbox: &&Arc<Mailbox>| mailbox.suits(mail).is_ok();
-        Rooms { of: self.mailboxes.iter().filter(suits).cloned().collect(), size: mail.size() }
+    /// Those that would take such mail if they had room, and for which `waiter` can wait, which begins
+    /// with it; `None` if each of them waits for `waiter`. A waiter of `None`: see [`Wait::begin`].
+    pub fn rooms(&self, mail: &Mail, waiter: Option<&Arc<WaitNode>>) -> Option<Rooms> {
+        let (mut rooms, mut circle) =
+            (Rooms { of: Vec::new(), size: mail.size(), wait: None }, false);
+        for mailbox in &self.mailboxes {
+            if mailbox.suits(mail).is_err() || !mailbox.will_have_room(rooms.size) {
+                continue;
+            }
+            // One of them is enough to wait for: the others may at most have room before it has.
+            match Wait::begin(waiter.cloned(), mailbox.node()) {
+                Some(wait) => {
+                    rooms.wait.get_or_insert(wait);
+                    rooms.of.push(Arc::clone(mailbox));
+                }
+                None => circle = true,
+            }
+        }
+        (!circle || !rooms.of.is_empty()).then_some(rooms)
     }
 }
 
@@ -158,36 +173,20 @@ impl Members {
 pub struct Rooms {
     of: Vec<Arc<Mailbox>>,
     size: u64,
+    wait: Option<Wait>,
 }
 
 impl Rooms {
-    /// Those of them for which `waiter` can wait.
-    pub fn awaited_by(mut self, waiter: &Arc<WaitNode>) -> Self {
-        self.of.retain(|mailbox| Wait::begin(Some(Arc::clone(waiter)), mailbox.node()).is_some());
-        self
-    }
-
-    /// Begins to wait for any of them; `None` if each of them waits for `waiter`.
-    pub fn begin_wait(&self, waiter: Option<&Arc<WaitNode>>) -> Option<Wait> {
-        self.of.iter().find_map(|mailbox| Wait::begin(waiter.cloned(), mailbox.node()))
-    }
-
-    /// Waits until one of them may have room, or none of them will say so.
-    pub async fn wait(&self) {
+    /// Waits until one of them may have room, or does not say any more when it has.
+    pub async fn wait(self) {
         let mut rooms: Vec<_> =
             self.of.iter().map(|mailbox| Box::pin(mailbox.room(self.size))).collect();
         poll_fn(|cx| {
-            let mut any = false;
-            rooms.retain_mut(|room| match room.as_mut().poll(cx) {
-                Poll::Pending => true,
-                Poll::Ready(news) => {
-                    any |= news;
-                    false
-                }
-            });
-            if any || rooms.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            let over = rooms.iter_mut().any(|room| room.as_mut().poll(cx).is_ready());
+            if over || rooms.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        drop(self.wait);
     }
 }
 
@@ -236,8 +235,8 @@ mod tests {
         closed
     }
 
-    fn is_over(rooms: &Rooms) -> bool {
-        let wait = pin!(rooms.wait());
+    fn is_over(rooms: Option<Rooms>) -> bool {
+        let wait = pin!(rooms.expect("no circle").wait());
         wait.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
@@ -251,7 +250,7 @@ mod tests {
         let all_closed = Members::new([closed(), closed()]);
         let Err(Some(undelivered)) = all_closed.deliver(mail()) else { panic!("taken") };
         assert_eq!(undelivered.refusal, Refusal::Closed);
-        assert!(is_over(&all_closed.rooms(&mail())), "nobody would say when there is room");
+        assert!(is_over(all_closed.rooms(&mail(), None)), "nobody would say when there is room");
     }
 
     #[test]
@@ -266,13 +265,27 @@ mod tests {
             let Err(Some(undelivered)) = members.deliver(mail()) else { panic!("taken") };
             assert_eq!((undelivered.at, full.blocks_senders()), (3, true));
         }
-        let rooms = members.rooms(&mail());
-        assert!(!is_over(&rooms));
-        let mut wait = pin!(rooms.wait());
+        assert!(!is_over(members.rooms(&mail(), None)));
+        let mut wait = pin!(members.rooms(&mail(), None).expect("no circle").wait());
         let mut poll = || wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(!poll());
         full.drain();
         assert!(poll());
+    }
+
+    #[test]
+    fn who_waits_for_room_looks_again_when_the_one_that_it_can_wait_for_is_closed() {
+        let [own, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Block), 1 << 20));
+        let members = Members::new([Arc::clone(&own), Arc::clone(&other)]);
+        for _ in 0..2 {
+            assert!(members.deliver(mail()).is_ok());
+        }
+        let mut wait = pin!(members.rooms(&mail(), Some(own.node())).expect("the other").wait());
+        let mut poll = || wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!poll());
+        other.drain();
+        assert!(poll());
+        assert!(members.rooms(&mail(), Some(own.node())).is_none(), "only its own is left");
     }
 
     #[test]
@@ -293,7 +306,7 @@ mod tests {
         let _one_waits = Wait::begin(Some(Arc::clone(one.node())), &caller).unwrap();
         let refused = members.deliver_awaited(mail(), &caller);
         assert!(matches!(refused, Err(NotAwaited::Circle(_))));
-        assert!(members.rooms(&mail()).awaited_by(&caller).begin_wait(Some(&caller)).is_none());
+        assert!(members.rooms(&mail(), Some(&caller)).is_none());
         drop(other_waits);
         assert_eq!(members.deliver_awaited(mail(), &caller).ok().map(|taken| taken.0.at), Some(1));
     }

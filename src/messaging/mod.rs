@@ -9,4 +9,6 @@ mod permutation;
 pub mod queue;
 pub mod registry;
 pub mod reply;
+#[cfg(test)]
+mod simulation;
 pub mod wheel;

@@ -166,19 +166,16 @@ impl Outbox {
         };
         let target = &members.all()[at];
         let waits = matches!(refusal, Refusal::Full(_)) && target.blocks_senders();
-        let rooms = waits.then(|| members.rooms(&mail));
+        // Who waits for each other's room would wait forever.
+        let own = self.own.upgrade().filter(|_| waits);
+        let rooms = own.and_then(|own| members.rooms(&mail, Some(own.node())));
         mail.withdraw();
         refused();
         if let Some(rooms) = rooms {
-            // Who waits for each other's room would wait forever.
-            let own = self.own.upgrade();
-            if let Some(wait) = own.and_then(|own| rooms.begin_wait(Some(own.node()))) {
-                self.guard.give_message_back();
-                return Handover::Wait(Box::pin(async move {
-                    rooms.wait().await;
-                    drop(wait);
-                }));
-            }
+            self.guard.give_message_back();
+            return Handover::Wait(Box::pin(rooms.wait()));
+        }
+        if waits {
             target.count_refused();
         }
         if refusal == Refusal::Closed && self.is_served_by_others(members, target.owner()) {

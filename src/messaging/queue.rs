@@ -6,6 +6,8 @@ use std::num::NonZeroU64;
 use crate::core::account::Account;
 use crate::core::limits::{MailboxBound, MailboxBounds};
 use crate::messaging::mail::Mail;
+#[cfg(test)]
+use crate::messaging::reply::Reply;
 
 /// A queue that has room for more than this gives its memory back when little of it is used.
 const KEPT_CAPACITY: usize = 256;
@@ -286,5 +288,40 @@ impl Queue {
     /// Whether somebody runs, and not only has the right to.
     pub fn is_busy(&self) -> bool {
         self.running && !self.parked
+    }
+
+    /// Checks that senders that wait for room will be told, and have no reason to be told by now.
+    #[cfg(test)]
+    pub fn check_waiters(&self, bounds: &MailboxBounds, account: &Account) {
+        assert!(self.waited_for && self.running && !self.closed, "who waits for room is not told");
+        // Where bytes are short, there may be none for a large message.
+        let bytes_are_short = bounds.bytes.min(account.limit()) < 1 << 20;
+        let has_room = self.messages <= bounds.messages / 2;
+        assert!(bytes_are_short || !has_room, "there is room, and who waits for it is not told");
+    }
+
+    /// Checks that what it knows of its mail is true, and within bounds.
+    #[cfg(test)]
+    pub fn check(&self, bounds: &MailboxBounds, account: &Account) {
+        let mail = || self.slots.iter().filter_map(|slot| slot.mail.as_ref());
+        let messages = || mail().filter(|mail| matches!(mail, Mail::Message(..)));
+        assert_eq!(self.messages, messages().count());
+        assert_eq!(self.bytes, mail().map(Mail::size).sum::<u64>());
+        assert_eq!(self.len(), mail().count());
+        assert!(self.slots.front().is_none_or(|slot| slot.mail.is_some()));
+        assert!(self.slots.iter().is_sorted_by(|one, next| one.place < next.place));
+        assert!(self.slots.len() <= 2 * self.len() + KEPT_EMPTY, "empty slots add up");
+        assert!(self.messages <= bounds.messages.max(1), "{} messages", self.messages);
+        let bytes: u64 = messages().map(Mail::size).sum();
+        assert!(self.messages < 2 || bytes <= bounds.bytes, "{bytes} bytes of messages");
+        // What its host asks of it has room always; perhaps it is that what is being handled.
+        let asked = mail().filter(|mail| mail.message().is_none()).map(Mail::size).sum::<u64>();
+        let asked = asked + Mail::Health(Reply::nobody()).size();
+        let held = account.held_besides_mail() + self.held();
+        assert!(held <= account.limit() + asked, "{held} bytes held of {}", account.limit());
+        assert!(
+            self.running || self.slots.is_empty(),
+            "mail waits, and nobody has the right to run"
+        );
     }
 }

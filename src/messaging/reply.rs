@@ -64,7 +64,10 @@ impl Drop for Reply {
     fn drop(&mut self) {
         if !self.is_nobody() {
             let panicking = std::thread::panicking();
-            let error = if panicking { CallError::Internal } else { CallError::EngineStopped };
+            let error = match panicking {
+                true => CallError::Internal { panic: None },
+                false => CallError::EngineStopped,
+            };
             self.give(Err(error));
         }
     }

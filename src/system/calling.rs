@@ -95,15 +95,19 @@ impl Engine {
             (Err(CallError::CallerTimeout { .. }), Some(Limit { timeout, ends_message })) => {
                 // It is told the timeout that it had set, not what was left of it.
                 let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
-                Err(match to.give_up(place, |unstarted| over(Some(unstarted))) {
-                    Some(unstarted) => unstarted,
-                    None => {
-                        if ends_message {
-                            to.interrupt(place);
+                match to.give_up(place, |unstarted| over(Some(unstarted))) {
+                    Some(given_up) => Err(given_up),
+                    // It has begun, or has its outcome by now.
+                    None => match waiter.wait(Some(Duration::ZERO)) {
+                        Err(CallError::CallerTimeout { .. }) => {
+                            if ends_message {
+                                to.interrupt(place);
+                            }
+                            Err(over(None))
                         }
-                        over(None)
-                    }
-                })
+                        outcome => outcome,
+                    },
+                }
             }
             (outcome, _) => outcome,
         };

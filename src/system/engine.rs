@@ -14,7 +14,7 @@ use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
-use crate::messaging::correlation::{Correlations, watch_deadlines};
+use crate::messaging::correlation::{Correlations, SystemClock, watch_deadlines};
 use crate::messaging::mail::Mail;
 use crate::messaging::outbox::PostOffice;
 use crate::messaging::reply::Waiter;
@@ -111,6 +111,7 @@ impl Engine {
             correlations: Arc::new(Correlations::new(
                 router.clone(),
                 Arc::new(move |job| in_background.leave(job)),
+                Instant::now(),
             )),
             router,
         };
@@ -248,7 +249,7 @@ impl Engine {
                 self.callbacks.unstart();
                 self.threads.keep_none();
             })?;
-            runtime.spawn(watch_deadlines(&self.office.correlations));
+            runtime.spawn(watch_deadlines(&self.office.correlations, SystemClock));
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);

@@ -9,6 +9,8 @@ pub mod capabilities;
 pub mod compile_limits;
 pub mod components;
 pub mod config;
+#[cfg(test)]
+mod defects;
 pub mod engine;
 pub mod error;
 pub mod events;

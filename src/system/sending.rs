@@ -238,8 +238,8 @@ impl Engine {
                 continue;
             }
             let full = self.no_room(&members, undelivered)?;
-            let rooms = members.rooms(&full.mail);
-            mail = self.wait_for_room(*full, &rooms, current_component().as_ref(), deadline)?;
+            let rooms = members.rooms(&full.mail, current_component().as_ref());
+            mail = self.wait_for_room(*full, rooms, deadline)?;
         }
     }
 
@@ -265,8 +265,8 @@ impl Engine {
                 Err(NotAwaited::Undelivered(undelivered)) => undelivered,
             };
             let full = self.no_room(members, Some(undelivered))?;
-            let rooms = members.rooms(&full.mail).awaited_by(caller);
-            mail = self.wait_for_room(*full, &rooms, Some(caller), deadline)?;
+            let rooms = members.rooms(&full.mail, Some(caller));
+            mail = self.wait_for_room(*full, rooms, deadline)?;
         }
     }
 
@@ -328,15 +328,11 @@ impl Engine {
     fn wait_for_room(
         &self,
         full: Full,
-        rooms: &Rooms,
-        waiter: Option<&Arc<WaitNode>>,
+        rooms: Option<Rooms>,
         deadline: Option<Instant>,
     ) -> Result<Mail, EngineError> {
-        let waited = match rooms.begin_wait(waiter) {
-            Some(_wait) => self.has_room(&full.by, rooms, deadline),
-            None => return Err(full.give_up(|by, _| would_deadlock(by))),
-        };
-        if waited {
+        let Some(rooms) = rooms else { return Err(full.give_up(|by, _| would_deadlock(by))) };
+        if self.has_room(&full.by, rooms, deadline) {
             return Ok(full.mail);
         }
         let stopped = self.check_running().err();
@@ -350,7 +346,7 @@ impl Engine {
     }
 
     /// Waits for room; false if it does not come in time, the caller gives up, or the engine stops.
-    fn has_room(&self, full: &Mailbox, rooms: &Rooms, deadline: Option<Instant>) -> bool {
+    fn has_room(&self, full: &Mailbox, rooms: Rooms, deadline: Option<Instant>) -> bool {
         let mut room = pin!(rooms.wait());
         let mut room = pin!(poll_fn(|cx| match watch::check() {
             watch::State::GivenUp => Poll::Ready(false),

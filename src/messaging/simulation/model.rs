@@ -1,0 +1,320 @@
+//! What must be true of messages and requests, whatever the order in which things happen.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::core::error::CallError;
+use crate::core::id::{ComponentId, CorrelationId};
+use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome};
+use crate::core::ports::DeadLetters;
+use crate::messaging::simulation::executor::Executor;
+
+/// How late an outcome may be for its deadline: those are rounded up to ticks.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How many events the trace of a failure has.
+const TRACE: usize = 60;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Offered,
+    Refused,
+    Accepted,
+    Begun,
+    Ended(Ended),
+    /// Accepted, and never to be handled.
+    Dead,
+}
+
+/// How its handling ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With a reply of so many bytes.
+    Replied(usize),
+    Failed,
+    /// Whoever handled it dropped it.
+    Lost,
+}
+
+/// Who has a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requester {
+    Host,
+    /// A component, by its mailbox.
+    Component(usize),
+}
+
+#[derive(Debug)]
+struct Request {
+    of: Requester,
+    message: u64,
+    deadline: Option<Instant>,
+    state: RequestState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestState {
+    Open,
+    Cancelled,
+    Answered,
+}
+
+#[derive(Default)]
+struct Known {
+    messages: Vec<State>,
+    requests: Vec<Request>,
+    by_message: HashMap<u64, usize>,
+    by_correlation: HashMap<CorrelationId, usize>,
+    /// By sender and mailbox, the last message that was begun.
+    last: HashMap<(usize, usize), u64>,
+    begun: HashMap<usize, u64>,
+    trace: VecDeque<(Duration, &'static str, u64, u64)>,
+}
+
+pub struct Model {
+    executor: Arc<Executor>,
+    origin: Instant,
+    known: Mutex<Known>,
+}
+
+impl Model {
+    pub fn new(executor: Arc<Executor>) -> Arc<Self> {
+        let origin = executor.now();
+        Arc::new(Self { executor, origin, known: Mutex::default() })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes an event for the trace of a failure.
+    pub fn trace(&self, what: &'static str, a: u64, b: u64) {
+        let at = self.executor.now() - self.origin;
+        let mut known = self.known();
+        if known.trace.len() == TRACE {
+            known.trace.pop_front();
+        }
+        known.trace.push_back((at, what, a, b));
+    }
+
+    /// The last events.
+    pub fn last_events(&self) -> String {
+        let known = self.known();
+        let lines = known.trace.iter().map(|(at, what, a, b)| format!("  {at:?} {what} {a} {b}\n"));
+        lines.collect()
+    }
+
+    /// A message that a sender is about to hand over, and its number: the next of all.
+    pub fn offer(&self, sender: usize) -> u64 {
+        let mut known = self.known();
+        known.messages.push(State::Offered);
+        let message = known.messages.len() as u64 - 1;
+        drop(known);
+        self.trace("offered by", message, sender as u64);
+        message
+    }
+
+    fn change(&self, message: u64, from: State, to: State, what: &'static str) {
+        self.trace(what, message, 0);
+        let state = &mut self.known().messages[message as usize];
+        assert_eq!(*state, from, "message {message} is to be {to:?}");
+        *state = to;
+    }
+
+    pub fn accepted(&self, message: u64) {
+        self.change(message, State::Offered, State::Accepted, "accepted");
+    }
+
+    pub fn refused(&self, message: u64) {
+        self.change(message, State::Offered, State::Refused, "refused");
+    }
+
+    /// A mailbox's receiver begins with a message: later than with those that its sender sent before.
+    pub fn begun(&self, mailbox: usize, sender: usize, message: u64) {
+        self.change(message, State::Accepted, State::Begun, "begun");
+        let mut known = self.known();
+        *known.begun.entry(mailbox).or_default() += 1;
+        let before = known.last.insert((sender, mailbox), message);
+        assert!(
+            before.is_none_or(|before| before < message),
+            "mailbox {mailbox} hands {message} of sender {sender} over after {before:?}"
+        );
+    }
+
+    pub fn ended(&self, message: u64, how: Ended) {
+        self.change(message, State::Begun, State::Ended(how), "ended");
+    }
+
+    /// How many messages the receiver of a mailbox has begun with.
+    pub fn begun_of(&self, mailbox: usize) -> u64 {
+        self.known().begun.get(&mailbox).copied().unwrap_or_default()
+    }
+
+    /// A request was accepted; `correlation` is what its component knows it by.
+    pub fn opened(
+        &self,
+        of: Requester,
+        message: u64,
+        deadline: Option<Instant>,
+        correlation: CorrelationId,
+    ) {
+        self.trace("requested", message, 0);
+        let mut known = self.known();
+        let at = known.requests.len();
+        known.requests.push(Request { of, message, deadline, state: RequestState::Open });
+        assert!(known.by_message.insert(message, at).is_none());
+        assert!(known.by_correlation.insert(correlation, at).is_none(), "an id comes twice");
+    }
+
+    /// A component has taken a request back.
+    pub fn cancelled(&self, correlation: CorrelationId) {
+        let mut known = self.known();
+        let at = known.by_correlation[&correlation];
+        let request = &mut known.requests[at];
+        assert_eq!(request.state, RequestState::Open, "{request:?} can not be cancelled");
+        request.state = RequestState::Cancelled;
+    }
+
+    /// A component gets a callback.
+    pub fn called_back(&self, mailbox: usize, callback: &Message) {
+        let correlation = callback.correlation.expect("a callback has one");
+        let at = self.known().by_correlation[&correlation];
+        if callback.content_type.as_deref() != Some(ERROR_CONTENT_TYPE) {
+            return self.outcome(at, Requester::Component(mailbox), Ok(callback.payload.len()));
+        }
+        let error: serde_json::Value = serde_json::from_slice(&callback.payload).unwrap();
+        let word = |key: &str| error[key].as_str().unwrap().to_owned();
+        let told = Err((word("code"), word("message")));
+        self.outcome(at, Requester::Component(mailbox), told);
+    }
+
+    /// The host gets the outcome of a request.
+    pub fn completed(&self, message: u64, outcome: &Outcome) {
+        let at = self.known().by_message[&message];
+        let told = match outcome {
+            Ok(reply) => Ok(reply.as_ref().map_or(0, Vec::len)),
+            Err(error) => Err((error.code().to_owned(), error.to_string())),
+        };
+        self.outcome(at, Requester::Host, told);
+    }
+
+    fn outcome(&self, at: usize, of: Requester, told: Result<usize, (String, String)>) {
+        let now = self.executor.now();
+        let mut known = self.known();
+        let request = &mut known.requests[at];
+        let message = request.message;
+        let before = std::mem::replace(&mut request.state, RequestState::Answered);
+        assert_eq!(before, RequestState::Open, "{request:?} has another outcome: {told:?}");
+        assert_eq!(request.of, of, "{request:?} is answered to {of:?}");
+        let deadline = request.deadline;
+        let state = known.messages[message as usize];
+        drop(known);
+        self.trace("outcome of", message, u64::from(told.is_ok()));
+        self.fits(message, state, &told);
+        let timed_out = matches!(&told, Err((code, _)) if code == "correlation-timeout");
+        if timed_out {
+            let deadline = deadline.expect("a deadline that passes");
+            assert!(now >= deadline, "message {message} has timed out too early");
+        }
+        // Of a component the callback may wait in the mailbox.
+        if let (Requester::Host, Some(deadline)) = (of, deadline) {
+            assert!(
+                now <= deadline + TICK,
+                "the outcome of {message} is {:?} late",
+                now - deadline
+            );
+        }
+    }
+
+    /// Whether an outcome is that of its message.
+    fn fits(&self, message: u64, state: State, told: &Result<usize, (String, String)>) {
+        let error = told.as_ref().err().map(|(code, text)| (code.as_str(), text.as_str()));
+        let fits = match (error, state) {
+            (None, State::Ended(Ended::Replied(bytes))) => told == &Ok(bytes),
+            // The callback would have been too large.
+            (Some(("resource-limit-exceeded", _)), State::Ended(Ended::Replied(_))) => true,
+            (Some(("runtime-error", _)), State::Ended(Ended::Failed)) => true,
+            (Some(("delivery-failed", text)), State::Ended(Ended::Lost)) => {
+                text.contains("stopped")
+            }
+            (Some(("delivery-failed", text)), _) => text.contains("cancelled"),
+            (Some(("queue-full" | "target-not-found", _)), State::Dead) => true,
+            (Some(("correlation-timeout", text)), State::Dead) => text.contains("never started"),
+            (Some(("correlation-timeout", text)), State::Begun | State::Ended(_)) => {
+                !text.contains("never started")
+            }
+            _ => false,
+        };
+        assert!(fits, "message {message} is {state:?}, its requester is told {told:?}");
+    }
+
+    /// The outcome of a call, which has waited for it.
+    pub fn returned(&self, message: u64, outcome: &Outcome) {
+        let state = self.known().messages[message as usize];
+        self.trace("returned", message, 0);
+        let told = match outcome {
+            Ok(reply) => Ok(reply.as_ref().map_or(0, Vec::len)),
+            Err(CallError::CallerTimeout { unstarted, .. }) => {
+                let fits = match state {
+                    State::Dead => unstarted.is_some(),
+                    State::Begun | State::Ended(_) => unstarted.is_none(),
+                    _ => false,
+                };
+                assert!(fits, "message {message} is {state:?}, its caller is told {outcome:?}");
+                return;
+            }
+            Err(error) => Err((error.code().to_owned(), error.to_string())),
+        };
+        self.fits(message, state, &told);
+    }
+
+    /// All that was accepted has ended; of requests those that are not of `closed` mailboxes.
+    pub fn check_ended(&self, closed: &[usize]) {
+        let known = self.known();
+        for (message, state) in known.messages.iter().enumerate() {
+            let ended = matches!(state, State::Refused | State::Ended(_) | State::Dead);
+            assert!(ended, "message {message} is still {state:?}");
+        }
+        for request in known.requests.iter().filter(|it| it.state == RequestState::Open) {
+            let gone =
+                matches!(request.of, Requester::Component(mailbox) if closed.contains(&mailbox));
+            assert!(gone, "{request:?} has no outcome");
+        }
+    }
+
+    /// How many messages and requests there were.
+    pub fn size(&self) -> (usize, usize) {
+        let known = self.known();
+        (known.messages.len(), known.requests.len())
+    }
+}
+
+impl DeadLetters for Model {
+    fn take(&self, _: &Arc<ComponentId>, message: Message, _: &CallError) {
+        let message = number(&message);
+        self.change(message, State::Accepted, State::Dead, "dead");
+    }
+}
+
+/// The number that a message carries, and its sender.
+pub fn number(message: &Message) -> u64 {
+    read(&message.payload, 0)
+}
+
+/// Who sent it.
+pub fn sender(message: &Message) -> usize {
+    read(&message.payload, 8) as usize
+}
+
+fn read(payload: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(payload[at..at + 8].try_into().unwrap())
+}
+
+/// A payload that carries both, of `bytes` more.
+pub fn payload(message: u64, sender: usize, bytes: usize) -> Vec<u8> {
+    let mut payload = [message.to_le_bytes(), (sender as u64).to_le_bytes()].concat();
+    payload.resize(16 + bytes, 0);
+    payload
+}

@@ -1,0 +1,164 @@
+//! What a panic in the midst of a message costs, shown with a backend that has a defect.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::core::error::CallError;
+use crate::core::id::ComponentHandle;
+use crate::core::log::{LogLevel, LogRecord, LogSink};
+use crate::core::message::Outcome;
+use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
+use crate::system::calling::Patience;
+use crate::system::config::EngineConfig;
+use crate::system::engine::Engine;
+use crate::system::error::EngineError;
+use crate::system::sending::HostMessage;
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Panics at one key; runs where host code does, or in the midst of the guest.
+struct Defective {
+    runs_host_code: bool,
+}
+
+impl Backend for Defective {
+    fn get(&self, _: &str, key: &str, _: u64) -> Result<Option<Value>, StorageError> {
+        assert_ne!(key, "defect", "its words");
+        Ok(Some(Arc::new(b"value".to_vec())))
+    }
+
+    fn set(&self, _: &str, _: &str, _: Vec<u8>) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn delete(&self, _: &str, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn exists(&self, _: &str, _: &str) -> Result<bool, StorageError> {
+        Ok(true)
+    }
+
+    fn list(&self, _: &str, _: &Listing<'_>) -> Result<Page, StorageError> {
+        Ok(Page { is_last: true, ..Page::default() })
+    }
+
+    fn usage(&self, _: &str) -> Result<Usage, StorageError> {
+        Ok(Usage::default())
+    }
+
+    fn runs_host_code(&self) -> bool {
+        self.runs_host_code
+    }
+}
+
+/// Keeps what is written.
+#[derive(Default)]
+struct Journal(Mutex<Vec<(LogLevel, String)>>);
+
+impl LogSink for Journal {
+    fn enabled(&self, level: LogLevel) -> bool {
+        level >= LogLevel::Warn
+    }
+
+    fn write(&self, record: &LogRecord<'_>) {
+        assert_eq!(record.component.map(|id| id.as_str()), Some("app/user/0"));
+        self.0.lock().unwrap().push((record.level, record.message.to_owned()));
+    }
+
+    fn runs_host_code(&self) -> bool {
+        true
+    }
+}
+
+struct Scene {
+    engine: Engine,
+    user: ComponentHandle,
+    journal: Arc<Journal>,
+}
+
+impl Scene {
+    fn new(runs_host_code: bool) -> Self {
+        let journal = Arc::<Journal>::default();
+        let engine = Engine::new(&EngineConfig {
+            workers: 1,
+            storage: Some(Arc::new(Defective { runs_host_code })),
+            log: Some(journal.clone()),
+            ..EngineConfig::default()
+        })
+        .unwrap();
+        let guest = airssys_wasm_guests::bytes("storage-user");
+        let options = r#"{"capabilities": {"storage": ["read"]}}"#;
+        let user = engine.load("app/user/0", &guest, Some(options), 0).unwrap();
+        Self { engine, user, journal }
+    }
+
+    fn call(&self, text: &str, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, EngineError> {
+        self.engine.call(self.user, message(text), Patience { timeout, ..Patience::default() }, 0)
+    }
+
+    /// Past the caller's thread: on a worker.
+    fn request(&self, text: &str) -> Outcome {
+        let (tell, told) = channel();
+        let completion = Box::new(move |_, outcome| tell.send(outcome).unwrap());
+        self.engine.request(self.user, message(text), Patience::default(), completion).unwrap();
+        told.recv_timeout(PATIENCE).expect("exactly one outcome")
+    }
+
+    /// So many defects so far are in the log and in the counts, and cost an instance each.
+    fn check(&self, defects: u64) {
+        assert_eq!(self.request("get k").unwrap().as_deref(), Some(&b"value"[..]));
+        let journal = self.journal.0.lock().unwrap();
+        assert_eq!(journal.len() as u64, defects, "{journal:?}");
+        for (level, text) in &*journal {
+            assert_eq!(*level, LogLevel::Error);
+            assert!(
+                text.starts_with("crashed: internal error") && text.contains("its words"),
+                "{text}"
+            );
+        }
+        let described: serde_json::Value =
+            serde_json::from_str(&self.engine.describe(self.user).unwrap()).unwrap();
+        assert_eq!(described["messages"]["failed"], defects);
+        assert_eq!(
+            (&described["restarts"], &described["state"]),
+            (&defects.into(), &"running".into())
+        );
+    }
+}
+
+fn message(text: &str) -> HostMessage<'_> {
+    HostMessage { payload: text.as_bytes(), sender: None, content_type: None }
+}
+
+fn is_told(error: &EngineError) -> bool {
+    matches!(error, EngineError::Call { error: CallError::Internal { .. }, .. })
+}
+
+#[test]
+fn a_panic_on_a_worker_is_logged_and_counted_and_costs_one_message() {
+    for runs_host_code in [false, true] {
+        let scene = Scene::new(runs_host_code);
+        scene.check(0);
+        for defects in 1..=2 {
+            let outcome = scene.request("get defect");
+            assert!(matches!(outcome, Err(CallError::Internal { .. })), "{outcome:?}");
+            scene.check(defects);
+        }
+    }
+}
+
+#[test]
+fn a_panic_on_a_caller_s_thread_is_logged_and_counted_and_costs_one_message() {
+    for runs_host_code in [false, true] {
+        let scene = Scene::new(runs_host_code);
+        // The shorter one has the workers go on with what has to wait.
+        for (defects, timeout) in [(1, None), (2, Some(Duration::from_secs(4)))] {
+            let error = scene.call("get defect", timeout).unwrap_err();
+            assert!(is_told(&error), "{error:?}");
+            scene.check(defects);
+        }
+    }
+}
