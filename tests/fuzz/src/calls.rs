@@ -144,10 +144,19 @@ impl Shared<'_> {
             sender: random.one_in(4).then(|| any_id(random)),
             content_type: random.one_in(4).then_some("text/plain"),
             timeout_ms: [0, 1, 20, 200][random.below(4)],
+            flags: u64::from(random.one_in(4)) * AIRSSYS_MESSAGE_ENDS_WITH_SENDER,
+            gives_up: None,
         };
-        match random.below(20) {
+        match random.below(21) {
             0 | 1 => self.load(random),
-            2 => _ = sound(engine.unload(handle)),
+            2 => {
+                let timeout = [0, 20][random.below(2)];
+                _ = match random.one_in(2) {
+                    true => sound(engine.unload(handle)),
+                    false => sound(engine.unload_within(handle, timeout)),
+                };
+            }
+            19 => _ = sound(engine.interrupt(handle)),
             3 | 4 => _ = sound(engine.call_with(handle, payload, With { timeout_ms: 200, ..with })),
             5..=8 => {
                 // Counted before any outcome is looked at.
