@@ -15,7 +15,7 @@ use crate::messaging::mailbox::{Entry, Mailbox};
 use crate::messaging::members::{Delivered, Members, NotAwaited, Undelivered};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
-use crate::messaging::simulation::executor::within;
+use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{self, Ended, payload};
 use crate::messaging::simulation::world::{SimulatedPool, World};
 
@@ -213,6 +213,8 @@ async fn queue(
             Some(rooms) => within(world.over(deadline), rooms.wait()).await,
             None => None,
         };
+        // One that goes round in circles is found by its steps.
+        give_way().await;
         if waited.is_none() {
             back.withdraw();
             return None;
