@@ -150,7 +150,9 @@ fn macros_and_types_have_the_library_s_prefix() {
 fn the_values_of_constants_are_pinned() {
     let pinned = [
         ("AIRSSYS_ABI_VERSION", "0"),
+        ("AIRSSYS_MESSAGE_ENDS_WITH_SENDER", "1"),
         ("AIRSSYS_OK", "0"),
+        ("AIRSSYS_ERROR_INTERRUPTED", "24"),
         ("AIRSSYS_ERROR_INVALID_ARGUMENT", "1"),
         ("AIRSSYS_ERROR_INVALID_ID", "2"),
         ("AIRSSYS_ERROR_INVALID_OPTIONS", "3"),
