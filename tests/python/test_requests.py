@@ -118,13 +118,14 @@ class Outcomes(RequestTest):
         gate, user, busy = self.held_up()
         waiting = user.request("set k v", timeout=0.05)
         # Nobody asks for it, and it ends.
-        self.check_outcome(waiting, Timeout)
+        error = self.check_outcome(waiting, Timeout)
+        self.assertIs(error.detail["started"], False)
         self.assertFalse(busy.done())
         gate.open()
         self.check_outcome(busy, reply=b"ok")
-        # The message is handled all the same, and its reply is counted.
-        self.assertEqual(user.call("get k"), b"v")
-        self.assertEqual(user.engine.stats()["requests"], {"outstanding": 0, "late-replies": 1})
+        # Its message never had its turn.
+        self.assertIsNone(user.call("get k"))
+        self.assertEqual(user.engine.stats()["requests"], {"outstanding": 0, "late-replies": 0})
 
     def test_waiting_is_not_the_request(self):
         gate, user, busy = self.held_up()

@@ -105,6 +105,19 @@ def raise_interrupt() -> None:
         raise error
 
 
+def _progress(_data: Optional[int]) -> int:
+    """Ends a call of the main thread that was interrupted.
+
+    The library calls it every 50 ms on the thread that waits. Before its first line, Python does what
+    signals have left for the main thread.
+    """
+    return 1 if interrupts else 0
+
+
+#: For the calls of the main thread, see :func:`_progress`.
+progress = _ffi.ProgressFn(_progress)
+
+
 def complete_interrupted(owner: object) -> None:
     """Ends the requests whose outcome did not arrive, because its callback was interrupted."""
     for token, complete in _registry.requests_of(owner):

@@ -52,26 +52,36 @@ def c_buffer(value: Payload) -> Tuple[Any, int]:
     return ctypes.byref(ctypes.c_char.from_buffer(view)), view.nbytes
 
 
-def milliseconds(timeout: float) -> int:
-    """Seconds to whole milliseconds, rounded up so that a short timeout does not become none."""
-    if not 0 < timeout < 1e15:
+def milliseconds(timeout: float, zero: bool = False) -> int:
+    """Seconds to whole milliseconds, rounded up so that a short timeout does not become none.
+
+    Where ``zero`` is one too, it may be given.
+    """
+    if not (0 < timeout < 1e15 or (zero and timeout == 0)):
         raise InvalidArgument(f"a timeout is a positive number of seconds, not {timeout!r}")
     # Rounded first: 1.1 * 1000 is a little more than 1100.
     return math.ceil(round(timeout * 1000, 3))
 
 
 def message_options(
-    timeout: Optional[float], sender: Optional[str], content_type: Optional[str]
+    timeout: Optional[float],
+    sender: Optional[str],
+    content_type: Optional[str],
+    interrupts: bool = False,
+    progress: Any = None,
 ) -> Any:
     """A pointer argument to the options of one message; NULL if there are none."""
-    if timeout is None and sender is None and content_type is None:
+    if (timeout, sender, content_type, progress) == (None,) * 4 and not interrupts:
         return None
     options = _ffi.MessageOptions(
         _MESSAGE_OPTIONS_SIZE,
         None if sender is None else c_string("sender", sender),
         None if content_type is None else c_string("content_type", content_type),
         0 if timeout is None else milliseconds(timeout),
+        _ffi.MESSAGE_ENDS_WITH_SENDER if interrupts else 0,
     )
+    if progress is not None:
+        options.progress = progress
     return ctypes.byref(options)
 
 

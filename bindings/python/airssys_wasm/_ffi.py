@@ -47,6 +47,12 @@ class Bytes(Structure):
     _fields_ = [("data", POINTER(c_char)), ("len", c_size_t), ("capacity", c_size_t)]
 
 
+#: ``airssys_progress_fn_t``
+ProgressFn = CFUNCTYPE(c_int32, c_void_p)
+
+MESSAGE_ENDS_WITH_SENDER = 1
+
+
 class MessageOptions(Structure):
     """``airssys_message_options_t``"""
 
@@ -55,6 +61,9 @@ class MessageOptions(Structure):
         ("sender", c_char_p),
         ("content_type", c_char_p),
         ("timeout_ms", c_uint64),
+        ("flags", c_uint64),
+        ("progress", ProgressFn),
+        ("progress_data", c_void_p),
     ]
 
 
@@ -261,6 +270,8 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
         (_POINTER, c_char_p, c_char_p, c_char_p, _POINTER, _POINTER),
     ),
     "airssys_engine_unload": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_unload_within": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
+    "airssys_engine_interrupt": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_send": (
         _STATUS,
         (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER),

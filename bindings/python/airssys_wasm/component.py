@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
 
-from airssys_wasm import _convert, request, security
+from airssys_wasm import _callbacks, _convert, request, security
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
 
 __all__ = ["Component"]
+
+
+_get_ident = threading.get_ident
+
+
+class _Main:
+    """The main thread, whichever that is after a fork."""
+
+    __slots__ = ("ident",)
+
+    def __init__(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        self.ident = threading.main_thread().ident
+
+
+_main = _Main()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_main.note)
+#: Options of the main thread's calls, which have signals handled and nothing else.
+_watched = _convert.message_options(None, None, None, False, _callbacks.progress)
 
 
 class Component:
@@ -59,8 +83,12 @@ class Component:
         timeout: Optional[float] = None,
         sender: Optional[str] = None,
         content_type: Optional[str] = None,
+        interrupts: bool = False,
     ) -> Optional[bytes]:
         """Sends a message and waits for the reply; other Python threads run meanwhile.
+
+        On the main thread signals are handled meanwhile. What their handler raises, as Ctrl-C does
+        ``KeyboardInterrupt``, interrupts the message and is raised from here.
 
         :param payload: the message; a ``str`` is sent as UTF-8. It must not change before the
             call returns.
@@ -68,12 +96,15 @@ class Component:
             way.
         :param sender: the id that the component sees as the sender, instead of the host's.
         :param content_type: goes with the message; the library does not look at it.
+        :param interrupts: whether a message that is being handled when the ``timeout`` passes is
+            interrupted, as by :meth:`interrupt`; else it is handled to its end.
         :returns: the reply; ``b""`` is an empty one, ``None`` is no reply at all.
         :raises ComponentError: the component answered with an error of its own.
         :raises Trap: it crashed; the next message gets a fresh instance.
         :raises ResourceLimitExceeded: it asked for more than its limits allow.
         :raises Timeout: the ``timeout`` passed, or the component's time limit. A message whose turn
             had not come by then is never handled; ``started`` of the error's details says so.
+        :raises Interrupted: :meth:`interrupt` ended it.
         :raises ComponentNotFound: it is not loaded any more.
         :raises ExportNotFound: it answers no messages at all.
         :raises InvalidMessage: it does not take such payloads (``codecs``).
@@ -82,10 +113,14 @@ class Component:
         :raises EngineStopped: the engine was shut down or closed.
         """
         # The usual case first: a message costs about as much as what Python does around it.
+        watched = _get_ident() == _main.ident
         if timeout is None and sender is None and content_type is None:
-            options = None
+            options = _watched if watched else None
         else:
-            options = _convert.message_options(timeout, sender, content_type)
+            progress = _callbacks.progress if watched else None
+            options = _convert.message_options(
+                timeout, sender, content_type, interrupts, progress
+            )
         if type(payload) is bytes:
             return self._core.call(self._handle, payload, len(payload), options)
         data, size = _convert.c_buffer(payload)
@@ -98,12 +133,13 @@ class Component:
         timeout: Optional[float] = None,
         sender: Optional[str] = None,
         content_type: Optional[str] = None,
+        interrupts: bool = False,
     ) -> Request:
         """Sends a message and returns at once, with a future of the reply.
 
         The parameters are those of :meth:`call`, but for the payload, which is copied before this
         returns, and the ``timeout``, which is the request's own: it ends then, whether somebody
-        waits for it or not. Where the mailbox blocks its senders, this waits for room.
+        waits for it or not. ``interrupts`` is for :meth:`Request.cancel` too. Where the mailbox blocks its senders, this waits for room.
 
         :returns: a :class:`concurrent.futures.Future` whose outcome is what :meth:`call` would
             have returned or raised.
@@ -116,7 +152,7 @@ class Component:
         :raises EngineStopped: the engine was shut down or closed.
         """
         data, size = _convert.c_buffer(payload)
-        options = _convert.message_options(timeout, sender, content_type)
+        options = _convert.message_options(timeout, sender, content_type, interrupts)
         return request.make(
             self._engine,
             self._core,
@@ -221,14 +257,33 @@ class Component:
         document = self._core.ask_json(lib.airssys_engine_health, self._handle)
         return cast(str, document["health"])
 
-    def unload(self) -> None:
+    def interrupt(self) -> None:
+        """Ends what the component runs now, with :class:`Interrupted` for who waits for it.
+
+        Its instance is gone then; messages that wait are handled by a new one. A component that
+        runs nothing is not changed. Returns at once.
+
+        :raises ComponentNotFound: it is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        self._core.run(lib.airssys_engine_interrupt, self._handle)
+
+    def unload(self, timeout: Optional[float] = None) -> None:
         """Takes the component out of the engine; nothing happens if that was done already.
 
-        :raises ShutdownFailed: the component failed in its ``shutdown``; it is unloaded all the
-            same.
+        :param timeout: seconds, from 0 on, after which what the component still runs is
+            interrupted; without it the message under way, and ``shutdown``, have their own limit.
+        :raises ShutdownFailed: the component failed in its ``shutdown``, or did not come to it
+            within ``timeout``; it is unloaded all the same.
+        :raises Timeout: a callback of the host that runs for it has not returned; it is unloaded,
+            and ends with that.
         """
         with contextlib.suppress(EngineClosed):
-            self._core.run(lib.airssys_engine_unload, self._handle)
+            if timeout is None:
+                self._core.run(lib.airssys_engine_unload, self._handle)
+            else:
+                within = _convert.milliseconds(timeout, zero=True)
+                self._core.run(lib.airssys_engine_unload_within, self._handle, within)
 
     def __enter__(self) -> Component:
         return self

@@ -23,6 +23,7 @@ __all__ = [
     "Forked",
     "InitializationFailed",
     "InstantiationFailed",
+    "Interrupted",
     "InvalidArgument",
     "InvalidComponent",
     "InvalidId",
@@ -68,6 +69,7 @@ class Status(enum.IntEnum):
     REQUEST_NOT_FOUND = 21
     CANCELLED = 22
     DELIVERY_FAILED = 23
+    INTERRUPTED = 24
 
 
 class AirssysError(Exception):
@@ -262,6 +264,12 @@ class DeliveryFailed(AirssysError):
         self.failed = []
 
 
+class Interrupted(AirssysError):
+    """:meth:`Component.interrupt` ended the message; the next one gets a fresh instance."""
+
+    status = Status.INTERRUPTED
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -288,6 +296,7 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         RequestNotFound,
         Cancelled,
         DeliveryFailed,
+        Interrupted,
     )
 }
 
