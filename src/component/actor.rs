@@ -250,7 +250,7 @@ impl Actor {
             let mut left = BATCH;
             while left > 0 && !self.gives_way() {
                 let Some(mail) = self.mailbox.next().await else { return };
-                left -= self.handle_some(mail, left).await;
+                left = left.saturating_sub(self.handle_some(mail, left).await);
             }
             tokio::task::yield_now().await;
         }
@@ -265,7 +265,7 @@ impl Actor {
         self.blueprint.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
     }
 
-    /// Handles mail, and up to `most` with what comes after it; the result is how many.
+    /// Handles mail, and about `most` with what comes after it; the result is how many.
     async fn handle_some(&self, mut mail: Mail, most: usize) -> usize {
         if self.blueprint.prepared.run.is_some()
             && Intake::takes(&mail)

@@ -40,9 +40,10 @@ int main(void)
     PINNED(AIRSSYS_ERROR_REQUEST_NOT_FOUND, 21);
     PINNED(AIRSSYS_ERROR_CANCELLED, 22);
     PINNED(AIRSSYS_ERROR_DELIVERY_FAILED, 23);
+    PINNED(AIRSSYS_ERROR_INTERRUPTED, 24);
 
     /* A status that is added without a line above is noticed here. */
-    CHECK_TEXT(airssys_status_name(24), "AIRSSYS_ERROR_UNKNOWN");
+    CHECK_TEXT(airssys_status_name(25), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(-1), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MAX), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MIN), "AIRSSYS_ERROR_UNKNOWN");
