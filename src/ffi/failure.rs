@@ -254,7 +254,7 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
                 "value": full.most,
             }),
         ),
-        LoadError::NoMemory(_) => {
+        LoadError::NoMemory { .. } => {
             (AIRSSYS_ERROR_IO, json!({ "component": component, "resource": "memory" }))
         }
         LoadError::Descriptors(_) => {

@@ -550,7 +550,7 @@ fn instantiation_error(
     match trap::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { reason, .. } if trap::is_want_of_memory(error) => {
-            LoadError::NoMemory(reason)
+            LoadError::NoMemory { during: "instantiation", reason }
         }
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {
             LoadError::Instantiation(bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))

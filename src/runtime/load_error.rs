@@ -56,8 +56,13 @@ pub enum LoadError {
     #[error(transparent)]
     Mappings(#[from] Full),
     /// The system had no memory for it.
-    #[error("instantiation failed: {0}")]
-    NoMemory(String),
+    #[error("{during} failed: {reason}")]
+    NoMemory {
+        /// What was under way.
+        during: &'static str,
+        /// What was missing, and what to do.
+        reason: String,
+    },
     /// The engine stopped meanwhile.
     #[error("the engine stopped before it was compiled")]
     Stopped,

@@ -14,7 +14,9 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::{LifecycleExports, Loop, Prepared};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
+use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostState;
+use crate::runtime::trap;
 use crate::runtime::wasi::link::link_closed;
 
 /// The largest binary whose instances get a copy of its memory image. A copy of a small one costs
@@ -85,9 +87,14 @@ impl Workshop {
         let plain_may_be_cached = driven.is_some();
         let work = move || {
             // One to which the loop can not be added after all goes without.
-            let driven = driven.and_then(|(hash, component, recipe)| {
-                Some((workshop.compile(&recipe, &component, &hash).ok()?, recipe))
+            let driven = driven.map(|(hash, component, recipe)| {
+                let compiled = workshop.compile(&recipe, &component, &hash);
+                compiled.map(|component| (component, recipe))
             });
+            let driven = match driven.transpose() {
+                Err(error @ LoadError::NoMemory { .. }) => return Err(error),
+                other => other.ok().flatten(),
+            };
             let (component, recipe) = match driven {
                 Some(driven) => driven,
                 None => {
@@ -179,5 +186,9 @@ struct Recipe {
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {
+    if trap::is_want_of_memory(&error) {
+        let reason = format!("{}; {MemoryLimits}", error.root_cause());
+        return LoadError::NoMemory { during: "compiling", reason };
+    }
     LoadError::InvalidComponent(bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES))
 }

@@ -176,7 +176,10 @@ impl Engine {
         };
         signal_stack::ensure().map_err(|error| EngineError::Load {
             id: (**id).clone(),
-            error: LoadError::NoMemory(format!("{error}; {MemoryLimits}")),
+            error: LoadError::NoMemory {
+                during: "instantiation",
+                reason: format!("{error}; {MemoryLimits}"),
+            },
         })?;
         // A callback that loads waits for what `initialize` does.
         let _wait = Wait::begin(current_component(), &blueprint.context.node);
