@@ -65,13 +65,13 @@
  * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
  * goes on, and what waits for that callback waits until the process ends.
  *
- * The library's own threads are bounded: one for the clock; from the first load on `workers`, and as many for components that compute; at most
- * `callback-threads` for callbacks that components wait for (storage, log, router), and as many for all
- * others (completions, events, the audit trail), of each of which one stays; at most 64 that wait for
- * files, and 64 for names; while something is compiled, `workers` for each binary. A callback for which
- * all threads are in others waits; one that a component waits for is not called any more once the time
- * of its message is over. Where the system has no more threads to give, those that are there do all the
- * work.
+ * The library's own threads are bounded: one for the clock; from the first load on `workers`, and at
+ * most as many of lower priority for components that compute; at most `callback-threads` for callbacks
+ * that components wait for (storage, log, router), and as many for all others (completions, events, the
+ * audit trail), of each of which one stays; at most 64 that wait for files, and 64 for names; while
+ * something is compiled, `workers` for each binary. A callback for which all threads are in others
+ * waits; one that a component waits for is not called any more once the time of its message is over.
+ * Where the system has no more threads to give, those that are there do all the work.
  *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
  * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
@@ -1543,13 +1543,13 @@ airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
  * Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
  * `timeout_ms`: the message under way, or its `shutdown`.
  *
- * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at once. A
- * callback of the host that runs for the component is not interrupted: this waits for it a second
- * longer, or two. Any thread; callable from callbacks.
+ * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at
+ * once. A callback of the host that runs for the component is not interrupted; this waits up to two
+ * seconds longer for it. Any thread; callable from callbacks.
  *
- * Returns what `airssys_engine_unload` does; `AIRSSYS_ERROR_SHUTDOWN_FAILED` too if something was
- * interrupted, so that `shutdown` was not called or not to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of
- * the host has not returned: the component is unloaded, and its memory is released when that has.
+ * Returns what `airssys_engine_unload` returns, and `AIRSSYS_ERROR_SHUTDOWN_FAILED` if something was
+ * interrupted, so that `shutdown` did not run to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of the
+ * host has not returned: the component is unloaded, and its memory is released when that returns.
  */
 airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
                                               uint64_t handle,
@@ -1560,10 +1560,11 @@ airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
  * Interrupts what a component runs now: the message, callback or life-cycle function under way ends
  * with `AIRSSYS_ERROR_INTERRUPTED`, for whoever waits for its outcome.
  *
- * `engine`: borrowed. `handle`: of a pool, all its instances are interrupted. `error`: may be NULL. Any
- * thread; callable from callbacks; not from signal handlers. Returns at once: a guest that computes gives way
- * within milliseconds, one that waits at once, a callback of the host that runs for it first returns. The instance is gone then; messages that
- * wait are handled by a new one. A component that runs nothing is not changed.
+ * `engine`: borrowed. `handle`: of a pool, all instances are interrupted. `error`: may be NULL. Any
+ * thread; callable from callbacks, not from signal handlers. Returns at once. A guest that waits ends
+ * at once, one that computes within milliseconds; a callback of the host that runs for it returns
+ * first. The instance is gone then, and messages that wait are handled by a new one. A component
+ * that runs nothing is not changed.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -1631,10 +1632,10 @@ airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
  * component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
  * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
- * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
- * receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
- * instance after a crash), `AIRSSYS_ERROR_IO` (no memory for its stack; it has not begun),
- * `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INTERRUPTED`,
+ * `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`),
+ * `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new instance after a crash), `AIRSSYS_ERROR_IO` (no memory
+ * for its stack; it has not begun), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
@@ -1677,7 +1678,8 @@ airssys_status_t airssys_engine_request(struct airssys_engine_t *engine,
 
 /**
  * Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
- * `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet.
+ * `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet, unless it ends with its
+ * sender (`AIRSSYS_MESSAGE_ENDS_WITH_SENDER`).
  *
  * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
  *

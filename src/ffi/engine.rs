@@ -374,13 +374,13 @@ pub unsafe extern "C" fn airssys_engine_unload(
 /// Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
 /// `timeout_ms`: the message under way, or its `shutdown`.
 ///
-/// `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at once. A
-/// callback of the host that runs for the component is not interrupted: this waits for it a second
-/// longer, or two. Any thread; callable from callbacks.
+/// `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at
+/// once. A callback of the host that runs for the component is not interrupted; this waits up to two
+/// seconds longer for it. Any thread; callable from callbacks.
 ///
-/// Returns what `airssys_engine_unload` does; `AIRSSYS_ERROR_SHUTDOWN_FAILED` too if something was
-/// interrupted, so that `shutdown` was not called or not to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of
-/// the host has not returned: the component is unloaded, and its memory is released when that has.
+/// Returns what `airssys_engine_unload` returns, and `AIRSSYS_ERROR_SHUTDOWN_FAILED` if something was
+/// interrupted, so that `shutdown` did not run to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of the
+/// host has not returned: the component is unloaded, and its memory is released when that returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_unload_within(
     engine: *mut airssys_engine_t,
@@ -401,10 +401,11 @@ pub unsafe extern "C" fn airssys_engine_unload_within(
 /// Interrupts what a component runs now: the message, callback or life-cycle function under way ends
 /// with `AIRSSYS_ERROR_INTERRUPTED`, for whoever waits for its outcome.
 ///
-/// `engine`: borrowed. `handle`: of a pool, all its instances are interrupted. `error`: may be NULL. Any
-/// thread; callable from callbacks; not from signal handlers. Returns at once: a guest that computes gives way
-/// within milliseconds, one that waits at once, a callback of the host that runs for it first returns. The instance is gone then; messages that
-/// wait are handled by a new one. A component that runs nothing is not changed.
+/// `engine`: borrowed. `handle`: of a pool, all instances are interrupted. `error`: may be NULL. Any
+/// thread; callable from callbacks, not from signal handlers. Returns at once. A guest that waits ends
+/// at once, one that computes within milliseconds; a callback of the host that runs for it returns
+/// first. The instance is gone then, and messages that wait are handled by a new one. A component
+/// that runs nothing is not changed.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.

@@ -188,10 +188,10 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
 /// component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
 /// `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
-/// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the
-/// receiver's `codecs`), `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new
-/// instance after a crash), `AIRSSYS_ERROR_IO` (no memory for its stack; it has not begun),
-/// `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+/// (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INTERRUPTED`,
+/// `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`),
+/// `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new instance after a crash), `AIRSSYS_ERROR_IO` (no memory
+/// for its stack; it has not begun), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
 /// `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]

@@ -65,13 +65,13 @@
  * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
  * goes on, and what waits for that callback waits until the process ends.
  *
- * The library's own threads are bounded: one for the clock; from the first load on `workers`, and as many for components that compute; at most
- * `callback-threads` for callbacks that components wait for (storage, log, router), and as many for all
- * others (completions, events, the audit trail), of each of which one stays; at most 64 that wait for
- * files, and 64 for names; while something is compiled, `workers` for each binary. A callback for which
- * all threads are in others waits; one that a component waits for is not called any more once the time
- * of its message is over. Where the system has no more threads to give, those that are there do all the
- * work.
+ * The library's own threads are bounded: one for the clock; from the first load on `workers`, and at
+ * most as many of lower priority for components that compute; at most `callback-threads` for callbacks
+ * that components wait for (storage, log, router), and as many for all others (completions, events, the
+ * audit trail), of each of which one stays; at most 64 that wait for files, and 64 for names; while
+ * something is compiled, `workers` for each binary. A callback for which all threads are in others
+ * waits; one that a component waits for is not called any more once the time of its message is over.
+ * Where the system has no more threads to give, those that are there do all the work.
  *
  * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
  * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It

@@ -145,7 +145,8 @@ pub unsafe extern "C" fn airssys_engine_request(
 }
 
 /// Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
-/// `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet.
+/// `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet, unless it ends with its
+/// sender (`AIRSSYS_MESSAGE_ENDS_WITH_SENDER`).
 ///
 /// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
 ///

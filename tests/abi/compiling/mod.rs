@@ -3,7 +3,7 @@
 
 mod binaries;
 
-mod ending;
+pub mod ending;
 mod kept;
 mod real;
 mod screen;

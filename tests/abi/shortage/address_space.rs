@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use airssys_wasm::*;
 use serde_json::json;
 
+use crate::compiling::ending::compiling;
 use crate::harness::{Config, Engine, eventually};
 use crate::leaks::mappings;
 use crate::partners::Inbox;
@@ -87,6 +88,8 @@ fn calls_without_a_signal_stack() {
     let [counter, user] =
         ["counter", "storage-user"].map(|it| engine.load(&format!("app/{it}/0"), it));
     assert_eq!(engine.text(counter, "inc"), "1");
+    // Their stacks would be room.
+    eventually("the threads that compiled are gone", || compiling().is_empty().then_some(()));
     let start = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {
         let calls = scope.spawn(|| {
