@@ -289,6 +289,10 @@ mod tests {
             tell.send(on_this_thread()).unwrap();
         });
         arrives(&told);
+        // A worker that is at this has ended the turn.
+        let (ended, has_ended) = channel();
+        spawn(&scheduler, async move { ended.send(()).unwrap() });
+        arrives(&has_ended);
         wake.notify_one();
         assert_eq!(arrives(&told), "airssys-compute");
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,6 +18,9 @@ use crate::runtime::threads::signal_stack;
 
 /// The name of workers.
 pub const NAME: &str = "airssys-worker";
+
+/// The longest that a thread takes to begin.
+const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// Starts `count` workers, all or none; `builder` says all else of them.
 pub fn start(mut builder: Builder, count: usize) -> Result<Runtime, NoThread> {
@@ -86,7 +90,8 @@ fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
             Ok(runtime)
         }
         Ok((runtime, Err(error))) => {
-            gate.open(Verdict::End);
+            // There is nothing to run yet. The threads that are there drop what the others were to do.
+            gate.open(Verdict::Go);
             runtime.shutdown_background();
             Err(error)
         }
@@ -125,10 +130,17 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until so many have arrived, and says how.
+    /// Waits until so many have arrived, and says how. Tokio does not say that it got no thread where it
+    /// has others: one that does not arrive for long is none.
     fn all(&self, count: usize) -> io::Result<()> {
-        let state = self.changed.wait_while(self.lock(), |state| state.arrived < count);
-        state.unwrap_or_else(PoisonError::into_inner).failure.take().map_or(Ok(()), Err)
+        let missing = |state: &mut State| state.arrived < count;
+        let waited = self.changed.wait_timeout_while(self.lock(), ARRIVAL, missing);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.failure.take() {
+            Some(failure) => Err(failure),
+            None if waited.timed_out() => Err(io::ErrorKind::WouldBlock.into()),
+            None => Ok(()),
+        }
     }
 
     fn open(&self, verdict: Verdict) {

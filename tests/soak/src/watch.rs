@@ -1,7 +1,7 @@
 //! Ends the process if a round hangs, or a thread of it panics, and says which round it was.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// The longest that a round may take.
@@ -9,6 +9,14 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where the library has Tokio start its workers.
 const STARTER: &str = "airssys-start";
+
+/// How often Tokio panicked there. It leaves a runtime that never ran, with its descriptors.
+static LOST_STARTS: AtomicUsize = AtomicUsize::new(0);
+
+/// How often Tokio could not start its workers.
+pub fn lost_starts() -> usize {
+    LOST_STARTS.load(SeqCst)
+}
 
 static ROUND: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -23,6 +31,7 @@ pub fn round(seed: u64, number: u64) -> Watched {
         std::panic::set_hook(Box::new(move |panic| {
             if std::thread::current().name() == Some(STARTER) {
                 // Tokio's, for want of a thread; the library catches it.
+                LOST_STARTS.fetch_add(1, SeqCst);
                 return;
             }
             crate::shortage::end();
