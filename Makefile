@@ -128,9 +128,9 @@ models: ## Try all orders of threads in models of the lock-free parts (loom)
 # What guests themselves do is not seen: their machine code is not instrumented.
 TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 --cfg=rustix_use_libc
 TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
-# All but those that measure memory, want more address space than ThreadSanitizer leaves, or compile
-# for minutes.
-TSAN_TESTS ?= not test(/^(leaks|waiting)::|::components_within_components_/)
+# All but those that measure memory, want more address space than ThreadSanitizer leaves, or take
+# minutes with it.
+TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept))::|::components_within_components_|::a_race_of_two_/)
 
 tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minutes at first, then 4)
 	$(say) "what it needs: a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"
