@@ -16,7 +16,7 @@ pub const TICK: Duration = Duration::from_millis(1);
 pub const SHORT_SLICE_TICKS: u64 = 2;
 
 /// As much for one that has computed longer, and has its turns behind those that have not.
-pub const LONG_SLICE_TICKS: u64 = 10;
+pub const LONG_SLICE_TICKS: u64 = 5;
 
 /// It needs little; the environment has no say.
 const STACK_BYTES: usize = 256 << 10;
