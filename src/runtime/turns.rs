@@ -15,7 +15,7 @@ use crate::runtime::ticker::Ticks;
 
 /// How many turns a worker is handed over for before it looks what else there is. It does so earlier
 /// when a short slice is over.
-const MAX_TURNS: usize = 64;
+const MAX_TURNS: usize = 1024;
 
 /// What a turn has woken.
 #[derive(Default)]
