@@ -215,7 +215,7 @@ impl MailSource for Intake {
         let correlation = message.correlation.map(|id| id.text().as_str().to_owned());
         let reply_to = message.wants_reply.then(|| id.clone());
         let accepted = if guard.shows_time() { message.accepted } else { Timestamp::HIDDEN };
-        let time = (accepted.seconds, accepted.nanoseconds);
+        let time = (accepted.seconds(), accepted.nanoseconds());
         let metadata = (correlation, reply_to, time, message.content_type.clone());
         Some((id, Arc::clone(payload), metadata))
     }

@@ -16,18 +16,32 @@ pub fn error_document(code: &str, text: &str) -> Vec<u8> {
     serde_json::json!({ "code": code, "message": text }).to_string().into_bytes()
 }
 
-/// Wall-clock time since the Unix epoch.
+/// Bits of the nanoseconds of a second.
+const NANOSECOND_BITS: u32 = 30;
+
+/// Wall-clock time since the Unix epoch, in one word: the seconds, and below them the nanoseconds. It ends
+/// in the year 2514.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp {
-    /// Whole seconds.
-    pub seconds: u64,
-    /// The rest, below 10^9.
-    pub nanoseconds: u32,
-}
+pub struct Timestamp(u64);
 
 impl Timestamp {
     /// In the place of a time that its reader must not know.
-    pub const HIDDEN: Self = Self { seconds: 0, nanoseconds: 0 };
+    pub const HIDDEN: Self = Self(0);
+
+    /// Whole seconds.
+    pub fn seconds(self) -> u64 {
+        self.0 >> NANOSECOND_BITS
+    }
+
+    /// The rest, below 10^9.
+    pub fn nanoseconds(self) -> u32 {
+        (self.0 & ((1 << NANOSECOND_BITS) - 1)) as u32
+    }
+
+    /// The word: the seconds above [`Timestamp::nanoseconds`], which take the lower 30 bits.
+    pub fn word(self) -> u64 {
+        self.0
+    }
 
     /// The time now; a clock before 1970 reads as the epoch.
     pub fn now() -> Self {
@@ -41,13 +55,14 @@ impl Timestamp {
 
     /// How long ago it was, to a few milliseconds.
     pub fn age(self) -> Duration {
-        coarse_wall().saturating_sub(Duration::new(self.seconds, self.nanoseconds))
+        coarse_wall().saturating_sub(Duration::new(self.seconds(), self.nanoseconds()))
     }
 }
 
 impl From<Duration> for Timestamp {
     fn from(since_epoch: Duration) -> Self {
-        Self { seconds: since_epoch.as_secs(), nanoseconds: since_epoch.subsec_nanos() }
+        let seconds = since_epoch.as_secs().min(u64::MAX >> NANOSECOND_BITS);
+        Self(seconds << NANOSECOND_BITS | u64::from(since_epoch.subsec_nanos()))
     }
 }
 

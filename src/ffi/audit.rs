@@ -138,8 +138,8 @@ impl AuditSink for HostAudit {
         let allowed = [AIRSSYS_AUDIT_DENIED, AIRSSYS_AUDIT_ALLOWED];
         self.tell(&airssys_audit_record_t {
             decision: allowed[usize::from(record.allowed)],
-            nanoseconds: record.at.nanoseconds,
-            seconds: record.at.seconds,
+            nanoseconds: record.at.nanoseconds(),
+            seconds: record.at.seconds(),
             component,
             action,
             resource,
@@ -152,8 +152,8 @@ impl AuditSink for HostAudit {
     fn lost(&self, allowed: u64, denied: u64) {
         let now = Timestamp::now();
         self.tell(&airssys_audit_record_t {
-            seconds: now.seconds,
-            nanoseconds: now.nanoseconds,
+            seconds: now.seconds(),
+            nanoseconds: now.nanoseconds(),
             lost_allowed: allowed,
             lost_denied: denied,
             ..NOTHING

@@ -154,8 +154,8 @@ impl LogSink for HostLogger {
             context_keys: pointers(&keys),
             context_values: pointers(&values),
             context_len: texts.len(),
-            seconds: record.time.seconds,
-            nanoseconds: record.time.nanoseconds,
+            seconds: record.time.seconds(),
+            nanoseconds: record.time.nanoseconds(),
         };
         // SAFETY: the host's own function and data, with a record whose pointers live until it
         // returns.

@@ -113,7 +113,7 @@ pub struct Timestamp {
 
 impl From<message::Timestamp> for Timestamp {
     fn from(time: message::Timestamp) -> Self {
-        Self { seconds: time.seconds, nanoseconds: time.nanoseconds }
+        Self { seconds: time.seconds(), nanoseconds: time.nanoseconds() }
     }
 }
 

@@ -124,7 +124,7 @@ impl Event {
         match self {
             Self::DeadLetter { target, message, code, reason, at } => json!({
                 "event": kind,
-                "time": { "seconds": at.seconds, "nanoseconds": at.nanoseconds },
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
                 "component": target.as_str(),
                 "source": message.sender(host).as_str(),
                 "correlation": message.correlation.map(|id| id.to_string()),

@@ -1,7 +1,7 @@
 //! A message that fits in the place of its own record, as `driver.wat` takes it.
 
 use crate::core::id::CorrelationId;
-use crate::core::message::{MessageView, Timestamp};
+use crate::core::message::MessageView;
 
 /// The size of the record `component-message`, by the Canonical ABI, in words of 8 bytes.
 pub const SMALL_WORDS: usize = 13;
@@ -16,9 +16,6 @@ pub type SmallMessage = (u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, 
 pub type TinyMessage = (u64, u64, u64, u64, u64, u64);
 
 const WORD: usize = size_of::<u64>();
-
-/// How many bits the nanoseconds of a second take.
-const NANOSECOND_BITS: u32 = 30;
 
 /// In what a message is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +52,15 @@ impl Shape {
             message.correlation.map_or(0, |_| size_of::<CorrelationId>() * 2),
         ];
         let words = 1 + lengths.iter().sum::<usize>().div_ceil(WORD);
-        let fits = message.content_type.is_none() && time(message.accepted).is_some();
+        let untyped = message.content_type.is_none();
         let form = match words {
-            ..=TINY_WORDS if fits => Form::Tiny,
-            ..=SMALL_WORDS if fits => Form::Small,
+            ..=TINY_WORDS if untyped => Form::Tiny,
+            ..=SMALL_WORDS if untyped => Form::Small,
             _ => Form::Whole,
         };
         let wants_reply = message.reply_to.is_some();
         Self { form, lengths: lengths.map(|length| length as u8), wants_reply }
     }
-}
-
-/// The time as one word: the seconds, and below them the nanoseconds.
-fn time(at: Timestamp) -> Option<u64> {
-    let seconds = at.seconds.checked_mul(1 << NANOSECOND_BITS)?;
-    Some(seconds | u64::from(at.nanoseconds))
 }
 
 /// A message that is a small one: the time, and then its texts without a gap.
@@ -94,7 +85,7 @@ fn words<const N: usize>(message: &MessageView<'_>) -> Option<[u64; N]> {
         correlation.as_ref().map_or(&[], |text| text.as_str().as_bytes()),
     ];
     let mut bytes = [[0; WORD]; N];
-    bytes[0] = time(message.accepted)?.to_le_bytes();
+    bytes[0] = message.accepted.word().to_le_bytes();
     let (mut at, flat) = (WORD, bytes.as_flattened_mut());
     for text in texts {
         flat.get_mut(at..at + text.len())?.copy_from_slice(text);

@@ -94,7 +94,7 @@ fn current_time(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Resu
 
 fn current_time_millis(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(u64,)> {
     let now = now(&store)?;
-    Ok((now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000),))
+    Ok((now.seconds() * 1000 + u64::from(now.nanoseconds() / 1_000_000),))
 }
 
 /// The time, for who may know it. There is no other way to refuse it than to end the call.
