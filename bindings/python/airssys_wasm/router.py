@@ -67,9 +67,9 @@ class Router(Protocol):
         :class:`~airssys_wasm.QueueFull` for a full mailbox,
         :class:`~airssys_wasm.InvalidMessage` for a payload that the receiver does not take, any
         other for mail that was not delivered. The sender sees the text of the exception only if the
-        engine has ``host_error_texts``; otherwise it goes to the log. The logger ``airssys_wasm`` records
-        exceptions other than :class:`~airssys_wasm.AirssysError` as errors, with the traceback, at
-        most 20 per second.
+        engine has ``host_error_texts``; otherwise it goes to the log. The logger ``airssys_wasm``
+        records exceptions other than :class:`~airssys_wasm.AirssysError` as errors, with the
+        traceback, at most 20 per second.
         """
 
 
