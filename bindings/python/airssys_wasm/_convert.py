@@ -22,7 +22,7 @@ def c_string(what: str, value: Union[str, bytes]) -> bytes:
         try:
             value = value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"{what} is not valid UTF-8: {error}") from None
+            raise InvalidArgument(f"{what} cannot be encoded as UTF-8: {error}") from None
     elif not isinstance(value, bytes):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     if b"\0" in value:
