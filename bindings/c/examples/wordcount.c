@@ -23,7 +23,7 @@ static airssys_error_t *error;
 static void must(airssys_status_t status, const char *what)
 {
     if (status != AIRSSYS_OK) {
-        fprintf(stderr, "can not %s: %s (%s)\n", what, airssys_error_message(error),
+        fprintf(stderr, "cannot %s: %s (%s)\n", what, airssys_error_message(error),
                 airssys_status_name(status));
         airssys_error_free(error);
         exit(1);
