@@ -1,4 +1,4 @@
-# Two commands for newcomers: `make demo` and `make test`. `make help` lists the rest.
+# Start with `make demo` and `make test`. `make help` lists all commands.
 
 CARGO ?= cargo
 CC ?= cc
@@ -15,7 +15,7 @@ SONAME := libairssys_wasm.so.0
 GUESTS := $(TARGET_DIR)/guests/components
 WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
 
-# Cargo with the target directory that the rest of this file expects.
+# Cargo with the target directory that the other rules expect.
 cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
@@ -26,7 +26,7 @@ say = @printf '\n==> %s\n'
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: # What every build needs; says what is missing, adds the WebAssembly targets.
+tools: # Checks the tools that every build needs, adds the WebAssembly targets.
 	@for tool in $(CARGO) $(CC) $(PYTHON); do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: install Rust (rustup), a C compiler and Python 3.9 or newer"; exit 1; }; done
 	@if command -v rustup >/dev/null; then \
@@ -38,7 +38,7 @@ lib: tools ## Build the optimized library into target/release
 	$(cargo) build --release --locked -p airssys-wasm -p airssys-wasm-guests
 	@ln -sf libairssys_wasm.so $(TARGET_DIR)/release/$(SONAME)
 
-dev: tools # The library and the guests for the tests, quicker to build and slower to run.
+dev: tools # Builds library and guests for the tests: faster to build, slower to run.
 	$(say) "building the library for tests (the first build compiles Wasmtime: about 5 minutes on 2 cores)"
 	$(cargo) build --workspace --locked
 	@ln -sf libairssys_wasm.so $(TARGET_DIR)/debug/$(SONAME)
@@ -52,13 +52,13 @@ demo: lib ## Run a C host, then a Python host, with real components on a real fi
 	@mkdir -p $(TARGET_DIR)/demo
 	$(CC) -std=c99 -Wall -Wextra -O2 -Iinclude bindings/c/examples/wordcount.c -o $(TARGET_DIR)/demo/wordcount \
 		-L$(TARGET_DIR)/release -lairssys_wasm -Wl,-rpath,$(TARGET_DIR)/release
-	$(say) "the C host: counts the words of README.md"
+	$(say) "the C host counts the words of README.md"
 	$(TARGET_DIR)/demo/wordcount $(GUESTS) README.md
-	$(say) "the Python host: the same, shorter"
+	$(say) "the Python host does the same, in fewer lines"
 	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/release/libairssys_wasm.so PYTHONPATH=bindings/python \
 		$(PYTHON) bindings/python/examples/wordcount.py $(GUESTS) README.md
 
-check: dev ## Formatting, lints, documentation, and the generated header
+check: dev ## Check formatting, lints, documentation and the generated header
 	$(say) "formatting"
 	$(cargo) fmt --all --check
 	cd tests/guests && $(CARGO) fmt --all --check
@@ -68,7 +68,7 @@ check: dev ## Formatting, lints, documentation, and the generated header
 		--target wasm32-unknown-unknown --release --locked -- -D warnings
 	$(say) "documentation"
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm
-	$(say) "the checked-in header is the generated one"
+	$(say) "the committed header matches the generated one"
 	git diff --exit-code -- include/
 
 test: test-rust test-c test-python ## Run all tests: Rust, C and C++ (also under sanitizers), Python
@@ -89,14 +89,14 @@ test-python: dev
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 
-fuzz: dev ## Attack at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
+fuzz: dev ## Attack the library at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
 	$(say) "random attacks: generated and mutated components, documents, codecs, two ways to call, calls in any order"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test fuzz -- $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 SOAK_SECONDS ?= 300
 
-soak: dev ## Everything at once, short of threads, mappings, descriptors, for SOAK_SECONDS (300); SOAK_SEED=N, SOAK_SHORT="threads"
-	$(say) "a soak: calls in any order by many threads, on a system that has nothing to give for moments"
+soak: dev ## Run everything at once, short of threads, mappings, descriptors, for SOAK_SECONDS (300); SOAK_SEED=N, SOAK_SHORT="threads"
+	$(say) "soak: calls in any order from many threads, while the system refuses resources for moments"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test soak -- $(SOAK_SECONDS)
 
 bench: tools ## Measure against raw Wasmtime, as ratios in one run
@@ -105,35 +105,34 @@ bench: tools ## Measure against raw Wasmtime, as ratios in one run
 	$(TARGET_DIR)/release/build-guests
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) bench --locked
 
-bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetched and built: 6 minutes and more at first)
+bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetches and builds them: at first 6 minutes or more)
 	$(say) "building the components in tests/guests"
 	$(TARGET_DIR)/release/build-guests
-	$(say) "building the bench that rusm is compared with"
+	$(say) "building the bench for the comparison with rusm"
 	$(cargo) build --release --locked --bench actors
 	CC="$(CC)" CARGO="$(CARGO)" PYTHON="$(PYTHON)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
 		AIRSSYS_ACTORS_BENCH="env $(cargo) bench --locked --bench actors -- --keys" benches/peers/run.sh
 
-models: ## Try all orders of threads in models of the lock-free parts (loom)
+models: ## Try all thread interleavings in models of the lock-free parts (loom)
 	$(say) "models"
 	cd tests/models && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
 
-# With the standard library built anew, nothing of Rust is left uninstrumented. What ThreadSanitizer
-# can not see of itself, and how it is told:
-# - Wasmtime's fibers: a guest's stack goes on on another thread. It counts functions entered and
-#   left for each thread, so it must not count: a report names innermost functions only.
-# - Where a stack or a guest's memory ends and another begins at the same address: it watches the C
-#   library's mmap and munmap, so rustix, through which Wasmtime maps, is to go through these.
-# - Wasmtime allocates in the handler of a guest's trap, which is safe: the signal is of guest code.
-# - One test forks while there are other threads.
-# What guests themselves do is not seen: their machine code is not instrumented.
+# A rebuilt standard library leaves no Rust code uninstrumented. ThreadSanitizer needs help with these:
+# - Wasmtime's fibers move a guest's stack to another thread. ThreadSanitizer counts function entries and
+#   exits for each thread, so the counting must be off: a report names innermost functions only.
+# - A stack or a guest's memory may be mapped where another one was. ThreadSanitizer watches the C library's
+#   mmap and munmap, so rustix, through which Wasmtime maps, must use them.
+# - Wasmtime allocates in the handler of a guest's trap. This is safe: guest code raised the signal.
+# - One test forks while other threads run.
+# ThreadSanitizer does not see guests: their machine code is not instrumented.
 TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 --cfg=rustix_use_libc
 TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
-# All but those that measure memory, want more address space than ThreadSanitizer leaves, or take
-# minutes with it.
+# All tests except those that measure memory, need more address space than ThreadSanitizer leaves, or take
+# minutes under it.
 TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept))::|::components_within_components_|::a_race_of_two_/)
 
-tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minutes at first, then 4)
-	$(say) "what it needs: a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"
+tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; at first 20 minutes, then 4)
+	$(say) "checking for a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"
 	@$(CARGO) +nightly --version || { echo "missing: rustup toolchain install nightly"; exit 1; }
 	@rustup component add rust-src --toolchain nightly
 	@$(CARGO) nextest --version || { echo "missing: cargo install --locked cargo-nextest"; exit 1; }
@@ -141,7 +140,7 @@ tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minu
 	$(say) "building the components in tests/guests"
 	$(cargo) build --locked -p airssys-wasm-guests
 	$(TARGET_DIR)/debug/build-guests
-	$(say) "building all with ThreadSanitizer, and running the tests with it (TSAN_TESTS: another filter of nextest)"
+	$(say) "building and running the tests with ThreadSanitizer (TSAN_TESTS: another nextest filter)"
 	RUSTFLAGS="$(TSAN_FLAGS)" TSAN_OPTIONS="$(TSAN_OPTIONS)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
 		CARGO_TARGET_DIR=$(TARGET_DIR)/tsan $(CARGO) +nightly nextest run --profile long -Zbuild-std \
 		--target $$(rustc +nightly -vV | sed -n 's/^host: //p') --locked -p airssys-wasm --lib --test abi \
@@ -162,7 +161,7 @@ install: lib ## Install library, header, schema, pkg-config and CMake files belo
 		sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
 			-e 's|@VERSION@|$(VERSION)|g' bindings/c/$$file.in > $$to && chmod 644 $$to && echo "installed $$to"; done
 
-coverage: dev ## Line coverage of the Rust tests (needs cargo-llvm-cov)
+coverage: dev ## Measure line coverage of the Rust tests (needs cargo-llvm-cov)
 	$(say) "coverage"
 	@command -v cargo-llvm-cov >/dev/null || $(CARGO) install --locked cargo-llvm-cov
 	@if command -v rustup >/dev/null; then rustup component add llvm-tools; fi

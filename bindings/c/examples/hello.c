@@ -17,8 +17,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s echo.wasm\n", argv[0]);
         return 2;
     }
-    /* A component may do nothing that was not granted when it was loaded. This one needs no grant: it
-     * answers what it is sent. */
+    /* A component has only the rights that it is granted. This one needs none: it only replies. */
     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
         airssys_engine_load_file(engine, "app/echo/0", argv[1], NULL, &echo, &error) == AIRSSYS_OK &&
         airssys_engine_call(engine, echo, (const uint8_t *)"hello", 5, NULL, &reply, &error) == AIRSSYS_OK) {

@@ -1,12 +1,11 @@
 /*
- * Two engines in one process whose components write to each other's.
+ * Two engines in one process. A component of one sends messages to a component of the other.
  *
  *     two_engines directory-of-components
  *
- * The library opens no connections. What a component sends to an id that is not loaded in its
- * engine goes to the engine's router, a callback of this program, which brings it into the other
- * engine. Between processes it would write the envelope to a socket, and everything else would be
- * the same.
+ * The library opens no connections. Mail to an id that is not loaded goes to the engine's router, a
+ * callback of this program. The router here delivers the mail to the other engine. Between processes
+ * it would write the envelope to a socket; the rest would be the same.
  */
 #include <airssys_wasm.h>
 #include <pthread.h>
@@ -14,14 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the functions that the program calls itself put what went wrong. */
+/* The error of the latest failed call. Only the main thread uses it. */
 static airssys_error_t *error;
 
-/* Ends the program if a function of the library has failed. */
+/* Exits if a function of the library failed. */
 static void must(airssys_status_t status, const char *what)
 {
     if (status != AIRSSYS_OK) {
-        fprintf(stderr, "can not %s: %s (%s)\n", what, airssys_error_message(error),
+        fprintf(stderr, "cannot %s: %s (%s)\n", what, airssys_error_message(error),
                 airssys_status_name(status));
         airssys_error_free(error);
         exit(1);
@@ -35,20 +34,20 @@ struct world {
     int answered;
 };
 
-/* A request that is on its way: the left engine knows it by its token. */
+/* A request under way. The left engine knows it by its token. */
 struct request {
     struct world *world;
     uint64_t token;
 };
 
-/* The right engine has the outcome of a request: it goes back to the left one, as it is. */
+/* Passes the outcome of a request from the right engine back to the left, unchanged. */
 static void bring_back(void *user_data, const airssys_completion_t *completion)
 {
     struct request *request = user_data;
     struct world *world = request->world;
     const char *message =
         completion->error != NULL ? airssys_error_message(completion->error) : NULL;
-    /* It fails if nobody waits any more, because the deadline has passed. That is no problem. */
+    /* This fails if the deadline has passed and nobody waits any more. That is harmless. */
     airssys_engine_complete(world->left, request->token, completion->status, completion->reply,
                             completion->reply_len, message, NULL);
     free(request);
@@ -59,7 +58,7 @@ static void bring_back(void *user_data, const airssys_completion_t *completion)
     pthread_mutex_unlock(&world->lock);
 }
 
-/* A component of the left engine sends something to an id that is not loaded there. */
+/* Takes mail from a component of the left engine to an id that is not loaded there. */
 static void route(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer)
 {
     struct world *world = user_data;
@@ -70,7 +69,7 @@ static void route(void *user_data, const airssys_envelope_t *envelope, airssys_w
     if (envelope->kind == AIRSSYS_KIND_REQUEST) {
         request = malloc(sizeof *request);
         if (request == NULL)
-            return; /* No answer: the component is told that it was not delivered. */
+            return; /* No answer: the component sees that the request was not delivered. */
         request->world = world;
         request->token = envelope->token;
     }
@@ -80,7 +79,7 @@ static void route(void *user_data, const airssys_envelope_t *envelope, airssys_w
     if (status != AIRSSYS_OK) {
         const char *reason = airssys_error_message(refusal);
         airssys_writer_write(answer, (const uint8_t *)reason, strlen(reason));
-        free(request); /* `bring_back` is called for what was accepted, and for nothing else. */
+        free(request); /* `bring_back` runs only for an accepted request. */
     }
     airssys_error_free(refusal);
     airssys_writer_finish(answer, status);
@@ -104,7 +103,7 @@ static uint64_t load(airssys_engine_t *engine, const char *id, const char *direc
     return handle;
 }
 
-/* Sends a command to a component, and prints what it says. False if that is an error. */
+/* Sends a command to a component and prints the reply. False if the reply is an error. */
 static bool tell(airssys_engine_t *engine, uint64_t handle, const char *command)
 {
     airssys_bytes_t reply = {0};
@@ -133,17 +132,17 @@ int main(int argc, char **argv)
     world.right = new_engine(NULL);
     airssys_config_free(config);
 
-    /* A component may write to nobody that was not granted, in whatever engine the receiver is.
-     * The grant is held against the id: that nobody has it is found out by who may write to it.
-     * `echo` only answers: it needs no grant. */
+    /* Sending needs a grant, even to another engine. The grant is checked against the id before
+     * anybody looks for the receiver: only a granted sender learns that the id is unknown. `echo`
+     * needs no grant: it only replies. */
     uint64_t asker = load(world.left, "left/asker/0", argv[1], "requester",
                           "{\"capabilities\": {\"messaging\": {"
                           "  \"request\": [\"right/echo/0\"], \"send\": [\"right/nobody/0\"]}}}");
     load(world.right, "right/echo/0", argv[1], "echo", NULL);
 
-    /* The component gets the id of its request at once, and the answer later, in a callback. */
+    /* The component gets the id of its request at once, and the reply later, in a callback. */
     if (!tell(world.left, asker, "request right/echo/0 5000 is anybody there?"))
-        return 1; /* Not granted, or not delivered: there will be no answer. */
+        return 1; /* Not granted or not delivered: no reply will come. */
     pthread_mutex_lock(&world.lock);
     while (world.answered == 0)
         pthread_cond_wait(&world.changed, &world.lock);
@@ -151,8 +150,8 @@ int main(int argc, char **argv)
     tell(world.left, asker, "callbacks");
     tell(world.left, asker, "send right/nobody/0 hello");
 
-    /* The components that send end first. What the right engine still has then comes back to the
-     * left one, so that is freed last. */
+    /* Shut the sending components down first. Free the left engine last: the right engine may still
+     * return outcomes to it. */
     must(airssys_engine_shutdown(world.left, 5000, &error), "shut the left engine down");
     airssys_engine_free(world.right);
     airssys_engine_free(world.left);

@@ -3,9 +3,9 @@
  *
  *     wordcount directory-of-components README.md
  *
- * This program hands the text to the component `words`. It asks the component `splitter` for the
- * words of each paragraph, and adds what comes back up in its storage, which is a table of this
- * program. What the components log comes to this program too.
+ * The program sends the text to the component `words`. `words` asks the component `splitter` for the
+ * words of each paragraph and adds up the counts in its storage, a table of this program. The log
+ * records of the components come to this program too.
  */
 #define _POSIX_C_SOURCE 200809L /* nanosleep, strdup */
 
@@ -16,21 +16,21 @@
 #include <string.h>
 #include <time.h>
 
-/* Where every function puts what went wrong. */
+/* The error of the latest failed call. */
 static airssys_error_t *error;
 
-/* Ends the program if a function of the library has failed. */
+/* Exits if a function of the library failed. */
 static void must(airssys_status_t status, const char *what)
 {
     if (status != AIRSSYS_OK) {
-        fprintf(stderr, "can not %s: %s (%s)\n", what, airssys_error_message(error),
+        fprintf(stderr, "cannot %s: %s (%s)\n", what, airssys_error_message(error),
                 airssys_status_name(status));
         airssys_error_free(error);
         exit(1);
     }
 }
 
-/* malloc for a program that has nothing better to do without memory than to end. */
+/* malloc that exits when memory runs out. */
 static void *allocate(size_t size)
 {
     void *memory = malloc(size > 0 ? size : 1);
@@ -46,7 +46,7 @@ static void *copy(const void *bytes, size_t len)
     return memcpy(allocate(len), bytes, len);
 }
 
-/* --- Storage: a list of entries, found by namespace (the component that asks) and key. --- */
+/* --- Storage: a list of entries, found by namespace (the calling component) and key. --- */
 
 struct entry {
     char *ns, *key;
@@ -56,11 +56,11 @@ struct entry {
 };
 
 struct table {
-    pthread_mutex_t lock; /* The callbacks of different components come at once. */
+    pthread_mutex_t lock; /* Callbacks of different components run in parallel. */
     struct entry *first;
 };
 
-/* The link that points to an entry, or the one at the end of the list. */
+/* The link that points to an entry, or the last link of the list. */
 static struct entry **find(struct table *table, const char *ns, const char *key)
 {
     struct entry **link = &table->first;
@@ -77,7 +77,7 @@ static void free_entry(struct entry *entry)
     free(entry);
 }
 
-/* Each callback says how it went with airssys_writer_finish. */
+/* Each callback must report its result with airssys_writer_finish. */
 
 static void storage_get(void *user_data, const char *ns, const char *key, airssys_writer_t *out)
 {
@@ -136,7 +136,7 @@ static void storage_list(void *user_data, const char *ns, const char *prefix, ai
     airssys_writer_finish(out, pushed ? AIRSSYS_STORAGE_OK : AIRSSYS_STORAGE_IO_ERROR);
 }
 
-/* Prints what the table holds, and empties it. */
+/* Prints and empties the table. */
 static void report(struct table *table)
 {
     size_t keys = 0, bytes = 0;
@@ -212,14 +212,14 @@ static uint64_t load(airssys_engine_t *engine, const char *id, const char *direc
     return handle;
 }
 
-/* Sends a text and returns the reply as one. */
+/* Sends a text and returns the reply as text. */
 static char *ask(airssys_engine_t *engine, uint64_t handle, const char *question)
 {
     airssys_bytes_t reply = {0};
     must(airssys_engine_call(engine, handle, (const uint8_t *)question, strlen(question), NULL,
                              &reply, &error),
          "call a component");
-    char *answer = allocate(reply.len + 1); /* A reply is bytes, with no NUL at the end. */
+    char *answer = allocate(reply.len + 1); /* A reply has no NUL at its end. */
     memcpy(answer, reply.data != NULL ? (const char *)reply.data : "", reply.len);
     answer[reply.len] = '\0';
     airssys_bytes_free(&reply);
@@ -234,7 +234,7 @@ int main(int argc, char **argv)
     }
     struct table table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-    /* What the engine is made with: our storage, our log. */
+    /* The configuration of the engine: our storage, our log. */
     airssys_config_t *config = NULL;
     airssys_storage_t storage = {.size = sizeof storage, .user_data = &table};
     airssys_logger_t logger = {.size = sizeof logger, .user_data = stdout};
@@ -252,10 +252,10 @@ int main(int argc, char **argv)
     must(airssys_engine_new(config, &engine, &error), "make an engine");
     airssys_config_free(config);
 
-    /* Each paragraph is a message to the one and its answer one to the other: room for a book. */
+    /* Each paragraph is a message to `splitter` and a reply to `words`: room for a book. */
     const char *splitter_options = "{\"mailbox\": {\"capacity\": 100000}}";
-    /* A component may do nothing that was not granted. `splitter` only answers: it needs no grant.
-     * `words` may ask this one component, and read and write what it has stored itself. */
+    /* `splitter` needs no grant: it only replies. `words` may send requests to this one component,
+     * and read and write its own storage. */
     const char *words_options = "{\"mailbox\": {\"capacity\": 100000},"
                                 " \"capabilities\": {"
                                 "   \"messaging\": {\"request\": [\"demo/splitter/0\"]},"
@@ -272,7 +272,7 @@ int main(int argc, char **argv)
     free(question);
     free(text);
 
-    /* The paragraphs are counted in the background; {"chunks":9,"outstanding":0} says all are. */
+    /* `words` counts in the background until its status is like {"chunks":9,"outstanding":0}. */
     for (bool counted = false; !counted;) {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         answer = ask(engine, words, "status");
@@ -284,9 +284,9 @@ int main(int argc, char **argv)
     printf("\nthe most frequent words:\n%s\n", answer);
     free(answer);
 
-    /* Ends the components, and waits five seconds at most until they have ended. */
+    /* Ends the components; waits at most five seconds. */
     must(airssys_engine_shutdown(engine, 5000, &error), "shut the engine down");
     airssys_engine_free(engine);
-    report(&table); /* Nobody else uses the table any more. */
+    report(&table); /* The engine no longer uses the table. */
     return 0;
 }

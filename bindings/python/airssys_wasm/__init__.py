@@ -6,7 +6,7 @@
         component = engine.load("app/greeter/0", "greeter.wasm")
         print(component.call("hello"))
 
-Importing the package loads the library; ``ImportError`` says where it was looked for.
+The import of the package loads the library. ``ImportError`` lists the places that it searched.
 """
 
 from airssys_wasm import codec
@@ -60,7 +60,7 @@ def library_version() -> str:
 
 
 def library_path() -> str:
-    """The path or name that the shared library was loaded by."""
+    """The path or name of the loaded shared library."""
     name: str = _lib.name
     return name
 

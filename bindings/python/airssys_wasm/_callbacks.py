@@ -1,7 +1,7 @@
-"""The functions that the library calls: storage, log, events, audit, router, outcomes of requests.
+"""Callbacks of the library: storage, log, events, audit, router, outcomes of requests.
 
-There is one C function for each kind of callback, made once and never freed. Which engine's
-storage or logger it is for tells `user_data`, a number under which the object is registered.
+Each kind of callback has one C function, made once and never freed. `user_data` is the number under
+which the engine's storage, logger or other object is registered.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _log = logging.getLogger("airssys_wasm")
 
 
 class _Running(threading.local):
-    """The owners whose callbacks the thread is in, outermost first."""
+    """The owners of the callbacks that this thread is in, outermost first."""
 
     owners: Tuple[object, ...] = ()
 
 
 _running = _Running()
 
-#: The owners of all callbacks that are under way, by what :func:`enter` puts into `_running`.
+#: The owners of all running callbacks, keyed by the tuple that :func:`enter` puts into `_running`.
 _under_way: Dict[int, object] = {}
 
-#: What ended a callback on the main thread but is no ordinary error, such as `KeyboardInterrupt`;
-#: it is raised where the main thread called the library.
+#: Exceptions outside `Exception`, such as `KeyboardInterrupt`, that ended callbacks on the main
+#: thread. The main thread's call of the library raises them.
 interrupts: List[BaseException] = []
 
 
 def _keep_interrupt(error: Optional[BaseException]) -> bool:
-    """Keeps what is meant for the main thread, if this is it, and not for its callback."""
+    """On the main thread, keeps an exception outside `Exception` for the main thread's call."""
     if error is None or isinstance(error, Exception):
         return False
     if threading.current_thread() is not threading.main_thread():
@@ -52,11 +52,11 @@ def _keep_interrupt(error: Optional[BaseException]) -> bool:
 
 
 def _keep_lost_interrupts() -> None:
-    """Keeps the interrupts that a callback can not catch.
+    """Keeps the interrupts that a callback cannot catch.
 
-    Ctrl-C during a call shows in the first Python function after it, and that is often a callback.
-    Python raises `KeyboardInterrupt` before the first line of the function, outside of every `try`
-    in it, so that ctypes gets it, and can only hand it to this hook.
+    Ctrl-C during a call surfaces in the next Python function, often a callback. Python raises
+    `KeyboardInterrupt` before the first line of the function, outside every `try` in it. ctypes
+    catches it and can only pass it to this hook.
     """
     otherwise = sys.unraisablehook
 
@@ -73,7 +73,7 @@ _keep_lost_interrupts()
 
 
 def _leave_by(trace: Any) -> None:
-    """Does what a callback did not come to, if the interrupt fell between its work and its end."""
+    """Leaves a callback that an interrupt ended after its work but before its own :func:`leave`."""
     while trace is not None:
         frame = trace.tb_frame
         if frame.f_globals is globals() and "outer" in frame.f_locals:
@@ -83,21 +83,21 @@ def _leave_by(trace: Any) -> None:
 
 
 def is_inside(owner: object) -> bool:
-    """Whether this thread is in a callback of that owner."""
+    """Whether this thread is in a callback of the owner."""
     return owner in _running.owners
 
 
 def is_quiet(owner: object) -> bool:
-    """Whether no callback of that owner is under way, and none of its requests has to come."""
+    """Whether the owner has no running callback and no open request."""
     return not any(of is owner for of in tuple(_under_way.values())) and not (
         _registry.requests_of(owner)
     )
 
 
 def raise_interrupt() -> None:
-    """On the main thread, raises what ended one of its callbacks, if something did.
+    """On the main thread, raises the exception that ended one of its callbacks, if any.
 
-    One of several: those of a call end that call, and no later one.
+    It raises one of several and drops the others: they belong to this call, not to a later one.
     """
     if interrupts and threading.current_thread() is threading.main_thread():
         error = interrupts.pop()
@@ -106,10 +106,10 @@ def raise_interrupt() -> None:
 
 
 def _progress(_data: Optional[int]) -> int:
-    """Ends a call of the main thread that was interrupted.
+    """Ends an interrupted call of the main thread.
 
-    The library calls it every 50 ms on the thread that waits. Before its first line, Python does what
-    signals have left for the main thread.
+    The library calls it every 50 ms on the waiting thread. Before the first line of the function,
+    Python runs the pending signal handlers of the main thread.
     """
     return 1 if interrupts else 0
 
@@ -119,7 +119,7 @@ progress = _ffi.ProgressFn(_progress)
 
 
 def complete_interrupted(owner: object) -> None:
-    """Ends the requests whose outcome did not arrive, because its callback was interrupted."""
+    """Ends the requests that lost their outcome because an interrupt ended the callback."""
     for token, complete in _registry.requests_of(owner):
         _registry.forget_request(token)
         complete(None)
@@ -149,24 +149,24 @@ def storage_table(host: _registry.Host) -> _ffi.Storage:
 
 
 def logger_table(host: _registry.Host, min_level: int) -> _ffi.Logger:
-    """The callback of a sink of log entries."""
+    """The callback of a logger."""
     size = ctypes.sizeof(_ffi.Logger)
     return _ffi.Logger(size, host.token, _drop, _log_record, min_level)
 
 
 def events_table(host: _registry.Host) -> _ffi.Events:
-    """The callback of a sink of events."""
+    """The callback for events."""
     if not callable(host.target):
         raise TypeError(f"events must be a callable, not {type(host.target).__name__}")
     return _ffi.Events(ctypes.sizeof(_ffi.Events), host.token, _drop, _event)
 
 
 def audit_table(host: _registry.Host, sample_allowed: int) -> _ffi.Audit:
-    """The callback of a sink of audit records."""
+    """The callback for audit records."""
     if not callable(host.target):
         raise TypeError(f"audit must be a callable, not {type(host.target).__name__}")
     if not 0 <= sample_allowed < 1 << 32:
-        raise InvalidArgument(f"audit_sample is a number of 32 bits, not {sample_allowed!r}")
+        raise InvalidArgument(f"audit_sample must be a number of 32 bits, not {sample_allowed!r}")
     size = ctypes.sizeof(_ffi.Audit)
     return _ffi.Audit(size, host.token, _drop, _audit_record, sample_allowed)
 
@@ -185,15 +185,15 @@ def router_table(host: _registry.Host) -> _ffi.Router:
     )
 
 
-# NULL: the library works the answer out by itself.
+# NULL: the library derives the answer itself.
 _NO_EXISTS = _ffi.StorageExistsFn()
 _NO_USAGE = _ffi.StorageUsageFn()
-# NULL: nobody wants to know.
+# NULL: the router does not need it.
 _NO_CANCEL = _ffi.CancelFn()
 
 
 def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Makes a C function of a Python one, for good."""
+    """Makes a C function from a Python one. It is never freed."""
 
     def make(function: Callable[..., Any]) -> Any:
         made = kind(function)
@@ -205,19 +205,19 @@ def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 class _Kept:
-    """How many exceptions are logged: a component may be able to bring about any number of them."""
+    """Limits the logged exceptions: a component may cause any number of them."""
 
     PER_SECOND = 20
     KINDS = 1024
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: For each kind of record, which names the component, the second, how many there were in it,
-        #: and how many too many.
+        #: For each kind of record (which includes the component): the second, the records in it, and
+        #: the records dropped.
         self._counts: Dict[Tuple[object, ...], Tuple[int, int, int]] = {}
 
     def admit(self, *kind: object) -> Optional[int]:
-        """How many were not logged before this one; ``None`` if this one is not, either."""
+        """The number of records dropped before this one; ``None`` if this one is dropped too."""
         now = int(time.monotonic())
         with self._lock:
             if len(self._counts) >= self.KINDS:
@@ -237,14 +237,14 @@ _kept_of_none = _Kept()
 
 
 def _kept() -> _Kept:
-    """The limit of the owner whose callback the thread is in: one owner does not use up another's."""
+    """The limit of the owner of this callback: no owner uses up another's."""
     if not _running.owners:
         return _kept_of_none
     return _kept_of.setdefault(_running.owners[-1], _Kept())
 
 
 def enter(owner: object) -> Tuple[object, ...]:
-    """Marks the thread as one in a callback of that owner; :func:`leave` takes the result."""
+    """Marks the thread as inside a callback of the owner. Pass the result to :func:`leave`."""
     outer = _running.owners
     inner = (*outer, owner)
     _running.owners = inner
@@ -263,9 +263,9 @@ def leave(outer: Tuple[object, ...]) -> None:
 
 
 def keep(error: BaseException, text: str, *arguments: object) -> bool:
-    """Sees to it that what a callback raised is not lost: the library is not told of it.
+    """Records an exception of a callback, which the library does not see.
 
-    Says whether it is an interrupt of the main thread.
+    Returns whether it is an interrupt of the main thread.
     """
     if _forked.is_orphan and len(_running.owners) < 2:
         _forked.end(error)
@@ -276,7 +276,7 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
     try:
         dropped = _kept().admit(text, *arguments)
         if dropped is not None:
-            more = f" ({dropped} before it were not logged)" if dropped else ""
+            more = f" ({dropped} earlier ones were not logged)" if dropped else ""
             _log.error(text + more, *arguments, exc_info=error)
     except Exception:
         traceback.print_exc()
@@ -286,28 +286,28 @@ def keep(error: BaseException, text: str, *arguments: object) -> bool:
 def _write(out: int, data: _convert.Payload) -> None:
     pointer, size = _convert.c_buffer(data)
     if not lib.airssys_writer_write(out, pointer, size):
-        raise ValueError(f"the library does not take a value of {size} bytes")
+        raise ValueError(f"the library refused a value of {size} bytes")
 
 
 def describe(error: BaseException) -> bytes:
-    """The type and text of an error that means nothing to the library."""
+    """The type and text of an exception that the library does not know."""
     return f"{type(error).__name__}: {error}".encode("utf-8", "replace")
 
 
 def _refuse(out: int, result: int, error: BaseException) -> int:
-    """Answers with an error; a `__str__` that fails must not hide that there was one."""
+    """Answers with an error, even if its `__str__` fails."""
     try:
         known = result != _ffi.STORAGE_IO_ERROR
         _write(out, str(error).encode("utf-8", "replace") if known else describe(error))
     except Exception as broken:
-        keep(broken, "the text of %s can not be passed on", type(error).__name__)
+        keep(broken, "the text of %s cannot be passed on", type(error).__name__)
     return result
 
 
 def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
-    """A C function of `work(storage, namespace, ..., out)`, which answers for what it raises.
+    """A C function from `work(storage, namespace, ..., out)`. Its exceptions become answers.
 
-    A callback that does not come to `airssys_writer_finish` counts as failed.
+    A callback that never reaches `airssys_writer_finish` counts as failed.
     """
 
     def make(work: Callable[..., int]) -> Any:
@@ -335,7 +335,7 @@ def _storage_callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
             try:
                 result = guarded(*arguments)
             except BaseException as error:
-                # From an except branch above: memory ran out, or Ctrl-C was pressed again.
+                # Raised in an except branch above: out of memory, or a second Ctrl-C.
                 keep(error, "storage %s failed", operation)
                 result = _ffi.STORAGE_IO_ERROR
             lib.airssys_writer_finish(arguments[-1], result)
@@ -351,8 +351,8 @@ def _storage_get(storage: Storage, namespace: str, key: bytes, out: int) -> int:
     if value is None:
         return _ffi.STORAGE_NOT_FOUND
     if isinstance(value, str):
-        # A payload may be text; a value comes back as bytes, so it must go in as bytes.
-        raise TypeError("get returned a str where bytes are expected")
+        # A payload may be text. A value is read back as bytes, so it must be bytes.
+        raise TypeError("get must return bytes or None, not str")
     _write(out, value)
     return _ffi.STORAGE_OK
 
@@ -377,9 +377,9 @@ def _storage_list(
 ) -> int:
     for key in storage.list(namespace, (prefix or b"").decode()):
         if not isinstance(key, str):
-            raise TypeError(f"list gave a {type(key).__name__} where a str is expected")
+            raise TypeError(f"list must return keys of type str, not {type(key).__name__}")
         if not lib.airssys_keys_push(keys, _convert.c_string("a key", key)):
-            raise ValueError(f"the library does not take the key {key!r}")
+            raise ValueError(f"the library refused the key {key!r}")
     return _ffi.STORAGE_OK
 
 
@@ -393,13 +393,13 @@ def _storage_exists(storage: Any, namespace: str, key: bytes, exists: Any, out: 
 def _storage_usage(storage: Any, namespace: str, used: Any, count: Any, out: int) -> int:
     sizes = tuple(storage.usage(namespace))
     if len(sizes) != 2 or not all(isinstance(n, int) and 0 <= n < 1 << 64 for n in sizes):
-        raise TypeError(f"usage returned {sizes!r} where (bytes, keys) is expected")
+        raise TypeError(f"usage must return (bytes, keys), not {sizes!r}")
     used[0], count[0] = sizes
     return _ffi.STORAGE_OK
 
 
 def _sink_callback(kind: Any, what: str, read: Callable[[Any], Any]) -> Any:
-    """A C function that hands what it is lent, once it is read, to a callable of the host."""
+    """A C function that copies a borrowed struct and passes the copy to a callable of the host."""
 
     @callback(kind)
     def called(token: int, lent: Any) -> None:
@@ -443,8 +443,8 @@ def _route(token: int, envelope: Any, answer: int) -> None:
     try:
         result = _ask_router(token, envelope, answer)
     except BaseException as error:
-        # From an except branch above: there is no text, memory ran out, Ctrl-C was pressed again.
-        keep(error, "what the router raised can not be passed on")
+        # Raised in an except branch above: no text, out of memory, or a second Ctrl-C.
+        keep(error, "the exception of the router cannot be passed on")
         result = Status.DELIVERY_FAILED
     lib.airssys_writer_finish(answer, result)
 
@@ -457,14 +457,14 @@ def _route_cancel(token: int, request: int) -> None:
         enter(owner)
         target.cancel(request)
     except BaseException as error:
-        keep(error, "the router did not take a cancellation")
+        keep(error, "cancel of the router raised")
     finally:
         leave(outer)
 
 
 @callback(_ffi.ReplyFn)
 def completed(token: int, completion: Any) -> None:
-    """Hands over the outcome of a request."""
+    """Passes on the outcome of a request."""
     outer = _running.owners
     try:
         owner, complete = _registry.expected(token)
@@ -472,12 +472,12 @@ def completed(token: int, completion: Any) -> None:
         complete(completion.contents)
         _registry.forget_request(token)
     except BaseException as error:
-        # After an interrupt it may have no outcome yet, see :func:`complete_interrupted`.
+        # After an interrupt the request may lack its outcome, see :func:`complete_interrupted`.
         if not keep(error, "a request could not be completed"):
             _registry.forget_request(token)
     finally:
         leave(outer)
 
 
-# Not a function of Python's, in which an interrupt could come first.
+# A method of a built-in type: an interrupt cannot come before its first line.
 _drop = callback(_ffi.DropFn)(_registry.forget_host)

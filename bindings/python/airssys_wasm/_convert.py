@@ -1,4 +1,4 @@
-"""From Python values to what the C functions take."""
+"""Converts Python values to arguments of the C functions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def c_string(what: str, value: Union[str, bytes]) -> bytes:
         try:
             value = value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"{what} can not be encoded as UTF-8: {error}") from None
+            raise InvalidArgument(f"{what} cannot be encoded as UTF-8: {error}") from None
     elif not isinstance(value, bytes):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     if b"\0" in value:
-        # C would silently use the part before it.
+        # C would silently stop there.
         raise InvalidArgument(f"{what} contains a NUL character")
     return value
 
@@ -34,8 +34,8 @@ def c_string(what: str, value: Union[str, bytes]) -> bytes:
 def c_buffer(value: Payload) -> Tuple[Any, int]:
     """A pointer argument and its length.
 
-    Nothing is copied, except text, read-only views and views with gaps. The first item keeps the
-    memory alive, and a ``bytearray`` from being resized.
+    Only text, read-only views and views with gaps are copied. The first item keeps the memory alive
+    and locks the size of a ``bytearray``.
     """
     if isinstance(value, bytes):
         return value, len(value)
@@ -46,19 +46,19 @@ def c_buffer(value: Payload) -> Tuple[Any, int]:
     if view.nbytes == 0:
         return None, 0
     if view.readonly or not view.c_contiguous:
-        # ctypes has no way to the address of a read-only buffer.
+        # ctypes cannot take the address of a read-only buffer.
         copy = view.tobytes()
         return copy, len(copy)
     return ctypes.byref(ctypes.c_char.from_buffer(view)), view.nbytes
 
 
 def milliseconds(timeout: float, zero: bool = False) -> int:
-    """Seconds to whole milliseconds, rounded up so that a short timeout does not become none.
+    """Converts seconds to whole milliseconds, rounded up so that a short timeout does not become 0.
 
-    Where ``zero`` is one too, it may be given.
+    ``zero`` allows 0 as a timeout.
     """
     if not (0 < timeout < 1e15 or (zero and timeout == 0)):
-        raise InvalidArgument(f"a timeout is a positive number of seconds, not {timeout!r}")
+        raise InvalidArgument(f"a timeout must be a positive number of seconds, not {timeout!r}")
     # Rounded first: 1.1 * 1000 is a little more than 1100.
     return math.ceil(round(timeout * 1000, 3))
 
@@ -70,7 +70,7 @@ def message_options(
     interrupts: bool = False,
     progress: Any = None,
 ) -> Any:
-    """A pointer argument to the options of one message; NULL if there are none."""
+    """A pointer argument to the options of a message; NULL without options."""
     if (timeout, sender, content_type, progress) == (None,) * 4 and not interrupts:
         return None
     options = _ffi.MessageOptions(
@@ -86,19 +86,19 @@ def message_options(
 
 
 def unsigned(what: str, value: int) -> int:
-    """A number of 64 bits; ctypes would cut a larger one without a word."""
+    """A number of 64 bits. ctypes would silently truncate a larger one."""
     if not 0 <= value < 1 << 64:
-        raise InvalidArgument(f"{what} is a number of 64 bits, not {value!r}")
+        raise InvalidArgument(f"{what} must be a number of 64 bits, not {value!r}")
     return value
 
 
 def dashed(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """Option names as the library spells them; ``max_fuel`` and ``max-fuel`` are the same."""
+    """Option names in the library's spelling; ``max_fuel`` and ``max-fuel`` are the same."""
     return {key.replace("_", "-"): value for key, value in values.items()}
 
 
 def json_document(base: Optional[Mapping[str, Any]], arguments: Mapping[str, Any]) -> bytes:
-    """One JSON document of a base and of those arguments that are given (not ``None``)."""
+    """One JSON document from a base and the arguments that are not ``None``."""
     document = {} if base is None else dict(base)
     for key, value in arguments.items():
         if value is None:

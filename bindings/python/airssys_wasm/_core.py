@@ -1,4 +1,4 @@
-"""The native engine behind an :class:`~airssys_wasm.Engine`: its pointer and who may use it."""
+"""The native engine behind an :class:`~airssys_wasm.Engine`: its pointer and its lifetime."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _interrupts = _callbacks.interrupts
 
 
 def read_error(error: Any, status: int) -> AirssysError:
-    """The exception for a status that is not OK; the error is only read."""
+    """The exception for a status other than OK. The error is borrowed."""
     message = lib.airssys_error_message(error) or lib.airssys_status_name(status)
     try:
         detail = json.loads(lib.airssys_error_detail_json(error) or b"{}")
@@ -42,27 +42,27 @@ def read_error(error: Any, status: int) -> AirssysError:
 
 
 class _Frame:
-    """Room for what one native call gives back, made once and used again by later calls."""
+    """The outputs of a native call. Later calls reuse it."""
 
     __slots__ = ("_data", "_error", "_reply", "error_at", "reply_at")
 
     def __init__(self) -> None:
         self._reply = _ffi.Bytes()
         self._error = ctypes.c_void_p()
-        # Reads through to the struct, so it need not be made again for each reply.
+        # Reads through to the struct, so all replies share it.
         self._data = self._reply.data
         self.reply_at = ctypes.addressof(self._reply)
         self.error_at = ctypes.addressof(self._error)
 
     def __del__(self) -> None:
-        # Only for a frame that an interrupt took out of use before it was emptied.
+        # Only after an interrupt that came before the frame was emptied.
         if self._data:
             lib.airssys_bytes_free(self.reply_at)
         if self._error.value:
             lib.airssys_error_free(self._error)
 
     def take_reply(self) -> Optional[bytes]:
-        """The reply; `None` is "no reply"."""
+        """The reply; `None` is no reply."""
         data = self._data
         if not data:
             return None
@@ -71,7 +71,7 @@ class _Frame:
         return reply
 
     def take_error(self, status: int) -> AirssysError:
-        """The exception for a status that is not OK."""
+        """The exception for a status other than OK."""
         error = self._error
         try:
             return read_error(error, status)
@@ -80,7 +80,7 @@ class _Frame:
             error.value = None
 
     def check(self, status: int) -> None:
-        """Raises unless the status is OK, or if the main thread was interrupted meanwhile."""
+        """Raises the error, or the interrupt of the main thread, if there is one."""
         if status:
             error = self.take_error(status)
             _callbacks.raise_interrupt()
@@ -91,9 +91,9 @@ class _Frame:
 class Core:
     """A native engine that is freed exactly once, and never while a thread is inside it.
 
-    A call enters itself in `_active` before it reads the pointer; closing takes the pointer away
-    before it looks at `_active`. So each call either finds no engine, or is waited for. Sets and
-    lists are safe to change from several threads, which spares every message a lock.
+    A call adds itself to `_active` before it reads the pointer. `close` clears the pointer before it
+    reads `_active`. So each call either finds no engine, or `close` waits for it. Sets and lists are
+    safe to change from several threads, so a message needs no lock.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Core:
     ) -> None:
         self._pointer = 0
         self._owned = 0
-        #: What the engine calls. Held here, where the collector sees who refers to whom.
+        #: The objects that the engine calls. Held here, where the collector sees the references.
         self._hosts: List[Host] = []
         self._active: Set[_Frame] = set()
         self._frames: List[_Frame] = []
@@ -188,7 +188,7 @@ class Core:
         return not self._pointer
 
     def _run(self, function: Any, frame: _Frame, *arguments: Any) -> None:
-        """Calls `function(engine, *arguments, error)` and raises what it reports."""
+        """Calls `function(engine, *arguments, error)` and raises its error."""
         self._active.add(frame)
         try:
             pointer = self._pointer
@@ -209,13 +209,13 @@ class Core:
             return _Frame()
 
     def run(self, function: Any, *arguments: Any) -> None:
-        """A function of the engine without a reply."""
+        """Calls a function of the engine without a reply."""
         frame = self._take_frame()
         self._run(function, frame, *arguments)
         self._frames.append(frame)
 
     def call(self, handle: int, data: Any, size: int, options: Any) -> Optional[bytes]:
-        """`airssys_engine_call`: :meth:`_run` spelled out, as this is where speed counts."""
+        """Calls `airssys_engine_call`: :meth:`_run` inlined for speed."""
         frame = self._take_frame()
         active = self._active
         active.add(frame)
@@ -235,7 +235,7 @@ class Core:
         return reply
 
     def ask_json(self, function: Any, *arguments: Any) -> Any:
-        """A function of the engine whose reply is a JSON document."""
+        """Calls a function of the engine and parses its JSON reply."""
         frame = self._take_frame()
         self._run(function, frame, *arguments, frame.reply_at)
         document = frame.take_reply()
@@ -255,7 +255,7 @@ class Core:
             return
         self._refuse_in_callback("closed")
         if self._freeing == _thread.get_ident():
-            # In the finalizer of what the engine called.
+            # In the finalizer of an object that the engine called.
             return
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
@@ -267,12 +267,12 @@ class Core:
             if not self._freed.is_set():
                 self.abandon()
             raise Timeout(
-                f"calls or callbacks of the engine were under way after {timeout} s; it is stopped"
+                f"calls or callbacks of the engine still ran after {timeout} s; the engine is stopped"
             ) from None
         _callbacks.raise_interrupt()
 
     def close_at_exit(self, deadline: float) -> None:
-        """Frees the engine if nothing of it is under way by then; no thread can be started."""
+        """Frees the engine if its calls and callbacks end by the deadline. Starts no thread."""
         try:
             with _Within(self._closing, deadline):
                 self._stop()
@@ -286,7 +286,7 @@ class Core:
             pass
 
     def stop_at_exit(self) -> None:
-        """Ends what runs, unless another thread is about to."""
+        """Stops the engine, unless another thread is closing it."""
         if os.getpid() == self._pid and self._closing.acquire(blocking=False):
             try:
                 self._stop()
@@ -296,7 +296,7 @@ class Core:
                 self._closing.release()
 
     def _stop(self) -> None:
-        """Ends what runs. What comes from now on finds no engine."""
+        """Stops the engine. Later calls find no engine."""
         if self._stopped:
             return
         for host in self._hosts:
@@ -305,7 +305,7 @@ class Core:
         frame = _Frame()
         status = lib.airssys_engine_shutdown(self._owned, 0, frame.error_at)
         if status == Status.WOULD_DEADLOCK:
-            # A callback of another engine, which waits for this one.
+            # This is a callback of another engine, and this engine waits for it.
             self._pointer = pointer
             for host in self._hosts:
                 host.let_go()
@@ -317,7 +317,7 @@ class Core:
             self._left.clear()
             if not self._active:
                 return
-            # With a timeout, because an interrupt can fall between leaving and telling so.
+            # With a timeout: an interrupt can come between leaving and setting the event.
             self._left.wait(min(0.2, _left_of(deadline)))
 
     def _free(self, deadline: Optional[float]) -> None:
@@ -346,9 +346,10 @@ class Core:
             self._freed.set()
 
     def abandon(self) -> None:
-        """Closes on another thread, for a finalizer: it runs wherever the collector happens to.
+        """Closes the engine on another thread, for a finalizer.
 
-        That may be in a callback of this engine, or under a lock that such a callback wants.
+        The collector may run a finalizer in a callback of this engine, or under a lock that such a
+        callback needs.
         """
         for host in self._hosts:
             host.hold()
@@ -356,15 +357,15 @@ class Core:
 
     def _refuse_in_callback(self, what: str) -> None:
         if _callbacks.is_inside(self):
-            raise WouldDeadlock(f"an engine can not be {what} from inside one of its callbacks")
+            raise WouldDeadlock(f"an engine cannot be {what} from one of its callbacks")
 
 
 class _TooLate(Exception):
-    """The time of a :meth:`Core.close` is over."""
+    """The timeout of a :meth:`Core.close` has passed."""
 
 
 def _left_of(deadline: Optional[float]) -> float:
-    """The seconds that are left; :class:`_TooLate` if there are none."""
+    """The seconds left; raises :class:`_TooLate` if there are none."""
     if deadline is None:
         return threading.TIMEOUT_MAX
     left = deadline - time.monotonic()
@@ -374,7 +375,7 @@ def _left_of(deadline: Optional[float]) -> float:
 
 
 class _Within:
-    """Holds a lock, if it can be had before a deadline."""
+    """Holds a lock; raises :class:`_TooLate` if it is not free by the deadline."""
 
     def __init__(self, lock: Any, deadline: Optional[float]) -> None:
         self._lock = lock

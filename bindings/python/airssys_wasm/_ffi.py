@@ -1,8 +1,8 @@
 """The C ABI in ctypes: structs, callback types and the prototype of every function.
 
-The declarations follow ``airssys_wasm.h`` in name and order. Parameters that point to something
-are declared ``c_void_p`` throughout: ctypes passes an address several times faster than a typed
-pointer, and a message costs about as much as its arguments do.
+The declarations follow ``airssys_wasm.h`` in name and order. All pointer parameters are
+``c_void_p``: ctypes passes an address several times faster than a typed pointer, and the arguments
+cost about as much as the message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ctypes import (
 from types import SimpleNamespace
 from typing import Any, Dict, Tuple
 
-#: The binary interface that this package speaks; the number in the library's SONAME.
+#: The ABI version of this package; the number in the library's SONAME.
 ABI_VERSION = 0
 
 LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF = range(6)
@@ -43,7 +43,7 @@ AUDIT_ALLOWED, AUDIT_DENIED, AUDIT_LOST = range(1, 4)
 class Bytes(Structure):
     """``airssys_bytes_t``"""
 
-    # POINTER(c_char), because a slice of it is a bytes object, made in one copy.
+    # POINTER(c_char), because a slice of it is a bytes object with a single copy.
     _fields_ = [("data", POINTER(c_char)), ("len", c_size_t), ("capacity", c_size_t)]
 
 
@@ -228,8 +228,7 @@ _STATUS = c_int32
 _HANDLE = c_uint64
 _POINTER = c_void_p
 
-# Never wait, never call back: they are called with the GIL held, which is cheaper than giving it
-# away and asking for it again.
+# These never wait and never call back. They run with the GIL held, which is cheaper than a release.
 _QUICK: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_version": (c_char_p, ()),
     "airssys_abi_version": (c_uint32, ()),
@@ -248,7 +247,7 @@ _QUICK: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_keys_push": (c_bool, (_POINTER, c_char_p)),
 }
 
-# All of these may run callbacks or wait for threads that do, so the GIL must be free meanwhile.
+# These may run callbacks or wait for threads that do, so they release the GIL.
 _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_config_new": (_STATUS, (_POINTER, _POINTER)),
     "airssys_config_free": (None, (_POINTER,)),
@@ -325,10 +324,10 @@ PROTOTYPES = {**_QUICK, **_WAITING}
 
 
 def bind(name: str) -> SimpleNamespace:
-    """Opens the library and gives its functions their types.
+    """Loads the library and declares the types of its functions.
 
-    ``name`` is a path or a SONAME. Raises ``OSError`` if it can not be loaded and
-    ``AttributeError`` if a function is missing.
+    ``name`` is a path or a SONAME. Raises ``OSError`` if the library does not load, and
+    ``AttributeError`` if it lacks a function.
     """
     functions: Dict[str, Any] = {"name": name}
     for library, prototypes in (

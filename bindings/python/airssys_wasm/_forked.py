@@ -1,7 +1,7 @@
-"""The child of a fork in a callback, where the callback was on a thread of the library.
+"""The child of a fork in a callback on a thread of the library.
 
-That thread has nothing to return to in the child: the engine's other threads are not there. So the
-child ends where the callback ends, like the child of a fork in a :class:`threading.Thread`.
+The child lacks the engine's other threads, so the callback cannot return there. The child ends
+where the callback ends, like the child of a fork in a :class:`threading.Thread`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _look() -> None:
 
 
 def end(error: Optional[BaseException]) -> NoReturn:
-    """Ends the child with the exit code of what its callback raised."""
+    """Ends the child with the exit code of the callback's exception."""
     code = 0
     if isinstance(error, SystemExit):
         if isinstance(error.code, int):
@@ -41,7 +41,7 @@ def end(error: Optional[BaseException]) -> NoReturn:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            pass  # closed, or none
+            pass  # closed or missing
     os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""Finds the shared library, once, when the package is imported."""
+"""Finds the shared library at the import of the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENVIRONMENT_VARIABLE = "AIRSSYS_WASM_LIBRARY"
 
 
 def _file_names() -> Tuple[str, ...]:
-    """What the library is called on this platform, the name with the ABI number first."""
+    """The file names of the library on this platform, the name with the ABI number first."""
     if sys.platform == "win32":
         return ("airssys_wasm.dll",)
     if sys.platform == "darwin":
@@ -24,7 +24,7 @@ def _file_names() -> Tuple[str, ...]:
 def _candidates() -> Iterator[str]:
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
-        # Whoever names a library wants that one, not another that happens to work.
+        # A named library is the only candidate.
         yield chosen
         return
     here = os.path.dirname(os.path.abspath(__file__))
@@ -33,7 +33,7 @@ def _candidates() -> Iterator[str]:
         if os.path.exists(bundled):
             yield bundled
     yield _file_names()[0]
-    # Last, because it may start a compiler to find out.
+    # Last, because the search may start a compiler.
     found = ctypes.util.find_library("airssys_wasm")
     if found:
         yield found
@@ -54,7 +54,7 @@ def _open() -> Any:
             f"{name}: its ABI version is {version}, this package needs {_ffi.ABI_VERSION}"
         )
     raise ImportError(
-        "the library libairssys_wasm can not be loaded. Install it, or set "
+        "cannot load the library libairssys_wasm. Install it, or set "
         f"{ENVIRONMENT_VARIABLE} to its path. Tried:\n  " + "\n  ".join(tried)
     )
 

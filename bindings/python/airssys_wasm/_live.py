@@ -1,4 +1,4 @@
-"""The engines that are not freed yet: those that nobody refers to, and the end of the program."""
+"""Engines that are not freed yet: closes them without references, or at the end of the program."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from airssys_wasm.errors import AirssysError, EngineStopped
 if TYPE_CHECKING:
     from airssys_wasm._core import Core
 
-#: How long the end of the program waits for what is under way, in seconds.
+#: How long the end of the program waits for running calls and callbacks, in seconds.
 _PATIENCE = 2.0
 
 _engines: Dict[int, Callable[[], Optional[Core]]] = {}
 
-#: Those that no thread could be had for.
+#: Abandoned engines for which no thread could start.
 _left: List[Core] = []
 
 
 def add(core: Core) -> None:
-    """Has the engine closed at the end of the program."""
+    """Registers the engine, so that the end of the program closes it."""
     _engines[id(core)] = weakref.ref(core)
     if _left:
         abandon(_left.pop())
 
 
 def discard(core: Core) -> None:
-    """The engine is freed."""
+    """Removes a freed engine."""
     _engines.pop(id(core), None)
 
 
 def abandon(core: Core) -> None:
     """Closes an engine on a thread of its own."""
-    # Strong, since the collector has cleared the weak one of what it has found to be garbage.
+    # A strong reference: the collector has cleared the weak references to its garbage.
     _engines[id(core)] = lambda: core
     try:
         _thread.start_new_thread(_close, (core,))
     except RuntimeError:
-        # Until the next engine comes, or the program ends.
+        # Retried with the next engine, or at the end of the program.
         _left.append(core)
 
 
@@ -51,13 +51,13 @@ def _close(core: Core) -> None:
     try:
         core.close()
     except AirssysError:
-        # A fault of the library: there is nobody to tell.
+        # A defect of the library, and no caller to raise it to.
         pass
 
 
 @atexit.register
 def _close_all() -> None:
-    """Ends all engines while their threads can still call into the interpreter."""
+    """Closes all engines while their threads can still call the interpreter."""
     _hush_threads()
     deadline = time.monotonic() + _PATIENCE
     cores = [core for core in (find() for find in tuple(_engines.values())) if core is not None]
@@ -69,7 +69,7 @@ def _close_all() -> None:
 
 
 def _hush_threads() -> None:
-    """Daemon threads end with the program, and so do their calls: that is no error to be shown."""
+    """Silences `EngineStopped` in daemon threads: their calls end with the program."""
     otherwise = threading.excepthook
 
     def hook(arguments: Any) -> None:

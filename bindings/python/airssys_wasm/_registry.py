@@ -1,8 +1,8 @@
-"""What the library may call, found by the number that it hands to a callback.
+"""The objects that the library calls, by the number in `user_data`.
 
-An engine holds its storage, its logger and the like itself, and this module only knows where they
-are: so an engine that these refer to is garbage when nobody else refers to it. From the moment
-that the engine is being closed they are held here, until the library has let go of them.
+An engine holds its storage, logger and other objects. This module holds only weak references to
+them, so an engine that only they refer to is garbage. Once the engine starts to close, this module
+holds them until the library drops them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _expected: Dict[int, Tuple[object, Callable[[Any], None]]] = {}
 _tokens = itertools.count(1)
 _ended = False
 
-#: Takes a registration back; the library calls it as the `drop` of its `user_data`.
+#: Removes a registration. The library calls it as `drop(user_data)`.
 forget_host = _registered.pop
 
 
 class Gone(Exception):
-    """Who is called is garbage, or belongs to a program that has ended."""
+    """The called object is garbage, or the program has ended."""
 
 
 class Host:
@@ -41,7 +41,7 @@ class Host:
         return self._token
 
     def hold(self) -> None:
-        """Keeps it until the library has let go of it."""
+        """Holds a strong reference until the library drops the object."""
         if self._token in _registered:
             _registered[self._token] = self._itself
 
@@ -51,7 +51,7 @@ class Host:
             _registered[self._token] = weakref.ref(self)
 
     def forget(self) -> None:
-        """Takes back a registration that the library did not accept."""
+        """Removes a registration that the library did not accept."""
         _registered.pop(self._token, None)
 
     def _itself(self) -> Host:
@@ -67,38 +67,38 @@ def find(token: int) -> Tuple[object, Any]:
 
 
 def expect(owner: object, complete: Callable[[Any], None]) -> int:
-    """Registers what takes the outcome of a request, once; the result is its `user_data`."""
+    """Registers the callable for the outcome of a request; returns its `user_data`."""
     token = next(_tokens)
     _expected[token] = (owner, complete)
     return token
 
 
 def expected(token: int) -> Tuple[object, Callable[[Any], None]]:
-    """The owner of a request, and what takes its outcome."""
+    """The owner of a request, and the callable for its outcome."""
     if _ended:
         raise Gone
     return _expected[token]
 
 
 def forget_request(token: int) -> None:
-    """Nobody waits for that outcome any more."""
+    """Removes a request that needs no outcome any more."""
     _expected.pop(token, None)
 
 
 def requests_of(owner: object) -> List[Tuple[int, Callable[[Any], None]]]:
-    """What waits for the outcomes of an owner's requests."""
+    """The open requests of an owner, with the callables for their outcomes."""
     waiting = tuple(_expected.items())
     return [(token, complete) for token, (of, complete) in waiting if of is owner]
 
 
 def take_expected() -> List[Any]:
-    """The methods that take the outcomes of all open requests: in a forked child none comes."""
+    """Removes and returns the callables of all open requests, for a forked child."""
     waiting: List[Any] = [complete for _, complete in _expected.values()]
     _expected.clear()
     return waiting
 
 
 def end() -> None:
-    """From now on nobody is called: the program has ended."""
+    """Ends all callbacks, at the end of the program."""
     global _ended
     _ended = True

@@ -1,4 +1,4 @@
-"""Text of strangers, made fit to be printed."""
+"""Makes untrusted text printable."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    """The text in one line, with what is not printable as Python escapes it.
+    """The text on one line, with Python's escapes for unprintable characters.
 
-    A component must not be able to forge a second line, or to talk to the terminal.
+    A component must not forge a second line or control the terminal.
     """
     if text.isprintable():
         return text

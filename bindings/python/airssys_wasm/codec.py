@@ -1,4 +1,4 @@
-"""Payloads that say what they are: a code of the multicodec table in front of the data.
+"""Self-describing payloads: a code of the multicodec table in front of the data.
 
 ::
 
@@ -8,7 +8,7 @@
     if codec.name(code) == "json":
         order = json.loads(data)
 
-The prefix is part of the payload: a component gets it as it was sent, and nobody takes it away.
+The prefix is part of the payload: the component receives it unchanged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from airssys_wasm.errors import InvalidArgument
 
 __all__ = ["code", "name", "prefix", "read"]
 
-#: How many codes there are; ctypes would cut a larger number without a word.
+#: The number of codes; ctypes would silently truncate a larger number.
 _CODES = 1 << 64
 
 
 def name(code: int) -> Optional[str]:
-    """The name of a code, such as ``"cbor"`` for 0x51; ``None`` if the library knows none."""
+    """The name of a code, such as ``"cbor"`` for 0x51; ``None`` for an unknown code."""
     if not 0 <= code < _CODES:
         return None
     text: Optional[bytes] = lib.airssys_codec_name(code)
@@ -37,7 +37,7 @@ def name(code: int) -> Optional[str]:
 def code(name: str) -> int:
     """The code of a name, such as 0x51 for ``"cbor"``.
 
-    Raises :class:`~airssys_wasm.InvalidArgument`, which lists the known names, for another name.
+    An unknown name raises :class:`~airssys_wasm.InvalidArgument`, which lists the known names.
     """
     found = ctypes.c_uint64()
     frame = _core._Frame()
@@ -49,14 +49,14 @@ def code(name: str) -> int:
 
 
 def prefix(codec: Union[str, int], payload: _convert.Payload) -> bytes:
-    """The payload with a codec in front.
+    """The payload with a codec prefix.
 
-    ``codec`` is a name, as :func:`code` takes it, or a code of at most 63 bits, known or not.
-    Raises :class:`~airssys_wasm.InvalidArgument` for any other.
+    ``codec`` is a name, as for :func:`code`, or a code of at most 63 bits, known or not. Any other
+    value raises :class:`~airssys_wasm.InvalidArgument`.
     """
     number = code(codec) if isinstance(codec, str) else codec
     if not 0 <= number < _CODES:
-        raise InvalidArgument(f"a codec is a number of at most 63 bits, not {number}")
+        raise InvalidArgument(f"a codec must be a number of at most 63 bits, not {number}")
     frame = _core._Frame()
     data, size = _convert.c_buffer(payload)
     status = lib.airssys_codec_prefix(number, data, size, frame.reply_at, frame.error_at)
@@ -68,10 +68,10 @@ def prefix(codec: Union[str, int], payload: _convert.Payload) -> bytes:
 
 
 def read(payload: Union[bytes, bytearray, memoryview]) -> Tuple[int, bytes]:
-    """The code at the start of a payload, and the data behind it.
+    """The code at the start of a payload, and the data after it.
 
-    Data without a prefix often begins like one, so ask :func:`name` whether the code is known.
-    Raises :class:`~airssys_wasm.InvalidMessage` if the payload begins with no code at all.
+    Data without a prefix often looks like a code, so check with :func:`name` that the code is known.
+    A payload that begins with no code raises :class:`~airssys_wasm.InvalidMessage`.
     """
     data = payload if isinstance(payload, bytes) else memoryview(payload).tobytes()
     found = ctypes.c_uint64()

@@ -26,7 +26,7 @@ _get_ident = threading.get_ident
 
 
 class _Main:
-    """The main thread, whichever that is after a fork."""
+    """The main thread. A fork changes it."""
 
     __slots__ = ("ident",)
 
@@ -40,22 +40,22 @@ class _Main:
 _main = _Main()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_main.note)
-#: Options of the main thread's calls, which have signals handled and nothing else.
+#: Options of a main-thread call without arguments: they only let signals be handled.
 _watched = _convert.message_options(None, None, None, False, _callbacks.progress)
 
 
 class Component:
-    """A component in an engine, as :meth:`Engine.load <airssys_wasm.Engine.load>` gives it.
+    """A loaded component, returned by :meth:`Engine.load <airssys_wasm.Engine.load>`.
 
-    The engine owns the component: it stays loaded when this object goes away, until
-    :meth:`unload` or the end of the engine. As a context manager it unloads at the end of the
+    The engine owns the component. It stays loaded without this object, until :meth:`unload` or the
+    end of the engine. As a context manager the object unloads the component at the end of the
     block. All methods may be called from any number of threads at once, and from callbacks.
     """
 
     __slots__ = ("_core", "_engine", "_handle", "_id")
 
     def __init__(self, engine: Engine, core: Core, handle: int, id: str) -> None:
-        # The engine is here to be kept alive: it closes when nobody refers to it.
+        # Keeps the engine alive: an engine without references closes.
         self._engine = engine
         self._core = core
         self._handle = handle
@@ -63,17 +63,17 @@ class Component:
 
     @property
     def id(self) -> str:
-        """Its identity, ``namespace/name/instance``."""
+        """Its id, ``namespace/name/instance``."""
         return self._id
 
     @property
     def handle(self) -> int:
-        """What names it within its engine; never used again for another."""
+        """Its number within the engine, never reused."""
         return self._handle
 
     @property
     def engine(self) -> Engine:
-        """The engine that it is loaded in."""
+        """Its engine."""
         return self._engine
 
     def call(
@@ -85,34 +85,33 @@ class Component:
         content_type: Optional[str] = None,
         interrupts: bool = False,
     ) -> Optional[bytes]:
-        """Sends a message and waits for the reply; other Python threads run meanwhile.
+        """Sends a message and waits for the reply. Other Python threads run meanwhile.
 
-        On the main thread signals are handled meanwhile. What their handler raises, as Ctrl-C does
-        ``KeyboardInterrupt``, interrupts the message and is raised from here.
+        On the main thread, signal handlers run during the call. An exception of a handler, such as
+        ``KeyboardInterrupt`` on Ctrl-C, interrupts the message; the call raises it.
 
-        :param payload: the message; a ``str`` is sent as UTF-8. It must not change before the
-            call returns.
-        :param timeout: seconds to wait, more than 0; the component's own time limit holds either
-            way.
-        :param sender: the id that the component sees as the sender, instead of the host's.
-        :param content_type: goes with the message; the library does not look at it.
-        :param interrupts: whether a message that is being handled when the ``timeout`` passes is
-            interrupted, as by :meth:`interrupt`; else it is handled to its end.
-        :returns: the reply; ``b""`` is an empty one, ``None`` is no reply at all.
+        :param payload: the message; a ``str`` is sent as UTF-8. The payload must not change before
+            the call returns.
+        :param timeout: seconds to wait, more than 0. The component's own time limit applies as well.
+        :param sender: the id of the sender that the component sees, instead of the host's.
+        :param content_type: travels with the message; the library does not interpret it.
+        :param interrupts: whether the ``timeout`` interrupts a message being handled, as
+            :meth:`interrupt` does. Otherwise the component handles the message to its end.
+        :returns: the reply; ``b""`` is an empty reply, ``None`` is no reply.
         :raises ComponentError: the component answered with an error of its own.
-        :raises Trap: it crashed; the next message gets a fresh instance.
-        :raises ResourceLimitExceeded: it asked for more than its limits allow.
-        :raises Timeout: the ``timeout`` passed, or the component's time limit. A message whose turn
-            had not come by then is never handled; ``started`` of the error's details says so.
-        :raises Interrupted: :meth:`interrupt` ended it.
-        :raises ComponentNotFound: it is not loaded any more.
-        :raises ExportNotFound: it answers no messages at all.
-        :raises InvalidMessage: it does not take such payloads (``codecs``).
+        :raises Trap: the component crashed; the next message gets a new instance.
+        :raises ResourceLimitExceeded: the component exceeded a limit.
+        :raises Timeout: the ``timeout`` or the component's time limit passed. A message whose turn
+            has not come by the ``timeout`` is never handled; ``started`` of ``detail`` says so.
+        :raises Interrupted: :meth:`interrupt` ended the message.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises ExportNotFound: the component handles no messages.
+        :raises InvalidMessage: the payload is none of the component's ``codecs``.
         :raises QueueFull: its mailbox is full.
-        :raises WouldDeadlock: this is a callback that the same component waits for.
+        :raises WouldDeadlock: the call came from a callback that the same component waits for.
         :raises EngineStopped: the engine was shut down or closed.
         """
-        # The usual case first: a message costs about as much as what Python does around it.
+        # The common case first: Python's own work costs about as much as the message.
         watched = _get_ident() == _main.ident
         if timeout is None and sender is None and content_type is None:
             options = _watched if watched else None
@@ -135,19 +134,20 @@ class Component:
         content_type: Optional[str] = None,
         interrupts: bool = False,
     ) -> Request:
-        """Sends a message and returns at once, with a future of the reply.
+        """Sends a message and returns a future of the reply at once.
 
-        The parameters are those of :meth:`call`, but for the payload, which is copied before this
-        returns, and the ``timeout``, which is the request's own: it ends then, whether somebody
-        waits for it or not. ``interrupts`` is for :meth:`Request.cancel` too. Where the mailbox blocks its senders, this waits for room.
+        The parameters are those of :meth:`call`, with these differences. The method copies the
+        payload. The ``timeout`` is the request's deadline: the request ends then, even if nobody
+        waits for it. ``interrupts`` applies to :meth:`Request.cancel` too. If the mailbox blocks
+        its senders, the method waits for room.
 
-        :returns: a :class:`concurrent.futures.Future` whose outcome is what :meth:`call` would
-            have returned or raised.
-        :raises QueueFull: the mailbox is full; a message that was accepted, and later dropped for
-            a newer one, has this as its outcome.
+        :returns: a :class:`concurrent.futures.Future` with the outcome that :meth:`call` would have
+            returned or raised.
+        :raises QueueFull: the mailbox is full. It is the outcome of an accepted message that the
+            mailbox dropped for a newer one.
         :raises ComponentNotFound: the component is not loaded any more.
-        :raises InvalidMessage: it does not take such payloads (``codecs``).
-        :raises WouldDeadlock: this is a callback that the component waits for, and would have to
+        :raises InvalidMessage: the payload is none of the component's ``codecs``.
+        :raises WouldDeadlock: the call came from a callback that the component waits for, and would
             wait for room in its mailbox.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -171,16 +171,16 @@ class Component:
         sender: Optional[str] = None,
         content_type: Optional[str] = None,
     ) -> None:
-        """Puts a message into the component's mailbox and returns; a reply is dropped.
+        """Queues a message in the component's mailbox and returns. A reply is dropped.
 
-        The parameters are those of :meth:`call`, but for the payload, which is copied before this
-        returns, and the ``timeout``: seconds to wait for room, where the mailbox blocks its
-        senders; by default as long as it takes.
+        The parameters are those of :meth:`call`, with these differences. The method copies the
+        payload. The ``timeout`` is the number of seconds to wait for room in a mailbox that blocks
+        its senders; by default there is no limit.
 
-        :raises QueueFull: the mailbox is full, or was for the whole ``timeout``.
-        :raises ExportNotFound: the component answers no messages at all.
+        :raises QueueFull: the mailbox is full, or stayed full for the ``timeout``.
+        :raises ExportNotFound: the component handles no messages.
         :raises ComponentNotFound: the component is not loaded any more.
-        :raises InvalidMessage: it does not take such payloads (``codecs``).
+        :raises InvalidMessage: the payload is none of the component's ``codecs``.
         :raises WouldDeadlock: as for :meth:`request`.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -189,13 +189,14 @@ class Component:
         self._core.run(lib.airssys_engine_send, self._handle, data, size, options)
 
     def grant(self, grants: Grants) -> None:
-        """Lets the component do more than it was loaded with, from the next decision on.
+        """Grants the component more rights, from the next decision on.
 
-        A directory that it did not have before appears to it with its next instance.
+        A new directory appears to the component with its next instance, as does the right to
+        change a directory that it could only read.
 
-        :param grants: one set of grants, as :meth:`Engine.load <airssys_wasm.Engine.load>` takes
-            it. One that is held already is held as long as the new one says.
-        :raises InvalidOptions: a grant is malformed; it says which, and nothing has changed.
+        :param grants: one set of grants, as for :meth:`Engine.load <airssys_wasm.Engine.load>`. A
+            grant that the component already holds takes the expiry of the new one.
+        :raises InvalidOptions: a grant is malformed. The message names it; nothing has changed.
         :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -205,12 +206,12 @@ class Component:
     def revoke(self, grants: Optional[Grants] = None) -> None:
         """Takes grants away from the component, from the next decision on.
 
-        What was accepted before is delivered, and connections stay; files that are open can not be
-        read or written any more. A part of what a pattern covers is taken away by a policy.
+        Accepted messages are still delivered. Open files and connections can no longer be read or
+        written. To take away a part of a pattern, use a policy.
 
         :param grants: the grants as they were made, by action and pattern; ``None`` takes all away.
-        :raises InvalidOptions: the component does not hold one of them; it says which, and nothing
-            has changed.
+        :raises InvalidOptions: the component does not hold one of the grants. The message names it;
+            nothing has changed.
         :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -220,15 +221,14 @@ class Component:
         self._core.run(lib.airssys_engine_revoke, self._handle, document)
 
     def explain(self, action: str, resource: str = "") -> Explanation:
-        """Says whether the component may do something now, and by what.
+        """Says whether the component may do something now, and which grant or rule decides.
 
-        Quotas are not looked at, and no audit record is made.
+        It ignores quotas and makes no audit record.
 
-        :param action: one of those of
-            :meth:`Engine.set_policies <airssys_wasm.Engine.set_policies>`, such as
-            ``"messaging.send"``.
-        :param resource: what it would be done to: an id, a path of the host, a host with a port;
-            ``""`` for what is the component's own, such as its clock.
+        :param action: an action of :meth:`Engine.set_policies <airssys_wasm.Engine.set_policies>`,
+            such as ``"messaging.send"``.
+        :param resource: the resource of the action: an id, a path of the host, a host with a port;
+            ``""`` for the component's own, such as its clock.
         :raises InvalidOptions: there is no such action.
         :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
@@ -242,41 +242,41 @@ class Component:
         return security.read_explanation(document)
 
     def describe(self) -> Dict[str, Any]:
-        """State, metadata, limits, mailbox and counters, as the library's JSON has them.
+        """State, metadata, limits, mailbox and counters, with the names of the library's JSON.
 
-        :raises ComponentNotFound: it is not loaded any more.
+        :raises ComponentNotFound: the component is not loaded any more.
         """
         document = self._core.ask_json(lib.airssys_engine_describe, self._handle)
         return cast("Dict[str, Any]", document)
 
     def health(self) -> str:
-        """Asks the component: ``healthy``, ``degraded``, ``unhealthy`` or ``unknown``.
+        """Asks the component for its health: ``healthy``, ``degraded``, ``unhealthy``, ``unknown``.
 
-        :raises Trap: it crashed over the question; the other errors are those of :meth:`call`.
+        :raises Trap: the component crashed in ``health``. Other errors are those of :meth:`call`.
         """
         document = self._core.ask_json(lib.airssys_engine_health, self._handle)
         return cast(str, document["health"])
 
     def interrupt(self) -> None:
-        """Ends what the component runs now, with :class:`Interrupted` for who waits for it.
+        """Ends whatever the component is running; callers that wait get :class:`Interrupted`.
 
-        Its instance is gone then; messages that wait are handled by a new one. A component that
-        runs nothing is not changed. Returns at once.
+        The component loses its instance; a new instance handles the waiting messages. An idle
+        component does not change. The method returns at once.
 
-        :raises ComponentNotFound: it is not loaded any more.
+        :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
         """
         self._core.run(lib.airssys_engine_interrupt, self._handle)
 
     def unload(self, timeout: Optional[float] = None) -> None:
-        """Takes the component out of the engine; nothing happens if that was done already.
+        """Unloads the component. Does nothing if it is already unloaded.
 
-        :param timeout: seconds, from 0 on, after which what the component still runs is
-            interrupted; without it the message under way, and ``shutdown``, have their own limit.
-        :raises ShutdownFailed: the component failed in its ``shutdown``, or did not come to it
-            within ``timeout``; it is unloaded all the same.
-        :raises Timeout: a callback of the host that runs for it has not returned; it is unloaded,
-            and ends with that.
+        :param timeout: seconds, 0 or more, after which the component is interrupted. Without it the
+            message under way and ``shutdown`` run up to the component's own time limit.
+        :raises ShutdownFailed: ``shutdown`` failed or did not finish within the ``timeout``. The
+            component is unloaded nevertheless.
+        :raises Timeout: a callback of the host, running for the component, has not returned. The
+            component is unloaded; its memory is freed when the callback returns.
         """
         with contextlib.suppress(EngineClosed):
             if timeout is None:

@@ -1,4 +1,4 @@
-"""The engine: the place where components run."""
+"""The engine, which runs components."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from airssys_wasm.storage import Storage
 
 __all__ = ["Engine", "WhenFull"]
 
-#: What ``limits``, ``quotas`` and ``mailbox`` look like: ``{"max_memory_bytes": 1 << 20}``.
+#: The type of ``limits``, ``quotas`` and ``mailbox``: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
 
-#: What becomes of a message too many: its sender is told, its sender waits, the oldest makes room.
+#: What a full mailbox does: refuse the message, make the sender wait, drop the oldest message.
 WhenFull = Literal["reject", "block", "drop-oldest"]
 
 _NO_TIMEOUT_MS = 2**64 - 1
@@ -56,17 +56,18 @@ _NO_TIMEOUT_MS = 2**64 - 1
 class Engine:
     """Runs WebAssembly components as actors.
 
-    Use it as a context manager: a block that ends without an exception ends with
-    :meth:`shutdown` and :meth:`close`, one that ends with an exception with :meth:`close` alone.
-    An engine that is neither closed nor referred to any more, except by its own storage, logger,
-    router and the like, is closed in the background, with a :class:`ResourceWarning`. Those that
-    are left at the end of the program are closed then, before handlers of :mod:`atexit` that were
-    registered before this package was imported; callbacks that are under way have 2 seconds.
+    Use it as a context manager. A block that ends without an exception calls :meth:`shutdown` and
+    :meth:`close`; a block that ends with an exception calls :meth:`close` alone.
 
-    All methods may be called from any number of threads at once. They let other Python threads
-    run meanwhile. All but :meth:`shutdown` and :meth:`close` may be called from callbacks too.
+    An engine closes in the background, with a :class:`ResourceWarning`, when only its own storage,
+    logger, router or other callbacks refer to it. The end of the program closes all other engines,
+    before those :mod:`atexit` handlers that were registered before the import of this package.
+    Running callbacks then have 2 seconds.
 
-    An engine can not be used in the child of a ``fork`` (:class:`~airssys_wasm.Forked`).
+    All methods may be called from any number of threads at once, and let other Python threads run.
+    Callbacks may call all methods but :meth:`shutdown` and :meth:`close`.
+
+    The child of a ``fork`` cannot use the engine (:class:`~airssys_wasm.Forked`).
     """
 
     def __init__(
@@ -91,38 +92,38 @@ class Engine:
     ) -> None:
         """Makes an engine.
 
-        :param name: components see messages of the host as sent by ``host/<name>/0``.
-        :param workers: how many threads handle mail; by default one for each core.
-        :param cache_dir: a directory for compiled components, which makes a later start faster.
-        :param limits: limits of all components that have none of their own, for example
+        :param name: the name of the host: components see its messages as from ``host/<name>/0``.
+        :param workers: the number of threads that handle mail; by default one for each core.
+        :param cache_dir: a directory for compiled components, for faster starts later.
+        :param limits: default limits of components, for example
             ``{"max_memory_bytes": 1 << 20, "max_execution_time_ms": 100, "max_fuel": None}``.
-        :param quotas: quotas of all components that have none of their own, as for :meth:`load`.
-        :param capabilities: what components may do whose load does not say; by default nothing.
-        :param policies: rules that hold for all components, as for :meth:`set_policies`.
-        :param storage: where components keep their data; in memory by default.
+        :param quotas: default quotas of components, as for :meth:`load`.
+        :param capabilities: default capabilities of loads that name none; by default nothing.
+        :param policies: rules for all components, as for :meth:`set_policies`.
+        :param storage: the storage of components; by default in memory.
         :param logger: a :class:`logging.Logger` or a callable that takes a
             :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
-            ``airssys_wasm.component``. The records of a logger have the fields ``component`` (the
-            id, or ``None`` for the engine itself), ``context`` (a dict) and ``text`` (the message
-            as the component wrote it; in the message itself line breaks and control characters
-            are escaped). Where no handler is configured, the message begins with the id.
-        :param log_level: records below this level of :mod:`logging` are not even built. By default
-            the logger's effective level at this moment, so configure logging first; for a callable
-            everything.
-        :param events: is called with each :class:`~airssys_wasm.Event`, on a thread of the engine,
-            one at a time and in order; nothing waits for it.
-        :param audit: is called with an :class:`~airssys_wasm.AuditRecord` of each decision that
-            refuses a component something, on a thread of the engine, one at a time and in order;
-            nothing waits for it. If it is slow, up to 16,384 records wait for it, and it is told
-            how many more were lost.
-        :param audit_sample: which decisions that allow something are recorded, too: each
-            so-manieth, so 1 is all of them and 0 none.
+            ``airssys_wasm.component``. A logger's records have the fields ``component`` (the id, or
+            ``None`` for the engine itself), ``context`` (a dict) and ``text`` (the component's own
+            words). The message is ``text`` with line breaks and control characters escaped. Without
+            a configured handler the message begins with the id.
+        :param log_level: the lowest level of :mod:`logging` that the engine builds records for. By
+            default the logger's effective level at this moment, so configure logging first; for a
+            callable all levels.
+        :param events: the engine calls it with each :class:`~airssys_wasm.Event`, one at a time and
+            in order, on a thread of its own, and does not wait for it.
+        :param audit: the engine calls it with an :class:`~airssys_wasm.AuditRecord` of each refusal,
+            one at a time and in order, on a thread of its own, and does not wait for it. Up to
+            16,384 records queue for a slow callback; a record of losses counts the rest.
+        :param audit_sample: records every Nth approval as well: 1 records all, 0 none.
         :param router: takes mail for components that are not loaded here.
-        :param host_error_texts: whether a component sees type and text of what a storage or a router
-            raises; otherwise the log has them, and the component learns that something failed.
-        :param config: further keys of the library's configuration, spelled as there.
-        :raises InvalidOptions: a key or value that the library does not know; it says which.
-        :raises IoError: the cache directory can not be used.
+        :param host_error_texts: whether a component sees type and text of exceptions of the storage
+            and the router. Otherwise they go to the log, and the component sees only that the
+            storage or the router failed.
+        :param config: further keys of the library's configuration, in the library's spelling.
+        :raises InvalidOptions: an unknown key or an invalid value; the message names it.
+        :raises IoError: the cache directory is unusable, or the system refused a thread or a
+            descriptor.
         """
         document = _convert.json_document(
             config,
@@ -161,8 +162,8 @@ class Engine:
     ) -> Component:
         """Loads a component and initializes it.
 
-        A component may do what its ``capabilities`` grant, and nothing else: one set of grants, or
-        several, of which each may have a time of its own at which it expires::
+        A component may do what its ``capabilities`` grant, and nothing else. They are one set of
+        grants, or several sets, each with an optional expiry::
 
             {"messaging": {"send": ["app/log/0"], "request": ["app/db/*"]},  # ids of receivers
              "storage": ["read", "write", "delete"],                         # its own
@@ -176,40 +177,41 @@ class Engine:
 
         :param id: ``namespace/name/instance``. An id may be loaded more than once.
         :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
-        :param env: what the component gets as environment variables.
-        :param config: what it gets as configuration: a ``str`` as it is, anything else as JSON.
+        :param env: the component's environment variables.
+        :param config: the component's configuration: a ``str`` goes unchanged, anything else as JSON.
         :param limits: its limits, as for the engine: ``max_memory_bytes``, ``max_host_bytes`` (memory
-            of this process that it occupies: mail, requests under way, what it stores in memory),
+            of this process that it occupies: mail, requests under way, entries stored in memory),
             ``max_message_bytes`` (payload of a message or a reply), ``max_execution_time_ms``,
             ``max_fuel``, ``max_instances``, ``max_table_elements``.
-        :param quotas: how much it may do of what it may: ``messages_per_second``,
-            ``outstanding_requests``, ``storage_bytes``, ``storage_keys``,
-            ``log_bytes_per_second``, ``random_bytes_per_second``, ``host_call_data_bytes`` (in one
-            call of a host function), ``wasi_resources`` (open at a time). ``None`` lifts one that
-            the engine has. Of a rate, one second's worth may come at once.
-        :param capabilities: what it may do; ``{}`` is nothing, where the engine grants something.
+        :param quotas: its quotas: ``messages_per_second``, ``outstanding_requests``,
+            ``storage_bytes``, ``storage_keys``, ``log_bytes_per_second``,
+            ``random_bytes_per_second``, ``host_call_data_bytes`` (in one call of a host function),
+            ``wasi_resources`` (open at a time). ``None`` lifts a quota of the engine. A rate is a
+            token bucket, one second deep.
+        :param capabilities: its capabilities; ``{}`` grants nothing and overrides the engine's.
         :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
-        :param when_full: what becomes of a message too many: ``"reject"`` (the default) has its
-            sender get :class:`~airssys_wasm.QueueFull`, ``"block"`` has its sender wait for room,
-            ``"drop-oldest"`` drops the one that waits longest.
-        :param instances: how many share the handle, the id, the storage and the work. Each has a
-            mailbox and a memory of its own; the least busy gets the next message.
-        :param codecs: what self-describing payloads may be, by the names of
-            :mod:`airssys_wasm.codec`; a payload that says to be another is refused when it is
-            sent, with :class:`~airssys_wasm.InvalidMessage`.
-        :param options: further keys of the library's load options, spelled as there.
+        :param when_full: what a full mailbox does: ``"reject"`` (the default) raises
+            :class:`~airssys_wasm.QueueFull` at the sender, ``"block"`` makes the sender wait for
+            room, ``"drop-oldest"`` drops the message that has waited longest.
+        :param instances: how many instances share the handle, the id, the storage and the work. Each
+            has its own mailbox and memory; the least busy instance gets the next message.
+        :param codecs: the codecs that self-describing payloads may have, by the names of
+            :mod:`airssys_wasm.codec`. A payload that opens with the prefix of another codec raises
+            :class:`~airssys_wasm.InvalidMessage` at the sender.
+        :param options: further keys of the library's load options, in the library's spelling.
         :raises InvalidId: the id is malformed.
-        :raises InvalidOptions: an option that the library does not know, a pattern that can match
-            nothing, a directory that does not exist; it says which.
-        :raises InvalidComponent: the binary is no component, or wants unknown imports.
+        :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory
+            that does not exist; the message names it.
+        :raises InvalidComponent: the binary is not a component, or has unknown imports.
         :raises InstantiationFailed: no instance could be made.
-        :raises InitializationFailed: the component refused; the message is its own text.
-        :raises IoError: the file can not be read.
+        :raises InitializationFailed: the component refused; the message carries its text.
+        :raises IoError: the file is unreadable, or the system has no thread, mapping, memory or
+            descriptor left.
         :raises EngineStopped: the engine was shut down or closed.
         """
         name = _convert.c_string("id", id)
         if isinstance(codecs, str):
-            raise TypeError(f"codecs are a list of names, not the text {codecs!r}")
+            raise TypeError(f"codecs must be a list of names, not the str {codecs!r}")
         mailbox_options = {} if mailbox is None else _convert.dashed(mailbox)
         if when_full is not None:
             if "when-full" in mailbox_options:
@@ -243,9 +245,9 @@ class Engine:
         return Component(self, self._core, handle.value, id)
 
     def find(self, id: str) -> Component:
-        """The component of that id.
+        """The component with this id.
 
-        :raises ComponentNotFound: there is none.
+        :raises ComponentNotFound: no component has this id.
         :raises InvalidId: the id is malformed.
         """
         handle = ctypes.c_uint64()
@@ -254,7 +256,7 @@ class Engine:
         return Component(self, self._core, handle.value, id)
 
     def components(self) -> List[Component]:
-        """All components that are loaded at the moment."""
+        """All loaded components."""
         return [
             Component(self, self._core, entry["handle"], entry["id"])
             for entry in self._core.ask_json(lib.airssys_engine_list)
@@ -269,12 +271,15 @@ class Engine:
         sender: Optional[str] = None,
         content_type: Optional[str] = None,
     ) -> None:
-        """Sends one message to several components, as :meth:`Component.send` does; all are tried.
+        """Sends one message to several components, as :meth:`Component.send` does.
 
-        :param components: of this engine, any number.
-        :param timeout: seconds to wait, for all together, where mailboxes block their senders.
-        :raises DeliveryFailed: some have not accepted it; the error's ``failed`` has them, and why.
-        :raises InvalidArgument: a component of another engine.
+        It tries all components.
+
+        :param components: any number of components of this engine.
+        :param timeout: seconds to wait for room in mailboxes that block their senders, in total.
+        :raises DeliveryFailed: some components did not accept the message; ``failed`` of the error
+            lists them with the reasons.
+        :raises InvalidArgument: a component belongs to another engine.
         :raises InvalidId: the ``sender`` is malformed.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -283,9 +288,9 @@ class Engine:
         for component in components:
             if not isinstance(component, Component):
                 name = type(component).__name__
-                raise TypeError(f"what is broadcast to must be a Component, not {name}")
+                raise TypeError(f"the target of a broadcast must be a Component, not {name}")
             if component._core is not self._core:
-                raise InvalidArgument(f"{component!r} is not one of this engine")
+                raise InvalidArgument(f"{component!r} belongs to another engine")
             targets[component.handle] = component
             handles.append(component.handle)
         data, size = _convert.c_buffer(payload)
@@ -301,17 +306,17 @@ class Engine:
             raise
 
     def deliver(self, envelope: Envelope) -> Optional[Request]:
-        """Brings in mail that the router of another engine took.
+        """Delivers mail that the router of another engine took.
 
-        It is for a component of this engine: what is not loaded here is not given to this engine's
-        own router. ``token`` means nothing here.
+        The target must be a component of this engine: this engine's own router gets none of this
+        mail. ``token`` is ignored.
 
-        :returns: of a request, its outcome: pass it on with :meth:`complete` of the engine that it
-            comes from. It ends with :class:`~airssys_wasm.Timeout` at the envelope's deadline. A
-            message has none (``None``).
+        :returns: for a request, the :class:`~airssys_wasm.Request`: pass its outcome to
+            :meth:`complete` of the engine that it came from. It ends with
+            :class:`~airssys_wasm.Timeout` at the envelope's deadline. ``None`` for a message.
         :raises ComponentNotFound: the target is not loaded here.
         :raises QueueFull: its mailbox is full.
-        :raises InvalidMessage: it does not take such payloads.
+        :raises InvalidMessage: the payload is none of its ``codecs``.
         :raises InvalidId: the source or the target is malformed.
         :raises EngineStopped: the engine was shut down or closed.
         """
@@ -327,15 +332,15 @@ class Engine:
         reply: Optional[Payload] = None,
         error: Optional[BaseException] = None,
     ) -> None:
-        """Answers a request that this engine's router took; may be called in ``route``, too.
+        """Answers a request that this engine's router took. ``route`` may call it too.
 
-        :param token: from the request's envelope.
-        :param reply: ``None`` is no reply, and not an empty one.
-        :param error: why there is no reply; of an :class:`~airssys_wasm.AirssysError` the status
-            and the message are passed on. Any other is logged, with its traceback, as an error of
-            the logger ``airssys_wasm``; the component learns that the host's router failed, and
-            its type and text only where the engine has ``host_error_texts``.
-        :raises RequestNotFound: it is too late, or the request was cancelled or answered before.
+        :param token: the token of the request's envelope.
+        :param reply: the reply; ``None`` is no reply, ``b""`` an empty one.
+        :param error: why there is no reply. The component gets status and message of an
+            :class:`~airssys_wasm.AirssysError`. The logger ``airssys_wasm`` records any other
+            exception as an error, with its traceback; the component sees that the host's router
+            failed, and type and text only if the engine has ``host_error_texts``.
+        :raises RequestNotFound: the deadline has passed, or the request was cancelled or answered.
         :raises EngineClosed: the engine was closed.
         """
         status: int = Status.OK
@@ -344,7 +349,7 @@ class Engine:
         text = None
         if error is not None:
             if reply is not None:
-                raise TypeError("a request has a reply or an error, not both")
+                raise TypeError("give a reply or an error, not both")
             if isinstance(error, AirssysError):
                 status = error.status or Status.DELIVERY_FAILED
                 text = error.message.encode("utf-8", "replace")
@@ -355,11 +360,11 @@ class Engine:
                 else:
                     _callbacks.keep(error, "a request that was routed failed")
                     text = b"the host's router failed"
-            # Text of strangers; C would use the part before a NUL.
+            # Untrusted text: C would stop at a NUL.
             text = text.replace(b"\0", b"\\0")
         elif reply is not None:
             data, size = _convert.c_buffer(reply)
-            # NULL would be no reply.
+            # NULL would mean "no reply".
             data = b"" if data is None else data
         self._core.run(
             lib.airssys_engine_complete,
@@ -371,11 +376,11 @@ class Engine:
         )
 
     def set_policies(self, policies: Policies) -> None:
-        """Puts policies in the place of all others, in force from the next decision on.
+        """Replaces all policies, from the next decision on.
 
-        Rules hold for all components, those that are loaded already included. They are tried in
-        their order, and the first that applies decides: ``"deny"`` refuses, whatever is granted;
-        ``"allow"`` lets no later rule refuse, and grants nothing itself::
+        Rules apply to all components, loaded ones included. The engine tries them in order, and the
+        first match decides. ``"deny"`` refuses, regardless of grants. ``"allow"`` exempts from the
+        later rules, and grants nothing itself::
 
             engine.set_policies([
                 {"effect": "deny", "component": "plugins/*/*", "action": "messaging.*",
@@ -386,47 +391,47 @@ class Engine:
         ``directory.list``, ``storage.read``, ``.write`` and ``.delete``, ``filesystem.read``,
         ``.write``, ``.delete`` and ``.list-dir``, ``network.outbound`` and ``.inbound``,
         ``environment.read``, ``random.read``, ``clock.read``, ``log.write``, a group of these
-        (``storage.*``), or ``*``. All keys but ``effect`` may be left out, which means all.
+        (``storage.*``), or ``*``. Only ``effect`` is required. A missing ``component``, ``action`` or
+        ``resource`` matches all.
 
-        :param policies: the rules, or a document ``{"rules": [...]}``; none (``[]``) lifts all.
-        :raises InvalidOptions: a rule is malformed; it says which, and nothing has changed.
+        :param policies: the rules, or a document ``{"rules": [...]}``; ``[]`` removes all rules.
+        :raises InvalidOptions: a rule is malformed. The message names it; nothing has changed.
         :raises EngineClosed: the engine was closed.
         """
         document = _convert.json_document(security.policies(policies), {})
         self._core.run(lib.airssys_engine_set_policies, document)
 
     def stats(self) -> Dict[str, Any]:
-        """Counters of the engine, as the library's JSON has them."""
+        """The engine's counters, with the names of the library's JSON."""
         return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
 
     def shutdown(self, timeout: Optional[float] = 10.0) -> None:
-        """Ends the engine's work: mail is handled, components shut down, then all is stopped.
+        """Ends the engine gracefully: handles waiting mail, shuts components down, then stops.
 
-        The engine still has to be closed. Messages and loads raise
+        You must still close the engine. Messages and loads raise
         :class:`~airssys_wasm.EngineStopped` from now on.
 
-        :param timeout: seconds that this may take; ``None`` for as long as it takes.
-        :raises Timeout: it took longer; the engine is stopped all the same.
+        :param timeout: the most seconds that this may take; ``None`` sets no limit.
+        :raises Timeout: the time ran out; the engine is stopped nevertheless.
         :raises ShutdownFailed: a component failed in its ``shutdown``.
-        :raises WouldDeadlock: this is one of the engine's callbacks.
+        :raises WouldDeadlock: one of the engine's callbacks made the call.
         """
         self._core.shutdown(_NO_TIMEOUT_MS if timeout is None else _convert.milliseconds(timeout))
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Stops everything at once and frees the engine; nothing happens if it is closed.
+        """Stops everything at once and frees the engine. Does nothing if the engine is closed.
 
-        Guests end at their next turn. Calls that are under way in other threads raise
-        :class:`~airssys_wasm.EngineStopped`, new ones :class:`~airssys_wasm.EngineClosed`. What
-        can not be stopped is waited for: callbacks that are under way, such as a method of the
-        storage. Mail that nobody has handled yet is lost; use :meth:`shutdown` first to have it
-        handled.
+        Guests end at their next turn. Calls under way in other threads raise
+        :class:`~airssys_wasm.EngineStopped`, new calls :class:`~airssys_wasm.EngineClosed`. The
+        method waits for running callbacks, such as a method of the storage, because it cannot stop
+        them. It drops waiting mail; call :meth:`shutdown` first to handle it.
 
-        :param timeout: seconds to wait for callbacks; by default as long as it takes for those of
-            calls, and 10 seconds for those on threads of the engine.
-        :raises Timeout: some were under way for longer. The engine is stopped and closed all the
-            same; what it holds goes when they end.
-        :raises WouldDeadlock: this is one of the engine's callbacks, or one that a component of the
-            engine waits for.
+        :param timeout: seconds to wait for callbacks. By default there is no limit for callbacks of
+            calls, and a limit of 10 seconds for callbacks on threads of the engine.
+        :raises Timeout: callbacks ran longer. The engine is stopped and closed nevertheless; its
+            objects are freed when the callbacks end.
+        :raises WouldDeadlock: the call came from one of the engine's callbacks, or from a callback
+            that a component of the engine waits for.
         """
         self._core.close(None if timeout is None else _convert.milliseconds(timeout) / 1000)
 
@@ -447,7 +452,7 @@ class Engine:
         trace: Optional[TracebackType],
     ) -> None:
         try:
-            # Already closed, or already shut down with a timeout of the caller's choice.
+            # The block may have closed the engine, or shut it down with a timeout of its own.
             with contextlib.suppress(EngineStopped):
                 if kind is None:
                     self.shutdown()
@@ -455,7 +460,7 @@ class Engine:
             self.close()
 
     def __del__(self) -> None:
-        # Absent if the constructor failed.
+        # Missing if the constructor failed.
         core = getattr(self, "_core", None)
         if core is not None and not core.closed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)

@@ -1,4 +1,4 @@
-"""What goes wrong: one exception class for each status of the library."""
+"""Exceptions: one class for each status of the library."""
 
 from __future__ import annotations
 
@@ -73,18 +73,19 @@ class Status(enum.IntEnum):
 
 
 class AirssysError(Exception):
-    """Base of everything that this package raises for a failure in the library.
+    """Base class of the library's errors.
 
-    It is raised itself only for a status that a newer library knows and this package does not. A
-    program that passes errors on, to another process for instance, may make one of any status.
+    The package raises the base class itself only for a status that it does not know, from a newer
+    library. A program that forwards errors, for instance to another process, may construct it with
+    any status.
     """
 
-    #: Which failure; a plain ``int`` for a status that this package does not know.
+    #: The status; a plain ``int`` if this package does not know it.
     status: Union[Status, int] = Status.PANIC
-    #: What happened, in words, without the name of the exception. Words of a component may be among
-    #: them, with line breaks and control characters; ``str()`` of the exception escapes those.
+    #: The error text, without the name of the exception. It may contain words of a component, with
+    #: line breaks and control characters; ``str()`` of the exception escapes those.
     message: str
-    #: The same in pieces (which limit and its value, which key of the options, ...); may be empty.
+    #: The parts of the error (the limit and its value, the key of the options, ...); may be empty.
     detail: Dict[str, Any]
 
     def __init__(
@@ -104,7 +105,7 @@ class AirssysError(Exception):
 
 
 class InvalidArgument(AirssysError, ValueError):
-    """An argument that can not be passed on: text with a NUL, a timeout of 0, ..."""
+    """An invalid argument: text with a NUL, a timeout of 0, ..."""
 
     status = Status.INVALID_ARGUMENT
 
@@ -122,7 +123,7 @@ class InvalidOptions(InvalidArgument):
 
 
 class InvalidComponent(AirssysError, ValueError):
-    """The binary is no WebAssembly component, or asks for imports that do not exist."""
+    """The binary is not a WebAssembly component, or has unknown imports."""
 
     status = Status.INVALID_COMPONENT
 
@@ -134,42 +135,42 @@ class InstantiationFailed(AirssysError):
 
 
 class InitializationFailed(AirssysError):
-    """The component's ``initialize`` refused; the message is the component's own text."""
+    """The component's ``initialize`` refused; the message carries the component's text."""
 
     status = Status.INITIALIZATION_FAILED
 
 
 class ComponentNotFound(AirssysError, LookupError):
-    """No component of that id or handle is loaded (any more)."""
+    """No component with this id or handle is loaded."""
 
     status = Status.COMPONENT_NOT_FOUND
 
 
 class ExportNotFound(AirssysError):
-    """The component does not export ``component-lifecycle``, so it answers no messages."""
+    """The component does not export ``component-lifecycle``, so it handles no messages."""
 
     status = Status.EXPORT_NOT_FOUND
 
 
 class Timeout(AirssysError, TimeoutError):
-    """The caller's timeout or the component's time limit; the message says which and its value.
+    """The caller's timeout or the component's time limit passed; the message names it and its value.
 
-    ``started`` of the details says whether a message was begun before its caller's time was over. If it
-    was not, it never will be: ``waited-ms`` says for how long it waited, and ``behind`` how much mail
-    was before it at last, the one being handled included.
+    ``started`` of ``detail`` says whether the component began the message before the caller's timeout.
+    A message that it did not begin is never handled: ``waited-ms`` is the time that it waited, and
+    ``behind`` the mail still before it at the end, the message being handled included.
     """
 
     status = Status.TIMEOUT
 
 
 class ResourceLimitExceeded(AirssysError):
-    """Memory, fuel, stack, tables or the like; the message names the limit and its value."""
+    """A limit on memory, fuel, stack, tables or the like; the message names it and its value."""
 
     status = Status.RESOURCE_LIMIT_EXCEEDED
 
 
 class ComponentError(AirssysError):
-    """The component answered with an error of its own; the message is the component's text."""
+    """The component answered with an error of its own; the message carries its text."""
 
     status = Status.RUNTIME
 
@@ -181,19 +182,19 @@ class Trap(AirssysError):
 
 
 class QueueFull(AirssysError):
-    """The component's mailbox takes no more mail at the moment, or dropped this for newer mail."""
+    """The component's mailbox is full, or dropped the message for a newer one."""
 
     status = Status.QUEUE_FULL
 
 
 class WouldDeadlock(AirssysError):
-    """A callback asked for something that can not happen before that callback returns."""
+    """A callback asked for something that cannot happen before the callback returns."""
 
     status = Status.WOULD_DEADLOCK
 
 
 class ShutdownFailed(AirssysError):
-    """A component's ``shutdown`` failed or trapped; the component is unloaded all the same."""
+    """A component's ``shutdown`` failed or trapped; the component is unloaded nevertheless."""
 
     status = Status.SHUTDOWN_FAILED
 
@@ -205,14 +206,14 @@ class EngineStopped(AirssysError):
 
 
 class EngineClosed(EngineStopped):
-    """The engine was closed, here in Python; nothing can be asked of it any more."""
+    """This program closed the engine."""
 
     def __init__(self, message: str = "the engine is closed") -> None:
         super().__init__(message)
 
 
 class Forked(AirssysError):
-    """The engine was made before ``fork`` and is used in the child; make a new one there."""
+    """The engine was made before a ``fork`` and used in the child; the child must make a new one."""
 
     status = Status.FORKED
 
@@ -224,19 +225,19 @@ class Panic(AirssysError):
 
 
 class IoError(AirssysError, OSError):
-    """A component's file or the cache directory can not be read or written."""
+    """The system refused a file, the cache directory or a resource such as a thread or memory."""
 
     status = Status.IO
 
 
 class InvalidMessage(AirssysError, ValueError):
-    """The payload is none of what the component takes (``codecs``), or has no code to read."""
+    """The payload is none of the component's ``codecs``, or has no codec prefix."""
 
     status = Status.INVALID_MESSAGE
 
 
 class RequestNotFound(AirssysError, LookupError):
-    """No request waits for this: it has its outcome, was cancelled, or never was."""
+    """No such request is open: it has its outcome, was cancelled, or never existed."""
 
     status = Status.REQUEST_NOT_FOUND
 
@@ -248,10 +249,10 @@ class Cancelled(AirssysError, concurrent.futures.CancelledError):
 
 
 class DeliveryFailed(AirssysError):
-    """A router could not take a message, or some components that of a broadcast."""
+    """A router, or some targets of a broadcast, did not accept the message."""
 
     status = Status.DELIVERY_FAILED
-    #: Of a broadcast: the components that did not get the message, and why.
+    #: For a broadcast: the components that did not accept the message, and the reasons.
     failed: List[Tuple[Component, AirssysError]]
 
     def __init__(
@@ -265,7 +266,7 @@ class DeliveryFailed(AirssysError):
 
 
 class Interrupted(AirssysError):
-    """:meth:`Component.interrupt` ended the message; the next one gets a fresh instance."""
+    """:meth:`Component.interrupt` ended the message; the next one gets a new instance."""
 
     status = Status.INTERRUPTED
 

@@ -1,4 +1,4 @@
-"""What happens in an engine, for a host that wants to know."""
+"""Events of an engine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["Event"]
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One thing that happened, as an engine's ``events`` gets it.
+    """An event, as an engine's ``events`` callback receives it.
 
-    ``dead-letter``: a message was accepted and will never be handled, because its receiver was
-    unloaded, made room for newer mail, its sender's time was over before its turn came, or its engine
-    was stopped. The data has ``component`` (the receiver), ``source``, ``correlation`` (of a request,
-    its id in hexadecimal digits), ``content-type``, ``payload-bytes``, ``time``, and why, in ``code``
+    ``dead-letter``: a message was accepted and will never be handled. Its receiver was unloaded, the
+    mailbox dropped it for newer mail, its sender's time ran out before its turn, or the engine was
+    stopped. The data has ``component`` (the receiver), ``source``, ``correlation`` (for a request, its
+    id in hexadecimal digits), ``content-type``, ``payload-bytes``, ``time``, and the cause in ``code``
     and ``reason``.
 
-    ``events-lost``: so many (``count``) were not delivered, because the callback was too slow.
+    ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """
 
-    #: What kind; a newer library may know more.
+    #: The kind of event; a newer library may have more.
     kind: str
-    #: All about it.
+    #: The details.
     data: Dict[str, Any]
-    #: The message, of a dead letter.
+    #: The payload of a dead letter.
     payload: bytes = b""
 
 
 def read_event(event: Any) -> Event:
-    """Copies an ``airssys_event_t``, which is only lent."""
+    """Copies a borrowed ``airssys_event_t``."""
     size = event.payload_len
     return Event(
         event.kind.decode(),

@@ -1,4 +1,4 @@
-"""Log records of components on their way into :mod:`logging`."""
+"""Passes log records of components to :mod:`logging`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TRACE", "LogEntry", "LogTarget"]
 #: The level of a component's ``trace`` records, below :data:`logging.DEBUG`.
 TRACE = 5
 
-#: Where the records of components go unless the engine is given something else.
+#: The default logger for the records of components.
 DEFAULT_LOGGER = "airssys_wasm.component"
 
 _LEVELS = (TRACE, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
@@ -24,31 +24,31 @@ if logging.getLevelName(TRACE) == f"Level {TRACE}":
 
 
 class LogEntry(NamedTuple):
-    """One record, as a callable gets it that is an engine's logger."""
+    """A log record, as an engine's logger callable receives it."""
 
     #: A level of :mod:`logging`, or :data:`TRACE`.
     level: int
     #: The id of the component; ``None`` for a record of the engine itself.
     component: Optional[str]
-    #: The text, as the component wrote it: it may hold line breaks and control characters.
+    #: The component's own text, which may contain line breaks and control characters.
     message: str
-    #: What the component added to it.
+    #: Names and values that the component added.
     context: Dict[str, str]
-    #: When it was written, in seconds of Unix time.
+    #: The time of writing, in seconds of Unix time.
     time: float
 
 
-#: What an engine takes as its logger.
+#: The type of an engine's logger.
 LogTarget = Union[logging.Logger, Callable[[LogEntry], None]]
 
 
 def sink_for(
     target: Optional[LogTarget], level: Optional[int]
 ) -> Tuple[Callable[[LogEntry], None], int]:
-    """The function that takes the records, and the lowest level it wants, in the library's count.
+    """The function that takes the records, and its lowest level in the library's numbering.
 
-    The level is fixed here, when the engine is made: a record that nobody wants is then not even
-    built, where asking the logger for each would cost a change of thread and of language.
+    The level is fixed here, when the engine is made, so that the library does not build unwanted
+    records. A query of the logger for each record would cost a switch of thread and language.
     """
     if target is None:
         target = logging.getLogger(DEFAULT_LOGGER)
@@ -67,9 +67,9 @@ def sink_for(
 
 
 class _LoggerSink:
-    """Hands entries to a logger as records with ``component``, ``context`` and ``text``.
+    """Passes entries to a logger as records with ``component``, ``context`` and ``text``.
 
-    The message is fit to be printed; ``text`` is what the component wrote.
+    The message is printable; ``text`` is the component's own text.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -93,7 +93,7 @@ class _LoggerSink:
                 "text": entry.message,
             },
         )
-        # A record can be a while under way; its time is when the component wrote it.
+        # A record may arrive late; its time is the time of writing.
         record.relativeCreated += (entry.time - record.created) * 1000
         record.created = entry.time
         record.msecs = float(int(entry.time * 1000) % 1000)
@@ -101,7 +101,7 @@ class _LoggerSink:
 
 
 def _line(entry: LogEntry) -> str:
-    """All of an entry: where nobody has configured logging, Python prints only the message."""
+    """The whole entry on one line: unconfigured logging prints only the message."""
     words = [] if entry.component is None else [f"{printable(entry.component)}:"]
     words.append(printable(entry.message))
     words += [f"{printable(key)}={printable(value)!r}" for key, value in entry.context.items()]
@@ -109,7 +109,7 @@ def _line(entry: LogEntry) -> str:
 
 
 def read_record(record: Any) -> LogEntry:
-    """Copies an ``airssys_log_record_t``, which is only lent."""
+    """Copies a borrowed ``airssys_log_record_t``."""
     level = record.level
     component = record.component
     context = {

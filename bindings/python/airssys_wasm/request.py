@@ -1,4 +1,4 @@
-"""Requests: messages whose outcome is fetched later, or comes to a callback."""
+"""Requests: messages with an outcome that a future or a callback receives."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["Request"]
 
 
 class Request(concurrent.futures.Future["Optional[bytes]"]):
-    """A message under way to a component, and its outcome: a :class:`concurrent.futures.Future`.
+    """A message and its outcome, as a :class:`concurrent.futures.Future`.
 
-    :meth:`Component.request <airssys_wasm.Component.request>` makes it. There is exactly one
-    outcome: the reply (``b""`` is an empty one, ``None`` is none at all), an
-    :class:`~airssys_wasm.AirssysError`, or the end by :meth:`cancel`. It keeps the engine alive
-    until then, and needs no variable that holds it.
+    :meth:`Component.request <airssys_wasm.Component.request>` returns it. A request has exactly one
+    outcome: the reply (``b""`` is an empty reply, ``None`` is no reply), an
+    :class:`~airssys_wasm.AirssysError`, or the end by :meth:`cancel`. An open request keeps the
+    engine alive; the program need not keep a reference to the request.
 
-    With asyncio, ``await`` works too; a task that is cancelled cancels the request.
+    With asyncio, ``await`` works too. A cancelled task cancels the request.
 
     Callbacks of :meth:`add_done_callback` usually run on a thread of the engine. They may use the
-    engine, but not close it or shut it down.
+    engine, but must not close it or shut it down.
 
-    In the child of a ``fork`` an open request ends as :class:`~airssys_wasm.Forked`, without a
-    call of its callbacks: they are the parent's, where the outcome comes.
+    In the child of a ``fork`` an open request ends with :class:`~airssys_wasm.Forked`. Its callbacks
+    do not run there: they belong to the parent, which gets the outcome.
     """
 
     def __init__(self, engine: Engine, core: _core.Core) -> None:
@@ -40,21 +40,22 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
         self._engine: Optional[Engine] = engine
         self._core = core
         self._id = 0
-        # Of two who cancel at once, both are told that it is cancelled.
+        # Two threads that cancel at once must both get True.
         self._cancelling = threading.RLock()
         self._is_cancelled = False
 
     @property
     def request_id(self) -> int:
-        """What names it within its engine; never used again for another."""
+        """Its number within the engine, never reused."""
         return self._id
 
     def result(self, timeout: Optional[float] = None) -> Optional[bytes]:
-        """Waits for the outcome, and returns the reply or raises the error.
+        """Waits for the outcome; returns the reply or raises the error.
 
-        :param timeout: seconds to wait, after which :class:`concurrent.futures.TimeoutError` is
-            raised and the request goes on. The request's own time limit is the ``timeout`` that it
-            was made with; its end is :class:`~airssys_wasm.Timeout`.
+        :param timeout: seconds to wait. After them the method raises
+            :class:`concurrent.futures.TimeoutError`, and the request goes on. The request's deadline
+            is the ``timeout`` that it was made with; its outcome then is
+            :class:`~airssys_wasm.Timeout`.
         :raises Cancelled: :meth:`cancel` ended it.
         """
         try:
@@ -63,9 +64,10 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             raise self._cancelled_error() from error
 
     def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
-        """Waits for the outcome, and returns the error; ``None`` if there is a reply.
+        """Waits for the outcome; returns the error, or ``None`` for a reply.
 
-        The parameter and what is raised are those of :meth:`result`.
+        The parameter is that of :meth:`result`, as are :class:`concurrent.futures.TimeoutError` and
+        :class:`~airssys_wasm.Cancelled`.
         """
         try:
             return super().exception(timeout)
@@ -73,9 +75,11 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             raise self._cancelled_error() from error
 
     def cancel(self) -> bool:
-        """Ends the request, unless it has its outcome; says whether it is cancelled.
+        """Cancels the request, unless it has its outcome. Returns whether it is cancelled.
 
-        The component still handles the message, if it has not yet; its reply is dropped.
+        The component still handles the message and its reply is dropped, unless the request was made
+        with ``interrupts``: then a waiting message is taken back, and a message being handled is
+        interrupted.
         """
         with self._cancelling:
             if self._is_cancelled or self.done():
@@ -83,7 +87,7 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             try:
                 self._core.run(lib.airssys_engine_cancel, self._id)
             except (RequestNotFound, EngineStopped):
-                # It has its outcome, which may still be on its way here.
+                # The outcome exists, and may not have arrived here yet.
                 return False
             self._is_cancelled = True
         self._end_cancelled()
@@ -100,21 +104,21 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
     def _end_cancelled(self) -> None:
         self._engine = None
         super().cancel()
-        # Only now does `concurrent.futures.wait` take it for done.
+        # Only this makes `concurrent.futures.wait` count it as done.
         self.set_running_or_notify_cancel()
 
     def _complete(self, completion: Any) -> None:
-        """Takes over the outcome, which is only lent; `None`: an interrupt may have lost it."""
+        """Takes the borrowed outcome; `None` means that an interrupt may have lost it."""
         if self.done() and completion is None:
             return
         reply: Optional[bytes] = None
         error: Optional[BaseException] = None
         try:
             if completion is None:
-                raise EngineStopped("the engine was closed, and the outcome interrupted")
+                raise EngineStopped("the engine was closed; an interrupt lost the outcome")
             self._id = completion.request
             if completion.status == Status.CANCELLED:
-                # Usually done by :meth:`cancel`, unless Ctrl-C came in between.
+                # :meth:`cancel` has usually done this, unless Ctrl-C interrupted it.
                 with self._cancelling:
                     known, self._is_cancelled = self._is_cancelled, True
                 return None if known else self._end_cancelled()
@@ -123,9 +127,9 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             elif completion.reply:
                 reply = ctypes.string_at(completion.reply, completion.reply_len)
         except Exception as broken:
-            # A reply that there is no memory for, for instance.
+            # For instance, no memory for the reply.
             error = broken
-        # Before those who wait run on: they may want the engine to be closed.
+        # Before the waiting threads continue: they may expect the engine to be garbage.
         self._engine = None
         if error is None:
             self.set_result(reply)
@@ -135,7 +139,7 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
 
     def _end_in_child(self) -> None:
         future: Any = self
-        # A thread that the child does not have may have held them.
+        # A thread of the parent may have held the old locks.
         future._condition, future._cancelling = threading.Condition(), threading.RLock()
         future._waiters, future._done_callbacks = [], []
         if not self.done():
@@ -152,7 +156,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Request:
-    """Makes a request with a function whose last parameters are those of a completion."""
+    """Makes a request; the last parameters of `function` are those of a completion."""
     request = Request(engine, core)
     token = _registry.expect(core, request._complete)
     out = ctypes.c_uint64()
@@ -162,6 +166,6 @@ def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Re
         if out.value:
             request._id = out.value
         else:
-            # Not accepted: there will be no outcome.
+            # Not accepted, so no outcome follows.
             _registry.forget_request(token)
     return request

@@ -1,4 +1,4 @@
-"""The way to components that are not loaded in an engine, but in another one, wherever that is."""
+"""Mail between engines."""
 
 from __future__ import annotations
 
@@ -22,58 +22,59 @@ class Envelope:
         Envelope("app/shop/0", "app/stock/0", b"how many?", request=True, deadline=time.time() + 1)
     """
 
-    #: Who sent it, ``namespace/name/instance``.
+    #: The sender's id, ``namespace/name/instance``.
     source: str
-    #: Whom it is for, ``namespace/name/instance``.
+    #: The receiver's id, ``namespace/name/instance``.
     target: str
-    #: The message itself.
+    #: The message.
     payload: bytes = b""
-    #: Whether somebody waits for the reply.
+    #: Whether the sender waits for a reply.
     request: bool = False
-    #: Of a request: what its receiver sees as ``correlation-id``.
+    #: For a request: the receiver's ``correlation-id``.
     correlation: Optional[int] = None
-    #: Of a request: what :meth:`Engine.complete <airssys_wasm.Engine.complete>` takes and
-    #: :class:`Router.cancel <Router>` gets; it means something only to the engine that it is from.
+    #: For a request: the argument of :meth:`Engine.complete <airssys_wasm.Engine.complete>` and of
+    #: :class:`Router.cancel <Router>`. Only the engine that issued it knows it.
     token: Optional[int] = None
-    #: Of a request: until when a reply is of use, in seconds of Unix time; to the millisecond.
+    #: For a request: the deadline of the reply, in seconds of Unix time, to the millisecond.
     deadline: Optional[float] = None
-    #: What the payload is, such as ``application/json``.
+    #: The media type of the payload, such as ``application/json``.
     content_type: Optional[str] = None
 
 
 @runtime_checkable
 class Router(Protocol):
-    """What an engine needs to reach components elsewhere; any object with this method will do.
+    """The engine's way to components elsewhere: any object with this method.
 
-    The methods are called from the thread that calls a component and from threads of the engine,
-    several at once for different senders. They may use the engine, but not close it or shut it
-    down. A component that sends waits until ``route`` returns, so that its mail stays in order.
+    The methods run on threads that call components and on threads of the engine, several at once
+    for different senders. They may use the engine, but must not close it or shut it down. A sending
+    component waits until ``route`` returns, so its mail stays in order.
 
-    One more method is used if the object has it when the engine is made::
+    The engine uses one more method if the object has it when the engine is made::
 
-        # Nobody waits for the answer to that request any more.
+        # Nobody waits for the reply to this request any more.
         def cancel(self, token: int) -> None: ...
     """
 
     def route(self, envelope: Envelope) -> None:
-        """Takes over mail for a component that is not loaded in the engine.
+        """Takes mail for a component that is not loaded in the engine.
 
-        A request must be answered with :meth:`Engine.complete <airssys_wasm.Engine.complete>`, now
-        or later; one that is not ends at its deadline.
+        The router must answer a request with
+        :meth:`Engine.complete <airssys_wasm.Engine.complete>`, now or later. Otherwise the request
+        ends at its deadline.
 
-        An exception refuses the mail, and its sender is told: with
-        :class:`~airssys_wasm.ComponentNotFound` that nobody has the id, with
-        :class:`~airssys_wasm.QueueFull` that there is no room, with
-        :class:`~airssys_wasm.InvalidMessage` that the receiver does not take it, with any other
-        that it was not delivered. The sender sees the exception's text only if the engine has
-        ``host_error_texts``; otherwise it goes to the log. One that is no
-        :class:`~airssys_wasm.AirssysError` is also logged, with its traceback, as an error of the
-        logger ``airssys_wasm``, 20 in a second at most.
+        An exception refuses the mail, and its type tells the sender why:
+        :class:`~airssys_wasm.ComponentNotFound` for an unknown id,
+        :class:`~airssys_wasm.QueueFull` for a full mailbox,
+        :class:`~airssys_wasm.InvalidMessage` for a payload that the receiver does not take, any
+        other for mail that was not delivered. The sender sees the text of the exception only if the
+        engine has ``host_error_texts``; otherwise it goes to the log. The logger ``airssys_wasm``
+        records exceptions other than :class:`~airssys_wasm.AirssysError` as errors, with the
+        traceback, at most 20 per second.
         """
 
 
 def read_envelope(envelope: Any) -> Envelope:
-    """Copies an ``airssys_envelope_t``, which is only lent."""
+    """Copies a borrowed ``airssys_envelope_t``."""
     size = envelope.payload_len
     content_type = envelope.content_type
     return Envelope(
@@ -89,7 +90,7 @@ def read_envelope(envelope: Any) -> Envelope:
 
 
 def c_envelope(envelope: Envelope) -> _ffi.Envelope:
-    """An ``airssys_envelope_t``, which keeps alive what it points to."""
+    """An ``airssys_envelope_t`` that keeps its pointers alive."""
     payload = envelope.payload
     if isinstance(payload, str):
         payload = payload.encode()
@@ -113,6 +114,6 @@ def c_envelope(envelope: Envelope) -> _ffi.Envelope:
 
 def _unix_milliseconds(deadline: float) -> int:
     if not math.isfinite(deadline):
-        raise InvalidArgument(f"a deadline is seconds of Unix time, not {deadline!r}")
-    # 0 would be none at all.
+        raise InvalidArgument(f"a deadline must be seconds of Unix time, not {deadline!r}")
+    # 0 would mean "no deadline".
     return min(max(round(deadline * 1000), 1), (1 << 64) - 1)

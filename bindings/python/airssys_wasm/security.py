@@ -1,4 +1,4 @@
-"""What components may do, who decided that they may, and the record of it."""
+"""Rights of components: grants, policies, decisions and their records."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["AuditRecord", "Capabilities", "Explanation", "Grants", "Policies", "
 #: One set of grants: ``{"messaging": {"send": ["app/log/*"]}, "storage": ["read"]}``.
 Grants = Mapping[str, Any]
 
-#: What a component may do: one set of grants, or several, which may expire at different times.
+#: The rights of a component: one set of grants, or several with different expiries.
 Capabilities = Union[Grants, Iterable[Grants]]
 
-#: Rules in the order in which they are tried, or a document ``{"rules": [...]}`` of them.
+#: Rules in order of evaluation, or a document ``{"rules": [...]}``.
 Policies = Union[Mapping[str, Any], Iterable[Mapping[str, Any]]]
 
-#: What an audit record says.
+#: The decision of an audit record.
 Decision = Literal["allowed", "denied", "lost"]
 
 _DECISIONS: Dict[int, Decision] = {
@@ -31,58 +31,57 @@ _DECISIONS: Dict[int, Decision] = {
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Whether a component may do something, as
-    :meth:`Component.explain <airssys_wasm.Component.explain>` finds it."""
+    """The answer of :meth:`Component.explain <airssys_wasm.Component.explain>`."""
 
-    #: Whether it may.
+    #: Whether the component may do it.
     allowed: bool
-    #: What decides: ``grant``, ``policy``, ``ambient`` (open to every component) or
-    #: ``not-granted``.
+    #: What decides: ``grant``, ``policy``, ``ambient`` (open to every component), ``not-granted``,
+    #: or ``never`` (no component can do it).
     by: str
-    #: Which grant or rule: ``grant app/db/*``, ``policy rules[2] deny: the reason``.
+    #: The grant or rule: ``grant app/db/*``, ``policy rules[2] deny: the reason``.
     rule: str
-    #: When the grant expires, in seconds of Unix time; ``None`` if it does not.
+    #: The expiry of the grant, in seconds of Unix time; ``None`` if it has none.
     until: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditRecord:
-    """One decision on what a component may do, as an engine's ``audit`` gets it.
+    """A decision on the rights of a component, as an engine's ``audit`` receives it.
 
-    A record whose decision is ``lost`` is about decisions that it is the only trace of, because
-    the callback was too slow: it has ``lost_allowed`` and ``lost_denied``, and nothing else.
+    A record with the decision ``lost`` replaces records that a slow callback missed. It has only
+    ``time``, ``lost_allowed`` and ``lost_denied``.
     """
 
-    #: When it was made, in seconds of Unix time, to a few milliseconds.
+    #: The time of the decision, in seconds of Unix time, to a few milliseconds.
     time: float
-    #: What was decided.
+    #: The decision.
     decision: Decision
-    #: About whom: an id.
+    #: The id of the component.
     component: str = ""
-    #: What was to be done, such as ``messaging.send``.
+    #: The action, such as ``messaging.send``.
     action: str = ""
-    #: On what, such as the receiver's id; up to 4,096 bytes of a text that the component chose.
+    #: The resource, such as the receiver's id; up to 4,096 bytes of text that the component chose.
     resource: str = ""
     #: What decided: ``grant``, ``policy``, ``ambient``, ``not-granted``, ``quota`` or ``never``.
     by: str = ""
-    #: Which: ``grant app/db/*``, ``policy rules[2] deny: the reason``,
+    #: The grant, rule or quota: ``grant app/db/*``, ``policy rules[2] deny: the reason``,
     #: ``quota messages-per-second 100``.
     rule: str = ""
-    #: In a record of losses: how many that allowed something.
+    #: In a record of losses: the number of approvals.
     lost_allowed: int = 0
-    #: In a record of losses: how many that refused something.
+    #: In a record of losses: the number of refusals.
     lost_denied: int = 0
 
 
 def capabilities(value: Capabilities) -> Union[Dict[str, Any], List[Dict[str, Any]]]:
-    """Capabilities as the library spells them."""
+    """Capabilities in the library's spelling."""
     return grants(value) if isinstance(value, Mapping) else [grants(each) for each in value]
 
 
 def grants(value: Grants) -> Dict[str, Any]:
-    """A set of grants as the library spells it: ``_`` for ``-``, but not in paths and patterns."""
+    """A set of grants in the library's spelling: ``-`` for ``_``, except in paths and patterns."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"a set of grants is a dict, not a {type(value).__name__}")
+        raise TypeError(f"a set of grants must be a dict, not {type(value).__name__}")
     found = _convert.dashed(value)
     for group, content in found.items():
         if isinstance(content, Mapping) and group == "filesystem":
@@ -97,18 +96,18 @@ def _entry(entry: Any) -> Any:
 
 
 def policies(value: Policies) -> Dict[str, Any]:
-    """Policies as a document of the library's."""
+    """Policies as a document of the library."""
     if isinstance(value, Mapping):
         return dict(value)
     rules = list(value)
     for rule in rules:
         if not isinstance(rule, Mapping):
-            raise TypeError(f"a rule is a dict, not a {type(rule).__name__}")
+            raise TypeError(f"a rule must be a dict, not {type(rule).__name__}")
     return {"rules": rules}
 
 
 def read_explanation(document: Mapping[str, Any]) -> Explanation:
-    """What ``airssys_engine_explain`` answers."""
+    """Reads the document of ``airssys_engine_explain``."""
     until = document["until-ms"]
     return Explanation(
         document["allowed"],
@@ -119,7 +118,7 @@ def read_explanation(document: Mapping[str, Any]) -> Explanation:
 
 
 def read_record(record: Any) -> AuditRecord:
-    """Copies an ``airssys_audit_record_t``, which is only lent."""
+    """Copies a borrowed ``airssys_audit_record_t``."""
     return AuditRecord(
         record.seconds + record.nanoseconds / 1e9,
         _DECISIONS[record.decision],

@@ -1,4 +1,4 @@
-"""Where components keep their data, when the host wants to decide that itself."""
+"""Storage of components in the host program."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ __all__ = ["DictStorage", "InvalidKey", "Storage", "StorageQuotaExceeded"]
 
 
 class StorageQuotaExceeded(Exception):
-    """Raise it in a storage: the component gets ``quota-exceeded``."""
+    """A storage raises it; the component gets ``quota-exceeded``."""
 
 
 class InvalidKey(Exception):
-    """Raise it in a storage: the component gets ``invalid-key``."""
+    """A storage raises it; the component gets ``invalid-key``."""
 
 
 @runtime_checkable
 class Storage(Protocol):
-    """What an engine needs of a storage; any object with these four methods will do.
+    """A storage for an engine: any object with these four methods.
 
-    ``namespace`` is the id of the component that asks, ``namespace/name/instance``; keys of
-    different namespaces have nothing to do with each other. Keys are text, values are bytes.
+    ``namespace`` is the id of the calling component, ``namespace/name/instance``. Each namespace has
+    its own keys. Keys are text, values are bytes.
 
-    The methods are called from the thread that calls a component and from threads of the engine,
-    several at once for different components. They may use the engine (call other components,
-    load and unload), but not close it or shut it down; a call that would have to wait for the
-    component that asks raises :class:`~airssys_wasm.WouldDeadlock`.
+    The methods run on threads that call components and on threads of the engine, several at once
+    for different components. They may use the engine (call other components, load and unload), but
+    must not close it or shut it down. A call that would wait for the calling component raises
+    :class:`~airssys_wasm.WouldDeadlock`.
 
     An exception becomes the component's storage error: :class:`StorageQuotaExceeded` and
-    :class:`InvalidKey` those of that name, any other an ``io-error``. The component sees the
-    exception's text only if the engine has ``host_error_texts``; otherwise it goes to the log.
-    The others are also logged, with their traceback, as errors of the logger ``airssys_wasm``,
-    20 in a second at most.
+    :class:`InvalidKey` become the error of that name, any other an ``io-error``. The component sees
+    the text of the exception only if the engine has ``host_error_texts``; otherwise it goes to the
+    log. The logger ``airssys_wasm`` records the other exceptions as errors, with the traceback, at most
+    20 per second.
 
-    Two more methods are used if the object has them when the engine is made, and are otherwise
-    worked out from ``get`` and ``list``::
+    The engine uses two more methods if the object has them when the engine is made. Otherwise it
+    derives them from ``get`` and ``list``::
 
         def exists(self, namespace: str, key: str) -> bool: ...
 
@@ -47,19 +47,19 @@ class Storage(Protocol):
         """The value, or ``None`` if there is no such key."""
 
     def set(self, namespace: str, key: str, value: bytes) -> None:
-        """Writes the value, over an older one if there is one."""
+        """Writes the value and replaces an older one."""
 
     def delete(self, namespace: str, key: str) -> None:
-        """Takes the key away; not an error if there is no such key."""
+        """Removes the key. A missing key is not an error."""
 
     def list(self, namespace: str, prefix: str) -> Iterable[str]:
-        """The keys that start with ``prefix`` (all, if it is empty), in any order."""
+        """The keys that start with ``prefix`` (all keys if it is empty), in any order."""
 
 
 class DictStorage:
-    """A :class:`Storage` in memory that the host can look into, for tests and as an example.
+    """A :class:`Storage` in memory that the host can inspect, for tests and as an example.
 
-    Without any storage an engine keeps the data in memory as well, and faster.
+    The default storage of an engine is in memory too, and faster.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class DictStorage:
             return [key for key in keys if key.startswith(prefix)]
 
     def exists(self, namespace: str, key: str) -> bool:
-        """Whether there is such a key."""
+        """Whether the key exists."""
         with self._lock:
             return key in self._namespaces.get(namespace, {})
 

@@ -1,4 +1,4 @@
-"""Counts words, half of it in another process: python two_processes.py COMPONENTS_DIR TEXT_FILE"""
+"""Counts words with components in two processes: python two_processes.py COMPONENTS_DIR TEXT_FILE"""
 
 import contextlib
 import json
@@ -26,14 +26,14 @@ class Line:
         self.send("deliver", envelope)
 
     def serve(self, engine):
-        """Does what the other end asks for, until it is gone."""
+        """Serves the other end until it closes the pipe."""
         with contextlib.suppress(EOFError):
             while True:
                 what, *rest = self.pipe.recv()
                 if what == "deliver":
                     self.deliver(engine, *rest)
                 else:
-                    # It may be too late: the request has its deadline.
+                    # The deadline of the request may have passed.
                     with contextlib.suppress(RequestNotFound):
                         engine.complete(*rest)
 
@@ -63,14 +63,14 @@ def main():
     directory, text_file = map(Path, sys.argv[1:])
     processes = multiprocessing.get_context("spawn")
     here, there = processes.Pipe()
-    # It ends with this one.
+    # A daemon process ends with this one.
     processes.Process(target=other_process, args=(there, directory), daemon=True).start()
     there.close()
 
     line = Line(here)
     with Engine(router=line) as engine:
         threading.Thread(target=line.serve, args=(engine,), daemon=True).start()
-        # It asks `demo/splitter/0` for the words of each paragraph, wherever that is.
+        # `words` asks `demo/splitter/0`, in the other process, for the words of each paragraph.
         rights = {"messaging": {"request": ["demo/splitter/0"]}, "storage": ["read", "write"]}
         words = engine.load("demo/words/0", directory / "words.wasm", capabilities=rights)
         print(words.call("count\n" + text_file.read_text("utf-8")).decode())

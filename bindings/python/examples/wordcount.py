@@ -10,7 +10,7 @@ from airssys_wasm import Engine
 
 
 class Table:
-    """Where the components store: {(component, key): value}."""
+    """Storage of the components: {(component, key): value}."""
 
     def __init__(self):
         self.rows = {}
@@ -38,17 +38,17 @@ logging.basicConfig(level=logging.INFO)
 table = Table()
 
 with Engine(storage=table, logger=log, log_level=logging.INFO) as engine:
-    # Each paragraph is a message to the splitter, and one back: room for those of a book.
+    # Each paragraph is a message to `splitter` and a reply to `words`: room for a book.
     room = {"capacity": 100_000}
     engine.load("demo/splitter/0", directory / "splitter.wasm", mailbox=room)
-    # The splitter needs nothing but its messages; the other asks it, and keeps sums.
+    # `splitter` needs no grant: it only replies. `words` sends requests to it and stores sums.
     rights = {"messaging": {"request": ["demo/splitter/0"]}, "storage": ["read", "write"]}
     words = engine.load(
         "demo/words/0", directory / "words.wasm", mailbox=room, capabilities=rights
     )
 
     print(words.call("count\n" + text_file.read_text("utf-8")).decode())
-    # The counts come back after that reply.
+    # The counts arrive after this reply.
     while json.loads(words.call("status"))["outstanding"]:
         time.sleep(0.001)
     print(words.call("top 10").decode())
