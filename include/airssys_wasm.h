@@ -1204,7 +1204,10 @@ void airssys_config_free(struct airssys_config_t *config);
  *                                       guards; "small" is little more than the memory has, its
  *                                       guest is slower, and it is copied when it grows by more than
  *                                       1 MiB; "automatic" is "small" where the process has a limit
- *                                       (RLIMIT_AS) or the system gives no large one
+ *                                       (RLIMIT_AS) or the system gives no large one; "none" is for
+ *                                       tens of thousands of components: memories lie side by
+ *                                       side and take no mapping of the process each, a guest is
+ *                                       as slow as with "small", and images of memories are copied
  *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
  *                                       allows a process (vm.max_map_count) and not 7, and a
  *                                       defence in depth against faults of the compiler is gone

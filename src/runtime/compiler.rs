@@ -30,7 +30,7 @@ const LARGE_BYTES: u64 = 32 << 20;
 /// How a binary is to be had.
 pub enum Way {
     /// It was compiled earlier.
-    Made(Prepared),
+    Made(Box<Prepared>),
     /// It has to be compiled, which takes that much memory, by an estimate.
     Compile(u64, Box<dyn FnOnce() -> Result<Prepared, LoadError> + Send>),
 }
@@ -196,7 +196,7 @@ impl Compiler {
     ) -> Outcome {
         let way = catch_unwind(AssertUnwindSafe(way)).unwrap_or_else(|panic| Err(failed(&*panic)));
         let started = way.and_then(|way| match way {
-            Way::Made(prepared) => Ok(Some(prepared)),
+            Way::Made(prepared) => Ok(Some(*prepared)),
             Way::Compile(bytes, work) => self.start(hash, job, bytes, work).map(|()| None),
         });
         let state = match started {

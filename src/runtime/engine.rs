@@ -1,6 +1,7 @@
 //! The Wasmtime engines behind an engine handle, and what its components share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 use wasmtime::component::Linker;
@@ -10,9 +11,12 @@ use crate::runtime::cache::directory::CacheError;
 use crate::runtime::cache::store::CompileCache;
 use crate::runtime::compiler::Compiler;
 use crate::runtime::driver::mail;
+use crate::runtime::fiber_stack::FiberStacks;
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::loader::Loader;
+use crate::runtime::mappings::Taken;
+use crate::runtime::packed_memory::PackedMemories;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::shortage::{self, NoThread};
 use crate::runtime::signals;
@@ -63,6 +67,9 @@ pub enum Reservation {
     Large,
     /// Little more than it has: a guest checks its accesses, and memory moves as it grows.
     Small,
+    /// Nothing: as small, and memories lie side by side, so that they take no mapping each. Images of
+    /// memories are copied, also large ones.
+    None,
 }
 
 impl Reservation {
@@ -118,11 +125,13 @@ impl WasmRuntime {
             cache.map(|dir| CompileCache::open(dir, options.cache_max_bytes)).transpose()?;
         let toolchain = |copies_images: bool, reservation| -> wasmtime::Result<Toolchain> {
             let mut config = config(options, reservation);
+            let copies_images = copies_images || reservation == Reservation::None;
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
             let (linker, immediate) = linker(&engine, options)?;
             let mut driven = linker.clone();
             mail::link(&mut driven)?;
-            Ok(Toolchain { engine, linker, driven, immediate })
+            let mappings = Taken::with(reservation == Reservation::None);
+            Ok(Toolchain { engine, linker, driven, immediate, mappings })
         };
         if options.signals_based_traps {
             signals::before_first_engine();
@@ -163,14 +172,23 @@ fn config(options: &RuntimeOptions, reservation: Reservation) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)
         .guard_before_linear_memory(options.guard_before_memory)
-        .signals_based_traps(options.signals_based_traps);
-    if reservation == Reservation::Small {
-        config
+        .signals_based_traps(options.signals_based_traps)
+        .with_host_stack(Arc::new(FiberStacks));
+    match reservation {
+        Reservation::Automatic | Reservation::Large => &config,
+        Reservation::Small => config
             .memory_reservation(0)
             .memory_reservation_for_growth(SMALL_ROOM_BYTES)
             .memory_guard_size(SMALL_GUARD_BYTES)
-            .memory_may_move(true);
-    }
+            .memory_may_move(true),
+        Reservation::None => config
+            .memory_reservation(0)
+            .memory_reservation_for_growth(0)
+            .memory_guard_size(0)
+            .guard_before_linear_memory(false)
+            .memory_may_move(true)
+            .with_host_memory(Arc::new(PackedMemories)),
+    };
     config
 }
 

@@ -9,14 +9,36 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use crate::runtime::fiber_stack;
+
 /// This part of what the system allows is kept for what runs.
 const RESERVE: usize = 16;
 
-/// What the stack of a guest takes.
-pub const OF_A_STACK: usize = 3;
+/// What instances take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Their memories and stacks are parts of a few mappings.
+    Shared,
+    /// So many for each.
+    Each {
+        /// A linear memory.
+        memory: usize,
+        /// The stack of a guest.
+        stack: usize,
+    },
+}
 
-/// What a memory takes.
-pub const OF_A_MEMORY: usize = 2;
+impl Taken {
+    /// What instances take whose memories are packed, or not.
+    pub fn with(packed_memories: bool) -> Self {
+        match (packed_memories, fiber_stack::guards_take_mappings()) {
+            (true, false) => Self::Shared,
+            (packed, guards) => {
+                Self::Each { memory: if packed { 0 } else { 2 }, stack: if guards { 3 } else { 1 } }
+            }
+        }
+    }
+}
 
 /// The process has nearly as many as the system allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -4,7 +4,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use crate::runtime::contract;
 use crate::runtime::load_error::LoadError;
-use crate::runtime::mappings::{self, Full, Promise};
+use crate::runtime::mappings::{self, Full, Promise, Taken};
 use crate::runtime::state::HostState;
 
 /// A compiled and linked component.
@@ -21,6 +21,8 @@ pub struct Prepared {
     pub waits: bool,
     /// How many memories an instance has.
     pub memories: usize,
+    /// How many mappings of the process those take.
+    pub mappings: Taken,
     /// BLAKE3 of the binary.
     pub hash: blake3::Hash,
     /// Size of the binary.
@@ -32,11 +34,17 @@ pub struct Prepared {
 impl Prepared {
     /// Whether the process may have the mappings of one more instance.
     pub fn admit(&self) -> Result<Promise, Full> {
-        let memories = self.memories * mappings::OF_A_MEMORY;
-        // One that waits gets its stack at the first call, which is at its load.
-        match self.waits {
-            true => mappings::admit(memories + mappings::OF_A_STACK, 0),
-            false => mappings::admit(memories, mappings::OF_A_STACK),
+        match self.mappings {
+            // Seldom one, which the next count shows.
+            Taken::Shared => mappings::admit(1, 0),
+            Taken::Each { memory, stack } => {
+                let memories = self.memories * memory;
+                // One that waits gets its stack at the first call, which is at its load.
+                match self.waits {
+                    true => mappings::admit(memories + stack, 0),
+                    false => mappings::admit(memories, stack),
+                }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::runtime::compiler::Way;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::load_error::LoadError;
+use crate::runtime::mappings::Taken;
 use crate::runtime::prepared::{LifecycleExports, Loop, Prepared};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
@@ -34,6 +35,8 @@ pub struct Toolchain {
     pub driven: Linker<HostState>,
     /// Which of the linked functions return without waiting.
     pub immediate: Immediate,
+    /// What of the process's mappings its instances take.
+    pub mappings: Taken,
 }
 
 /// The engines for binaries of different sizes.
@@ -78,7 +81,7 @@ impl Workshop {
         let (hash, recipe) =
             driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
         if let Some(component) = self.cached(recipe, hash) {
-            return Ok(Way::Made(self.link(recipe, &component)?));
+            return Ok(Way::Made(Box::new(self.link(recipe, &component)?)));
         }
         let weight = screen(binary, &self.limits, self.threads, mapped)?;
         self.check_code(weight.initial_bytes())?;
@@ -165,6 +168,7 @@ impl Workshop {
             uses_wasi,
             waits,
             memories,
+            mappings: toolchain.mappings,
             hash,
             binary_bytes,
             code_bytes,

@@ -169,10 +169,11 @@ fn reservation(object: &Object<'_>, name: &str) -> Result<Reservation, OptionsEr
         "automatic" => Ok(Reservation::Automatic),
         "large" => Ok(Reservation::Large),
         "small" => Ok(Reservation::Small),
+        "none" => Ok(Reservation::None),
         _ => Err(OptionsError::OutOfRange {
             place: object.place("memory-reservation"),
             value: format!("{name:?}"),
-            expected: "\"automatic\", \"large\" or \"small\"".into(),
+            expected: "\"automatic\", \"large\", \"small\" or \"none\"".into(),
         }),
     }
 }

@@ -77,6 +77,49 @@ fn small_reservations_are_an_option() {
 }
 
 #[test]
+fn memories_without_a_reservation_are_an_option() {
+    let engine = Config::new().with(r#"{"memory-reservation": "none"}"#).engine();
+    works(&engine);
+    let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
+    let trapper = engine.load_with("app/trapper/1", "trapper", options);
+    engine.call(trapper, "alloc 50000000").unwrap();
+}
+
+#[test]
+fn forty_thousand_components_live_in_one_process() {
+    passes("shortage::address_space::loads_forty_thousand");
+}
+
+#[test]
+#[ignore = "run by forty_thousand_components_live_in_one_process"]
+fn loads_forty_thousand() {
+    const COMPONENTS: usize = 40_000;
+    let engine = config().with(r#"{"memory-reservation": "none"}"#).engine();
+    let [counter, chatty] = ["counter", "chatty"].map(airssys_wasm_guests::bytes);
+    let before = mappings();
+    let live: Vec<u64> = (0..COMPONENTS)
+        .map(|number| {
+            // Every other has a stack of its own, as it may wait.
+            let wasm = if number % 2 == 0 { &counter } else { &chatty };
+            engine.try_load(&format!("app/many/{number}"), wasm, None).unwrap()
+        })
+        .collect();
+    // At work, on workers and so on stacks of their own.
+    let inbox = Inbox::new();
+    let counters = live.iter().step_by(2);
+    let ids: Vec<u64> = counters.map(|it| engine.request(*it, "inc", inbox).unwrap()).collect();
+    let outcomes = inbox.exactly(&ids);
+    assert!(outcomes.values().all(|it| it.outcome.is_ok()));
+    let taken = mappings() - before;
+    assert!(taken < COMPONENTS / 4, "{taken} mappings");
+    // Any of them goes, and another comes.
+    for (number, handle) in live.iter().enumerate().step_by(1000) {
+        engine.unload(*handle).unwrap();
+        engine.try_load(&format!("app/many/{number}"), &counter, None).unwrap();
+    }
+}
+
+#[test]
 fn a_thread_without_memory_for_signals_has_a_worker_run_its_call() {
     passes("shortage::address_space::calls_without_a_signal_stack");
 }
