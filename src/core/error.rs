@@ -409,7 +409,7 @@ impl InHostWords for MessagingError {
                 (Self::DeliveryFailed("the host's router failed".into()), Some(text))
             }
             Self::HostInvalidMessage(text) => {
-                (Self::InvalidMessage("the host's router does not take it".into()), Some(text))
+                (Self::InvalidMessage("the host's router refused it".into()), Some(text))
             }
             other => (other, None),
         }

@@ -259,7 +259,7 @@ impl Outbox {
             |HostBytesExceeded { limit, .. }| {
                 let bound = MailboxBound::HostBytes(limit);
                 self.record_full(Action::MessagingRequest, &own, bound);
-                failed(format!("{bound}: too many requests of its own are under way"))
+                failed(format!("{bound}: the component has too many requests under way"))
             },
         )?;
         let mailbox = Weak::clone(&self.own);

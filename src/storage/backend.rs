@@ -38,7 +38,7 @@ impl InHostWords for StorageError {
     fn withheld(self) -> (Self, Option<String>) {
         match self {
             Self::HostInvalidKey(text) => {
-                (Self::InvalidKey("the host's storage does not take it".into()), Some(text))
+                (Self::InvalidKey("the host's storage refused it".into()), Some(text))
             }
             Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
             other => (other, None),
