@@ -122,7 +122,7 @@ fn files_that_are_none_are_not_read() {
     for path in ["/proc/kmsg", "/proc/self/status"] {
         let failure = engine.try_load_file("app/echo/0", path).expect_err(path);
         assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
-        assert!(failure.message.contains("in procfs, whose files the system makes up"));
+        assert!(failure.message.contains("in procfs, whose files the system generates"));
     }
 }
 
