@@ -232,7 +232,7 @@ impl Actor {
         let what = match self.instance.take() {
             Some(instance) => {
                 self.instance.store(Some(instance));
-                "a defect of the library"
+                "a bug in the library"
             }
             None => {
                 self.status.set_health(HealthStatus::Unhealthy);

@@ -301,7 +301,7 @@ pub enum CallError {
     #[error("it was unloaded before it answered")]
     Unloaded,
     /// A bug in this library, hit while the message was handled.
-    #[error("internal error while the message was handled{}", after_colon(panic))]
+    #[error("internal error while handling the message{}", after_colon(panic))]
     Internal {
         /// The panic message, if known.
         panic: Option<String>,

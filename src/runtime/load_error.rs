@@ -64,7 +64,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The engine stopped in the meantime.
-    #[error("the engine stopped before it was compiled")]
+    #[error("the engine stopped before the component was compiled")]
     Stopped,
     /// Instantiation or the start function failed.
     #[error("instantiation failed: {0}")]

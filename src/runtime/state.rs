@@ -152,10 +152,7 @@ impl HostContext {
         };
         let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
         say(dropped.by_quota, &format!("log-bytes-per-second {quota}"));
-        say(
-            dropped.reports,
-            &format!("more than {REPORTS_PER_SECOND} reports of the engine per second"),
-        );
+        say(dropped.reports, &format!("more than {REPORTS_PER_SECOND} engine reports per second"));
     }
 
     fn log_as_it_is(

@@ -333,16 +333,16 @@ impl Walk {
         };
         if owner != self.user && owner != 0 {
             return Err(WalkError::Replaceable(format!(
-                "{} above it belongs to user {owner}, who could put another directory in its \
-                 place; choose a path that leads only through directories of user {} and root",
+                "{} above it belongs to user {owner}, who could replace it; choose a path that \
+                 leads only through directories of user {} and root",
                 shown().display(),
                 self.user
             )));
         }
         if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
             return Err(WalkError::Replaceable(format!(
-                "others may write to {} above it (mode {mode:04o}), and so put another directory \
-                 in its place; take that right away (chmod go-w), or choose another path",
+                "others may write to {} above it (mode {mode:04o}) and so replace it; remove \
+                 that permission (chmod go-w), or choose another path",
                 shown().display()
             )));
         }

@@ -28,8 +28,8 @@ pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
             io_error(io::Error::new(
                 error.kind(),
                 format!(
-                    "it is read-only, and its file {KEY_FILE:?} can not be used: {error}; have an \
-                     engine fill it that may write to it, then let others read all of it"
+                    "it is read-only, and its file {KEY_FILE:?} cannot be used: {error}; let an \
+                     engine with write access fill it, then make all of it readable"
                 ),
             ))
         });
