@@ -41,7 +41,7 @@ pub enum Requester {
 /// outcome; the others find nothing.
 pub struct Correlations {
     table: Mutex<Wheel<Pending>>,
-    /// Maps the table's keys, which are sequential, to ids: knowing some ids tells nothing about
+    /// Maps the table's predictable keys to ids, so that knowing some ids tells nothing about
     /// others.
     ids: Permutation,
     /// Wakes [`watch_deadlines`] on an earlier deadline or the end of the table.
