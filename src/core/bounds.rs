@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_one_is_cut_between_characters_and_says_how_long_it_is() {
+    fn a_longer_text_is_cut_between_characters_and_states_its_length() {
         for character in ["x", "ö", "€", "🦀"] {
             let text = character.repeat(1000);
             let cut = cut(&text, 100);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_in_pieces_is_cut_at_the_first_that_does_not_fit() {
+    fn text_in_pieces_is_cut_at_the_first_that_does_not_fit() {
         let shown = bounded(&format_args!("{}{}{}", "x".repeat(90), "ö".repeat(50), "end"), 100);
         assert_eq!(shown, format!("{}… (193 bytes)", "x".repeat(68)));
     }

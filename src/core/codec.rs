@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_varint_of_the_shortest_form_is_no_prefix() {
+    fn only_minimal_varints_are_prefixes() {
         let not_minimal: [&[u8]; 4] =
             [&[0x80, 0], &[0xd5, 0], &[0x80, 0x84, 0], &[0xff, 0xff, 0xff, 0xff, 0xff, 0]];
         let truncated: [&[u8]; 4] = [&[], &[0x80], &[0x80, 0x84], &[0xff; 8]];
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_prefix_passes_a_set() {
+    fn payloads_without_a_prefix_pass_a_set() {
         let some = set(&["cbor"]);
         let texts =
             ["", "{\"a\": 1}", "[1]", "\"text\"", "-1", "0.5", "42", "true", "false", "null"];
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn an_unknown_name_lists_the_known_ones() {
         let error = CodecSet::from_names(["json", "jsn"]).unwrap_err();
         assert_eq!(error, UnknownCodec { name: "jsn".into() });
         let text = error.to_string();

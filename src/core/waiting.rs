@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_circle_of_any_length_is_refused() {
+    fn a_cycle_of_any_length_is_refused() {
         let [a, b, c] = [(); 3].map(|()| Arc::<WaitNode>::default());
         let begin = |waiter: &Arc<WaitNode>, target| Wait::begin(Some(Arc::clone(waiter)), target);
         assert!(begin(&a, &a).is_none());

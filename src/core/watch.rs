@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_begun_is_given_up() {
+    fn a_call_without_an_end_is_given_up() {
         watched(Some(Box::new(|| true)), || assert_eq!(checked(), State::GivenUp));
     }
 }

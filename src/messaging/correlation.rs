@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
+    fn earlier_deadlines_wake_the_watcher() {
         let now = Instant::now();
         let table = Correlations::new(None, Arc::new(|job| job()), now);
         let arm = |seconds| {

@@ -611,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_polled_for_nothing_does_not_leave_the_last_mail_behind() {
+    fn a_spurious_poll_does_not_strand_the_last_mail() {
         let owner = Arc::new(ComponentId::parse("a/b/c").unwrap());
         let options = MailboxOptions::default();
         let (node, dead) = (Arc::default(), Arc::new(Nowhere));

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_closed_leaves_mail_to_another() {
+    fn a_closed_member_leaves_mail_to_another() {
         let members = Members::new([closed(), mailbox(MailboxOptions::default(), 1 << 20)]);
         // Whichever member the search starts with.
         for _ in 0..4 {

@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_comes_at_once_and_what_is_far_never() {
+    fn past_deadlines_are_due_at_once_and_far_ones_never() {
         let start = Instant::now();
         let seconds = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
         let farthest = seconds.fold(start, |at, step| at.checked_add(step).unwrap_or(at));
@@ -675,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_comes_back_and_keys_do_not() {
+    fn memory_is_released_and_keys_are_not_reused() {
         let mut wheel = Wheel::new(Instant::now());
         let mut keys = Vec::new();
         for _ in 0..3 {
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_without_keys_is_used_no_more() {
+    fn an_entry_without_keys_is_retired() {
         let mut wheel = Wheel::new(Instant::now());
         wheel.first = NonZeroU64::new(!INDEX_MASK).unwrap();
         wheel.latest = wheel.first;
@@ -711,7 +711,7 @@ mod tests {
             wheel.insert((), None).unwrap();
         }
         assert_eq!(wheel.drain().len(), CHUNK * 2);
-        assert!(!wheel.chunks.is_empty(), "the places to come would have few keys");
+        assert!(!wheel.chunks.is_empty(), "new entries would have few keys left");
     }
 
     #[test]
@@ -721,7 +721,7 @@ mod tests {
         }
         assert_eq!(size_of::<Option<Key>>(), 8);
         assert!(cost::<()>() <= 32 && cost::<u64>() <= 32 && cost::<[u64; 5]>() <= 32);
-        assert!(cost::<Box<u64>>() <= 24, "an own mark for \"nothing\" costs nothing");
+        assert!(cost::<Box<u64>>() <= 24, "the niche of `Option` costs nothing");
         let mut wheel = Wheel::new(Instant::now());
         for _ in 0..CHUNK * 5 / 2 {
             wheel.insert(0_u64, None).unwrap();

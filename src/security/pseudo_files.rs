@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_the_system_are_told_from_files() {
+    fn pseudo_files_are_told_from_ordinary_ones() {
         let of = |path: &str| pseudo_file_system(&File::open(path).unwrap());
         assert_eq!(of("/proc"), Some("procfs"));
         assert_eq!(of("/proc/self/status"), Some("procfs"));

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_kept_up_to_date_and_namespaces_do_not_pile_up() {
+    fn held_bytes_are_current_and_empty_namespaces_are_removed() {
         let store = MemoryBackend::default();
         let held = store.held("a/b/c");
         let now = || held.load(Ordering::Relaxed);

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_at_the_end_is_run_and_what_comes_later_too() {
+    fn leftover_and_late_callbacks_run() {
         let (callbacks, (tell, told)) = (Callbacks::new(1), channel());
         for _ in 0..2 {
             let tell = tell.clone();

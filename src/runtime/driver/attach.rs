@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn others_stay_as_they_are() {
+    fn other_components_stay_as_they_are() {
         // These send no messages; the last one's allocator calls an import.
         for guest in ["echo", "hermit", "minimal", "hostile"] {
             assert_eq!(attached(&bytes(guest)), None, "{guest}");

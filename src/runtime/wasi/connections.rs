@@ -74,8 +74,8 @@ impl Connections {
                 let answers = self.lock().sent_to.contains(&(address.ip(), address.port()));
                 (answers && self.may_reach(address, false)) || self.still_listens(Kind::Datagrams)
             }
-            // The system's implicit bind before a connect, which is decided by itself. Nothing
-            // comes in through this bind alone.
+            // The system's implicit bind before a connect; the connect is decided separately.
+            // Nothing comes in through this bind alone.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
                 if address.ip().is_unspecified()
                     && address.port() == 0
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_addresses_are_bounded() {
         let connections = connections(Action::NetworkOutbound, "*");
         let address = "93.184.216.34".parse().unwrap();
         for n in 0..100 {

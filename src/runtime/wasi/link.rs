@@ -131,7 +131,7 @@ pub fn link_closed(
         }
         for (item, exported) in instance.exports(engine) {
             match exported.ty {
-                // A resource that another interface already defines.
+                // Defined only once, by the first interface that exports it.
                 ComponentItem::Resource(resource) if !known.contains(&resource) => {
                     if known.len() >= MAX_RESOURCES {
                         let text = format!("more than {MAX_RESOURCES} imported resource types");
