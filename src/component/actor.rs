@@ -1,4 +1,4 @@
-//! One component: its mailbox, its instance, and what happens when the instance fails.
+//! One component: its mailbox, its instance, and the recovery from failures.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -38,35 +38,35 @@ use crate::runtime::threads::signal_stack;
 use crate::runtime::ticker::Ticks;
 use crate::runtime::timers::Timers;
 
-/// How much mail an actor works off before others get their turn.
+/// The number of messages that an actor handles before it yields.
 const BATCH: usize = 64;
 
-/// What a component's instances are made from.
+/// What an actor makes its instances from: the actor spec.
 pub struct Blueprint {
-    /// The engine that runs it.
+    /// The engine of the component.
     pub runtime: Arc<WasmRuntime>,
     /// The compiled component.
     pub prepared: Arc<Prepared>,
-    /// Keeps it for the next load of its binary.
+    /// Keeps the compiled component cached for the next load of the same binary.
     #[expect(dead_code, reason = "it is held, not read")]
     pub lease: Arc<Lease>,
-    /// What it will take of the mappings of the process.
+    /// The memory mappings reserved for the component.
     #[expect(dead_code, reason = "it is held, not read")]
     pub mappings: Promise,
-    /// What its host functions reach.
+    /// The context of its host functions.
     pub context: Arc<HostContext>,
-    /// What it may use.
+    /// Its limits.
     pub limits: Arc<Limits>,
-    /// What `initialize` is given.
+    /// The configuration passed to `initialize`.
     pub config: Arc<InitialConfig>,
-    /// Who its messages without a sender are from.
+    /// The sender of messages without one.
     pub host: Arc<ComponentId>,
-    /// Counts what it sends.
+    /// Its sender, for the count of sent messages.
     pub outbox: Arc<Outbox>,
 }
 
 impl Blueprint {
-    /// Whether its guest can run on the stack of a thread, of which so many bytes are left.
+    /// Returns whether the guest can run on a thread with `stack` bytes of stack left.
     fn fits(&self, stack: usize) -> bool {
         !self.prepared.waits && stack >= CALLER_STACK_BYTES
     }
@@ -90,14 +90,14 @@ impl Blueprint {
     }
 }
 
-/// A component at work.
+/// A running component.
 ///
-/// Whoever holds its mailbox's right to run (a worker's task, or the thread of a caller) takes
-/// the instance out, calls it, and puts it back.
+/// The holder of the mailbox's right to run (a worker's task or a calling thread) takes the
+/// instance out, calls it, and puts it back.
 pub struct Actor {
     mailbox: Arc<Mailbox>,
     blueprint: Blueprint,
-    /// `None` while it is called, after a crash, and after `shutdown`.
+    /// `None` during a call, after a crash, and after `shutdown`.
     instance: AtomicCell<Option<Box<Instance>>>,
     status: Arc<Status>,
     /// Opened after `shutdown`, or when the engine stops.
@@ -105,9 +105,8 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Instantiates and initializes a component on this thread, whose stack has so many bytes left.
-    /// Mail that comes in meanwhile, from the component itself or in answer to it, waits in its
-    /// mailbox until [`Actor::open`].
+    /// Instantiates and initializes a component on this thread, with `stack` bytes of stack left.
+    /// Mail that arrives meanwhile waits in the mailbox until [`Actor::open`].
     pub fn start(
         mailbox: Arc<Mailbox>,
         blueprint: Blueprint,
@@ -124,7 +123,7 @@ impl Actor {
             let first = pin!(actor.first_instance(actor.blueprint.fits(stack)));
             block_on(actor.ambient_timers(), first)?
         };
-        // Nothing was called that could have crashed it.
+        // No call was made that could have crashed it.
         drop(actor.put_back(instance, &Ok::<_, CallError>(())));
         Ok(actor)
     }
@@ -142,7 +141,7 @@ impl Actor {
         Ok(instance)
     }
 
-    /// Begins to work the mailbox off; the caller holds its right to run.
+    /// Starts handling mail. The caller holds the mailbox's right to run.
     pub fn open(self: &Arc<Self>) {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
@@ -150,28 +149,28 @@ impl Actor {
         self.mailbox.leave();
     }
 
-    /// Its mailbox.
+    /// Returns the mailbox.
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
-    /// What is known of it without asking.
+    /// Returns the status, as known without asking the guest.
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// Opened when it has stopped.
+    /// Returns the latch that opens when the actor has stopped.
     pub fn stopped(&self) -> &Latch {
         &self.stopped
     }
 
-    /// What its instances are made from.
+    /// Returns the actor spec.
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
-    /// Handles one message past the queue, on this thread and to its end; the caller holds the
-    /// mailbox's right to run, which is given back. `stack`: how many bytes the thread's has left.
+    /// Handles one message on this thread, bypassing the queue, with `stack` bytes of stack left.
+    /// The caller holds the mailbox's right to run, which this gives up.
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start(self.ticks());
@@ -185,7 +184,7 @@ impl Actor {
         })
     }
 
-    /// As [`Actor::handle_here`], on whatever polls the future.
+    /// As [`Actor::handle_here`], on the thread that polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start(self.ticks());
@@ -202,8 +201,8 @@ impl Actor {
         }
     }
 
-    /// Calls `shutdown` on this thread, whose stack has so many bytes left; the caller holds the right
-    /// to run of a closed mailbox.
+    /// Calls `shutdown` on this thread, with `stack` bytes of stack left. The caller holds the
+    /// right to run of a closed mailbox.
     pub fn shut_down_here(&self, stack: usize) -> Result<(), CallError> {
         if let Err(error) = signal_stack::ensure() {
             let _stopped = OpenOnDrop(&self.stopped);
@@ -215,25 +214,25 @@ impl Actor {
         block_on(self.ambient_timers(), shut_down)
     }
 
-    /// The timers that its guest takes for granted; only WASI does.
+    /// Returns the timers for a guest with ambient clocks; only WASI has them.
     pub fn ambient_timers(&self) -> Option<&Timers> {
         self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)
     }
 
-    /// The receiver's task: works the mailbox off whenever there is mail.
+    /// Runs the receiver's task: handles mail whenever there is some.
     async fn work(self: Arc<Self>) {
         while let Err(defect) = caught(self.work_off()).await {
-            // What goes wrong with that does not end the task either.
+            // A second panic, while noting the first, does not end the task either.
             let _ = caught(self.note(&defect)).await;
         }
     }
 
-    /// Notes a defect, which may have cost the instance. The right to run is held.
+    /// Records a defect, which may have cost the instance. The caller holds the right to run.
     async fn note(&self, defect: &CallError) {
         let what = match self.instance.take() {
             Some(instance) => {
                 self.instance.store(Some(instance));
-                "a defect of the library"
+                "a bug in the library"
             }
             None => {
                 self.status.set_health(HealthStatus::Unhealthy);
@@ -260,12 +259,12 @@ impl Actor {
         self.blueprint.runtime.ticker.ticks()
     }
 
-    /// Whether there is more mail than for this turn.
+    /// Returns whether to yield although more mail waits.
     fn gives_way(&self) -> bool {
         self.blueprint.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
     }
 
-    /// Handles mail, and about `most` with what comes after it; the result is how many.
+    /// Handles `mail` and up to about `most` messages behind it; returns how many.
     async fn handle_some(&self, mut mail: Mail, most: usize) -> usize {
         if self.blueprint.prepared.run.is_some()
             && Intake::takes(&mail)
@@ -288,7 +287,7 @@ impl Actor {
                 return handled;
             };
             let outcome = outcome.and(answer);
-            // Before what a failure leaves is cleared away.
+            // Counted before the cleanup of a failure.
             self.status.count_handled(outcome.is_ok());
             if let Some(crash) = self.put_back(instance, &outcome) {
                 crash.await;
@@ -303,7 +302,7 @@ impl Actor {
         1
     }
 
-    /// Says how a message ended: to who wants to know, or in the log.
+    /// Delivers the outcome of a message, or logs it if no one waits for it.
     async fn settle(&self, mail: &mut Mail, outcome: Outcome) {
         if let (
             Mail::Message(message, _),
@@ -328,7 +327,7 @@ impl Actor {
         }
     }
 
-    /// Handles mail, which is lent because moving it takes longer.
+    /// Handles mail, by reference because moving it is slower.
     async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, _) => {
@@ -358,8 +357,8 @@ impl Actor {
         }
     }
 
-    /// Has a handler of the guest handle mail; `on_caller`: without a fiber. Awaited by no function that only passes it on: each
-    /// would be one more move of its future.
+    /// Calls the guest's handler for mail; `on_caller` means without a fiber. Never awaited by a
+    /// mere wrapper: each wrapper would move the future once more.
     async fn handle_with<H: Handler>(
         &self,
         message: &MessageView<'_>,
@@ -368,7 +367,7 @@ impl Actor {
         let uncounted = Uncounted::new(&self.status);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
-            // Boxed, as the other ways off the hot path: futures are moved, and these are large.
+            // Boxed, like the other cold paths: futures are moved, and these are large.
             None => Box::pin(self.restart_for_mail()).await?,
         };
         let payload = message.payload.len();
@@ -436,7 +435,7 @@ impl Actor {
         result
     }
 
-    /// Puts the instance back; if the call has left it unusable, what is then to be done.
+    /// Puts the instance back, or returns the follow-up work if the call left it unusable.
     fn put_back<'a, R>(
         &'a self,
         mut instance: Box<Instance>,
@@ -455,7 +454,7 @@ impl Actor {
         }
     }
 
-    /// Drops an instance that a call has left unusable.
+    /// Drops an instance that a call left unusable.
     async fn crash(&self, instance: Box<Instance>, error: CallError) {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
@@ -466,12 +465,12 @@ impl Actor {
         }
     }
 
-    /// The instance, if there is one and it may be called.
+    /// Takes the instance, if there is one and it is callable.
     fn take_ready(&self) -> Option<Box<Instance>> {
         if self.blueprint.context.timers.is_stopping() { None } else { self.instance.take() }
     }
 
-    /// A new instance for a message or callback, which fails if there is none.
+    /// Makes a new instance for a message or callback, which fails if that fails.
     async fn restart_for_mail(&self) -> Result<Box<Instance>, CallError> {
         let instance = self.restart().await;
         if instance.is_err() {
@@ -494,7 +493,7 @@ impl Actor {
             }
             Err(error) => {
                 self.status.enter(State::Crashed);
-                // That is why, whatever it came to first.
+                // Stopping is the cause, whatever error came of it.
                 if self.blueprint.context.timers.is_stopping() {
                     return Err(CallError::EngineStopped);
                 }
@@ -503,7 +502,7 @@ impl Actor {
         }
     }
 
-    /// Writes a record about the component, in its name, if there is room for it.
+    /// Logs a record in the component's name, within its log quota.
     async fn report(&self, level: LogLevel, what: &str, error: &CallError) {
         let context = Arc::clone(&self.blueprint.context);
         let Some(report) = context.report(level, what, error) else { return };
@@ -520,7 +519,7 @@ impl Receiver for Actor {
     }
 }
 
-/// Gives a mailbox's right to run back.
+/// Gives up a mailbox's right to run on drop.
 struct RightToRun<'a>(&'a Mailbox);
 
 impl Drop for RightToRun<'_> {

@@ -1,4 +1,4 @@
-//! Defects of this library: a panic costs the message that ran into it, and no other.
+//! Bugs of this library: a panic fails the message that triggered it, and no other.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -10,7 +10,7 @@ use crate::component::status::Status;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 
-/// The output of a future, or the panic that ended it.
+/// Returns a future's output, or the panic that ended it as an error.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, CallError> {
     let mut future = pin!(future);
     poll_fn(|cx| match caught_here(|| future.as_mut().poll(cx)) {
@@ -20,10 +20,10 @@ pub async fn caught<F: Future>(future: F) -> Result<F::Output, CallError> {
     .await
 }
 
-/// What `run` returns, or the panic that ended it.
+/// Returns the result of `run`, or the panic that ended it as an error.
 pub fn caught_here<R>(run: impl FnOnce() -> R) -> Result<R, CallError> {
-    // What a panic has left half-done went with the message: its reply answers for itself, and its
-    // instance is gone.
+    // Unwind safe: the half-done state is gone with the message. Its reply answers for itself, and
+    // its instance is dropped.
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| defect(&*panic))
 }
 
@@ -33,11 +33,11 @@ fn defect(panic: &(dyn Any + Send)) -> CallError {
     CallError::Internal { panic: text.map(|text| bounded(&text, MAX_REPEATED_BYTES)) }
 }
 
-/// Counts a message as failed if a panic ends its handling before it is counted.
+/// Counts a message as failed if a panic ends its handler before it is counted.
 pub struct Uncounted<'a>(&'a Status);
 
 impl<'a> Uncounted<'a> {
-    /// For a message that is to be handled.
+    /// Creates the guard for a message about to be handled.
     pub fn new(status: &'a Status) -> Self {
         Self(status)
     }

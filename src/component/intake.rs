@@ -1,4 +1,4 @@
-//! Mail for a guest that works it off in one call.
+//! The mail feed: hands a guest's loop message after message within one call.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,63 +16,63 @@ use crate::runtime::pace::Pace;
 use crate::runtime::ticker::Ticks;
 use crate::security::guard::Guard;
 
-/// The longest payload that is worth one more copy of it.
+/// The longest payload worth an extra copy.
 const MAX_PAYLOAD: usize = 4096;
 
-/// The longest content type that is.
+/// The longest content type worth an extra copy.
 const MAX_CONTENT_TYPE: usize = 256;
 
-/// What a handler answered.
+/// The handler's outcome.
 pub type Answer = Outcome;
 
-/// Mail that was not handled to its end.
+/// Mail whose handling did not finish.
 pub struct Unfinished {
     /// The mail.
     pub mail: Mail,
-    /// Since when.
+    /// Running since the handler started.
     pub watch: Stopwatch,
-    /// What the handler answered, if it came to that.
+    /// The handler's outcome, if it got that far.
     pub answer: Answer,
 }
 
-/// How much may be handled before others get their turn.
+/// How long a guest may run before it yields.
 pub struct Turn {
-    /// So many messages.
+    /// The most messages.
     pub most: usize,
-    /// Whose turn it is.
+    /// The pace of the component.
     pub pace: Arc<Pace>,
-    /// What tells the time.
+    /// The clock.
     pub ticks: Ticks,
 }
 
 impl Turn {
-    /// Whether more mail, if there is some, is for another turn.
+    /// Returns whether further mail has to wait for the next turn.
     fn is_over(&self, handled: usize) -> bool {
         handled >= self.most || handled > 0 && self.pace.turn_is_over(&self.ticks)
     }
 }
 
-/// What a component's guest is given in one call of its loop. Mail that is lost with it answers for
-/// itself.
+/// The mail feed of one call of a guest's loop. Mail lost with it answers for itself.
 pub struct Intake {
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
     host: Arc<ComponentId>,
     guard: Arc<Guard>,
-    /// Comes first.
+    /// Handed out first.
     first: Option<Mail>,
     current: Option<(Mail, Stopwatch)>,
     answer: Answer,
     turn: Turn,
-    /// How many have been handled since the last pause.
+    /// Messages handled since the last pause.
     handled: usize,
-    /// The sender of the last message: many are of the same.
+    /// The sender of the last message, cached: successive messages often share it.
     sender: Option<(Arc<ComponentId>, Id)>,
     payload: Arc<Vec<u8>>,
 }
 
 impl Intake {
-    /// Gives `first`, and then what is in the mailbox, for a turn without a pause.
+    /// Creates a feed that hands out `first` and then the mailbox's mail, for one uninterrupted
+    /// turn.
     pub fn new(
         mailbox: Arc<Mailbox>,
         status: Arc<Status>,
@@ -96,7 +96,7 @@ impl Intake {
         }
     }
 
-    /// Whether mail goes this way.
+    /// Returns whether this mail goes through the feed.
     pub fn takes(mail: &Mail) -> bool {
         mail.message().is_some_and(|message| {
             message.payload.len() <= MAX_PAYLOAD
@@ -104,7 +104,8 @@ impl Intake {
         })
     }
 
-    /// How many messages were handled since the last pause, and what was not.
+    /// Ends the feed; returns the number of messages handled since the last pause, and the
+    /// unfinished mail.
     pub fn end(self) -> (usize, Option<Unfinished>) {
         let first = self.first.map(|mail| (mail, Stopwatch::start(&self.turn.ticks)));
         let unfinished = self.current.or(first);
@@ -113,7 +114,7 @@ impl Intake {
         (self.handled, unfinished)
     }
 
-    /// The message that is being handled, as the guest may see it.
+    /// Returns the message in progress, as the guest may see it.
     fn message(&self) -> Option<MessageView<'_>> {
         Some(self.view(self.current.as_ref()?.0.message()?))
     }
@@ -208,7 +209,7 @@ impl MailSource for Intake {
                 sender.insert((Arc::clone(from), parts)).1.clone()
             }
         };
-        // The one before was copied into the guest.
+        // The previous message was copied into the guest.
         let bytes = Arc::make_mut(payload);
         bytes.clear();
         bytes.extend_from_slice(&message.payload);

@@ -18,61 +18,61 @@ pub struct Pool {
     members: Arc<Members>,
 }
 
-/// What [`Pool::try_enter`] found.
+/// The result of [`Pool::try_enter`].
 pub enum Chosen<'a> {
-    /// This actor is idle, and the right to run is the caller's, for mail of this place.
+    /// An idle actor. The caller holds its right to run, for mail of this place.
     Entered(&'a Arc<Actor>, Place),
-    /// All are busy.
+    /// All actors are busy.
     Busy,
-    /// None accepts anything any more.
+    /// All mailboxes are closed.
     Closed,
 }
 
 impl Pool {
-    /// Actors of one id, of which there is at least one.
+    /// Creates a pool of at least one actor, all with the same id.
     pub fn new(handle: ComponentHandle, actors: Vec<Arc<Actor>>) -> Self {
         let members = Members::new(actors.iter().map(|actor| Arc::clone(actor.mailbox())));
         Self { handle, actors: actors.into(), members: Arc::new(members) }
     }
 
-    /// The handle.
+    /// Returns the handle.
     pub fn handle(&self) -> ComponentHandle {
         self.handle
     }
 
-    /// The id that all have; `None` of an empty pool.
+    /// Returns the shared id; `None` for an empty pool.
     pub fn id(&self) -> Option<&Arc<ComponentId>> {
         self.mailboxes().first().map(|mailbox| mailbox.owner())
     }
 
-    /// All actors.
+    /// Returns all actors.
     pub fn actors(&self) -> &[Arc<Actor>] {
         &self.actors
     }
 
-    /// The mailboxes of all actors.
+    /// Returns the mailboxes of all actors.
     pub fn mailboxes(&self) -> &[Arc<Mailbox>] {
         self.members.all()
     }
 
-    /// The mailboxes of all actors, of which any may take a message.
+    /// Returns the mailboxes as a group, any of which may take a message.
     pub fn members(&self) -> &Arc<Members> {
         &self.members
     }
 
-    /// What `health` of the actor that is worst off said last.
+    /// Returns the worst last-known health of all actors.
     pub fn health(&self) -> HealthStatus {
         let all = self.actors.iter().map(|actor| actor.status().health());
         all.reduce(HealthStatus::worse).unwrap_or(HealthStatus::Unknown)
     }
 
-    /// The state of the actor that is worst off.
+    /// Returns the worst state of all actors.
     pub fn state(&self) -> State {
         let all = self.actors.iter().map(|actor| actor.status().state());
         all.min_by_key(|state| *state == State::Running).unwrap_or(State::Stopped)
     }
 
-    /// The least busy actor.
+    /// Returns the least busy actor.
     pub fn pick(&self) -> Option<&Arc<Actor>> {
         self.members.least_busy().map(|at| &self.actors[at])
     }
@@ -81,7 +81,7 @@ impl Pool {
     pub fn try_enter(&self, payload: &[u8]) -> Result<Chosen<'_>, Refusal> {
         let Some(first) = self.pick() else { return Ok(Chosen::Closed) };
         let mut chosen = Chosen::Closed;
-        // Whoever else looks for the least busy finds the same one: only one of them gets it.
+        // Concurrent callers find the same least busy actor, and only one can enter it.
         let others = self.actors.iter().filter(|actor| !Arc::ptr_eq(actor, first));
         for actor in std::iter::once(first).chain(others) {
             match actor.mailbox().try_enter(payload)? {

@@ -1,4 +1,4 @@
-//! What is known of a component without asking it.
+//! The status of a component, known without asking it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -7,19 +7,19 @@ use crate::core::account::Charge;
 use crate::core::metadata::ComponentMetadata;
 use crate::runtime::contract::HealthStatus;
 
-/// Where a component is in its life.
+/// The life-cycle state of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Its instance is made and `initialize` runs.
+    /// Being instantiated and initialized.
     Initializing,
-    /// It takes messages.
+    /// Handling messages.
     Running,
-    /// Its instance is gone; the next message gets a new one.
+    /// Without an instance; the next message makes a new one.
     Crashed,
-    /// A new instance is made and `initialize` runs.
+    /// Being instantiated and initialized again after a crash.
     Restarting,
-    /// It takes no more messages, `shutdown` is to be called.
+    /// Closed to messages, `shutdown` still to be called.
     Stopping,
     /// `shutdown` has been called.
     Stopped,
@@ -35,7 +35,7 @@ impl State {
         Self::Stopped,
     ];
 
-    /// The lower-case name.
+    /// Returns the lower-case name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",
@@ -78,38 +78,38 @@ impl Default for Status {
 }
 
 impl Status {
-    /// Where it is now.
+    /// Returns the current state.
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
-    /// Moves it on.
+    /// Changes the state.
     pub fn enter(&self, state: State) {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// What `health` said last; unhealthy after a crash.
+    /// Returns the last result of `health`; unhealthy after a crash.
     pub fn health(&self) -> HealthStatus {
         HealthStatus::ALL[usize::from(self.health.load(Ordering::Acquire))]
     }
 
-    /// Remembers what `health` said.
+    /// Stores the result of `health`.
     pub fn set_health(&self, health: HealthStatus) {
         self.health.store(health as u8, Ordering::Release);
     }
 
-    /// What `metadata` said at load; `None` without a life cycle.
+    /// Returns the result of `metadata` at load; `None` without a life cycle.
     pub fn metadata(&self) -> Option<&ComponentMetadata> {
         self.metadata.get().map(|(metadata, _)| metadata)
     }
 
-    /// Keeps what `metadata` said, once, and what that costs.
+    /// Stores the result of `metadata` and its charge. Called once.
     pub fn set_metadata(&self, metadata: ComponentMetadata, charge: Charge) {
         let first = self.metadata.set((metadata, charge)).is_ok();
         debug_assert!(first, "metadata is asked once");
     }
 
-    /// Counts a message or callback that was handled.
+    /// Counts a handled message or callback.
     pub fn count_handled(&self, ok: bool) {
         add(if ok { &self.handled } else { &self.failed }, 1);
     }
@@ -119,27 +119,27 @@ impl Status {
         add(&self.restarts, 1);
     }
 
-    /// Counts fuel that was used.
+    /// Counts used fuel.
     pub fn count_fuel(&self, fuel: u64) {
         add(&self.fuel, fuel);
     }
 
-    /// Counts time for handling mail.
+    /// Counts time spent on mail.
     pub fn count_time(&self, nanos: u64) {
         add(&self.nanos, nanos);
     }
 
-    /// Remembers how much memory the instance uses.
+    /// Stores the memory use of the instance.
     pub fn set_memory(&self, bytes: u64) {
         self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// How much memory the instance used after its last call.
+    /// Returns the memory use of the instance after its last call.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// What has been counted.
+    /// Returns the counts.
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
@@ -152,22 +152,22 @@ impl Status {
     }
 }
 
-/// What a component has done since it was loaded.
+/// The counts of a component since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages and callbacks that were handled without an error.
+    /// Messages and callbacks handled without an error.
     pub handled: u64,
-    /// Messages and callbacks whose handling failed.
+    /// Messages and callbacks that failed.
     pub failed: u64,
     /// New instances after crashes.
     pub restarts: u64,
-    /// Fuel used, about one unit an instruction.
+    /// Fuel used, about one unit per instruction.
     pub fuel: u64,
-    /// Time for handling mail, host functions and waits included.
+    /// Time spent on mail, host functions and waits included.
     pub nanos: u64,
 }
 
-/// Only the holder of the right to run counts: no other write can come between.
+/// Not an atomic add: only the holder of the right to run counts.
 fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }

@@ -1,88 +1,90 @@
-//! What the host holds in its own memory for one component.
+//! Accounts for host memory held on behalf of one component.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use thiserror::Error;
 
-/// The account of one component: every byte of the host's memory that the component makes it hold, from
-/// before the byte is allocated until it is released.
+/// The account of one component: every byte of host memory held on its behalf, from before the
+/// allocation until after the release.
 ///
-/// Mail is counted by the mailbox, under the lock that it takes anyway, and only read here. A charge and
-/// a message that come at the same moment do not see each other, so the sum may pass the limit by one
-/// of the two.
+/// The mailbox counts mail under the lock that it takes anyway; the account only reads that count.
+/// A charge and a message that arrive together do not see each other, so the sum may exceed the
+/// limit by one of them.
 pub struct Account {
     limit: u64,
-    /// All charges but those for mail.
+    /// All charges except mail.
     charged: AtomicU64,
-    /// What the component's namespace takes of a store in memory; shared by all that use the namespace.
+    /// Bytes of the component's namespace in an in-memory store; shared by all users of the
+    /// namespace.
     stored: Arc<AtomicU64>,
     mail: OnceLock<Weak<dyn MailBytes>>,
 }
 
 /// Counts the mail of one component.
 pub trait MailBytes: Send + Sync {
-    /// Bytes of the mail that waits, and of the mail that is being handled.
+    /// Returns the bytes of waiting mail and of mail in progress.
     fn mail_bytes(&self) -> u64;
 }
 
-/// An account that has no room left.
+/// A charge beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("max-host-bytes {limit} exceeded: {wanted} bytes wanted")]
 pub struct HostBytesExceeded {
     /// The limit.
     pub limit: u64,
-    /// The total that was refused.
+    /// The refused total.
     pub wanted: u64,
 }
 
-/// Bytes on an account, released when this is dropped.
+/// Charged bytes, released on drop.
 pub struct Charge {
     account: Arc<Account>,
     bytes: u64,
 }
 
 impl Account {
-    /// Nothing is charged. `stored`: see [`Account`].
+    /// Creates an account without charges. `stored` counts the bytes of the component's namespace
+    /// in an in-memory store.
     pub fn new(limit: u64, stored: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self { limit, charged: AtomicU64::new(0), stored, mail: OnceLock::new() })
     }
 
-    /// Names the mailbox, once.
+    /// Connects the mailbox. Called once.
     pub fn connect(&self, mail: Weak<dyn MailBytes>) {
         let first = self.mail.set(mail).is_ok();
         debug_assert!(first, "an account has one mailbox");
     }
 
-    /// The most that may be held, `max-host-bytes`.
+    /// Returns the limit, `max-host-bytes`.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// What is held.
+    /// Returns the bytes held, mail included.
     pub fn held(&self) -> u64 {
         let mail = self.mail.get().and_then(Weak::upgrade);
         self.held_besides_mail().saturating_add(mail.map_or(0, |mail| mail.mail_bytes()))
     }
 
-    /// What is held, mail apart.
+    /// Returns the bytes held, mail excluded.
     pub fn held_besides_mail(&self) -> u64 {
         let charged = self.charged.load(Ordering::Relaxed);
         charged.saturating_add(self.stored.load(Ordering::Relaxed))
     }
 
-    /// How many bytes more would be within the limit.
+    /// Returns the bytes left below the limit.
     pub fn room(&self) -> u64 {
         self.limit.saturating_sub(self.held())
     }
 
-    /// Charges bytes that are about to be allocated.
+    /// Charges `bytes` before they are allocated.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, HostBytesExceeded> {
         self.take(bytes)?;
         Ok(Charge { account: Arc::clone(self), bytes })
     }
 
-    /// Whether so many bytes more would be within the limit.
+    /// Checks that `bytes` more stay within the limit, without charging them.
     pub fn check(&self, bytes: u64) -> Result<(), HostBytesExceeded> {
         let wanted = self.held().saturating_add(bytes);
         let within = wanted <= self.limit;
@@ -93,7 +95,7 @@ impl Account {
         if bytes > self.limit {
             return Err(HostBytesExceeded { limit: self.limit, wanted: bytes });
         }
-        // Counted first: of two charges at the same moment, one sees the other.
+        // Add before the check: of two concurrent charges, at least one sees the other.
         self.charged.fetch_add(bytes, Ordering::Relaxed);
         self.check(0).inspect_err(|_| self.give_back(bytes))
     }
@@ -104,14 +106,14 @@ impl Account {
 }
 
 impl Charge {
-    /// Charges more, for something that grows.
+    /// Charges `bytes` more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), HostBytesExceeded> {
         self.account.take(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
 
-    /// Releases a part, of something that shrinks.
+    /// Releases `bytes` of the charge.
     pub fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.account.give_back(bytes);

@@ -1,30 +1,30 @@
-//! The most that is taken of what a component says.
+//! Bounds on texts and lists that come from a component.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
-/// Bytes of the text of a trap's backtrace, whose function names are the component's.
+/// Bytes of a backtrace's text. Its function names come from the component.
 pub const MAX_BACKTRACE_BYTES: usize = 16 << 10;
 
-/// Bytes of the text of an error.
+/// Bytes of an error's text.
 pub const MAX_ERROR_TEXT_BYTES: usize = 4096;
 
-/// Bytes of the text of a log record.
+/// Bytes of a log record's text.
 pub const MAX_LOG_TEXT_BYTES: usize = 64 << 10;
 
-/// Pairs of a log record.
+/// Key-value pairs of a log record.
 pub const MAX_LOG_PAIRS: usize = 64;
 
-/// Bytes of a key, and of a value, of a log record's pair.
+/// Bytes of each key and each value of a log record.
 pub const MAX_LOG_PAIR_BYTES: usize = 4096;
 
-/// Bytes of each text of a component's metadata.
+/// Bytes of each text in a component's metadata.
 pub const MAX_METADATA_TEXT_BYTES: usize = 4096;
 
-/// Operations that a component's metadata may list.
+/// Operations in a component's metadata.
 pub const MAX_OPERATIONS: usize = 256;
 
-/// Bytes of the name of an operation.
+/// Bytes of an operation's name.
 pub const MAX_OPERATION_BYTES: usize = 256;
 
 /// Bytes of a content type.
@@ -33,27 +33,28 @@ pub const MAX_CONTENT_TYPE_BYTES: usize = 1024;
 /// Targets of a broadcast.
 pub const MAX_BROADCAST_TARGETS: usize = 10_000;
 
-/// Bytes of an error with the words around it, wherever it is repeated.
+/// Bytes of an error that another text quotes, with the words around it.
 pub const MAX_REPEATED_BYTES: usize = MAX_ERROR_TEXT_BYTES + 512;
 
-/// Records about one component that the engine itself writes in a second.
+/// Records per second that the engine itself writes about one component.
 pub const REPORTS_PER_SECOND: u64 = 5;
 
-/// Room for the mark of a text that was cut.
+/// Room for the mark of a truncated text.
 const MARK_BYTES: usize = 32;
 
-/// A text, or as much of it as fits in `max` bytes, with its length.
+/// Truncates `text` to `max` bytes and appends its full length; returns it unchanged if it fits.
 pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max { Cow::Borrowed(text) } else { Cow::Owned(bounded(&text, max)) }
 }
 
-/// How much of a value is put into words, if only to know its length.
+/// Formatting stops after this many bytes, even when only the length is still of interest.
 const COUNTED_BYTES: usize = 1 << 20;
 
-/// What is shown of a value in `max` bytes, with the length of all if that is more. Never holds more.
+/// Formats `value` in at most `max` bytes; a longer text is truncated and its full length appended.
+/// Never allocates more than `max` bytes of text.
 pub fn bounded(value: &dyn Display, max: usize) -> String {
     let mut text = Bounded { kept: String::new(), max, length: 0 };
-    // A value that can not be shown to its end is shown as far as it came.
+    // A `Display` that fails half-way yields the text up to there.
     let is_whole = write!(text, "{value}").is_ok();
     text.finish(if is_whole { "" } else { "more than " })
 }
@@ -69,7 +70,7 @@ impl Bounded {
         let Self { mut kept, max, length } = self;
         if length > max {
             kept.truncate(kept.floor_char_boundary(max.saturating_sub(MARK_BYTES)));
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(kept, "… ({more}{length} bytes)");
         }
         kept
@@ -82,7 +83,7 @@ impl fmt::Write for Bounded {
             return Err(fmt::Error);
         }
         let room = self.max - self.kept.len().min(self.max);
-        // A hole would be no cut.
+        // After the first truncated piece nothing more is kept: a gap must not look like a cut.
         if self.kept.len() == self.length {
             self.kept.push_str(&text[..text.floor_char_boundary(room)]);
         }
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_one_is_cut_between_characters_and_says_how_long_it_is() {
+    fn a_longer_text_is_cut_between_characters_and_states_its_length() {
         for character in ["x", "ö", "€", "🦀"] {
             let text = character.repeat(1000);
             let cut = cut(&text, 100);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_in_pieces_is_cut_at_the_first_that_does_not_fit() {
+    fn text_in_pieces_is_cut_at_the_first_that_does_not_fit() {
         let shown = bounded(&format_args!("{}{}{}", "x".repeat(90), "ö".repeat(50), "end"), 100);
         assert_eq!(shown, format!("{}… (193 bytes)", "x".repeat(68)));
     }

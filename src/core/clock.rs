@@ -1,24 +1,24 @@
-//! Clocks that advance every few milliseconds and cost next to nothing to read; and what those need who
-//! wait for a time.
+//! Coarse clocks, cheap to read, with a resolution of a few milliseconds; and the trait of a clock
+//! with a timer.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// The time, for who waits for it.
+/// A clock with a timer.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> Instant;
 
-    /// Waits until then.
+    /// Waits until `at`.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send;
 }
 
-/// The wall clock, as time since the Unix epoch. Never ahead of the precise one.
+/// Returns the wall-clock time since the Unix epoch. Never ahead of the precise clock.
 pub fn coarse_wall() -> Duration {
     system::wall()
 }
 
-/// A clock that only goes forward, from an origin of its own.
+/// Returns monotonic time since an arbitrary origin.
 pub fn coarse_monotonic() -> Duration {
     system::monotonic()
 }
@@ -27,7 +27,7 @@ pub fn coarse_monotonic() -> Duration {
 mod system {
     use std::time::Duration;
 
-    // The C library's: a system call without it does not run under valgrind.
+    // From the C library: the raw system call does not run under valgrind.
     use nix::time::{ClockId, clock_gettime};
 
     pub fn wall() -> Duration {
@@ -39,7 +39,7 @@ mod system {
     }
 
     fn read(clock: ClockId) -> Duration {
-        // Linux has these clocks; one before 1970 reads as the epoch.
+        // Linux always has these clocks. A time before 1970 reads as the epoch.
         let Ok(time) = clock_gettime(clock) else { return Duration::ZERO };
         let (seconds, nanos) = (u64::try_from(time.tv_sec()), u32::try_from(time.tv_nsec()));
         Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))

@@ -1,8 +1,8 @@
-//! Payloads that say what they are, by a code of the multicodec table in front of them
-//! (<https://github.com/multiformats/multicodec>).
+//! Self-describing payloads: a code of the multicodec table
+//! (<https://github.com/multiformats/multicodec>) as a prefix.
 //!
-//! The prefix is a convention between sender and receiver. Nothing here changes a payload, and only
-//! a receiver that declares codecs has its mail looked at.
+//! The prefix is a convention between sender and receiver. Nothing here changes a payload, and mail
+//! is checked only for receivers that declare codecs.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use unsigned_varint::{decode, encode};
 
 use crate::core::id::shorten;
 
-/// The most bytes that multiformats allow for an unsigned varint; 63 bits fit.
+/// The longest unsigned varint that multiformats allow, in bytes; it holds 63 bits.
 pub const MAX_PREFIX_BYTES: usize = 9;
 
-/// The largest code that a prefix can hold.
+/// The largest code that fits a prefix.
 pub const MAX_CODE: u64 = (1 << 63) - 1;
 
 /// Codes and names, by ascending code.
 ///
-/// From the multicodec table: what it tags `serialization`, and of its `ipld` entries those that
-/// are formats for data of any kind. The objects of one system are left out (blocks, transactions,
-/// keys, `git-raw`, `torrent-info`, ...): no receiver asks for them, and `torrent-info` is 0x7b,
-/// the `{` that a JSON text without a prefix opens with.
+/// The entries of the multicodec table tagged `serialization`, and the general-purpose formats
+/// among its `ipld` entries. Objects of a single system (blocks, transactions, keys, `git-raw`,
+/// `torrent-info`, ...) are left out: no receiver asks for them, and `torrent-info` is 0x7b, the
+/// `{` of a JSON text without a prefix.
 const TABLE: [(u64, &str); 24] = [
     (0x50, "protobuf"),
     (0x51, "cbor"),
@@ -46,13 +46,13 @@ const TABLE: [(u64, &str); 24] = [
     (0x120a, "provenance-log-script"),
     (0xb501, "ssz"),
     (0xb601, "json-jcs"),
-    // Not in the table, so from its private use area (0x300000 to 0x3fffff): "bi" and "bo" in
-    // ASCII, away from the low codes that others in this area will have begun with.
+    // Not in the multicodec table: "bi" and "bo" in ASCII, in its private use area (0x300000 to
+    // 0x3fffff) and away from the low codes, which others are likely to use.
     (0x30_6269, "bincode"),
     (0x30_626f, "borsh"),
 ];
 
-// Codes are found by binary search, and a set is a mask.
+// `by_code` searches by bisection, and a set is a 32-bit mask.
 const _: () = {
     assert!(TABLE.len() <= u32::BITS as usize);
     let mut index = 1;
@@ -62,15 +62,15 @@ const _: () = {
     }
 };
 
-/// A serialization format that has a code.
+/// A serialization format with a code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Codec {
-    /// Where it is in [`TABLE`].
+    /// Index into [`TABLE`].
     index: u8,
 }
 
 impl Codec {
-    /// All of them, by ascending code.
+    /// All codecs, by ascending code.
     pub const ALL: [Self; TABLE.len()] = {
         let mut all = [Self { index: 0 }; TABLE.len()];
         let mut index = 0;
@@ -81,23 +81,23 @@ impl Codec {
         all
     };
 
-    /// The codec of a name, as the multicodec table spells it.
+    /// Returns the codec with this name, spelt as in the multicodec table.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.name() == name)
     }
 
-    /// The codec of a code.
+    /// Returns the codec with this code.
     pub fn by_code(code: u64) -> Option<Self> {
         let index = TABLE.binary_search_by_key(&code, |(code, _)| *code).ok()?;
         Some(Self::ALL[index])
     }
 
-    /// What stands in front of a payload, as a varint.
+    /// Returns the code.
     pub const fn code(self) -> u64 {
         TABLE[self.index as usize].0
     }
 
-    /// Its name.
+    /// Returns the name.
     pub const fn name(self) -> &'static str {
         TABLE[self.index as usize].1
     }
@@ -115,15 +115,15 @@ impl fmt::Debug for Codec {
     }
 }
 
-/// A code that no prefix can hold.
+/// A code too large for a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("code {code:#x} is too large for a prefix, the largest is {MAX_CODE:#x}")]
+#[error("code {code:#x} is too large for a prefix; the largest is {MAX_CODE:#x}")]
 pub struct CodeTooLarge {
     /// The code.
     pub code: u64,
 }
 
-/// What to put in front of a payload; the code need not be one of [`Codec::ALL`].
+/// Returns the prefix for a code, which need not be one of [`Codec::ALL`].
 pub fn prefix(code: u64) -> Result<Vec<u8>, CodeTooLarge> {
     if code > MAX_CODE {
         return Err(CodeTooLarge { code });
@@ -131,52 +131,53 @@ pub fn prefix(code: u64) -> Result<Vec<u8>, CodeTooLarge> {
     Ok(encode::u64(code, &mut encode::u64_buffer()).to_vec())
 }
 
-/// The code at the start of a payload, of whatever table, and how many bytes it takes; `None` if
-/// there is no whole varint of the shortest form and at most [`MAX_PREFIX_BYTES`].
+/// Reads the code at the start of a payload, from any table, and returns it with the length of its
+/// varint. Returns `None` unless the varint is complete, minimal, and at most [`MAX_PREFIX_BYTES`]
+/// long.
 pub fn read(payload: &[u8]) -> Option<(u64, usize)> {
-    // The decoder would go on to a tenth byte, and lose bits of it.
+    // The decoder would read a tenth byte and lose bits of it.
     let start = &payload[..payload.len().min(MAX_PREFIX_BYTES)];
     let (code, rest) = decode::u64(start).ok()?;
     Some((code, start.len() - rest.len()))
 }
 
-/// What a payload says it is; `None` if it does not open with a code of [`Codec::ALL`].
+/// Returns the codec that a payload declares, or `None` if its prefix is not in [`Codec::ALL`].
 pub fn codec_of(payload: &[u8]) -> Option<Codec> {
     read(payload).and_then(|(code, _)| Codec::by_code(code))
 }
 
-/// The codecs that a receiver accepts; those of an empty set are not looked at.
+/// The codecs that a receiver accepts. An empty set accepts every payload, unchecked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodecSet {
     /// Bit n is `Codec::ALL[n]`.
     members: u32,
 }
 
-/// A codec name that a set can not be made of.
+/// An unknown codec name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown codec {:?}, known are {}", shorten(.name), listed(Codec::ALL))]
+#[error("unknown codec {:?}; known codecs: {}", shorten(.name), listed(Codec::ALL))]
 pub struct UnknownCodec {
     /// The name.
     pub name: String,
 }
 
-/// A payload that says to be what its receiver does not accept.
+/// A payload that declares a codec its receiver does not accept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the payload is {found}, accepted are {}", listed(.accepted.iter().copied()))]
+#[error("the payload is {found}; the receiver accepts {}", listed(.accepted.iter().copied()))]
 pub struct UnsupportedCodec {
-    /// What the payload says.
+    /// The declared codec.
     pub found: Codec,
-    /// What the receiver declares.
+    /// The codecs of the receiver.
     pub accepted: Box<[Codec]>,
 }
 
-/// Names for an error's text.
+/// Joins names for an error's text.
 fn listed(codecs: impl IntoIterator<Item = Codec>) -> String {
     codecs.into_iter().map(Codec::name).collect::<Vec<_>>().join(", ")
 }
 
 impl CodecSet {
-    /// The set of these names, as [`Codec::by_name`] takes them; a name may come twice.
+    /// Builds a set from names as in [`Codec::by_name`]; duplicates are fine.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownCodec> {
         let mut members = 0;
         for name in names {
@@ -187,12 +188,12 @@ impl CodecSet {
         Ok(Self { members })
     }
 
-    /// Whether nothing is declared, so that everything is accepted.
+    /// Returns whether the set is empty and so accepts everything.
     pub fn is_empty(self) -> bool {
         self.members == 0
     }
 
-    /// The names, by ascending code.
+    /// Returns the names, by ascending code.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.codecs().map(Codec::name)
     }
@@ -205,12 +206,12 @@ impl CodecSet {
         self.members >> codec.index & 1 == 1
     }
 
-    /// Refuses a payload that says to be something else. One that says nothing, or something that
-    /// is not in [`Codec::ALL`], passes: it may have no prefix at all.
+    /// Refuses a payload that declares a codec outside this set. A payload without a code of
+    /// [`Codec::ALL`] passes: it may have no prefix at all.
     ///
-    /// A prefix can not be told from data that happens to begin like one (a text with `p`, which is
-    /// `dag-pb`), so a receiver that declares codecs should get such data with a prefix, `raw` if
-    /// no other fits. JSON texts never begin like one.
+    /// A prefix is indistinguishable from data that begins with the same bytes (a text with `p`
+    /// looks like `dag-pb`). Senders to a receiver with codecs should therefore prefix such data,
+    /// with `raw` if nothing else fits. No JSON text begins like a prefix.
     #[inline]
     pub fn check(self, payload: &[u8]) -> Result<(), UnsupportedCodec> {
         if self.is_empty() {
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_varint_of_the_shortest_form_is_no_prefix() {
+    fn only_minimal_varints_are_prefixes() {
         let not_minimal: [&[u8]; 4] =
             [&[0x80, 0], &[0xd5, 0], &[0x80, 0x84, 0], &[0xff, 0xff, 0xff, 0xff, 0xff, 0]];
         let truncated: [&[u8]; 4] = [&[], &[0x80], &[0x80, 0x84], &[0xff; 8]];
@@ -341,7 +342,10 @@ mod tests {
         assert_eq!(some.check(&with_prefix("cbor", b"")), Ok(()));
         let error = some.check(&with_prefix("messagepack", b"\x80")).unwrap_err();
         assert_eq!(error.found.name(), "messagepack");
-        assert_eq!(error.to_string(), "the payload is messagepack, accepted are cbor, json");
+        assert_eq!(
+            error.to_string(),
+            "the payload is messagepack; the receiver accepts cbor, json"
+        );
 
         let all = CodecSet::from_names(Codec::ALL.map(Codec::name)).unwrap();
         for codec in Codec::ALL {
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_prefix_passes_a_set() {
+    fn payloads_without_a_prefix_pass_a_set() {
         let some = set(&["cbor"]);
         let texts =
             ["", "{\"a\": 1}", "[1]", "\"text\"", "-1", "0.5", "42", "true", "false", "null"];
@@ -363,19 +367,19 @@ mod tests {
                 assert_eq!(some.check(payload.as_bytes()), Ok(()), "{payload:?}");
             }
         }
-        // Every digit, too: no code of the table may ever be one of these bytes.
+        // Digits included: no code of the table may ever be one of these bytes.
         for byte in *b"\t\n\r \"-0123456789[fnt{" {
             assert_eq!(codec_of(&[byte]), None, "{:?}", char::from(byte));
         }
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn an_unknown_name_lists_the_known_ones() {
         let error = CodecSet::from_names(["json", "jsn"]).unwrap_err();
         assert_eq!(error, UnknownCodec { name: "jsn".into() });
         let text = error.to_string();
         assert!(
-            text.starts_with("unknown codec \"jsn\", known are protobuf, cbor, raw, "),
+            text.starts_with("unknown codec \"jsn\"; known codecs: protobuf, cbor, raw, "),
             "{text}"
         );
         for codec in Codec::ALL {

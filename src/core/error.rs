@@ -1,4 +1,4 @@
-//! Errors that cross layers: how a message's handling fails, and how its delivery fails.
+//! Errors that cross layers: failures of handling and of delivery.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::core::account::HostBytesExceeded;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::limits::{Full, MailboxBounds};
 
-/// The WIT variant `wasm-error`: what a guest answers when it can not handle a message.
+/// The WIT variant `wasm-error`: a guest's own error for a message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WasmError {
     #[error("component-not-found: {0}")]
@@ -30,7 +30,7 @@ pub enum WasmError {
 }
 
 impl WasmError {
-    /// The WIT case name.
+    /// Returns the WIT case name.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ComponentNotFound(_) => "component-not-found",
@@ -44,7 +44,7 @@ impl WasmError {
     }
 }
 
-/// The WIT variant `component-error`: what a guest answers when its life cycle fails.
+/// The WIT variant `component-error`: a guest's own error from a life-cycle function.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ComponentError {
     #[error("initialization-failed: {0}")]
@@ -59,49 +59,49 @@ pub enum ComponentError {
     InvalidState(String),
 }
 
-/// A limit that a component ran into.
+/// A limit that a component exceeded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LimitBreach {
-    /// The sum over its memories would have grown past the limit.
+    /// All memories together would exceed the limit.
     #[error("max-memory-bytes {limit} exceeded: {wanted} bytes wanted")]
     Memory {
         /// The limit.
         limit: u64,
-        /// The total that was refused.
+        /// The refused total.
         wanted: u64,
     },
-    /// The sum over its tables would have grown past the limit.
+    /// All tables together would exceed the limit.
     #[error("max-table-elements {limit} exceeded: {wanted} elements wanted")]
     TableElements {
         /// The limit.
         limit: u64,
-        /// The total that was refused.
+        /// The refused total.
         wanted: u64,
     },
-    /// The host would have held more for it than allowed.
+    /// Host memory held for the component would exceed the limit.
     #[error("{0}")]
     HostBytes(HostBytesExceeded),
-    /// A message, or a reply, was larger than allowed.
+    /// A message or a reply exceeds the limit.
     #[error("max-message-bytes {limit} exceeded: {bytes} bytes")]
     MessageBytes {
         /// The limit.
         limit: u64,
-        /// The size of the message.
+        /// The size of the message or reply.
         bytes: u64,
     },
-    /// More core instances than allowed.
+    /// Too many core instances.
     #[error("max-instances {limit} exceeded")]
     Instances {
         /// The limit.
         limit: u64,
     },
-    /// More memories than a component may have.
+    /// Too many memories.
     #[error("{limit} memories exceeded")]
     Memories {
         /// The limit.
         limit: u64,
     },
-    /// More tables than a component may have.
+    /// Too many tables.
     #[error("{limit} tables exceeded")]
     Tables {
         /// The limit.
@@ -113,20 +113,20 @@ pub enum LimitBreach {
         /// The limit.
         limit: u64,
     },
-    /// The guest's call stack is full.
+    /// The guest's call stack overflowed.
     #[error("stack of {limit} bytes exhausted")]
     Stack {
         /// The limit.
         limit: u64,
     },
-    /// A quota that leaves no other way to say so.
+    /// A quota, where the interface has no error of its own for it.
     #[error("quota {name} {limit} exceeded")]
     Quota {
-        /// Which, as options name it.
+        /// The quota's name in the options.
         name: &'static str,
-        /// How much it is.
+        /// The quota's value.
         limit: u64,
-        /// Whether the breach is in the record of decisions.
+        /// Whether the audit already has a record of the breach.
         recorded: bool,
     },
 }
@@ -138,7 +138,7 @@ impl From<HostBytesExceeded> for LimitBreach {
 }
 
 impl LimitBreach {
-    /// Name and value of the limit.
+    /// Returns name and value of the limit.
     pub fn limit(&self) -> (&'static str, u64) {
         match *self {
             Self::Memory { limit, .. } => ("max-memory-bytes", limit),
@@ -155,44 +155,44 @@ impl LimitBreach {
     }
 }
 
-/// Something that is larger than what there is room for.
+/// A payload too large for its receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
-    /// A reply beyond what its component may hand over.
+    /// A reply larger than its component may send.
     #[error("the reply has {bytes} bytes, beyond max-message-bytes {limit}")]
     Reply {
-        /// How many bytes it has.
+        /// The size in bytes.
         bytes: u64,
-        /// How many it may have.
+        /// The largest size allowed.
         limit: u64,
     },
-    /// An outcome for which its requester has no room.
+    /// An outcome too large for its requester.
     #[error("the outcome has {bytes} bytes, beyond the requester's {limit} {value}")]
     Outcome {
-        /// How many bytes it has.
+        /// The size in bytes.
         bytes: u64,
-        /// What leaves no room.
+        /// The limit of the requester.
         limit: &'static str,
-        /// The value of that.
+        /// The value of that limit.
         value: u64,
     },
-    /// A payload for which the receiver's memory has no room.
+    /// A payload too large for the receiver's memory.
     #[error(
-        "{bytes} bytes do not fit: of max-memory-bytes {limit} it uses {used}, and has handled nothing \
-         as large since it used that"
+        "{bytes} bytes do not fit: the receiver uses {used} of max-memory-bytes {limit} and has \
+         handled no payload as large at that size"
     )]
     Memory {
-        /// How many bytes it has.
+        /// The size in bytes.
         bytes: u64,
-        /// How much memory the receiver may have.
+        /// The memory that the receiver may use.
         limit: u64,
-        /// How much it has.
+        /// The memory that it uses.
         used: u64,
     },
 }
 
 impl Unfit {
-    /// Name and value of the limit.
+    /// Returns name and value of the limit.
     pub fn limit(&self) -> (&'static str, u64) {
         match *self {
             Self::Reply { limit, .. } => ("max-message-bytes", limit),
@@ -202,12 +202,12 @@ impl Unfit {
     }
 }
 
-/// What a message waited for whose sender's time was over before its turn came.
+/// The wait of a message that timed out before it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unstarted {
-    /// How long, to a few milliseconds.
+    /// How long it waited, to a few milliseconds.
     pub waited: Duration,
-    /// How much mail was before it at last, the one being handled included.
+    /// How many messages were ahead of it at the end, including the one in progress.
     pub behind: usize,
 }
 
@@ -223,101 +223,101 @@ fn after_colon(more: &Option<impl fmt::Display>) -> String {
     more.as_ref().map_or_else(String::new, |more| format!(": {more}"))
 }
 
-/// Why a message that was accepted has no reply.
+/// Why an accepted message has no reply.
 #[derive(Debug, Clone, Error)]
 pub enum CallError {
-    /// The guest answered with an error of its own.
+    /// The guest returned an error of its own.
     #[error("{0}")]
     Guest(WasmError),
     /// The guest trapped; its instance is gone.
     #[error("{reason}")]
     Trap {
-        /// Which trap, in words.
+        /// The trap, in words.
         reason: String,
-        /// The guest's stack at the trap, innermost frame first; may be empty.
+        /// The guest's stack at the trap, innermost frame first. May be empty.
         backtrace: String,
     },
-    /// The guest ran into a limit; its instance is gone.
+    /// The guest exceeded a limit; its instance is gone.
     #[error(transparent)]
     Limit(#[from] LimitBreach),
-    /// The message, its reply, or the outcome of a request does not fit; nobody has seen it.
+    /// The message, its reply, or the outcome of a request is too large and was not delivered.
     #[error("{0}")]
     DoesNotFit(Unfit),
-    /// The message took longer than the component may; its instance is gone.
+    /// The message exceeded the execution time limit; its instance is gone.
     #[error("max-execution-time-ms {} exceeded", limit.as_millis())]
     ExecutionTime {
         /// The limit.
         limit: Duration,
     },
-    /// The system had no memory for the stack that the guest needs; it has not begun.
+    /// The system had no memory for the guest's stack; the guest did not start.
     #[error("no memory for a stack: {reason}")]
     NoStack {
-        /// What the system said, and what to do.
+        /// The system's error, and the remedy.
         reason: String,
     },
-    /// The component has no such export.
+    /// The component lacks the export.
     #[error("it exports no {export}")]
     ExportNotFound {
-        /// What was looked for.
+        /// The name of the export.
         export: &'static str,
     },
-    /// The receiver crashed before, and a new instance could not be made.
+    /// The receiver crashed earlier and its new instance failed to start.
     #[error("it crashed and could not be restarted: {reason}")]
     RestartFailed {
-        /// What its new instance said.
+        /// The error of the new instance.
         reason: String,
     },
-    /// A life-cycle function answered with an error.
+    /// A life-cycle function returned an error.
     #[error("{export} failed: {error}")]
     Lifecycle {
-        /// The function.
+        /// The name of the function.
         export: &'static str,
-        /// What it answered.
+        /// Its error.
         error: ComponentError,
     },
-    /// A newer message took its place in the receiver's mailbox.
+    /// The full mailbox dropped the message in favour of a newer one.
     #[error("it was dropped from a full mailbox ({bounds}, when-full drop-oldest)")]
     Dropped {
-        /// How much the mailbox holds.
+        /// The bounds of the mailbox.
         bounds: MailboxBounds,
     },
-    /// The host has interrupted the component; its instance is gone.
+    /// The host interrupted the component; its instance is gone.
     #[error("the host interrupted it")]
     Interrupted,
-    /// Its sender took the request back.
+    /// The sender cancelled the request.
     #[error("the request was cancelled")]
     Cancelled,
-    /// Whoever took the request elsewhere says that it failed there.
+    /// The request failed in another engine.
     #[error("{message}")]
     Remote {
         /// The WIT case name.
         code: &'static str,
-        /// The status of the C ABI that came with it.
+        /// The status in the C ABI.
         status: i32,
-        /// What was said.
+        /// The error's text.
         message: String,
     },
-    /// The receiver was unloaded before it answered.
+    /// The receiver was unloaded before it replied.
     #[error("it was unloaded before it answered")]
     Unloaded,
-    /// A defect of this library, while the message was handled.
-    #[error("internal error while the message was handled{}", after_colon(panic))]
+    /// A bug in this library, hit while the message was handled.
+    #[error("internal error while handling the message{}", after_colon(panic))]
     Internal {
-        /// What it says, as far as that is known.
+        /// The panic message, if known.
         panic: Option<String>,
     },
-    /// The engine stopped before the receiver answered.
+    /// The engine stopped before the receiver replied.
     #[error("the engine stopped before the message was answered")]
     EngineStopped,
-    /// The caller waited as long as it had said it would.
+    /// The caller's timeout passed.
     #[error("no reply within the caller's timeout of {} ms{}", timeout.as_millis(), after_colon(unstarted))]
     CallerTimeout {
-        /// What the caller allowed.
+        /// The caller's timeout.
         timeout: Duration,
-        /// What the message waited for, if it was not begun, and will not be.
+        /// The wait, if the message was never started. It will not be.
         unstarted: Option<Unstarted>,
     },
-    /// The deadline of a request passed.
+    /// The request's deadline passed.
     #[error("no reply to request {correlation} before its deadline{}", after_colon(unstarted))]
     CorrelationTimeout {
         /// The request.
@@ -328,7 +328,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The WIT case name (`wasm-error` or `messaging-error`) that stands for this error in the
+    /// Returns the WIT case name (of `wasm-error` or `messaging-error`) for this error in the
     /// callback of a failed request.
     pub fn code(&self) -> &'static str {
         match self {
@@ -350,7 +350,7 @@ impl CallError {
         }
     }
 
-    /// Whether the instance that failed can not be used again.
+    /// Returns whether the failed instance is unusable.
     pub fn poisons_instance(&self) -> bool {
         matches!(
             self,
@@ -366,10 +366,10 @@ impl CallError {
 /// The WIT variant `messaging-error`: why a message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MessagingError {
-    /// The message, or part of a broadcast, could not be handed over.
+    /// The message, or part of a broadcast, was not delivered.
     #[error("delivery-failed: {0}")]
     DeliveryFailed(String),
-    /// The message itself is wrong.
+    /// The message is malformed.
     #[error("invalid-message: {0}")]
     InvalidMessage(String),
     /// The receiver's mailbox is full.
@@ -377,19 +377,19 @@ pub enum MessagingError {
     QueueFull {
         /// The receiver.
         target: Arc<ComponentId>,
-        /// How much its mailbox holds.
+        /// The bound that it reached.
         full: Full,
     },
-    /// The receiver, in another engine, has no room.
+    /// The receiver's mailbox, in another engine, is full.
     #[error("mailbox of {0} is full")]
     RemoteQueueFull(Arc<ComponentId>),
-    /// Nobody has that id.
+    /// No component has this id.
     #[error("no component {}/{}/{} is loaded", .0[0], .0[1], .0[2])]
     TargetNotFound([String; 3]),
-    /// [`MessagingError::DeliveryFailed`], in words of the host's own.
+    /// [`MessagingError::DeliveryFailed`] with a text from the host.
     #[error("delivery-failed: {0}")]
     HostDeliveryFailed(String),
-    /// [`MessagingError::InvalidMessage`], in words of the host's own.
+    /// [`MessagingError::InvalidMessage`] with a text from the host.
     #[error("invalid-message: {0}")]
     HostInvalidMessage(String),
 }
@@ -409,18 +409,18 @@ impl InHostWords for MessagingError {
                 (Self::DeliveryFailed("the host's router failed".into()), Some(text))
             }
             Self::HostInvalidMessage(text) => {
-                (Self::InvalidMessage("the host's router does not take it".into()), Some(text))
+                (Self::InvalidMessage("the host's router refused it".into()), Some(text))
             }
             other => (other, None),
         }
     }
 }
 
-/// An error that may be in words of the host's own. What becomes of it without further ado has none.
+/// An error whose text may come from the host. Guests see that text only through `shown`.
 pub trait InHostWords: Sized {
-    /// The error as a guest may see it that may see those words.
+    /// Returns the error for a guest that may see the host's text.
     fn shown(self) -> Self;
 
-    /// The error as any guest may see it, and the words.
+    /// Returns the error without the host's text, and that text.
     fn withheld(self) -> (Self, Option<String>);
 }

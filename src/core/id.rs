@@ -1,21 +1,21 @@
-//! Names of components and of requests.
+//! Ids of components and requests.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
 use thiserror::Error;
 
-/// The most bytes that one part of a component id may have.
+/// The most bytes in one part of a component id.
 pub const MAX_PART_BYTES: usize = 255;
 
-/// How many characters of an offending text an error repeats.
+/// The most characters of an invalid text that an error quotes.
 const SHOWN_CHARS: usize = 64;
 
-/// A component's identity: `namespace/name/instance`.
+/// A component's id: `namespace/name/instance`.
 ///
-/// Each part is 1 to [`MAX_PART_BYTES`] bytes of UTF-8 without `/` and `*` (separators of ids and
-/// of patterns over ids), without control characters, and is neither `.` nor `..`, so that a
-/// storage backend may use an id as a path.
+/// Each part is 1 to [`MAX_PART_BYTES`] bytes of UTF-8 without control characters and without `/`
+/// and `*` (which separate ids and form patterns). No part is `.` or `..`, so a storage backend may
+/// use an id as a path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId {
     text: Box<str>,
@@ -23,7 +23,7 @@ pub struct ComponentId {
     instance_at: u32,
 }
 
-/// Why a text is no component id.
+/// Why a text is not a component id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("component id {shown:?}: {reason}")]
 pub struct InvalidId {
@@ -38,14 +38,14 @@ impl InvalidId {
 }
 
 impl InvalidId {
-    /// A part of so many bytes, which nobody looks at.
+    /// Creates the error for a part whose length alone rules it out, without looking at its bytes.
     pub fn too_long(which: &str, bytes: usize) -> Self {
         let reason = format!("the {which} has {bytes} bytes, at most {MAX_PART_BYTES} are allowed");
         Self { shown: "…".into(), reason }
     }
 }
 
-/// The first characters of `text`, marked when something was cut.
+/// Returns the first characters of `text`, with a mark and the length if it was cut.
 pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
@@ -54,7 +54,7 @@ pub fn shorten(text: &str) -> String {
 }
 
 impl ComponentId {
-    /// Puts an id together from its parts.
+    /// Builds an id from its parts.
     pub fn new(namespace: &str, name: &str, instance: &str) -> Result<Self, InvalidId> {
         for (which, part) in [("namespace", namespace), ("name", name), ("instance", instance)] {
             check_part(part).map_err(|reason| {
@@ -71,7 +71,7 @@ impl ComponentId {
         })
     }
 
-    /// Reads `namespace/name/instance`.
+    /// Parses `namespace/name/instance`.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let mut parts = text.split('/');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -88,44 +88,44 @@ impl ComponentId {
         }
     }
 
-    /// Before every id that begins with `text`, and behind every id that is less: no id, but a place
-    /// in their order.
+    /// Returns a key for ordered maps that sorts before every id with the prefix `text` and after
+    /// every lesser id. The key is not a valid id.
     pub fn place_of(text: &str) -> Self {
         Self { text: text.into(), name_at: 0, instance_at: 0 }
     }
 
-    /// The first part.
+    /// Returns the namespace.
     pub fn namespace(&self) -> &str {
         &self.text[..self.name_at as usize - 1]
     }
 
-    /// The second part.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.text[self.name_at as usize..self.instance_at as usize - 1]
     }
 
-    /// The third part.
+    /// Returns the instance.
     pub fn instance(&self) -> &str {
         &self.text[self.instance_at as usize..]
     }
 
-    /// The whole id, `namespace/name/instance`.
+    /// Returns the whole id, `namespace/name/instance`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// Ids that may be meant, by what is certain of them.
+/// A set of ids, known by a prefix or exactly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IdRange {
-    /// All that begin so.
+    /// Every id with this prefix.
     Prefix(Box<str>),
-    /// This one.
+    /// This id only.
     One(Box<str>),
 }
 
 impl IdRange {
-    /// Whether an id may be meant.
+    /// Returns whether the range contains `id`.
     pub fn contains(&self, id: &str) -> bool {
         match self {
             Self::Prefix(prefix) => id.starts_with(&**prefix),
@@ -133,13 +133,13 @@ impl IdRange {
         }
     }
 
-    /// The text from which on its ids are, in their order.
+    /// Returns the lower bound of the range in the order of ids.
     pub fn start(&self) -> &str {
         let (Self::Prefix(start) | Self::One(start)) = self;
         start
     }
 
-    /// Without those that others contain, ascending.
+    /// Sorts ranges and drops those that another one contains.
     pub fn distinct(mut ranges: Vec<Self>) -> Vec<Self> {
         ranges.sort_unstable_by(|a, b| a.start().cmp(b.start()).then_with(|| a.cmp(b)));
         ranges.dedup_by(|range, kept| kept.contains(range.start()));
@@ -147,19 +147,19 @@ impl IdRange {
     }
 }
 
-/// An id as a guest or a host wrote it, not yet checked.
+/// An id from a guest or a host, not yet validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawId<'a> {
-    /// The first part.
+    /// The namespace.
     pub namespace: &'a str,
-    /// The second part.
+    /// The name.
     pub name: &'a str,
-    /// The third part.
+    /// The instance.
     pub instance: &'a str,
 }
 
 impl RawId<'_> {
-    /// The id, if it is one.
+    /// Validates the id.
     pub fn checked(&self) -> Result<ComponentId, InvalidId> {
         ComponentId::new(self.namespace, self.name, self.instance)
     }
@@ -167,7 +167,7 @@ impl RawId<'_> {
 
 impl PartialEq<RawId<'_>> for ComponentId {
     fn eq(&self, raw: &RawId<'_>) -> bool {
-        // The last part first: it is the one in which ids differ most.
+        // Ids differ most in the last part.
         self.instance() == raw.instance
             && self.name() == raw.name
             && self.namespace() == raw.namespace
@@ -208,7 +208,7 @@ impl fmt::Debug for ComponentId {
     }
 }
 
-/// Names one loaded component; never reused within an engine, and 0 names none.
+/// Identifies one loaded component. Never reused within an engine; 0 is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentHandle(pub u64);
 
@@ -218,12 +218,12 @@ impl fmt::Display for ComponentHandle {
     }
 }
 
-/// Names one accepted request; guests see its text form.
+/// Identifies one accepted request. Guests see its text form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CorrelationId(pub NonZeroU64);
 
 impl CorrelationId {
-    /// Reads what [`fmt::Display`] wrote; anything else is no correlation id.
+    /// Parses the output of [`fmt::Display`] and nothing else.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == 16
             && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -233,12 +233,12 @@ impl CorrelationId {
         u64::from_str_radix(text, 16).ok().and_then(Self::from_u64)
     }
 
-    /// 0 names none.
+    /// Returns `None` for 0, which is invalid.
     pub fn from_u64(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
     }
 
-    /// The text form, in place.
+    /// Returns the text form, without an allocation.
     pub fn text(self) -> CorrelationText {
         let digit = |at: u32| b"0123456789abcdef"[(self.0.get() >> (60 - 4 * at)) as usize & 15];
         CorrelationText(std::array::from_fn(|at| digit(at as u32)))
@@ -256,7 +256,7 @@ impl fmt::Display for CorrelationId {
 pub struct CorrelationText([u8; 16]);
 
 impl CorrelationText {
-    /// As text.
+    /// Returns the digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -1,30 +1,30 @@
-//! Interrupts of one component by its host.
+//! Interrupts of one component by the host.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts interrupts. Each ends what is handled at its moment, and nothing later.
+/// Counts interrupts. An interrupt ends only the message in progress.
 #[derive(Default)]
 pub struct Interrupts {
     count: AtomicU64,
-    /// The count when what is handled now was taken from the mailbox.
+    /// The count when the mailbox handed out the message in progress.
     seen: AtomicU64,
-    /// Told of each.
+    /// Notified of each interrupt.
     listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// How many there had been when something began.
+/// The interrupt count at some earlier moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen(pub u64);
 
 impl Interrupts {
-    /// Has `listener` told of each, once.
+    /// Sets the listener. Called once.
     pub fn tell(&self, listener: impl Fn() + Send + Sync + 'static) {
         let first = self.listener.set(Box::new(listener)).is_ok();
         debug_assert!(first, "a component has one listener");
     }
 
-    /// Ends what is handled now.
+    /// Interrupts the message in progress.
     pub fn interrupt(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
         if let Some(told) = self.listener.get() {
@@ -32,17 +32,17 @@ impl Interrupts {
         }
     }
 
-    /// Something new is handled from now on; called under the mailbox's lock.
+    /// Marks the start of a new message. Called under the mailbox's lock.
     pub fn begin(&self) {
         self.seen.store(self.count.load(Ordering::SeqCst), Ordering::Relaxed);
     }
 
-    /// For what is handled now; called by whoever handles it.
+    /// Returns the count at the start of the message in progress. Called by its handler.
     pub fn seen(&self) -> Seen {
         Seen(self.seen.load(Ordering::Relaxed))
     }
 
-    /// Whether there was one since.
+    /// Returns whether an interrupt arrived after `seen`.
     pub fn since(&self, seen: Seen) -> bool {
         self.count.load(Ordering::SeqCst) != seen.0
     }

@@ -1,9 +1,9 @@
-//! Something that happens once, and that any number of threads may wait for.
+//! A one-shot event that any number of threads may wait for.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Opens a latch in every case.
+/// Opens a latch on drop, so also on a panic.
 pub struct OpenOnDrop<'a>(pub &'a Latch);
 
 impl Drop for OpenOnDrop<'_> {
@@ -12,7 +12,7 @@ impl Drop for OpenOnDrop<'_> {
     }
 }
 
-/// Closed at first, open for ever after.
+/// Starts closed; stays open once opened.
 #[derive(Default)]
 pub struct Latch {
     open: Mutex<bool>,
@@ -20,13 +20,13 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// Lets all through.
+    /// Opens the latch and wakes all waiters.
     pub fn open(&self) {
         *self.lock() = true;
         self.opened.notify_all();
     }
 
-    /// Blocks until it is open, or the time is over; says whether it is open.
+    /// Blocks until the latch is open or `timeout` passes; returns whether it is open.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let open = self.lock();
         let closed = |open: &mut bool| !*open;

@@ -1,24 +1,25 @@
-//! What one component may use.
+//! Limits of one component.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Ceilings for one component; a breach ends the message that caused it, and names the limit.
+/// Ceilings for one component. A breach ends the message that caused it, with an error that names
+/// the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes over all linear memories of the component.
+    /// Bytes over all linear memories.
     pub max_memory_bytes: u64,
-    /// Bytes of the host's memory that it may make the host hold.
+    /// Bytes of host memory held on the component's behalf.
     pub max_host_bytes: u64,
-    /// Bytes of the payload of one message that it takes or hands over, a reply included.
+    /// Payload bytes of one message in either direction, replies included.
     pub max_message_bytes: u64,
-    /// Time for one message, host functions and sleeps included.
+    /// Time for one message, including host functions and sleeps.
     pub max_execution_time: Duration,
-    /// Fuel for one message (about one unit an instruction); `None` is unlimited.
+    /// Fuel for one message (about one unit per instruction); `None` is unlimited.
     pub max_fuel: Option<u64>,
     /// Core instances inside the component.
     pub max_instances: usize,
-    /// Elements over all tables of the component.
+    /// Elements over all tables.
     pub max_table_elements: u64,
 }
 
@@ -37,59 +38,59 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// `max_execution_time` in whole milliseconds, as options and guests name it.
+    /// Returns `max_execution_time` in whole milliseconds, the unit of options and guests.
     pub fn max_execution_time_ms(&self) -> u64 {
         u64::try_from(self.max_execution_time.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// What happens to a message for a mailbox that is full.
+/// The policy of a full mailbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Its sender is told.
+    /// The sender gets an error.
     #[default]
     Reject,
-    /// Its sender waits for room.
+    /// The sender waits for room.
     Block,
-    /// The oldest message that waits makes room, and becomes a dead letter.
+    /// The oldest waiting message becomes a dead letter and makes room.
     DropOldest,
 }
 
 impl WhenFull {
-    /// All, with the names that options have for them.
+    /// All policies with their names in the options.
     pub const ALL: [(&'static str, Self); 3] =
         [("reject", Self::Reject), ("block", Self::Block), ("drop-oldest", Self::DropOldest)];
 
-    /// The name in options.
+    /// Returns the name in the options.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, policy)| *policy == self).map_or("reject", |(name, _)| name)
     }
 }
 
-/// How much a mailbox holds. A message within `max_message` is accepted if no other waits.
+/// The bounds of a mailbox. An empty mailbox accepts any message within `max_message`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxBounds {
-    /// How many messages may wait.
+    /// The most messages waiting.
     pub messages: usize,
-    /// How many bytes may wait.
+    /// The most bytes waiting.
     pub bytes: u64,
-    /// How many bytes the payload of one message may have.
+    /// The most payload bytes of one message.
     pub max_message: u64,
 }
 
-/// The bound of a mailbox that leaves no room for a message.
+/// The bound that a full mailbox reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailboxBound {
-    /// How many messages may wait.
+    /// The most messages waiting.
     Messages(usize),
-    /// How many bytes may wait.
+    /// The most bytes waiting.
     Bytes(u64),
-    /// How many bytes the host may hold for the receiver.
+    /// The most host memory held for the receiver, in bytes.
     HostBytes(u64),
 }
 
 impl MailboxBound {
-    /// The bound as options name it, and its value.
+    /// Returns the bound's name in the options, and its value.
     pub fn limit(self) -> (&'static str, u64) {
         match self {
             Self::Messages(messages) => ("mailbox.capacity", messages as u64),
@@ -106,12 +107,12 @@ impl fmt::Display for MailboxBound {
     }
 }
 
-/// What a mailbox without room is said to be full by.
+/// Why a mailbox has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// How much it holds.
+    /// The bounds of the mailbox.
     pub bounds: MailboxBounds,
-    /// Which of its bounds leaves no room.
+    /// The bound that it reached.
     pub by: MailboxBound,
 }
 

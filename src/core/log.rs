@@ -3,7 +3,7 @@
 use crate::core::id::ComponentId;
 use crate::core::message::Timestamp;
 
-/// How much a record matters; the order is that of the WIT enum `log-level`.
+/// Severity, in the order of the WIT enum `log-level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     Trace,
@@ -14,7 +14,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The lower-case name.
+    /// Returns the lower-case name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",
@@ -26,39 +26,39 @@ impl LogLevel {
     }
 }
 
-/// One record on its way to a [`LogSink`].
+/// One record for a [`LogSink`].
 #[derive(Clone, Debug)]
 pub struct LogRecord<'a> {
-    /// How much it matters.
+    /// The severity.
     pub level: LogLevel,
-    /// Who wrote it; `None` is the engine itself.
+    /// The component that wrote it; `None` for the engine.
     pub component: Option<&'a ComponentId>,
     /// The text.
     pub message: &'a str,
-    /// Key and value pairs.
+    /// Key-value pairs.
     pub context: &'a [(String, String)],
-    /// When it was written.
+    /// The time of writing.
     pub time: Timestamp,
 }
 
-/// Who learns what code of the host says when it fails.
+/// Who sees the error texts of host code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostErrorTexts {
-    /// The host, in its log. Guests learn that it failed.
+    /// The host's log. The guest only learns that the host failed.
     #[default]
     Logged,
-    /// The guest that asked.
+    /// The guest that made the call.
     Shown,
 }
 
-/// Where records go.
+/// A destination of log records.
 pub trait LogSink: Send + Sync {
-    /// Whether records of this level are wanted; others are not even built.
+    /// Returns whether records of this level are wanted; others are not even built.
     fn enabled(&self, level: LogLevel) -> bool;
 
-    /// Takes one record. May be called from several threads at once.
+    /// Writes one record. Called from several threads at once.
     fn write(&self, record: &LogRecord<'_>);
 
-    /// Whether [`LogSink::write`] runs code of the host, which needs a native stack.
+    /// Returns whether [`LogSink::write`] runs host code, which needs a native stack.
     fn runs_host_code(&self) -> bool;
 }

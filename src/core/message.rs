@@ -1,4 +1,4 @@
-//! What travels between components and hosts.
+//! Messages between components and hosts.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,52 +8,52 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::payload::Payload;
 
-/// Content type of the callback that reports a failed request.
+/// The content type of a callback that reports a failed request.
 pub const ERROR_CONTENT_TYPE: &str = "application/vnd.airssys.error+json";
 
-/// The payload of such a callback.
+/// Returns the payload of a callback that reports a failed request.
 pub fn error_document(code: &str, text: &str) -> Vec<u8> {
     serde_json::json!({ "code": code, "message": text }).to_string().into_bytes()
 }
 
-/// Bits of the nanoseconds of a second.
+/// Bits for the nanoseconds within a second.
 const NANOSECOND_BITS: u32 = 30;
 
-/// Wall-clock time since the Unix epoch, in one word: the seconds, and below them the nanoseconds. It ends
-/// in the year 2514.
+/// Wall-clock time since the Unix epoch in one word: seconds above, nanoseconds below. Overflows in
+/// the year 2514.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// In the place of a time that its reader must not know.
+    /// Replaces a time that its reader must not learn.
     pub const HIDDEN: Self = Self(0);
 
-    /// Whole seconds.
+    /// Returns the whole seconds.
     pub fn seconds(self) -> u64 {
         self.0 >> NANOSECOND_BITS
     }
 
-    /// The rest, below 10^9.
+    /// Returns the nanoseconds within the second, below 10^9.
     pub fn nanoseconds(self) -> u32 {
         (self.0 & ((1 << NANOSECOND_BITS) - 1)) as u32
     }
 
-    /// The word: the seconds above [`Timestamp::nanoseconds`], which take the lower 30 bits.
+    /// Returns the word: the seconds above the 30 bits of [`Timestamp::nanoseconds`].
     pub fn word(self) -> u64 {
         self.0
     }
 
-    /// The time now; a clock before 1970 reads as the epoch.
+    /// Returns the current time; a clock before 1970 reads as the epoch.
     pub fn now() -> Self {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()
     }
 
-    /// The time a few milliseconds ago at most, for what is stamped often.
+    /// Returns a cheap timestamp, at most a few milliseconds old.
     pub fn recent() -> Self {
         coarse_wall().into()
     }
 
-    /// How long ago it was, to a few milliseconds.
+    /// Returns the time elapsed since, to a few milliseconds.
     pub fn age(self) -> Duration {
         coarse_wall().saturating_sub(Duration::new(self.seconds(), self.nanoseconds()))
     }
@@ -69,23 +69,23 @@ impl From<Duration> for Timestamp {
 /// One message as its receiver sees it.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who sent it; `None`: the host. One count of references for all messages of a host would be
-    /// written by its threads and the workers in turns.
+    /// The sender; `None` for the host. An `Arc` for the host would have its reference count
+    /// written by host threads and workers in turn.
     pub sender: Option<Arc<ComponentId>>,
     /// Opaque bytes.
     pub payload: Payload,
-    /// The sender's word on what the payload is.
+    /// The sender's declaration of the payload's type.
     pub content_type: Option<Arc<str>>,
-    /// Set on requests and on their callbacks.
+    /// Set on requests and their callbacks.
     pub correlation: Option<CorrelationId>,
-    /// Whether the sender gets the answer in a callback.
+    /// Whether the sender expects the reply in a callback.
     pub wants_reply: bool,
-    /// When it was accepted into the mailbox, to a few milliseconds.
+    /// When the mailbox accepted it, to a few milliseconds.
     pub accepted: Timestamp,
 }
 
 impl Message {
-    /// A fire-and-forget message, accepted now.
+    /// Creates a fire-and-forget message, accepted now.
     pub fn new(sender: Option<Arc<ComponentId>>, payload: Payload) -> Self {
         Self {
             sender,
@@ -97,7 +97,8 @@ impl Message {
         }
     }
 
-    /// The callback of a request that failed in this way, in the place of this one.
+    /// Returns the callback that reports the failure of this request, to replace the callback
+    /// `self`.
     pub fn failed(&self, error: &CallError) -> Self {
         Self {
             payload: error_document(error.code(), &error.to_string()).into(),
@@ -106,12 +107,12 @@ impl Message {
         }
     }
 
-    /// Who sent it, where `host` stands for the host.
+    /// Returns the sender, with `host` standing for the host.
     pub fn sender<'a>(&'a self, host: &'a ComponentId) -> &'a ComponentId {
         self.sender.as_deref().unwrap_or(host)
     }
 
-    /// The message, lent to its receiver; `host` stands for the host.
+    /// Borrows the message for its receiver; `host` stands for the host.
     pub fn view<'a>(&'a self, host: &'a ComponentId) -> MessageView<'a> {
         let sender = self.sender(host);
         MessageView {
@@ -125,7 +126,7 @@ impl Message {
     }
 }
 
-/// A message whose parts belong to somebody else, such as a caller that waits for the reply.
+/// A message with borrowed parts, for example those of a caller waiting for the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageView<'a> {
     /// As in [`Message`].
@@ -136,11 +137,11 @@ pub struct MessageView<'a> {
     pub content_type: Option<&'a str>,
     /// As in [`Message`].
     pub correlation: Option<CorrelationId>,
-    /// Who gets the answer of a request.
+    /// The receiver of the reply to a request.
     pub reply_to: Option<&'a ComponentId>,
     /// As in [`Message`].
     pub accepted: Timestamp,
 }
 
-/// How the handling of a message ended: the reply (`None`: no reply), or why there is none.
+/// The outcome of handling a message: the reply (`None` for no reply) or an error.
 pub type Outcome = Result<Option<Vec<u8>>, CallError>;

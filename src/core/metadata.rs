@@ -1,4 +1,4 @@
-//! What a component says of itself.
+//! A component's description of itself.
 
 use thiserror::Error;
 
@@ -7,23 +7,23 @@ use crate::core::bounds::MAX_OPERATIONS;
 /// The WIT record `component-metadata`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentMetadata {
-    /// What it is called.
+    /// The component's name.
     pub name: String,
-    /// Its version, in whatever notation.
+    /// The version, in any notation.
     pub version: String,
-    /// What it does.
+    /// What the component does.
     pub description: String,
-    /// Who made it.
+    /// The author.
     pub author: String,
-    /// Under what terms.
+    /// The licence.
     pub license: String,
-    /// What it can be asked to do.
+    /// The operations that it supports.
     pub supported_operations: Vec<String>,
     /// Whether it keeps state between messages.
     pub stateful: bool,
 }
 
-/// Metadata beyond the bounds.
+/// Metadata that exceeds a bound.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Oversized {
     /// A text is too long.
@@ -31,21 +31,21 @@ pub enum Oversized {
     Text {
         /// The field.
         name: &'static str,
-        /// How long it is.
+        /// The length in bytes.
         bytes: usize,
-        /// How long it may be.
+        /// The longest length allowed.
         limit: usize,
     },
     /// There are too many operations.
     #[error("supported-operations has {count} entries, at most {MAX_OPERATIONS} are allowed")]
     Operations {
-        /// How many there are.
+        /// The number of operations.
         count: usize,
     },
 }
 
 impl ComponentMetadata {
-    /// How much memory it takes.
+    /// Returns the memory occupied by the texts.
     pub fn bytes(&self) -> u64 {
         let Self { name, version, description, author, license, supported_operations, .. } = self;
         let texts = [name, version, description, author, license].into_iter();

@@ -1,5 +1,5 @@
-//! Vocabulary that every layer shares: names, messages, limits, errors, and the traits through
-//! which host functions reach the layers above them.
+//! Vocabulary of all layers: names, messages, limits, errors, and the traits through which host
+//! functions reach the layers above them.
 
 pub mod account;
 pub mod bounds;

@@ -7,15 +7,15 @@ use std::ops::Deref;
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// How many bytes travel inside the message itself: with more, the allocation that they take costs
-/// less than moving them with the message.
+/// The most bytes stored inside the message itself. Beyond this size an allocation costs less than
+/// moving the bytes with the message.
 const INLINE: usize = 38;
 
-/// So many bytes and more are mapped by themselves: the allocator would keep that memory for itself, for
-/// each thread some of it, when the message is gone. Copying them takes longer than mapping does.
+/// Payloads of at least this size get a mapping of their own: the allocator would keep the freed
+/// memory, some of it for each thread. At this size copying takes longer than mapping.
 const MAPPED: usize = 4 << 20;
 
-/// Bytes that are cheap to hand on: a few are copied, more are shared.
+/// Bytes that are cheap to clone: short ones are copied, long ones shared.
 #[derive(Clone)]
 pub struct Payload(Form);
 
@@ -26,7 +26,7 @@ enum Form {
 }
 
 impl Payload {
-    /// A copy of `bytes`; an error if the system has no memory for one that is large.
+    /// Copies `bytes`; fails if the system has no memory for a large copy.
     pub fn try_copy_of(bytes: &[u8]) -> io::Result<Self> {
         if bytes.len() < MAPPED {
             return Ok(Self::allocated(bytes));
@@ -36,7 +36,7 @@ impl Payload {
         Ok(Self(Form::Shared(Bytes::from_owner(copy))))
     }
 
-    /// A copy of `bytes`, whatever that takes.
+    /// Copies `bytes`; falls back to the allocator if the mapping fails.
     pub fn copy_of(bytes: &[u8]) -> Self {
         Self::try_copy_of(bytes).unwrap_or_else(|_| Self::allocated(bytes))
     }

@@ -1,5 +1,4 @@
-//! What host functions need from the layers above and beside `runtime`, and what those need from
-//! the host.
+//! The traits that host functions call in other layers, and those that the layers call in the host.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,41 +10,40 @@ use crate::core::id::{ComponentHandle, ComponentId, CorrelationId, IdRange, RawI
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 
-/// Who a component is.
+/// The identity of a loaded component.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Which of the components of that id.
+    /// The handle, which tells apart components that share an id.
     pub handle: ComponentHandle,
-    /// Its identity.
+    /// The id.
     pub id: Arc<ComponentId>,
 }
 
-/// What became of a message that a component hands over.
+/// What became of a message from a component.
 pub enum Handover<T> {
-    /// It was accepted or refused.
+    /// The message was accepted or refused.
     Done(Result<T, MessagingError>),
-    /// The receiver's mailbox is full and makes its senders wait: to be tried again when this is
-    /// done.
+    /// The receiver's full mailbox blocks its senders; try again when this future completes.
     Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The host's router has to be asked, which is code of the host.
+    /// The host's router decides, in host code.
     AskHost(Box<dyn FnOnce() -> Result<T, MessagingError> + Send>),
 }
 
-/// How many a fire-and-forget message is for.
+/// Whether a fire-and-forget message is part of a broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// The one that it names.
+    /// To one receiver.
     Single,
-    /// It is one of a broadcast.
+    /// Part of a broadcast.
     Broadcast,
 }
 
-/// The interface `host-messaging`, for one sender.
+/// The interface `host-messaging` of one sender.
 pub trait Messenger: Send + Sync {
-    /// Hands a fire-and-forget message over.
+    /// Sends a fire-and-forget message.
     fn send(&self, target: RawId<'_>, payload: Payload, sending: Sending) -> Handover<()>;
 
-    /// Hands a request over; exactly one callback follows, at `deadline` at the latest.
+    /// Sends a request; exactly one callback follows, at `deadline` at the latest.
     fn request(
         &self,
         target: RawId<'_>,
@@ -53,14 +51,14 @@ pub trait Messenger: Send + Sync {
         deadline: Instant,
     ) -> Handover<CorrelationId>;
 
-    /// Takes a request of the sender's own back; no callback follows.
+    /// Cancels one of the sender's own requests; no callback follows.
     fn cancel_request(&self, request: &str) -> Result<(), MessagingError>;
 }
 
-/// What one component may know of another.
+/// What one component may learn about another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentInfo {
-    /// Whose it is.
+    /// The other component's id.
     pub id: Arc<ComponentId>,
     /// From its metadata; empty if it has none.
     pub name: String,
@@ -70,10 +68,10 @@ pub struct ComponentInfo {
     pub health: &'static str,
 }
 
-/// The part of `host-services` that looks at other components.
+/// The part of `host-services` that concerns other components.
 pub trait Directory: Send + Sync {
-    /// The first ids of a range, at most so many, ascending, each once; those behind `after`, if
-    /// that is given.
+    /// Returns up to `most` ids of a range, after `after` if given, ascending and without
+    /// duplicates.
     fn page(
         &self,
         range: &IdRange,
@@ -81,44 +79,44 @@ pub trait Directory: Send + Sync {
         most: usize,
     ) -> Vec<Arc<ComponentId>>;
 
-    /// What is known of one of them.
+    /// Returns what is known of one component.
     fn info(&self, id: &ComponentId) -> Result<ComponentInfo, ComponentError>;
 }
 
-/// Mail on its way to or from another engine.
+/// Mail to or from another engine.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Who sent it.
+    /// The sender.
     pub source: Arc<ComponentId>,
-    /// Whom it is for.
+    /// The receiver.
     pub target: Arc<ComponentId>,
-    /// Set on requests: what the receiver sees, and what the answer names.
+    /// Set on requests: the id that the receiver sees and the reply names.
     pub correlation: Option<CorrelationId>,
-    /// Until when an answer is of use.
+    /// After this time a reply has no effect.
     pub deadline: Option<SystemTime>,
-    /// The sender's word on what the payload is.
+    /// The sender's declaration of the payload's type.
     pub content_type: Option<Arc<str>>,
     /// Opaque bytes.
     pub payload: Payload,
 }
 
-/// The host's way to components that are not loaded here. Its functions are code of the host.
+/// The host's route to components of other engines. Its functions run host code.
 pub trait Router: Send + Sync {
-    /// Takes mail over; a request is completed later.
+    /// Takes over mail. A request is completed later.
     fn route(&self, envelope: &Envelope) -> Result<(), MessagingError>;
 
-    /// Says that nobody waits for the answer of a request any more.
+    /// Announces that no one waits for the reply to `request` any longer.
     fn cancel(&self, request: CorrelationId);
 }
 
-/// Where messages go that were accepted and can not be handled.
+/// The destination of accepted messages that cannot be handled.
 pub trait DeadLetters: Send + Sync {
-    /// Takes a dead letter; must not block.
+    /// Takes a dead letter. Must not block.
     fn take(&self, target: &Arc<ComponentId>, message: Message, reason: &CallError);
 }
 
-/// Where an engine's events go. Its functions are code of the host.
+/// The destination of an engine's events. Its functions run host code.
 pub trait EventSink: Send + Sync {
-    /// Takes one event: its kind, a JSON document about it, and what it carries.
+    /// Delivers one event: its kind, a JSON document about it, and its payload.
     fn event(&self, kind: &str, document: &str, payload: &[u8]);
 }

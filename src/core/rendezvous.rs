@@ -1,26 +1,26 @@
-//! One value from one thread to another that waits for it.
+//! Hands one value to a thread blocked on it: a oneshot channel.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::core::watch;
 
-/// A place for one value.
+/// A oneshot channel.
 pub struct Rendezvous<T> {
     value: Mutex<Option<T>>,
     given: Condvar,
 }
 
-/// The value did not come within this time.
+/// No value arrived within this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut(pub Duration);
 
-/// Why a value did not come.
+/// Why no value arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotGiven {
-    /// It did not come within this time.
+    /// The timeout passed.
     TimedOut(Duration),
-    /// The caller has given up.
+    /// The caller gave up.
     GivenUp,
 }
 
@@ -37,13 +37,13 @@ impl<T> Default for Rendezvous<T> {
 }
 
 impl<T> Rendezvous<T> {
-    /// Puts the value there and wakes who waits.
+    /// Sends the value and wakes the waiter.
     pub fn give(&self, value: T) {
         *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         self.given.notify_one();
     }
 
-    /// As [`Rendezvous::wait`], and no longer than a caller that is watched has patience.
+    /// As [`Rendezvous::wait`], but also ends when a watched caller gives up.
     pub fn wait_watched(&self, timeout: Option<Duration>) -> Result<T, NotGiven> {
         if !watch::is_watched() {
             return self.wait(timeout).map_err(NotGiven::from);
@@ -65,9 +65,9 @@ impl<T> Rendezvous<T> {
         }
     }
 
-    /// Blocks until the value is there; with a timeout, no longer than that.
+    /// Blocks until the value arrives or `timeout` passes.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<T, TimedOut> {
-        // A timeout too long for the clock is none.
+        // A timeout beyond the clock's range is no timeout.
         let limit =
             timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,33 +1,34 @@
-//! Finding blocking calls that could never return.
+//! Deadlock detection for blocking calls.
 //!
-//! A host callback that a component triggered may call other components and wait. The component
-//! waits as long, so a call that leads back to it, through any number of others and of engines,
-//! would wait for itself.
+//! A host callback triggered by a component may call other components and wait. The component waits
+//! with it, so a call that leads back to that component, through any number of components and
+//! engines, would wait for itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A component, as one that may wait for another.
+/// A node of the wait-for graph.
 ///
-/// A component runs one callback at a time, so it waits for one other at most.
+/// A component runs one callback at a time, so each node has at most one outgoing edge.
 #[derive(Default)]
 pub struct WaitNode {
     waiting_for: Mutex<Option<Arc<WaitNode>>>,
 }
 
-/// A wait that goes on; dropped when it ends.
+/// An edge of the graph, removed on drop.
 pub struct Wait {
     waiter: Option<Arc<WaitNode>>,
-    /// What the waiter waited for before: a wait may be part of another.
+    /// The previous edge of the waiter: waits nest.
     outer: Option<Arc<WaitNode>>,
 }
 
 impl Wait {
-    /// Begins to wait for `target`; `None` if that would close a circle. A waiter of `None` is a
-    /// thread that runs no component's callback, for which nothing waits.
+    /// Adds the edge from `waiter` to `target`, or returns `None` if it would close a cycle.
+    /// `waiter` is `None` for a thread that runs no component's callback: nothing waits for such a
+    /// thread.
     pub fn begin(waiter: Option<Arc<WaitNode>>, target: &Arc<WaitNode>) -> Option<Self> {
         let mut wait = Self { waiter, outer: None };
         if let Some(waiter) = &wait.waiter {
-            // Entered before it is looked for: of two that close a circle at the same time, at
+            // Insert the edge before the search: of two threads that close a cycle together, at
             // least one finds it.
             wait.outer = waiter.lock().replace(Arc::clone(target));
             let mut next = Some(Arc::clone(target));
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_circle_of_any_length_is_refused() {
+    fn a_cycle_of_any_length_is_refused() {
         let [a, b, c] = [(); 3].map(|()| Arc::<WaitNode>::default());
         let begin = |waiter: &Arc<WaitNode>, target| Wait::begin(Some(Arc::clone(waiter)), target);
         assert!(begin(&a, &a).is_none());

@@ -1,30 +1,30 @@
-//! A caller that is asked now and then, while it waits, whether to give up.
+//! Cancellable waits: a blocked call polls its caller.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How often it is asked.
+/// How often the caller is polled.
 pub const PERIOD: Duration = Duration::from_millis(50);
 
-/// One call's caller. Belongs to the thread that waits.
+/// The caller of one call. Belongs to the waiting thread.
 pub struct Watch {
-    /// Whether it gives up.
+    /// Returns whether the caller gives up.
     asks: Box<dyn Fn() -> bool>,
     asked: Cell<Instant>,
     state: Cell<State>,
-    /// What ends the call.
+    /// Ends the call.
     end: RefCell<Option<Box<dyn Fn() -> State>>>,
 }
 
-/// What became of the caller's patience.
+/// The state of a watched call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It waits.
+    /// The caller still waits.
     Patient,
-    /// It has given up, and the outcome comes soon.
+    /// The caller gave up; an outcome follows shortly.
     Ending,
-    /// It has given up, and there will be no outcome.
+    /// The caller gave up; no outcome follows.
     GivenUp,
 }
 
@@ -32,8 +32,8 @@ thread_local! {
     static WATCH: RefCell<Option<Rc<Watch>>> = const { RefCell::new(None) };
 }
 
-/// Does what may wait, with `asks` asked now and then. A call within the call of a watched one is not
-/// watched itself.
+/// Runs `wait` and polls `asks` meanwhile. A call made from inside a watched one is not watched
+/// itself.
 pub fn watched<R>(asks: Option<Box<dyn Fn() -> bool>>, wait: impl FnOnce() -> R) -> R {
     let watch = asks.map(|asks| {
         let (asked, state) = (Cell::new(Instant::now()), Cell::new(State::Patient));
@@ -46,12 +46,12 @@ pub fn watched<R>(asks: Option<Box<dyn Fn() -> bool>>, wait: impl FnOnce() -> R)
     wait()
 }
 
-/// Whether somebody is asked on this thread.
+/// Returns whether a caller is watched on this thread.
 pub fn is_watched() -> bool {
     WATCH.with_borrow(Option::is_some)
 }
 
-/// Says how the call that this thread waits for is ended.
+/// Sets the function that ends the call on this thread.
 pub fn set_end(end: impl FnOnce() -> Box<dyn Fn() -> State>) {
     WATCH.with_borrow(|watch| {
         if let Some(watch) = watch {
@@ -60,9 +60,9 @@ pub fn set_end(end: impl FnOnce() -> Box<dyn Fn() -> State>) {
     });
 }
 
-/// Asks, if it is time to; what is then so.
+/// Polls the caller if [`PERIOD`] has passed, and returns the state.
 pub fn check() -> State {
-    // Taken out, as code of the host runs.
+    // Clone it: host code runs below, and the cell must not stay borrowed.
     let Some(watch) = WATCH.with_borrow(Clone::clone) else { return State::Patient };
     if watch.state.get() == State::Patient && watch.asked.get().elapsed() >= PERIOD {
         if (watch.asks)() {
@@ -86,7 +86,7 @@ impl Drop for Outer {
 mod tests {
     use super::*;
 
-    /// Until it has been asked.
+    /// Checks until the caller is no longer patient.
     fn checked() -> State {
         loop {
             match check() {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_begun_is_given_up() {
+    fn a_call_without_an_end_is_given_up() {
         watched(Some(Box::new(|| true)), || assert_eq!(checked(), State::GivenUp));
     }
 }

@@ -1,4 +1,4 @@
-//! Requests under way, and their one outcome.
+//! Pending requests, each with exactly one outcome.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,54 +20,54 @@ use crate::messaging::queue::Place;
 use crate::messaging::wheel::{Key, Wheel};
 use crate::security::quota::Permit;
 
-/// What the host does with the outcome of a request of its own.
+/// The host's callback for the outcome of its own request.
 pub type Completion = Box<dyn FnOnce(CorrelationId, Outcome) + Send>;
 
-/// Runs code of the host, on another thread than the one that brings an outcome.
+/// Runs host code on a thread other than the one that completes the request.
 pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
-/// Who made a request, and gets its outcome.
+/// The requester, who gets the outcome.
 pub enum Requester {
-    /// A component, in a callback; `permit` is what the request takes of its quota, `charge` what it
-    /// takes of its account.
+    /// A component, by callback. `permit` is the request's share of the quota, `charge` its share
+    /// of the account.
     Component { mailbox: Weak<Mailbox>, permit: Option<Permit>, charge: Charge },
     /// The host.
     Host(Completion),
 }
 
-/// The table of requests under way.
+/// The table of pending requests.
 ///
-/// Whoever takes a request out of the table (its reply, its deadline, its cancellation) decides
-/// its outcome; the others find nothing.
+/// Whatever removes a request from the table (reply, deadline, or cancellation) decides its
+/// outcome; the others find nothing.
 pub struct Correlations {
     table: Mutex<Wheel<Pending>>,
-    /// Between the keys of the table, which are taken in turn, and the ids of requests: who sees the
-    /// ids of some learns nothing of others.
+    /// Maps the table's predictable keys to ids, so that knowing some ids tells nothing about
+    /// others.
     ids: Permutation,
-    /// Wakes [`watch_deadlines`]: an earlier deadline, or the end of the table.
+    /// Wakes [`watch_deadlines`] on an earlier deadline or the end of the table.
     changed: Arc<Notify>,
-    /// Is told of requests that it took and nobody waits for any more.
+    /// Notified when a request that it took is abandoned.
     router: Option<Arc<dyn Router>>,
     background: Background,
     late: AtomicU64,
 }
 
-/// Who has a request.
+/// The receiver of a request.
 pub enum Receiver {
-    /// A component of this engine; `place` is where the message is in its mailbox, once that matters.
-    /// `ends`: it is interrupted if its requester gives up.
+    /// A component of this engine. `place` is the message's position in the mailbox, set only when
+    /// needed. `ends`: interrupt the receiver if the requester gives up.
     Here { mailbox: Arc<Mailbox>, place: Option<Place>, ends: bool },
-    /// The host's router has it: only the host may complete it.
+    /// The host's router took it; only the host may complete it.
     Elsewhere(Arc<ComponentId>),
 }
 
 impl Receiver {
-    /// A component of this engine, or one of several with its id.
+    /// Creates a receiver in this engine: a component, or one of several with the same id.
     pub fn here(mailbox: &Arc<Mailbox>) -> Self {
         Self::Here { mailbox: Arc::clone(mailbox), place: None, ends: false }
     }
 
-    /// Its id.
+    /// Returns the receiver's id.
     pub fn id(&self) -> &Arc<ComponentId> {
         match self {
             Self::Here { mailbox, .. } => mailbox.owner(),
@@ -81,21 +81,21 @@ struct Pending {
     receiver: Receiver,
 }
 
-/// As many requests are under way as the table can name.
+/// The table has no room for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
 
-/// A request in the table, for those inside who have to do with it.
+/// A request in the table, as this library refers to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket {
-    /// What everybody else knows it by.
+    /// The id that everyone else uses.
     pub id: CorrelationId,
     key: Key,
 }
 
 impl Correlations {
-    /// An empty table; deadlines come after `now`. `router` must not block when it is told of a
-    /// cancellation; `background` runs the completions of the host's requests.
+    /// Creates an empty table; deadlines lie after `now`. `router` is notified of cancellations and
+    /// must not block. `background` runs the completions of the host's requests.
     pub fn new(router: Option<Arc<dyn Router>>, background: Background, now: Instant) -> Self {
         Self {
             table: Mutex::new(Wheel::new(now)),
@@ -107,15 +107,15 @@ impl Correlations {
         }
     }
 
-    /// Enters a request; it has no deadline yet.
+    /// Enters a request, without a deadline.
     pub fn open(&self, requester: Requester, receiver: Receiver) -> Result<Ticket, TableFull> {
         let pending = Pending { requester, receiver };
         let key = self.lock().insert(pending, None).map_err(|_| TableFull)?;
         Ok(Ticket { id: self.id(key), key })
     }
 
-    /// Has the message end with its request: when that is cancelled or its deadline passes, it is taken
-    /// out of the mailbox, or interrupted where it is handled.
+    /// Ties the message to its request: cancellation or the deadline removes the message from the
+    /// mailbox, or interrupts its handler.
     pub fn end_with(&self, request: Ticket, to: &Arc<Mailbox>, at: Place) {
         if let Some(pending) = self.lock().get_mut(request.key) {
             pending.receiver =
@@ -123,8 +123,8 @@ impl Correlations {
         }
     }
 
-    /// Sets the deadline, unless the outcome is there already. A message that is still at its place
-    /// then is taken out of the mailbox.
+    /// Sets the deadline, unless the request is already complete. At the deadline, a message still
+    /// waiting at `delivered` is removed from the mailbox.
     pub fn arm(
         &self,
         request: Ticket,
@@ -140,7 +140,8 @@ impl Correlations {
                 *mailbox = Arc::clone(to);
             }
         }
-        // The watcher sleeps until the look, which a deadline of a later revolution moves too.
+        // The watcher sleeps until `next_look`, which even a deadline of a later revolution may
+        // move.
         let before = table.next_look();
         table.arm(request.key, deadline);
         let after = table.next_look();
@@ -150,13 +151,14 @@ impl Correlations {
         }
     }
 
-    /// Takes a request out without an outcome, because it was never accepted; false if it has its
-    /// outcome already.
+    /// Removes a request that was never accepted, without an outcome. Returns false if it is
+    /// already complete.
     pub fn discard(&self, request: Ticket) -> bool {
         self.take(request).is_some()
     }
 
-    /// Takes a request of a component out, without a callback; false if it has none of that id.
+    /// Removes a component's request without a callback. Returns false if `owner` has no request
+    /// `id`.
     pub fn cancel_of(&self, owner: &Weak<Mailbox>, id: CorrelationId) -> bool {
         let owns = |pending: &Pending| matches!(&pending.requester, Requester::Component { mailbox, .. } if mailbox.ptr_eq(owner));
         let Some(pending) = self.take_if(id, owns) else { return false };
@@ -164,7 +166,7 @@ impl Correlations {
         true
     }
 
-    /// Ends a request of the host as cancelled; false if it has none of that id.
+    /// Completes a request of the host as cancelled. Returns false if the host has no request `id`.
     pub fn cancel_of_host(&self, id: CorrelationId) -> bool {
         let owns = |pending: &Pending| matches!(pending.requester, Requester::Host(_));
         let Some(pending) = self.take_if(id, owns) else { return false };
@@ -178,7 +180,7 @@ impl Correlations {
         true
     }
 
-    /// Delivers the outcome to the requester, if it still waits for one.
+    /// Delivers the outcome, if the requester still waits for it.
     pub fn complete(&self, request: Ticket, outcome: Outcome) {
         match self.take(request) {
             Some(pending) => self.finish(request.id, pending, outcome),
@@ -188,8 +190,8 @@ impl Correlations {
         }
     }
 
-    /// As [`Correlations::complete`], for a request that the host's router took; false if nobody
-    /// waits for it.
+    /// As [`Correlations::complete`], for a request taken by the host's router. Returns false if no
+    /// one waits for it.
     pub fn complete_routed(&self, id: CorrelationId, outcome: Outcome) -> bool {
         let is_routed = |pending: &Pending| matches!(pending.receiver, Receiver::Elsewhere(_));
         let taken = self.take_if(id, is_routed);
@@ -203,7 +205,7 @@ impl Correlations {
         waited_for
     }
 
-    /// Ends all requests in the same way.
+    /// Completes all requests with the same error.
     pub fn complete_all(&self, error: &CallError) {
         let all = self.lock().drain();
         for (key, pending) in all {
@@ -211,22 +213,22 @@ impl Correlations {
         }
     }
 
-    /// How many requests wait for their outcome.
+    /// Returns the number of pending requests.
     pub fn outstanding(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether no request waits for its outcome.
+    /// Returns whether no request is pending.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
-    /// How many outcomes came when nobody waited for them any more.
+    /// Returns the number of outcomes that arrived too late.
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// Ends all requests whose deadline has passed; returns when to look again.
+    /// Ends all requests past their deadline and returns when to look again.
     fn expire(&self, now: Instant) -> Option<Instant> {
         loop {
             let mut table = self.lock();
@@ -265,7 +267,7 @@ impl Correlations {
                 return (self.background)(Box::new(move || completion(id, outcome)));
             }
             Requester::Component { mailbox, permit, charge } => {
-                // Before the callback, in which it may make the next.
+                // Released before the callback, which may make the next request.
                 drop((permit, charge));
                 mailbox
             }
@@ -288,7 +290,7 @@ impl Correlations {
                 (failure(code, &text), Some((code, shorten(&text))))
             }
         };
-        // A requester that is going away has nobody left to tell.
+        // A requester on its way out needs no outcome.
         let Err((refusal, refused)) = requester.deliver(whole) else { return };
         let bytes = refused.payload_bytes() as u64;
         drop(refused);
@@ -333,7 +335,7 @@ impl Drop for Correlations {
     }
 }
 
-/// The time of the system, waited for with a timer of the workers.
+/// The system clock, with a timer of the workers.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -346,7 +348,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Ends requests at their deadlines for as long as the table lives.
+/// Ends requests at their deadlines for as long as the table exists.
 pub fn watch_deadlines(
     table: &Arc<Correlations>,
     clock: impl Clock,
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watcher_is_told_of_every_deadline_before_the_one_it_sleeps_for() {
+    fn earlier_deadlines_wake_the_watcher() {
         let now = Instant::now();
         let table = Correlations::new(None, Arc::new(|job| job()), now);
         let arm = |seconds| {
@@ -395,7 +397,7 @@ mod tests {
         arm(5);
         assert!(told(&table));
         let sleeps_until = table.expire(now).unwrap();
-        // Of a later revolution of the wheel: it is looked at before its time.
+        // A deadline of a later revolution: its slot comes up earlier.
         arm(10);
         arm(3);
         assert!(told(&table), "asleep until {:?}", sleeps_until - now);

@@ -1,4 +1,4 @@
-//! Mail, and why it is refused.
+//! Mail, and the reasons to refuse it.
 
 use crate::core::codec::UnsupportedCodec;
 use crate::core::limits::MailboxBound;
@@ -7,25 +7,25 @@ use crate::messaging::reply::Reply;
 
 /// One piece of mail.
 pub enum Mail {
-    /// For `handle-message`.
+    /// A message for `handle-message`.
     Message(Message, Reply),
-    /// For `handle-callback`: the outcome of a request of the receiver's own.
+    /// The outcome of the receiver's own request, for `handle-callback`.
     Callback(Message),
-    /// Asks for `health`; the reply is the status name.
+    /// A call of `health`; the reply carries the status name.
     Health(Reply),
-    /// Asks for `shutdown`; the last mail of a mailbox.
+    /// A call of `shutdown`; the last mail of a mailbox.
     Shutdown(Reply),
 }
 
-/// What a piece of mail takes besides its payload, roughly.
+/// The approximate size of a piece of mail without its payload.
 const MAIL_BYTES: u64 = 256;
 
-/// The size of the callback that an accepted request gets in every case, if only to say that its outcome
-/// does not fit; charged from the request on.
+/// The size of the smallest callback that every accepted request gets, if only to report that its
+/// outcome does not fit. Charged with the request.
 pub const CALLBACK_BYTES: u64 = 1024;
 
 impl Mail {
-    /// What a handler is given.
+    /// Returns the message for the guest's handler, if this mail has one.
     pub fn message(&self) -> Option<&Message> {
         match self {
             Self::Message(message, _) | Self::Callback(message) => Some(message),
@@ -33,12 +33,12 @@ impl Mail {
         }
     }
 
-    /// The length of its payload.
+    /// Returns the length of the payload.
     pub fn payload_bytes(&self) -> usize {
         self.message().map_or(0, |message| message.payload.len())
     }
 
-    /// Drops refused mail without an answer: its sender is told otherwise.
+    /// Drops refused mail without an outcome: the sender learns of the refusal otherwise.
     pub fn withdraw(self) {
         match self {
             Self::Message(_, reply) | Self::Health(reply) | Self::Shutdown(reply) => {
@@ -48,7 +48,7 @@ impl Mail {
         }
     }
 
-    /// What it takes.
+    /// Returns the bytes that this mail counts for.
     pub fn size(&self) -> u64 {
         let content_type = self.message().and_then(|message| message.content_type.as_ref());
         let content_type = content_type.map_or(0, |content_type| content_type.len());
@@ -56,24 +56,24 @@ impl Mail {
     }
 }
 
-/// Why mail was not accepted.
+/// Why a mailbox refused mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// As much waits as may.
+    /// The mailbox is full.
     Full(MailboxBound),
-    /// The host holds too much for the receiver already, and none of it is mail.
+    /// The host already holds too much for the receiver, and none of it is mail.
     NoRoom(MailboxBound),
-    /// The message is larger than any that the receiver takes.
+    /// The message exceeds the receiver's limit.
     TooLarge {
-        /// How many bytes its payload may have.
+        /// The largest payload allowed, in bytes.
         limit: u64,
-        /// How many it has.
+        /// The size of this payload, in bytes.
         bytes: u64,
     },
-    /// The receiver is going, or gone.
+    /// The mailbox is closed.
     Closed,
-    /// The receiver does not take what the payload says it is.
+    /// The receiver does not accept the codec of the payload.
     Codec(UnsupportedCodec),
-    /// The receiver handles no messages, for want of this export.
+    /// The receiver lacks this export and so handles no messages.
     NoHandler(&'static str),
 }

@@ -1,4 +1,4 @@
-//! A component's bounded queue of mail, and the right to work it off.
+//! A component's bounded queue of mail, and the right to run its handler.
 
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,78 +20,79 @@ use crate::core::waiting::WaitNode;
 use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
 use crate::messaging::queue::{Place, Queue, Traffic};
 
-/// After a call past the queue, for how many messages the receiver gives its right to run back
-/// whenever it waits, so that the next call finds it.
+/// For this many messages after a direct call, the receiver gives up its right to run whenever the
+/// queue is empty, so that the next direct call finds the mailbox idle.
 const UNPARKED_AFTER_CALL: u8 = 64;
 
-/// How a mailbox treats what comes in.
+/// The configuration of a mailbox.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MailboxOptions {
-    /// How much it holds.
+    /// The bounds.
     pub bounds: MailboxBounds,
-    /// What happens beyond that.
+    /// The policy when full.
     pub when_full: WhenFull,
-    /// What self-describing payloads may be.
+    /// The accepted codecs of self-describing payloads.
     pub codecs: CodecSet,
-    /// The export for want of which its owner handles no messages. One whose sender waits for an
-    /// outcome is accepted all the same, and has that as its outcome.
+    /// The export that the owner lacks, without which it handles no messages. Mail from a sender
+    /// that waits for an outcome is accepted all the same: the outcome is the missing export.
     pub missing_handler: Option<&'static str>,
 }
 
-/// Who works a mailbox off.
+/// The handler of a mailbox's mail.
 pub trait Receiver: Send + Sync {
-    /// There is mail, and the right to run is granted to the task that awaits
-    /// [`Mailbox::next`]. Called once: from then on that task is woken.
+    /// Starts the task that awaits [`Mailbox::next`]: there is mail, and the task holds the right
+    /// to run. Called once; later mail wakes the task.
     fn start(self: Arc<Self>);
 }
 
-/// What [`Mailbox::try_enter`] found.
+/// The result of [`Mailbox::try_enter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// No mail and nobody running: the right to run is the caller's until [`Mailbox::leave`], for mail
+    /// The mailbox was idle. The caller holds the right to run until [`Mailbox::leave`], for mail
     /// of this place.
     Entered(Place),
-    /// Others are before the caller: it has to queue.
+    /// Others are ahead; the caller has to queue its mail.
     Busy,
-    /// Nothing is accepted any more.
+    /// The mailbox is closed.
     Closed,
 }
 
 /// A FIFO queue whose receiver runs on at most one thread at a time.
 ///
-/// Invariant: mail that is queued while nobody holds the right to run does not exist; whoever
-/// queues the first mail takes the right and grants it to the receiver's task.
+/// Invariant: while mail is queued, someone holds the right to run. The sender of the first mail
+/// takes the right and grants it to the receiver's task.
 pub struct Mailbox {
     handle: ComponentHandle,
     owner: Arc<ComponentId>,
     node: Arc<WaitNode>,
     options: MailboxOptions,
     shared: CachePadded<Shared>,
-    /// Told when there is room again, if [`Queue::waited_for`].
+    /// Notified when there is room again, if [`Queue::waited_for`].
     room: Notify,
-    /// How many senders wait for that.
+    /// The number of senders waiting for room.
     waiting: AtomicUsize,
     receiver: OnceLock<Weak<dyn Receiver>>,
-    /// Of the receiver's task, once that has begun.
+    /// The waker of the receiver's task, once the task runs.
     waker: OnceLock<Waker>,
     dead_letters: Arc<dyn DeadLetters>,
-    /// What the host holds for the owner besides this mail.
+    /// The host memory held for the owner, this mail excluded.
     account: Arc<Account>,
     interrupts: Arc<Interrupts>,
 }
 
-/// What senders and the receiver write for every message, on as few cache lines as it fits.
+/// The fields written for every message, on as few cache lines as possible.
 struct Shared {
     queue: Mutex<Queue>,
-    /// What `queue` holds, and one while somebody runs: a hint for who looks for the least busy.
+    /// The length of `queue`, plus one while the handler runs: a hint for finding the least busy
+    /// mailbox.
     load: AtomicUsize,
 }
 
-// What is padded to.
+// The size to which `Shared` is padded.
 const _: () = assert!(size_of::<Shared>() <= 128);
 
 impl Mailbox {
-    /// An empty mailbox for `owner`; whoever made it holds the right to run.
+    /// Creates an empty mailbox for `owner`. Its creator holds the right to run.
     pub fn new(
         handle: ComponentHandle,
         owner: Arc<ComponentId>,
@@ -122,70 +123,71 @@ impl Mailbox {
         mailbox
     }
 
-    /// Names the receiver, once, before any mail.
+    /// Connects the receiver. Called once, before any mail.
     pub fn connect(&self, receiver: Weak<dyn Receiver>) {
         let first = self.receiver.set(receiver).is_ok();
         debug_assert!(first, "a mailbox has one receiver");
     }
 
-    /// Whose mailbox it is.
+    /// Returns the id of the owner.
     pub fn owner(&self) -> &Arc<ComponentId> {
         &self.owner
     }
 
-    /// By which handle it is reached, alone or with others.
+    /// Returns the handle of the owner, possibly shared with other mailboxes.
     pub fn handle(&self) -> ComponentHandle {
         self.handle
     }
 
-    /// For whom a sender that waits for room waits.
+    /// Returns the owner's node in the wait-for graph.
     pub fn node(&self) -> &Arc<WaitNode> {
         &self.node
     }
 
-    /// Counts the interrupts of what is handled.
+    /// Returns the interrupts of the message in progress.
     pub fn interrupts(&self) -> &Arc<Interrupts> {
         &self.interrupts
     }
 
-    /// How it treats what comes in.
+    /// Returns the configuration.
     pub fn options(&self) -> &MailboxOptions {
         &self.options
     }
 
-    /// Whether senders wait for room rather than being refused.
+    /// Returns whether senders to a full mailbox wait instead of being refused.
     pub fn blocks_senders(&self) -> bool {
         self.options.when_full == WhenFull::Block
     }
 
-    /// What the host holds for the owner besides its mail.
+    /// Returns the account of the owner.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// How much mail waits, and how many bytes that takes.
+    /// Returns the number of waiting messages and their bytes.
     pub fn depth(&self) -> (usize, u64) {
         let queue = self.lock();
         (queue.len(), queue.bytes())
     }
 
-    /// What is before a new message: the mail that waits, and the one that runs. May lag behind.
+    /// Returns the number of messages ahead of a new one, the message in progress included. May lag
+    /// behind.
     pub fn load(&self) -> usize {
         self.shared.load.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing waits and nobody runs.
+    /// Returns whether the queue is empty and nothing runs.
     pub fn is_idle(&self) -> bool {
         let queue = self.lock();
         queue.is_empty() && !queue.is_busy()
     }
 
-    /// What has gone through since it was made.
+    /// Returns the counts since creation.
     pub fn traffic(&self) -> Traffic {
         self.lock().traffic
     }
 
-    /// Queues mail; on refusal it comes back.
+    /// Queues mail; returns it if refused.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn deliver(&self, mail: Mail) -> Result<Place, (Refusal, Mail)> {
         let size = mail.size();
@@ -229,7 +231,7 @@ impl Mailbox {
                 Ok(place)
             }
             Some(refusal) => {
-                // Who waits for room is not refused.
+                // A sender that waits for room was not refused.
                 let waits = matches!(refusal, Refusal::Full(_)) && self.blocks_senders();
                 queue.traffic.refused += u64::from(bounded && !waits);
                 drop(queue);
@@ -242,7 +244,7 @@ impl Mailbox {
         accepted
     }
 
-    /// Whether the owner takes such mail at all, if there is room for it.
+    /// Checks whether the owner accepts such mail, given room.
     pub fn suits(&self, mail: &Mail) -> Result<(), Refusal> {
         let Mail::Message(message, reply) = mail else { return Ok(()) };
         match self.options.missing_handler {
@@ -259,9 +261,9 @@ impl Mailbox {
         self.options.codecs.check(payload).map_err(Refusal::Codec)
     }
 
-    /// Why a callback is not taken as it is. Callbacks do not count against the capacity: they are
-    /// bounded by the requests that were accepted, and an accepted request must be answered. So a small
-    /// one is always taken; the account has held the room for it since the request was made.
+    /// Returns the reason to refuse a callback in full. Callbacks do not count against the
+    /// capacity: they are bounded by the accepted requests, each of which must get an outcome. A
+    /// small callback is always accepted: its room was charged with the request.
     fn refuses_callback(&self, queue: &Queue, message: &Message, size: u64) -> Option<Refusal> {
         if size <= CALLBACK_BYTES {
             return None;
@@ -278,29 +280,29 @@ impl Mailbox {
         over.then_some(Refusal::Full(MailboxBound::Bytes(bounds.bytes)))
     }
 
-    /// Counts a message whose sender did not wait for room any longer.
+    /// Counts a message whose sender gave up waiting for room.
     pub fn count_refused(&self) {
         self.lock().traffic.refused += 1;
     }
 
-    /// Says that the message under way is done but for its outcome: who gets that, and writes
-    /// again, finds its receiver idle among others.
+    /// Lowers the load before the outcome is delivered: a caller that gets its reply and sends
+    /// again then finds this receiver idle.
     pub fn nearly_done(&self) {
         let queue = self.lock();
         self.shared.load.store(queue.len(), Ordering::Relaxed);
     }
 
-    /// Whether it has room for mail of that size, or will say when it may have.
+    /// Returns whether there is room for mail of this size, or will be a notification when there
+    /// may be.
     pub fn will_have_room(&self, size: u64) -> bool {
         let queue = self.lock();
         let has_room = || queue.full(&self.options.bounds, &self.account, size).is_none();
         !queue.closed && (queue.held() > 0 || has_room())
     }
 
-    /// Waits until a mailbox that had no room for mail of that size may have some, or does not say any
-    /// more when it has.
+    /// Waits until a full mailbox may have room for mail of this size, or can no longer notify.
     pub async fn room(&self, size: u64) {
-        // Made before the look, so that no news is missed.
+        // Created before the check, so that no notification is missed.
         let room = self.room.notified();
         {
             let mut queue = self.lock();
@@ -314,12 +316,13 @@ impl Mailbox {
         room.await;
     }
 
-    /// How many senders wait for room.
+    /// Returns the number of senders waiting for room.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes the right to run past an empty queue, for a message that it counts as accepted.
+    /// Takes the right to run if the mailbox is idle, bypassing the queue, and counts the message
+    /// as accepted.
     pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, Refusal> {
         if let Err(refusal) = self.suits_payload(payload) {
             self.lock().traffic.refused += 1;
@@ -340,7 +343,7 @@ impl Mailbox {
         Ok(Entry::Entered(place))
     }
 
-    /// Gives the right to run back, or grants it to the receiver if mail came in meanwhile.
+    /// Gives up the right to run, or grants it to the receiver's task if mail arrived meanwhile.
     pub fn leave(&self) {
         let mut queue = self.lock();
         queue.running = false;
@@ -356,15 +359,15 @@ impl Mailbox {
         }
     }
 
-    /// The next mail, for the receiver's task, whose right to run lasts until there is none;
-    /// `None` when there will be none any more.
+    /// Returns the next mail, for the receiver's task. The task holds the right to run until the
+    /// queue is empty. Returns `None` when no more mail will come.
     pub fn next(&self) -> impl Future<Output = Option<Mail>> + '_ {
         poll_fn(|cx| self.poll_next(cx))
     }
 
     fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Mail>> {
-        // Set before the first right to run is given back: whoever grants the next one wakes this
-        // task, and starts no other. A task's waker stays the same.
+        // Set before the task first gives up the right to run: the next grant must wake this task,
+        // not start another one. A task's waker never changes.
         self.waker.get_or_init(|| cx.waker().clone());
         let mut queue = self.lock();
         let mail = if queue.by_task { queue.pop_if(|_| true) } else { None };
@@ -376,7 +379,7 @@ impl Mailbox {
                 queue.give_memory_back();
                 self.note_load(&queue);
             }
-            // A task may be polled for nothing: the last mail can wait while somebody else has the
+            // A spurious poll is possible: the last mail may wait while another thread holds the
             // right to run.
             let ended = queue.ended && queue.is_empty();
             drop(queue);
@@ -389,9 +392,9 @@ impl Mailbox {
         Poll::Ready(Some(mail))
     }
 
-    /// The next mail, for the receiver's task within its right to run, if `takes` says so; `None`:
-    /// the task is to do as if there was none. Pending: it is woken for the next mail, and keeps
-    /// the right until then.
+    /// Returns the next mail if `takes` accepts it, for the receiver's task within its right to
+    /// run. Returns `None` if the task should give up its right. While pending, the task keeps the
+    /// right and is woken for the next mail.
     pub fn poll_kept(&self, takes: impl FnOnce(&Mail) -> bool) -> Poll<Option<Mail>> {
         let mut queue = self.lock();
         queue.unparked_for = queue.unparked_for.saturating_sub(1);
@@ -417,13 +420,13 @@ impl Mailbox {
         Poll::Pending
     }
 
-    /// Mail was taken, to be handled.
+    /// Notes that mail was taken to be handled.
     fn taken(&self, queue: MutexGuard<'_, Queue>) {
         self.interrupts.begin();
         self.mail_went(queue);
     }
 
-    /// Less mail waits than before.
+    /// Notes that less mail waits, and wakes blocked senders when it is their turn.
     fn mail_went(&self, mut queue: MutexGuard<'_, Queue>) {
         self.note_load(&queue);
         let room = queue.gives_turns(&self.options.bounds);
@@ -433,8 +436,8 @@ impl Mailbox {
         }
     }
 
-    /// Takes a message back whose sender's time is over, unless its turn has come; what it waited for.
-    /// It becomes a dead letter, with the reason that `why` makes of that.
+    /// Withdraws a message that has not started, because its sender's time is up. The message
+    /// becomes a dead letter; `why` makes the reason from the message's wait.
     pub fn give_up(
         &self,
         place: Place,
@@ -450,19 +453,19 @@ impl Mailbox {
         Some(reason)
     }
 
-    /// Interrupts the mail of that place, if it is being handled; says whether it is.
+    /// Interrupts the mail at this place if it is in progress; returns whether it is.
     pub fn interrupt(&self, place: Place) -> bool {
         let queue = self.lock();
         let handles = queue.handles(place);
         if handles {
-            // Under the lock: the next mail begins after it.
+            // Under the lock, so that the next mail cannot be hit.
             self.interrupts.interrupt();
         }
         handles
     }
 
-    /// Accepts nothing more if nobody runs and nothing waits: true, and the right to run is the
-    /// caller's for good.
+    /// Closes the mailbox if it is idle and returns true; the caller then holds the right to run
+    /// for good.
     pub fn close_idle(&self) -> bool {
         let mut queue = self.lock();
         let idle = !queue.running && !queue.closed;
@@ -482,10 +485,10 @@ impl Mailbox {
         idle
     }
 
-    /// Accepts nothing more, and queues `last` behind what waits.
+    /// Closes the mailbox and queues `last` behind the waiting mail.
     ///
-    /// Returns `None`, and leaves `last` unqueued, if the mailbox was closed before. Without
-    /// `keep` what waits is taken out and returned.
+    /// Returns `None`, without queueing `last`, if the mailbox was closed before. Unless `keep` is
+    /// set, the waiting mail is removed and returned.
     pub fn close(&self, last: Mail, keep: bool) -> Option<Vec<Mail>> {
         let mut queue = self.lock();
         if std::mem::replace(&mut queue.closed, true) {
@@ -506,7 +509,7 @@ impl Mailbox {
         Some(removed)
     }
 
-    /// Takes out all that waits, from a closed or open mailbox.
+    /// Closes the mailbox and removes all waiting mail.
     pub fn drain(&self) -> Vec<Mail> {
         let mut queue = self.lock();
         queue.closed = true;
@@ -516,7 +519,7 @@ impl Mailbox {
         mail
     }
 
-    /// Answers mail that was taken out and will not be handled; messages become dead letters.
+    /// Answers mail that will not be handled; messages become dead letters.
     pub fn bury(&self, mail: Vec<Mail>, reason: &CallError) {
         for mail in mail {
             match mail {
@@ -530,7 +533,7 @@ impl Mailbox {
         }
     }
 
-    /// Makes a dead letter of a message that its receiver has no room for.
+    /// Dead-letters a message that does not fit its receiver.
     pub fn lose(&self, message: &Message, reason: &CallError) {
         self.dead_letters.take(&self.owner, message.clone(), reason);
     }
@@ -539,13 +542,13 @@ impl Mailbox {
         if let Some(task) = self.waker.get() {
             task.wake_by_ref();
         } else if let Some(receiver) = self.receiver.get().and_then(Weak::upgrade) {
-            // Without a receiver the engine is being freed: the mail goes with it, and each reply
-            // answers for itself.
+            // Without a receiver the engine is being freed: dropping the mail drops its replies,
+            // and those answer for themselves.
             receiver.start();
         }
     }
 
-    /// Checks that nobody waits in vain; called when nobody has anything to do.
+    /// Checks that no sender waits in vain. Called when no task has work.
     #[cfg(test)]
     pub fn check_waiters(&self) {
         if self.waiting() > 0 {
@@ -553,7 +556,7 @@ impl Mailbox {
         }
     }
 
-    /// Checks that what it knows of its mail is true, and within bounds.
+    /// Checks the bookkeeping and the bounds.
     #[cfg(test)]
     pub fn check(&self) {
         self.lock().check(&self.options.bounds, &self.account);
@@ -575,7 +578,7 @@ impl MailBytes for Mailbox {
     }
 }
 
-/// Counts one for as long as it lives.
+/// Holds a counter one higher until dropped.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -608,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_polled_for_nothing_does_not_leave_the_last_mail_behind() {
+    fn a_spurious_poll_does_not_strand_the_last_mail() {
         let owner = Arc::new(ComponentId::parse("a/b/c").unwrap());
         let options = MailboxOptions::default();
         let (node, dead) = (Arc::default(), Arc::new(Nowhere));
@@ -619,7 +622,7 @@ mod tests {
         assert!(matches!(mailbox.try_enter(&[]), Ok(Entry::Entered(_))));
         let removed = mailbox.close(Mail::Shutdown(Reply::nobody()), false);
         assert!(removed.is_some_and(|removed| removed.is_empty()));
-        // A caller has the right to run; the last mail is not the task's yet, but will be.
+        // A caller holds the right to run; the task gets the last mail only later.
         assert!(poll(&mailbox).is_pending());
         mailbox.leave();
         assert!(matches!(poll(&mailbox), Poll::Ready(Some(Mail::Shutdown(_)))));

@@ -1,4 +1,4 @@
-//! The mailboxes that share an id or a handle.
+//! Groups of mailboxes that share an id or a handle.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::queue::Place;
 
-/// Who took mail, and where it is there.
+/// Where mail was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// The position of who took it.
+    /// The index of the accepting mailbox.
     pub at: usize,
-    /// Its place in that mailbox.
+    /// The place in that mailbox.
     pub place: Place,
 }
 
-/// Mail that nobody took.
+/// Mail refused by every mailbox.
 pub struct Undelivered {
-    /// Why: of several reasons, the one that is most likely to pass.
+    /// The reason for the refusal; of several, the one most likely to pass.
     pub refusal: Refusal,
     /// The mail.
     pub mail: Mail,
-    /// The position of who refused it for that reason.
+    /// The index of the mailbox with that reason.
     pub at: usize,
 }
 
-/// Mail that nobody took who can be waited for.
+/// Why mail for an awaited outcome was not delivered.
 pub enum NotAwaited {
-    /// Some can, and did not take it.
+    /// Every mailbox that can be waited for refused it.
     Undelivered(Undelivered),
-    /// Each of them waits for whoever would wait.
+    /// Waiting for any of them would close a cycle.
     Circle(Mail),
 }
 
-/// Mailboxes of which any may take a message.
+/// A group of mailboxes, any of which may take a message.
 pub struct Members {
     mailboxes: Box<[Arc<Mailbox>]>,
-    /// Where the next search begins, so that members that are equally busy take turns.
+    /// Where the next search starts, so that equally busy members take turns.
     next: AtomicUsize,
 }
 
 impl Members {
-    /// A group; without mailboxes it picks none.
+    /// Creates a group. An empty group picks nothing.
     pub fn new(mailboxes: impl IntoIterator<Item = Arc<Mailbox>>) -> Self {
         Self { mailboxes: mailboxes.into_iter().collect(), next: AtomicUsize::new(0) }
     }
 
-    /// All, in the order they were made.
+    /// Returns all members, in order of creation.
     pub fn all(&self) -> &[Arc<Mailbox>] {
         &self.mailboxes
     }
 
-    /// The position of the least busy.
+    /// Returns the index of the least busy member.
     pub fn least_busy(&self) -> Option<usize> {
         let count = self.mailboxes.len();
         if count <= 1 {
@@ -67,12 +67,12 @@ impl Members {
             .min_by_key(|at| self.mailboxes[*at].load())
     }
 
-    /// The least busy.
+    /// Returns the least busy member.
     pub fn pick(&self) -> Option<&Arc<Mailbox>> {
         self.least_busy().map(|at| &self.mailboxes[at])
     }
 
-    /// Queues mail with the least busy, or else with another that takes it.
+    /// Queues mail with the least busy member, or else with any that accepts it.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn deliver(&self, mail: Mail) -> Result<Delivered, Option<Undelivered>> {
         let Some(first) = self.least_busy() else {
@@ -95,7 +95,7 @@ impl Members {
         others.try_fold(first, |refused, at| self.deliver_to(at, refused)).map_or_else(Ok, Err)
     }
 
-    /// Tries one more; `Err` is what ends the search.
+    /// Tries one more member; `Err` ends the search.
     fn deliver_to(&self, at: usize, before: Undelivered) -> Result<Undelivered, Delivered> {
         match self.mailboxes[at].deliver(before.mail) {
             Ok(place) => Err(Delivered { at, place }),
@@ -108,7 +108,7 @@ impl Members {
         }
     }
 
-    /// How likely it is that the reason of a refusal passes.
+    /// Returns how likely the reason for a refusal is to pass, as a rank.
     fn passes(&self, refusal: &Refusal, at: usize) -> u8 {
         match refusal {
             Refusal::Closed => 0,
@@ -118,8 +118,8 @@ impl Members {
         }
     }
 
-    /// As [`Members::deliver`], to one for whose outcome `waiter` can wait: with it begins the wait,
-    /// before there is mail of which it could come too late.
+    /// As [`Members::deliver`], but only to a member whose outcome `waiter` can await. The wait
+    /// begins before the delivery, so that it cannot come too late.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn deliver_awaited(
         &self,
@@ -147,8 +147,9 @@ impl Members {
         Err(tried.map_or_else(NotAwaited::Circle, NotAwaited::Undelivered))
     }
 
-    /// Those that would take such mail if they had room, and for which `waiter` can wait, which begins
-    /// with it; `None` if each of them waits for `waiter`. A waiter of `None`: see [`Wait::begin`].
+    /// Returns the members that would accept `mail` given room and that `waiter` can wait for; the
+    /// wait begins here. Returns `None` if every wait would close a cycle. For a `waiter` of `None`
+    /// see [`Wait::begin`].
     pub fn rooms(&self, mail: &Mail, waiter: Option<&Arc<WaitNode>>) -> Option<Rooms> {
         let (mut rooms, mut circle) =
             (Rooms { of: Vec::new(), size: mail.size(), wait: None }, false);
@@ -156,7 +157,8 @@ impl Members {
             if mailbox.suits(mail).is_err() || !mailbox.will_have_room(rooms.size) {
                 continue;
             }
-            // One of them is enough to wait for: the others may at most have room before it has.
+            // One edge in the wait-for graph is enough: another member can at most have room
+            // earlier.
             match Wait::begin(waiter.cloned(), mailbox.node()) {
                 Some(wait) => {
                     rooms.wait.get_or_insert(wait);
@@ -169,7 +171,7 @@ impl Members {
     }
 }
 
-/// Mailboxes that had no room for some mail.
+/// Full mailboxes to wait for.
 pub struct Rooms {
     of: Vec<Arc<Mailbox>>,
     size: u64,
@@ -177,7 +179,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Waits until one of them may have room, or does not say any more when it has.
+    /// Waits until one of them may have room or can no longer notify.
     pub async fn wait(self) {
         let mut rooms: Vec<_> =
             self.of.iter().map(|mailbox| Box::pin(mailbox.room(self.size))).collect();
@@ -241,20 +243,20 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_closed_leaves_mail_to_another() {
+    fn a_closed_member_leaves_mail_to_another() {
         let members = Members::new([closed(), mailbox(MailboxOptions::default(), 1 << 20)]);
-        // Whichever the search begins with.
+        // Whichever member the search starts with.
         for _ in 0..4 {
             assert_eq!(members.deliver(mail()).ok().map(|delivered| delivered.at), Some(1));
         }
         let all_closed = Members::new([closed(), closed()]);
         let Err(Some(undelivered)) = all_closed.deliver(mail()) else { panic!("taken") };
         assert_eq!(undelivered.refusal, Refusal::Closed);
-        assert!(is_over(all_closed.rooms(&mail(), None)), "nobody would say when there is room");
+        assert!(is_over(all_closed.rooms(&mail(), None)), "a closed mailbox never notifies");
     }
 
     #[test]
-    fn who_waits_for_room_waits_only_for_those_that_will_say_when_there_is_some() {
+    fn only_mailboxes_that_will_notify_are_waited_for() {
         let codecs = CodecSet::from_names(["json"]).unwrap();
         let picky = mailbox(MailboxOptions { codecs, ..MailboxOptions::default() }, 1 << 20);
         let starved = mailbox(MailboxOptions::default(), 1);
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_room_looks_again_when_the_one_that_it_can_wait_for_is_closed() {
+    fn closing_the_last_mailbox_ends_the_wait_for_room() {
         let [own, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Block), 1 << 20));
         let members = Members::new([Arc::clone(&own), Arc::clone(&other)]);
         for _ in 0..2 {
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_awaited_goes_only_to_those_that_can_be_waited_for() {
+    fn awaited_mail_goes_only_to_members_that_can_be_waited_for() {
         let [one, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Reject), 1 << 20));
         let members = Members::new([Arc::clone(&one), Arc::clone(&other)]);
         let caller = Arc::default();

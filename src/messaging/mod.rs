@@ -1,4 +1,4 @@
-//! Mailboxes, who they belong to, and requests under way.
+//! Mailboxes, their owners, and pending requests.
 
 pub mod correlation;
 pub mod mail;

@@ -1,4 +1,4 @@
-//! The interface `host-messaging` for one component, over the mailboxes of this process and the
+//! The interface `host-messaging` of one component: delivers to mailboxes of this engine and to the
 //! host's router.
 
 use std::future::ready;
@@ -25,23 +25,23 @@ use crate::security::guard::{Allowed, Guard, Refused};
 use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
 
-/// What the host holds for a request under way: its place in the table, and its callback.
+/// Host memory held for a pending request: its entry in the table, and its callback.
 const REQUEST_BYTES: u64 = 256 + CALLBACK_BYTES;
 
-/// How many targets an outbox remembers.
+/// The number of targets that a sender caches.
 const REMEMBERED: usize = 4;
 
-/// What all outboxes of an engine share.
+/// State shared by all senders of an engine.
 pub struct PostOffice {
-    /// Who is reachable here.
+    /// The components of this engine.
     pub registry: Arc<Registry>,
-    /// The requests under way.
+    /// The pending requests.
     pub correlations: Arc<Correlations>,
-    /// The way to everybody else.
+    /// The route to everyone else.
     pub router: Option<Arc<dyn Router>>,
 }
 
-/// Where one component's messages begin.
+/// The sending side of one component.
 pub struct Outbox {
     office: Arc<PostOffice>,
     id: Arc<ComponentId>,
@@ -51,31 +51,31 @@ pub struct Outbox {
     sent: Arc<AtomicU64>,
 }
 
-/// The last targets, found without a look at what is shared.
+/// The most recent targets, found without access to shared state.
 #[derive(Default)]
 struct Recent {
-    /// The versions of the registry and of the guard for which they hold.
+    /// The versions of registry and guard for which the cache is valid.
     versions: (u64, u64),
     targets: Vec<Target>,
-    /// Which of them the next one replaces.
+    /// The entry to be replaced next.
     oldest: usize,
 }
 
 struct Target {
     id: Arc<ComponentId>,
     members: Arc<Members>,
-    /// What may be done with it, as far as that was asked.
+    /// The rights on this target decided so far.
     allowed: Vec<(Action, Allowed)>,
 }
 
-/// Where a message goes.
+/// The route of a message.
 enum Way {
     Here(Arc<Members>),
     Elsewhere(ComponentId),
 }
 
 impl Outbox {
-    /// The outbox of the component whose mailbox is `own`, with its rights.
+    /// Creates the sender of the component with the mailbox `own`, with the rights of `guard`.
     pub fn new(office: Arc<PostOffice>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
         Self {
             office,
@@ -87,13 +87,13 @@ impl Outbox {
         }
     }
 
-    /// Messages and requests that were accepted.
+    /// Returns the number of accepted messages and requests.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Finds the receiver of a message that may be sent. The right is looked at first: who may not
-    /// write to an id does not learn whether somebody has it.
+    /// Finds the receiver of a permitted message. The right is checked first: a sender without it
+    /// must not learn whether the id is loaded.
     fn resolve(&self, raw: RawId<'_>, action: Action) -> Result<Way, MessagingError> {
         if let Some(target) = self.recent().find(raw, action) {
             self.admit_again(action, target)?;
@@ -102,21 +102,21 @@ impl Outbox {
         let id =
             raw.checked().map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
         let versions = self.versions();
-        // First, so that those that are refused count too.
+        // Taken first, so that refused messages count too.
         self.guard.take_message(action, id.as_str()).map_err(refused)?;
         let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
         if let Some((id, members)) = self.office.registry.find(&id) {
             self.recent().remember(versions, id, &members, (action, allowed));
             return Ok(Way::Here(members));
         }
-        // A component in its `initialize` is not to be found by others, but may write to itself.
+        // During `initialize` a component is not in the registry, but may send to itself.
         if let (true, Some(own)) = (id == *self.id, self.own.upgrade()) {
             return Ok(Way::Here(Arc::new(Members::new([own]))));
         }
         if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
     }
 
-    /// The last targets, as far as they still hold.
+    /// Locks the cache, cleared if it is stale.
     fn recent(&self) -> MutexGuard<'_, Recent> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let versions = self.versions();
@@ -130,7 +130,7 @@ impl Outbox {
         (self.office.registry.version(), self.guard.version())
     }
 
-    /// Records a message to a target to which it is known to be allowed, and takes it off the quota.
+    /// Records a message to a cached target and takes it off the quota.
     fn admit_again(&self, action: Action, target: &Target) -> Result<(), MessagingError> {
         self.guard.take_message(action, target.id.as_str()).map_err(refused)?;
         self.guard.record_allowed(action, Resource::Text(target.id.as_str()));
@@ -141,7 +141,7 @@ impl Outbox {
         Message::new(Some(Arc::clone(&self.id)), payload)
     }
 
-    /// Hands mail to a mailbox of this process.
+    /// Delivers mail to a mailbox of this engine.
     fn deliver<T>(
         &self,
         action: Action,
@@ -160,13 +160,13 @@ impl Outbox {
             Err(Some(undelivered)) => undelivered,
             Err(None) => {
                 refused();
-                let problem = "nobody is there any more".to_owned();
+                let problem = "the receiver is gone".to_owned();
                 return Handover::Done(Err(MessagingError::DeliveryFailed(problem)));
             }
         };
         let target = &members.all()[at];
         let waits = matches!(refusal, Refusal::Full(_)) && target.blocks_senders();
-        // Who waits for each other's room would wait forever.
+        // Two senders that wait for each other's room would wait forever.
         let own = self.own.upgrade().filter(|_| waits);
         let rooms = own.and_then(|own| members.rooms(&mail, Some(own.node())));
         mail.withdraw();
@@ -188,7 +188,7 @@ impl Outbox {
         Handover::Done(Err(explain(target, refusal)))
     }
 
-    /// Whether messages for an id go to others now than to those that were found.
+    /// Returns whether the id now belongs to other mailboxes than those found.
     fn is_served_by_others(&self, found: &Arc<Members>, id: &ComponentId) -> bool {
         match self.office.registry.find(id) {
             Some((_, members)) => !Arc::ptr_eq(&members, found),
@@ -196,7 +196,7 @@ impl Outbox {
         }
     }
 
-    /// Records that a mailbox had no room for a message that was within all other quotas.
+    /// Records a message that a full mailbox refused although every other quota allowed it.
     fn record_full(&self, action: Action, target: &Mailbox, bound: MailboxBound) {
         let (name, value) = bound.limit();
         let resource = Resource::Text(target.owner().as_str());
@@ -210,14 +210,14 @@ impl Outbox {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        // Any stands for all, until one has the message.
+        // Any member will do until one has the message.
         let any = members.all().first().ok_or_else(|| not_found(target))?;
         let request = self.open(Receiver::here(any))?;
         let message =
             Message { correlation: Some(request.id), wants_reply: true, ..self.message(payload) };
         let correlations = &self.office.correlations;
         let reply = Reply::to_request(Arc::clone(correlations), request);
-        // Armed only once it is accepted: a request that is refused must not time out.
+        // Armed only after acceptance: a refused request must not time out.
         let accepted = |delivered: Delivered| {
             correlations.arm(
                 request,
@@ -254,12 +254,12 @@ impl Outbox {
         let failed = MessagingError::DeliveryFailed;
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
         let permit = self.guard.take_request(receiver.id().as_str()).map_err(refused)?;
-        // The room for its callback, which is never refused.
+        // The room for the callback, which is never refused.
         let charge = own.account().charge(REQUEST_BYTES).map_err(
             |HostBytesExceeded { limit, .. }| {
                 let bound = MailboxBound::HostBytes(limit);
                 self.record_full(Action::MessagingRequest, &own, bound);
-                failed(format!("{bound}: too many requests of its own are under way"))
+                failed(format!("{bound}: the component has too many requests under way"))
             },
         )?;
         let mailbox = Weak::clone(&self.own);
@@ -281,12 +281,12 @@ impl Outbox {
 }
 
 impl Recent {
-    /// A target with which an action is allowed.
+    /// Returns the cached target if the action on it is allowed.
     fn find(&self, raw: RawId<'_>, action: Action) -> Option<&Target> {
         self.targets.iter().find(|target| *target.id == raw).filter(|target| target.allows(action))
     }
 
-    /// Remembers a target, and what is allowed with it, if `versions` still hold.
+    /// Caches a target and a right on it, if `versions` are still current.
     fn remember(
         &mut self,
         versions: (u64, u64),
@@ -325,7 +325,7 @@ impl Messenger for Outbox {
             Sending::Broadcast => Action::MessagingBroadcast,
         };
         {
-            // Held meanwhile, which costs less than another reference to what was found.
+            // Holding the lock costs less than cloning the `Arc`.
             let recent = self.recent();
             if let Some(known) = recent.find(target, action) {
                 if let Err(error) = self.admit_again(action, known) {
@@ -378,7 +378,7 @@ impl Messenger for Outbox {
             self.guard.record_allowed(action, resource);
             return Ok(());
         }
-        // An error to the guest that is the same for a request of nobody and of somebody else.
+        // The guest gets the same error for an unknown id and for another component's request.
         self.guard.refuse(action, resource, Basis::Never("no request of its own"));
         Err(MessagingError::InvalidMessage(format!(
             "{} has no request {shown:?} under way",
@@ -400,12 +400,12 @@ fn ask_router(
             Ok(request.id)
         }
         Err(error) if office.correlations.discard(request) => Err(error),
-        // The router has completed what it refused; the callback is under way.
+        // The router completed the request and then refused it; the callback is on its way.
         Err(_) => Ok(request.id),
     }
 }
 
-/// Only the component's own calls count, one at a time.
+/// Not atomic: only the component's own calls count, one at a time.
 fn count(sent: &AtomicU64) {
     sent.store(sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
@@ -418,7 +418,7 @@ fn not_found(raw: RawId<'_>) -> MessagingError {
     MessagingError::TargetNotFound([raw.namespace, raw.name, raw.instance].map(str::to_owned))
 }
 
-/// The messenger's word for a mailbox's refusal.
+/// Converts a mailbox's refusal to the error for the guest.
 fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
     let id = target.owner();
     match refusal {

@@ -1,25 +1,26 @@
-//! A secret permutation of the numbers above 0: what is counted can be shown without telling how far.
+//! A secret permutation of the positive integers, to show counters without revealing how far they
+//! have counted.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU64;
 
-/// Of a Feistel network whose round functions can not be told from random ones, so many rounds can
-/// not be told from a random permutation (Luby & Rackoff 1988), by who may ask both ways.
+/// With pseudorandom round functions, four Feistel rounds are indistinguishable from a random
+/// permutation even if the adversary may query both directions (Luby & Rackoff 1988).
 const ROUNDS: u64 = 4;
 
-/// A Feistel network over SipHash, with a key of its own.
+/// A Feistel network over SipHash, with its own key.
 #[derive(Debug)]
 pub struct Permutation {
     key: RandomState,
 }
 
 impl Permutation {
-    /// One of all, that nobody can guess.
+    /// Creates a permutation with a random key.
     pub fn random() -> Self {
         Self { key: RandomState::new() }
     }
 
-    /// What stands for a number.
+    /// Encrypts a number.
     pub fn hide(&self, number: NonZeroU64) -> NonZeroU64 {
         walk(number, |number| {
             (0..ROUNDS)
@@ -27,7 +28,7 @@ impl Permutation {
         })
     }
 
-    /// The number that something stands for.
+    /// Decrypts a number.
     pub fn reveal(&self, hidden: NonZeroU64) -> NonZeroU64 {
         walk(hidden, |hidden| {
             (0..ROUNDS)
@@ -43,8 +44,8 @@ impl Permutation {
     }
 }
 
-/// Follows a permutation that includes 0 until it comes to another number: one that leads to 0 stands
-/// for what 0 stands for.
+/// Cycle-walks a permutation that includes 0 to one that excludes it: the number that maps to 0
+/// maps to the image of 0.
 fn walk(number: NonZeroU64, step: impl Fn(u64) -> (u32, u32)) -> NonZeroU64 {
     let mut at = number.get();
     loop {
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_has_one_that_stands_for_it_alone() {
+    fn every_number_has_its_own_image() {
         let permutation = Permutation::random();
         let hidden: HashSet<NonZeroU64> = (1..=10_000)
             .chain((1..=10_000).map(|n| u64::MAX / n))
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_0_stands_for_what_0_stands_for() {
+    fn the_preimage_of_0_maps_to_the_image_of_0() {
         let swap = |n: u64| halves(if n < 2 { 1 - n } else { n });
         assert_eq!(walk(number(1), swap), number(1));
         let turn = |n: u64| halves((n + 1) % 3);
@@ -103,7 +104,7 @@ mod tests {
             let hidden = one.hide(n);
             (neighbours + apart(hidden, one.hide(next)), keys + apart(hidden, other.hide(n)))
         });
-        // 32,000 expected, with a standard deviation of 126.
+        // Expected 32,000 with a standard deviation of 126.
         for sum in [sums.0, sums.1] {
             assert!((31_000..33_000).contains(&sum), "{sums:?}");
         }

@@ -1,4 +1,4 @@
-//! The mail that waits in a mailbox, and what is known of whoever works it off.
+//! The waiting mail of a mailbox, and the state of its handler.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -9,17 +9,17 @@ use crate::messaging::mail::Mail;
 #[cfg(test)]
 use crate::messaging::reply::Reply;
 
-/// A queue that has room for more than this gives its memory back when little of it is used.
+/// A queue with more capacity than this releases its memory when little of it is used.
 const KEPT_CAPACITY: usize = 256;
 
-/// So many empty slots may be among those of mail that waits, or else as many as there is mail.
+/// The number of empty slots tolerated, unless more mail than this waits.
 const KEPT_EMPTY: usize = 32;
 
-/// How far mail is counted that was before some other; what is behind that counts as if none had
-/// been withdrawn.
+/// How many slots are checked for withdrawn mail when counting what is ahead; beyond it every slot
+/// counts.
 const COUNTED: usize = 1024;
 
-/// What has gone through a mailbox.
+/// Counts of the mail through a mailbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Messages accepted.
@@ -30,55 +30,56 @@ pub struct Traffic {
     pub dropped: u64,
 }
 
-/// The place of mail in its mailbox, which no other mail has at any time.
+/// The place of mail in its mailbox. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(NonZeroU64);
 
 struct Slot {
     place: Place,
-    /// `None` once it was withdrawn: taking the slot out would move the others.
+    /// `None` once withdrawn: removing the slot would move the others.
     mail: Option<Mail>,
 }
 
-/// What a mailbox holds under its lock.
+/// The state under a mailbox's lock.
 pub struct Queue {
-    /// In the order of their places. The first is not empty.
+    /// Sorted by place. The first slot is never empty.
     slots: VecDeque<Slot>,
-    /// How many slots are empty.
+    /// The number of empty slots.
     empty: u32,
     next_place: Place,
-    /// How many of the mail are messages, which alone count against the capacity.
+    /// The number of messages in the queue. Only these count against the capacity.
     messages: usize,
-    /// What the mail takes, callbacks included.
+    /// The bytes of waiting mail, callbacks included.
     bytes: u64,
-    /// What the mail takes that is being handled.
+    /// The bytes of mail in progress.
     handled_bytes: u64,
-    /// What is being handled.
+    /// The mail in progress.
     handled: Option<Place>,
-    /// Somebody holds the right to run.
+    /// Whether someone holds the right to run.
     pub running: bool,
-    /// It is the receiver's task, or was granted to it.
+    /// Whether the receiver's task holds it, or was granted it.
     pub by_task: bool,
     pub closed: bool,
-    /// There will be no mail any more: the receiver's task may end.
+    /// Whether no more mail will come, so that the receiver's task may end.
     pub ended: bool,
-    /// The last mail waits behind others, before which the answers to the owner's own requests
-    /// are still accepted.
+    /// Whether the last mail waits behind others. Until it is taken, outcomes of the owner's
+    /// requests are still accepted.
     pub draining: bool,
-    /// The most mail that it held, less with each time that it was empty since.
+    /// The longest recent queue; decays each time the queue is empty.
     peak: u32,
-    /// Senders wait for room.
+    /// Whether senders wait for room.
     pub waited_for: bool,
-    /// The receiver's task has the right to run and waits for mail with it, see
+    /// Whether the receiver's task waits for mail while holding the right to run, see
     /// [`Mailbox::poll_kept`](crate::messaging::mailbox::Mailbox::poll_kept).
     pub parked: bool,
-    /// For so many messages it does not wait with the right, as others had use for that.
+    /// The number of messages for which the task does not park, because direct callers want the
+    /// right.
     pub unparked_for: u8,
     pub traffic: Traffic,
 }
 
 impl Queue {
-    /// An empty one; the right to run is held.
+    /// Creates an empty queue; its creator holds the right to run.
     pub fn held_by_its_maker() -> Self {
         Self {
             slots: VecDeque::new(),
@@ -101,23 +102,23 @@ impl Queue {
         }
     }
 
-    /// How much mail waits.
+    /// Returns the number of waiting messages.
     pub fn len(&self) -> usize {
         self.slots.len() - self.empty as usize
     }
 
-    /// Whether none does.
+    /// Returns whether no mail waits.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// What the mail takes that waits.
+    /// Returns the bytes of waiting mail.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What leaves no room for a message of `size`; one of any size fits where no other waits, as far as
-    /// the account goes.
+    /// Returns the bound that leaves no room for a message of `size`. With no other message
+    /// waiting, only the account limits the size.
     pub fn full(
         &self,
         bounds: &MailboxBounds,
@@ -137,18 +138,19 @@ impl Queue {
         }
     }
 
-    /// What the host holds because of this mailbox.
+    /// Returns the host memory that this mailbox holds.
     pub fn held(&self) -> u64 {
         self.bytes + self.handled_bytes
     }
 
-    /// Whether senders that wait get their turn: one at each message would have them wake for it.
+    /// Returns whether to wake blocked senders. They are woken in batches: one wake-up per message
+    /// would cost too much.
     pub fn gives_turns(&mut self, bounds: &MailboxBounds) -> bool {
         let is_half_empty = self.messages <= bounds.messages / 2 && self.bytes <= bounds.bytes / 2;
         is_half_empty && std::mem::take(&mut self.waited_for)
     }
 
-    /// Puts mail behind all other.
+    /// Appends mail.
     pub fn push(&mut self, mail: Mail, size: u64) -> Place {
         let place = self.take_place();
         self.messages += usize::from(matches!(mail, Mail::Message(..)));
@@ -164,7 +166,7 @@ impl Queue {
         place
     }
 
-    /// Takes the right to run for mail that never waits; its place.
+    /// Takes the right to run for mail that bypasses the queue; returns its place.
     pub fn run_at_once(&mut self) -> Place {
         let place = self.take_place();
         self.running = true;
@@ -172,12 +174,12 @@ impl Queue {
         place
     }
 
-    /// Whether the mail of that place is being handled.
+    /// Returns whether the mail at this place is in progress.
     pub fn handles(&self, place: Place) -> bool {
         self.handled == Some(place)
     }
 
-    /// Puts mail before the last.
+    /// Inserts mail before the last.
     pub fn push_before_last(&mut self, mail: Mail, size: u64) -> Place {
         let last = self.slots.pop_back().and_then(|slot| slot.mail);
         let place = self.push(mail, size);
@@ -188,7 +190,7 @@ impl Queue {
         place
     }
 
-    /// The first mail, if `takes` says so: it is being handled from now on.
+    /// Takes the first mail if `takes` accepts it; it is then in progress.
     pub fn pop_if(&mut self, takes: impl FnOnce(&Mail) -> bool) -> Option<Mail> {
         let first = self.slots.front()?.mail.as_ref();
         if !first.is_some_and(takes) {
@@ -205,7 +207,7 @@ impl Queue {
         Some(mail)
     }
 
-    /// Takes mail out that waits, from wherever it is; also how much there was before it.
+    /// Removes waiting mail from any place; returns it with the number of messages ahead of it.
     pub fn withdraw(&mut self, place: Place) -> Option<(Mail, usize)> {
         let at = self.slots.binary_search_by_key(&place, |slot| slot.place).ok()?;
         let mail = self.slots.get_mut(at)?.mail.take()?;
@@ -227,15 +229,16 @@ impl Queue {
         Some((mail, at - empty + running))
     }
 
-    /// Keeps the first slot from being empty.
+    /// Restores the invariant that the first slot is not empty.
     fn skip_empty(&mut self) {
         while self.empty > 0 && self.slots.pop_front_if(|slot| slot.mail.is_none()).is_some() {
             self.empty -= 1;
         }
     }
 
-    /// Called when it is empty. A queue that is flooded time and again keeps its memory, even if
-    /// single messages come in between: taking it anew costs more than all the rest of a message.
+    /// Releases memory; called on an empty queue. A queue that fills up again and again keeps its
+    /// memory, even with single messages in between: a new allocation costs more than everything
+    /// else about a message.
     pub fn give_memory_back(&mut self) {
         let capacity = self.slots.capacity();
         if capacity > KEPT_CAPACITY && (self.peak as usize) < capacity / 4 {
@@ -244,14 +247,14 @@ impl Queue {
         self.peak -= self.peak.div_ceil(16);
     }
 
-    /// Nothing is being handled any more; whether senders that wait get their turn.
+    /// Ends the mail in progress; returns whether to wake blocked senders.
     pub fn handled(&mut self) -> bool {
         self.handled_bytes = 0;
         self.handled = None;
         self.messages == 0 && std::mem::take(&mut self.waited_for)
     }
 
-    /// Takes out all that waits.
+    /// Removes all waiting mail.
     pub fn take_all(&mut self) -> Vec<Mail> {
         self.traffic.dropped += self.messages as u64;
         self.messages = 0;
@@ -261,7 +264,7 @@ impl Queue {
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail).collect()
     }
 
-    /// Takes the oldest messages out until one more of `size` fits, or none is left.
+    /// Removes the oldest messages until one more of `size` fits, or none is left.
     pub fn make_room(&mut self, bounds: &MailboxBounds, account: &Account, size: u64) -> Vec<Mail> {
         let mut evicted = Vec::new();
         while self.full(bounds, account, size).is_some() {
@@ -278,29 +281,35 @@ impl Queue {
         evicted
     }
 
-    /// Takes the right to run for the receiver's task; whether that is to be woken.
+    /// Takes the right to run for the receiver's task; returns whether to wake the task.
     pub fn grant(&mut self) -> bool {
         let idle = !std::mem::replace(&mut self.running, true);
         self.by_task |= idle;
         std::mem::take(&mut self.parked) || idle
     }
 
-    /// Whether somebody runs, and not only has the right to.
+    /// Returns whether the handler runs; a parked task only holds the right.
     pub fn is_busy(&self) -> bool {
         self.running && !self.parked
     }
 
-    /// Checks that senders that wait for room will be told, and have no reason to be told by now.
+    /// Checks that waiting senders will be notified and are not already due.
     #[cfg(test)]
     pub fn check_waiters(&self, bounds: &MailboxBounds, account: &Account) {
-        assert!(self.waited_for && self.running && !self.closed, "who waits for room is not told");
-        // Where bytes are short, there may be none for a large message.
+        assert!(
+            self.waited_for && self.running && !self.closed,
+            "waiting senders will not be notified"
+        );
+        // With few bytes in all, there may be no room for a large message.
         let bytes_are_short = bounds.bytes.min(account.limit()) < 1 << 20;
         let has_room = self.messages <= bounds.messages / 2;
-        assert!(bytes_are_short || !has_room, "there is room, and who waits for it is not told");
+        assert!(
+            bytes_are_short || !has_room,
+            "there is room, but waiting senders were not notified"
+        );
     }
 
-    /// Checks that what it knows of its mail is true, and within bounds.
+    /// Checks the bookkeeping and the bounds.
     #[cfg(test)]
     pub fn check(&self, bounds: &MailboxBounds, account: &Account) {
         let mail = || self.slots.iter().filter_map(|slot| slot.mail.as_ref());
@@ -314,7 +323,7 @@ impl Queue {
         assert!(self.messages <= bounds.messages.max(1), "{} messages", self.messages);
         let bytes: u64 = messages().map(Mail::size).sum();
         assert!(self.messages < 2 || bytes <= bounds.bytes, "{bytes} bytes of messages");
-        // What its host asks of it has room always; perhaps it is that what is being handled.
+        // Mail from the host itself always fits; it may be the mail in progress.
         let asked = mail().filter(|mail| mail.message().is_none()).map(Mail::size).sum::<u64>();
         let asked = asked + Mail::Health(Reply::nobody()).size();
         let held = account.held_besides_mail() + self.held();

@@ -1,4 +1,4 @@
-//! Which mailboxes an id stands for.
+//! Looks up mailboxes by component id.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,7 +9,7 @@ use crate::core::id::{ComponentHandle, ComponentId, IdRange};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::Members;
 
-/// Mailboxes by id; several may share one.
+/// Mailboxes by id. Several may share one.
 #[derive(Default)]
 pub struct Registry {
     by_id: RwLock<BTreeMap<Arc<ComponentId>, Arc<Members>>>,
@@ -17,7 +17,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Makes mailboxes of one owner reachable by its id.
+    /// Registers the mailboxes of one owner under its id.
     pub fn publish(&self, id: &Arc<ComponentId>, mailboxes: &[Arc<Mailbox>]) {
         let mut by_id = self.write();
         let before = by_id.get(id).map(|members| members.all()).unwrap_or_default();
@@ -26,7 +26,7 @@ impl Registry {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Forgets mailboxes; unknown ones are no error.
+    /// Removes mailboxes; ignores unknown ones.
     pub fn remove(&self, id: &Arc<ComponentId>, mailboxes: &[Arc<Mailbox>]) {
         let mut by_id = self.write();
         let Some(members) = by_id.get(id) else { return };
@@ -40,25 +40,25 @@ impl Registry {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// The mailboxes of an id, and the id as it is kept.
+    /// Returns the mailboxes of an id, and the shared copy of the id.
     pub fn find(&self, id: &ComponentId) -> Option<(Arc<ComponentId>, Arc<Members>)> {
         let by_id = self.read();
         by_id.get_key_value(id).map(|(id, members)| (Arc::clone(id), Arc::clone(members)))
     }
 
-    /// The handle of the least busy component of an id.
+    /// Returns the handle of the least busy component with this id.
     pub fn least_busy(&self, id: &ComponentId) -> Option<ComponentHandle> {
         let by_id = self.read();
         by_id.get(id)?.pick().map(|mailbox| mailbox.handle())
     }
 
-    /// Changes when what [`Registry::find`] returns may have changed.
+    /// Returns a version that changes whenever a result of [`Registry::find`] may change.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The first ids of a range, at most so many, ascending; those behind `after`, if that is given.
-    /// What is outside of the range takes no time.
+    /// Returns up to `most` ids of a range, after `after` if given, ascending. Ids outside the
+    /// range cost no time.
     pub fn page(
         &self,
         range: &IdRange,

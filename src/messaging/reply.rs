@@ -1,4 +1,4 @@
-//! Where the outcome of a message goes. Every outcome is given exactly once.
+//! Delivers the outcome of a message, exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::core::message::Outcome;
 use crate::core::rendezvous::{NotGiven, Rendezvous, TimedOut};
 use crate::messaging::correlation::{Correlations, Ticket};
 
-/// The right, and the duty, to say how a message ended.
+/// The right and the duty to report the outcome of a message.
 ///
-/// Dropped unanswered, it answers for itself: that happens when the engine's workers are stopped
-/// under a message, and when handling it panics.
+/// A reply dropped unanswered answers for itself. That happens when the engine stops its workers in
+/// the middle of a message, and when a handler panics.
 pub struct Reply(Destination);
 
 enum Destination {
@@ -21,32 +21,32 @@ enum Destination {
 }
 
 impl Reply {
-    /// For a fire-and-forget message: the outcome is dropped.
+    /// Creates a reply that drops the outcome, for fire-and-forget messages.
     pub fn nobody() -> Self {
         Self(Destination::Nobody)
     }
 
-    /// For a component's request.
+    /// Creates the reply to a component's request.
     pub fn to_request(table: Arc<Correlations>, request: Ticket) -> Self {
         Self(Destination::Request { table, request })
     }
 
-    /// Whether the outcome would be dropped.
+    /// Returns whether the outcome would be dropped.
     pub fn is_nobody(&self) -> bool {
         matches!(self.0, Destination::Nobody)
     }
 
-    /// Takes the duty over; what stays behind is for nobody.
+    /// Takes over the duty; leaves a reply that drops its outcome.
     pub fn take(&mut self) -> Self {
         std::mem::replace(self, Self::nobody())
     }
 
-    /// Gives the outcome.
+    /// Delivers the outcome.
     pub fn answer(mut self, outcome: Outcome) {
         self.give(outcome);
     }
 
-    /// Gives no outcome: the message was not accepted.
+    /// Gives up the duty: the message was not accepted.
     pub fn withdraw(mut self) {
         self.0 = Destination::Nobody;
     }
@@ -73,17 +73,17 @@ impl Drop for Reply {
     }
 }
 
-/// A thread's place to wait for one outcome.
+/// A blocked thread's end of a oneshot for an outcome.
 pub struct Waiter(Arc<Rendezvous<Outcome>>);
 
 impl Waiter {
-    /// A waiter, and the reply that wakes it.
+    /// Creates a waiter and the reply that wakes it.
     pub fn with_reply() -> (Self, Reply) {
         let meeting = Arc::new(Rendezvous::default());
         (Self(Arc::clone(&meeting)), Reply(Destination::Waiter(meeting)))
     }
 
-    /// As [`Waiter::wait`], and no longer than a caller that is watched has patience.
+    /// As [`Waiter::wait`], but also ends when a watched caller gives up.
     pub fn wait_watched(&self, timeout: Option<Duration>) -> Outcome {
         self.0.wait_watched(timeout).unwrap_or_else(|missed| match missed {
             NotGiven::TimedOut(timeout) => {
@@ -93,7 +93,7 @@ impl Waiter {
         })
     }
 
-    /// Blocks until the outcome is there; with a timeout, no longer than that.
+    /// Blocks until the outcome arrives or `timeout` passes.
     pub fn wait(&self, timeout: Option<Duration>) -> Outcome {
         self.0.wait(timeout).unwrap_or_else(|TimedOut(timeout)| {
             Err(CallError::CallerTimeout { timeout, unstarted: None })

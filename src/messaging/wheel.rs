@@ -1,67 +1,67 @@
-//! Values with deadlines, on a hashed timing wheel (Varghese & Lauck 1987, scheme 6).
+//! A hashed timing wheel (Varghese & Lauck 1987, scheme 6): values with deadlines.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// How many entries there may be at a time.
+/// The most entries at a time.
 pub const MAX_ENTRIES: usize = 1 << INDEX_BITS;
 
-/// The low bits of a key name the place; the others, its generation, tell those apart that had the
-/// place in turn.
+/// The low bits of a key are an index; the high bits are a generation, which tells apart successive
+/// entries with the same index.
 const INDEX_BITS: u32 = 24;
 const GENERATION: NonZeroU64 = NonZeroU64::new(1 << INDEX_BITS).unwrap();
 const INDEX_MASK: u64 = GENERATION.get() - 1;
 
-/// How long a tick is.
+/// The length of a tick.
 const TICK: Duration = Duration::from_millis(1);
 const SLOTS: usize = 8192;
-/// After the slots' own lists comes that of the entries whose time has come.
+/// After the lists of the slots comes the list of the entries that are due.
 const DUE_LIST: usize = SLOTS;
 
-/// The tick of an entry without a deadline, and of one in [`DUE_LIST`].
+/// The tick of an entry without a deadline, and of an entry in [`DUE_LIST`].
 const UNARMED: u64 = u64::MAX;
 const DUE: u64 = u64::MAX - 1;
-/// A tick as far off as this never comes, and leaves room to count on.
+/// A tick too far off to come, with room for arithmetic.
 const NEVER: u64 = u64::MAX >> 1;
 
-/// No entry; ends a list.
+/// No entry: the end of a list.
 const NONE: u32 = u32::MAX;
 
-/// Places are allocated by so many, so that a large table is never copied to grow.
+/// Entries are allocated in chunks, so that a large table is never copied to grow.
 const CHUNK: usize = 1024;
-/// So many free places take turns at least, so that the generations of none run out soon.
+/// At least this many free entries rotate, so that no generation counter runs out soon.
 const TAKING_TURNS: usize = 256;
 
-/// Values, each with or without a deadline.
+/// Values, with or without a deadline.
 pub struct Wheel<T> {
-    /// All of [`CHUNK`] entries, except the last.
+    /// Each with [`CHUNK`] entries, except the last.
     chunks: Vec<Vec<Entry<T>>>,
     len: usize,
-    /// The free places, linked by `next`: taken at the head, given back at the tail. Where those
-    /// are is of no meaning while there are none.
+    /// The free list, linked by `next`: taken from the head, returned to the tail. Head and tail
+    /// have no meaning while it is empty.
     free_head: u32,
     free_tail: u32,
     free_len: usize,
-    /// The generation of new places: after those of all places given up.
+    /// The first generation of new entries, after all generations of released ones.
     first: NonZeroU64,
-    /// No place has a later generation than this key.
+    /// An upper bound of all generations.
     latest: NonZeroU64,
-    /// When tick 0 ends.
+    /// The end of tick 0.
     origin: Instant,
-    /// The ticks before `until` are over; the slots of those from `next` on are still to look at.
+    /// Ticks before `until` have ended; slots from `next` on are still to be visited.
     next: u64,
     until: u64,
-    /// The first entry of each list.
+    /// The head of each list.
     heads: Box<[u32]>,
     occupied: Occupied,
 }
 
-/// Names one entry, and no other after it.
+/// Identifies one entry. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(NonZeroU64);
 
 struct Entry<T> {
-    /// Of this entry; of the next one, if the place is free.
+    /// The key of this entry, or of the next one if the entry is free.
     key: Key,
     /// The tick at whose end the deadline has passed.
     tick: u64,
@@ -71,19 +71,19 @@ struct Entry<T> {
     value: Option<T>,
 }
 
-/// The slots that are not empty, and the words of them that are not 0.
+/// A bitmap of non-empty slots, and a bitmap of its non-zero words.
 struct Occupied {
     slots: [u64; SLOTS / 64],
     words: u128,
 }
 
 impl Key {
-    /// What may be a key.
+    /// Creates a key from a number, which need not name an entry.
     pub fn new(number: NonZeroU64) -> Self {
         Self(number)
     }
 
-    /// The key as a number.
+    /// Returns the key as a number.
     pub fn number(self) -> NonZeroU64 {
         self.0
     }
@@ -96,14 +96,14 @@ impl Key {
         (self.get() & INDEX_MASK) as u32
     }
 
-    /// The next one of the same place; there is none after 2^40.
+    /// Returns the next key of the same entry; `None` after 2^40 generations.
     fn next(self) -> Option<Self> {
         self.0.checked_add(GENERATION.get()).map(Self)
     }
 }
 
 impl<T> Wheel<T> {
-    /// An empty one, which counts time from `now`.
+    /// Creates an empty wheel that counts time from `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             chunks: Vec::new(),
@@ -121,7 +121,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Puts a value in; gives it back if there are [`MAX_ENTRIES`] already.
+    /// Inserts a value; returns it if there are already [`MAX_ENTRIES`].
     pub fn insert(&mut self, value: T, deadline: Option<Instant>) -> Result<Key, T> {
         let places = self.places();
         let index = if self.free_len >= TAKING_TURNS || places == MAX_ENTRIES {
@@ -140,7 +140,7 @@ impl<T> Wheel<T> {
         Ok(key)
     }
 
-    /// Sets the deadline, or another one; false if there is no such entry.
+    /// Sets or replaces the deadline; returns false if there is no such entry.
     pub fn arm(&mut self, key: Key, deadline: Instant) -> bool {
         if self.get(key).is_none() {
             return false;
@@ -150,29 +150,29 @@ impl<T> Wheel<T> {
         true
     }
 
-    /// The value of an entry.
+    /// Returns the value of an entry.
     pub fn get(&self, key: Key) -> Option<&T> {
         let index = key.index() as usize;
         let entry = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
         if entry.key == key { entry.value.as_ref() } else { None }
     }
 
-    /// The value of an entry, to be changed.
+    /// Returns the value of an entry, mutably.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.get(key)?;
         self.entry_mut(key.index()).value.as_mut()
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         self.take(key.index())
     }
 
-    /// Takes out an entry whose time has come; call it until there is none.
+    /// Removes an entry that is due; call until it returns `None`.
     ///
-    /// Deadlines are rounded up to the end of a tick, and what has come by then comes out in no
-    /// certain order. A `now` that is before an earlier one counts as that.
+    /// Deadlines are rounded up to the end of a tick; due entries come out in no particular order.
+    /// A `now` before an earlier one counts as the earlier one.
     pub fn pop_expired(&mut self, now: Instant) -> Option<(Key, T)> {
         self.until = self.until.max(self.ticks_over(now));
         loop {
@@ -181,7 +181,7 @@ impl<T> Wheel<T> {
                 let key = self.entry(first).key;
                 return Some((key, self.take(first)?));
             }
-            // The last revolution comes to every slot; there is no need for those before.
+            // The last revolution visits every slot; earlier ones are unnecessary.
             self.next = self.next.max(self.until.saturating_sub(SLOTS as u64));
             match self.next_occupied() {
                 Some(tick) if tick < self.until => {
@@ -196,30 +196,30 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// When to call [`Wheel::pop_expired`] again; `None` if there is nothing to wait for.
+    /// Returns when to call [`Wheel::pop_expired`] again; `None` if there is nothing to wait for.
     ///
-    /// That is when the wheel comes to the next slot with entries in it, be they for a later
-    /// revolution: never too late, and too early at most once per slot and revolution.
+    /// That is when the wheel reaches the next non-empty slot, even if its entries belong to a
+    /// later revolution: never too late, and too early at most once per slot and revolution.
     pub fn next_look(&self) -> Option<Instant> {
         let occupied = self.next_occupied();
         if self.heads[DUE_LIST] != NONE || (self.next < self.until && occupied.is_some()) {
             return Some(self.origin);
         }
-        // A time that the clock can not express never comes.
+        // A time beyond the clock's range never comes.
         self.origin.checked_add(Duration::from_millis(occupied?))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes everything out.
+    /// Removes all entries.
     pub fn drain(&mut self) -> Vec<(Key, T)> {
         let mut drained = Vec::with_capacity(self.len);
         let mut index = 0;
@@ -239,7 +239,7 @@ impl<T> Wheel<T> {
         &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
-    /// How many places there are, free ones included.
+    /// Returns the number of allocated entries, free ones included.
     fn places(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
@@ -261,13 +261,13 @@ impl<T> Wheel<T> {
         Some(index)
     }
 
-    /// Takes the value of a place out and frees the place, unless it is free already.
+    /// Removes a value and frees its entry, unless it is already free.
     fn take(&mut self, index: u32) -> Option<T> {
         let value = self.entry_mut(index).value.take()?;
         self.unlink(index);
         self.len -= 1;
         let entry = self.entry_mut(index);
-        // A place that has no key left is used no more.
+        // An entry without keys left is retired.
         if let Some(key) = entry.key.next() {
             entry.key = key;
             self.latest = self.latest.max(key.0);
@@ -285,9 +285,9 @@ impl<T> Wheel<T> {
         Some(value)
     }
 
-    /// Gives up all places, which are free.
+    /// Releases all memory; every entry is free.
     fn give_memory_back(&mut self) {
-        // The places to come skip the generations of all before: not if those are most of them.
+        // New entries skip all earlier generations, unless that would use up most of them.
         let first = (self.latest | INDEX_MASK).checked_add(1);
         if let Some(first) = first.filter(|first| first.get() <= u64::MAX / 2) {
             self.first = first;
@@ -296,28 +296,28 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// How many ticks are over at `now`.
+    /// Returns the number of ticks that have ended at `now`.
     fn ticks_over(&self, now: Instant) -> u64 {
-        // Tick 0 is over at the origin, but not before it.
+        // Tick 0 has ended at the origin, but not before it.
         let time = now.checked_duration_since(self.origin);
         time.map_or(0, |time| ticks_in(time).saturating_add(1).min(NEVER))
     }
 
-    /// The first tick that is not over before `deadline`.
+    /// Returns the first tick that does not end before `deadline`.
     fn tick_after(&self, deadline: Instant) -> u64 {
         let rounding_up = TICK - Duration::from_nanos(1);
         let time = deadline.saturating_duration_since(self.origin).saturating_add(rounding_up);
         ticks_in(time).min(NEVER)
     }
 
-    /// The tick at which the wheel next comes to a slot with entries in it.
+    /// Returns the tick at which the wheel next reaches a non-empty slot.
     fn next_occupied(&self) -> Option<u64> {
         let from = slot_of(self.next);
         let slot = self.occupied.first(from)?;
         Some(self.next + (slot.wrapping_sub(from) % SLOTS) as u64)
     }
 
-    /// Sorts out the entries of a slot whose time has come, and not in a later revolution.
+    /// Moves the due entries of a slot to the due list; those of later revolutions stay.
     fn look_through(&mut self, slot: usize) {
         let mut index = self.heads[slot];
         while index != NONE {
@@ -330,9 +330,9 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Puts an entry that is in no list into that of its tick.
+    /// Links an unlinked entry into the list of its tick.
     fn link(&mut self, index: u32, tick: u64) {
-        // The wheel may be past the slot of a tick that is over.
+        // The wheel may be past the slot of a tick that has ended.
         let tick = if tick < self.until { DUE } else { tick };
         let list = list_of(tick);
         let next = std::mem::replace(&mut self.heads[list], index);
@@ -345,7 +345,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Takes an entry out of its list, if it is in one.
+    /// Unlinks an entry from its list, if it is in one.
     fn unlink(&mut self, index: u32) {
         let entry = self.entry_mut(index);
         let (tick, prev, next) = (entry.tick, entry.prev, entry.next);
@@ -381,7 +381,7 @@ impl Occupied {
         }
     }
 
-    /// The first of them from `slot` on, once around.
+    /// Returns the first non-empty slot from `slot` on, wrapping around.
     fn first(&self, slot: usize) -> Option<usize> {
         let word = slot / 64;
         let here = self.slots[word] & (u64::MAX << (slot % 64));
@@ -391,7 +391,7 @@ impl Occupied {
         if self.words == 0 {
             return None;
         }
-        // The words after this one come first; this one, before `slot`, comes last.
+        // The words after this one come first; the bits of this one before `slot` come last.
         let distance = self.words.rotate_right(word as u32 + 1).trailing_zeros() as usize + 1;
         let word = (word + distance) % self.slots.len();
         Some(word * 64 + self.slots[word].trailing_zeros() as usize)
@@ -406,7 +406,7 @@ fn list_of(tick: u64) -> usize {
     if tick == DUE { DUE_LIST } else { slot_of(tick) }
 }
 
-/// How many whole ticks there are in `time`.
+/// Returns the number of whole ticks in `time`.
 fn ticks_in(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1000).saturating_add(u64::from(time.subsec_millis()))
 }
@@ -422,7 +422,7 @@ mod tests {
     struct Random(u64);
 
     impl Random {
-        /// A number below `end` (xorshift64).
+        /// Returns a number below `end` (xorshift64).
         fn below(&mut self, end: u64) -> u64 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
@@ -430,7 +430,7 @@ mod tests {
             self.0 % end
         }
 
-        /// Short times more often than long ones, up to many revolutions.
+        /// Returns short times more often than long ones, up to many revolutions.
         fn time(&mut self) -> Duration {
             let end = 1 << (4 + self.below(34));
             Duration::from_nanos(self.below(end))
@@ -460,7 +460,7 @@ mod tests {
             deadline
         }
 
-        /// Takes out of both what has to come out at `now`, and checks that it is that.
+        /// Removes what is due at `now` from both and compares.
         fn expire(&mut self, wheel: &mut Wheel<u64>, now: Instant) {
             for (key, name) in all_expired(wheel, now) {
                 let deadline = self.forget(name, key).expect("an armed entry");
@@ -477,7 +477,7 @@ mod tests {
             if let (Some(next), Some(earliest)) = (next, earliest) {
                 assert!(next < earliest.max(wheel.origin) + TICK);
                 assert!(next <= now + REVOLUTION);
-                // No call comes to nothing but the one for a later revolution.
+                // A look finds nothing due only for an entry of a later revolution.
                 assert!(
                     next > now || earliest <= now + TICK || earliest >= now + REVOLUTION - TICK
                 );
@@ -514,7 +514,7 @@ mod tests {
                     model.forget(name, key);
                 }
                 5 => {
-                    // Not all that is due, and the rest at another time.
+                    // Pops only one due entry; the rest comes later.
                     if let Some((key, name)) = wheel.pop_expired(now + TICK) {
                         let deadline = model.forget(name, key).expect("an armed entry");
                         assert!(deadline <= now + TICK);
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_what_a_model_does() {
+    fn it_agrees_with_a_model() {
         for seed in 1..=20 {
             run_against_the_model(seed, 5_000, 4);
             run_against_the_model(seed, 5_000, 400);
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_next_look_comes_to_an_end() {
+    fn waiting_from_look_to_look_terminates() {
         let start = Instant::now();
         let mut random = Random(3);
         let mut wheel = Wheel::new(start);
@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_comes_at_once_and_what_is_far_never() {
+    fn past_deadlines_are_due_at_once_and_far_ones_never() {
         let start = Instant::now();
         let seconds = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
         let farthest = seconds.fold(start, |at, step| at.checked_add(step).unwrap_or(at));
@@ -661,7 +661,7 @@ mod tests {
             assert_eq!(wheel.remove(stale), None);
             assert!(!wheel.arm(stale, start));
         }
-        // The place has its turn again.
+        // The entry's turn comes again.
         let keys: Vec<_> = (0..TAKING_TURNS * 2)
             .map(|value| {
                 let key = wheel.insert(value, None).unwrap();
@@ -675,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_comes_back_and_keys_do_not() {
+    fn memory_is_released_and_keys_are_not_reused() {
         let mut wheel = Wheel::new(Instant::now());
         let mut keys = Vec::new();
         for _ in 0..3 {
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_without_keys_is_used_no_more() {
+    fn an_entry_without_keys_is_retired() {
         let mut wheel = Wheel::new(Instant::now());
         wheel.first = NonZeroU64::new(!INDEX_MASK).unwrap();
         wheel.latest = wheel.first;
@@ -711,7 +711,7 @@ mod tests {
             wheel.insert((), None).unwrap();
         }
         assert_eq!(wheel.drain().len(), CHUNK * 2);
-        assert!(!wheel.chunks.is_empty(), "the places to come would have few keys");
+        assert!(!wheel.chunks.is_empty(), "new entries would have few keys left");
     }
 
     #[test]
@@ -721,7 +721,7 @@ mod tests {
         }
         assert_eq!(size_of::<Option<Key>>(), 8);
         assert!(cost::<()>() <= 32 && cost::<u64>() <= 32 && cost::<[u64; 5]>() <= 32);
-        assert!(cost::<Box<u64>>() <= 24, "an own mark for \"nothing\" costs nothing");
+        assert!(cost::<Box<u64>>() <= 24, "the niche of `Option` costs nothing");
         let mut wheel = Wheel::new(Instant::now());
         for _ in 0..CHUNK * 5 / 2 {
             wheel.insert(0_u64, None).unwrap();

@@ -1,4 +1,4 @@
-//! Running a guest's future to its end on the thread that waits for it.
+//! Blocks a thread on a guest's future.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,15 +10,15 @@ use crate::core::watch;
 use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::timers::Timers;
 
-/// Polls `future` until it is done; between polls the thread is parked, and a caller that is watched is
-/// asked now and then. `context`: timers that the
-/// future may need in the way of an ambient runtime, as WASI does.
+/// Polls `future` until it is done. Between polls the thread is parked, and a watched caller is
+/// polled for cancellation. `context` provides timers to a future that expects an ambient runtime,
+/// as WASI's do.
 ///
-/// Tokio's own `block_on` does more than most calls take time for, and refuses to run inside of
-/// another runtime. The future is pinned by the caller, so that it is not moved here.
+/// Tokio's own `block_on` does more work than most calls take, and refuses to run inside another
+/// runtime. The caller pins the future, so that it does not move here.
 pub fn block_on<F: Future>(context: Option<&Timers>, mut future: Pin<&mut F>) -> F::Output {
     let _context = context.map(|timers| timers.workers().enter());
-    // Most calls are done at once and need no waker.
+    // Most calls finish at once and need no waker.
     let mut context = Context::from_waker(Waker::noop());
     if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {
         return output;

@@ -1,6 +1,6 @@
-//! The types of the WIT package `airssys:core@1.0.0` as they cross the component boundary.
+//! The types of the WIT package `airssys:core@1.0.0` at the component boundary.
 //!
-//! What goes into a guest is borrowed, what comes out of one is owned.
+//! Values passed to a guest are borrowed; values from a guest are owned.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -16,16 +16,16 @@ use crate::core::metadata;
 use crate::runtime::lifting::{CutText, Excerpt, ShortText, TooLong};
 use crate::storage::backend;
 
-/// The interface that components export.
+/// The interface exported by components.
 pub const LIFECYCLE: &str = "airssys:core/component-lifecycle@1.0.0";
-/// The interface through which components reach each other.
+/// The interface for messages between components.
 pub const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 /// The interface for logging, time and the directory of components.
 pub const SERVICES: &str = "airssys:core/host-services@1.0.0";
 /// The interface for a component's own storage.
 pub const STORAGE: &str = "airssys:core/storage@1.0.0";
 
-/// A component id that a guest hands over, still in its memory.
+/// A component id from a guest, still in its memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct ComponentId {
@@ -34,18 +34,18 @@ pub struct ComponentId {
     pub instance: IdPart,
 }
 
-/// A part of an id.
+/// One part of an id.
 type IdPart = ShortText<{ id::MAX_PART_BYTES }>;
 
 impl ComponentId {
-    /// How many bytes its texts take in the guest's memory.
+    /// Returns the size of the texts in the guest's memory.
     pub fn bytes(&self) -> u64 {
         let Self { namespace, name, instance } = self;
         [namespace, name, instance].map(|part| part.bytes() as u64).iter().sum()
     }
 
-    /// Calls `use_id` with the id as it is in the guest's memory, unless a part of it is too long.
-    /// Malformed text is a trap, as the Canonical ABI has it.
+    /// Calls `use_id` with the id as in the guest's memory, unless a part is too long. Malformed
+    /// text is a trap, as in the Canonical ABI.
     pub fn read<T: 'static, R>(
         &self,
         store: &StoreContextMut<'_, T>,
@@ -85,7 +85,7 @@ impl<'a> From<&'a id::ComponentId> for ComponentIdRef<'a> {
     }
 }
 
-/// A component id that a host function returns, which can not borrow.
+/// A component id returned by a host function, which cannot borrow.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub struct ComponentIdOwned {
@@ -205,7 +205,7 @@ impl HealthStatus {
     /// All cases, in the order of the WIT enum.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Unhealthy, Self::Unknown];
 
-    /// The WIT case name.
+    /// Returns the WIT case name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -215,13 +215,13 @@ impl HealthStatus {
         }
     }
 
-    /// The status of that name; unknown if there is none.
+    /// Returns the status with this name, or unknown.
     pub fn named(name: &[u8]) -> Self {
         let named = |status: &Self| status.name().as_bytes() == name;
         Self::ALL.into_iter().find(named).unwrap_or(Self::Unknown)
     }
 
-    /// The worse of two: unhealthy, degraded, unknown, healthy.
+    /// Returns the worse of two; from worst to best: unhealthy, degraded, unknown, healthy.
     pub fn worse(one: Self, other: Self) -> Self {
         let badness = |status| match status {
             Self::Healthy => 0,
@@ -233,7 +233,7 @@ impl HealthStatus {
     }
 }
 
-/// What a guest says of itself.
+/// A guest's description of itself.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct ComponentMetadata {
@@ -250,7 +250,7 @@ pub struct ComponentMetadata {
 type MetadataText = Excerpt<MAX_METADATA_TEXT_BYTES>;
 
 impl ComponentMetadata {
-    /// What it says, or what of that is too long.
+    /// Validates the metadata against its bounds.
     pub fn checked(self) -> Result<metadata::ComponentMetadata, metadata::Oversized> {
         let text = |name, text: MetadataText| {
             text.whole().map_err(|TooLong { bytes }| metadata::Oversized::Text {
@@ -305,7 +305,7 @@ pub struct StorageUsage {
     pub key_count: u64,
 }
 
-/// What is kept of the text of a guest's error.
+/// The part of a guest's error text that is kept.
 pub type ErrorText = CutText<MAX_ERROR_TEXT_BYTES>;
 
 #[derive(ComponentType, Lift)]
@@ -341,7 +341,7 @@ impl From<WasmError> for error::WasmError {
     }
 }
 
-/// An error of the life cycle, as a guest answers it.
+/// A life-cycle error returned by a guest.
 #[derive(ComponentType, Lift)]
 #[component(variant)]
 pub enum LifecycleError {
@@ -369,7 +369,7 @@ impl From<LifecycleError> for error::ComponentError {
     }
 }
 
-/// The same, as a host function answers it.
+/// A life-cycle error returned by a host function.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
 pub enum ComponentError {

@@ -1,4 +1,4 @@
-//! Driving one guest call to its end: its host jobs, its waits and its time limit.
+//! Drives one guest call to completion: its host jobs, its waits and its time limit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,12 +17,12 @@ use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{Interrupted, Timers};
 
 pin_project! {
-    /// A guest call, and all that it takes to bring it to its end.
+    /// A guest call and everything needed to complete it.
     ///
     /// Polls the call, and between polls runs the host jobs that it left. A guest yields at every
-    /// epoch tick, so its time limit is noticed while it computes as well as while it waits. Clock
-    /// and timer are used only by calls that do not end in their first turn, which is one tick at
-    /// most. A host job is never cut short: its time counts once it is over.
+    /// epoch tick, so its time limit is noticed during computation as well as during waits. Clock
+    /// and timer are used only for calls longer than their first turn, which is at most one tick. A
+    /// host job is never cut short: its time counts once it is over.
     #[must_use = "futures do nothing unless polled"]
     pub struct Drive<'a, F: Future> {
         #[pin]
@@ -41,7 +41,7 @@ pin_project! {
 }
 
 impl<'a, F: Future> Drive<'a, F> {
-    /// Drives `call`, which takes no longer than `limit`. `ticker`: what makes the guest yield.
+    /// Drives `call` for at most `limit`. `ticker` makes the guest yield.
     #[inline(always)]
     pub fn new(
         call: F,
@@ -65,31 +65,31 @@ impl<'a, F: Future> Drive<'a, F> {
         }
     }
 
-    /// For a call that handles one message after another, each of which has as much time.
+    /// Configures a call that handles message after message, each with the full time limit.
     #[inline(always)]
     pub fn renewed_by(self, progress: &'a Progress) -> Self {
         Self { progress: Some(progress), ..self }
     }
 }
 
-/// How far a call is that handles one message after another. Who runs it and who polls it take
-/// turns, so that no ordering is needed.
+/// The progress of a call that handles message after message. The guest's thread and the polling
+/// thread take turns, so relaxed ordering suffices.
 #[derive(Default)]
 pub struct Progress {
     waiting: AtomicBool,
     renewed: AtomicBool,
-    /// What the message that is handled has seen of interrupts.
+    /// The interrupts seen at the start of the message in progress.
     seen: AtomicU64,
 }
 
 impl Progress {
-    /// Another message begins.
+    /// Marks the start of another message.
     pub fn renew(&self, Seen(interrupts): Seen) {
         self.seen.store(interrupts, Ordering::Relaxed);
         self.renewed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it waits for a message, which takes no time of any.
+    /// Marks whether the call waits for a message; such time is not counted.
     pub fn set_waiting(&self, waiting: bool) {
         self.waiting.store(waiting, Ordering::Relaxed);
     }
@@ -121,7 +121,7 @@ impl<F: Future> Future for Drive<'_, F> {
             if let Some(running) = this.jobs {
                 let ended = match Pin::new(&mut *running).poll(cx) {
                     Poll::Ready(ended) => ended,
-                    // What nobody has begun is taken back in time.
+                    // A job that has not started can be withdrawn in time.
                     Poll::Pending if running.has_to_wait() && this.output.is_none() => {
                         let (timers, deadline) = (*this.timers, this.deadline.get());
                         let interruption = this.interruption.get_or_insert_with(|| {
@@ -151,7 +151,7 @@ impl<F: Future> Future for Drive<'_, F> {
                 if this.interruption.take().is_some() {
                     this.timers.pace().take_due();
                 }
-                // A call that renews its time looks at it by itself.
+                // A call that renews its time checks the time itself.
                 if this.progress.is_none()
                     && let (Some(ticker), Some(began)) = (*this.ticker, &*this.began)
                     && this.deadline.has_passed(ticker.ticks(), *began)
@@ -181,7 +181,7 @@ impl<F: Future> Future for Drive<'_, F> {
                     if this.output.is_none() {
                         this.timers.check(this.deadline.get(), *this.seen)?;
                         if began.elapsed() > TICK {
-                            // Who polls may have something else to look at.
+                            // The poller may have other things to check.
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
@@ -214,8 +214,9 @@ impl<F: Future> Future for Drive<'_, F> {
     }
 }
 
-/// Runs host jobs that no guest call has left, or leaves them to the threads where all are in others: who
-/// waits for the component may be in one of those. An engine that stops drops them.
+/// Runs host jobs that no guest call left. If all threads of the pool are busy, leaves the jobs to
+/// the pool: whoever waits for the component may be in one of those threads. A stopping engine
+/// drops them.
 pub async fn run_host_jobs(off_fiber: &OffFiber) {
     if !off_fiber.has_jobs() {
         return;
@@ -231,25 +232,25 @@ pub async fn run_host_jobs(off_fiber: &OffFiber) {
     }
 }
 
-/// The end of a call's time, which begins to run when it is first asked for.
+/// The deadline of a call, counted from its first use.
 pub struct Deadline {
     limit: Duration,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    /// The end of as much time as `limit`.
+    /// Creates a deadline `limit` from the first use.
     pub fn new(limit: Duration) -> Self {
         Self { limit, at: None }
     }
 
-    /// Gives as much time again.
+    /// Restarts the full time.
     pub fn restart(&mut self) {
         self.at = None;
     }
 
-    /// Whether a call that has ended took longer. Its last step may have been one long instruction, in
-    /// which nobody looks at the time.
+    /// Returns whether a finished call took too long. Its last step may have been one long
+    /// instruction, during which no one checks the time.
     pub fn has_passed(&self, ticks: &Ticks, began: Moment) -> bool {
         match self.at {
             Some(at) => Instant::now() >= at,
@@ -257,7 +258,7 @@ impl Deadline {
         }
     }
 
-    /// When the time is over.
+    /// Returns the deadline.
     pub fn get(&mut self) -> Instant {
         *self.at.get_or_insert_with(|| deadline_in(self.limit))
     }

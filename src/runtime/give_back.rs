@@ -1,13 +1,13 @@
-//! Memory that the allocator keeps.
+//! Returns unused memory of the allocator to the system.
 
-/// Gives the system back what the allocator holds and nobody uses. It takes some milliseconds.
+/// Returns free memory of the allocator to the system. Takes some milliseconds.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library's own function")]
 pub fn give_back() {
-    // SAFETY: the function may be called by any thread at any time, and touches only memory that is free.
+    // SAFETY: any thread may call the function at any time; it touches only free memory.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other allocators do it by themselves, or can not be asked.
+/// Other allocators do this by themselves, or have no function for it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_back() {}

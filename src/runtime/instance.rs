@@ -1,4 +1,4 @@
-//! One instance of a component in a store of its own, and the calls into it.
+//! One instance of a component in its own store, and the calls into it.
 
 use std::any::Any;
 use std::future::Future;
@@ -36,7 +36,7 @@ use crate::security::action::Action;
 use crate::security::guard::Guard;
 use crate::security::quota::Quotas;
 
-/// What `initialize` is given.
+/// The arguments of `initialize`.
 pub struct InitialConfig {
     /// Environment variables.
     pub env: Vec<(String, String)>,
@@ -44,8 +44,8 @@ pub struct InitialConfig {
     pub data: Option<Vec<u8>>,
 }
 
-/// An instance. A call that trapped, ran into a limit or took too long leaves it unusable:
-/// the only thing to do with it then is to drop it.
+/// An instance. A call that trapped, hit a limit or took too long leaves it unusable; it can then
+/// only be dropped.
 pub struct Instance {
     store: Store<HostState>,
     off_fiber: OffFiber,
@@ -56,26 +56,26 @@ pub struct Instance {
     /// The loop that asks for mail.
     run: Option<LoopFunc>,
     on_caller: bool,
-    /// What each call may use.
+    /// The fuel of each call.
     fuel: u64,
     fuel_used: u64,
     room: ProvenRoom,
 }
 
-/// The largest payload that an instance has handled with as much memory as it has now: when it is done,
-/// its allocator has that room again.
+/// The largest payload handled at the current memory size. Once that payload is done, the guest's
+/// allocator has its room again.
 #[derive(Default)]
 struct ProvenRoom {
     payload: usize,
     memory_bytes: u64,
 }
 
-/// A payload of so many bytes, and this part of the memory limit, comes in without a look at the room
-/// for it: a guest that has less than that left fails of itself.
+/// A payload within this size and this part of the memory limit is passed in unchecked: a guest
+/// with less room left would fail anyway.
 const SMALL_PAYLOAD: usize = 64 << 10;
 const SMALL_PART: u64 = 16;
 
-/// The six functions of `component-lifecycle`; their types have been checked.
+/// The six functions of `component-lifecycle`, with checked types.
 pub struct Lifecycle {
     initialize: Func,
     handle_message: Func,
@@ -85,26 +85,27 @@ pub struct Lifecycle {
     shutdown: Func,
 }
 
-/// How a call ended: the guest's answer, Wasmtime's error, or cut short.
+/// The end of a call: the guest's result, Wasmtime's error, or an interruption.
 pub type Ended<R> = Result<wasmtime::Result<R>, Interrupted>;
 
 type InitializeResult = (Result<(), LifecycleError>,);
-/// What `handle-message` and `handle-callback` answer.
+/// The result of `handle-message` and `handle-callback`.
 pub type Answer<T> = (Result<T, WasmError>,);
 type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
 type CallbackResult = Answer<<HandleCallback as Handler>::Reply>;
-/// What a handler is given. Lent, because it is moved into one future after the other until it is
+/// The arguments of a handler. Borrowed, because they move from future to future until they are
 /// lowered.
 pub type HandlerArguments<'a> = (&'a ComponentMessage<'a>,);
-/// A handler, for messages that live as long as `'a`.
+/// A handler for messages with the lifetime `'a`.
 pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, Answer<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), LifecycleError>,);
 
 impl Instance {
-    /// Instantiates; `initialize` is not called yet. `on_caller`: on this thread's own stack, as in
-    /// [`Instance::call_on_caller`], and so the life cycle, until [`Instance::set_on_caller`].
+    /// Instantiates, without calling `initialize`. With `on_caller`, runs on this thread's own
+    /// stack, as in [`Instance::call_on_caller`]; so does the life cycle until
+    /// [`Instance::set_on_caller`].
     pub async fn create(
         runtime: Arc<WasmRuntime>,
         prepared: &Prepared,
@@ -174,34 +175,34 @@ impl Instance {
         }
     }
 
-    /// From now on the life cycle is called on the stack of the thread that polls, or on fibers.
+    /// Sets whether the life cycle runs on the polling thread's stack or on fibers.
     pub fn set_on_caller(&mut self, on_caller: bool) {
         self.on_caller = on_caller;
     }
 
-    /// Ends the instance: what it has begun to print is logged, then it is dropped.
+    /// Ends the instance: logs its unfinished output and drops it.
     pub async fn finish(self: Box<Self>) {
         self.store.data().finish_output();
         run_host_jobs(&self.off_fiber).await;
     }
 
-    /// Bytes of linear memory in use.
+    /// Returns the bytes of linear memory in use.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes()
     }
 
-    /// The fuel used since this was last asked.
+    /// Returns the fuel used since the last call of this function.
     pub fn take_fuel_used(&mut self) -> u64 {
         std::mem::take(&mut self.fuel_used)
     }
 
-    /// Calls `initialize`; without a life cycle there is nothing to do.
+    /// Calls `initialize`, if there is a life cycle.
     pub async fn initialize(&mut self, config: &InitialConfig) -> Result<(), LoadError> {
         let Some(func) = self.lifecycle.as_ref().map(|exports| exports.initialize) else {
             return Ok(());
         };
         let limits = Arc::clone(&self.limits);
-        // What it may not ask WASI for it is not told either.
+        // What WASI would refuse to show is not passed in either.
         let reads = |guard: &Guard| guard.check_own(Action::EnvironmentRead, None).is_ok();
         let told = config.env.is_empty() || reads(&self.context.guard);
         let config = ComponentConfig {
@@ -230,15 +231,15 @@ impl Instance {
         Ok(Some(metadata.checked()?))
     }
 
-    /// A handler, for [`Instance::begin`] and [`Instance::answered`].
+    /// Returns a handler for [`Instance::begin`] and [`Instance::answered`].
     ///
-    /// A call comes in these parts, which the actor puts together, because futures are moved into
-    /// the futures that await them, and this one is large.
+    /// The actor assembles a call from these parts: a future moves into the one that awaits it, and
+    /// this one is large.
     pub fn handler<'a, H: Handler>(&self) -> Result<HandlerFunc<'a, H::Reply>, CallError> {
         self.export(H::EXPORT, H::select).map(typed)
     }
 
-    /// How a handler answered to a payload of so many bytes.
+    /// Converts the end of a handler's call, given the length of its payload.
     pub fn answered<H: Handler>(
         &mut self,
         ended: Ended<Answer<H::Reply>>,
@@ -254,14 +255,14 @@ impl Instance {
         Ok(reply)
     }
 
-    /// Why a payload does not find room in the guest's memory. It would end the instance before its
-    /// handler saw it, and whoever sent it would have decided that.
+    /// Returns why a payload does not fit the guest's memory. Passing it in would end the instance
+    /// before its handler saw it, and so give the sender the power to do that.
     pub fn unfit(&self, payload: usize) -> Option<Unfit> {
         let (limit, used) = (self.limits.max_memory_bytes, self.memory_bytes());
         let bytes = payload as u64;
         let is_small = payload <= SMALL_PAYLOAD || bytes <= limit / SMALL_PART;
         let is_proven = payload <= self.room.payload && used == self.room.memory_bytes;
-        // What the allocator needs of its own is less than a small payload.
+        // The allocator's own overhead is less than a small payload.
         let fits = used.saturating_add(bytes + SMALL_PAYLOAD as u64) <= limit;
         if self.lifecycle.is_none() || is_small || is_proven || fits {
             return None;
@@ -269,7 +270,7 @@ impl Instance {
         Some(Unfit::Memory { bytes, limit, used })
     }
 
-    /// Remembers that a payload has found room.
+    /// Notes that a payload fitted.
     fn note_room(&mut self, payload: usize) {
         let memory_bytes = self.memory_bytes();
         if memory_bytes != self.room.memory_bytes {
@@ -300,9 +301,9 @@ impl Instance {
         )
     }
 
-    /// Calls a function on this thread's own stack, which saves a fiber's. The component waits in
-    /// no import, see [`Prepared::waits`], and the stack has
-    /// [`CALLER_STACK_BYTES`](crate::runtime::engine::CALLER_STACK_BYTES) left.
+    /// Calls a function on this thread's own stack, which saves a fiber. Requires that the
+    /// component waits in no import, see [`Prepared::waits`], and that
+    /// [`CALLER_STACK_BYTES`](crate::runtime::engine::CALLER_STACK_BYTES) of stack are left.
     pub fn call_on_caller<P, R>(&mut self, func: &TypedFunc<P, R>, parameters: P) -> Ended<R>
     where
         P: ComponentNamedList + Lower,
@@ -313,8 +314,8 @@ impl Instance {
         on_this_stack(&mut self.store, &self.runtime, &self.limits, call)
     }
 
-    /// Has the guest work off what `source` has, in one call, and gives that back. An error is that of
-    /// the message which the source gave last.
+    /// Runs the guest's loop over the messages of `source` in one call, and returns `source`. An
+    /// error belongs to the last message handed out.
     pub async fn work_off<S: MailSource>(
         &mut self,
         source: S,
@@ -338,7 +339,7 @@ impl Instance {
         (self.conclude(ended), source.map(|source| *source))
     }
 
-    /// Calls `health`; without a life cycle it is unknown.
+    /// Calls `health`; without a life cycle the result is unknown.
     pub async fn health(&mut self) -> Result<HealthStatus, CallError> {
         let Some(func) = self.lifecycle.as_ref().map(|exports| exports.health) else {
             return Ok(HealthStatus::Unknown);
@@ -347,7 +348,7 @@ impl Instance {
         Ok(health)
     }
 
-    /// Calls `shutdown`; without a life cycle there is nothing to do.
+    /// Calls `shutdown`, if there is a life cycle.
     pub async fn shutdown(&mut self) -> Result<Result<(), error::ComponentError>, CallError> {
         let Some(func) = self.lifecycle.as_ref().map(|exports| exports.shutdown) else {
             return Ok(Ok(()));
@@ -409,7 +410,7 @@ impl Instance {
 /// The loop that asks for mail.
 type LoopFunc = TypedFunc<(), ()>;
 
-/// Finds what is called of an instance, and holds it against the types that it is called with.
+/// Finds the functions of an instance and checks their types.
 fn link(
     prepared: &Prepared,
     instance: &wasmtime::component::Instance,
@@ -429,21 +430,21 @@ fn link(
     Ok((lifecycle, run))
 }
 
-/// One of the functions of [`Lifecycle`], with the types that it was checked for.
+/// Returns a function of [`Lifecycle`] with its checked type.
 #[expect(unsafe_code, reason = "Wasmtime's types have no form that is generic over lifetimes")]
 fn typed<P, R>(func: Func) -> TypedFunc<P, R>
 where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
 {
-    // SAFETY: a `Func` that gets here is a field of a `Lifecycle`, which `Lifecycle::check` alone makes, after
-    // it has held each against the types that its one caller uses; lifetimes do not take part in a
-    // function's type.
+    // SAFETY: a `Func` that gets here is a field of a `Lifecycle`. Only `Lifecycle::check` creates
+    // one, after checking each field against the types used by its one caller; lifetimes are no
+    // part of a function's type.
     unsafe { TypedFunc::new_unchecked(func) }
 }
 
 impl Lifecycle {
-    /// Holds the exports of an instance against the contract.
+    /// Checks the exports of an instance against the contract.
     fn check(
         exports: &LifecycleExports,
         instance: &wasmtime::component::Instance,
@@ -495,10 +496,10 @@ fn fuel(limits: &Limits) -> u64 {
     limits.max_fuel.unwrap_or(u64::MAX)
 }
 
-/// Readies a store for a call, or for another message of one: fuel, yields, limits.
+/// Prepares a store for a call, or for the next message of one: fuel, yields, limits.
 pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
     let mut store = store.as_context_mut();
-    // Fails only in an engine without fuel; a guest would then trap for want of it.
+    // Fails only in an engine without fuel; a guest would then trap for lack of it.
     let fueled = store.set_fuel(fuel);
     debug_assert!(fueled.is_ok(), "engines are made with fuel");
     store.set_epoch_deadline(SHORT_SLICE_TICKS);
@@ -508,7 +509,7 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
     state.answer = None;
 }
 
-/// Runs a guest on this thread's own stack, until its time is over or the engine stops.
+/// Runs a guest on this thread's own stack until its time passes or the engine stops.
 fn on_this_stack<R>(
     store: &mut Store<HostState>,
     runtime: &WasmRuntime,
@@ -559,15 +560,15 @@ fn instantiation_error(
     }
 }
 
-/// One of the two functions of [`Lifecycle`] that take mail.
+/// One of the two functions of [`Lifecycle`] that handle mail.
 pub trait Handler {
-    /// Its name in the interface.
+    /// The name in the interface.
     const EXPORT: &'static str;
-    /// What it replies; held against the component by [`Lifecycle::check`].
+    /// The reply type, checked by [`Lifecycle::check`].
     type Reply: Lift + Send + Sync + 'static;
-    /// Which of the functions it is.
+    /// Returns the handler's function.
     fn select(lifecycle: &Lifecycle) -> Func;
-    /// The size of a reply.
+    /// Returns the size of a reply.
     fn reply_bytes(reply: &Self::Reply) -> u64;
 }
 
@@ -603,8 +604,8 @@ impl Handler for HandleCallback {
     }
 }
 
-/// A message as a guest gets it; `correlation`: the text of its own; `accepted`: the time that the
-/// guest may know.
+/// Converts a message to the guest's type. `correlation` is the text of its id, `accepted` the time
+/// that the guest may see.
 pub fn incoming<'a>(
     message: &MessageView<'a>,
     correlation: Option<&'a CorrelationText>,

@@ -1,17 +1,17 @@
-//! Compiled binaries: those in use, and some for later loads.
+//! The compiled binaries in use, and some more for later loads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::runtime::prepared::Prepared;
 
-/// How many that no loaded component uses are kept for later loads.
+/// The most unused binaries kept for later loads.
 const MAX_UNUSED: usize = 32;
 
-/// Compiled binaries by their hash.
+/// Compiled binaries by hash.
 pub struct Kept {
     entries: HashMap<blake3::Hash, Entry>,
-    /// How many times one has gone out of use.
+    /// How often a binary has gone out of use so far.
     releases: u64,
     max_unused_bytes: u64,
 }
@@ -19,34 +19,34 @@ pub struct Kept {
 struct Entry {
     prepared: Arc<Prepared>,
     uses: usize,
-    /// The value of `releases` when it went out of use.
+    /// The value of `releases` when this binary went out of use.
     released: u64,
 }
 
 impl Kept {
-    /// Nothing; later so many bytes of code that nobody uses.
+    /// Creates an empty set that keeps up to `max_unused_bytes` of unused code.
     pub fn new(max_unused_bytes: u64) -> Self {
         Self { entries: HashMap::new(), releases: 0, max_unused_bytes }
     }
 
-    /// How many there are.
+    /// Returns the number of binaries.
     pub fn count(&self) -> usize {
         self.entries.len()
     }
 
-    /// How much code that is.
+    /// Returns the size of their code.
     pub fn code_bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.prepared.code_bytes).sum()
     }
 
-    /// One that is here; it is in use once more.
+    /// Returns a binary and counts one more use of it.
     pub fn take(&mut self, hash: &blake3::Hash) -> Option<Arc<Prepared>> {
         let entry = self.entries.get_mut(hash)?;
         entry.uses += 1;
         Some(Arc::clone(&entry.prepared))
     }
 
-    /// Adds one that is in use; if it is here already, it is in use once more.
+    /// Adds a binary with one use, or counts one more use of the same binary.
     pub fn add(&mut self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
         let entry = self.entries.entry(prepared.hash).or_insert_with(|| Entry {
             prepared: Arc::clone(prepared),
@@ -57,7 +57,8 @@ impl Kept {
         Arc::clone(&entry.prepared)
     }
 
-    /// One use less. The result is what is not kept any more, to be dropped without a lock.
+    /// Counts one use less. Returns the binaries that are no longer kept, for the caller to drop
+    /// outside the lock.
     #[must_use]
     pub fn release(&mut self, hash: &blake3::Hash) -> Vec<Arc<Prepared>> {
         if let Some(entry) = self.entries.get_mut(hash) {

@@ -1,8 +1,9 @@
-//! Texts that a guest hands over, of which the host reads no more than a bound.
+//! Texts from a guest, read only up to a bound.
 //!
-//! Wasmtime's own types read a text whole, whatever its length: in another encoding than UTF-8 that is a
-//! copy of up to three times its size. The types here know the length first. All of them count a text
-//! against the data that a component may hand to the host in one call, as Wasmtime's do.
+//! Wasmtime's own types read a text whole, whatever its length, and from an encoding other than
+//! UTF-8 that makes a copy of up to three times its size. The types here know the length first.
+//! Like Wasmtime's, they all count a text against the data that a component may pass to the host in
+//! one call.
 
 use std::borrow::Cow;
 
@@ -14,25 +15,25 @@ use wasmtime::{StoreContext, ValRaw};
 /// The bit of a length that marks UTF-16 in `latin1+utf16`.
 const UTF16_TAG: u32 = 1 << 31;
 
-/// A text that stays in the guest's memory until it is read, if it has at most `MAX` code units. Each
-/// of those is one byte or more in UTF-8, and three at most.
+/// A text of at most `MAX` code units, left in the guest's memory until it is read. A code unit
+/// takes one to three bytes in UTF-8.
 pub struct ShortText<const MAX: usize> {
     text: WasmStr,
     length: Length,
 }
 
-/// A text that is longer than what the host reads.
+/// A text longer than the host reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong {
-    /// How many bytes it takes in the guest's memory.
+    /// The size in the guest's memory, in bytes.
     pub bytes: usize,
 }
 
-/// The same as one text, with a mark and the length of the whole where something is missing. No larger than
-/// a `String`: results are moved many times.
+/// An [`Excerpt`] as one text: a truncated one ends in a mark and the full length. No larger than a
+/// `String`, because results are moved often.
 pub struct CutText<const MAX: usize>(String);
 
-/// How long a text is, in the guest's encoding.
+/// The length of a text in the guest's encoding.
 #[derive(Debug, Clone, Copy)]
 struct Length {
     units: usize,
@@ -45,22 +46,22 @@ impl Length {
     }
 }
 
-/// The beginning of a text: its first `MAX` bytes of UTF-8 at most, and how long it is.
+/// The beginning of a text, at most `MAX` bytes of UTF-8, and the full length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt<const MAX: usize> {
     beginning: String,
-    /// How many bytes the whole text takes in the guest's memory, if something is missing.
+    /// The full size in the guest's memory, if the text was truncated.
     cut_from: Option<usize>,
 }
 
 impl<const MAX: usize> ShortText<MAX> {
-    /// How many bytes it takes in the guest's memory.
+    /// Returns the size in the guest's memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.length.bytes()
     }
 
-    /// The text, or its length if it is too long to be read. Malformed text is a trap, as the Canonical
-    /// ABI has it.
+    /// Reads the text, or returns its length if it is too long. Malformed text is a trap, as in the
+    /// Canonical ABI.
     pub fn read<'a, T: 'static>(
         &self,
         store: impl Into<StoreContext<'a, T>>,
@@ -73,7 +74,7 @@ impl<const MAX: usize> ShortText<MAX> {
 }
 
 impl<const MAX: usize> Excerpt<MAX> {
-    /// The text, if it is whole.
+    /// Returns the text if it was not truncated.
     pub fn whole(self) -> Result<String, TooLong> {
         match self.cut_from {
             None => Ok(self.beginning),
@@ -98,11 +99,11 @@ impl<const MAX: usize> From<CutText<MAX>> for String {
     }
 }
 
-/// Where a text is, once Wasmtime has checked that it is within the guest's memory.
+/// The range of a text in the guest's memory, already checked by Wasmtime.
 #[derive(Clone, Copy)]
 struct Range {
     at: usize,
-    /// As the guest gives it, tag included.
+    /// As given by the guest, tag included.
     length: u32,
 }
 
@@ -138,7 +139,7 @@ impl Range {
     fn excerpt<const MAX: usize>(self, cx: &LiftContext<'_>) -> wasmtime::Result<Excerpt<MAX>> {
         let encoding = cx.options().string_encoding;
         let Length { units, unit_bytes } = self.length(encoding);
-        // A character more than `MAX` bytes can have shows whether something is missing.
+        // One character more than fits in `MAX` bytes shows whether the text is longer.
         let read = units.min(MAX + char::MAX.len_utf8());
         let memory = cx.memory();
         let bytes = memory.get(self.at..self.at + read * unit_bytes).unwrap_or_default();
@@ -158,7 +159,7 @@ impl Range {
     }
 }
 
-/// The characters of UTF-8; where there is more than these bytes, the last one may be missing a part.
+/// Decodes UTF-8. Unless `is_whole`, the last character may be incomplete.
 fn utf8(bytes: &[u8], is_whole: bool) -> wasmtime::Result<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text),
@@ -169,7 +170,7 @@ fn utf8(bytes: &[u8], is_whole: bool) -> wasmtime::Result<&str> {
     }
 }
 
-/// The same for UTF-16.
+/// Decodes UTF-16, likewise.
 fn utf16(bytes: &[u8], is_whole: bool) -> wasmtime::Result<String> {
     let (units, _) = bytes.as_chunks::<2>();
     let mut units = units.iter().map(|unit| u16::from_le_bytes(*unit)).collect::<Vec<_>>();
@@ -181,8 +182,8 @@ fn utf16(bytes: &[u8], is_whole: bool) -> wasmtime::Result<String> {
 
 macro_rules! lift_as_text {
     ($type:ident, |$cx:ident, $text:ident, $range:ident| $lift:expr) => {
-        // SAFETY: the representation, its layout and the type check are those of `WasmStr`, which is a
-        // text of the component model.
+        // SAFETY: representation, layout and type check are those of `WasmStr`, the component
+        // model's string.
         #[expect(unsafe_code, reason = "Wasmtime's traits for types of the component model")]
         unsafe impl<const MAX: usize> ComponentType for $type<MAX> {
             type Lower = <WasmStr as ComponentType>::Lower;
@@ -194,8 +195,8 @@ macro_rules! lift_as_text {
             }
         }
 
-        // SAFETY: `WasmStr` checks that the text is within the guest's memory; what is read here is
-        // read from the same place, with checked slices.
+        // SAFETY: `WasmStr` checks that the text is within the guest's memory; the same range is
+        // read here, with checked slices.
         #[expect(unsafe_code, reason = "Wasmtime's traits for types of the component model")]
         unsafe impl<const MAX: usize> Lift for $type<MAX> {
             fn linear_lift_from_flat(

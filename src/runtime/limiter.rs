@@ -1,15 +1,15 @@
-//! Enforces a component's memory, table and instance limits, and remembers what it refused.
+//! Enforces a component's memory, table and instance limits, and notes breaches.
 
 use wasmtime::ResourceLimiter;
 
 use crate::core::error::LimitBreach;
 use crate::core::limits::Limits;
 
-/// The most memories that a component may have: each takes address space and mappings of the
-/// process, however small it is.
+/// The most memories of a component: each occupies address space and mappings of the process,
+/// however small it is.
 pub const MAX_MEMORIES: usize = 100;
 
-/// The most tables that a component may have.
+/// The most tables of a component.
 pub const MAX_TABLES: usize = 1000;
 
 #[derive(Clone, Copy, Default)]
@@ -18,28 +18,29 @@ struct LastGrowth {
     table_elements: u64,
 }
 
-/// How Wasmtime says that it has not asked for a growth, because the type of the memory or of the table
-/// does not allow it.
+/// Wasmtime's errors for growth that it refuses by itself, because the type of the memory or table
+/// forbids it.
 const NOT_ASKED_FOR: [&str; 2] =
     ["memory growth exceeds memory type's limits", "overflow calculating new table size"];
 
 /// Counts over all memories and tables of one store.
 ///
-/// A guest whose growth is refused only sees -1 and usually traps later; the breach noted here
-/// says why.
+/// A guest whose growth is refused sees only -1 and usually traps later; the breach noted here
+/// explains that trap.
 pub struct Limiter {
     max_memory_bytes: u64,
     max_table_elements: u64,
     max_instances: usize,
     memory_bytes: u64,
     table_elements: u64,
-    /// What the last growths have added, which the system may still refuse.
+    /// The latest growth, which the system may still refuse.
     last_growth: LastGrowth,
     breach: Option<LimitBreach>,
 }
 
 impl Limiter {
-    /// Nothing is used yet. `added_instances`: core instances in the component that are not its own.
+    /// Creates a limiter with nothing in use. `added_instances` counts the core instances added to
+    /// the component by this library.
     pub fn new(limits: &Limits, added_instances: usize) -> Self {
         Self {
             max_memory_bytes: limits.max_memory_bytes,
@@ -52,24 +53,24 @@ impl Limiter {
         }
     }
 
-    /// Bytes of linear memory in use.
+    /// Returns the bytes of linear memory in use.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Forgets breaches of earlier calls.
+    /// Forgets the breaches of earlier calls.
     pub fn begin(&mut self) {
         self.breach = None;
     }
 
-    /// What was refused since [`Limiter::begin`], if anything.
+    /// Takes the breach noted since [`Limiter::begin`], if any.
     pub fn breach(&mut self) -> Option<LimitBreach> {
         self.breach.take()
     }
 }
 
-/// Adds a growth to what is used. `Ok(false)` is the type's own maximum, which is no breach;
-/// `Err` is the total that the limit does not allow.
+/// Adds a growth. `Ok(false)`: the type's own maximum forbids it, which is no breach. `Err`: the
+/// total would exceed the limit.
 fn grow(
     used: &mut u64,
     limit: u64,

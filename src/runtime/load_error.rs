@@ -1,4 +1,4 @@
-//! Why components are not loaded.
+//! Errors of loading components.
 
 use std::time::Duration;
 
@@ -12,78 +12,78 @@ use crate::runtime::screen::refusal::{Excess, Refusal};
 /// Why a component was not loaded.
 #[derive(Debug, Clone, Error)]
 pub enum LoadError {
-    /// The binary is no component that this engine can run.
+    /// The binary is not a component that this engine can run.
     #[error("invalid component: {0}")]
     InvalidComponent(String),
     /// The binary exceeds a limit of the compiler.
     #[error("invalid component: {0}")]
     TooMuch(Excess),
-    /// Compiling it took too long.
+    /// Compilation took too long.
     #[error("compile.max-time-ms {} exceeded", limit.as_millis())]
     CompileTime {
         /// The limit.
         limit: Duration,
     },
-    /// Compiling it would take too much memory.
-    #[error("compile.max-memory-bytes {limit} exceeded: {wanted} bytes wanted, by an estimate")]
+    /// Compilation would take too much memory.
+    #[error("compile.max-memory-bytes {limit} exceeded: {wanted} bytes wanted (estimated)")]
     CompileMemory {
         /// The limit.
         limit: u64,
         /// The estimate.
         wanted: u64,
     },
-    /// Its code is too large.
+    /// The code is too large.
     #[error("compile.max-code-bytes {limit} exceeded: {bytes} bytes of code")]
     CodeBytes {
         /// The limit.
         limit: u64,
-        /// How much there is.
+        /// The size of the code.
         bytes: u64,
     },
-    /// Compiles that took too long take what there is to compile with.
-    #[error("{count} compiles that took too long are still under way, with their memory")]
+    /// Timed-out compiles still occupy the compiler's resources.
+    #[error("{count} timed-out compiles still run and hold their memory; try again later")]
     CompilesAbandoned {
-        /// How many there are.
+        /// The number of such compiles.
         count: usize,
     },
-    /// There are no threads to compile on.
+    /// No thread is available for compilation.
     #[error("no threads to compile on: {0}")]
     Threads(String),
-    /// There is no descriptor for a directory that it was granted.
-    #[error("a granted directory can not be opened: {0}")]
+    /// No descriptor is left for a granted directory.
+    #[error("a granted directory cannot be opened: {0}")]
     Descriptors(String),
-    /// The process has nearly as many memory mappings as the system allows.
+    /// The process is close to the system's limit on memory mappings.
     #[error(transparent)]
     Mappings(#[from] Full),
-    /// The system had no memory for it.
+    /// The system had no memory.
     #[error("{during} failed: {reason}")]
     NoMemory {
-        /// What was under way.
+        /// The operation in progress.
         during: &'static str,
-        /// What was missing, and what to do.
+        /// The missing resource, and the remedy.
         reason: String,
     },
-    /// The engine stopped meanwhile.
-    #[error("the engine stopped before it was compiled")]
+    /// The engine stopped in the meantime.
+    #[error("the engine stopped before the component was compiled")]
     Stopped,
-    /// Wasmtime could not instantiate it, or its start function failed.
+    /// Instantiation or the start function failed.
     #[error("instantiation failed: {0}")]
     Instantiation(String),
-    /// It needs more than its limits allow.
+    /// The component needs more than its limits allow.
     #[error("instantiation failed: {0}")]
     Limit(LimitBreach),
-    /// Its instantiation or a life-cycle function trapped or took too long.
+    /// Instantiation or a life-cycle function trapped or took too long.
     #[error("{during}: {error}")]
     Call {
-        /// What was under way.
+        /// The operation in progress.
         during: &'static str,
-        /// What happened.
+        /// The error.
         error: CallError,
     },
-    /// Its metadata says too much.
+    /// The metadata exceeds a bound.
     #[error("metadata: {0}")]
     Metadata(#[from] Oversized),
-    /// Its `initialize` refused.
+    /// `initialize` returned an error.
     #[error("initialize refused: {0}")]
     Refused(ComponentError),
 }

@@ -1,4 +1,4 @@
-//! Component binaries: which are taken, and what was made of them.
+//! Checks component binaries and caches what they compile to.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +18,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Nothing is compiled yet.
+    /// Creates a loader without compiled binaries.
     pub fn new(workshop: Workshop, compiler: Compiler, max_component_bytes: u64) -> Self {
         Self {
             workshop: Arc::new(workshop),
@@ -28,28 +28,28 @@ impl Loader {
         }
     }
 
-    /// The largest binary that is accepted.
+    /// Returns the largest accepted binary, in bytes.
     pub fn max_component_bytes(&self) -> u64 {
         self.max_component_bytes
     }
 
-    /// What the cache has done; `None` without one.
+    /// Returns the counts of the disk cache; `None` without one.
     pub fn cache_counts(&self) -> Option<CacheCounts> {
         self.workshop.cache_counts()
     }
 
-    /// How many distinct binaries are compiled, and how much code that is.
+    /// Returns the number of compiled binaries and the size of their code.
     pub fn compiled(&self) -> (usize, u64) {
         self.compiler.kept()
     }
 
-    /// Has loads end, now and later.
+    /// Fails current and later loads.
     pub fn stop(&self) {
         self.compiler.stop();
     }
 
-    /// Compiles and links a binary, or returns what an earlier load made of it. It is kept at least as long
-    /// as the lease.
+    /// Compiles and links a binary, or returns the result of an earlier load. The result is kept at
+    /// least as long as the lease.
     pub fn prepare(&self, binary: &[u8]) -> Result<(Arc<Prepared>, Lease), LoadError> {
         self.check(binary)?;
         let known = self.recent().find(binary).map(|prepared| prepared.hash);
@@ -62,7 +62,7 @@ impl Loader {
         Ok((prepared, lease))
     }
 
-    /// Says what is wrong with a binary that is obviously no component, better than a validator.
+    /// Rejects what is obviously not a component, with a better message than a validator's.
     fn check(&self, binary: &[u8]) -> Result<(), LoadError> {
         let invalid = |reason: String| Err(LoadError::InvalidComponent(reason));
         let size = binary.len() as u64;
@@ -83,8 +83,8 @@ impl Loader {
             [b'\0', b'a', b's', b'm', rest @ ..] if rest.len() < 4 => {
                 invalid(format!("it ends after {size} bytes"))
             }
-            [b'(', ..] => invalid("it is WebAssembly text, the binary format is needed".into()),
-            _ => invalid("it does not begin as a WebAssembly component does".into()),
+            [b'(', ..] => invalid("it is WebAssembly text; the binary format is required".into()),
+            _ => invalid("it does not start with the header of a WebAssembly component".into()),
         }
     }
 

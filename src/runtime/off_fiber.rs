@@ -1,10 +1,10 @@
-//! Running host code on a native stack while the guest that asked for it is suspended.
+//! Runs host code on a native stack while the guest that called it is suspended.
 //!
-//! Guests run on Wasmtime's fibers. Runtimes such as CPython and the JVM take a fiber's stack for
-//! an overflow, so callbacks of the host must not run there: a host function leaves a job here
-//! and suspends, and whoever drives the guest's call runs the job and resumes the guest. A thread
-//! that waits for the call runs the job itself; a worker hands it to a thread for blocking work,
-//! so that a slow callback delays its own component only.
+//! Guests run on Wasmtime's fibers. Runtimes such as CPython and the JVM mistake a fiber's stack
+//! for a stack overflow, so host callbacks must not run there. A host function leaves a job here
+//! and suspends; the driver of the guest's call runs the job and resumes the guest. A thread
+//! blocked on the call runs the job itself; a worker passes it to a pool for blocking work, so that
+//! a slow callback delays only its own component.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use crate::runtime::threads::pool::ThreadPool;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The jobs that one component's host functions have left for its driver.
+/// The jobs left by one component's host functions for its driver.
 #[derive(Clone)]
 pub struct OffFiber {
     component: Arc<WaitNode>,
@@ -29,8 +29,8 @@ pub struct OffFiber {
 #[derive(Default)]
 struct Jobs {
     queue: Mutex<VecDeque<Job>>,
-    /// Whether `queue` may hold something, for a look without its lock. Who leaves a job and who
-    /// looks for it take turns on one call, so that no ordering is needed.
+    /// Whether `queue` may hold a job, readable without its lock. Host function and driver take
+    /// turns on one call, so relaxed ordering suffices.
     any: AtomicBool,
 }
 
@@ -39,49 +39,49 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<WaitNode>>> = const { RefCell::new(None) };
 }
 
-/// The component whose host callback this thread is running, if it is in one.
+/// Returns the component whose host callback runs on this thread, if any.
 pub fn current_component() -> Option<Arc<WaitNode>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Runs code of the host for a component, on this thread's own stack.
+/// Runs host code for a component on this thread's own stack.
 pub fn run_host_code<R>(component: &Arc<WaitNode>, code: impl FnOnce() -> R) -> R {
     let _current = CurrentGuard(CURRENT.replace(Some(Arc::clone(component))));
     code()
 }
 
-/// Marks this thread as one that waits for the future that `poll` polls, and so may run host code
-/// in its midst.
+/// Marks this thread as blocked on the future that `poll` polls, so that it may run host code in
+/// between.
 pub fn while_waiting<R>(poll: impl FnOnce() -> R) -> R {
     let _before = WaitingGuard(WAITING.replace(true));
     poll()
 }
 
-/// Whether the thread waits for what it polls; a worker does not.
+/// Returns whether this thread is blocked on what it polls; a worker is not.
 pub fn may_block() -> bool {
     WAITING.get()
 }
 
 impl OffFiber {
-    /// No jobs yet; a driver that may not block has them run by `threads`.
+    /// Creates an empty queue. `threads` run the jobs of drivers that may not block.
     pub fn new(component: Arc<WaitNode>, threads: ThreadPool) -> Self {
         Self { component, threads, jobs: Arc::default() }
     }
 
-    /// The threads for drivers that may not block.
+    /// Returns the threads for drivers that may not block.
     pub fn threads(&self) -> &ThreadPool {
         &self.threads
     }
 
-    /// Leaves a job whose result nobody waits for; jobs run in the order they were left.
+    /// Leaves a job without a result. Jobs run in the order in which they were left.
     pub fn defer(&self, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.lock();
         queue.push_back(Box::new(job));
         self.jobs.any.store(true, Ordering::Relaxed);
     }
 
-    /// Leaves a job and suspends the guest until it has run. A guest that ended before it began gets
-    /// nothing done any more.
+    /// Leaves a job and suspends the guest until the job has run. A job that has not started when
+    /// the guest ends never runs.
     pub async fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
         let result = Arc::new(Mutex::new(None));
         let slot = Arc::downgrade(&result);
@@ -90,7 +90,7 @@ impl OffFiber {
             let value = job();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         });
-        // No waker: the driver resumes the guest because it ran a job, see `drive`.
+        // No waker is needed: the driver resumes the guest after running a job, see `drive`.
         poll_fn(|_| match result.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(value) => Poll::Ready(value),
             None => Poll::Pending,
@@ -103,7 +103,7 @@ impl OffFiber {
         poll_fn(|_| if self.has_jobs() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
-    /// Whether there are jobs to run.
+    /// Returns whether there are jobs to run.
     pub fn has_jobs(&self) -> bool {
         self.jobs.any.load(Ordering::Relaxed)
     }
@@ -127,7 +127,7 @@ impl OffFiber {
     }
 }
 
-/// Restores the outer component when a callback's own calls have driven another one.
+/// Restores the outer component when a callback's own calls drove another one.
 struct CurrentGuard(Option<Arc<WaitNode>>);
 
 impl Drop for CurrentGuard {

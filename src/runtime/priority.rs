@@ -1,10 +1,10 @@
-//! Threads that give way to all others.
+//! Thread priorities.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use system::ThreadId;
 
-/// The threads of one task, which share their priority.
+/// The threads of one task, which share a priority.
 #[derive(Debug, Default)]
 pub struct Crew(Mutex<Members>);
 
@@ -14,23 +14,23 @@ struct Members {
     threads: Vec<ThreadId>,
 }
 
-/// How far a thread stands back; a higher number gives way.
+/// A thread's nice value; higher values yield to lower ones.
 #[derive(Debug, Clone, Copy, Default)]
 enum Nice {
-    /// Somebody waits for its work, which is long.
+    /// Long work that a caller waits for.
     #[default]
     BehindCalls = 5,
-    /// Nobody does.
+    /// Work that no caller waits for.
     BehindAll = 19,
 }
 
-/// Has the calling thread give way to those that handle short calls.
+/// Lowers the calling thread below those that handle short calls.
 pub fn stand_behind_calls() {
     system::set(system::current(), Nice::BehindCalls);
 }
 
 impl Crew {
-    /// Adds the calling thread, at the priority that the crew has by now.
+    /// Adds the calling thread, at the crew's current priority.
     pub fn join(&self) {
         let mut members = self.members();
         let thread = system::current();
@@ -38,7 +38,7 @@ impl Crew {
         members.threads.push(thread);
     }
 
-    /// Puts all threads of the crew, and those that join later, behind all others.
+    /// Lowers all threads of the crew, present and future, below all others.
     pub fn stand_last(&self) {
         let mut members = self.members();
         members.nice = Nice::BehindAll;
@@ -54,20 +54,20 @@ impl Crew {
 mod system {
     use super::Nice;
 
-    /// Which thread of the system.
+    /// A thread's id in the system.
     #[derive(Debug, Clone, Copy)]
     pub struct ThreadId(i32);
 
     #[expect(unsafe_code, reason = "a system call")]
     pub fn current() -> ThreadId {
-        // SAFETY: the call takes nothing and can not fail.
+        // SAFETY: the call takes no arguments and cannot fail.
         ThreadId(unsafe { libc::gettid() })
     }
 
     #[expect(unsafe_code, reason = "a system call")]
     pub fn set(ThreadId(thread): ThreadId, nice: Nice) {
-        // A thread that has ended is no thread any more, which the call reports; nothing is lost by that.
-        // SAFETY: the call takes three numbers, and on Linux it changes the one thread that has this id.
+        // Fails harmlessly for a thread that has ended.
+        // SAFETY: the call takes three numbers; on Linux it affects only the thread with this id.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, thread.cast_unsigned(), nice as i32) };
     }
 }
@@ -76,7 +76,7 @@ mod system {
 mod system {
     use super::Nice;
 
-    /// Threads of other systems keep their priority.
+    /// Threads on other systems keep their priority.
     #[derive(Debug, Clone, Copy)]
     pub struct ThreadId;
 

@@ -1,27 +1,27 @@
-//! The small binaries that were loaded last, recognized by their bytes.
+//! The most recently loaded small binaries, recognized by their bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use crate::runtime::prepared::Prepared;
 
-/// How many are remembered.
+/// The most binaries remembered.
 const MAX_BINARIES: usize = 16;
 
-/// How large one may be: comparing costs a tenth of hashing, and remembering costs its size.
+/// The largest binary remembered: comparing costs a tenth of hashing, but remembering costs memory.
 const MAX_BYTES: usize = 256 << 10;
 
-/// How large all of them may be together.
+/// The most bytes of all remembered binaries.
 const MAX_TOTAL_BYTES: usize = 1 << 20;
 
-/// Binaries and what was made of them, the last first.
+/// Binaries and their compiled forms, most recent first.
 #[derive(Default)]
 pub struct Recent {
     binaries: VecDeque<(Box<[u8]>, Weak<Prepared>)>,
 }
 
 impl Recent {
-    /// What was made of a binary, if it is one of these and still in use or kept.
+    /// Returns the compiled form of a binary, if it is remembered and still in use or kept.
     pub fn find(&self, binary: &[u8]) -> Option<Arc<Prepared>> {
         let (_, prepared) = self.binaries.iter().find(|(known, _)| **known == *binary)?;
         prepared.upgrade()

@@ -1,4 +1,4 @@
-//! What the system is short of, in words that say what to do.
+//! Explains shortages of system resources, with the remedy.
 
 use std::fmt;
 use std::io;
@@ -7,28 +7,28 @@ use thiserror::Error;
 
 use crate::runtime::mappings;
 
-/// The system gives no thread now.
+/// The system refused a thread.
 #[derive(Debug, Error)]
-#[error("can not start thread {name}: {source}; {}", ThreadLimits)]
+#[error("cannot start thread {name}: {source}; {}", ThreadLimits)]
 pub struct NoThread {
     name: &'static str,
     source: io::Error,
 }
 
 impl NoThread {
-    /// What came of a start.
+    /// Creates the error for a failed start.
     pub fn new(name: &'static str, source: io::Error) -> Self {
         Self { name, source }
     }
 }
 
-/// The limits that a thread may be beyond, as they are when this is written.
+/// Formats the current limits that may have stopped a thread.
 pub struct ThreadLimits;
 
-/// The limits that memory may be beyond, as they are when this is written.
+/// Formats the current limits that may have stopped an allocation.
 pub struct MemoryLimits;
 
-/// So few mappings left are too few for a thread or a memory.
+/// With fewer mappings than this left, a thread or a memory does not fit.
 const FEW_MAPPINGS: usize = 8;
 
 fn full() -> Option<mappings::Full> {
@@ -36,7 +36,7 @@ fn full() -> Option<mappings::Full> {
     (count + FEW_MAPPINGS >= most).then_some(mappings::Full { count, most, kept: 0 })
 }
 
-/// How much address space the process may have, if that is limited.
+/// Returns the limit on the process's address space, if there is one.
 pub fn address_space() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::As).current;
@@ -58,7 +58,7 @@ impl fmt::Display for ThreadLimits {
             if let Some(count) = getrlimit(Resource::Nproc).current {
                 write!(f, "RLIMIT_NPROC (ulimit -u) is {count}, ")?;
             }
-            f.write_str("pids.max of the control group may hold too: ")?;
+            f.write_str("pids.max of the control group may apply: ")?;
         }
         f.write_str("raise the limit, or end other threads")
     }
@@ -73,9 +73,7 @@ impl fmt::Display for MemoryLimits {
                 "RLIMIT_AS (ulimit -v) is {bytes} bytes: raise it, or configure \"memory-reservation\": \
                  \"small\""
             ),
-            (None, None) => {
-                f.write_str("the system has no memory left, or the process may have no more")
-            }
+            (None, None) => f.write_str("the system or the process is out of memory"),
         }
     }
 }

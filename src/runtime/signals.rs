@@ -1,7 +1,9 @@
-//! Handlers that the host installs after Wasmtime's: without those a guest's trap is the end of the process.
+//! Keeps Wasmtime's signal handlers in front of handlers that the host installs later; without them
+//! a guest's trap would end the process.
 //!
-//! Wasmtime passes on what is no guest's to the handler that was there before it. That is one of this library,
-//! which knows the host's, whenever they came: so Wasmtime's can be put back in front of them.
+//! Wasmtime forwards signals that no guest caused to the handler installed before its own. That one
+//! belongs to this library, which forwards to the host's handlers, no matter when they were
+//! installed. So Wasmtime's handlers can be reinstalled in front of them.
 
 use std::cell::Cell;
 
@@ -18,7 +20,7 @@ thread_local! {
     static IN_GUEST: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a guest, in which a fault is a trap.
+/// Runs a guest: a fault within `run` is a trap.
 #[inline(always)]
 pub fn in_guest<R>(run: impl FnOnce() -> R) -> R {
     let _outer = Outer(IN_GUEST.replace(true));
@@ -48,16 +50,16 @@ mod linux {
 
     type Action = libc::sigaction;
 
-    /// What becomes of one signal. Actions are never freed, because a handler may be using them.
+    /// The handlers of one signal. Actions are never freed: a handler may be using them.
     struct Slot {
         signal: c_int,
-        /// Wasmtime's; null while there is none to put back.
+        /// Wasmtime's; null if there is none to reinstall.
         wasmtimes: AtomicPtr<Action>,
-        /// What was there before.
+        /// The handler before this library's.
         original: AtomicPtr<Action>,
-        /// What was found in the place of Wasmtime's.
+        /// The host's handler found in place of Wasmtime's.
         later: AtomicPtr<Action>,
-        /// The thread that is in `later`: what that passes on is for `original`.
+        /// The thread running `later`. What `later` forwards goes to `original`.
         inside: AtomicI32,
     }
 
@@ -79,7 +81,7 @@ mod linux {
     static BEFORE: Once = Once::new();
     static AFTER: Once = Once::new();
 
-    /// Puts this library's handlers where Wasmtime will find them; once in the process.
+    /// Installs this library's handlers where Wasmtime will find them. Runs once per process.
     pub fn before_first_engine() {
         BEFORE.call_once(|| {
             for slot in &SLOTS {
@@ -89,15 +91,16 @@ mod linux {
         });
     }
 
-    /// Remembers Wasmtime's handlers; once in the process.
+    /// Records Wasmtime's handlers. Runs once per process.
     pub fn after_first_engine() {
         AFTER.call_once(|| {
             for slot in &SLOTS {
                 let found = current(slot.signal);
                 if found.sa_sigaction == own().sa_sigaction {
-                    // None has come: this signal is none of Wasmtime's here, or it has others before.
+                    // Wasmtime installed none: it does not handle this signal here, or it was
+                    // initialized earlier with other handlers before it.
                     let original = slot.original.load(Ordering::Acquire);
-                    // SAFETY: it was stored before, and is never freed.
+                    // SAFETY: it was stored above and is never freed.
                     install(slot.signal, unsafe { &*original });
                 } else {
                     slot.wasmtimes.store(leaked(found), Ordering::Release);
@@ -106,7 +109,7 @@ mod linux {
         });
     }
 
-    /// Puts Wasmtime's handlers back in front of those that have taken their place.
+    /// Reinstalls Wasmtime's handlers in front of those that replaced them.
     pub fn put_back() {
         for slot in &SLOTS {
             let wasmtimes = slot.wasmtimes.load(Ordering::Acquire);
@@ -128,15 +131,16 @@ mod linux {
         }
     }
 
-    /// What Wasmtime passes on goes to the host's latest handler. Uses nothing but atomics and system calls.
+    /// Forwards what Wasmtime does not handle to the host's latest handler. Async-signal-safe: uses
+    /// only atomics and system calls.
     extern "C" fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         let Some(slot) = SLOTS.iter().find(|slot| slot.signal == signal) else { return };
         if super::IN_GUEST.get() && is_raised(info) {
-            // By a handler of the host that got a guest's trap, has put Wasmtime's back, and wants the process
-            // to end: the instruction runs again, and is Wasmtime's then.
+            // A host handler received a guest's trap, reinstalled Wasmtime's handler, and wants the
+            // process to end. Returning reruns the instruction, and Wasmtime handles the trap.
             return;
         }
-        // SAFETY: a system call without memory of ours.
+        // SAFETY: a system call that touches none of our memory.
         let thread = unsafe { libc::gettid() };
         let later = slot.later.load(Ordering::Acquire);
         if later.is_null() || slot.inside.load(Ordering::Relaxed) == thread {
@@ -147,9 +151,10 @@ mod linux {
         slot.inside.store(0, Ordering::Relaxed);
     }
 
-    /// Whether this process has sent the signal to itself.
+    /// Returns whether this process sent the signal to itself.
     fn is_raised(info: *const libc::siginfo_t) -> bool {
-        // SAFETY: the system hands a live struct over, whose sender is set where a process has sent it.
+        // SAFETY: the system passes a live struct, and sets its sender where a process sent the
+        // signal.
         unsafe {
             let sent = (*info).si_code == libc::SI_TKILL || (*info).si_code == libc::SI_USER;
             sent && (*info).si_pid() == libc::getpid()
@@ -162,25 +167,25 @@ mod linux {
         info: *mut libc::siginfo_t,
         context: *mut c_void,
     ) {
-        // SAFETY: every action that is stored is one that the system has given, and never freed.
+        // SAFETY: every stored action came from the system and is never freed.
         let action = unsafe { &*action };
         if matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
-            // The faulting instruction runs again, and what the system does then is done.
+            // The faulting instruction runs again and gets the system's treatment.
             return install(signal, action);
         }
         if action.sa_flags & libc::SA_SIGINFO == 0 {
-            // SAFETY: without that flag the host has installed a function of one argument.
+            // SAFETY: without that flag the host installed a function of one argument.
             let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(action.sa_sigaction) };
             return handler(signal);
         }
-        // SAFETY: with that flag the host has installed a function of three arguments.
+        // SAFETY: with that flag the host installed a function of three arguments.
         let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
             unsafe { std::mem::transmute(action.sa_sigaction) };
         handler(signal, info, context);
     }
 
     fn own() -> Action {
-        // SAFETY: all zeros is an action, with an empty mask.
+        // SAFETY: all zeros is a valid action with an empty mask.
         let mut action: Action = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_sigaction = (pass_on as *const ()).addr();
         action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
@@ -188,7 +193,7 @@ mod linux {
     }
 
     fn current(signal: c_int) -> Action {
-        // SAFETY: as in `own`; that is the default if the call should fail.
+        // SAFETY: as in `own`; the zeroed action is the default if the call fails.
         let mut action: Action = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: no action is set, and the output is valid for writing.
         unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
@@ -196,7 +201,8 @@ mod linux {
     }
 
     fn install(signal: c_int, action: &Action) {
-        // SAFETY: an action that was the system's, or `own`, whose handler does what a handler may.
+        // SAFETY: the action came from the system or from `own`, whose handler is
+        // async-signal-safe.
         unsafe { libc::sigaction(signal, action, ptr::null_mut()) };
     }
 

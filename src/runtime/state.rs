@@ -1,4 +1,4 @@
-//! What a component's store holds, and what its host functions work with.
+//! The data of a component's store, and the context of its host functions.
 
 use std::sync::Arc;
 
@@ -31,44 +31,44 @@ use crate::security::directory::DescriptorLimit;
 use crate::security::guard::{Dropped, Guard, LogRoom};
 use crate::storage::namespaced::NamespacedStorage;
 
-/// What a log record, and each of its pairs, counts beyond its text.
+/// What a log record, and each of its pairs, counts besides its text.
 const RECORD_BYTES: usize = 64;
 
-/// What the host functions of one component reach; the same for all its instances.
+/// The context of one component's host functions, shared by its instances.
 pub struct HostContext {
-    /// Who the component is.
+    /// The component's identity.
     pub identity: Identity,
-    /// What the host holds for it.
+    /// The account of host memory.
     pub account: Arc<Account>,
-    /// The largest payload that it may hand over.
+    /// The largest payload that the component may send.
     pub max_message_bytes: u64,
-    /// What it may do.
+    /// The component's rights.
     pub guard: Arc<Guard>,
-    /// What WASI calls its environment: what the load named, nothing of the host's.
+    /// The environment that WASI shows: what the load named, nothing of the host's.
     pub env: Arc<[(String, String)]>,
-    /// Where its messages go.
+    /// Sends its messages.
     pub messenger: Arc<dyn Messenger>,
-    /// How it looks at others.
+    /// Looks up other components.
     pub directory: Arc<dyn Directory>,
-    /// Where its records go.
+    /// Takes its log records.
     pub log: Arc<dyn LogSink>,
-    /// Who learns what code of the host says when it fails.
+    /// Who sees the error texts of host code.
     pub host_error_texts: HostErrorTexts,
-    /// Its own storage.
+    /// The component's own storage.
     pub storage: NamespacedStorage,
-    /// Where it waits.
+    /// The timers it waits on.
     pub timers: Timers,
-    /// Where it waits for the system.
+    /// Runs its blocking system calls.
     pub jobs: Arc<BlockingJobs>,
-    /// Where its host callbacks run that no caller's thread runs.
+    /// Runs its host callbacks when no caller's thread does.
     pub threads: ThreadPool,
-    /// Whom it waits for while a host callback of its own runs.
+    /// Its node in the wait-for graph, for waits from its host callbacks.
     pub node: Arc<WaitNode>,
 }
 
 impl HostContext {
-    /// Writes a record in the component's name, if it may and is within its quota. Runs code of the
-    /// host if the log is.
+    /// Writes a record in the component's name if its rights and quota allow. Runs host code if the
+    /// log does.
     pub fn write_record(
         &self,
         level: LogLevel,
@@ -89,10 +89,10 @@ impl HostContext {
         self.log_as_it_is(Author::Component, level, message, pairs, time);
     }
 
-    /// A record of the engine's about the component: what ended in `error`. Such records count against
-    /// the component's quota, and there is a bound to how many there are; `None` if this one is beyond
-    /// it, or nobody wants it. Of a component that may not write to the log only the kind of the error
-    /// is told, in none of its own words.
+    /// Creates a record of the engine's about the component's `error`. Such records count against
+    /// the component's quota and have a bound of their own; `None` if this one exceeds it, or no
+    /// one wants it. If the component may not write to the log, the record has only the kind of the
+    /// error and none of the component's words.
     pub fn report(&self, level: LogLevel, what: &str, error: &CallError) -> Option<Report> {
         self.admit(Author::Component, level, || {
             if self.guard.allows_own(Action::LogWrite) {
@@ -103,8 +103,8 @@ impl HostContext {
         })
     }
 
-    /// What the component is told of an error of a callback: words of the host's own go to the log,
-    /// unless the host wants them shown. Runs code of the host if the log is.
+    /// Returns the error that the component sees of a failed callback. Texts from the host go to
+    /// the log, unless the host wants them shown. Runs host code if the log does.
     pub fn told<E: InHostWords>(&self, callback: &str, error: E) -> E {
         if self.host_error_texts == HostErrorTexts::Shown {
             return error.shown();
@@ -136,7 +136,7 @@ impl HostContext {
         Some(Report { author, level, text, dropped, time: Timestamp::now() })
     }
 
-    /// Writes a record that was admitted. Runs code of the host if the log is.
+    /// Writes an admitted record. Runs host code if the log does.
     pub fn write_report(&self, report: Report) {
         let Report { author, level, text, dropped, time } = report;
         self.say_what_was_dropped(dropped, time);
@@ -152,7 +152,7 @@ impl HostContext {
         };
         let quota = self.guard.quotas().log_bytes_per_second.unwrap_or_default();
         say(dropped.by_quota, &format!("log-bytes-per-second {quota}"));
-        say(dropped.reports, &format!("more than {REPORTS_PER_SECOND} a second of the engine's"));
+        say(dropped.reports, &format!("more than {REPORTS_PER_SECOND} engine reports per second"));
     }
 
     fn log_as_it_is(
@@ -171,14 +171,14 @@ impl HostContext {
     }
 }
 
-/// In whose name a record is written.
+/// The author of a record.
 #[derive(Clone, Copy)]
 enum Author {
     Component,
     Engine,
 }
 
-/// A record of the engine's that is within all bounds.
+/// A record of the engine's, admitted within all bounds.
 pub struct Report {
     author: Author,
     level: LogLevel,
@@ -191,24 +191,25 @@ pub struct Report {
 pub struct HostState {
     /// See [`HostContext`].
     pub context: Arc<HostContext>,
-    /// The store's resource limits.
+    /// Enforces the store's limits.
     pub limiter: Limiter,
     /// Jobs for the driver of the store's calls.
     pub off_fiber: OffFiber,
-    /// When the time of a call on its caller's own stack is over, and the interrupts before it; `None`: guests run on fibers.
+    /// The deadline of a call on its caller's stack, and the interrupts before it; `None` if guests
+    /// run on fibers.
     pub on_caller: Option<(Deadline, Seen)>,
-    /// The slice that the guest has now.
+    /// The guest's current slice.
     pub slice: Slice,
-    /// What an answer costs that Wasmtime is copying into the guest.
+    /// The charge for a result that Wasmtime is copying into the guest.
     pub answer: Option<Charge>,
-    /// The call of the loop in the guest that is under way.
+    /// The call of the guest's loop in progress.
     pub driven: Option<Driven>,
-    /// Made at the first use of WASI; most components import none.
+    /// Created at the first use of WASI; most components import none of it.
     wasi: Option<Box<Wasi>>,
 }
 
 impl HostState {
-    /// The data of a new store.
+    /// Creates the data of a new store.
     pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         Self {
@@ -225,8 +226,8 @@ impl HostState {
 }
 
 impl HostState {
-    /// What becomes of a guest whose slice is over and that has so much fuel left: it gives way, or goes
-    /// on where only its own caller waits for it.
+    /// Decides what a guest does at the end of a slice, with `fuel` left: it yields, or continues
+    /// if only its own caller waits for it.
     pub fn end_slice(&mut self, fuel: u64) -> wasmtime::Result<UpdateDeadline> {
         let Some((deadline, seen)) = &mut self.on_caller else {
             if !self.slice.ends(fuel) {
@@ -236,14 +237,14 @@ impl HostState {
             self.context.timers.pace().note_work(SHORT_WORK_FUEL);
             return Ok(UpdateDeadline::Yield(LONG_SLICE_TICKS));
         };
-        // The host's code runs on this thread's own stack, as in a callback.
+        // Host code runs on this thread's own stack here, as in a callback.
         watch::check();
         self.context.timers.check(deadline.get(), *seen)?;
         Ok(UpdateDeadline::Continue(1))
     }
 
-    /// Opens the directories that it was granted, which a guest that asks for them later could not be
-    /// told of.
+    /// Opens the granted directories now, because a failure could not be reported to the guest
+    /// later.
     pub fn open_directories(&mut self) -> Result<(), LoadError> {
         if self.context.guard.directories().is_empty() {
             return Ok(());
@@ -254,12 +255,12 @@ impl HostState {
         }
     }
 
-    /// WASI for the instance.
+    /// Returns the instance's WASI state.
     pub fn wasi(&mut self) -> &mut Wasi {
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.off_fiber)))
     }
 
-    /// Leaves what the guest has begun to print for the driver to log.
+    /// Leaves unfinished output lines for the driver to log.
     pub fn finish_output(&self) {
         if let Some(wasi) = &self.wasi {
             wasi.outputs.finish();

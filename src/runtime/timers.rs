@@ -1,4 +1,4 @@
-//! Timers of an engine's workers, and the news that the engine stops.
+//! Timers on an engine's workers, and the signal that the engine stops.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::core::interrupts::{Interrupts, Seen};
 use crate::runtime::pace::Pace;
 use crate::runtime::scheduler::Scheduler;
 
-/// Tells guest calls under way that their engine stops.
+/// Notifies guest calls in progress that their engine stops.
 #[derive(Default)]
 pub struct StopSignal {
     given: AtomicBool,
@@ -24,26 +24,25 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// From now on every guest call ends at its next turn.
+    /// Signals the stop: every guest call ends at its next turn.
     pub fn give(&self) {
         self.given.store(true, Ordering::SeqCst);
         self.wake.notify_waiters();
     }
 
-    /// Whether it was given.
+    /// Returns whether the signal was given.
     pub fn is_given(&self) -> bool {
         self.given.load(Ordering::SeqCst)
     }
 }
 
-/// Why a guest call did not come to its end. The guest was unwound, its store can not be used
-/// again.
+/// Why a guest call was cut short. The guest was unwound; its store is unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Interrupted {
-    /// It took until its deadline.
-    #[error("its time is over")]
+    /// It reached its deadline.
+    #[error("its time limit has passed")]
     DeadlinePassed,
-    /// The host has interrupted it.
+    /// The host interrupted it.
     #[error("the host interrupted it")]
     ByHost,
     /// The engine stops.
@@ -51,20 +50,20 @@ pub enum Interrupted {
     Stopping,
 }
 
-/// Where guests wait. Once the engine stops there is no waiting any more: a guest whose host
-/// callback has outlasted the workers would find its timer's driver gone.
+/// Waits of guests. A stopping engine allows no waits: if a host callback outlasts the workers, its
+/// guest's timer no longer has a driver.
 #[derive(Clone)]
 pub struct Timers {
     scheduler: Scheduler,
     pace: Arc<Pace>,
     interrupts: Arc<Interrupts>,
-    /// Told of each.
+    /// Notified of each interrupt.
     interrupted: Arc<Notify>,
     stop: Arc<StopSignal>,
 }
 
 impl Timers {
-    /// Timers of a component on these workers, until `stop` is given.
+    /// Creates the timers of a component on these workers, until `stop` is given.
     pub fn new(scheduler: Scheduler, interrupts: Arc<Interrupts>, stop: Arc<StopSignal>) -> Self {
         let (pace, interrupted) = (Arc::<Pace>::default(), Arc::<Notify>::default());
         interrupts.tell({
@@ -72,39 +71,39 @@ impl Timers {
             let interrupted = Arc::clone(&interrupted);
             move || {
                 interrupted.notify_waiters();
-                // It is not to wait for others that compute.
+                // An interrupted component must not queue behind others that compute.
                 scheduler.expedite(&pace);
             }
         });
         Self { scheduler, pace, interrupts, interrupted, stop }
     }
 
-    /// The workers themselves.
+    /// Returns the workers.
     pub fn workers(&self) -> &Handle {
         self.scheduler.workers()
     }
 
-    /// Runs `work` of the component on them.
+    /// Runs `work` of the component on the workers.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.scheduler.spawn(Arc::clone(&self.pace), work);
     }
 
-    /// How the component's work goes.
+    /// Returns the pace of the component.
     pub fn pace(&self) -> &Arc<Pace> {
         &self.pace
     }
 
-    /// Whether the engine stops.
+    /// Returns whether the engine stops.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_given()
     }
 
-    /// The interrupts of the component.
+    /// Returns the interrupts of the component.
     pub fn interrupts(&self) -> &Interrupts {
         &self.interrupts
     }
 
-    /// Whether a guest call may go on now.
+    /// Checks that a guest call may continue.
     pub fn check(&self, deadline: Instant, seen: Seen) -> Result<(), Interrupted> {
         if self.stop.is_given() {
             Err(Interrupted::Stopping)
@@ -117,7 +116,7 @@ impl Timers {
         }
     }
 
-    /// A timer that can be polled on any thread; `None` if the engine stops.
+    /// Returns a timer that can be polled on any thread; `None` if the engine stops.
     pub fn sleep_until(&self, deadline: Instant) -> Option<Sleep> {
         if self.stop.is_given() {
             return None;
@@ -126,8 +125,8 @@ impl Timers {
         Some(tokio::time::sleep_until(deadline.into()))
     }
 
-    /// Waits for the end of a wait: its deadline, the stop of the engine, and of a guest call that has
-    /// seen so many interrupts the next one. Can be polled on any thread.
+    /// Waits for the first of: the deadline, the stop of the engine, and, given `seen`, the next
+    /// interrupt after it. Can be polled on any thread.
     pub fn interruption(
         &self,
         deadline: Instant,
@@ -139,7 +138,7 @@ impl Timers {
             let Some(sleep) = sleep else { return Interrupted::Stopping };
             let (mut sleep, mut stopped) = (pin!(sleep), pin!(stop.wake.notified()));
             let mut interrupted = pin!(next.notified());
-            // Listening comes before the look, or a signal between the two would be missed.
+            // Listen before checking, or a signal between the two would be missed.
             stopped.as_mut().enable();
             interrupted.as_mut().enable();
             if stop.is_given() {

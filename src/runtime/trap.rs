@@ -1,4 +1,4 @@
-//! Turning what Wasmtime reports into what a caller is told.
+//! Converts Wasmtime's errors to those of callers.
 
 use thiserror::Error;
 use wasmtime::component::ResourceTableError;
@@ -15,12 +15,12 @@ use crate::runtime::shortage::MemoryLimits;
 use crate::security::guard::Refused;
 use crate::security::quota::Quotas;
 
-/// A guest handed more than its quota allows to a host function that reads it in place.
+/// A guest passed more data than its quota allows to a host function that reads it in place.
 #[derive(Debug, Error)]
-#[error("too much data in one call of a host function")]
+#[error("too much data in one call to a host function")]
 pub struct HostCallTooLarge;
 
-/// Why a guest call ended in an error. `breach` is what the limiter refused during the call.
+/// Returns why a guest call failed. `breach` is what the limiter refused during the call.
 pub fn call_error(
     error: &wasmtime::Error,
     breach: Option<LimitBreach>,
@@ -36,7 +36,7 @@ pub fn call_error(
     }
 }
 
-/// The limit that Wasmtime itself enforced, if the error is one.
+/// Returns the limit that Wasmtime itself enforced, if the error is such a breach.
 pub fn limit_breach(
     error: &wasmtime::Error,
     limits: &Limits,
@@ -65,7 +65,7 @@ pub fn limit_breach(
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Some(unrecorded("wasi-resources", quotas.wasi_resources));
     }
-    // Wasmtime has no types for these.
+    // Wasmtime has no error types for these.
     let cause = bounded(&error.root_cause(), MAX_ERROR_TEXT_BYTES);
     if cause.contains("resource limit exceeded: instance") {
         Some(LimitBreach::Instances { limit: limits.max_instances as u64 })
@@ -96,9 +96,9 @@ fn reason(error: &wasmtime::Error) -> String {
     }
 }
 
-/// Whether the system had no memory, or no address space, for a stack or a memory.
+/// Returns whether the system had no memory or address space for a stack or a memory.
 pub fn is_want_of_memory(error: &wasmtime::Error) -> bool {
-    // Wasmtime has no type for this either.
+    // Wasmtime has no error type for this either.
     error.root_cause().to_string().ends_with("(os error 12)")
 }
 

@@ -1,51 +1,51 @@
-//! What can be granted and refused.
+//! The actions that are granted and refused.
 
-/// One kind of thing that a component does.
+/// One kind of action of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Action {
-    /// A fire-and-forget message.
+    /// Sending a fire-and-forget message.
     MessagingSend,
-    /// A request.
+    /// Sending a request.
     MessagingRequest,
-    /// A message that is one of a broadcast.
+    /// Sending a message as part of a broadcast.
     MessagingBroadcast,
-    /// Taking a request of its own back.
+    /// Cancelling one of its own requests.
     MessagingCancel,
     /// Seeing another component, in a list or by its metadata.
     DirectoryList,
-    /// Reading values, keys and their sums.
+    /// Reading values, keys and usage.
     StorageRead,
     /// Storing values.
     StorageWrite,
     /// Removing keys.
     StorageDelete,
-    /// Reading files and what is known of them.
+    /// Reading files and their attributes.
     FilesystemRead,
-    /// Writing files, making files and directories.
+    /// Writing files, creating files and directories.
     FilesystemWrite,
     /// Removing files and directories.
     FilesystemDelete,
     /// Listing directories.
     FilesystemListDir,
-    /// Looking names up, connecting, sending datagrams.
+    /// Resolving names, connecting, sending datagrams.
     NetworkOutbound,
     /// Listening.
     NetworkInbound,
-    /// Environment and arguments, which hold only what the load gave.
+    /// Reading environment and arguments, which hold only what the load passed.
     EnvironmentRead,
     /// Random numbers.
     RandomRead,
     /// Clocks.
     ClockRead,
-    /// Log records and output.
+    /// Writing log records and output.
     LogWrite,
-    /// What calls of host functions hand over and open; it is in records only.
+    /// Passing data to host functions and opening resources. Appears only in records.
     HostCall,
 }
 
 impl Action {
-    /// All, in the order of their numbers.
+    /// All actions, in the order of their discriminants.
     pub const ALL: [Self; 19] = [
         Self::MessagingSend,
         Self::MessagingRequest,
@@ -68,7 +68,7 @@ impl Action {
         Self::HostCall,
     ];
 
-    /// The name, `group.verb`.
+    /// Returns the name, `group.verb`.
     pub fn name(self) -> &'static str {
         match self {
             Self::MessagingSend => "messaging.send",
@@ -93,22 +93,23 @@ impl Action {
         }
     }
 
-    /// What comes before the dot of its name.
+    /// Returns the part of the name before the dot.
     pub fn group(self) -> &'static str {
         self.name().split('.').next().unwrap_or_default()
     }
 
-    /// What comes after the dot of its name.
+    /// Returns the part of the name after the dot.
     pub fn verb(self) -> &'static str {
         self.name().split('.').nth(1).unwrap_or_default()
     }
 
-    /// The action of a group that has this verb.
+    /// Returns the action with this group and verb.
     pub fn find(group: &str, verb: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.group() == group && action.verb() == verb)
     }
 
-    /// Whether every component may, unless a policy refuses it: nothing of the host is reached.
+    /// Returns whether every component may perform it unless a policy refuses: it reaches nothing
+    /// of the host.
     pub fn is_ambient(self) -> bool {
         matches!(
             self,
@@ -121,7 +122,7 @@ impl Action {
         )
     }
 
-    /// What it is on.
+    /// Returns the kind of resource that the action is on.
     pub fn subject(self) -> Subject {
         match self {
             Self::MessagingSend
@@ -146,7 +147,7 @@ impl Action {
     }
 }
 
-/// What kind of thing an action is on.
+/// The kind of resource of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A component, or the namespace of its storage.
@@ -157,16 +158,16 @@ pub enum Subject {
     Path,
     /// A host or an address.
     Host,
-    /// What is the component's own, of which there is one.
+    /// The component's own single resource of the kind.
     Own,
 }
 
-/// Actions that a policy's rule is about: one, a group's (`storage.*`), or all (`*`).
+/// The actions of a policy's rule: one, a group (`storage.*`), or all (`*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActionSet(u32);
 
 impl ActionSet {
-    /// Reads the name of an action, `group.*` or `*`.
+    /// Parses the name of an action, `group.*` or `*`.
     pub fn parse(text: &str) -> Option<Self> {
         let group = text.strip_suffix(".*");
         let named = |action: &Action| match group {
@@ -177,13 +178,13 @@ impl ActionSet {
         (bits != 0).then_some(Self(bits))
     }
 
-    /// Whether it holds an action.
+    /// Returns whether the set contains an action.
     pub fn contains(self, action: Action) -> bool {
         self.0 & bit(action) != 0
     }
 
-    /// What all its actions are on, if that is the same. Requests do not count beside others: their
-    /// ids are made while components run, so that no rule is about one of them.
+    /// Returns the kind of resource shared by all actions of the set, or `None`. Requests are
+    /// ignored beside other kinds: their ids arise at run time, so no rule can name one.
     pub fn subject(self) -> Option<Subject> {
         let alone = self == Self(bit(Action::MessagingCancel));
         let counts = |action: &Action| alone || *action != Action::MessagingCancel;
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_their_action() {
+    fn names_find_their_action() {
         for (n, action) in Action::ALL.into_iter().enumerate() {
             assert_eq!(action as usize, n);
             assert_eq!(Action::find(action.group(), action.verb()), Some(action));

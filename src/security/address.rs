@@ -1,12 +1,13 @@
-//! Which addresses are of the public internet.
+//! Public and special-purpose addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address may be reached through a name, or a pattern for any host, alone: it is global
-/// unicast. Others (loopback, private, link-local, ...) have to be granted as addresses.
+/// Returns whether an address is global unicast and so reachable through a name, or through a
+/// pattern for any host. All others (loopback, private, link-local, ...) must be granted as
+/// addresses.
 ///
-/// After the IANA registries of special-purpose addresses (RFC 6890 and its successors). An IPv6
-/// address that carries an IPv4 address leads to that one, and is judged by it.
+/// Follows the IANA registries of special-purpose addresses (RFC 6890 and its successors). An IPv6
+/// address with an embedded IPv4 address is judged by the latter, since it leads there.
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
@@ -20,13 +21,13 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_link_local()
         || address.is_documentation()
-        // This network, multicast and reserved, broadcast included.
+        // This network; multicast, reserved and broadcast.
         || a == 0
         || a >= 224
-        // Shared address space (RFC 6598), benchmarking (RFC 2544).
+        // Shared address space (RFC 6598); benchmarking (RFC 2544).
         || (a == 100 && b & 0xc0 == 64)
         || (a == 198 && b & 0xfe == 18)
-        // IETF protocol assignments, the former 6to4 relay anycast.
+        // IETF protocol assignments; the former 6to4 relay anycast.
         || (a == 192 && b == 0 && c == 0)
         || (a == 192 && b == 88 && c == 99);
     !special
@@ -37,14 +38,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         return is_public_v4(embedded);
     }
     let [a, b, ..] = address.segments();
-    // Global unicast is 2000::/3, without protocol assignments (2001::/23, Teredo among them) and
+    // Global unicast is 2000::/3, except protocol assignments (2001::/23, including Teredo) and
     // documentation (2001:db8::/32, 3fff::/20).
     a & 0xe000 == 0x2000
         && !(a == 0x2001 && (b < 0x200 || b == 0xdb8))
         && !(a == 0x3fff && b < 0x1000)
 }
 
-/// The IPv4 address behind NAT64 (RFC 6052) or 6to4 (RFC 3056).
+/// Returns the IPv4 address embedded by NAT64 (RFC 6052) or 6to4 (RFC 3056).
 pub fn embedded_v4(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));

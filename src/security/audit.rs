@@ -1,4 +1,4 @@
-//! The record of decisions.
+//! The audit: a record of decisions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use crate::security::action::Action;
 use crate::security::policy::Rule;
 use crate::security::quota::QuotaBreach;
 
-/// What decided.
+/// The basis of a decision.
 #[derive(Clone, Debug)]
 pub enum Basis {
     /// A grant, by its pattern.
     Grant(Arc<str>),
-    /// A policy's rule, by its position.
+    /// A rule of the policies, by its index.
     Rule(usize, Arc<Rule>),
-    /// Every component may.
+    /// Open to every component.
     Ambient,
-    /// Nothing grants it.
+    /// No grant covers it.
     NotGranted,
     /// A quota is used up.
     Quota(QuotaBreach),
-    /// It is granted to nobody, for this reason.
+    /// It can never be granted, for this reason.
     Never(&'static str),
 }
 
 impl Basis {
-    /// What kind it is.
+    /// Returns the kind of basis.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Grant(_) => "grant",
@@ -56,28 +56,28 @@ impl fmt::Display for Basis {
     }
 }
 
-/// A decision, for the record.
+/// A decision, for the audit.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
     /// When it was made, to a few milliseconds.
     pub at: Timestamp,
-    /// About whom.
+    /// The component.
     pub component: Arc<ComponentId>,
-    /// What was to be done.
+    /// The action.
     pub action: Action,
-    /// On what.
+    /// The resource.
     pub resource: Box<str>,
     /// Whether it was allowed.
     pub allowed: bool,
-    /// What decided.
+    /// The basis of the decision.
     pub basis: Basis,
 }
 
-/// Where records go.
+/// A destination of audit records.
 pub trait AuditLog: Send + Sync {
-    /// Whether the record of the next decision that allows something is wanted.
+    /// Returns whether to record the next decision to allow.
     fn samples_allowed(&self) -> bool;
 
-    /// Takes a record; must not block.
+    /// Takes a record. Must not block.
     fn take(&self, record: AuditRecord);
 }

@@ -1,4 +1,4 @@
-//! What a component was granted.
+//! The grants of a component.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::security::host_pattern::{Endpoint, EndpointPattern};
 use crate::security::pattern::Pattern;
 use crate::security::resource::Resource;
 
-/// One action on some resources.
+/// One action on a set of resources.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// What may be done.
+    /// The action.
     pub action: Action,
-    /// On what.
+    /// The resources.
     pub scope: Scope,
-    /// Until when, in milliseconds since the Unix epoch.
+    /// When the grant expires, in milliseconds since the Unix epoch.
     pub expires: Option<u64>,
-    /// The pattern as it was written: with the action and the place, the name of the grant.
+    /// The pattern as written. Together with action and guest path it identifies the grant.
     pub text: Arc<str>,
-    /// Where components see files, if that was said.
+    /// The guest path, if one was given.
     pub seen_at: Option<Arc<str>>,
 }
 
-/// What a grant is on.
+/// The resources of a grant.
 #[derive(Clone, Debug)]
 pub enum Scope {
     /// Components or storage namespaces.
@@ -35,9 +35,9 @@ pub enum Scope {
     OwnNamespace,
     /// Files.
     Files { directory: Arc<Directory>, within: Within },
-    /// Nothing: it only names a grant.
+    /// Nothing. Only used to name a grant.
     Nothing,
-    /// Hosts. `private_too`: also where a name leads to an address that is not public.
+    /// Hosts. `private_too`: including names that resolve to private addresses.
     Hosts { pattern: EndpointPattern, private_too: bool },
 }
 
@@ -45,12 +45,12 @@ pub enum Scope {
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities(Vec<Grant>);
 
-/// A grant that is not held.
+/// A grant to be revoked that is not held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHeld {
-    /// What was to be taken away.
+    /// The action of the grant.
     pub action: Action,
-    /// Its pattern.
+    /// The pattern of the grant.
     pub text: Arc<str>,
 }
 
@@ -59,17 +59,17 @@ impl Grant {
         self.action == other.action && self.text == other.text && self.seen_at == other.seen_at
     }
 
-    /// Whether it is over at the time `now`.
+    /// Returns whether the grant has expired at `now`.
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Whether it is on all that is in a directory.
+    /// Returns whether the grant covers a whole directory.
     pub fn is_tree_of(&self, root: &Directory) -> bool {
         matches!(&self.scope, Scope::Files { directory, within: Within::Tree } if directory.is_same(root))
     }
 
-    /// A directory of which names are granted may be listed; it shows those.
+    /// A directory with granted names may be listed; the listing shows those names only.
     fn is_within(&self, within: &Within, inside: &str) -> bool {
         within.contains(inside) || (self.action == Action::FilesystemListDir && inside.is_empty())
     }
@@ -106,12 +106,12 @@ fn address_at(address: IpAddr, port: Option<u16>) -> Endpoint<'static> {
 }
 
 impl Capabilities {
-    /// All of these.
+    /// Creates a set of grants.
     pub fn new(grants: Vec<Grant>) -> Self {
         Self(grants)
     }
 
-    /// The grant that holds longest of those that cover a resource at the time `now`.
+    /// Returns the grant that covers a resource at `now`; of several, the one that expires last.
     pub fn find(
         &self,
         own: &ComponentId,
@@ -134,13 +134,13 @@ impl Capabilities {
         longest
     }
 
-    /// Adds grants; one that is held already is held as long as the new one says.
+    /// Adds grants; a grant already held takes the new expiry.
     pub fn add(&mut self, grants: Vec<Grant>) {
         self.0.retain(|held| !grants.iter().any(|grant| grant.names(held)));
         self.0.extend(grants);
     }
 
-    /// Takes grants away by action and pattern; on an error nothing has changed.
+    /// Removes grants by action and pattern. Changes nothing on an error.
     pub fn remove(&mut self, grants: &[Grant]) -> Result<(), NotHeld> {
         for grant in grants {
             if !self.0.iter().any(|held| held.names(grant)) {
@@ -151,18 +151,18 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Takes all away.
+    /// Removes all grants.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// All.
+    /// Returns all grants.
     pub fn all(&self) -> &[Grant] {
         &self.0
     }
 
-    /// The directories of all file grants that hold at the time `now`, each once, and whether
-    /// something in it may be changed.
+    /// Returns the directories of all file grants valid at `now`, without duplicates, each with
+    /// whether anything in it may be changed.
     pub fn directories(&self, now: u64) -> Vec<(Arc<Directory>, bool)> {
         let mut found: Vec<(Arc<Directory>, bool)> = Vec::new();
         for grant in self.0.iter().filter(|grant| !grant.is_expired(now)) {

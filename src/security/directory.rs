@@ -10,28 +10,28 @@ use thiserror::Error;
 use crate::security::pattern::{InvalidPattern, Pattern};
 use crate::security::pseudo_files::pseudo_file_system;
 
-/// A directory, held open: whatever takes its place later is not what was granted.
+/// A directory, held open: a later replacement at the same path is not covered by the grant.
 #[derive(Debug)]
 pub struct Directory {
-    /// Where it was, without symbolic links.
+    /// The host path, without symbolic links.
     host: String,
-    /// Where components see it.
+    /// The guest path.
     guest: String,
     handle: File,
-    /// Device and number: which directory it is, whatever its path.
+    /// Device and inode: the identity of the directory, whatever its path.
     identity: (u64, u64),
 }
 
-/// Which of what is in a directory.
+/// The granted part of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Within {
-    /// Everything, at any depth, itself included.
+    /// Everything at any depth, the directory included.
     Tree,
-    /// What is directly in it and has such a name; nothing is reached through a symbolic link.
+    /// Entries directly in it with matching names. Symbolic links are not followed.
     Entries(Pattern),
 }
 
-/// Why a path pattern can not be granted.
+/// Why a path pattern cannot be granted.
 #[derive(Debug, Error)]
 pub enum InvalidPath {
     #[error(transparent)]
@@ -42,22 +42,22 @@ pub enum InvalidPath {
     Unreachable {
         /// The directory.
         path: String,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     #[error("{path}: {source}; {}", DescriptorLimit)]
     NoDescriptor {
         /// The directory.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    #[error("{0:?} is not UTF-8, as paths of components are")]
+    #[error("{0:?} is not UTF-8, so no component could name it")]
     NotUnicode(PathBuf),
     #[error("{0:?} is not absolute")]
     Relative(String),
     #[error(
-        "{path} is in {system}, whose files are interfaces of the system: no component gets those"
+        "{path} is in {system}, whose files are interfaces of the system and cannot be granted"
     )]
     Pseudo {
         /// The directory.
@@ -67,7 +67,7 @@ pub enum InvalidPath {
     },
 }
 
-/// The limit on open files, as it is when this is written, and what to do.
+/// Formats the current limit on open files, and the remedy.
 #[derive(Debug)]
 pub struct DescriptorLimit;
 
@@ -81,7 +81,7 @@ impl fmt::Display for DescriptorLimit {
     }
 }
 
-/// Whether the process, or the system, has as many files open as it may.
+/// Returns whether the process or the system has reached its limit on open files.
 #[cfg(unix)]
 fn is_want_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -93,8 +93,8 @@ fn is_want_of_descriptors(_: &io::Error) -> bool {
     false
 }
 
-/// Divides a path pattern into the directory that is opened and what of it is meant, and opens it.
-/// `guest`: where components see it; `None`: where the pattern says it is.
+/// Splits a path pattern into a directory and the granted part of it, and opens the directory.
+/// `guest` is the guest path; `None` means the path of the pattern.
 pub fn open(pattern: &str, guest: Option<&str>) -> Result<(Directory, Within), InvalidPath> {
     Pattern::compile(pattern)?;
     if !Path::new(pattern).is_absolute() {
@@ -141,7 +141,7 @@ impl Directory {
         if let Some(system) = pseudo_file_system(&handle) {
             return Err(InvalidPath::Pseudo { path: path.to_owned(), system });
         }
-        // What was opened, if something took its place since it was found.
+        // The path of the opened directory: another may have replaced the one found above.
         let host = match held_path(&handle) {
             Some(held) => fs::read_link(held).map_err(unreachable)?,
             None => found,
@@ -157,22 +157,22 @@ impl Directory {
         Ok(Self { host, guest: guest.to_owned(), handle, identity: identity(&metadata) })
     }
 
-    /// Where it was when it was granted, without symbolic links.
+    /// Returns the host path at the time of the grant, without symbolic links.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Where components see it.
+    /// Returns the guest path.
     pub fn guest(&self) -> &str {
         &self.guest
     }
 
-    /// What is held open.
+    /// Returns the open handle.
     pub fn handle(&self) -> &File {
         &self.handle
     }
 
-    /// The host's path of what has the relative path `inside`, which is empty for itself.
+    /// Returns the host path for the relative path `inside`; an empty one is the directory itself.
     pub fn path(&self, inside: &str) -> String {
         match (self.host.as_str(), inside) {
             (host, "") => host.to_owned(),
@@ -181,7 +181,7 @@ impl Directory {
         }
     }
 
-    /// The relative path of what has the path `path` of the host.
+    /// Returns the relative path for a host path in this directory.
     pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.host == "/" {
             return path.strip_prefix('/');
@@ -192,14 +192,14 @@ impl Directory {
         }
     }
 
-    /// Whether both are one directory, seen at one place.
+    /// Returns whether both are the same directory at the same guest path.
     pub fn is_same(&self, other: &Self) -> bool {
         self.identity == other.identity && self.host == other.host && self.guest == other.guest
     }
 }
 
 impl Within {
-    /// Whether the relative path `inside` is meant.
+    /// Returns whether the relative path `inside` is part of the grant.
     pub fn contains(&self, inside: &str) -> bool {
         match self {
             Self::Tree => true,
@@ -210,14 +210,15 @@ impl Within {
     }
 }
 
-/// Where an open file or directory is now, without links; `None` where the system does not say.
+/// Returns the current path of an open file or directory, without links; `None` where the system
+/// has no way to tell.
 pub fn real_path_of(handle: &File) -> Option<String> {
     let path = fs::read_link(held_path(handle)?).ok()?.into_os_string().into_string().ok()?;
-    // Linux marks what has lost its name.
+    // Linux marks a file without a name.
     Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
 }
 
-/// A path that leads to what is held open; elsewhere directories are reached by their own path.
+/// Returns a path that leads to an open handle. Other systems reach directories by their own path.
 #[cfg(target_os = "linux")]
 fn held_path(handle: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
@@ -245,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_a_directory_and_what_of_it() {
+    fn a_pattern_splits_into_a_directory_and_a_part_of_it() {
         let root = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(root.path()).unwrap();
         let root = root.to_str().unwrap();
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_directory_s_place_is_not_reached() {
+    fn the_replacement_of_a_directory_is_not_reached() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         fs::create_dir(path("granted")).unwrap();

@@ -19,35 +19,34 @@ use crate::security::policy::{Effect, Policies};
 use crate::security::quota::{Count, Permit, QuotaBreach, Quotas, Rate};
 use crate::security::resource::Resource;
 
-/// How many decisions of a component are remembered.
+/// The number of decisions cached per component.
 const REMEMBERED: usize = 256;
 
-/// How many names a component may look up at a time.
+/// The number of concurrent name look-ups per component.
 const LOOKUPS: u64 = 16;
 
-/// Decisions about longer names are made anew each time: a guest must not fill the memory of the
-/// host with them.
+/// Decisions on longer names are not cached: a guest must not fill host memory with them.
 const REMEMBERED_BYTES: usize = 1024;
 
-/// A component sees those that it may write to in any of these ways.
+/// A component sees the components that it may send to in any of these ways.
 const WAYS: [Action; 3] =
     [Action::MessagingSend, Action::MessagingRequest, Action::MessagingBroadcast];
 
-/// What all components of an engine are held against.
+/// The policies and the audit shared by all components of an engine.
 pub struct Authority {
     policies: RwLock<Arc<Policies>>,
-    /// Changes with policies and with any component's grants; never 0.
+    /// Changes with the policies and with any component's grants. Never 0.
     version: AtomicU64,
     audit: Option<Arc<dyn AuditLog>>,
 }
 
-/// Something was refused.
+/// An action was refused.
 #[derive(Clone, Debug, Error)]
 pub enum Refused {
-    /// The right is missing. Guests are told no more than what they asked for.
+    /// The right is missing. Guests learn no more than what they asked for.
     #[error("capability denied: {} {resource}", action.name())]
     Denied { action: Action, resource: Box<str> },
-    /// The right to what is the component's own is missing.
+    /// The right to the component's own resource is missing.
     #[error("capability denied: {}", .0.name())]
     OwnDenied(Action),
     /// A quota is used up.
@@ -55,35 +54,37 @@ pub enum Refused {
     Quota(#[from] QuotaBreach),
 }
 
-/// Whether something is allowed, and why.
+/// Whether an action is allowed, and on what basis.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// Whether it is.
     pub allowed: bool,
-    /// What decided.
+    /// The basis of the decision.
     pub basis: Basis,
-    /// Until when it holds if nothing changes, in milliseconds since the Unix epoch.
+    /// How long the decision holds if nothing changes, in milliseconds since the Unix epoch.
     pub until: Option<u64>,
 }
 
 impl Decision {
-    /// How long it stays allowed, if it is.
+    /// Returns how long the action stays allowed, or `None` if it is refused.
     pub fn allows(&self) -> Option<Allowed> {
         self.allowed.then_some(Allowed(self.until.unwrap_or(u64::MAX)))
     }
 }
 
-/// How long something stays allowed, if nothing changes: milliseconds since the Unix epoch.
+/// When an allowed action stops being allowed if nothing changes, in milliseconds since the Unix
+/// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed(u64);
 
-/// The rights of one component, and what it has used of its quotas.
+/// The rights of one component, and its use of the quotas.
 pub struct Guard {
     component: Arc<ComponentId>,
     authority: Arc<Authority>,
     capabilities: RwLock<Arc<Capabilities>>,
     remembered: Mutex<Remembered>,
-    /// By action on what is the component's own, the version for which it is allowed for good.
+    /// Per action on the component's own resource, the version for which it is allowed without
+    /// expiry.
     own: [AtomicU64; Action::ALL.len()],
     quotas: Quotas,
     messages: Option<Rate>,
@@ -92,26 +93,26 @@ pub struct Guard {
     log_bytes: Option<Rate>,
     random_bytes: Option<Rate>,
     log_records_dropped: AtomicU64,
-    /// Records that the engine writes about it.
+    /// Limits the engine's own records about the component.
     reports: Rate,
     reports_dropped: AtomicU64,
 }
 
 #[derive(Default)]
 struct Remembered {
-    /// The version for which they hold.
+    /// The version for which the cached decisions are valid.
     version: u64,
     decisions: HashMap<Box<str>, Vec<(Action, Decision)>>,
     count: usize,
 }
 
 impl Authority {
-    /// Without policies.
+    /// Creates an authority over all components.
     pub fn new(policies: Arc<Policies>, audit: Option<Arc<dyn AuditLog>>) -> Self {
         Self { policies: RwLock::new(policies), version: AtomicU64::new(1), audit }
     }
 
-    /// Puts other policies in the place of these, in force from the next decision.
+    /// Replaces the policies, effective from the next decision.
     pub fn set_policies(&self, policies: Policies) {
         *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
         self.changed();
@@ -127,14 +128,14 @@ impl Authority {
 }
 
 impl Allowed {
-    /// Whether it is still.
+    /// Returns whether it has not expired.
     pub fn holds(self) -> bool {
         self.0 == u64::MAX || now() < self.0
     }
 }
 
 impl Guard {
-    /// The rights of a component.
+    /// Creates the rights of a component.
     pub fn new(
         component: Arc<ComponentId>,
         authority: Arc<Authority>,
@@ -162,17 +163,17 @@ impl Guard {
         }
     }
 
-    /// What it may use.
+    /// Returns the quotas.
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
     }
 
-    /// What it was granted.
+    /// Returns the grants.
     pub fn capabilities(&self) -> Arc<Capabilities> {
         Arc::clone(&self.capabilities.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes what is granted, in force from the next decision.
+    /// Changes the grants, effective from the next decision.
     pub fn change<E>(
         &self,
         change: impl FnOnce(&mut Capabilities) -> Result<(), E>,
@@ -186,17 +187,17 @@ impl Guard {
         Ok(())
     }
 
-    /// Takes grants away, in force from the next decision; on an error nothing has changed.
+    /// Removes grants, effective from the next decision. Changes nothing on an error.
     pub fn revoke(&self, grants: &[Grant]) -> Result<(), NotHeld> {
         self.change(|capabilities| capabilities.remove(grants))
     }
 
-    /// Changes when a decision may have changed, and is never 0.
+    /// Returns a version that changes whenever a decision may change. Never 0.
     pub fn version(&self) -> u64 {
         self.authority.version.load(Ordering::Acquire)
     }
 
-    /// Whether an action on a resource is allowed now. Records nothing.
+    /// Decides an action on a resource. Records nothing.
     pub fn decide(&self, action: Action, resource: Resource<'_>) -> Decision {
         let decision = |allowed, basis| Decision { allowed, basis, until: None };
         if let Some((at, rule)) = self.authority.policies().find(&self.component, action, resource)
@@ -218,14 +219,14 @@ impl Guard {
         }
     }
 
-    /// A component sees those that it may write to.
+    /// A component sees the components that it may send to.
     fn decide_visible(&self, resource: Resource<'_>) -> Decision {
         let decisions = WAYS.map(|way| self.decide(way, resource));
         let [first, ..] = &decisions;
         decisions.iter().find(|decision| decision.allowed).unwrap_or(first).clone()
     }
 
-    /// Decides about an action on something with a name, and records it.
+    /// Decides an action on a named resource and records the decision.
     pub fn check(&self, action: Action, name: &str) -> Result<Allowed, Refused> {
         let version = self.version();
         {
@@ -271,13 +272,13 @@ impl Guard {
         decisions.push((action, decision));
     }
 
-    /// Decides about an action on something that is not worth remembering, and records it.
+    /// Decides an action whose decision is not worth caching, and records it.
     pub fn check_once(&self, action: Action, resource: Resource<'_>) -> Result<Allowed, Refused> {
         self.conclude(action, resource, &self.decide(action, resource))
     }
 
-    /// Decides about an action on what is the component's own and always the same: its storage
-    /// (`name` is its namespace), its clock (no name).
+    /// Decides an action on the component's own fixed resource and records it: its storage (`name`
+    /// is the namespace), its clock (no name).
     pub fn check_own(&self, action: Action, name: Option<&str>) -> Result<(), Refused> {
         let version = self.version();
         let allowed_for = &self.own[action as usize];
@@ -293,8 +294,8 @@ impl Guard {
         self.conclude(action, resource, &decision).map(drop)
     }
 
-    /// Whether an action on what is the component's own is allowed. Records nothing: it is for what
-    /// comes with every message.
+    /// Decides an action on the component's own resource. Records nothing, since it is called with
+    /// every message.
     #[inline]
     pub fn allows_own(&self, action: Action) -> bool {
         let version = self.version();
@@ -312,7 +313,8 @@ impl Guard {
         decision.allowed
     }
 
-    /// Whether the component may know what time it is: whoever may read no clock is told none.
+    /// Returns whether the component may know the time. A component without a right to clocks gets
+    /// no timestamps.
     #[inline]
     pub fn shows_time(&self) -> bool {
         self.allows_own(Action::ClockRead)
@@ -333,7 +335,7 @@ impl Guard {
         Err(self.refuse(action, resource, decision.basis.clone()))
     }
 
-    /// Refuses, and records it.
+    /// Refuses an action and records it.
     pub fn refuse(&self, action: Action, resource: Resource<'_>, basis: Basis) -> Refused {
         let quota = match &basis {
             Basis::Quota(breach) => Some(*breach),
@@ -349,11 +351,11 @@ impl Guard {
         }
     }
 
-    /// Records that something was allowed that is known to be.
+    /// Records an action that is already known to be allowed.
     pub fn record_allowed(&self, action: Action, resource: Resource<'_>) {
         if self.wants_allowed() {
             let decision = self.decide(action, resource);
-            // Rights that have changed meanwhile are not what it was allowed by.
+            // If rights have changed in between, the new decision is not the basis of this action.
             if decision.allowed {
                 self.record(action, resource, true, decision.basis);
             }
@@ -376,7 +378,7 @@ impl Guard {
         });
     }
 
-    /// Among which ids all are that the component sees.
+    /// Returns the ranges that contain all ids visible to the component.
     pub fn visible(&self) -> Vec<IdRange> {
         let (now, capabilities) = (now(), self.capabilities());
         let ranges = capabilities.all().iter().filter_map(|grant| match &grant.scope {
@@ -388,24 +390,24 @@ impl Guard {
         IdRange::distinct(ranges.collect())
     }
 
-    /// Whether a component sees another in a list. Records nothing.
+    /// Returns whether the component sees another one in a list. Records nothing.
     pub fn sees(&self, id: &ComponentId) -> bool {
         self.decide(Action::DirectoryList, Resource::Text(id.as_str())).allowed
     }
 
-    /// Records a list of those that a component sees.
+    /// Records a listing of components.
     pub fn record_list(&self) {
         if self.wants_allowed() {
             self.record(Action::DirectoryList, Resource::Text("**"), true, Basis::Ambient);
         }
     }
 
-    /// Whether policies may refuse an action on some files.
+    /// Returns whether policies may refuse an action on some files.
     pub fn policies_may_deny(&self, action: Action) -> bool {
         self.authority.policies().may_deny(&self.component, action)
     }
 
-    /// Whether a policy refuses an action on a path of the host, whatever is granted; recorded.
+    /// Checks a host path against the policies alone, ignoring grants, and records a refusal.
     pub fn check_policies(&self, action: Action, path: &str) -> Result<(), Refused> {
         let resource = Resource::Text(path);
         match self.authority.policies().find(&self.component, action, resource) {
@@ -416,7 +418,7 @@ impl Guard {
         }
     }
 
-    /// Whether an action is granted in all of a directory.
+    /// Returns whether an action is granted on a whole directory.
     pub fn grants_tree(&self, action: Action, root: &Directory) -> bool {
         let now = now();
         self.capabilities()
@@ -425,14 +427,14 @@ impl Guard {
             .any(|grant| grant.action == action && !grant.is_expired(now) && grant.is_tree_of(root))
     }
 
-    /// Whether an action is granted on anything at all.
+    /// Returns whether an action is granted on any resource.
     pub fn grants_any(&self, action: Action) -> bool {
         let now = now();
         let capabilities = self.capabilities();
         capabilities.all().iter().any(|grant| grant.action == action && !grant.is_expired(now))
     }
 
-    /// The directories that it sees, and whether it may change something in them.
+    /// Returns the visible directories, each with whether anything in it may be changed.
     pub fn directories(&self) -> Vec<(Arc<Directory>, bool)> {
         self.capabilities().directories(now())
     }
@@ -443,14 +445,14 @@ impl Guard {
         messages.take(1).map_err(|breach| self.breach(action, Resource::Text(target), breach))
     }
 
-    /// Gives a message back that is to be tried again.
+    /// Returns a message to the quota because it will be tried again.
     pub fn give_message_back(&self) {
         if let Some(messages) = &self.messages {
             messages.give_back(1);
         }
     }
 
-    /// Takes one of the requests that may be under way; `None` if they are not counted.
+    /// Takes a permit for a pending request; `None` if they are unlimited.
     pub fn take_request(&self, target: &str) -> Result<Option<Permit>, Refused> {
         let Some(requests) = &self.requests else { return Ok(None) };
         requests
@@ -459,7 +461,7 @@ impl Guard {
             .map_err(|breach| self.breach(Action::MessagingRequest, Resource::Text(target), breach))
     }
 
-    /// Takes one of the look-ups that may be under way.
+    /// Takes a permit for a name look-up.
     pub fn take_lookup(&self, endpoint: Endpoint<'_>) -> Result<Permit, Refused> {
         self.lookups.take().map_err(|breach| {
             self.breach(Action::NetworkOutbound, Resource::Endpoint(endpoint), breach)
@@ -483,7 +485,7 @@ impl Guard {
                 },
             },
             Err(breach) => {
-                // One record for each time that the quota is used up.
+                // One audit record each time the quota runs out.
                 if self.log_records_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     self.refuse(Action::LogWrite, Resource::Own, Basis::Quota(breach));
                 }
@@ -492,8 +494,8 @@ impl Guard {
         }
     }
 
-    /// Whether there may be one more record of the engine's about the component, its quota apart; one
-    /// that may not be is counted.
+    /// Returns whether the engine may write one more record about the component, regardless of the
+    /// log quota; counts the record if not.
     pub fn takes_report(&self) -> bool {
         let taken = self.reports.take(1).is_ok();
         if !taken {
@@ -502,7 +504,7 @@ impl Guard {
         taken
     }
 
-    /// Records that a call was ended by a quota that Wasmtime looks after.
+    /// Records that Wasmtime ended a call because of a quota.
     pub fn record_breach(&self, name: &'static str, value: u64) {
         self.breach(Action::HostCall, Resource::Own, QuotaBreach { name, value });
     }
@@ -514,27 +516,27 @@ impl Guard {
 
 /// Whether a log record is within the quota.
 pub enum LogRoom {
-    /// It is; so many before it were not.
+    /// It is; `dropped` counts the records dropped before it.
     Free { dropped: Dropped },
-    /// It is to be dropped.
+    /// It is not and must be dropped.
     Full,
 }
 
-/// How many records were not written.
+/// Counts of dropped records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// The quota was used up.
+    /// Dropped because the quota was used up.
     pub by_quota: u64,
-    /// There were too many of the engine's.
+    /// Dropped because the engine wrote too many.
     pub reports: u64,
 }
 
-/// A number, which is 0 afterwards; nothing is written if it is 0 before.
+/// Takes a number, leaving 0; skips the write if it is 0 already.
 fn taken_out(number: &AtomicU64) -> u64 {
     if number.load(Ordering::Relaxed) == 0 { 0 } else { number.swap(0, Ordering::Relaxed) }
 }
 
-/// The most bytes of a resource's name that a record holds.
+/// The most bytes of a resource's name in an audit record.
 const AUDITED_BYTES: usize = 4096;
 
 fn now() -> u64 {

@@ -9,12 +9,13 @@ use crate::core::id::shorten;
 use crate::security::address::{embedded_v4, is_public};
 use crate::security::pattern::{InvalidPattern, Pattern};
 
-/// Hosts: any, those of a name, or those of a range of addresses.
+/// A set of hosts: any host, names, or a range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
     /// `*`: every name, and every public address.
     Any,
-    /// `api.example.com`, `*.example.com` (one label more), `**.example.com` (any number more).
+    /// `api.example.com`, `*.example.com` (one more label), `**.example.com` (any number of
+    /// labels).
     Name(Pattern),
     /// `192.0.2.7`, `10.0.0.0/8`, `::1`.
     Range(IpNet),
@@ -23,26 +24,25 @@ pub enum HostPattern {
 /// Hosts and ports: `api.example.com:443`, `10.0.0.0/8:*`, `[::1]:8080`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointPattern {
-    /// Which hosts.
+    /// The hosts.
     pub host: HostPattern,
-    /// Which port; `None` is any.
+    /// The port; `None` is any.
     pub port: Option<u16>,
 }
 
-/// What a component wants to reach, or to listen on.
+/// A remote host to reach, or a local address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint<'a> {
-    /// A name, in lower case and without a dot at its end; `port` is not known when it is looked
-    /// up.
+    /// A name, in lower case and without a trailing dot. `port` is unknown during a look-up.
     Name { name: &'a str, port: Option<u16> },
     /// An address.
     Address(SocketAddr),
-    /// The address that a name was resolved to, before a port is known.
+    /// An address resolved from a name, before the port is known.
     Host(IpAddr),
 }
 
 impl HostPattern {
-    /// Reads a name with wildcards, an address, `addr/bits`, or `*`.
+    /// Parses a name with wildcards, an address, `addr/bits`, or `*`.
     pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         if matches!(bare, "*" | "**") {
@@ -55,9 +55,9 @@ impl HostPattern {
             return Ok(Self::Range(canonical(range)));
         }
         let no_host = || InvalidPattern::NoHost(shorten(text));
-        // Names of other scripts are looked up, and compared, as `xn--`.
+        // Internationalized names are looked up and compared as `xn--`.
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
-        // A name whose last label is a number is an address to resolvers (`127.1`).
+        // Resolvers treat a name with a numeric last label as an address (`127.1`).
         let last = bare.rsplit('.').next().unwrap_or_default();
         let numeric = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
         if bare.is_empty() || numeric || !bare.chars().all(allowed) {
@@ -78,7 +78,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether an address is meant, not considering which name it was found by.
+    /// Returns whether the pattern covers an address, regardless of the name that led to it.
     fn matches_address(&self, address: IpAddr, private_too: bool) -> bool {
         match self {
             Self::Any => private_too || is_public(address),
@@ -93,7 +93,7 @@ impl HostPattern {
 }
 
 impl EndpointPattern {
-    /// Reads a host pattern with an optional `:port`.
+    /// Parses a host pattern with an optional `:port`.
     pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
         let (host, port) = split_port(text);
         let port = match port {
@@ -106,7 +106,8 @@ impl EndpointPattern {
         Ok(Self { host: HostPattern::compile(host)?, port })
     }
 
-    /// Whether an endpoint is meant. `private_too`: any host is any address too, public or not.
+    /// Returns whether the pattern covers an endpoint. With `private_too`, any host includes
+    /// private addresses.
     pub fn matches(&self, endpoint: Endpoint<'_>, private_too: bool) -> bool {
         let of_port = |port| self.port.is_none_or(|own| own == port);
         match endpoint {
@@ -121,7 +122,7 @@ impl EndpointPattern {
     }
 }
 
-/// The same range of IPv4, for one that is written as mapped into IPv6.
+/// Converts an IPv4-mapped IPv6 range to the same IPv4 range.
 fn canonical(range: IpNet) -> IpNet {
     let (address, bits) = (range.addr().to_canonical(), range.prefix_len());
     match address {
@@ -132,7 +133,7 @@ fn canonical(range: IpNet) -> IpNet {
     }
 }
 
-/// Divides at the colon before a port; those within an IPv6 address are none.
+/// Splits at the colon before a port, not at one inside an IPv6 address.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     if text.starts_with('[') {
         return match text.split_once("]:") {
@@ -146,16 +147,16 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A host as it is reached, whatever notation it was written in.
+/// A host in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A name, in lower case and without a dot at its end.
+    /// A name, in lower case and without a trailing dot.
     Name(String),
     /// An address.
     Address(IpAddr),
 }
 
-/// Reads a host as resolvers take it: what looks different and leads to the same place is the same.
+/// Parses a host as resolvers do, so that different notations of the same host compare equal.
 pub fn parse_host(text: &str) -> Option<Host> {
     match url::Host::parse(text) {
         Ok(url::Host::Domain(name)) => Some(Host::Name(name.trim_end_matches('.').to_owned())),
@@ -165,7 +166,7 @@ pub fn parse_host(text: &str) -> Option<Host> {
     }
 }
 
-/// An [`Endpoint`] with a name of its own.
+/// An [`Endpoint`] that owns its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedEndpoint {
     host: Host,
@@ -173,7 +174,7 @@ pub struct OwnedEndpoint {
 }
 
 impl OwnedEndpoint {
-    /// For a decision.
+    /// Borrows the endpoint.
     pub fn borrow(&self) -> Endpoint<'_> {
         match (&self.host, self.port) {
             (Host::Name(name), port) => Endpoint::Name { name, port },
@@ -183,7 +184,7 @@ impl OwnedEndpoint {
     }
 }
 
-/// Reads what [`Endpoint`] writes: `name`, `name:port`, `addr`, `addr:port`.
+/// Parses the text form of [`Endpoint`]: `name`, `name:port`, `addr`, `addr:port`.
 pub fn parse_endpoint(text: &str) -> Option<OwnedEndpoint> {
     let (host, port) = split_port(text);
     let port = port.map(str::parse).transpose().ok()?;
@@ -191,7 +192,7 @@ pub fn parse_endpoint(text: &str) -> Option<OwnedEndpoint> {
 }
 
 impl Endpoint<'_> {
-    /// The port, where it is known.
+    /// Returns the port, if known.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Name { port, .. } => *port,
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn any_host_is_private_ones_too_where_that_is_asked_for() {
+    fn any_host_includes_private_ones_on_request() {
         let any = EndpointPattern::compile("*").unwrap();
         let loopback = parse_endpoint("127.0.0.1:80").unwrap();
         assert!(any.matches(loopback.borrow(), true) && !any.matches(loopback.borrow(), false));
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn malformed_hosts_are_refused() {
         for text in [
             "",
             ":80",

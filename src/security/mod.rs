@@ -1,4 +1,4 @@
-//! What a component may do, how much of it, and the record of every decision.
+//! The rights and quotas of components, and the audit of every decision.
 
 pub mod action;
 pub mod address;

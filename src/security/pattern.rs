@@ -6,33 +6,34 @@ use thiserror::Error;
 
 use crate::core::id::{IdRange, shorten};
 
-/// The most bytes that a pattern may have.
+/// The longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 4096;
 
-/// A text in whose segments `*` stands for any characters, none included, and whose segments `**`
-/// stand for any segments, none included. Everything else stands for itself.
+/// A pattern in which `*` matches any characters within a segment, including none, and a segment
+/// `**` matches any number of segments, including none. Everything else matches itself.
 ///
-/// Matching takes time in proportion to pattern times text at most, whatever they are.
+/// Matching takes at most time proportional to the length of the pattern times the length of the
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     separator: char,
     segments: Box<[Segment]>,
-    /// With what every match begins: most texts are told apart by it.
+    /// The literal beginning of every match, which rules out most texts.
     start: Box<str>,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidPattern {
     #[error("a pattern must not be empty")]
     Empty,
     #[error("a pattern has at most {MAX_PATTERN_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    #[error("{0:?}: \"**\" stands for whole segments and is a segment of its own")]
+    #[error("{0:?}: \"**\" must be a segment of its own")]
     PartOfSegment(String),
     #[error("{0:?}: a pattern must not contain {1:?}")]
     Control(String, char),
-    #[error("{0:?} can match no component id, which is namespace/name/instance")]
+    #[error("{0:?} can match no component id; ids are namespace/name/instance")]
     NoId(String),
     #[error(
         "{0:?} is neither a host name (ASCII, with wildcards) nor an address, addr/bits or \"*\""
@@ -40,11 +41,9 @@ pub enum InvalidPattern {
     NoHost(String),
     #[error("{0:?}: a port is a number from 1 to 65535, or \"*\"")]
     NoPort(String),
-    #[error(
-        "{0:?} can match no path: those are absolute, and have no empty segments, \".\" or \"..\""
-    )]
+    #[error("{0:?} can match no path: paths are absolute, without empty segments, \".\" or \"..\"")]
     NoPath(String),
-    #[error("{0:?}: there is one of it, which \"**\" stands for")]
+    #[error("{0:?}: this action has a single resource, written \"**\"")]
     OnlyOne(String),
 }
 
@@ -55,7 +54,7 @@ enum Segment {
     Any,
     /// `**`.
     AnyNumber,
-    /// With at least one `*` among other characters: what stands between them.
+    /// At least one `*` among other characters: the parts between them.
     Glob {
         start: Box<str>,
         middle: Box<[Box<str>]>,
@@ -69,7 +68,7 @@ impl Pattern {
         Self::separated(text, '/')
     }
 
-    /// Compiles a pattern that is to match component ids.
+    /// Compiles a pattern over component ids.
     pub fn for_ids(text: &str) -> Result<Self, InvalidPattern> {
         let pattern = Self::compile(text)?;
         let numbered = pattern.segments.iter().filter(|s| **s != Segment::AnyNumber).count();
@@ -82,7 +81,7 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// Compiles a pattern that is to match absolute paths.
+    /// Compiles a pattern over absolute paths.
     pub fn for_paths(text: &str) -> Result<Self, InvalidPattern> {
         let pattern = Self::compile(text)?;
         let absolute = Path::new(text).is_absolute() || text.starts_with('*');
@@ -94,7 +93,7 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// Compiles a pattern over segments that `separator` divides.
+    /// Compiles a pattern over segments separated by `separator`.
     pub fn separated(text: &str, separator: char) -> Result<Self, InvalidPattern> {
         if text.is_empty() {
             return Err(InvalidPattern::Empty);
@@ -112,14 +111,14 @@ impl Pattern {
         Ok(Self { separator, segments, start })
     }
 
-    /// The ids among which all are that match.
+    /// Returns a range that contains every matching id.
     pub fn id_range(&self) -> IdRange {
         let literal = |segment: &Segment| match segment {
             Segment::Literal(text) => Some(text.clone()),
             _ => None,
         };
         let literals: Vec<_> = self.segments.iter().map_while(literal).collect();
-        // An id has three parts, and behind them a `**` stands for none.
+        // An id has three parts; a `**` behind them matches nothing.
         if literals.len() >= 3 {
             return IdRange::One(literals[..3].join("/").into());
         }
@@ -130,14 +129,15 @@ impl Pattern {
         IdRange::Prefix(prefix.into())
     }
 
-    /// Whether a text matches, from its beginning to its end.
+    /// Returns whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         if !text.starts_with(&*self.start) {
             return false;
         }
         let mut segments = &self.segments[..];
         let mut rest = Some(text);
-        // After the last `**` seen: the segments behind it, and the text that they were tried on.
+        // The state after the last `**`: the segments behind it, and the text that they were tried
+        // on.
         let mut retry: Option<(&[Segment], Option<&str>)> = None;
         loop {
             match segments.split_first() {
@@ -160,7 +160,7 @@ impl Pattern {
                 None if rest.is_none() => return true,
                 None => {}
             }
-            // Only the last `**` has to take more: what lies before it has matched already.
+            // Only the last `**` needs to take more: everything before it has matched already.
             let Some((behind, Some(tried))) = retry else { return false };
             let (_, shorter) = self.first_segment(tried);
             (segments, rest) = (behind, shorter);
@@ -202,7 +202,7 @@ impl Segment {
                 else {
                     return false;
                 };
-                // The earliest place for each part leaves the most for the others.
+                // Taking each part at its earliest position leaves the most text for the others.
                 middle.iter().all(|part| match rest.find(&**part) {
                     Some(at) => {
                         rest = &rest[at + part.len()..];
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_says_why() {
+    fn a_malformed_pattern_says_why() {
         assert_eq!(Pattern::compile(""), Err(InvalidPattern::Empty));
         for text in ["a**", "**a/b", "***", "a/b**c"] {
             let error = Pattern::compile(text).unwrap_err();
@@ -281,15 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn hostile_patterns_take_no_long_time() {
-        // Backtracking over every `*` would take longer than the universe has.
+    fn hostile_patterns_match_in_bounded_time() {
+        // With backtracking over every `*` this would never finish.
         let (stars, deep) = ("*a".repeat(1500), "**/a*b/".repeat(500));
         let text = "a".repeat(4000);
         assert!(!matches(&format!("{stars}b"), &text));
         assert!(!matches(&format!("{deep}z"), &"ab/".repeat(4000)));
     }
 
-    /// Tries everything, on segments and on characters.
+    /// Tries every combination of segments and characters.
     fn naive(pattern: &[&str], text: &[&str]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, rest) => rest.is_none(),
@@ -321,7 +321,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn it_matches_what_a_naive_matcher_does(
+        fn it_agrees_with_a_naive_matcher(
             pattern in prop::collection::vec("\\*\\*|[ab*]{0,5}", 1..6),
             text in prop::collection::vec("[ab]{0,4}", 1..6),
         ) {

@@ -1,4 +1,4 @@
-//! Rules of an engine that hold for all its components.
+//! Policies: rules of an engine for all its components.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use crate::security::host_pattern::{Endpoint, EndpointPattern};
 use crate::security::pattern::{InvalidPattern, Pattern};
 use crate::security::resource::Resource;
 
-/// What a rule says.
+/// The effect of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// No later rule refuses it; a grant is needed all the same.
+    /// No later rule refuses. A grant is still needed.
     Allow,
-    /// Refused, whatever is granted.
+    /// Refuses, whatever is granted.
     Deny,
 }
 
 impl Effect {
-    /// All, with the names that documents have for them.
+    /// All effects with their names in documents.
     pub const ALL: [(&'static str, Self); 2] = [("allow", Self::Allow), ("deny", Self::Deny)];
 
-    /// The name in documents.
+    /// Returns the name in documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -37,18 +37,18 @@ pub struct Rule {
     component: Pattern,
     actions: ActionSet,
     resource: ResourcePattern,
-    /// What it says.
+    /// The effect of the rule.
     pub effect: Effect,
-    /// Why, in the words of who wrote it.
+    /// The author's reason.
     pub reason: Option<Box<str>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct ResourcePattern {
     text: Pattern,
-    /// The same as hosts and ports; `None` if it can not be read as such.
+    /// The same pattern over hosts and ports; `None` if it is not one.
     endpoint: Option<EndpointPattern>,
-    /// `*` or `**`, whatever an action is on.
+    /// `*` or `**`, which match every resource.
     all: bool,
 }
 
@@ -77,21 +77,21 @@ impl Rule {
     }
 }
 
-/// Which part of a rule is wrong, and how.
+/// Which part of a rule is invalid, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InvalidRule {
     /// The pattern over components.
     Component(InvalidPattern),
-    /// The pattern over what actions are on.
+    /// The pattern over resources.
     Resource(InvalidPattern),
 }
 
 impl ResourcePattern {
-    /// What could match nothing that the actions are on is an error: a rule that refuses nothing is
-    /// not what anybody meant.
+    /// A pattern that cannot match any resource of the actions is an error: nobody wants a rule
+    /// that refuses nothing.
     fn compile(text: &str, actions: ActionSet) -> Result<Self, InvalidPattern> {
         let trimmed = text.trim_end_matches('/');
-        // As in grants, a directory may be written with a slash at its end.
+        // As in grants, a directory may end with a slash.
         let text = if text.starts_with('/') && !trimmed.is_empty() { trimmed } else { text };
         let (compiled, endpoint) = (Pattern::compile(text)?, EndpointPattern::compile(text));
         let all = matches!(text, "*" | "**");
@@ -128,7 +128,7 @@ impl ResourcePattern {
 }
 
 impl ResourcePattern {
-    /// A directory that is refused is refused with all that is in it, as it is granted with all that.
+    /// Refusing a directory refuses everything in it, just as a grant covers everything in it.
     fn is_on_path(&self, path: &str, effect: Effect) -> bool {
         let above = || Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
         self.text.matches(path)
@@ -136,7 +136,7 @@ impl ResourcePattern {
     }
 
     fn is_on(&self, endpoint: Endpoint<'_>, effect: Effect) -> bool {
-        // One port that is refused does not refuse to look a name up.
+        // A rule that refuses one port does not refuse the look-up of a name.
         let open = |own: &EndpointPattern| effect == Effect::Allow || own.port.is_none();
         let covers = |own: &EndpointPattern| own.matches(endpoint, true);
         let known = endpoint.port().is_some();
@@ -144,19 +144,19 @@ impl ResourcePattern {
     }
 }
 
-/// Rules in the order in which they are tried; the first that applies decides.
+/// Rules in order; the first that applies decides.
 #[derive(Debug, Default)]
 pub struct Policies {
     rules: Box<[Arc<Rule>]>,
 }
 
 impl Policies {
-    /// Rules in order.
+    /// Creates policies from rules in order.
     pub fn new(rules: Vec<Rule>) -> Self {
         Self { rules: rules.into_iter().map(Arc::new).collect() }
     }
 
-    /// The rule that decides, and its position, if one applies.
+    /// Returns the deciding rule and its index, if one applies.
     pub fn find(
         &self,
         component: &ComponentId,
@@ -166,7 +166,7 @@ impl Policies {
         self.rules.iter().enumerate().find(|(_, rule)| rule.applies(component, action, resource))
     }
 
-    /// Whether a rule may refuse an action to a component, depending on what it is on.
+    /// Returns whether a rule may refuse an action to a component, depending on the resource.
     pub fn may_deny(&self, component: &ComponentId, action: Action) -> bool {
         self.rules.iter().any(|rule| {
             rule.effect == Effect::Deny
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_refused_is_so_with_all_that_is_in_it() {
+    fn a_refused_directory_includes_everything_in_it() {
         let refused = |pattern: &str, path: &str| {
             let policies = Policies::new(vec![rule("**", "filesystem.*", pattern, Effect::Deny)]);
             decides(&policies, Action::FilesystemRead, Resource::Text(path)).is_some()
@@ -243,11 +243,11 @@ mod tests {
         ]);
         let of = |path| decides(&allowed, Action::FilesystemRead, Resource::Text(path));
         assert_eq!(of("/srv/open"), Some(0));
-        assert_eq!(of("/srv/open/a"), Some(1), "what is allowed is what is named");
+        assert_eq!(of("/srv/open/a"), Some(1), "an allow rule covers only the paths that it names");
     }
 
     #[test]
-    fn a_rule_that_could_apply_to_nothing_is_refused() {
+    fn a_rule_that_cannot_apply_is_refused() {
         let compile = |action, resource| {
             let actions = ActionSet::parse(action).unwrap();
             Rule::compile("**", actions, resource, Effect::Deny, None)

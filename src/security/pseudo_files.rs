@@ -1,9 +1,10 @@
-//! File systems whose files are interfaces of the system: a read may wait for ever, a write may change it.
+//! File systems that are interfaces of the system: a read may block forever, a write may change the
+//! system.
 
 use std::fs::File;
 
-/// The name of such a file system, if a file or a directory is in one. Where the system does not say, it is
-/// taken for one that is not.
+/// Returns the name of the pseudo file system that holds a file or directory, or `None` for an
+/// ordinary one. Where the system has no way to tell, the answer is `None`.
 #[cfg(target_os = "linux")]
 pub fn pseudo_file_system(file: &File) -> Option<&'static str> {
     let found = nix::sys::statfs::fstatfs(file).ok()?.filesystem_type().0;
@@ -16,7 +17,7 @@ pub fn pseudo_file_system(_: &File) -> Option<&'static str> {
     None
 }
 
-/// By the numbers that statfs(2) tells.
+/// The magic numbers of statfs(2).
 #[cfg(target_os = "linux")]
 const PSEUDO: [(u32, &str); 19] = [
     (0x0000_9fa0, "procfs"),
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_the_system_are_told_from_files() {
+    fn pseudo_files_are_told_from_ordinary_ones() {
         let of = |path: &str| pseudo_file_system(&File::open(path).unwrap());
         assert_eq!(of("/proc"), Some("procfs"));
         assert_eq!(of("/proc/self/status"), Some("procfs"));

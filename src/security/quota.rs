@@ -1,4 +1,4 @@
-//! How much a component may do in a second, and hold at a time.
+//! Quotas: limits on rates and on concurrent use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,31 +8,31 @@ use thiserror::Error;
 
 use crate::core::clock::coarse_monotonic;
 
-/// What a component may do and hold; `None` is unlimited.
+/// The quotas of a component; `None` is unlimited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// Messages and requests handed over, in a second.
+    /// Messages and requests sent per second.
     pub messages_per_second: Option<u64>,
-    /// Requests without an outcome, at a time.
+    /// Pending requests.
     pub outstanding_requests: Option<u64>,
-    /// Bytes of keys and values stored.
+    /// Bytes of stored keys and values.
     pub storage_bytes: Option<u64>,
-    /// Keys stored.
+    /// Stored keys.
     pub storage_keys: Option<u64>,
-    /// Bytes of log records and output, in a second.
+    /// Bytes of log records and output per second.
     pub log_bytes_per_second: Option<u64>,
-    /// Random bytes, in a second.
+    /// Random bytes per second.
     pub random_bytes_per_second: Option<u64>,
-    /// Bytes handed to the host in one call.
+    /// Bytes passed to the host in one call.
     pub host_call_bytes: u64,
-    /// Files, sockets, timers and streams open in an instance, at a time.
+    /// Open files, sockets, timers and streams per instance.
     pub wasi_resources: u64,
 }
 
-/// The most bytes that any component may hand to the host in one call.
+/// The highest value of `host_call_bytes`.
 pub const MAX_HOST_CALL_BYTES: u64 = 128 << 20;
 
-/// What a component may hand over in one call, if nothing else is said: two of the largest messages.
+/// The default of `host_call_bytes`: two messages of the default maximum size.
 const DEFAULT_HOST_CALL_BYTES: u64 = 32 << 20;
 
 impl Default for Quotas {
@@ -54,14 +54,14 @@ impl Default for Quotas {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("quota exceeded: {name} {value}")]
 pub struct QuotaBreach {
-    /// Which, as options name it.
+    /// The quota's name in the options.
     pub name: &'static str,
-    /// How much it is.
+    /// The quota's value.
     pub value: u64,
 }
 
-/// So many units in a second, of which a second's worth may come at once (a token bucket, in the
-/// form of ATM's generic cell rate algorithm: one number says when the bucket is full again).
+/// A token bucket with a capacity of one second's worth of units, kept as in ATM's generic cell
+/// rate algorithm: a single number says when the bucket will be full again.
 #[derive(Debug)]
 pub struct Rate {
     name: &'static str,
@@ -72,13 +72,13 @@ pub struct Rate {
 const SECOND: u64 = 1_000_000_000;
 
 impl Rate {
-    /// A full bucket of the quota `name`.
+    /// Creates a full bucket for the quota `name`.
     pub fn new(name: &'static str, per_second: u64) -> Self {
         Self { name, per_second, full_at: AtomicU64::new(0) }
     }
 
-    /// Takes units out, or says that there are too few. Of more units than a second has, the first
-    /// ones pass, when the bucket is full, and the others come off what is to come.
+    /// Takes units, or fails if the bucket holds too few. More units than the capacity pass when
+    /// the bucket is full, and leave it in debt.
     pub fn take(&self, units: u64) -> Result<(), QuotaBreach> {
         self.take_at(units, nanos(coarse_monotonic()))
     }
@@ -93,10 +93,10 @@ impl Rate {
         taken.map(drop).map_err(|_| QuotaBreach { name: self.name, value: self.per_second })
     }
 
-    /// Puts units back that were not used after all.
+    /// Returns unused units.
     pub fn give_back(&self, units: u64) {
         let cost = self.cost(units);
-        // What is before now counts as now.
+        // A time before now counts as now.
         let _ = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
             Some(full_at.saturating_sub(cost))
         });
@@ -112,7 +112,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
-/// So many at a time.
+/// A limit on concurrent use.
 #[derive(Debug)]
 pub struct Count {
     name: &'static str,
@@ -120,17 +120,17 @@ pub struct Count {
     held: Arc<AtomicU64>,
 }
 
-/// One of a [`Count`]; given back when it is dropped.
+/// One unit of a [`Count`], returned on drop.
 #[derive(Debug)]
 pub struct Permit(Arc<AtomicU64>);
 
 impl Count {
-    /// None is held of the quota `name`.
+    /// Creates an unused count for the quota `name`.
     pub fn new(name: &'static str, limit: u64) -> Self {
         Self { name, limit, held: Arc::default() }
     }
 
-    /// Takes one, if there is one left.
+    /// Takes one unit, if one is left.
     pub fn take(&self) -> Result<Permit, QuotaBreach> {
         let more = |held| (held < self.limit).then_some(held + 1);
         match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_s_worth_comes_at_once_and_the_rest_in_time() {
+    fn a_full_bucket_empties_at_once_and_refills_over_time() {
         let rate = Rate::new("messages-per-second", 10);
         let now = 5 * SECOND;
         for _ in 0..10 {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(rate.take_at(1, now + SECOND / 10 - 1), Err(breach));
         rate.take_at(1, now + SECOND / 10).unwrap();
         assert_eq!(rate.take_at(1, now + SECOND / 10), Err(breach));
-        // A long rest fills the bucket, and no more.
+        // A long pause fills the bucket once.
         for _ in 0..10 {
             rate.take_at(1, now + 100 * SECOND).unwrap();
         }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_second_has_passes_a_full_bucket_and_is_paid_for() {
+    fn more_than_the_capacity_passes_a_full_bucket_and_leaves_a_debt() {
         let rate = Rate::new("log-bytes-per-second", 100);
         rate.take_at(300, SECOND).unwrap();
         assert!(rate.take_at(1, 3 * SECOND).is_err());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_can_be_given_back() {
+    fn unused_units_can_be_returned() {
         let rate = Rate::new("messages-per-second", 1);
         rate.take_at(1, SECOND).unwrap();
         rate.give_back(1);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_gets_back_what_was_taken() {
+    fn dropped_permits_return_to_the_count() {
         let count = Count::new("outstanding-requests", 2);
         let (first, _second) = (count.take().unwrap(), count.take().unwrap());
         assert_eq!(count.take().unwrap_err().to_string(), "quota exceeded: outstanding-requests 2");

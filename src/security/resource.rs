@@ -1,4 +1,4 @@
-//! What an action is on.
+//! The resources of actions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,23 +9,23 @@ use crate::security::action::{Action, Subject};
 use crate::security::directory::Directory;
 use crate::security::host_pattern::{Endpoint, OwnedEndpoint, parse_endpoint};
 
-/// What an action is on.
+/// The resource of an action.
 #[derive(Clone, Copy, Debug)]
 pub enum Resource<'a> {
-    /// A component's id, a storage namespace, a path of the host, a request.
+    /// A component's id, a storage namespace, a host path, or a request.
     Text(&'a str),
-    /// What is reached through an open directory: only grants for that directory count. `path` is
-    /// the host's for `inside`.
+    /// A file reached through an open directory; only grants on that directory count. `path` is the
+    /// host path of `inside`.
     File { root: &'a Directory, inside: &'a str, path: &'a str },
     /// A host or an address.
     Endpoint(Endpoint<'a>),
-    /// An address that a name was resolved to.
+    /// An address resolved from a name.
     Found { name: &'a str, port: Option<u16>, address: IpAddr },
-    /// The component's own, of which there is one: its clock, its environment, its random numbers.
+    /// The component's own single resource: its clock, environment, or random numbers.
     Own,
 }
 
-/// A resource as a text names it, in the notation of records or in another one for the same.
+/// A resource parsed from text, in the notation of records or an equivalent one.
 #[derive(Debug)]
 pub enum NamedResource<'a> {
     /// See [`Resource::Text`].
@@ -39,7 +39,7 @@ pub enum NamedResource<'a> {
 }
 
 impl<'a> NamedResource<'a> {
-    /// What a component would reach with an action on `text`; `own`: the component.
+    /// Parses the resource that the component `own` would reach with `action` on `text`.
     pub fn read(action: Action, text: &'a str, own: &'a str) -> Self {
         match action.subject() {
             Subject::Own => Self::Own,
@@ -60,7 +60,7 @@ impl<'a> NamedResource<'a> {
         }
     }
 
-    /// For a decision.
+    /// Borrows the resource.
     pub fn borrow(&self) -> Resource<'_> {
         match self {
             Self::Text(text) => Resource::Text(text),
@@ -74,7 +74,7 @@ impl<'a> NamedResource<'a> {
     }
 }
 
-/// The path that a component's way to it comes out at.
+/// Normalizes a path as a component's access would resolve it.
 pub fn without_detours(path: &str) -> Cow<'_, str> {
     let mut names = Vec::new();
     for part in Path::new(path).components() {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_where_its_names_lead() {
+    fn paths_are_normalized() {
         for (path, direct) in [
             ("/srv/in/a", "/srv/in/a"),
             ("/srv/in/", "/srv/in"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_records_say_is_read_back() {
+    fn resources_of_records_parse() {
         let shown = |action, text| NamedResource::read(action, text, "a/b/c").borrow().to_string();
         let host = Action::NetworkOutbound;
         for text in ["localhost (127.0.0.1)", "a.example:80 (::1)", "10.0.0.1:80", "a.example"] {

@@ -1,4 +1,4 @@
-//! What stores bytes for components.
+//! The interface of key-value stores.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,10 +18,10 @@ pub enum StorageError {
     InvalidKey(String),
     #[error("io-error: {0}")]
     Io(String),
-    /// `invalid-key`, in words of the host's own.
+    /// `invalid-key`, with a text from the host.
     #[error("invalid-key: {0}")]
     HostInvalidKey(String),
-    /// `io-error`, in words of the host's own.
+    /// `io-error`, with a text from the host.
     #[error("io-error: {0}")]
     HostIo(String),
 }
@@ -38,7 +38,7 @@ impl InHostWords for StorageError {
     fn withheld(self) -> (Self, Option<String>) {
         match self {
             Self::HostInvalidKey(text) => {
-                (Self::InvalidKey("the host's storage does not take it".into()), Some(text))
+                (Self::InvalidKey("the host's storage refused it".into()), Some(text))
             }
             Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
             other => (other, None),
@@ -46,49 +46,49 @@ impl InHostWords for StorageError {
     }
 }
 
-/// How much a namespace holds.
+/// The contents of a namespace in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// How many keys.
+    /// The number of keys.
     pub keys: u64,
 }
 
-/// A stored value; shared, so that reading it copies nothing.
+/// A stored value, shared so that reading it copies nothing.
 pub type Value = Arc<Vec<u8>>;
 
-/// A stored key, shared as well.
+/// A stored key, shared likewise.
 pub type Key = Arc<str>;
 
-/// A part of a listing.
+/// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
-    /// The keys; in any order if it is the last page.
+    /// The keys; unordered if this is the last page.
     pub keys: Vec<Key>,
-    /// Whether no key comes after these.
+    /// Whether this is the last page.
     pub is_last: bool,
 }
 
-/// Which keys are listed.
+/// Selects the keys of a listing.
 #[derive(Debug, Clone, Copy)]
 pub struct Listing<'a> {
-    /// They begin with this.
+    /// The prefix of the keys.
     pub prefix: &'a str,
-    /// They come after this one, which was the last of the page before.
+    /// The last key of the previous page.
     pub after: Option<&'a str>,
-    /// They take no more than so many bytes, or the listing fails.
+    /// The most bytes that the keys may occupy; a longer listing fails.
     pub most_bytes: u64,
 }
 
 /// A store of (namespace, key) → value.
 ///
-/// Namespaces are component ids, keys have been checked: a backend sees neither an empty key nor
-/// a NUL. Calls come from several threads at once, and those about one namespace delay none about
-/// another.
+/// Namespaces are component ids, and keys are already validated: a backend sees neither an empty
+/// key nor a NUL. Calls come from several threads at once; calls on one namespace do not delay
+/// calls on another.
 pub trait Backend: Send + Sync {
-    /// The value, or `None` if there is no such key; fails for one of more than `most_bytes` that the
-    /// process does not hold already.
+    /// Returns the value, or `None` if the key is missing. Fails if the value is larger than
+    /// `most_bytes` and not yet in this process's memory.
     fn get(
         &self,
         namespace: &str,
@@ -96,37 +96,37 @@ pub trait Backend: Send + Sync {
         most_bytes: u64,
     ) -> Result<Option<Value>, StorageError>;
 
-    /// Stores a value, in place of an older one.
+    /// Stores a value, replacing an older one.
     fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError>;
 
-    /// Removes a key; a missing one is no error.
+    /// Removes a key; a missing key is no error.
     fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError>;
 
-    /// Whether there is such a key.
+    /// Returns whether the key exists.
     fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError>;
 
-    /// A page of keys. There is one after it, unless it says otherwise.
+    /// Returns a page of keys. Another page follows unless this one is marked as the last.
     fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError>;
 
-    /// How much the namespace holds.
+    /// Returns the contents of a namespace in numbers.
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError>;
 
-    /// The size of a value in a namespace, `None` if there is no such key.
+    /// Returns the size of a value, or `None` if the key is missing.
     fn size(&self, namespace: &str, key: &str) -> Result<Option<u64>, StorageError> {
         let value = self.get(namespace, key, u64::MAX)?;
         Ok(value.map(|value| value.len() as u64))
     }
 
-    /// How much of this process's memory a namespace takes, kept up to date.
+    /// Returns a live counter of this process's memory held by a namespace.
     fn held(&self, _namespace: &str) -> Arc<AtomicU64> {
         Arc::default()
     }
 
-    /// How much of this process's memory an entry will take.
+    /// Returns the memory of this process that an entry will occupy.
     fn cost(&self, _key: &str, _value_bytes: u64) -> u64 {
         0
     }
 
-    /// Whether these functions run code of the host, which needs a native stack.
+    /// Returns whether these functions run host code, which needs a native stack.
     fn runs_host_code(&self) -> bool;
 }

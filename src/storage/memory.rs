@@ -1,4 +1,4 @@
-//! The default backend: nothing outlives the engine.
+//! The default backend: in memory, gone with the engine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
-/// What an entry takes besides its key and value: its places in the tree, and two allocations.
+/// The overhead of an entry besides key and value: its nodes in the tree, and two allocations.
 const ENTRY_BYTES: u64 = 176;
 
-/// How many keys a page has.
+/// The number of keys per page.
 const PAGE_KEYS: usize = 1024;
 
-/// With fewer namespaces than these, empty ones are not looked for.
+/// Below this number of namespaces, empty ones are kept.
 const FEW_NAMESPACES: usize = 64;
 
-/// Values in memory, by namespace and key. Each namespace has a lock of its own.
+/// Values in memory, by namespace and key. Each namespace has its own lock.
 #[derive(Default)]
 pub struct MemoryBackend {
     namespaces: RwLock<Namespaces>,
@@ -25,7 +25,7 @@ pub struct MemoryBackend {
 #[derive(Default)]
 struct Namespaces {
     by_id: HashMap<Box<str>, Arc<Namespace>>,
-    /// With so many, those that are empty and that nobody uses are forgotten.
+    /// At this number of namespaces, those empty and unused are removed.
     sweep_at: usize,
 }
 
@@ -39,7 +39,7 @@ struct Namespace {
 #[derive(Default)]
 struct Entries {
     values: BTreeMap<Key, Value>,
-    /// Sum over `values` of key and value bytes.
+    /// The sum of key and value bytes over `values`.
     bytes: u64,
 }
 
@@ -64,11 +64,12 @@ impl MemoryBackend {
 
 impl Namespace {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // No code that runs under the lock leaves entries half-changed.
+        // No code under the lock leaves entries half-changed.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The caller holds the lock under which references to a namespace are made.
+    /// Returns whether anyone refers to the namespace. The caller holds the lock under which such
+    /// references are made.
     fn is_in_use(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1
             || Arc::strong_count(&self.held) > 1
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_kept_up_to_date_and_namespaces_do_not_pile_up() {
+    fn held_bytes_are_current_and_empty_namespaces_are_removed() {
         let store = MemoryBackend::default();
         let held = store.held("a/b/c");
         let now = || held.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Key-value storage: a backend trait, the built-in backend, and a component's view of its own
+//! Key-value storage: the backend trait, the built-in backend, and a component's view of its own
 //! namespace.
 
 pub mod backend;

@@ -1,4 +1,4 @@
-//! A component's view of storage: its own namespace, with checked keys, rights and quotas.
+//! A component's view of storage: its own namespace, with validated keys, rights and quotas.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::security::resource::Resource;
 use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
 use crate::storage::reservations::Reservations;
 
-/// The most bytes that a key may have.
+/// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The storage of one component; its namespace is its id.
+/// The storage of one component. Its namespace is its id.
 #[derive(Clone)]
 pub struct NamespacedStorage {
     backend: Arc<dyn Backend>,
@@ -25,25 +25,25 @@ pub struct NamespacedStorage {
     reservations: Reservations,
 }
 
-/// A value on its way into the store.
+/// A value about to be stored.
 pub struct NewValue {
     /// The value.
     pub bytes: Vec<u8>,
-    /// What it costs until it is stored.
+    /// The charge until it is stored.
     pub charge: Charge,
 }
 
-/// What the WIT record `storage-usage` carries.
+/// The contents of the WIT record `storage-usage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StorageUsage {
-    /// What is stored.
+    /// The stored bytes and keys.
     pub used: Usage,
-    /// How many bytes may be stored; `u64::MAX` is unlimited.
+    /// The quota in bytes; `u64::MAX` is unlimited.
     pub quota_bytes: u64,
 }
 
 impl NamespacedStorage {
-    /// The storage of the component `namespace`. `reservations` are those of the backend.
+    /// Creates the storage of the component `namespace`. `reservations` belong to the backend.
     pub fn new(
         backend: Arc<dyn Backend>,
         namespace: Arc<ComponentId>,
@@ -54,13 +54,13 @@ impl NamespacedStorage {
         Self { backend, namespace, guard, account, reservations }
     }
 
-    /// `None` if there is no such key.
+    /// Returns the value, or `None` if the key is missing.
     pub fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
         let namespace = self.permitted(Action::StorageRead)?;
         self.backend.get(namespace, checked(key)?, self.account.room())
     }
 
-    /// Makes room for a value of so many bytes.
+    /// Charges the account for a value of `value_bytes` bytes.
     pub fn charge(&self, key: &str, value_bytes: u64) -> Result<Charge, StorageError> {
         let cost = self.backend.cost(key, value_bytes).max(value_bytes);
         self.account.charge(cost).map_err(|HostBytesExceeded { limit, .. }| {
@@ -68,7 +68,7 @@ impl NamespacedStorage {
         })
     }
 
-    /// Stores a value, in place of an older one.
+    /// Stores a value, replacing an older one.
     pub fn set(&self, key: &str, value: NewValue) -> Result<(), StorageError> {
         let NewValue { bytes: value, charge: _charge } = value;
         let namespace = self.permitted(Action::StorageWrite)?;
@@ -83,7 +83,7 @@ impl NamespacedStorage {
         self.backend.set(namespace, key, value)
     }
 
-    /// Whether a value fits, with all that others are about to store.
+    /// Checks a value of `size` bytes against the quotas, together with the `others` being stored.
     fn check_quotas(&self, key: &str, size: u64, others: Usage) -> Result<(), StorageError> {
         let (namespace, quotas) = (self.namespace.as_str(), self.guard.quotas());
         let old = match quotas.storage_bytes {
@@ -97,7 +97,8 @@ impl NamespacedStorage {
         {
             return Err(self.breach(QuotaBreach { name: "storage-keys", value }));
         }
-        // What takes no more room than before is stored, unless others may be about to take that room.
+        // A value that needs no more room than the old one is accepted, unless other writes are in
+        // progress: those may be about to take that room.
         let freed = if others.keys == 0 { old.unwrap_or(0) } else { 0 };
         let more = size.saturating_sub(freed);
         let bytes = used.bytes.saturating_add(others.bytes).saturating_add(more);
@@ -116,18 +117,17 @@ impl NamespacedStorage {
         StorageError::QuotaExceeded
     }
 
-    /// Removes a key; a missing one is no error.
+    /// Removes a key; a missing key is no error.
     pub fn delete(&self, key: &str) -> Result<(), StorageError> {
         self.backend.delete(self.permitted(Action::StorageDelete)?, checked(key)?)
     }
 
-    /// Whether there is such a key.
+    /// Returns whether the key exists.
     pub fn exists(&self, key: &str) -> Result<bool, StorageError> {
         self.backend.exists(self.permitted(Action::StorageRead)?, checked(key)?)
     }
 
-    /// The next page of the keys that begin with a prefix; each is there once and in its place,
-    /// ascending by bytes.
+    /// Returns the next page of the keys with a prefix, ascending by bytes and without duplicates.
     pub fn list_keys(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let namespace = self.permitted(Action::StorageRead)?;
         if prefix.contains('\0') {
@@ -136,7 +136,7 @@ impl NamespacedStorage {
         let listing = Listing { prefix, after, most_bytes: self.account.room() };
         let mut page = self.backend.list(namespace, &listing)?;
         if page.is_last {
-            // A host's backend may be careless about the prefix and about order.
+            // The host's backend may ignore the prefix and the order.
             page.keys.retain(|key| key.starts_with(prefix));
             page.keys.sort_unstable();
             page.keys.dedup();
@@ -144,7 +144,7 @@ impl NamespacedStorage {
         Ok(page)
     }
 
-    /// How much is stored, and how much may be.
+    /// Returns the usage and the quota.
     pub fn usage(&self) -> Result<StorageUsage, StorageError> {
         let used = self.backend.usage(self.permitted(Action::StorageRead)?)?;
         Ok(StorageUsage {
@@ -153,7 +153,7 @@ impl NamespacedStorage {
         })
     }
 
-    /// The namespace, if the component may do this with it.
+    /// Returns the namespace if the component may perform `action` on it.
     fn permitted(&self, action: Action) -> Result<&str, StorageError> {
         let namespace = self.namespace.as_str();
         let permitted = self.guard.check_own(action, Some(namespace));
@@ -161,9 +161,11 @@ impl NamespacedStorage {
     }
 }
 
-/// What is said of a key of so many bytes, which nobody looks at.
+/// Returns the error for a key whose length alone rules it out.
 pub fn too_long(bytes: usize) -> StorageError {
-    StorageError::InvalidKey(format!("{bytes} bytes, at most {MAX_KEY_BYTES} are allowed"))
+    StorageError::InvalidKey(format!(
+        "the key has {bytes} bytes, at most {MAX_KEY_BYTES} are allowed"
+    ))
 }
 
 fn checked(key: &str) -> Result<&str, StorageError> {

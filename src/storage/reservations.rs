@@ -1,4 +1,4 @@
-//! What is being stored, and is not in the sums of its namespace yet.
+//! Writes in progress, not yet in the totals of their namespaces.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::core::id::ComponentId;
 use crate::storage::backend::Usage;
 
-/// The writes under way, by namespace, so that writes at the same time do not each find the room
-/// that there is for one. No lock is held while a backend, which may be code of the host, works.
+/// The writes in progress, by namespace, so that concurrent writes do not each claim the same free
+/// room. No lock is held while a backend works, which may be host code.
 #[derive(Clone, Default)]
 pub struct Reservations {
     under_way: Arc<Mutex<HashMap<Arc<ComponentId>, Usage>>>,
 }
 
-/// A write under way; it is over when this is dropped.
+/// A write in progress, ended on drop.
 pub struct Reservation<'a> {
     all: &'a Reservations,
     namespace: Arc<ComponentId>,
@@ -21,8 +21,9 @@ pub struct Reservation<'a> {
 }
 
 impl Reservations {
-    /// Enters a write of so many bytes; also what all others had entered before. Whoever then looks
-    /// at the sums of the namespace finds each of those there, here, or in both.
+    /// Enters a write of `bytes` bytes; returns the total of the writes entered before. A caller
+    /// that reads the namespace's totals afterwards finds each earlier write there, here, or in
+    /// both.
     pub fn reserve(&self, namespace: &Arc<ComponentId>, bytes: u64) -> (Usage, Reservation<'_>) {
         let mut under_way = self.lock();
         let sum = under_way.entry(Arc::clone(namespace)).or_default();

@@ -1,4 +1,4 @@
-//! The record of decisions, on its way to the host.
+//! Delivers audit records to the host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,28 +7,28 @@ use crate::security::audit::{AuditLog, AuditRecord};
 use crate::system::callbacks::Callbacks;
 use crate::system::teller::{Bounds, Item, Lost, Teller, Told};
 
-/// How many records wait for a host that is slow to take them.
+/// The most records, and bytes of them, that queue for a slow host.
 const BOUNDS: Bounds = Bounds { items: 16_384, bytes: 16 << 20 };
 
-/// Takes records. Its functions are code of the host.
+/// A receiver of audit records. Its functions run host code.
 pub trait AuditSink: Send + Sync {
-    /// Takes one.
+    /// Takes one record.
     fn decision(&self, record: &AuditRecord);
 
-    /// So many were lost, because the host was too slow.
+    /// Reports dropped records, after the host was too slow.
     fn lost(&self, allowed: u64, denied: u64);
 }
 
-/// Where decisions are recorded, and which.
+/// The configuration of the audit.
 #[derive(Clone)]
 pub struct AuditConfig {
-    /// Who takes them.
+    /// The receiver of the records.
     pub sink: Arc<dyn AuditSink>,
-    /// Of the decisions that allow something, each so-manieth is recorded; 0: none.
+    /// Record every `sample_allowed`-th decision to allow; 0 records none.
     pub sample_allowed: u32,
 }
 
-/// The record of one engine.
+/// The audit of one engine.
 #[derive(Clone)]
 pub struct Audit {
     teller: Teller<AuditRecord>,
@@ -51,7 +51,7 @@ impl Item for AuditRecord {
 }
 
 impl Audit {
-    /// Tells the sink through `callbacks`.
+    /// Delivers records to the sink through `callbacks`.
     pub fn new(config: &AuditConfig, callbacks: Callbacks) -> Self {
         let sink = Arc::clone(&config.sink);
         let teller = Teller::new(BOUNDS, callbacks, move |told| match told {
@@ -61,7 +61,7 @@ impl Audit {
         Self { teller, sample_allowed: config.sample_allowed.into(), allowed: Arc::default() }
     }
 
-    /// How many records were lost.
+    /// Returns the number of dropped records.
     pub fn lost(&self) -> Lost {
         self.teller.all_lost()
     }

@@ -1,4 +1,4 @@
-//! Running a future for a thread that waits: on the thread itself as long as it goes on, on the
+//! Runs a future for a blocked thread: on that thread while the future makes progress, on the
 //! workers once it has to wait or its turn is over.
 
 use std::future::Future;
@@ -15,9 +15,9 @@ use crate::runtime::timers::Timers;
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missed {
-    /// The time was over; the future goes on without anyone waiting for it.
+    /// The timeout passed; the future continues unattended.
     TimedOut(Duration),
-    /// The caller has given up.
+    /// The caller gave up.
     GivenUp,
     /// The workers were stopped.
     Stopped,
@@ -33,8 +33,8 @@ impl From<Missed> for CallError {
     }
 }
 
-/// Polls `future` once here, which is all that most calls need, and gives it to the workers if it
-/// is not done. `ambient`: whether that first poll takes timers of the workers for granted.
+/// Polls `future` once here, which suffices for most calls, and hands it to the workers if it is
+/// not done. `ambient` provides the workers' timers to that first poll.
 pub fn run_here_first<F>(
     timers: &Timers,
     ambient: bool,
@@ -52,7 +52,7 @@ where
             Ok(()) => {
                 while_waiting(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
             }
-            // Workers have one.
+            // Worker threads have a signal stack.
             Err(_) => Poll::Pending,
         }
     };
@@ -61,7 +61,7 @@ where
     }
     let meeting = Arc::new(Rendezvous::default());
     let promise = Promise(Some(Arc::clone(&meeting)));
-    // A worker polls anew, so that no wake-up is lost with the waker above.
+    // A worker polls again, so no wake-up is lost with the no-op waker above.
     timers.spawn(async move { promise.keep(future.await) });
     let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
     match meeting.wait_watched(timeout.map(|timeout| timeout.saturating_sub(spent))) {
@@ -71,7 +71,7 @@ where
     }
 }
 
-/// Gives a result; dropped without one, because the workers were stopped, it says so.
+/// Delivers a result. Dropped without one, because the workers stopped, it delivers `None`.
 struct Promise<T>(Option<Arc<Rendezvous<Option<T>>>>);
 
 impl<T> Promise<T> {

@@ -1,4 +1,4 @@
-//! Running callbacks of the host that no guest waits for.
+//! Runs host callbacks that no guest waits for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,44 +14,44 @@ use crate::runtime::shortage::NoThread;
 use crate::runtime::threads::plan::{Growth, Plan};
 use crate::runtime::threads::pool::{Job, STACK_BYTES, ThreadPool};
 
-/// So many threads come as soon as a callback waits.
+/// Up to this many threads start as soon as a callback waits.
 const PROMPT_THREADS: usize = 8;
 
-/// A queue of callbacks, and the threads that run them.
+/// A queue of host callbacks, and the threads that run them.
 ///
-/// They begin in the order in which they were left. A callback may take its time, or wait for a
-/// later one, and delays none for more than a few turns, as long as there are threads.
+/// Callbacks start in the order of queueing. One callback may block, even on a later one, without
+/// delaying others for more than a few turns, as long as there are threads.
 #[derive(Clone)]
 pub struct Callbacks {
     pool: ThreadPool,
 }
 
 impl Callbacks {
-    /// On so many threads at most; none runs yet, and what is left waits.
+    /// Creates a queue for at most `most` threads. None runs yet; callbacks wait.
     pub fn new(most: usize) -> Self {
         let (name, growth) = ("airssys-events", Growth::Patient(PROMPT_THREADS));
         Self { pool: ThreadPool::new(Plan { name, most, growth, runs_guests: true }) }
     }
 
-    /// Makes the thread that there always is.
+    /// Starts the permanent thread.
     pub fn start(&self) -> Result<(), NoThread> {
         self.pool.keep_one()
     }
 
-    /// Lets it go, for a start that failed.
+    /// Stops the permanent thread again, after a failed start.
     pub fn unstart(&self) {
         self.pool.keep_none();
     }
 
-    /// Names the workers, on which it is seen to that there are enough threads.
+    /// Sets the workers that check for a lack of threads.
     pub fn watch_on(&self, workers: &Handle) {
         self.pool.watch_on(workers);
     }
 
-    /// Leaves a callback to be run, in every case.
+    /// Queues a callback that must run in every case.
     pub fn leave(&self, job: impl FnOnce() + Send + 'static) {
         if let Err(job) = self.pool.leave(host_code(job)) {
-            // What comes this late finds a thread of its own, or else is run here.
+            // After the end, a callback gets a thread of its own, or else runs on this one.
             let job = Arc::new(Mutex::new(Some(job)));
             let late = Arc::clone(&job);
             if thread::Builder::new()
@@ -64,29 +64,29 @@ impl Callbacks {
         }
     }
 
-    /// Leaves a callback that is not run if the engine is gone.
+    /// Queues a callback that is dropped if the engine is gone.
     pub fn leave_news(&self, job: impl FnOnce() + Send + 'static) {
         drop(self.pool.leave(host_code(job)));
     }
 
-    /// Has the threads end after the callbacks that they are in.
+    /// Ends the threads after their current callbacks.
     pub fn stop(&self) {
         self.pool.close();
     }
 
-    /// Waits for threads that were stopped.
+    /// Waits for stopped threads to end.
     pub fn wait_until_left(&self, deadline: Instant) {
         self.pool.wait_until_left(deadline);
     }
 
-    /// Takes no more, and runs what is left: a job that nobody runs would keep alive what it holds,
-    /// this queue included.
+    /// Closes the queue and runs what is left: a leftover job would keep alive everything it holds,
+    /// including this queue.
     pub fn close(&self) {
         self.pool.seal();
         self.run_rest();
     }
 
-    /// Runs what is left on this thread, for an engine whose threads are gone.
+    /// Runs all queued callbacks on this thread, for an engine whose threads have ended.
     pub fn run_rest(&self) {
         while let Some(job) = self.pool.take() {
             job();
@@ -105,14 +105,14 @@ fn run_once(job: &Mutex<Option<Job>>) {
     }
 }
 
-/// The host's router, whose cancellations wait for nobody.
+/// Wraps the host's router so that cancellations do not block.
 pub struct PatientRouter {
     router: Arc<dyn Router>,
     callbacks: Callbacks,
 }
 
 impl PatientRouter {
-    /// Leaves cancellations to `callbacks`.
+    /// Routes cancellations through `callbacks`.
     pub fn new(router: Arc<dyn Router>, callbacks: Callbacks) -> Self {
         Self { router, callbacks }
     }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_at_the_end_is_run_and_what_comes_later_too() {
+    fn leftover_and_late_callbacks_run() {
         let (callbacks, (tell, told)) = (Callbacks::new(1), channel());
         for _ in 0..2 {
             let tell = tell.clone();

@@ -1,4 +1,4 @@
-//! Calls of the host: messages whose sender waits for the outcome.
+//! Calls by the host: messages whose sender waits for the outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,20 +22,20 @@ use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::{Address, HostMessage};
 
-/// How long a sender waits, and what becomes of its message then.
+/// How long a caller waits, and what happens to its message afterwards.
 #[derive(Default)]
 pub struct Patience {
-    /// The most.
+    /// The longest wait.
     pub timeout: Option<Duration>,
-    /// Whether a message that is being handled when its sender gives up is interrupted.
+    /// Whether to interrupt the message in progress when the caller gives up.
     pub ends_message: bool,
-    /// Asked now and then whether the sender gives up, on its own thread.
+    /// Polled on the caller's thread: whether the caller gives up.
     pub gives_up: Option<Box<dyn Fn() -> bool>>,
 }
 
 impl Engine {
-    /// Hands a message over and waits for its outcome. `stack`: how many bytes that of the calling
-    /// thread has left.
+    /// Sends a message and waits for the outcome, with `stack` bytes of stack left on the calling
+    /// thread.
     pub fn call(
         &self,
         handle: ComponentHandle,
@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    /// Waits for the outcome of a message that waits its turn.
+    /// Queues a message and waits for the outcome.
     fn call_queued(
         &self,
         pool: &Pool,
@@ -86,18 +86,18 @@ impl Engine {
                 let (to, place) = self.queue(pool.members(), Address::Handle, mail, deadline)?;
                 (to, place, None)
             }
-            // A callback queues only where it can wait for the outcome.
+            // A callback may queue only where waiting cannot deadlock.
             Some(caller) => self.queue_awaited(pool.members(), mail, deadline, &caller)?,
         };
         watch::set_end(|| end_of(&to, place));
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let outcome = match (waiter.wait_watched(deadline.map(left)), limit) {
             (Err(CallError::CallerTimeout { .. }), Some(Limit { timeout, ends_message })) => {
-                // It is told the timeout that it had set, not what was left of it.
+                // The error states the caller's timeout, not the remainder of it.
                 let over = |unstarted| CallError::CallerTimeout { timeout, unstarted };
                 match to.give_up(place, |unstarted| over(Some(unstarted))) {
                     Some(given_up) => Err(given_up),
-                    // It has begun, or has its outcome by now.
+                    // The message has started, or even has its outcome.
                     None => match waiter.wait(Some(Duration::ZERO)) {
                         Err(CallError::CallerTimeout { .. }) => {
                             if ends_message {
@@ -146,14 +146,14 @@ impl Engine {
     }
 }
 
-/// When the sender's patience ends by itself.
+/// When the caller's patience ends by itself.
 #[derive(Clone, Copy)]
 struct Limit {
     timeout: Duration,
     ends_message: bool,
 }
 
-/// What ends a message when its sender gives up.
+/// Returns the function that ends a message when its caller gives up.
 fn end_of(to: &Arc<Mailbox>, place: Place) -> Box<dyn Fn() -> watch::State> {
     let to = Arc::clone(to);
     Box::new(move || match to.give_up(place, |_| CallError::Interrupted) {
@@ -165,8 +165,8 @@ fn end_of(to: &Arc<Mailbox>, place: Place) -> Box<dyn Fn() -> watch::State> {
     })
 }
 
-/// Whether a caller that lends its payload and its thread gets both back in time: a guest must
-/// not be unwound because its caller can not wait.
+/// Returns whether a caller that lends its payload and its thread gets both back in time: a guest
+/// must not be unwound just because its caller cannot wait.
 fn ends_in_time(actor: &Actor, limit: Option<Limit>) -> bool {
     // A new instance after a crash takes time of its own.
     limit.is_none_or(|Limit { timeout, .. }| {

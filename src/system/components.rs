@@ -14,37 +14,38 @@ use crate::messaging::registry::Registry;
 /// Components by handle.
 #[derive(Default)]
 pub struct Components {
-    // Handles are numbers that we count ourselves: nobody can choose them to collide.
+    // A fast hash is safe: handles are sequential, so no one can choose colliding ones.
     pools: RwLock<HashMap<ComponentHandle, Arc<Pool>, FxBuildHasher>>,
 }
 
 impl Components {
-    /// Adds one.
+    /// Adds a component.
     pub fn insert(&self, pool: Arc<Pool>) {
         self.write().insert(pool.handle(), pool);
     }
 
-    /// Takes one out.
+    /// Removes a component.
     pub fn remove(&self, handle: ComponentHandle) {
         self.write().remove(&handle);
     }
 
-    /// Takes all out, in the order they were loaded.
+    /// Removes all components and returns them in load order.
     pub fn clear(&self) -> Vec<Arc<Pool>> {
         in_order(std::mem::take(&mut *self.write()).into_values().collect())
     }
 
-    /// The component of a handle.
+    /// Returns the component with a handle.
     pub fn get(&self, handle: ComponentHandle) -> Option<Arc<Pool>> {
         self.read().get(&handle).cloned()
     }
 
-    /// Looks at the component of a handle, which must be done soon and without waiting.
+    /// Calls `look` on the component with a handle, under a lock: `look` must be short and must not
+    /// block.
     pub fn with<R>(&self, handle: ComponentHandle, look: impl FnOnce(&Pool) -> R) -> Option<R> {
         self.read().get(&handle).map(|pool| look(pool))
     }
 
-    /// All, in the order they were loaded.
+    /// Returns all components in load order.
     pub fn all(&self) -> Vec<Arc<Pool>> {
         in_order(self.read().values().cloned().collect())
     }
@@ -62,7 +63,7 @@ fn in_order(mut pools: Vec<Arc<Pool>>) -> Vec<Arc<Pool>> {
     pools.sort_by_key(|pool| pool.handle());
     pools
 }
-/// What components see of each other.
+/// The directory service: what components learn about each other.
 pub struct Catalogue {
     registry: Arc<Registry>,
     /// Weak, because each component holds the catalogue.
@@ -70,7 +71,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Looks at the components of one engine.
+    /// Creates the directory service of one engine.
     pub fn new(registry: Arc<Registry>, components: &Arc<Components>) -> Self {
         Self { registry, components: Arc::downgrade(components) }
     }

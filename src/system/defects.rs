@@ -1,4 +1,4 @@
-//! What a panic in the midst of a message costs, shown with a backend that has a defect.
+//! Tests of a panic in the middle of a message, provoked by a defective storage backend.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,10 @@ use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
 
-/// Longer than anything takes.
+/// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Panics at one key; runs where host code does, or in the midst of the guest.
+/// Panics at one key. Runs as host code, or within the guest's call.
 struct Defective {
     runs_host_code: bool,
 }
@@ -54,7 +54,7 @@ impl Backend for Defective {
     }
 }
 
-/// Keeps what is written.
+/// Keeps log records.
 #[derive(Default)]
 struct Journal(Mutex<Vec<(LogLevel, String)>>);
 
@@ -99,7 +99,7 @@ impl Scene {
         self.engine.call(self.user, message(text), Patience { timeout, ..Patience::default() }, 0)
     }
 
-    /// Past the caller's thread: on a worker.
+    /// Runs on a worker, not on the caller's thread.
     fn request(&self, text: &str) -> Outcome {
         let (tell, told) = channel();
         let completion = Box::new(move |_, outcome| tell.send(outcome).unwrap());
@@ -107,7 +107,7 @@ impl Scene {
         told.recv_timeout(PATIENCE).expect("exactly one outcome")
     }
 
-    /// So many defects so far are in the log and in the counts, and cost an instance each.
+    /// Checks that log and counts show this many defects, each of which cost an instance.
     fn check(&self, defects: u64) {
         assert_eq!(self.request("get k").unwrap().as_deref(), Some(&b"value"[..]));
         let journal = self.journal.0.lock().unwrap();
@@ -154,7 +154,7 @@ fn a_panic_on_a_worker_is_logged_and_counted_and_costs_one_message() {
 fn a_panic_on_a_caller_s_thread_is_logged_and_counted_and_costs_one_message() {
     for runs_host_code in [false, true] {
         let scene = Scene::new(runs_host_code);
-        // The shorter one has the workers go on with what has to wait.
+        // The short timeout makes the workers continue a waiting call.
         for (defects, timeout) in [(1, None), (2, Some(Duration::from_secs(4)))] {
             let error = scene.call("get defect", timeout).unwrap_err();
             assert!(is_told(&error), "{error:?}");

@@ -1,4 +1,4 @@
-//! The engine: what an `airssys_engine_t` stands for.
+//! The engine behind an `airssys_engine_t`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,13 +43,13 @@ use crate::system::options::Defaults;
 use crate::system::snapshot;
 use crate::system::stderr_log::StderrLog;
 
-/// How long `free` waits for host callbacks that are under way.
+/// How long freeing an engine waits for host callbacks in progress.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 
-/// The namespace of hosts, as senders of messages; no component is loaded into it.
+/// The namespace of hosts as senders of messages. No component can be loaded into it.
 pub const HOST_NAMESPACE: &str = "host";
 
-/// Components, and everything they share.
+/// The components and everything they share.
 pub struct Engine {
     pub(super) runtime: Arc<WasmRuntime>,
     pub(super) components: Arc<Components>,
@@ -63,25 +63,26 @@ pub struct Engine {
     audit: Option<Audit>,
     pub(super) events: Events,
     pub(super) callbacks: Callbacks,
-    /// Run the host callbacks of components that workers run.
+    /// Runs host callbacks for components on worker threads.
     pub(super) threads: ThreadPool,
     pub(super) host: Arc<ComponentId>,
     pub(super) defaults: Defaults,
     worker_count: usize,
     /// Started by the first load.
     workers: OnceCell<Workers>,
-    /// Where components wait for the system.
+    /// Where components make blocking system calls.
     pub(super) blocking: Arc<BlockingThreads>,
     pub(super) last_handle: AtomicU64,
-    /// Nothing more is accepted from the host.
+    /// Closed to the host.
     stopped: AtomicBool,
     pub(super) stop_signal: Arc<StopSignal>,
-    /// Held while a component becomes reachable, so that a stop sees it or prevents it.
+    /// Held while a component becomes reachable, so that a stop either sees the component or
+    /// prevents it.
     pub(super) loading: Mutex<()>,
 }
 
 impl Engine {
-    /// An engine without components; no thread but the ticker runs yet.
+    /// Creates an engine without components. No thread but the ticker runs yet.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let host = Arc::new(ComponentId::new(HOST_NAMESPACE, &config.name, "0")?);
         let log = match &config.log {
@@ -148,7 +149,7 @@ impl Engine {
         })
     }
 
-    /// Asks a component for its health; of several instances, the one that is worst off counts.
+    /// Calls `health` of a component; with several instances, returns the worst result.
     pub fn health(&self, handle: ComponentHandle) -> Result<String, EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
@@ -164,25 +165,25 @@ impl Engine {
         Ok(snapshot::health(&pool, worst).to_string())
     }
 
-    /// The component of an id; of several, the least busy.
+    /// Returns the component with an id; of several, the least busy.
     pub fn find(&self, id: &str) -> Result<ComponentHandle, EngineError> {
         let id = ComponentId::parse(id)?;
         self.office.registry.least_busy(&id).ok_or(EngineError::UnknownId(id))
     }
 
-    /// All components, in the order they were loaded.
+    /// Returns all components as JSON, in load order.
     pub fn list(&self) -> String {
         let all = self.components.all();
         serde_json::Value::from_iter(all.iter().map(|pool| snapshot::summary(pool))).to_string()
     }
 
-    /// What is known of a component without asking it.
+    /// Describes a component as JSON, as known without asking it.
     pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
         let pool = self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))?;
         Ok(snapshot::description(&pool).to_string())
     }
 
-    /// What all components have done, and each.
+    /// Returns the counts of all components together and of each, as JSON.
     pub fn stats(&self) -> String {
         let shared = snapshot::Shared {
             binaries: self.runtime.loader.compiled(),
@@ -196,7 +197,7 @@ impl Engine {
         snapshot::stats(&self.components.all(), &shared).to_string()
     }
 
-    /// Ends all that waits at once, and what runs at its next turn.
+    /// Ends everything that waits at once, and what runs at its next turn.
     pub fn stop(&self) {
         self.stop_accepting();
         self.stop_signal.give();
@@ -220,7 +221,7 @@ impl Engine {
         if self.stopped.load(Ordering::Acquire) { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
-    /// The id of a component that is loaded.
+    /// Returns the id of a loaded component.
     pub fn id_of(&self, handle: ComponentHandle) -> Result<Arc<ComponentId>, EngineError> {
         self.pool(handle)?.id().cloned().ok_or_else(|| self.unknown(handle))
     }
@@ -229,7 +230,7 @@ impl Engine {
         self.components.get(handle).ok_or_else(|| self.unknown(handle))
     }
 
-    /// Why a handle is not there: in an engine that stops, all go.
+    /// Returns the error for an unknown handle: in a stopping engine, that the engine stops.
     pub(super) fn unknown(&self, handle: ComponentHandle) -> EngineError {
         match self.check_running() {
             Ok(()) => EngineError::UnknownHandle(handle),
@@ -260,8 +261,8 @@ impl Engine {
         Ok(&workers.scheduler)
     }
 
-    /// All that the engine can not do without, or none: whatever the system is short of later, accepted
-    /// messages get on.
+    /// Starts every indispensable thread, or none: whatever the system runs short of later,
+    /// accepted messages make progress.
     fn start_threads(&self) -> Result<Runtime, NoThread> {
         self.callbacks.start()?;
         self.threads.keep_one()?;
@@ -275,25 +276,25 @@ fn log_of(audit: &Option<Audit>) -> Option<Arc<dyn AuditLog>> {
     audit.clone().map(|audit| -> Arc<dyn AuditLog> { Arc::new(audit) })
 }
 
-/// The threads of an engine.
+/// The worker threads of an engine.
 struct Workers {
     scheduler: Scheduler,
-    /// `None` once they were stopped.
+    /// `None` once stopped.
     runtime: Mutex<Option<Runtime>>,
 }
 
 impl Engine {
-    /// Stops, and ends the workers; what callbacks are still to be told is told on this thread.
+    /// Stops the engine and its workers, and runs the remaining callbacks on this thread.
     pub fn finish(&self) {
         self.stop();
         let runtime = self.workers.get().and_then(|workers| {
             workers.runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
         });
-        // Calls that wait for them have ended.
+        // The calls that waited for these jobs have ended.
         self.threads.close();
         while self.threads.take().is_some() {}
         let deadline = Instant::now() + CALLBACK_GRACE;
-        // A thread can not wait for itself: the last reference may go inside a callback.
+        // A thread cannot wait for itself: a callback may drop the last reference.
         let waits =
             Handle::try_current().is_err() && current_component().is_none() && !is_in_a_pool();
         if let Some(workers) = self.workers.get() {
@@ -309,7 +310,7 @@ impl Engine {
             self.threads.wait_until_left(deadline);
             self.callbacks.wait_until_left(deadline);
         }
-        // What the end of the workers has answered, and what they did not come to.
+        // Answers given while the workers ended, and jobs that they did not get to.
         self.callbacks.run_rest();
     }
 }

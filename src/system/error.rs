@@ -1,4 +1,4 @@
-//! Everything that an engine's functions can report.
+//! All errors of an engine's functions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,106 +16,106 @@ use crate::runtime::shortage::NoThread;
 use crate::security::directory::DescriptorLimit;
 use crate::system::json::OptionsError;
 
-/// Why an engine did not do what it was asked.
+/// Why an engine's function failed.
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// A malformed id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// An id that only hosts have.
-    #[error("component id {0}: the namespace is that of hosts, as senders of messages")]
+    /// An id in the namespace of hosts.
+    #[error("component id {0}: the namespace is reserved for hosts as senders of messages")]
     ReservedId(ComponentId),
-    /// A JSON document that can not be used.
+    /// An unusable JSON document.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// No engine could be made.
+    /// The engine could not be created.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The threads that every engine needs could not be started.
     #[error(transparent)]
     Threads(#[from] NoThread),
-    /// There is no descriptor for the log.
-    #[error("stderr, for the log: {0}; {limit}", limit = DescriptorLimit)]
+    /// No file descriptor is left for the log.
+    #[error("cannot duplicate stderr for the log: {0}; {limit}", limit = DescriptorLimit)]
     Stderr(#[source] std::io::Error),
-    /// A component file that can not be read.
+    /// A component file could not be read.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// A component that can not be loaded.
+    /// A component could not be loaded.
     #[error("{id}: {error}")]
     Load {
-        /// Under which id.
+        /// The id given for it.
         id: ComponentId,
-        /// Why.
+        /// The error.
         error: LoadError,
     },
-    /// No component has this handle, or not any more.
+    /// No component has this handle, at least not any more.
     #[error("no component has handle {0}")]
     UnknownHandle(ComponentHandle),
     /// No component has this id.
     #[error("no component {0} is loaded")]
     UnknownId(ComponentId),
-    /// The component was unloaded while the message was handed over.
+    /// The component was unloaded during delivery.
     #[error("{0} is being unloaded")]
     Gone(Arc<ComponentId>),
-    /// The payload is not what the receiver takes.
+    /// The receiver does not accept the payload's codec.
     #[error("{component}: {problem}")]
     InvalidMessage {
         /// The receiver.
         component: Arc<ComponentId>,
-        /// Why not.
+        /// The codecs found and accepted.
         problem: UnsupportedCodec,
     },
-    /// A grant that is to be taken away and is not held.
+    /// A grant to be revoked is not held.
     #[error("{component} holds no grant {action} {pattern}")]
     NotGranted {
-        /// Who does not.
+        /// The component.
         component: String,
-        /// What was named.
+        /// The action of the grant.
         action: &'static str,
-        /// Its pattern.
+        /// The pattern of the grant.
         pattern: String,
     },
-    /// Some of several receivers did not get the message.
+    /// Some receivers of a broadcast did not get the message.
     #[error("{} of {targets} messages were not accepted; the first: {}", failed.len(), first(failed))]
     Broadcast {
-        /// How many there were.
+        /// The number of receivers.
         targets: usize,
-        /// Which did not, and why.
+        /// The receivers without the message, and the reasons.
         failed: Vec<(ComponentHandle, EngineError)>,
     },
-    /// No request of the caller's has this id, or not any more.
+    /// The caller has no request with this id, at least not any more.
     #[error("no request {0} is under way")]
     UnknownRequest(u64),
-    /// As many requests are under way as can be told apart.
+    /// The table of requests is full.
     #[error("too many requests are under way")]
     TooManyRequests,
-    /// The mailbox takes no more.
+    /// The mailbox is full.
     #[error("mailbox of {component} is full ({full})")]
     QueueFull {
-        /// Whose mailbox.
+        /// The owner of the mailbox.
         component: Arc<ComponentId>,
-        /// How much it holds.
+        /// The bound that it reached.
         full: Full,
     },
-    /// The payload is larger than any that the receiver takes.
+    /// The payload exceeds the receiver's limit.
     #[error("{component}: {breach}")]
     MessageTooLarge {
         /// The receiver.
         component: Arc<ComponentId>,
-        /// By how much.
+        /// The limit and the size.
         breach: LimitBreach,
     },
-    /// The message was accepted and not answered.
+    /// An accepted message got no reply.
     #[error("{component}: {error}")]
     Call {
         /// The receiver.
         component: Arc<ComponentId>,
-        /// Why.
+        /// The error.
         error: CallError,
     },
     /// The component's `shutdown` failed; the component is gone all the same.
@@ -123,29 +123,29 @@ pub enum EngineError {
     Shutdown {
         /// The component.
         component: Arc<ComponentId>,
-        /// What it said.
+        /// The error.
         error: CallError,
     },
-    /// The component is unloaded, and ends with a callback of the host.
+    /// The component is unloaded, but a host callback still runs for it.
     #[error(
-        "{component}: a callback of the host that runs for it has not returned; it ends when that does"
+        "{component}: a host callback that runs for it has not returned; the component ends with it"
     )]
     StillInCallback {
         /// The component.
         component: Arc<ComponentId>,
     },
-    /// The call would wait for the component whose callback makes it.
-    #[error("{target}: the calling callback belongs to a call that {target} waits for")]
+    /// The call would deadlock: the component waits for the callback that makes it.
+    #[error("{target}: the call would deadlock: {target} waits for the callback that makes it")]
     WouldDeadlock {
-        /// Which component it would wait for.
+        /// The component.
         target: String,
     },
-    /// Components were still at work when the time for a graceful stop was over.
+    /// Components were still busy when the timeout of a graceful shutdown passed.
     #[error("{unfinished} component(s) had not finished within {} ms", timeout.as_millis())]
     ShutdownTimeout {
-        /// How many.
+        /// The number of components.
         unfinished: usize,
-        /// The time.
+        /// The timeout.
         timeout: Duration,
     },
     /// The engine was shut down.

@@ -1,4 +1,4 @@
-//! What happens in an engine, told to the host in the background and in order.
+//! Events of an engine, delivered to the host in the background and in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use crate::core::ports::{DeadLetters, EventSink};
 use crate::system::callbacks::Callbacks;
 use crate::system::teller::{Bounds, Item, Teller, Told};
 
-/// How many events, and bytes of their payloads, wait for a host that is slow to take them.
+/// The most events, and bytes of their payloads, that queue for a slow host.
 const BOUNDS: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 
-/// What a dead letter takes besides its texts and its payload, roughly.
+/// The approximate size of a dead letter without its texts and payload.
 const LETTER_BYTES: usize = 256;
 
-/// One thing that happened.
+/// One event.
 enum Event {
     DeadLetter {
         target: Arc<ComponentId>,
@@ -34,14 +34,14 @@ enum Event {
 /// The events of one engine.
 #[derive(Clone)]
 pub struct Events {
-    /// `None` if the host takes none.
+    /// `None` if the host takes no events.
     teller: Option<Teller<Event>>,
     dead_letters: Arc<AtomicU64>,
 }
 
 impl Events {
-    /// Tells `sink`, if there is one, through `callbacks`. `host`: who messages without a sender
-    /// are from.
+    /// Delivers events to `sink`, if there is one, through `callbacks`. `host` is the sender of
+    /// messages without one.
     pub fn new(
         host: Arc<ComponentId>,
         sink: Option<Arc<dyn EventSink>>,
@@ -59,12 +59,12 @@ impl Events {
         Self { teller, dead_letters: Arc::default() }
     }
 
-    /// How many dead letters there were.
+    /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
 
-    /// How many events the host was not told of, because it was too slow.
+    /// Returns the number of events dropped because the host was too slow.
     pub fn lost(&self) -> u64 {
         self.teller.as_ref().map_or(0, |teller| teller.all_lost().major)
     }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_of_an_event_are_all_that_it_holds() {
+    fn the_bytes_of_an_event_are_all_the_memory_that_it_holds() {
         let letter = |content_type: Option<&str>, reason: &str| {
             let message = Message {
                 content_type: content_type.map(Into::into),

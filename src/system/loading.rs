@@ -35,7 +35,7 @@ use crate::system::error::EngineError;
 use crate::system::interrupt::{end_by, still_in_callback};
 use crate::system::options::LoadOptions;
 
-/// What the actors of a pool have in common.
+/// What the actors of a pool share.
 struct Plan {
     identity: Identity,
     prepared: Arc<Prepared>,
@@ -44,7 +44,7 @@ struct Plan {
     config: Arc<InitialConfig>,
     guard: Arc<Guard>,
     env: Arc<[(String, String)]>,
-    /// How many bytes the stack of the thread that loads has left.
+    /// The stack left on the loading thread, in bytes.
     stack: usize,
 }
 
@@ -57,8 +57,8 @@ impl Plan {
 }
 
 impl Engine {
-    /// Loads a component: compiles, instantiates, initializes, and makes it reachable. `stack`: how
-    /// many bytes that of the calling thread has left.
+    /// Loads a component: compiles, instantiates, initializes, and makes it reachable, with `stack`
+    /// bytes of stack left on the calling thread.
     pub fn load(
         &self,
         id: &str,
@@ -105,7 +105,7 @@ impl Engine {
         Ok(handle)
     }
 
-    /// [`Engine::load`] from a file.
+    /// As [`Engine::load`], from a file.
     pub fn load_file(
         &self,
         id: &str,
@@ -118,7 +118,7 @@ impl Engine {
         self.load(id, &binary, options, stack)
     }
 
-    /// One actor, initialized and not reachable yet.
+    /// Starts one actor: initialized, but not reachable yet.
     fn start(&self, plan: &Plan) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
         let mappings = plan
@@ -181,7 +181,7 @@ impl Engine {
                 reason: format!("{error}; {MemoryLimits}"),
             },
         })?;
-        // A callback that loads waits for what `initialize` does.
+        // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &blueprint.context.node);
         Actor::start(Arc::clone(&mailbox), blueprint, plan.stack).map_err(|error| {
             mailbox.bury(mailbox.drain(), &CallError::Unloaded);
@@ -206,19 +206,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends actors that were never reachable.
+    /// Shuts down actors that were never reachable.
     fn take_back(&self, actors: &[Arc<Actor>], stack: usize) {
         for actor in actors {
             let _wait = self.wait_for(actor).ok();
-            // Whoever loads is told why that failed, not how the rest took it.
+            // The caller gets the error of the load, not those of this cleanup.
             let _ = actor.shut_down_here(stack);
             actor.mailbox().bury(actor.mailbox().drain(), &CallError::Unloaded);
         }
     }
 
-    /// Unloads a component: the message under way ends, mail that waits is answered with an
-    /// error, `shutdown` is called. An unknown handle is no error. `stack` as in [`Engine::load`].
-    /// `timeout`: when what still runs is interrupted.
+    /// Unloads a component: ends the message in progress, answers waiting mail with an error, and
+    /// calls `shutdown`. An unknown handle is no error. `stack` is as in [`Engine::load`]. After
+    /// `timeout`, whatever still runs is interrupted.
     pub fn unload(
         &self,
         handle: ComponentHandle,
@@ -231,12 +231,12 @@ impl Engine {
         }
         self.unpublish(&pool);
         let deadline = timeout.map(deadline_in);
-        // A thread that calls `shutdown` itself can not look at the time meanwhile.
+        // A thread that itself calls `shutdown` cannot watch the clock meanwhile.
         let close = |actor: &Arc<Actor>| close(actor, deadline.is_none());
         let closing: Vec<_> = pool.actors().iter().map(close).collect();
         let mut first_failure = Ok(());
         for (actor, closing) in pool.actors().iter().zip(closing) {
-            // Who would wait for itself does not, and the component ends without it.
+            // A caller that would wait for itself does not wait; the component ends without it.
             let _wait = match (self.wait_for(actor), &closing) {
                 (Ok(wait), _) => Some(wait),
                 (Err(_), Closing::Here) => None,
@@ -250,7 +250,7 @@ impl Engine {
                 Closing::There(waiter) => {
                     end_by(actor, deadline, |left| waiter.wait(left).map(drop))
                 }
-                // They are told how that goes.
+                // The other thread receives the result.
                 Closing::ByOthers => {
                     end_by(actor, deadline, |left| match actor.stopped().wait(left) {
                         true => Ok(()),
@@ -270,7 +270,7 @@ impl Engine {
         first_failure
     }
 
-    /// Makes a component unreachable by its id.
+    /// Removes a component from the registry.
     pub(super) fn unpublish(&self, pool: &Pool) {
         if let Some(id) = pool.id() {
             self.office.registry.remove(id, pool.mailboxes());
@@ -298,7 +298,7 @@ enum Closing {
     ByOthers,
 }
 
-/// `here`: whether this thread may call it.
+/// Closes an actor. `here` allows this thread to call `shutdown`.
 fn close(actor: &Actor, here: bool) -> Closing {
     let mailbox = actor.mailbox();
     if here && mailbox.close_idle() {

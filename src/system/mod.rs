@@ -1,4 +1,4 @@
-//! Composition: an engine made of the layers below, and its configuration.
+//! The engine, composed of the layers below, and its configuration.
 
 pub mod audit;
 pub mod binary_file;

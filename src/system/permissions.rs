@@ -1,4 +1,4 @@
-//! Changing and explaining what components may do.
+//! Changes and explains the rights of components.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::system::json::not_one_of;
 use crate::system::policies;
 
 impl Engine {
-    /// Puts the policies of a document in the place of all others, in force from the next decision.
+    /// Replaces all policies with those of a document, effective from the next decision.
     pub fn set_policies(&self, document: &str) -> Result<(), EngineError> {
         self.authority.set_policies(policies::parse(document)?);
         Ok(())
     }
 
-    /// Grants a component more, in force from the next decision.
+    /// Adds grants to a component, effective from the next decision.
     pub fn grant(&self, handle: ComponentHandle, document: &str) -> Result<(), EngineError> {
         let guard = self.guard_of(handle)?;
         let grants = capabilities::parse(document)?;
@@ -36,7 +36,7 @@ impl Engine {
         })
     }
 
-    /// Takes grants away, or all, in force from the next decision.
+    /// Revokes some or all grants, effective from the next decision.
     pub fn revoke(
         &self,
         handle: ComponentHandle,
@@ -57,7 +57,7 @@ impl Engine {
         })
     }
 
-    /// Says whether an action would be allowed, and by what. Records nothing.
+    /// Explains whether an action would be allowed, and why. Records nothing.
     pub fn explain(
         &self,
         handle: ComponentHandle,
@@ -90,7 +90,7 @@ impl Engine {
     }
 }
 
-/// What comes of a decision: what there is no way to do is not allowed, whatever a pattern covers.
+/// Corrects a decision for resources that cannot be reached at all, whatever a pattern covers.
 fn as_enforced(
     action: Action,
     named: &NamedResource<'_>,
@@ -99,14 +99,16 @@ fn as_enforced(
 ) -> Decision {
     let impossible = match (action.subject(), named.borrow()) {
         (Subject::Id, Resource::Text(id)) if action.group() == "storage" && id != own => {
-            "a component reaches no storage but its own"
+            "a component can reach only its own storage"
         }
-        (Subject::Id, Resource::Text(id)) if ComponentId::parse(id).is_err() => "no component id",
+        (Subject::Id, Resource::Text(id)) if ComponentId::parse(id).is_err() => {
+            "not a component id"
+        }
         (Subject::Host, Resource::Text(_)) => "neither a host nor an address",
         (Subject::Host, Resource::Endpoint(Endpoint::Name { .. }))
             if action == Action::NetworkInbound =>
         {
-            "what listens does so on an address"
+            "listening takes an address, not a name"
         }
         _ => return decided,
     };

@@ -31,30 +31,30 @@ use crate::system::error::EngineError;
 pub struct HostMessage<'a> {
     /// Opaque bytes.
     pub payload: &'a [u8],
-    /// In whose name; `None`: the host's own.
+    /// The nominal sender; `None` is the host itself.
     pub sender: Option<ComponentId>,
-    /// What the payload is.
+    /// The declared type of the payload.
     pub content_type: Option<&'a str>,
 }
 
 /// Mail that another engine's router took.
 pub struct Inbound<'a> {
-    /// Who sent it.
+    /// The sender.
     pub source: ComponentId,
-    /// Whom it is for.
+    /// The receiver.
     pub target: &'a str,
-    /// What its receiver sees as its correlation.
+    /// The correlation that the receiver sees.
     pub correlation: Option<CorrelationId>,
-    /// Until when an answer is of use.
+    /// After this time a reply has no effect.
     pub deadline: Option<SystemTime>,
-    /// What the payload is.
+    /// The declared type of the payload.
     pub content_type: Option<&'a str>,
     /// Opaque bytes.
     pub payload: &'a [u8],
 }
 
 impl Engine {
-    /// Queues a message whose outcome nobody waits for. `timeout`: how long it may wait for room.
+    /// Queues a fire-and-forget message. `timeout` bounds the wait for room.
     pub fn send(
         &self,
         handle: ComponentHandle,
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.check_running()?;
         let mail = Mail::Message(Self::message(message), Reply::nobody());
-        // Nearly always it is done after a look at the pool, which need not be kept for it.
+        // The common case, without a clone of the pool's `Arc`.
         let offered = self.components.with(handle, |pool| match pool.members().deliver(mail) {
             Ok(_) => Ok(()),
             Err(undelivered) => Err(self.no_room(pool.members(), undelivered)),
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Queues one message for several receivers; all are tried.
+    /// Queues one message for several receivers, trying all of them.
     pub fn broadcast(
         &self,
         handles: &[ComponentHandle],
@@ -110,7 +110,7 @@ impl Engine {
         Err(EngineError::Broadcast { targets: handles.len(), failed })
     }
 
-    /// Hands a message over; `completion` gets its outcome, exactly once, unless this fails.
+    /// Sends a request. `completion` gets exactly one outcome, unless this fails.
     pub fn request(
         &self,
         handle: ComponentHandle,
@@ -155,21 +155,21 @@ impl Engine {
                     correlations.arm(request, deadline, Some((&to, place)));
                 }
             }
-            // An engine that stops meanwhile may have answered it.
+            // A concurrent stop of the engine may already have completed the request.
             Err(error) if correlations.discard(request) => return Err(error),
             Err(_) => {}
         }
         Ok(request.id)
     }
 
-    /// Ends a request of the host as cancelled.
+    /// Completes a request of the host as cancelled.
     pub fn cancel(&self, id: u64) -> Result<(), EngineError> {
         let cancelled = CorrelationId::from_u64(id)
             .is_some_and(|id| self.office.correlations.cancel_of_host(id));
         if cancelled { Ok(()) } else { Err(EngineError::UnknownRequest(id)) }
     }
 
-    /// Brings in mail from another engine; a request has a `completion`.
+    /// Delivers mail from another engine; a request comes with a `completion`.
     pub fn deliver(
         &self,
         mail: Inbound<'_>,
@@ -199,22 +199,22 @@ impl Engine {
         }
     }
 
-    /// Answers a request that the host's router took.
+    /// Completes a request taken by the host's router.
     pub fn complete(&self, token: u64, outcome: Outcome) -> Result<(), EngineError> {
         let waited_for = CorrelationId::from_u64(token)
             .is_some_and(|id| self.office.correlations.complete_routed(id, outcome));
         if waited_for { Ok(()) } else { Err(EngineError::UnknownRequest(token)) }
     }
 
-    /// The id of a component, for a word about it after it is gone.
+    /// Returns the id of a component, or its handle if it is gone, for use in texts.
     pub fn name_of(&self, handle: ComponentHandle) -> String {
         let pool = self.components.get(handle);
         let id = pool.as_ref().and_then(|pool| pool.id());
         id.map_or_else(|| handle.to_string(), ToString::to_string)
     }
 
-    /// Queues mail with the least busy that takes it, which is returned with its place, and waits for
-    /// room where that is what senders do. What is refused is dropped without an answer.
+    /// Queues mail with the least busy mailbox that accepts it, and returns that mailbox and the
+    /// place. Waits for room where senders block. Refused mail is dropped without an outcome.
     pub(super) fn queue(
         &self,
         members: &Arc<Members>,
@@ -243,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::queue`], where `caller` can wait for the outcome.
+    /// As [`Engine::queue`], but only where `caller` can await the outcome.
     pub(super) fn queue_awaited(
         &self,
         members: &Members,
@@ -270,13 +270,13 @@ impl Engine {
         }
     }
 
-    /// Mail whose sender waits for room, or else why it was not accepted.
+    /// Returns mail whose sender has to wait for room, or the error for a refusal.
     fn no_room(
         &self,
         members: &Members,
         undelivered: Option<Undelivered>,
     ) -> Result<Box<Full>, EngineError> {
-        // Nobody has ever been there.
+        // The pool is empty.
         let Some(Undelivered { refusal, mail, at }) = undelivered else {
             return Err(EngineError::Stopped);
         };
@@ -292,7 +292,7 @@ impl Engine {
         }
     }
 
-    /// Queues mail that is no message with one actor.
+    /// Queues mail other than a message with one actor.
     pub(super) fn ask(&self, actor: &Actor, mail: Mail) -> Result<(), EngineError> {
         match actor.mailbox().deliver(mail) {
             Ok(_) => Ok(()),
@@ -303,12 +303,12 @@ impl Engine {
         }
     }
 
-    /// Why a component does not accept a message, for the host.
+    /// Converts a mailbox's refusal to an error for the host.
     pub(super) fn not_accepted(&self, by: &Mailbox, refusal: Refusal) -> EngineError {
         let component = Arc::clone(by.owner());
         match refusal {
             Refusal::Full(bound) | Refusal::NoRoom(bound) => queue_full(by, bound),
-            // Two handles may have had the id; the caller's is gone.
+            // The id may have been loaded again under another handle; the caller's handle is gone.
             Refusal::Closed => match self.check_running() {
                 Ok(()) => EngineError::Gone(component),
                 Err(stopped) => stopped,
@@ -324,7 +324,7 @@ impl Engine {
         }
     }
 
-    /// Waits until there may be room for mail, which is given back.
+    /// Waits until there may be room for mail, and returns the mail.
     fn wait_for_room(
         &self,
         full: Full,
@@ -345,7 +345,8 @@ impl Engine {
         }))
     }
 
-    /// Waits for room; false if it does not come in time, the caller gives up, or the engine stops.
+    /// Waits for room; returns false if there is none in time, the caller gives up, or the engine
+    /// stops.
     fn has_room(&self, full: &Mailbox, rooms: Rooms, deadline: Option<Instant>) -> bool {
         let mut room = pin!(rooms.wait());
         let mut room = pin!(poll_fn(|cx| match watch::check() {
@@ -353,9 +354,10 @@ impl Engine {
             _ => room.as_mut().poll(cx).map(|()| true),
         }));
         let Some(deadline) = deadline else { return block_on(None, room) };
-        // One that is gone is not full.
+        // An unloaded component is not full.
         let Some(pool) = self.components.get(full.handle()) else { return true };
-        // Knows when the engine stops, which a timer of its workers alone would not survive.
+        // These timers notice that the engine stops; a bare timer of its workers would not survive
+        // that.
         let timers = &pool.actors()[0].blueprint().context.timers;
         let mut over = pin!(timers.interruption(deadline, None));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
@@ -377,20 +379,20 @@ impl Engine {
     }
 }
 
-/// Until when a request is of use.
+/// The deadline of a request.
 #[derive(Clone, Copy)]
 struct Until {
     deadline: Option<Instant>,
-    /// Whether its message is interrupted if it is being handled then.
+    /// Whether the deadline interrupts the message in progress.
     ends_message: bool,
 }
 
-/// How the receivers of mail were named.
+/// How the receivers of mail were addressed.
 #[derive(Clone, Copy)]
 pub(super) enum Address {
-    /// By a handle: these, and no others.
+    /// By a handle: these mailboxes only.
     Handle,
-    /// By an id: whoever has it.
+    /// By an id: whichever mailboxes have it.
     Id,
 }
 

@@ -1,4 +1,4 @@
-//! The graceful end of an engine.
+//! The graceful shutdown of an engine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use crate::messaging::reply::Waiter;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
-/// How long a graceful stop lets components go on writing to each other; some never end.
+/// How long a graceful shutdown lets components go on messaging each other; some never stop.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
 
-/// How often a graceful stop looks whether the components are done.
+/// How often a graceful shutdown checks whether the components are idle.
 const QUIET_POLL: Duration = Duration::from_millis(1);
 
 impl Engine {
-    /// Accepts nothing more from the host, lets the components finish their mail and the mail that
-    /// comes of it, and calls `shutdown` of each. When the time is over the rest is stopped as it is.
+    /// Closes the engine to the host, lets the components finish their mail and the mail that
+    /// results from it, and calls `shutdown` on each. After `timeout` the rest is stopped as it is.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), EngineError> {
         for actor in self.actors() {
             self.wait_for(&actor)?;
         }
         self.stop_accepting();
-        // Looked at again: until now one more could be loaded.
+        // Read only now: a load could still finish until the line above.
         let actors = self.actors();
         let deadline = Instant::now().checked_add(timeout);
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -41,7 +41,7 @@ impl Engine {
             .collect();
         let (mut first_failure, mut unfinished) = (Ok(()), 0);
         for (actor, waiter) in closing {
-            // One that has come to wait for the component whose callback this is does not end.
+            // An actor that waits for the component whose callback makes this call would never end.
             let _wait = match self.wait_for(actor) {
                 Ok(wait) => wait,
                 Err(would_deadlock) => {
@@ -51,7 +51,7 @@ impl Engine {
             };
             let outcome = match waiter {
                 Some(waiter) => waiter.wait(left()).map(drop),
-                // Another thread unloads it, and is told how that goes.
+                // Another thread is unloading it and receives the result.
                 None if actor.stopped().wait(left()) => Ok(()),
                 None => Err(CallError::CallerTimeout { timeout, unstarted: None }),
             };
@@ -72,8 +72,8 @@ impl Engine {
         self.components.all().iter().flat_map(|pool| pool.actors().to_vec()).collect()
     }
 
-    /// Waits until no component has mail or awaits an answer, or the time is over, or the engine
-    /// is freed.
+    /// Waits until no component has mail or a pending request, `deadline` passes, or the engine is
+    /// freed.
     fn wait_until_quiet(&self, actors: &[Arc<Actor>], deadline: Instant) {
         let accepted =
             || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
@@ -82,13 +82,13 @@ impl Engine {
                 && actors.iter().all(|actor| actor.mailbox().is_idle())
         };
         while !self.stop_signal.is_given() && Instant::now() < deadline {
-            // A component may have written to one that was looked at before: only what is the
-            // same twice is quiet.
+            // A component may send to one already checked, so the engine is idle only if two checks
+            // in a row agree.
             let before = accepted();
             if idle() && idle() && accepted() == before {
                 return;
             }
-            // Work ends on many threads; looking now and then costs less than being told.
+            // Work ends on many threads; polling costs less than a notification from each.
             std::thread::sleep(QUIET_POLL);
         }
     }

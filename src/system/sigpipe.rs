@@ -1,6 +1,6 @@
-//! Writing to what may be a pipe that nobody reads, without the signal that ends the process.
+//! Writes to a pipe without readers, without the signal that would end the process.
 
-/// Has a write to such a pipe be an error and nothing else.
+/// Runs `write` so that a broken pipe is only an error.
 #[cfg(not(unix))]
 pub fn without_sigpipe<R>(write: impl FnOnce() -> R) -> R {
     write()
@@ -15,13 +15,13 @@ mod unix {
     use std::mem::MaybeUninit;
     use std::ptr;
 
-    /// Has a write to such a pipe be an error and nothing else: the signal goes to the thread that writes, on
-    /// which it is held back and then taken. One that the host has waiting stays.
+    /// Runs `write` so that a broken pipe is only an error: SIGPIPE goes to the writing thread,
+    /// where it is blocked and then consumed. A signal already pending for the host stays pending.
     pub fn without_sigpipe<R>(write: impl FnOnce() -> R) -> R {
         let signal = only_sigpipe();
         let waited = is_waiting();
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: a set that was initialized, and an output that is valid for writing.
+        // SAFETY: the set is initialized, and the output is valid for writing.
         let blocked = unsafe {
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, before.as_mut_ptr())
         };
@@ -31,10 +31,10 @@ mod unix {
         }
         if !waited && is_waiting() {
             let mut number = 0;
-            // SAFETY: the signal waits for this thread, where it is blocked, so that this returns at once.
+            // SAFETY: the signal is pending and blocked on this thread, so this returns at once.
             unsafe { libc::sigwait(&raw const signal, &raw mut number) };
         }
-        // SAFETY: the call above has written the mask.
+        // SAFETY: the call above wrote the mask.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
         result
     }
@@ -49,10 +49,10 @@ mod unix {
         }
     }
 
-    /// Whether the signal waits, for this thread or for the process.
+    /// Returns whether SIGPIPE is pending, for this thread or the process.
     fn is_waiting() -> bool {
         let mut waiting = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: an output that is valid for writing, and read only once it was written.
+        // SAFETY: the output is valid for writing and is read only after it is written.
         unsafe {
             libc::sigpending(waiting.as_mut_ptr()) == 0
                 && libc::sigismember(waiting.as_ptr(), libc::SIGPIPE) == 1

@@ -14,25 +14,25 @@ use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
 use crate::system::teller::Lost;
 
-/// What components have in common.
+/// Counts shared by all components.
 pub struct Shared {
-    /// Compiled and kept, and how much code that is.
+    /// The number of compiled binaries kept, and the size of their code.
     pub binaries: (usize, u64),
-    /// What the cache directory was good for; `None` without one.
+    /// Hits and misses of the cache directory; `None` without one.
     pub cache: Option<CacheCounts>,
-    /// Requests that wait for their outcome.
+    /// Pending requests.
     pub outstanding: usize,
-    /// Outcomes that came too late.
+    /// Outcomes that arrived too late.
     pub late_replies: u64,
-    /// Messages that were accepted and never handled.
+    /// Accepted messages that were never handled.
     pub dead_letters: u64,
-    /// Events that the host was not told of.
+    /// Events that the host missed.
     pub events_lost: u64,
-    /// Records of decisions that the host was not given.
+    /// Audit records that the host missed.
     pub audit_lost: Lost,
 }
 
-/// Handle, id, state and instances.
+/// Returns handle, id, state and instances.
 pub fn summary(pool: &Pool) -> Value {
     json!({
         "handle": pool.handle().0,
@@ -42,7 +42,7 @@ pub fn summary(pool: &Pool) -> Value {
     })
 }
 
-/// A health and whose it is.
+/// Returns a health and the component it belongs to.
 pub fn health(pool: &Pool, health: HealthStatus) -> Value {
     json!({ "handle": pool.handle().0, "id": id(pool), "health": health.name() })
 }
@@ -51,7 +51,7 @@ fn id(pool: &Pool) -> &str {
     pool.id().map(|id| id.as_str()).unwrap_or_default()
 }
 
-/// All that is known of a component without asking it.
+/// Returns everything known about a component without asking it.
 pub fn description(pool: &Pool) -> Value {
     let Some(first) = pool.actors().first() else { return summary(pool) };
     let (blueprint, options) = (first.blueprint(), first.mailbox().options());
@@ -136,7 +136,7 @@ fn grant(grant: &Grant) -> Value {
     })
 }
 
-/// What all components that are loaded now have done, and each.
+/// Returns the counts of all currently loaded components, together and one by one.
 pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     let mut totals = Sums::default();
     let mut each = Vec::with_capacity(pools.len());
@@ -174,10 +174,10 @@ struct Sums {
     sent: u64,
     depth: usize,
     bytes: u64,
-    /// Senders that wait for room; of a pool each waits for all its mailboxes.
+    /// Senders waiting for room. In a pool, each waits for all mailboxes.
     waiting: usize,
     memory: u64,
-    /// What the host holds for it.
+    /// Host memory held for the component.
     host_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Where records go when the host has no logger: warnings and errors to stderr.
+//! The default log: warnings and errors to stderr.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::system::sigpipe::without_sigpipe;
 
-/// Writes one line a record, to what stderr was when the engine was made: whatever gets its number later is
-/// not for the words of components.
+/// Writes one line per record to a duplicate of stderr made with the engine: the text of components
+/// must not end up in a file that gets descriptor 2 later.
 pub struct StderrLog(Option<Stderr>);
 
 #[cfg(unix)]
@@ -17,7 +17,7 @@ type Stderr = std::fs::File;
 type Stderr = io::Stderr;
 
 impl StderrLog {
-    /// For a process without stderr nothing is written.
+    /// Duplicates stderr. Without stderr nothing is written.
     #[cfg(unix)]
     pub fn open() -> io::Result<Self> {
         use std::os::fd::AsFd as _;
@@ -29,7 +29,7 @@ impl StderrLog {
         }
     }
 
-    /// As the standard library has it.
+    /// Uses the standard library's stderr.
     #[cfg(not(unix))]
     pub fn open() -> io::Result<Self> {
         Ok(Self(Some(io::stderr())))
@@ -44,17 +44,17 @@ impl LogSink for StderrLog {
     fn write(&self, record: &LogRecord<'_>) {
         let Some(mut stderr) = self.0.as_ref() else { return };
         let mut line = format!("airssys {} ", record.level.name());
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         if let Some(component) = record.component {
             let _ = write!(line, "{}: ", component.as_str().escape_debug());
         }
-        // A guest must not be able to forge a second line, or to talk to the terminal.
+        // Escaped: a guest must not forge a second line or control the terminal.
         let _ = write!(line, "{}", record.message.escape_debug());
         for (key, value) in record.context {
             let _ = write!(line, " {}={value:?}", key.escape_debug());
         }
         line.push('\n');
-        // Nobody reads it any more, perhaps; that is no matter of the component's.
+        // A reader that is gone is not the component's fault.
         let _ = without_sigpipe(|| stderr.write_all(line.as_bytes()));
     }
 

@@ -1,4 +1,4 @@
-//! Telling the host what happened: in the background, in order, from a bounded queue.
+//! The notifier: delivers events to the host in the background, in order, from a bounded queue.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,46 +6,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::system::callbacks::Callbacks;
 
-/// Something to tell.
+/// An event for a notifier.
 pub trait Item: Send + 'static {
-    /// How much memory it holds on to, beyond its own size.
+    /// Returns the memory held, beyond the item's own size.
     fn bytes(&self) -> usize;
 
-    /// Whether it may be lost sooner than others: as soon as half of the queue is full.
+    /// Returns whether the item is dropped early, when half of the queue is full.
     fn is_minor(&self) -> bool;
 
-    /// Whose it is: nobody's items fill more than a quarter of the queue, nor the minor ones of them
-    /// more than an eighth, unless it is one alone. 0: of somebody for whom that does not hold.
+    /// Returns the owner. One owner's items fill at most a quarter of the queue, its minor items at
+    /// most an eighth; a single item may be larger. Owner 0 is exempt.
     fn owner(&self) -> usize;
 }
 
-/// What a queue holds; the rest is counted as lost.
+/// The bounds of a queue. Further items are counted as lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
-    /// How many items.
+    /// The most items.
     pub items: usize,
-    /// How many bytes.
+    /// The most bytes.
     pub bytes: usize,
 }
 
-/// How many items were lost.
+/// Counts of lost items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Minor ones.
     pub minor: u64,
-    /// All others.
+    /// Other items.
     pub major: u64,
 }
 
-/// What the host is told.
+/// A notification to the host.
 pub enum Told<T> {
-    /// It happened.
+    /// An item.
     Item(T),
-    /// So many were lost since the host was last told of some.
+    /// Items lost since the previous notification of losses.
     Lost(Lost),
 }
 
-/// Tells a host that may be slow, and delays nobody.
+/// Notifies a host that may be slow, without delaying anyone.
 pub struct Teller<T> {
     shared: Arc<Shared<T>>,
 }
@@ -62,14 +62,14 @@ struct Shared<T> {
 struct Queue<T> {
     items: VecDeque<T>,
     bytes: usize,
-    /// What each owner has in here, minor items apart.
+    /// The share of each owner, separately for minor items.
     owned: HashMap<(usize, bool), Bounds>,
-    /// Since the host was last told.
+    /// Losses since the host was last notified of some.
     lost: Lost,
-    /// How many items are before the first of those.
+    /// The number of items queued before the first of those losses.
     before_lost: usize,
     lost_in_all: Lost,
-    /// Somebody tells the host.
+    /// Whether a notification is in progress.
     telling: bool,
 }
 
@@ -80,7 +80,7 @@ impl<T> Clone for Teller<T> {
 }
 
 impl<T: Item> Teller<T> {
-    /// Calls `tell`, code of the host, through `callbacks`, one at a time.
+    /// Calls `tell`, which is host code, through `callbacks`, one call at a time.
     pub fn new(
         bounds: Bounds,
         callbacks: Callbacks,
@@ -98,7 +98,7 @@ impl<T: Item> Teller<T> {
         Self { shared: Arc::new(Shared { tell: Box::new(tell), bounds, callbacks, queue }) }
     }
 
-    /// Leaves something to be told.
+    /// Queues an item, or counts it as lost.
     pub fn leave(&self, item: T) {
         let mut queue = self.shared.lock();
         let bounds = self.shared.bounds;
@@ -107,7 +107,7 @@ impl<T: Item> Teller<T> {
             || queue.bytes + item.bytes() > bounds.bytes / share;
         let owner = (item.owner(), item.is_minor());
         let owned = queue.owned.get(&owner).copied().unwrap_or_default();
-        // One item may be larger than the share: it is told alone.
+        // A single item may exceed the share if its owner has no other.
         let takes_too_much = owned.items >= bounds.items / (4 * share)
             || (owned.items > 0 && owned.bytes + item.bytes() > bounds.bytes / (4 * share));
         if full || (owner.0 != 0 && takes_too_much) {
@@ -132,7 +132,7 @@ impl<T: Item> Teller<T> {
         }
     }
 
-    /// How many were lost since the beginning.
+    /// Returns all losses since the start.
     pub fn all_lost(&self) -> Lost {
         self.shared.lock().lost_in_all
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn minor_ones_are_lost_first_and_all_losses_are_told() {
+    fn minor_items_are_lost_first_and_all_losses_are_reported() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let (callbacks, heard) = (Callbacks::new(1), Arc::clone(&told));
         let bounds = Bounds { items: 4, bytes: 1000 };
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_the_room_of_others() {
+    fn no_owner_takes_the_room_of_others() {
         let callbacks = Callbacks::new(1);
         let teller = Teller::new(Bounds { items: 8, bytes: 1000 }, callbacks.clone(), |_| ());
         for number in [100, 101, 102, 200, 201, 103] {

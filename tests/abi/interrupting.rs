@@ -202,7 +202,7 @@ fn an_unload_does_not_wait_for_a_callback_of_the_host_for_ever() {
     gate.reached();
     let failure = engine.unload_within(chatty, 10).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
-    assert!(failure.message.contains("callback of the host"), "{failure}");
+    assert!(failure.message.contains("host callback that runs for it"), "{failure}");
     assert_eq!(engine.stats()["components"], 0, "it is unloaded");
     let again = engine.load("app/chatty/0", "chatty");
     gate.open();

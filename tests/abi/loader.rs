@@ -21,14 +21,14 @@ fn what_is_no_component_is_refused_with_a_reason() {
     let module = wat::parse_str("(module)").unwrap();
     for (wasm, reason) in [
         (&b""[..], "empty"),
-        (b"\0", "does not begin"),
+        (b"\0", "does not start"),
         (b"\0asm", "ends after 4 bytes"),
         (b"\0asm\x0d\0\x01", "ends after 7 bytes"),
         (&module, "core module"),
         (b"(component)", "text"),
-        (b"\x7fELF\x02\x01\x01\0 and so on", "does not begin"),
+        (b"\x7fELF\x02\x01\x01\0 and so on", "does not start"),
         (b"\0asm\x0d\0\x02\0", ""),
-        (&[0x5a; 5000], "does not begin"),
+        (&[0x5a; 5000], "does not start"),
         (&[0; 100_001], "max-component-bytes 100000"),
     ] {
         let failure = refused(&engine, wasm);
@@ -122,7 +122,7 @@ fn files_that_are_none_are_not_read() {
     for path in ["/proc/kmsg", "/proc/self/status"] {
         let failure = engine.try_load_file("app/echo/0", path).expect_err(path);
         assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
-        assert!(failure.message.contains("in procfs, whose files the system makes up"));
+        assert!(failure.message.contains("in procfs, whose files the system generates"));
     }
 }
 

@@ -34,7 +34,7 @@ fn failures_that_a_component_brings_about_do_not_fill_the_log() {
     let all = || {
         let (mut written, mut lost) = (0, 0);
         for message in journal.of("app/probe/0") {
-            match dropped(&message, "more than 5 a second of the engine's") {
+            match dropped(&message, "more than 5 engine reports per second") {
                 Some(count) => lost += count,
                 None => {
                     assert!(message.ends_with("failed: runtime-error: again"), "{message}");

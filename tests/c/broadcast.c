@@ -102,7 +102,7 @@ static void some_do_not(void)
     CHECK_STATUS(airssys_engine_broadcast(engine, failing, 3, cbor, sizeof cbor, NULL, &error),
                  AIRSSYS_ERROR_DELIVERY_FAILED);
     CHECK_CONTAINS(airssys_error_message(error), "3 of 3");
-    CHECK_CONTAINS(airssys_error_detail_json(error), "accepted are json");
+    CHECK_CONTAINS(airssys_error_detail_json(error), "the receiver accepts json");
     airssys_error_free(error);
     let_go(&log, UINT_MAX);
     CHECK_OK(airssys_engine_shutdown(engine, UINT64_MAX, NULL));

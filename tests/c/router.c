@@ -350,7 +350,7 @@ static void there_and_back(int from)
     CHECK_CONTAINS(reply, "no/body/0");
     ask(here, asks, "send test/picky/0 \x51", reply, sizeof reply);
     CHECK_CONTAINS(reply, "error: invalid-message(");
-    CHECK_CONTAINS(reply, "accepted are json");
+    CHECK_CONTAINS(reply, "the receiver accepts json");
     ask(here, asks, "callbacks", reply, sizeof reply);
     CHECK_TEXT(reply, "[]");
     CHECK_NUMBER(counted(here, "requests.outstanding"), 0);

@@ -337,7 +337,7 @@ static void silent_errors(void)
     CHECK_REPLY(engine, user, "get k", "error: io-error(the host's storage failed)");
     store->forced = AIRSSYS_STORAGE_INVALID_KEY;
     CHECK_REPLY(engine, user, "set k v",
-                "error: invalid-key(the host's storage does not take it)");
+                "error: invalid-key(the host's storage refused it)");
     airssys_engine_free(engine);
     free(store);
 }

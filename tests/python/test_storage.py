@@ -159,7 +159,7 @@ class Exceptions(StorageTest):
         user = self.user(storage, logger=entries.append)
         for error, kind in (
             (ConnectionError("the password is x"), "io-error(the host's storage failed)"),
-            (InvalidKey("the password is x"), "invalid-key(the host's storage does not take it)"),
+            (InvalidKey("the password is x"), "invalid-key(the host's storage refused it)"),
         ):
             storage.error = error
             with self.subTest(kind):

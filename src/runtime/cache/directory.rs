@@ -1,8 +1,8 @@
 //! A directory that only this user and root can change, held open.
 //!
-//! The path is walked once, from the root, and each directory on the way is checked by the handle
-//! through which the next one is opened. Afterwards files are reached through the directory's own
-//! handle: whoever renames it, or a directory above it, moves it together with its contents.
+//! The path is walked once from the root, and each directory is checked through the handle that
+//! opens the next one. Afterwards files are reached through the directory's own handle: renaming
+//! it, or a directory above it, moves its contents along.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -20,29 +20,29 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use thiserror::Error;
 
-/// How many symbolic links a path may lead through.
+/// The most symbolic links on a path.
 const MAX_LINKS: usize = 40;
 
-/// The bits of a mode that let others write.
+/// The mode bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 const ANYONE_WRITES: u32 = 0o222;
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
 
-/// Names that a crashed writer may have left begin and end so.
+/// Prefix and suffix of temporary names, which a crashed writer may leave behind.
 const TEMPORARY: (&[u8], &[u8]) = (b".", b".tmp");
 
-/// What opens a directory only to reach what is in it.
+/// Flags that open a directory only as a starting point.
 #[cfg(target_os = "linux")]
 const TRAVERSE: OFlags = OFlags::PATH.union(DIRECTORY);
 #[cfg(not(target_os = "linux"))]
 const TRAVERSE: OFlags = DIRECTORY;
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Why a directory can not serve as cache.
+/// Why a directory cannot serve as a cache.
 #[derive(Debug, Error)]
 pub enum CacheError {
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cache-dir {}: {source}", path.display())]
     Io {
         /// The directory.
@@ -50,45 +50,45 @@ pub enum CacheError {
         /// The system's error.
         source: io::Error,
     },
-    /// Others could put code there.
+    /// Other users could put code there.
     #[error("cache-dir {}: {reason}", path.display())]
     NotPrivate {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The problem and the remedy.
         reason: String,
     },
 }
 
-/// What may be done with a directory.
+/// The permitted use of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Files are read and written.
+    /// Reading and writing files.
     ReadWrite,
-    /// Files are read: the directory is root's, or nobody's to write to.
+    /// Reading files: the directory belongs to root, or no one may write to it.
     ReadOnly,
 }
 
-/// A file in a directory, as a list shows it.
+/// A file in a listing.
 pub struct Listed {
-    /// Its name.
+    /// The name.
     pub name: OsString,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// When it was last written or used.
+    /// The time of the last write or use.
     pub used: SystemTime,
 }
 
-/// A directory that was checked, and its handle.
+/// A checked directory and its handle.
 pub struct Directory {
     handle: OwnedFd,
     access: Access,
-    /// The user that this process acts as.
+    /// The effective user of this process.
     user: u32,
 }
 
 impl Directory {
-    /// Opens a directory, and makes it, and those above it, if they are missing.
+    /// Opens a directory; creates it and its parents if they are missing.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let user = geteuid().as_raw();
         let io_error = |source| CacheError::Io { path: path.to_owned(), source };
@@ -120,14 +120,14 @@ impl Directory {
         Ok(Self { handle, access, user })
     }
 
-    /// What may be done with it.
+    /// Returns the permitted use.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// Opens a file for reading that nobody but this user and root can have written.
+    /// Opens a file for reading, provided that only this user and root can have written it.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<(File, Metadata)> {
-        // A pipe would have its reader wait.
+        // A blocking open would wait at a pipe.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = fs::openat(&self.handle, name.as_ref(), flags, Mode::empty())?;
         let file = File::from(file);
@@ -140,7 +140,7 @@ impl Directory {
         Ok((file, metadata))
     }
 
-    /// Reads such a file, if it has no more than `max_bytes`.
+    /// Reads such a file of at most `max_bytes`.
     pub fn read(&self, name: impl AsRef<OsStr>, max_bytes: u64) -> io::Result<(File, Vec<u8>)> {
         let (mut file, metadata) = self.open_file(name)?;
         if metadata.len() > max_bytes {
@@ -153,15 +153,15 @@ impl Directory {
         Ok((file, bytes))
     }
 
-    /// Writes a file under a name of its own, which [`Temporary::publish`] makes final. Its lock says
-    /// that somebody is at it.
+    /// Writes a file under a temporary name; [`Temporary::publish`] gives it the final one. Its
+    /// lock shows that it is in use.
     pub fn write_temporary(&self, parts: &[&[u8]], durable: bool) -> io::Result<Temporary<'_>> {
         let name = OsString::from(format!(".{:016x}.tmp", getrandom::u64()?));
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(&self.handle, &name, flags, Mode::RUSR | Mode::WUSR)?;
         let temporary = Temporary { directory: self, name, file: File::from(file) };
-        // A file system without locks keeps the leavings of crashes.
+        // On a file system without locks, files of crashed writers stay.
         let _ = fs::flock(&temporary.file, FlockOperation::NonBlockingLockExclusive);
         for part in parts {
             (&temporary.file).write_all(part)?;
@@ -172,7 +172,7 @@ impl Directory {
         Ok(temporary)
     }
 
-    /// Removes a file; one that is missing is no error.
+    /// Removes a file; a missing one is no error.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         match fs::unlinkat(&self.handle, name.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -180,7 +180,7 @@ impl Directory {
         }
     }
 
-    /// The regular files whose names are wanted.
+    /// Lists the regular files whose names are wanted.
     pub fn list(&self, wanted: impl Fn(&OsStr) -> bool) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for entry in Dir::read_from(&self.handle)? {
@@ -189,7 +189,7 @@ impl Directory {
             if !wanted(name) {
                 continue;
             }
-            // One that went meanwhile is none.
+            // The file has been removed meanwhile.
             let Ok(stat) = fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
@@ -202,7 +202,7 @@ impl Directory {
         Ok(listed)
     }
 
-    /// Removes what writers have left that ended before their time.
+    /// Removes temporary files of crashed writers.
     pub fn clear_leavings(&self) -> io::Result<()> {
         let (begin, end) = TEMPORARY;
         let left = self.list(|name| {
@@ -219,7 +219,7 @@ impl Directory {
     }
 }
 
-/// A file that is being written, and goes if it is not published.
+/// A file being written, removed on drop unless it is published.
 pub struct Temporary<'a> {
     directory: &'a Directory,
     name: OsString,
@@ -227,18 +227,18 @@ pub struct Temporary<'a> {
 }
 
 impl Temporary<'_> {
-    /// Gives it its final name, in the place of what has it.
+    /// Gives the file its final name, replacing an existing file.
     pub fn publish(self, name: &str) -> io::Result<()> {
         let handle = &self.directory.handle;
         Ok(fs::renameat(handle, &self.name, handle, name)?)
     }
 
-    /// Gives it its final name, unless something has it.
+    /// Gives the file its final name, unless the name is taken.
     pub fn publish_new(self, name: &str) -> io::Result<()> {
         let handle = &self.directory.handle;
         match fs::linkat(handle, &self.name, handle, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            // No links here.
+            // The file system has no hard links.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => self.publish(name),
             Err(error) => Err(error.into()),
         }
@@ -255,7 +255,7 @@ impl Drop for Temporary<'_> {
 pub fn touch(file: &File) {
     let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    // Of one that is root's the time is root's too.
+    // Fails for root's files, whose times belong to root too.
     let _ = fs::futimens(file, &Timestamps { last_access: omit, last_modification: now });
 }
 
@@ -267,16 +267,16 @@ fn modified(stat: &fs::Stat) -> SystemTime {
     SystemTime::UNIX_EPOCH + since
 }
 
-/// A path on the way from the root to its end.
+/// A path being walked from the root.
 struct Walk {
-    /// The directories from the root to where it has come.
+    /// The directories from the root to the current one.
     chain: Vec<(OwnedFd, OsString)>,
     user: u32,
 }
 
 enum WalkError {
     Io(io::Error),
-    /// Somebody could put another directory in the place of one on the way.
+    /// Other users could replace a directory on the path.
     Replaceable(String),
 }
 
@@ -319,11 +319,11 @@ impl Walk {
     }
 
     fn last(&self) -> &OwnedFd {
-        // The root is never taken out before the end.
+        // The root stays until the end.
         &self.chain[self.chain.len() - 1].0
     }
 
-    /// Refuses a directory in which others could put something in the place of what is in it.
+    /// Refuses a directory in which other users could replace entries.
     fn check_last(&self) -> Result<(), WalkError> {
         let metadata = File::from(self.last().try_clone()?).metadata()?;
         let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
@@ -333,23 +333,23 @@ impl Walk {
         };
         if owner != self.user && owner != 0 {
             return Err(WalkError::Replaceable(format!(
-                "{} above it belongs to user {owner}, who could put another directory in its \
-                 place; choose a path that leads only through directories of user {} and root",
+                "{} above it belongs to user {owner}, who could replace it; choose a path that \
+                 leads only through directories of user {} and root",
                 shown().display(),
                 self.user
             )));
         }
         if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
             return Err(WalkError::Replaceable(format!(
-                "others may write to {} above it (mode {mode:04o}), and so put another directory \
-                 in its place; take that right away (chmod go-w), or choose another path",
+                "others may write to {} above it (mode {mode:04o}) and so replace it; remove \
+                 that permission (chmod go-w), or choose another path",
                 shown().display()
             )));
         }
         Ok(())
     }
 
-    /// Where a step leads if it is a symbolic link.
+    /// Returns the target of a step that is a symbolic link.
     fn link(&self, step: &OsStr) -> Result<Option<PathBuf>, WalkError> {
         let stat = match fs::statat(self.last(), step, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(None),
@@ -360,7 +360,7 @@ impl Walk {
         }
         if stat.st_uid != self.user && stat.st_uid != 0 {
             return Err(WalkError::Replaceable(format!(
-                "the link {} on its path belongs to user {}, who could have it lead elsewhere",
+                "the link {} on its path belongs to user {}, who could redirect it",
                 step.display(),
                 stat.st_uid
             )));
@@ -369,7 +369,7 @@ impl Walk {
         Ok(Some(PathBuf::from(OsString::from_vec(target.into_bytes()))))
     }
 
-    /// Goes into a directory, and makes it if it is missing.
+    /// Enters a directory, creating it if it is missing.
     fn enter(&mut self, step: OsString) -> Result<(), WalkError> {
         let open = || fs::openat(self.last(), &step, TRAVERSE, Mode::empty());
         let entered = match open() {

@@ -1,8 +1,9 @@
 //! The key of a directory's checksums.
 //!
-//! In a directory of this user's it is a secret: who can put a file there and can not read the key
-//! can make no entry. A read-only directory is filled for many to read, its key with it, and there the
-//! key only ties the entries to their directory: what is trusted is that root, or this user, owns it.
+//! In a directory of this user's, the key is secret: an attacker who can place files there but
+//! cannot read the key cannot forge an entry. A read-only directory is shared with its key; there
+//! the key only ties entries to the directory, and the trust rests on its ownership by root or this
+//! user.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,16 +11,16 @@ use std::path::Path;
 
 use crate::runtime::cache::directory::{Access, CacheError, Directory};
 
-/// The file with the key.
+/// The name of the key file.
 pub const KEY_FILE: &str = "key";
 
 /// A key for keyed BLAKE3.
 pub type Key = [u8; blake3::KEY_LEN];
 
-/// Other engines get in the way while they open the directory, once each.
+/// Each engine that opens the directory at the same time may interfere once.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Reads the key of a directory, and makes one for a directory of this user's that has none.
+/// Reads the key of a directory; creates one in a directory of this user's without a key.
 pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
     let io_error = |source| CacheError::Io { path: path.to_owned(), source };
     if directory.access() == Access::ReadOnly {
@@ -27,8 +28,8 @@ pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
             io_error(io::Error::new(
                 error.kind(),
                 format!(
-                    "it is read-only, and its file {KEY_FILE:?} can not be used: {error}; have an \
-                     engine fill it that may write to it, then let others read all of it"
+                    "it is read-only, and its file {KEY_FILE:?} cannot be used: {error}; let an \
+                     engine with write access fill it, then make all of it readable"
                 ),
             ))
         });
@@ -37,20 +38,20 @@ pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
         match read(directory, 0o077) {
             Ok(key) => return Ok(key),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Damaged, or known to others.
+            // The key is damaged or was readable by others.
             Err(_) => directory.remove(KEY_FILE).map_err(io_error)?,
         }
         match make(directory) {
-            // Between its creation and its lock, another engine takes the temporary file for one that was
-            // left behind, and removes it.
+            // Between creation and locking, another engine may mistake the temporary file for an
+            // abandoned one and remove it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             made => made.map_err(io_error)?,
         }
     }
-    Err(io_error(io::Error::other(format!("its file {KEY_FILE:?} does not stay"))))
+    Err(io_error(io::Error::other(format!("its file {KEY_FILE:?} keeps disappearing"))))
 }
 
-/// Reads a key; `forbidden`: bits that its mode must not have.
+/// Reads a key. `forbidden` are mode bits that must not be set.
 fn read(directory: &Directory, forbidden: u32) -> io::Result<Key> {
     let (_, metadata) = directory.open_file(KEY_FILE)?;
     if metadata.mode() & forbidden != 0 {
@@ -63,6 +64,6 @@ fn read(directory: &Directory, forbidden: u32) -> io::Result<Key> {
 fn make(directory: &Directory) -> io::Result<()> {
     let mut key = Key::default();
     getrandom::fill(&mut key)?;
-    // Durable before it has its name: a torn key would cost all entries.
+    // Made durable before it gets its name: a torn key would invalidate every entry.
     directory.write_temporary(&[&key], true)?.publish_new(KEY_FILE)
 }

@@ -1,4 +1,4 @@
-//! Compiled components on disk.
+//! A disk cache of compiled components.
 
 pub mod directory;
 mod key;

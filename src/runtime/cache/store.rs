@@ -1,8 +1,8 @@
 //! Compiled components by the hash of their binary.
 //!
-//! Loading a compiled artefact means trusting it like a shared library, so artefacts are read only
-//! from a directory that nobody else can change, from files that nobody else can have written, and
-//! only when their keyed checksum is right: what is torn, damaged or planted is compiled anew.
+//! Loading compiled code trusts it like a shared library. Entries are therefore read only from a
+//! directory and from files that no other user can have written, and only if their keyed checksum
+//! is right. Torn, damaged or planted entries are compiled anew.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,10 +18,10 @@ use wasmtime::component::Component;
 use crate::runtime::cache::directory::{Access, CacheError, Directory, touch};
 use crate::runtime::cache::key::{Key, key_of};
 
-/// Opens every entry; the number is that of the file's layout.
+/// The header of every entry. The number is the version of the file layout.
 const MAGIC: &[u8; 16] = b"airssys-cwasm-3\n";
 
-/// The end of an entry's name, and how long the name is.
+/// The suffix of an entry's name, and the length of the whole name.
 const SUFFIX: &str = ".cwasm";
 const NAME_LEN: usize = 2 * blake3::OUT_LEN + 1 + 16 + SUFFIX.len();
 
@@ -30,28 +30,28 @@ pub struct CompileCache {
     directory: Directory,
     key: Key,
     max_bytes: u64,
-    /// Held while room is made and filled, so that this process stays within the bound.
+    /// Held while making room and filling it, so that this process stays within the bound.
     filling: Mutex<()>,
     hits: AtomicU64,
     misses: AtomicU64,
-    /// Of all entries, when they were last looked at.
+    /// The bytes of all entries, as last measured.
     bytes: AtomicU64,
 }
 
-/// What a cache has done.
+/// The counts of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheCounts {
-    /// Components that were found.
+    /// Components found.
     pub hits: u64,
-    /// Components that were not.
+    /// Components not found.
     pub misses: u64,
-    /// Bytes of all entries, when they were last looked at.
+    /// The bytes of all entries, as last measured.
     pub bytes: u64,
 }
 
 impl CompileCache {
-    /// Opens the directory, and makes it if need be; in one that may be written to, entries are kept
-    /// up to `max_bytes`.
+    /// Opens the directory, creating it if needed. In a writable one, entries are kept up to
+    /// `max_bytes`.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, CacheError> {
         let io_error = |source| CacheError::Io { path: path.to_owned(), source };
         let directory = Directory::open(path)?;
@@ -72,7 +72,7 @@ impl CompileCache {
         Ok(cache)
     }
 
-    /// What it has done so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> CacheCounts {
         CacheCounts {
             hits: self.hits.load(Ordering::Relaxed),
@@ -81,7 +81,7 @@ impl CompileCache {
         }
     }
 
-    /// The compiled form of the binary with this hash, if it is here and whole.
+    /// Returns the compiled form of the binary with this hash, if there is an intact entry.
     pub fn get(&self, engine: &Engine, hash: &blake3::Hash) -> Option<Component> {
         let found = self.load(engine, &name(engine, hash));
         let count = if found.is_some() { &self.hits } else { &self.misses };
@@ -99,14 +99,14 @@ impl CompileCache {
         if self.directory.access() == Access::ReadWrite {
             touch(&file);
         }
-        // SAFETY: owner and mode of the file were checked at its handle: only this user or root can
-        // have written it. It has the checksum that `put` gave it, under the directory's key, so
-        // the bytes are what `Component::serialize` returned.
+        // SAFETY: owner and mode of the file were checked through its handle, so only this user or
+        // root can have written it. It has the checksum that `put` computed with the directory's
+        // key, so the bytes are the output of `Component::serialize`.
         unsafe { Component::deserialize(engine, artefact) }.ok()
     }
 
-    /// Keeps a compiled component. That it can not be kept costs time at the next start and
-    /// nothing else, so there is no error.
+    /// Stores a compiled component. A failure only costs time at the next start, so there is no
+    /// error.
     pub fn put(&self, engine: &Engine, hash: &blake3::Hash, component: &Component) {
         if self.directory.access() == Access::ReadOnly {
             return;
@@ -129,8 +129,8 @@ impl CompileCache {
         }
     }
 
-    /// Removes what was not used for longest, until an entry of `size` bytes fits. That of the same
-    /// name is about to be replaced.
+    /// Removes the least recently used entries until one of `size` bytes fits. An entry called
+    /// `name` is about to be replaced.
     fn make_room(&self, size: u64, name: &str) -> io::Result<()> {
         let mut entries = self.directory.list(is_entry)?;
         entries.retain(|entry| entry.name != name);
@@ -141,7 +141,7 @@ impl CompileCache {
                 if bytes <= self.max_bytes - size {
                     break;
                 }
-                // Who reads it meanwhile reads it to its end.
+                // A concurrent reader still reads it to the end.
                 if self.directory.remove(&entry.name).is_ok() {
                     bytes -= entry.bytes;
                 }
@@ -151,7 +151,7 @@ impl CompileCache {
         Ok(())
     }
 
-    /// Covers the name too, so that an entry is not taken for that of another binary.
+    /// Covers the name too, so that an entry cannot pass for another binary's.
     fn checksum(&self, name: &str, artefact: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(name.as_bytes()).update(artefact);
@@ -159,14 +159,14 @@ impl CompileCache {
     }
 }
 
-/// The file of a binary. Version, target and settings of the compiler are part of the name.
+/// Returns the file name for a binary. It includes version, target and settings of the compiler.
 fn name(engine: &Engine, hash: &blake3::Hash) -> String {
     let mut settings = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut settings);
     format!("{}-{:016x}{SUFFIX}", hash.to_hex(), settings.finish())
 }
 
-/// Whether a file is one of ours; others in the directory are left alone.
+/// Returns whether a file is an entry; other files in the directory are left alone.
 fn is_entry(name: &OsStr) -> bool {
     name.len() == NAME_LEN && name.as_bytes().ends_with(SUFFIX.as_bytes())
 }

@@ -1,9 +1,9 @@
 //! Adds the loop to a component.
 //!
-//! A call from outside takes Wasmtime longer than all that a short message does inside: a fiber is
-//! set up and taken down, and the stack checked and switched. So a component gets a small module
-//! behind its own sections, which stay as they are, byte for byte: `driver.wat` asks for messages
-//! and calls the component's handlers as Wasmtime would, by the Canonical ABI.
+//! For a short message, Wasmtime's overhead of a call from outside exceeds the work inside: a fiber
+//! is set up and torn down, and the stack is checked and switched. So a component gets a small
+//! module appended to its own sections, which stay byte for byte as they are. `driver.wat` asks for
+//! messages and calls the component's handlers as Wasmtime would, by the Canonical ABI.
 
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, CanonicalOption, ComponentAliasSection, ComponentExportKind,
@@ -15,37 +15,38 @@ use wasm_encoder::{
 use crate::runtime::driver::outline::{Handler, Outline};
 use crate::runtime::driver::small::{SMALL_WORDS, TINY_WORDS};
 
-/// The function that the loop asks what comes next.
+/// The import that asks for the next message.
 pub const NEXT: &str = "airssys-driver-next";
-/// The function that gives it the message.
+/// The import that takes the message.
 pub const TAKE: &str = "airssys-driver-take";
-/// The function that gives it a small one.
+/// The import that takes a small message.
 pub const TAKE_SMALL: &str = "airssys-driver-take-small";
-/// The function that gives it a tiny one.
+/// The import that takes a tiny message.
 pub const TAKE_TINY: &str = "airssys-driver-take-tiny";
-/// The function that the loop gives an answer to.
+/// The import that delivers the handler's answer.
 pub const ANSWER: &str = "airssys-driver-answer";
-/// What the loop imports.
+/// All imports of the loop.
 const IMPORTS: [&str; 5] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER];
-/// The loop.
+/// The export that runs the loop.
 pub const RUN: &str = "airssys-driver-run";
-/// What no component has of its own.
+/// Names that no component may use itself.
 const RESERVED: [&str; 6] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER, RUN];
 
 const DRIVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/driver.wasm"));
 const NOTHING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nothing.wasm"));
 
-/// A component with the loop in it.
+/// A component with the loop attached.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The binary.
     pub component: Vec<u8>,
-    /// How many of its core instances are not its own.
+    /// The number of core instances added.
     pub instances: usize,
 }
 
-/// The component with the loop in it; `None` if it writes to no others, and so is called without a
-/// fiber or seldom, or if it is not made as the loop needs it, see [`Outline::handlers`].
+/// Attaches the loop. Returns `None` for a component that sends no messages and so is called
+/// without a fiber, or only rarely; and for one that the loop does not fit, see
+/// [`Outline::handlers`].
 pub fn attached(component: &[u8]) -> Option<Attached> {
     let outline = Outline::read(component, &RESERVED).ok()??;
     let handlers = outline.handlers()?;
@@ -54,7 +55,7 @@ pub fn attached(component: &[u8]) -> Option<Attached> {
     Some(Attached { component, instances })
 }
 
-/// Appends the loop; the result is how many core instances it takes.
+/// Appends the loop and returns the number of core instances added.
 fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2]) -> usize {
     let [message, callback] = handlers;
     let (memory, realloc) = (message.memory, message.realloc);
@@ -135,13 +136,13 @@ fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2
 
 /// The types of the loop's functions.
 struct Types {
-    /// Of [`IMPORTS`].
+    /// Those of [`IMPORTS`].
     functions: [u32; IMPORTS.len()],
     run: u32,
 }
 
-/// Appends the types of the loop's functions.
-/// Tuples stand for records, as types with names would have to be imported; both are laid out alike.
+/// Appends the types of the loop's functions. Tuples stand for records, which have the same layout
+/// but would have to be imported as named types.
 fn append_types(component: &mut Vec<u8>, first: u32) -> Types {
     let mut types = ComponentTypeSection::new();
     let mut count = first;
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_writes_to_others_gets_the_loop_behind_its_own_sections() {
+    fn a_component_that_sends_gets_the_loop_behind_its_own_sections() {
         for guest in ["requester", "relay", "probe", "words"] {
             let component = bytes(guest);
             let driven = attached(&component).unwrap_or_else(|| panic!("{guest}"));
@@ -216,8 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn others_stay_as_they_are() {
-        // They write to nobody; the last one's allocator calls an import.
+    fn other_components_stay_as_they_are() {
+        // These send no messages; the last one's allocator calls an import.
         for guest in ["echo", "hermit", "minimal", "hostile"] {
             assert_eq!(attached(&bytes(guest)), None, "{guest}");
         }
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_does_no_harm() {
+    fn anything_but_a_component_is_left_alone() {
         let component = bytes("relay");
         for length in (0..component.len()).step_by(7) {
             drop(attached(&component[..length]));

@@ -1,6 +1,6 @@
-;; Works mail off inside a component: asks for a message, hands it to the component's own handler, and so
-;; on until there is none. One call from outside then serves many messages. What Wasmtime does around a
-;; handler is done here, by the Canonical ABI, and no memory of the component's is kept between messages.
+;; The loop inside a component: asks for a message, calls the component's own handler with it, and repeats
+;; until there are no more. One call from outside thus serves many messages. The loop does what Wasmtime
+;; would do around a handler, by the Canonical ABI, and keeps no memory of the component between messages.
 (module
   (import "component" "memory" (memory 0))
   (import "component" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
@@ -8,14 +8,14 @@
   (import "component" "handle-message-post" (func $handle_message_post (param i32)))
   (import "component" "handle-callback" (func $handle_callback (param i32) (result i32)))
   (import "component" "handle-callback-post" (func $handle_callback_post (param i32)))
-  ;; What comes next: 0 nothing, 1 a message, 2 a callback; 4 more for one that is small, 8 for one that is
-  ;; tiny. Of these two, in the bytes above: the lengths of the sender's three parts, of the payload, and of
-  ;; the correlation id; whether a reply is wanted.
+  ;; Returns what comes next: 0 nothing, 1 a message, 2 a callback; plus 4 for a small one, 8 for a tiny one.
+  ;; For these two, the bytes above hold the lengths of the sender's three parts, of the payload and of the
+  ;; correlation id, and whether the sender expects a reply.
   (import "host" "next" (func $next (result i64)))
-  ;; Writes it, as the record `component-message`. Each text takes a call of `realloc` from outside.
+  ;; Writes the record `component-message`. Each text costs a call of `realloc` from outside.
   (import "host" "take" (func $take (param i32)))
-  ;; These take none, and write over the place of that record: the time, as the seconds and in the 30 bits
-  ;; below them the nanoseconds, and then the texts.
+  ;; These need no such call. They write into the space of the record: the time, as seconds above 30 bits of
+  ;; nanoseconds, followed by the texts.
   (import "host" "take-small" (func $take_small (param i32)))
   (import "host" "take-tiny" (func $take_tiny (param i32)))
   (import "host" "answer" (func $answer (param i32 i32 i32 i32)))
@@ -27,8 +27,8 @@
     (memory.copy (local.get $copy) (local.get $text) (local.get $length))
     (local.get $copy))
 
-  ;; The record, which the handler owns, as all that it points to. Whether its place is aligned is checked
-  ;; as something is taken.
+  ;; Returns the record. The handler owns it and everything it points to. Its alignment is checked when the
+  ;; host writes to it.
   (func $record (param $coming i64) (result i32)
     (local $record i32)
     (local.set $record
@@ -43,7 +43,7 @@
         (call $lay_out (local.get $record) (local.get $coming))))
     (local.get $record))
 
-  ;; Makes the record of a small message that stands in its place.
+  ;; Converts a small message, written into the record's space, to the record.
   (func $lay_out (param $record i32) (param $coming i64)
     (local $namespace i32) (local $namespace_length i32)
     (local $name i32) (local $name_length i32)
@@ -66,7 +66,7 @@
       (i32.and (i32.wrap_i64 (i64.shr_u (local.get $coming) (i64.const 48))) (i32.const 255)))
     (local.set $time (i64.load (local.get $record)))
 
-    ;; In the order in which Wasmtime would ask for room.
+    ;; Allocates in Wasmtime's order.
     (local.set $sender (i32.add (local.get $record) (i32.const 8)))
     (local.set $text (local.get $sender))
     (local.set $namespace (call $copy (local.get $text) (local.get $namespace_length)))
@@ -101,7 +101,7 @@
     (i32.store offset=32 (local.get $record) (i32.ne (local.get $correlation_length) (i32.const 0)))
     (i32.store offset=36 (local.get $record) (local.get $correlation))
     (i32.store offset=40 (local.get $record) (local.get $correlation_length))
-    ;; reply-to, which is the sender
+    ;; reply-to: the sender
     (i32.store offset=44 (local.get $record) (local.get $wants_reply))
     (i32.store offset=48 (local.get $record) (local.get $to_namespace))
     (i32.store offset=52 (local.get $record) (local.get $namespace_length))
@@ -116,12 +116,12 @@
     ;; content-type
     (i32.store offset=88 (local.get $record) (i32.const 0)))
 
-  ;; Traps if a result, of 16 bytes, is not aligned, or not within the memory.
+  ;; Traps if a result of 16 bytes is misaligned or out of bounds.
   (func $check (param $result i32)
     (if (i32.and (local.get $result) (i32.const 3)) (then (unreachable)))
     (drop (i32.load8_u offset=15 (local.get $result))))
 
-  ;; Tells the host of an error, `wasm-error`, whose case 3 has no text.
+  ;; Reports a `wasm-error` to the host; case 3 has no text.
   (func $fail (param $result i32)
     (local $case i32)
     (local.set $case (i32.load8_u offset=4 (local.get $result)))

@@ -1,20 +1,21 @@
-//! Whether a function of a module can get to an import.
+//! Whether a function of a module can reach an import.
 //!
-//! By the Canonical ABI, what a component allocates with and cleans up with must not call its imports:
-//! Wasmtime has them trap meanwhile. In the loop nothing does so, which is the same for functions
-//! that call no import whatever happens. Allocators are such functions, as compilers make them, up to
-//! the code for a panic, which calls through a table.
+//! By the Canonical ABI, allocation and clean-up code of a component must not call its imports:
+//! Wasmtime makes such calls trap. Inside the loop nothing enforces that, which makes no difference
+//! for functions that can never call an import. Allocators, as compilers make them, are such
+//! functions, except for their panic code, which calls through a table.
 
 use wasmparser::{
     BinaryReaderError, CompositeInnerType, ConstExpr, ElementItems, ExternalKind, FuncType,
     FunctionBody, Operator, Parser, Payload, SubType, TableInit, TypeRef, ValType,
 };
 
-/// By how many types an allocator may call through tables: all that these hold is looked through for each.
+/// The most types by which an allocator may call through tables: each costs a scan of everything in
+/// the tables.
 const MAX_TYPES: usize = 32;
 
-/// Whether nothing that the module's exports of these names call, directly or not, is an import, or
-/// not to be told.
+/// Returns whether no import can be reached, directly or not, from the exports with these names.
+/// Returns false where that cannot be determined.
 pub fn stay_inside(module: &[u8], names: &[&str]) -> bool {
     Functions::read(module, names).is_ok_and(|functions| {
         functions.exported.len() == names.len() && functions.stay_inside().unwrap_or(false)
@@ -24,20 +25,20 @@ pub fn stay_inside(module: &[u8], names: &[&str]) -> bool {
 /// The functions of a module.
 #[derive(Default)]
 struct Functions<'a> {
-    /// `None`: one that others may be subtypes of, or that two indices may stand for.
+    /// `None` for a type that may have subtypes or that two indices may denote.
     types: Vec<Option<FuncType>>,
-    /// The index of the type of each function.
+    /// The type index of each function.
     signatures: Vec<u32>,
     imported: usize,
     bodies: Vec<FunctionBody<'a>>,
     in_tables: InTables,
-    /// The exports.
+    /// The functions to check.
     exported: Vec<u32>,
 }
 
-/// What a call through a table can get to.
+/// The functions that a call through a table can reach.
 enum InTables {
-    /// These, by all that is outside of functions.
+    /// These, according to everything outside function bodies.
     Known(Vec<u32>),
     Anything,
 }
@@ -56,7 +57,7 @@ impl InTables {
         }
     }
 
-    /// Adds what a constant gives, `ref.func` or nothing.
+    /// Adds the result of a constant expression, `ref.func` or nothing.
     fn add_constant(&mut self, constant: &ConstExpr<'_>) -> Result<(), BinaryReaderError> {
         for operator in constant.get_operators_reader() {
             match operator? {
@@ -190,7 +191,7 @@ impl<'a> Functions<'a> {
         Ok(true)
     }
 
-    /// Whether any of the functions writes to a table what is in none.
+    /// Returns whether any function body may put new functions into a table.
     fn write_to_tables(&self) -> Result<bool, BinaryReaderError> {
         for body in &self.bodies {
             for operator in body.get_operators_reader()? {
@@ -208,7 +209,7 @@ impl<'a> Functions<'a> {
         Ok(false)
     }
 
-    /// Whether a call with the type of index `called` may find a function.
+    /// Returns whether a call with type index `called` may accept the function.
     fn has_type(&self, function: u32, called: u32) -> bool {
         let of = |index: u32| self.types.get(index as usize)?.as_ref();
         let own = self.signatures.get(function as usize).and_then(|index| of(*index));
@@ -219,7 +220,8 @@ impl<'a> Functions<'a> {
     }
 }
 
-/// The type of functions that have exactly that one and are told apart by it.
+/// Returns a function type that equality of structure identifies: it is final, has no supertype,
+/// and mentions no other type by index.
 fn plain(of: SubType) -> Option<FuncType> {
     let CompositeInnerType::Func(function) = of.composite_type.inner else { return None };
     let is_told = |of: &ValType| match of {
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_calls_itself_and_others_of_the_module_stays_inside() {
+    fn calls_within_the_module_stay_inside() {
         for text in [
             r#"(func (export "f"))"#,
             r#"(import "a" "b" (func)) (func (export "f") (call 2)) (func (call 1))"#,
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_all_stay_inside() {
+    fn all_of_several_exports_must_stay_inside() {
         let text = r#"(import "a" "b" (func)) (func (export "f")) (func (export "g"))
             (func (export "h") (call 0))"#;
         let module = wat::parse_str(format!("(module {text})")).unwrap();
@@ -282,14 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_through_a_table_may_be_to_what_is_in_it_and_has_the_type() {
+    fn a_call_through_a_table_reaches_functions_in_it_with_its_type() {
         let calls = r#"(import "a" "b" (func $b (param i32))) (type $t (func (param i32)))
             (func $f (export "f") (call_indirect (type $t) (i32.const 0) (i32.const 0)))
             (func $in (param i32)) (func $out (param i32) (call $b (i32.const 0)))"#;
         for (table, expected) in [
             ("(table funcref (elem $in))", true),
             ("(table 3 funcref)", true),
-            // By another type.
+            // Of another type.
             ("(table funcref (elem $in $f))", true),
             ("(table funcref (elem $in $out))", false),
             ("(table funcref (elem $b))", false),
@@ -297,7 +299,7 @@ mod tests {
             ("(table 1 funcref) (elem funcref (ref.func $in) (ref.null func))", true),
             ("(table 1 funcref) (elem funcref (ref.func $out))", false),
             ("(table 1 funcref (ref.func $out))", false),
-            // Where others, or its own functions, put something in.
+            // Where other modules, or its own functions, change the table.
             ("(table (export \"t\") funcref (elem $in))", false),
             ("(table 1 funcref) (func (table.set (i32.const 0) (ref.func $in)))", false),
             ("(table 1 funcref) (func (drop (table.grow (ref.func $in) (i32.const 1))))", false),
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_are_not_told_apart_may_be_any() {
+    fn indistinct_types_may_be_any() {
         let calls = |types: &str| {
             format!(
                 r#"{types} (import "a" "b" (func $b)) (table funcref (elem $out))

@@ -1,4 +1,4 @@
-//! What the loop in a guest asks the host for.
+//! The host's side of the loop in a guest.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -20,40 +20,40 @@ use crate::runtime::state::HostState;
 use crate::runtime::ticker::{Moment, Ticks};
 use crate::runtime::timers::Interrupted;
 
-/// Where a guest's messages come from, and where their outcomes go.
+/// The source of a guest's messages, and the destination of their outcomes.
 pub trait MailSource: Any + Send {
-    /// What the handler answered, if not nothing.
+    /// Takes the handler's reply or error. Not called for a handler without either.
     fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>);
 
-    /// The handler is done with the message before, if there was one: the fuel that took, and the
-    /// memory the guest has.
+    /// Ends the previous message, if there was one, with the fuel that it used and the guest's
+    /// memory size.
     fn handled(&mut self, fuel: u64, memory_bytes: u64);
 
-    /// Which handler the next message is for; `None`: the call is to end. A guest that waits keeps
-    /// its stack.
+    /// Returns the next message's handler and shape, or `None` to end the call. While it is
+    /// pending, the guest keeps its stack.
     fn poll_next(&mut self) -> Poll<Option<Coming>>;
 
-    /// That message.
+    /// Takes that message.
     fn take(&mut self) -> Option<Record>;
 
-    /// That message, if it is a small one.
+    /// Takes that message if it is small.
     fn take_small(&mut self) -> Option<SmallMessage>;
 
-    /// That message, if it is a tiny one.
+    /// Takes that message if it is tiny.
     fn take_tiny(&mut self) -> Option<TinyMessage>;
 }
 
-/// What comes next.
+/// The next message, as announced to the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coming {
-    /// Which handler it is for.
+    /// The handler for it.
     pub handler: HandlerKind,
-    /// What is known of it.
+    /// Its shape.
     pub shape: Shape,
 }
 
 impl Coming {
-    /// As `driver.wat` has it.
+    /// Encodes it for `driver.wat`.
     fn word(self) -> u64 {
         let Shape { form, lengths: [a, b, c, d, e], wants_reply } = self.shape;
         let form = match form {
@@ -65,7 +65,7 @@ impl Coming {
     }
 }
 
-/// Which handler a message is for, as `driver.wat` has it.
+/// The handler for a message, in the encoding of `driver.wat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandlerKind {
     /// `handle-message`.
@@ -77,33 +77,33 @@ pub enum HandlerKind {
 /// A component id that the lowering of a result can own: namespace, name, instance.
 pub type Id = (Arc<str>, Arc<str>, Arc<str>);
 
-/// A `component-message`, as nested tuples: sender, payload, metadata; of that the correlation id,
-/// whom to reply to, the time, and the content type.
+/// A `component-message` as nested tuples: sender, payload, metadata. The metadata are correlation
+/// id, reply-to, time, and content type.
 pub type Record = (Id, Arc<Vec<u8>>, (Option<String>, Option<Id>, Timestamp, Option<Arc<str>>));
 type Timestamp = (u64, u32);
 
-/// The call of a loop that is under way.
+/// A call of the loop in progress.
 pub struct Driven {
-    /// What it asks.
+    /// The source of its messages.
     pub source: Box<dyn MailSource>,
-    /// How much fuel each message has.
+    /// The fuel of each message.
     pub fuel: u64,
-    /// How far it is.
+    /// The progress of the call.
     pub progress: Arc<Progress>,
-    /// How much time each message has.
+    /// The time limit of each message.
     pub limit: Duration,
-    /// What tells the time.
+    /// The clock.
     pub ticks: Ticks,
-    /// Since when the message is handled.
+    /// When the message in progress started.
     pub began: Moment,
 }
 
-/// What a handler returned: its reply, or the case and the text of an error.
+/// A handler's result: its reply, or the case and the text of an error.
 type HandlerResult = Result<Option<WasmList<u8>>, (u32, ErrorText)>;
 
 const NO_LOOP: &str = "no loop runs in this guest";
 
-/// Links what the loop imports.
+/// Links the imports of the loop.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut root = linker.root();
     root.func_wrap_async(NEXT, |store, (): ()| Box::new(next(store)))?;
@@ -125,7 +125,7 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
     let used = fuel.saturating_sub(left);
     source.handled(used, memory_bytes);
     store.data().context.timers.pace().note_work(used);
-    // Woken as the task is that polls the call, whose mailbox it is.
+    // The mailbox wakes the task that polls this call, so no waker is registered here.
     let coming = poll_fn(|_| {
         let Ok(Driven { source, progress, .. }) = driven(store.data_mut()) else {
             return Poll::Ready(None);
@@ -159,7 +159,7 @@ fn answer(
         Ok(reply) => (reply, None),
         Err((case, text)) => (None, Some(error(case, text.into())?)),
     };
-    // Taken out, so that it can look at the guest's memory.
+    // Taken out, so that it can read the guest's memory.
     let mut driven = store.data_mut().driven.take().context(NO_LOOP)?;
     let reply = reply.as_ref().map(|reply| reply.as_le_slice(&store));
     driven.source.answer(failure.map_or(Ok(reply), Err));
@@ -171,7 +171,7 @@ fn driven(state: &mut HostState) -> wasmtime::Result<&mut Driven> {
     state.driven.as_mut().context(NO_LOOP)
 }
 
-/// The case of `wasm-error` with that number.
+/// Returns the case of `wasm-error` with this number.
 fn error(case: u32, text: String) -> wasmtime::Result<WasmError> {
     Ok(match case {
         0 => WasmError::ComponentNotFound(text),

@@ -1,4 +1,4 @@
-//! Many messages in one call of a guest, by a loop that runs inside it.
+//! Many messages in one call of a guest, through a loop that runs inside it.
 
 pub mod attach;
 mod leaving;

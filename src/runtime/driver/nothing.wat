@@ -1,2 +1,2 @@
-;; For a handler that has nothing to do after its result was read.
+;; The post-return of a handler without one: does nothing.
 (module (func (export "post") (param i32)))

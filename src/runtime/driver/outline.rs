@@ -1,4 +1,4 @@
-//! What stands at the top level of a component, and what its handlers are made of.
+//! The top level of a component, and the parts of its handlers.
 
 use std::ptr;
 
@@ -14,30 +14,31 @@ use crate::runtime::driver::leaving::stay_inside;
 /// The index spaces of a component, as far as the loop needs them.
 #[derive(Default)]
 pub struct Outline<'a> {
-    /// The bytes of each; `None` if they are elsewhere.
+    /// The bytes of each module; `None` if it is imported or aliased.
     pub core_modules: Vec<Option<&'a [u8]>>,
     pub core_instances: Vec<Instance<'a>>,
-    /// Which export of which core instance each is; `None` for what the component model makes.
+    /// Instance and export name of each core function; `None` for those that the component model
+    /// creates.
     pub core_functions: Vec<Option<(u32, &'a str)>>,
     pub types: u32,
-    /// How each function is made; `None` if not from a core function.
+    /// The definition of each function; `None` if it is not lifted from a core function.
     pub functions: Vec<Option<CanonicalFunction>>,
-    /// The bytes of each; `None` if they are elsewhere.
+    /// The bytes of each component; `None` if it is imported or aliased.
     components: Vec<Option<&'a [u8]>>,
-    /// What each instance is made from; `None` if that is not told here.
+    /// The definition of each instance; `None` if it is not defined here.
     instances: Vec<Option<ComponentInstance<'a>>>,
-    /// The instance that is exported as [`LIFECYCLE`].
+    /// The instance exported as [`LIFECYCLE`].
     lifecycle: Option<u32>,
     writes_to_others: bool,
-    /// How many items have been read.
+    /// The number of items read.
     items: usize,
 }
 
-/// More items at the top level than a component has that gets the loop. The outline is read before the
-/// limits of a compile are known to hold.
+/// The most top-level items in a component with the loop. The outline is read before the limits of
+/// a compile are checked.
 const MAX_ITEMS: usize = 100_000;
 
-/// A handler of the component's, by the index of each of its parts.
+/// A handler of the component, by the indices of its parts.
 pub struct Handler {
     pub function: u32,
     pub memory: u32,
@@ -46,7 +47,7 @@ pub struct Handler {
 }
 
 impl<'a> Outline<'a> {
-    /// `None` for a component that imports or exports a name that is `reserved`.
+    /// Reads a component; returns `None` if it imports or exports a `reserved` name.
     pub fn read(component: &'a [u8], reserved: &[&str]) -> Result<Option<Self>, BinaryReaderError> {
         let (mut outline, mut depth, mut free) = (Self::default(), 0_u32, true);
         for payload in Parser::new(0).parse_all(component) {
@@ -69,13 +70,13 @@ impl<'a> Outline<'a> {
         Ok(free.then_some(outline))
     }
 
-    /// Counts items; whether there are not too many.
+    /// Counts items; returns whether there are not too many.
     fn has_room(&mut self, more: usize) -> bool {
         self.items = self.items.saturating_add(more);
         self.items <= MAX_ITEMS
     }
 
-    /// Whether it has no name that is reserved, and not too many items.
+    /// Notes a payload; returns false for a reserved name or too many items.
     fn note(&mut self, payload: Payload<'a>, reserved: &[&str]) -> Result<bool, BinaryReaderError> {
         let items = match &payload {
             Payload::InstanceSection(section) => section.count(),
@@ -167,7 +168,8 @@ impl<'a> Outline<'a> {
                 instance_index,
                 name,
             } => self.core_functions.push(Some((instance_index, name))),
-            // The loop takes a memory by the index that the handlers have for it, and no other of these.
+            // The loop refers to a memory by the handlers' index for it, and needs no other
+            // aliases.
             ComponentAlias::CoreInstanceExport {
                 kind:
                     ExternalKind::Table
@@ -185,7 +187,7 @@ impl<'a> Outline<'a> {
         }
     }
 
-    /// Counts an item that comes from elsewhere, or has one more index.
+    /// Counts an item that is defined elsewhere or gets a further index.
     fn note_item(&mut self, kind: ComponentExternalKind) {
         match kind {
             ComponentExternalKind::Module => self.core_modules.push(None),
@@ -197,9 +199,10 @@ impl<'a> Outline<'a> {
         }
     }
 
-    /// The handlers for messages and callbacks, if the component writes to others and the loop can
-    /// call both as a call from outside does: they use the same memory and allocator, and neither
-    /// the allocator nor what they do after a return can get to an import, which is a trap then.
+    /// Returns the handlers for messages and callbacks, if the component sends messages and the
+    /// loop can call both just as a call from outside would: they share memory and allocator, and
+    /// neither the allocator nor the post-return code can reach an import, which would trap in a
+    /// call from outside.
     pub fn handlers(&self) -> Option<[Handler; 2]> {
         if !self.writes_to_others {
             return None;
@@ -212,7 +215,7 @@ impl<'a> Outline<'a> {
         (alike && self.stay_inside(never_leave)).then_some([message, callback])
     }
 
-    /// Whether none of these core functions can get to an import.
+    /// Returns whether none of these core functions can reach an import.
     fn stay_inside(&self, functions: impl Iterator<Item = u32>) -> bool {
         let definitions: Option<Vec<_>> =
             functions.map(|function| self.definition(function)).collect();
@@ -237,7 +240,7 @@ impl<'a> Outline<'a> {
                 let export = exports.iter().find(|export| export.name.name == name)?;
                 (export.kind == ComponentExternalKind::Func).then_some(export.index)
             }
-            // How `wit-component` has a component of its own put the types to the functions.
+            // `wit-component` adds a component that assigns types to the functions, like this.
             ComponentInstance::Instantiate { component_index, args } => {
                 let component = self.components.get(*component_index as usize)?.as_ref()?;
                 let import = passed_on(component, name).ok()??;
@@ -263,7 +266,7 @@ impl<'a> Outline<'a> {
         Some(Handler { function: *core_func_index, memory: memory?, realloc: realloc?, post })
     }
 
-    /// The module that a core function is an export of, and its name there.
+    /// Returns the module that exports a core function, and the export's name.
     fn definition(&self, mut function: u32) -> Option<(&'a [u8], &'a str)> {
         loop {
             let (instance, name) = (*self.core_functions.get(function as usize)?)?;
@@ -273,7 +276,7 @@ impl<'a> Outline<'a> {
                 }
                 Instance::FromExports(exports) => {
                     let export = exports.iter().find(|export| export.name == name)?;
-                    // In what is valid each is made of earlier ones.
+                    // In a valid component every item refers to earlier ones.
                     function = Some(export.index).filter(|index| *index < function)?;
                 }
             }
@@ -292,7 +295,7 @@ fn kind_of(of: ComponentTypeRef) -> ComponentExternalKind {
     }
 }
 
-/// The import that a component exports again as the function `name`.
+/// Returns the import that a component re-exports as the function `name`.
 fn passed_on<'a>(component: &'a [u8], name: &str) -> Result<Option<&'a str>, BinaryReaderError> {
     let (mut functions, mut depth) = (Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(component) {

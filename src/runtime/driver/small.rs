@@ -1,26 +1,26 @@
-//! A message that fits in the place of its own record, as `driver.wat` takes it.
+//! Messages that fit in the space of their own record, as `driver.wat` takes them.
 
 use crate::core::id::CorrelationId;
 use crate::core::message::MessageView;
 
-/// The size of the record `component-message`, by the Canonical ABI, in words of 8 bytes.
+/// The size of the record `component-message` in the Canonical ABI, in words of 8 bytes.
 pub const SMALL_WORDS: usize = 13;
 
-/// What most messages fit in. Wasmtime lowers each word by itself, so that fewer take less time.
+/// Enough for most messages. Wasmtime lowers each word separately, so fewer words take less time.
 pub const TINY_WORDS: usize = 6;
 
 /// The words of a small message, in a form that Wasmtime lowers without allocating.
 pub type SmallMessage = (u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64);
 
-/// The words of a tiny one.
+/// The words of a tiny message.
 pub type TinyMessage = (u64, u64, u64, u64, u64, u64);
 
 const WORD: usize = size_of::<u64>();
 
-/// In what a message is given.
+/// The form in which a message is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As the record that it is.
+    /// As its record.
     Whole,
     /// As a [`SmallMessage`].
     Small,
@@ -28,20 +28,20 @@ pub enum Form {
     Tiny,
 }
 
-/// What `driver.wat` is told of a message before it takes it.
+/// What `driver.wat` learns about a message before taking it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// In what it is given.
+    /// The form.
     pub form: Form,
-    /// If that is not the record, how long the sender's three parts are, the payload, and the
+    /// Unless the form is the record: the lengths of the sender's three parts, the payload, and the
     /// correlation id.
     pub lengths: [u8; 5],
-    /// Whether a reply is wanted.
+    /// Whether the sender expects a reply.
     pub wants_reply: bool,
 }
 
 impl Shape {
-    /// The shape of `message`.
+    /// Returns the shape of `message`.
     pub fn of(message: &MessageView<'_>) -> Self {
         let sender = message.sender;
         let lengths = [
@@ -63,13 +63,13 @@ impl Shape {
     }
 }
 
-/// A message that is a small one: the time, and then its texts without a gap.
+/// Encodes a small message: the time, followed by its texts without gaps.
 pub fn small(message: &MessageView<'_>) -> Option<SmallMessage> {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m] = words::<SMALL_WORDS>(message)?;
     Some((a, b, c, d, e, f, g, h, i, j, k, l, m))
 }
 
-/// The same of a message that is a tiny one.
+/// Encodes a tiny message likewise.
 pub fn tiny(message: &MessageView<'_>) -> Option<TinyMessage> {
     let [a, b, c, d, e, f] = words::<TINY_WORDS>(message)?;
     Some((a, b, c, d, e, f))

@@ -1,4 +1,4 @@
-//! An interface of host functions in a linker.
+//! Adds an interface of host functions to a linker.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -9,22 +9,22 @@ use wasmtime::{Engine, StoreContextMut};
 
 use crate::runtime::state::HostState;
 
-/// An interface that is being linked.
+/// An interface being linked.
 pub struct Interface<'a> {
     name: &'static str,
     linker: LinkerInstance<'a, HostState>,
     immediate: &'a mut Immediate,
 }
 
-/// The host functions that return without having the guest wait.
+/// The host functions that never suspend the guest.
 #[derive(Default)]
 pub struct Immediate(HashSet<(&'static str, &'static str)>);
 
-/// What a function that may have the guest wait returns.
+/// The result of a function that may suspend the guest.
 pub type Waiting<'a, R> = Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>;
 
 impl<'a> Interface<'a> {
-    /// An interface without functions.
+    /// Creates an interface without functions.
     pub fn new(
         name: &'static str,
         linker: &'a mut Linker<HostState>,
@@ -33,7 +33,7 @@ impl<'a> Interface<'a> {
         Ok(Self { name, linker: linker.instance(name)?, immediate })
     }
 
-    /// Adds a function that returns without having the guest wait.
+    /// Adds a function that never suspends the guest.
     pub fn immediate<P, R>(
         &mut self,
         function: &'static str,
@@ -65,7 +65,7 @@ impl<'a> Interface<'a> {
 }
 
 impl Immediate {
-    /// Whether a component imports no other functions than these.
+    /// Returns whether a component imports only these functions.
     pub fn are_all_of(&self, component: &Component, engine: &Engine) -> bool {
         component.component_type().imports(engine).all(|(interface, import)| match import.ty {
             ComponentItem::ComponentInstance(instance) => {

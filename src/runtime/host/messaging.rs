@@ -22,13 +22,13 @@ use crate::runtime::lifting::CutText;
 use crate::runtime::state::HostState;
 use crate::runtime::trap::HostCallTooLarge;
 
-/// After how many targets of a broadcast the guest's time limit is looked at.
+/// The number of broadcast targets between two checks of the guest's time limit.
 const TARGETS_A_TURN: usize = 64;
 
-/// A payload of so many bytes counts for its sender too while it is handed over.
+/// A payload of at least this size is charged to its sender too during delivery.
 const CHARGED_BYTES: usize = 64 << 10;
 
-/// How many failed targets an error lists.
+/// The most failed targets listed in an error.
 const LISTED_FAILURES: usize = 100;
 
 type SendArguments = (ComponentId, WasmList<u8>);
@@ -55,7 +55,7 @@ fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments)
         messenger.send(id, payload, Sending::Single)
     };
     hand_over(store, target, payload, Ok, attempt, |answer| match answer {
-        // Has no size, and so takes no memory.
+        // Zero-sized, so boxing it does not allocate.
         Ok((Ok(()),)) => Box::new(poll_fn(|_| Poll::Ready(Ok((Ok(()),))))),
         answer => Box::new(ready(answer)),
     })
@@ -65,7 +65,7 @@ fn request(
     store: StoreContextMut<'_, HostState>,
     (target, payload, timeout_ms): RequestArguments,
 ) -> Boxed<'_, String> {
-    // One deadline, also for the wait for room.
+    // One deadline for the request and for the wait for room.
     let deadline = deadline_in(Duration::from_millis(timeout_ms));
     hand_over(
         store,
@@ -82,7 +82,7 @@ fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (RequestId,)) ->
     Ok((cancelled.map_err(Into::into),))
 }
 
-/// Tries all targets, a few a turn: a guest may name any number of them.
+/// Tries all targets, a few per turn: a guest may name any number of them.
 async fn broadcast(
     mut store: StoreContextMut<'_, HostState>,
     (targets, payload): BroadcastArguments,
@@ -99,11 +99,11 @@ async fn broadcast(
     let (mut failed, mut listed) = (0, Vec::new());
     let mut left = store.data().context.guard.quotas().host_call_bytes;
     for index in 0..targets.len() {
-        // Looked at one by one: a list of ids takes more here than in the guest's memory.
+        // Read one by one: the list takes more memory here than in the guest.
         let Some(target) = targets.get(&mut store, index).transpose()? else { break };
         left = left.checked_sub(target.bytes()).ok_or(HostCallTooLarge)?;
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
-            // The driver looks at limits, and others run.
+            // Lets the driver check limits, and others run.
             tokio::task::yield_now().await;
         }
         let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
@@ -138,7 +138,7 @@ fn self_id(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtime::Result<(C
     Ok(((&*store.data().context.identity.id).into(),))
 }
 
-/// A payload's one copy, out of the guest's memory; an error if it is too large.
+/// Copies a payload out of the guest's memory, once; fails if it is too large.
 fn copied(
     store: &mut StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
@@ -157,7 +157,7 @@ fn copied(
     }))
 }
 
-/// A payload's copy, and what it costs the sender until somebody else has it.
+/// Copies a payload and charges the sender until the receiver has it.
 fn held(
     store: &mut StoreContextMut<'_, HostState>,
     payload: &WasmList<u8>,
@@ -174,12 +174,12 @@ fn held(
     Ok(copied(store, payload)?.map(|payload| (payload, Some(charge))))
 }
 
-/// What becomes of a message to an id of which a part is too long.
+/// Returns the result for an id with a part that is too long.
 fn invalid<T>(id: InvalidId) -> Handover<T> {
     Handover::Done(Err(error::MessagingError::InvalidMessage(id.to_string())))
 }
 
-/// Hands a message over. Nearly always that is done at once, and the future is that of `at_once`.
+/// Delivers a message. Nearly always that completes at once, and the future is that of `at_once`.
 fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     mut store: StoreContextMut<'a, HostState>,
     target: ComponentId,
@@ -211,7 +211,7 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     }
 }
 
-/// Brings a message that was not handed over at once to its end: waits for room, asks the host.
+/// Completes a delivery that has to wait for room or for the host.
 async fn settle<T: Send + 'static>(
     store: &mut StoreContextMut<'_, HostState>,
     target: &ComponentId,
@@ -224,7 +224,7 @@ async fn settle<T: Send + 'static>(
             Handover::Done(result) => return Ok(result),
             Handover::Wait(room) => {
                 room.await;
-                // The driver looks at the time limit, however often there is room for others only.
+                // Lets the driver check the time limit, even if others keep taking the room.
                 tokio::task::yield_now().await;
             }
             Handover::AskHost(job) => {

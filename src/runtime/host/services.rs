@@ -24,7 +24,7 @@ type LogArguments = (LogLevel, CutText<MAX_LOG_TEXT_BYTES>, Option<WasmList<(Pai
 type PairText = CutText<MAX_LOG_PAIR_BYTES>;
 type Pairs = Vec<(String, String)>;
 
-/// How many components of a list are looked at before others get their turn.
+/// The number of listed components examined per turn.
 const LOOKED_AT_A_TURN: usize = 64;
 
 /// Adds the interface to a linker.
@@ -71,7 +71,7 @@ async fn log_off_fiber(
     Ok(())
 }
 
-/// The first pairs of a record, and a last one that says how many others there are.
+/// Returns the first pairs of a record, and a last one with the number of omitted pairs.
 fn pairs(
     store: &mut StoreContextMut<'_, HostState>,
     list: Option<WasmList<(PairText, PairText)>>,
@@ -97,7 +97,7 @@ fn current_time_millis(store: StoreContextMut<'_, HostState>, (): ()) -> wasmtim
     Ok((now.seconds() * 1000 + u64::from(now.nanoseconds() / 1_000_000),))
 }
 
-/// The time, for who may know it. There is no other way to refuse it than to end the call.
+/// Returns the time if the component may know it. Trapping is the only way to refuse.
 fn now(store: &StoreContextMut<'_, HostState>) -> wasmtime::Result<message::Timestamp> {
     store.data().context.guard.check_own(Action::ClockRead, None)?;
     Ok(message::Timestamp::now())
@@ -107,14 +107,14 @@ async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> was
     let end = Instant::now().checked_add(duration);
     match end.and_then(|end| store.data().context.timers.sleep_until(end)) {
         Some(timer) => timer.await,
-        // Beyond the clock, or the engine stops: the driver ends the call.
+        // Beyond the clock's range, or the engine stops: the driver ends the call.
         None => std::future::pending().await,
     }
     Ok(())
 }
 
-/// Looks at those that it may see by its grants, a few a turn: there may be any number of them, and
-/// of rules about them. How many others there are must not show in the time that it takes.
+/// Lists the visible components, examining a few per turn: there may be any number of them and of
+/// rules about them. The duration must not reveal how many others there are.
 async fn list_components(
     mut store: StoreContextMut<'_, HostState>,
 ) -> wasmtime::Result<(Vec<ComponentIdOwned>,)> {
@@ -158,7 +158,7 @@ fn get_component_metadata(
     Ok((info.map_err(Into::into),))
 }
 
-/// What is known of a component, for who may know of it: the right is looked at first.
+/// Describes a component that the guest may see. The right is checked first.
 fn describe(
     context: &HostContext,
     id: RawId<'_>,

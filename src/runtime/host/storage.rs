@@ -13,10 +13,10 @@ use crate::runtime::state::HostState;
 use crate::storage::backend::{self, Page, StorageError};
 use crate::storage::namespaced::{MAX_KEY_BYTES, NamespacedStorage, NewValue, too_long};
 
-/// A key, or the beginning of one, as a guest hands it over.
+/// A key, or a prefix of one, as passed by a guest.
 type Key = ShortText<MAX_KEY_BYTES>;
 type Store<'a> = StoreContextMut<'a, HostState>;
-/// What is wrong with an argument is the answer; malformed text is a trap.
+/// Arguments read from the guest. An invalid one is an error result; malformed text is a trap.
 type Taken<T> = wasmtime::Result<Result<T, StorageError>>;
 
 /// Adds the interface to a linker.
@@ -53,8 +53,8 @@ struct Storage<'a> {
 }
 
 impl Storage<'_> {
-    /// Adds one function: `take` reads its arguments out of the guest's memory. It runs on the fiber
-    /// unless the backend is code of the host.
+    /// Adds one function. `take` reads its arguments from the guest's memory. The function runs on
+    /// the fiber unless the backend is host code.
     fn define<P, A, R>(
         &mut self,
         name: &'static str,
@@ -102,7 +102,7 @@ fn key(store: &mut Store<'_>, (key,): (Key,)) -> Taken<String> {
     text(store, &key)
 }
 
-/// A key and a value, which is charged before it is copied.
+/// Reads a key and a value, which is charged before it is copied.
 fn entry(store: &mut Store<'_>, (key, value): (Key, WasmList<u8>)) -> Taken<(String, NewValue)> {
     let bytes = value.len() as u64;
     let key = match text(store, &key)? {
@@ -118,12 +118,12 @@ fn entry(store: &mut Store<'_>, (key, value): (Key, WasmList<u8>)) -> Taken<(Str
     Ok(Ok((key, NewValue { bytes, charge })))
 }
 
-/// What a key of a listing costs; the store in memory has it already.
+/// Returns the charge for a key in a listing; the in-memory store shares its own copy.
 fn key_bytes(key: &backend::Key, is_copy: bool) -> u64 {
     (size_of::<backend::Key>() + if is_copy { key.len() } else { 0 }) as u64
 }
 
-/// Lists page by page; others run between two of them.
+/// Lists page by page, letting others run in between.
 async fn list_keys(
     mut store: Store<'_>,
     prefix: Option<Key>,
@@ -153,7 +153,7 @@ async fn list_keys(
         };
         let bytes = page.iter().map(|key| key_bytes(key, runs_host_code)).sum();
         if let Err(exceeded) = charge.grow(bytes) {
-            let text = format!("{exceeded}; list fewer keys at a time, by a longer prefix");
+            let text = format!("{exceeded}; list fewer keys with a longer prefix");
             return Ok((Err(StorageError::Io(text).into()),));
         }
         work(&mut store, bytes)?;

@@ -1,4 +1,4 @@
-//! The body of a function.
+//! Function bodies.
 
 use wasmparser::{BlockType, FunctionBody, Operator};
 
@@ -8,10 +8,10 @@ use crate::runtime::screen::pass::Pass;
 use crate::runtime::screen::refusal::{Place, Refusal};
 use crate::runtime::screen::weight::FunctionCounts;
 
-/// A block that is open.
+/// An open block.
 struct Block {
     is_loop: bool,
-    /// How many values a branch to it takes.
+    /// The number of values that a branch to it takes.
     taken: u32,
 }
 
@@ -38,7 +38,7 @@ pub fn read(
     let mut reader = wasmparser::OperatorsReader::new(locals.get_binary_reader());
     let mut open = vec![Block { is_loop: false, taken: arity.results }];
     let mut loops = 0_u64;
-    // How many values loops pass on because a local is used in them.
+    // Values that loops pass on because a local is used in them.
     let mut passed = 0_u64;
     let mut targets = Vec::new();
     while !reader.eof() {
@@ -110,7 +110,7 @@ pub fn read(
             | Operator::TableFill { .. }
             | Operator::TableCopy { .. }
             | Operator::TableInit { .. } => counts.bulk_table(loops),
-            // Nothing else has blocks or branches that Wasmtime is set up to compile.
+            // Nothing else in Wasmtime's configured features has blocks or branches.
             _ => {}
         }
         pass.check_at(Limit::FunctionBlocks, counts.blocks, place(offset))?;
@@ -121,7 +121,7 @@ pub fn read(
     pass.add_function(&counts, place(range.start))
 }
 
-/// How many values a block takes and leaves.
+/// Returns the numbers of values that a block takes and leaves.
 pub fn block_arity(ty: BlockType, of_type: impl FnOnce(u32) -> Arity) -> Arity {
     match ty {
         BlockType::Empty => Arity::default(),

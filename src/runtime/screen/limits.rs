@@ -1,33 +1,33 @@
-//! What one compile may take.
+//! The limits of one compile.
 
 use std::time::Duration;
 
-/// A bound on what a binary holds.
+/// A bound on the contents of a binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// Functions, over all modules.
+    /// Functions over all modules.
     Functions,
     /// Bytes of one function.
     FunctionBytes,
-    /// Blocks, branches and targets of branch tables of one function.
+    /// Blocks, branches and branch-table targets of one function.
     FunctionBlocks,
-    /// Blocks within blocks.
+    /// Nesting of blocks.
     BlockDepth,
     /// Parameters and locals of one function.
     FunctionLocals,
-    /// Values that enter and leave the blocks of one function, or are passed on by its loops.
+    /// Values that enter and leave the blocks of one function, or that its loops pass on.
     FunctionValues,
-    /// Predicted effort for one function.
+    /// Predicted cost of one function.
     FunctionCost,
-    /// Types, imports, exports, segments and whatever else is declared, as often as it is instantiated.
+    /// Types, imports, exports, segments and other definitions, counted once per instantiation.
     Definitions,
-    /// Types within types, by nesting or by index.
+    /// Nesting of types, whether inline or by index.
     TypeDepth,
-    /// Modules and components within components.
+    /// Nesting of modules and components.
     ComponentDepth,
-    /// Modules and components, at any depth.
+    /// Modules and components at any depth.
     Components,
-    /// Predicted effort for all functions.
+    /// Predicted cost of all functions.
     Cost,
 }
 
@@ -50,32 +50,32 @@ const ROWS: [Row; 12] = [
 ];
 
 impl Limit {
-    /// All of them.
+    /// Returns all limits.
     pub fn all() -> impl Iterator<Item = Self> {
         ROWS.iter().map(|(limit, _, _)| *limit)
     }
 
-    /// Its place in the configuration.
+    /// Returns the path in the configuration.
     pub fn name(self) -> &'static str {
         ROWS[self as usize].1
     }
 
-    /// Its key there.
+    /// Returns the key in the configuration.
     pub fn key(self) -> &'static str {
         self.name().trim_start_matches("compile.")
     }
 }
 
-/// What one compile may take.
+/// The limits of one compile.
 #[derive(Debug, Clone)]
 pub struct CompileLimits {
-    /// How long it may take.
+    /// The longest time.
     pub max_time: Duration,
-    /// How much memory it may take, by an estimate; all that are under way together.
+    /// The most memory by estimate, over all compiles in progress.
     pub max_memory_bytes: u64,
-    /// How much code may come of one binary.
+    /// The most code from one binary.
     pub max_code_bytes: u64,
-    /// How much code that no loaded component uses is kept for later loads.
+    /// The most unused code kept for later loads.
     pub max_unused_code_bytes: u64,
     bounds: [u64; ROWS.len()],
 }
@@ -93,12 +93,12 @@ impl Default for CompileLimits {
 }
 
 impl CompileLimits {
-    /// The value of a bound.
+    /// Returns the value of a bound.
     pub fn get(&self, limit: Limit) -> u64 {
         self.bounds[limit as usize]
     }
 
-    /// Changes a bound.
+    /// Sets a bound.
     pub fn set(&mut self, limit: Limit, value: u64) {
         self.bounds[limit as usize] = value;
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_is_at_its_place() {
+    fn each_limit_is_at_its_index() {
         for (place, (limit, name, default)) in ROWS.into_iter().enumerate() {
             assert_eq!(limit as usize, place, "{name}");
             assert_eq!(CompileLimits::default().get(limit), default, "{name}");

@@ -1,7 +1,8 @@
-//! What a binary has to pass before Wasmtime sees it.
+//! Screens a binary before Wasmtime sees it.
 //!
-//! A pass over the raw sections that neither recurses nor allocates more than the binary's size. It bounds
-//! all that takes Wasmtime more stack, time or memory than a binary of its size should.
+//! One pass over the raw sections, which neither recurses nor allocates more than the binary's
+//! size. It bounds everything that could cost Wasmtime more stack, time or memory than a binary of
+//! that size should.
 
 pub mod function;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! A core module.
+//! Core modules.
 
 use wasmparser::{
     BlockType, CompositeInnerType, ConstExpr, Data, DataKind, Element, ElementItems, ElementKind,
@@ -10,7 +10,7 @@ use crate::runtime::screen::pass::Pass;
 use crate::runtime::screen::refusal::{Place, Refusal};
 use crate::runtime::screen::weight::{FunctionCounts, MemoryImage, TableImage};
 
-/// How many values a function or a block takes and leaves.
+/// The numbers of values that a function or a block takes and leaves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arity {
     pub params: u32,
@@ -19,45 +19,45 @@ pub struct Arity {
 
 impl From<&FuncType> for Arity {
     fn from(ty: &FuncType) -> Self {
-        // Bounded by the size of the binary.
+        // The count is bounded by the size of the binary.
         Self { params: ty.params().len() as u32, results: ty.results().len() as u32 }
     }
 }
 
-/// What becomes of the data segments of a module.
+/// What Wasmtime turns the data segments of a module into.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum DataSegments {
-    /// Images of memories, if they are dense enough.
+    /// Memory images, if they are dense enough.
     #[default]
     Images,
     /// Code.
     Code,
 }
 
-/// What is known of a module while it is read.
+/// The state of a module being read.
 #[derive(Debug, Default)]
 pub struct Module {
     types: Vec<Arity>,
-    /// The types of all functions, imports first.
+    /// The type indices of all functions, imports first.
     functions: Vec<u32>,
-    /// How many functions were imported or have been read.
+    /// The number of functions imported or read.
     read: u32,
     imported_memories: u32,
     imported_tables: u32,
     memories: Vec<MemoryImage>,
     tables: Vec<TableImage>,
-    /// How much it takes to instantiate it.
+    /// The cost of instantiating it.
     pub imports: u64,
-    /// How many data segments are written when it is instantiated.
+    /// The number of data segments written at instantiation.
     active_data: u64,
-    /// Whether data segments become images.
+    /// What the data segments turn into.
     data: DataSegments,
-    /// What Wasmtime generates for the parts that do not: a function.
+    /// The start-up function that Wasmtime generates for the parts that do not become images.
     startup: FunctionCounts,
 }
 
 impl Module {
-    /// Takes a payload of the module in.
+    /// Reads a payload of the module.
     pub fn note(&mut self, pass: &mut Pass<'_>, payload: Payload<'_>) -> Result<(), Refusal> {
         match payload {
             Payload::TypeSection(section) => {
@@ -197,7 +197,7 @@ impl Module {
         }
     }
 
-    /// Adds what its tables and memories look like at first, when all of it is known.
+    /// Adds the images of its tables and memories, once they are completely known.
     pub fn close(&mut self, pass: &mut Pass<'_>, at: usize) -> Result<(), Refusal> {
         pass.weight.tables += self.tables.iter().map(TableImage::bytes).sum::<u64>();
         let dense = self.memories.iter().all(MemoryImage::is_dense);
@@ -210,29 +210,29 @@ impl Module {
         pass.add_function(&self.startup, place)
     }
 
-    /// Index and type of the function whose body comes now.
+    /// Returns index and type of the function whose body comes next.
     pub fn next_function(&mut self) -> (u32, Arity) {
         self.read += 1;
         (self.read - 1, self.function(self.read - 1))
     }
 
-    /// What a function takes and leaves.
+    /// Returns the arity of a function.
     pub fn function(&self, index: u32) -> Arity {
         self.functions.get(index as usize).map_or_else(Arity::default, |ty| self.ty(*ty))
     }
 
-    /// What a function of that type takes and leaves.
+    /// Returns the arity of a function type.
     pub fn ty(&self, index: u32) -> Arity {
         self.types.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// What a block takes and leaves.
+    /// Returns the arity of a block.
     pub fn block(&self, ty: BlockType) -> Arity {
         block_arity(ty, |index| self.ty(index))
     }
 }
 
-/// Whether an expression is one instruction that names its value.
+/// Returns whether an expression is a single instruction that names its value.
 fn is_literal(expression: &ConstExpr<'_>) -> bool {
     let mut reader = expression.get_operators_reader();
     let first = reader.read();
@@ -240,7 +240,7 @@ fn is_literal(expression: &ConstExpr<'_>) -> bool {
     names && matches!(reader.read(), Ok(Operator::End))
 }
 
-/// The value of an expression that is one constant.
+/// Returns the value of an expression that is a single constant.
 fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
     let mut reader = expression.get_operators_reader();
     let value = match reader.read().ok()? {

@@ -1,4 +1,4 @@
-//! The pass itself: payload after payload, with what is open on a stack.
+//! The pass itself: payload by payload, with a stack of open modules and components.
 
 use wasmparser::{
     BinaryReader, CanonicalFunction, ComponentExternalKind, ComponentInstance, Instance, Parser,
@@ -12,8 +12,8 @@ use crate::runtime::screen::scope::{Instantiation, Item, Scope, push_alias};
 use crate::runtime::screen::types::{read_component_types, read_core_type};
 use crate::runtime::screen::weight::{FunctionCounts, Weight};
 
-/// Screens a component; the result is what compiling it takes. `threads`: how many compile it.
-/// `mapped`: whether instances share images of their memories.
+/// Screens a component and returns the predicted weight of its compilation on `threads` threads.
+/// `mapped` means that instances share memory images.
 pub fn screen(
     binary: &[u8],
     limits: &CompileLimits,
@@ -29,7 +29,7 @@ pub fn screen(
         definitions: 0,
         nested: 0,
     };
-    // The modules and components that are open.
+    // The open modules and components.
     let mut open = Vec::new();
     for payload in Parser::new(0).parse_all(binary) {
         pass.note(binary, &mut open, payload?)?;
@@ -37,7 +37,7 @@ pub fn screen(
     Ok(pass.weight)
 }
 
-/// A module or a component that is open.
+/// An open module or component.
 enum Open {
     Module(Box<Module>),
     Component,
@@ -46,11 +46,11 @@ enum Open {
 /// The state of the pass.
 pub struct Pass<'a> {
     limits: &'a CompileLimits,
-    /// Whether instances share images of their memories.
+    /// Whether instances share memory images.
     pub mapped: bool,
-    /// Those of the components, and in a type section of the types, that are open.
+    /// The scopes of the open components and, in a type section, of the open types.
     pub scopes: Vec<Scope>,
-    /// What has been found.
+    /// The counts so far.
     pub weight: Weight,
     functions: u64,
     definitions: u64,
@@ -193,7 +193,7 @@ impl Pass<'_> {
         let definitions = match instance {
             Instance::Instantiate { module_index, args } => {
                 let module = self.scope().get(ComponentExternalKind::Module, *module_index);
-                // One that comes from elsewhere is some other of this binary.
+                // A module from elsewhere may be any other of this binary.
                 let made = module.cost.map_or(self.definitions, |made| made.definitions);
                 made.saturating_add(args.len() as u64)
             }
@@ -216,7 +216,7 @@ impl Pass<'_> {
                 let kind = ComponentExternalKind::Component;
                 let component = self.scope().get(kind, *component_index);
                 let Some(cost) = component.cost else {
-                    let reason = "a component from elsewhere is instantiated";
+                    let reason = "a component defined elsewhere is instantiated";
                     return Err(Refusal::Unbounded { reason, place });
                 };
                 made.definitions += args.len() as u64;
@@ -239,7 +239,7 @@ impl Pass<'_> {
         self.scopes.last().map_or_else(Item::default, |scope| scope.get(kind, index))
     }
 
-    /// The innermost scope.
+    /// Returns the innermost scope.
     pub fn scope(&mut self) -> &mut Scope {
         if self.scopes.is_empty() {
             self.scopes.push(Scope::default());
@@ -248,7 +248,7 @@ impl Pass<'_> {
         &mut self.scopes[last]
     }
 
-    /// Counts what is defined at one place.
+    /// Counts definitions at one place.
     pub fn count_definitions(
         &mut self,
         count: u64,
@@ -263,7 +263,7 @@ impl Pass<'_> {
         self.count_instantiated(made, section, offset)
     }
 
-    /// Counts what the innermost scope makes when it is instantiated.
+    /// Counts what instantiating the innermost scope creates.
     fn count_instantiated(
         &mut self,
         made: Instantiation,
@@ -287,14 +287,14 @@ impl Pass<'_> {
         self.check_at(Limit::Functions, self.functions, place)
     }
 
-    /// Adds a function that has been read.
+    /// Adds a function that was read.
     pub fn add_function(&mut self, counts: &FunctionCounts, place: Place) -> Result<(), Refusal> {
         self.check_at(Limit::FunctionCost, counts.cost(), place)?;
         self.weight.add_function(counts);
         self.check_at(Limit::Cost, self.weight.cost(), place)
     }
 
-    /// Holds what was found against a limit.
+    /// Checks a count against a limit.
     pub fn check_at(&self, limit: Limit, found: u64, place: Place) -> Result<(), Refusal> {
         let value = self.limits.get(limit);
         if found <= value {
@@ -303,15 +303,15 @@ impl Pass<'_> {
         Err(Excess { limit: limit.name(), value, found, place }.into())
     }
 
-    /// Holds the depth of a type in a type section against its limit.
+    /// Checks the depth of a type in a type section.
     pub fn check_type_depth(&self, depth: u64, offset: usize) -> Result<(), Refusal> {
         let place = Place { offset, section: "component type", function: None };
         self.check_at(Limit::TypeDepth, depth, place)
     }
 
-    /// Something that the pass can not read over.
+    /// Returns the refusal of something that the pass cannot skip.
     pub fn unknown(&self, section: &'static str, offset: usize) -> Refusal {
         let place = Place { offset, section, function: None };
-        Refusal::Unbounded { reason: "something unknown", place }
+        Refusal::Unbounded { reason: "unknown construct", place }
     }
 }

@@ -1,18 +1,18 @@
-//! Why a binary is not compiled.
+//! Reasons not to compile a binary.
 
 use std::fmt;
 
 use thiserror::Error;
 use wasmparser::BinaryReaderError;
 
-/// Where in a binary something is.
+/// A place in a binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Bytes from the start of the binary.
+    /// The offset from the start of the binary.
     pub offset: usize,
     /// The kind of section.
     pub section: &'static str,
-    /// Which function of its module, imports included.
+    /// The index of the function in its module, imports included.
     pub function: Option<u32>,
 }
 
@@ -27,13 +27,13 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{limit} {value} exceeded: {found} in the {place}")]
 pub struct Excess {
-    /// Which, as the configuration names it.
+    /// The name in the configuration.
     pub limit: &'static str,
-    /// How much it is.
+    /// The value of the limit.
     pub value: u64,
-    /// How much there is, as far as the binary was read.
+    /// The count up to where the binary was read.
     pub found: u64,
-    /// Where.
+    /// The place.
     pub place: Place,
 }
 
@@ -43,15 +43,15 @@ pub enum Refusal {
     /// It exceeds a limit.
     #[error(transparent)]
     Excess(#[from] Excess),
-    /// It is not WebAssembly.
+    /// It is not valid WebAssembly.
     #[error(transparent)]
     Malformed(#[from] BinaryReaderError),
-    /// It does something that can not be bounded.
+    /// It does something without a bound.
     #[error("{reason}: {place}")]
     Unbounded {
-        /// What.
+        /// The reason.
         reason: &'static str,
-        /// Where.
+        /// The place.
         place: Place,
     },
 }

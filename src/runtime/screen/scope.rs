@@ -1,30 +1,30 @@
-//! The index spaces of a component or of a type that declares things.
+//! The index spaces of a component, or of a type with declarations.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef,
     ComponentValType, TypeBounds,
 };
 
-/// What is known of something that has an index.
+/// What is known of an indexed item.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Item {
-    /// How deep its type is nested.
+    /// The nesting depth of its type.
     pub depth: u32,
-    /// What it costs to instantiate it; `None` if it comes from elsewhere.
+    /// The cost of instantiating it; `None` if it is defined elsewhere.
     pub cost: Option<Instantiation>,
 }
 
-/// What is made when something is instantiated.
+/// What an instantiation creates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Instantiation {
-    /// How much is defined.
+    /// The number of definitions.
     pub definitions: u64,
-    /// How many functions of components are made to be called by modules.
+    /// The number of component functions made callable for modules.
     pub adapters: u64,
 }
 
 impl Instantiation {
-    /// Adds what is made besides.
+    /// Adds the counts of another instantiation.
     pub fn add(&mut self, other: Self) {
         self.definitions = self.definitions.saturating_add(other.definitions);
         self.adapters = self.adapters.saturating_add(other.adapters);
@@ -32,13 +32,13 @@ impl Instantiation {
 }
 
 impl Item {
-    /// Something with a type of that depth.
+    /// Creates an item with a type of this depth.
     pub fn of_depth(depth: u32) -> Self {
         Self { depth, cost: None }
     }
 }
 
-/// The index spaces of a component or of a type that declares things.
+/// The index spaces of a component, or of a type with declarations.
 #[derive(Debug, Default)]
 pub struct Scope {
     types: Vec<Item>,
@@ -46,14 +46,14 @@ pub struct Scope {
     instances: Vec<Item>,
     components: Vec<Item>,
     modules: Vec<Item>,
-    /// The depth of the deepest type in it.
+    /// The depth of its deepest type.
     pub depth: u32,
-    /// What is made when it is instantiated.
+    /// What instantiating it creates.
     pub cost: Instantiation,
 }
 
 impl Scope {
-    /// Adds something to the space of its kind.
+    /// Adds an item to the space of its kind.
     pub fn push(&mut self, kind: ComponentExternalKind, item: Item) {
         self.depth = self.depth.max(item.depth);
         if let Some(space) = self.space_mut(kind) {
@@ -61,7 +61,8 @@ impl Scope {
         }
     }
 
-    /// What has an index. For a wrong one, which a validator refuses later, it is the worst that can be.
+    /// Returns the item at an index. An invalid index, which a validator refuses later, yields the
+    /// worst case.
     pub fn get(&self, kind: ComponentExternalKind, index: u32) -> Item {
         let space = match kind {
             ComponentExternalKind::Type => &self.types,
@@ -74,7 +75,7 @@ impl Scope {
         space.get(index as usize).copied().unwrap_or_else(|| Item::of_depth(self.depth))
     }
 
-    /// The depth of a value's type.
+    /// Returns the depth of a value's type.
     pub fn value(&self, value: ComponentValType) -> u32 {
         match value {
             ComponentValType::Primitive(_) => 0,
@@ -82,7 +83,7 @@ impl Scope {
         }
     }
 
-    /// Kind and depth of what an import or an export declares.
+    /// Returns kind and depth of what an import or export declares.
     pub fn declared(&self, declared: ComponentTypeRef) -> (ComponentExternalKind, Item) {
         let of_type = |index| Item::of_depth(self.get(ComponentExternalKind::Type, index).depth);
         match declared {
@@ -116,12 +117,12 @@ impl Scope {
     }
 }
 
-/// Adds what an alias stands for to the innermost of `scopes`.
+/// Adds the target of an alias to the innermost of `scopes`.
 pub fn push_alias(scopes: &mut [Scope], alias: &ComponentAlias<'_>) {
     let Some((innermost, outer)) = scopes.split_last_mut() else { return };
     match *alias {
         ComponentAlias::InstanceExport { kind, instance_index, .. } => {
-            // No deeper than the instance that it is a part of.
+            // No deeper than the instance that contains it.
             let depth = innermost.get(ComponentExternalKind::Instance, instance_index).depth;
             innermost.push(kind, Item::of_depth(depth));
         }

@@ -1,6 +1,6 @@
-//! Type sections of components, in which types may be nested in types.
+//! Type sections of components, in which types nest.
 //!
-//! The readers for these types recurse, so only types without others in them are left to them.
+//! Wasmtime's readers for these types recurse, so they are used only for types without nested ones.
 
 use wasmparser::{
     BinaryReader, ComponentAlias, ComponentDefinedType, ComponentExternName, ComponentExternalKind,
@@ -17,10 +17,10 @@ const SECTION: &str = "component type";
 const COMPONENT_TYPE: u8 = 0x41;
 const INSTANCE_TYPE: u8 = 0x42;
 
-/// Reads a section of component types into the innermost of the pass's scopes.
+/// Reads a section of component types into the innermost scope of the pass.
 pub fn read_component_types(pass: &mut Pass<'_>, section: &[u8], at: usize) -> Result<(), Refusal> {
     let mut reader = BinaryReader::new(section, at);
-    // How many declarations each type that is open still has, the section itself the first.
+    // The declarations left in each open type, starting with the section itself.
     let mut open = vec![reader.read_var_u32()?];
     while let Some(left) = open.last_mut() {
         if *left > 0 {
@@ -44,8 +44,7 @@ pub fn read_component_types(pass: &mut Pass<'_>, section: &[u8], at: usize) -> R
     Ok(())
 }
 
-/// Reads a type, or a declaration in one; the result is how many declarations a type has that opens
-/// here.
+/// Reads a type, or a declaration in one; returns the number of declarations if a type opens here.
 fn read_one(
     pass: &mut Pass<'_>,
     reader: &mut BinaryReader<'_>,
@@ -71,7 +70,7 @@ fn read_one(
             let ty = reader.read::<ComponentTypeRef>()?;
             declare(pass, ty);
         }
-        // An unknown one has no size, so that nothing behind it can be read.
+        // An unknown type has no known size, so nothing behind it can be read.
         _ => return Err(pass.unknown(SECTION, at)),
     }
     pass.count_definitions(1, SECTION, at)?;
@@ -98,7 +97,7 @@ fn read_type(pass: &mut Pass<'_>, reader: &mut BinaryReader<'_>) -> Result<Optio
     Ok(None)
 }
 
-/// Adds a type of that depth.
+/// Adds a type of this depth.
 fn define(pass: &mut Pass<'_>, depth: u32, at: usize) -> Result<(), Refusal> {
     pass.check_type_depth(depth.into(), at)?;
     pass.count_definitions(1, SECTION, at)?;
@@ -106,7 +105,7 @@ fn define(pass: &mut Pass<'_>, depth: u32, at: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How deep a type without scopes of its own is nested, and of how many parts it is made.
+/// Returns the depth and the number of parts of a type without scopes of its own.
 fn depth_and_parts(scope: &Scope, ty: &ComponentType<'_>) -> (u32, u64) {
     let (mut depth, mut parts) = (0, 0);
     let mut part = |value: Option<ComponentValType>| {
@@ -149,14 +148,14 @@ fn depth_and_parts(scope: &Scope, ty: &ComponentType<'_>) -> (u32, u64) {
             }
         },
         ComponentType::Resource { .. }
-        // Those with scopes are opened by the caller.
+        // The caller opens types with scopes.
         | ComponentType::Component(_)
         | ComponentType::Instance(_) => {}
     }
     (depth + 1, parts)
 }
 
-/// Reads a type of core WebAssembly; the types of modules can not be nested.
+/// Reads a core type; module types cannot nest.
 pub fn read_core_type(pass: &mut Pass<'_>, reader: &mut BinaryReader<'_>) -> Result<(), Refusal> {
     let at = reader.original_position();
     let parts = match reader.read::<CoreType>()? {

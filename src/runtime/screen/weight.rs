@@ -1,18 +1,18 @@
-//! What compiling a binary takes, predicted from what was counted in it.
+//! Predicts the cost of compiling a binary from counts of its contents.
 //!
-//! The factors were measured, with the settings that this library gives Wasmtime. They are chosen so that
-//! the worst that was found of each kind stays below them; other code takes a fraction.
+//! The factors were measured with this library's settings of Wasmtime. The worst code found of each
+//! kind stays below them; other code takes a fraction.
 
 use crate::runtime::screen::module::Arity;
 
-/// What was counted in one function.
+/// Counts of one function.
 #[derive(Debug, Default)]
 pub struct FunctionCounts {
-    /// Size of its body.
+    /// The size of the body.
     pub bytes: u64,
     /// Parameters and locals.
     pub locals: u64,
-    /// Blocks, branches, and targets of branch tables.
+    /// Blocks, branches, and branch-table targets.
     pub blocks: u64,
     /// Loops among them.
     pub loops: u64,
@@ -22,28 +22,28 @@ pub struct FunctionCounts {
     calls: u64,
     /// Values that calls take and leave.
     arguments: u64,
-    /// Places at which control flow divides or comes together.
+    /// Points where control flow splits or joins.
     forks: u64,
-    /// Effort for branch tables and nested loops.
+    /// The cost of branch tables and nested loops.
     extra: u64,
-    /// Memory for instructions that become much code.
+    /// Memory for instructions that expand to much code.
     expanded_bytes: u64,
 }
 
 impl FunctionCounts {
-    /// Nothing has been counted yet in a body of that size.
+    /// Creates zero counts for a body of this size.
     pub fn new(bytes: u64) -> Self {
         Self { bytes, ..Self::default() }
     }
 
-    /// Counts forks, inside so many loops.
+    /// Counts forks inside `loops` nested loops.
     pub fn fork(&mut self, forks: u64, loops: u64) {
         self.forks += forks;
-        // Each loop is looked at for each fork, and again for each loop around it.
+        // The compiler looks at each loop for each fork, and again for each enclosing loop.
         self.extra = self.extra.saturating_add(loops * loops / 200);
     }
 
-    /// Counts a branch table with so many different targets, inside so many loops.
+    /// Counts a branch table with `targets` distinct targets inside `loops` nested loops.
     pub fn table(&mut self, targets: u64, loops: u64) {
         self.fork(1, loops);
         self.extra = self.extra.saturating_add(targets * targets / 8);
@@ -55,37 +55,37 @@ impl FunctionCounts {
         self.arguments += u64::from(arity.params) + u64::from(arity.results);
     }
 
-    /// Counts a look into a table, by itself or for a call.
+    /// Counts a table access, for a call or on its own.
     pub fn table_entry(&mut self, loops: u64) {
         self.fork(1, loops);
         self.expanded_bytes += 16 << 10;
     }
 
-    /// Counts an instruction that changes much of a memory.
+    /// Counts an instruction on a range of a memory.
     pub fn bulk_memory(&mut self, loops: u64) {
         self.fork(1, loops);
         self.expanded_bytes += 24 << 10;
     }
 
-    /// Counts an instruction that changes much of a table.
+    /// Counts an instruction on a range of a table.
     pub fn bulk_table(&mut self, loops: u64) {
         self.fork(2, loops);
         self.expanded_bytes += 56 << 10;
     }
 
-    /// Counts a value that is put somewhere when the module is instantiated.
+    /// Counts values written at instantiation.
     pub fn initial_values(&mut self, count: u64) {
         self.calls += count;
         self.arguments += 8 * count;
     }
 
-    /// The effort, in bytes of plain code that take as long.
+    /// Returns the cost, in bytes of plain code that take equally long.
     pub fn cost(&self) -> u64 {
         (self.bytes + 32 + 16 * self.values + 4 * self.arguments + self.forks * self.forks / 150)
             .saturating_add(self.extra)
     }
 
-    /// The memory that it takes while it is compiled.
+    /// Returns the memory needed during the function's compilation.
     fn working_bytes(&self) -> u64 {
         150 * self.bytes
             + 1_024 * self.blocks
@@ -96,19 +96,19 @@ impl FunctionCounts {
             + self.expanded_bytes
     }
 
-    /// The memory that it takes until all functions are compiled.
+    /// Returns the memory needed until all functions are compiled.
     fn compiled_bytes(&self) -> u64 {
         5_632 + 48 * self.bytes + 256 * self.forks
     }
 }
 
-/// What compiling a binary takes.
+/// The predicted cost of compiling a binary.
 #[derive(Debug)]
 pub struct Weight {
     cost: u64,
     binary_bytes: u64,
     compiled_bytes: u64,
-    /// The memory for the largest functions, one for each thread that compiles.
+    /// Memory for the largest functions, one per compiling thread.
     working_bytes: Vec<u64>,
     /// Items of element segments.
     pub elements: u64,
@@ -116,16 +116,16 @@ pub struct Weight {
     pub images: u64,
     /// Bytes of initial tables.
     pub tables: u64,
-    /// What is defined.
+    /// The number of definitions.
     pub definitions: u64,
-    /// The same, as often as it is instantiated.
+    /// Definitions, counted once per instantiation.
     pub instantiated: u64,
-    /// Functions of components that modules call, as often as they are instantiated.
+    /// Component functions called by modules, counted once per instantiation.
     pub adapters: u64,
 }
 
 impl Weight {
-    /// Nothing has been counted yet in a binary of that size.
+    /// Creates zero counts for a binary of this size.
     pub fn new(binary_bytes: u64, threads: usize) -> Self {
         Self {
             cost: 0,
@@ -153,24 +153,24 @@ impl Weight {
         }
     }
 
-    /// The predicted effort, in bytes of plain code that take as long.
+    /// Returns the predicted cost, in bytes of plain code that take equally long.
     pub fn cost(&self) -> u64 {
         self.cost.saturating_add(self.adapters.saturating_mul(4_096))
     }
 
-    /// The initial memories and tables that are kept with the code.
+    /// Returns the bytes of initial memories and tables kept with the code.
     pub fn initial_bytes(&self) -> u64 {
         self.images + self.initial_table_bytes()
     }
 
-    /// The initial tables among them, which are not a part of the code itself.
+    /// Returns the bytes of initial tables, which are not part of the code itself.
     pub fn initial_table_bytes(&self) -> u64 {
         self.tables * 9 / 4
     }
 
-    /// The predicted memory.
+    /// Returns the predicted memory.
     pub fn bytes(&self) -> u64 {
-        // One copy each for the compile, the sections that it makes, and the code.
+        // One copy each for the compile, its output sections, and the code.
         (4 << 20)
             + 3 * self.binary_bytes
             + self.compiled_bytes
@@ -184,10 +184,10 @@ impl Weight {
     }
 }
 
-/// The largest initial memory that is kept as an image if little of it is filled.
+/// The largest memory kept as an image even if little of it is filled.
 const MAX_SPARSE_BYTES: u64 = 16 << 20;
 
-/// The largest initial table that is kept as an image.
+/// The largest table kept as an image.
 const MAX_TABLE_ELEMENTS: u64 = 1 << 20;
 
 /// The initial contents of a memory, as far as they become an image.
@@ -195,17 +195,17 @@ const MAX_TABLE_ELEMENTS: u64 = 1 << 20;
 pub struct MemoryImage {
     memory_bytes: u64,
     data_bytes: u64,
-    /// Start and end of what is filled.
+    /// Start and end of the filled range.
     span: Option<(u64, u64)>,
 }
 
 impl MemoryImage {
-    /// A memory of that size.
+    /// Creates an empty memory of this size.
     pub fn new(memory_bytes: u64) -> Self {
         Self { memory_bytes, data_bytes: 0, span: None }
     }
 
-    /// Adds a data segment; says whether it is inside.
+    /// Adds a data segment; returns whether it lies inside the memory.
     pub fn add(&mut self, offset: u64, len: u64) -> bool {
         let end = offset.saturating_add(len);
         if end > self.memory_bytes {
@@ -219,12 +219,12 @@ impl MemoryImage {
         true
     }
 
-    /// Whether it becomes an image.
+    /// Returns whether it becomes an image.
     pub fn is_dense(&self) -> bool {
         self.bytes() < MAX_SPARSE_BYTES.max(2 * self.data_bytes)
     }
 
-    /// How much an image takes.
+    /// Returns the size of the image.
     pub fn bytes(&self) -> u64 {
         self.span.map_or(0, |(start, end)| end - start)
     }
@@ -238,13 +238,13 @@ pub struct TableImage {
 }
 
 impl TableImage {
-    /// A table of that size; `filled`: with something at first.
+    /// Creates a table of this size; `filled` if its entries are not null at first.
     pub fn new(elements: u64, filled: bool) -> Self {
         let filled = if filled && elements <= MAX_TABLE_ELEMENTS { elements } else { 0 };
         Self { elements, filled }
     }
 
-    /// Adds an element segment that ends there; says whether it becomes a part of the image.
+    /// Adds an element segment with this end; returns whether it becomes part of the image.
     pub fn fill_to(&mut self, end: u64) -> bool {
         let fits = end <= self.elements.min(MAX_TABLE_ELEMENTS);
         if fits {
@@ -253,7 +253,7 @@ impl TableImage {
         fits
     }
 
-    /// How much it takes.
+    /// Returns the size of the image.
     pub fn bytes(&self) -> u64 {
         4 * self.filled
     }

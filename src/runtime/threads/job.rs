@@ -1,4 +1,4 @@
-//! A job that somebody waits for.
+//! Jobs with a result, for threads that may block.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,22 +12,22 @@ use tokio::sync::oneshot;
 
 use crate::runtime::threads::pool::{Accepted, Refused, ThreadPool};
 
-/// A job. Once this is dropped, the job runs to its end if it has begun, and never does otherwise.
+/// A running job. Dropping this cancels the job if it has not started.
 #[must_use = "a job that is dropped may never run"]
 pub struct Running<R> {
     result: oneshot::Receiver<thread::Result<R>>,
-    /// Kept alive by the pool alone, so that what becomes of it there is seen; `None` once nobody takes it
-    /// back.
+    /// Weak, so that the job is gone once the pool drops it; `None` once the job cannot be
+    /// withdrawn.
     job: Option<Weak<dyn Withdraw>>,
     accepted: Accepted,
 }
 
-/// No thread has taken the job, and none will.
+/// No thread took the job, and none will.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no thread to wait for the system on")]
+#[error("no thread for a blocking system call")]
 pub struct NotRun;
 
-/// Leaves a job to a pool.
+/// Queues a job with a pool.
 pub fn run<R: Send + 'static>(
     pool: &ThreadPool,
     job: impl FnOnce() -> R + Send + 'static,
@@ -37,7 +37,7 @@ pub fn run<R: Send + 'static>(
     let own: Weak<dyn Withdraw> = Arc::downgrade(&job) as _;
     let accepted = pool.run(Box::new(move || {
         let Some((job, answer)) = take(&job) else { return };
-        // Nobody may wait any more.
+        // The receiver may be gone.
         _ = answer.send(catch_unwind(AssertUnwindSafe(job)));
     }));
     let accepted = accepted.map_err(|Refused| NotRun)?;
@@ -45,17 +45,17 @@ pub fn run<R: Send + 'static>(
 }
 
 impl<R> Running<R> {
-    /// Whether all threads were in others when it was left.
+    /// Returns whether all threads were busy when the job was queued.
     pub fn has_to_wait(&self) -> bool {
         self.accepted == Accepted::Waits
     }
 
-    /// Takes the job back, if it has not begun.
+    /// Withdraws the job if it has not started.
     pub fn withdraw(&self) -> bool {
         self.job.as_ref().and_then(Weak::upgrade).is_some_and(|job| job.withdraw())
     }
 
-    /// Has the job run although nobody waits for it.
+    /// Lets the job run although no one waits for it.
     pub fn detach(mut self) {
         self.job = None;
     }
@@ -103,7 +103,7 @@ mod tests {
     use crate::runtime::threads::plan::{Growth, Plan};
 
     #[test]
-    fn what_is_taken_back_in_time_never_runs() {
+    fn a_job_withdrawn_in_time_never_runs() {
         let plan = Plan { name: "test", most: 1, growth: Growth::ForEachJob, runs_guests: false };
         let pool = ThreadPool::new(plan);
         let (go_on, wait) = channel::<()>();
@@ -123,7 +123,7 @@ mod tests {
         drop(second);
         go_on.send(()).unwrap();
         assert_eq!(block_on(None, pin!(first)), Ok(7));
-        assert!(said.recv().is_err(), "and what it holds is let go");
+        assert!(said.recv().is_err(), "and its captures are dropped");
     }
 
     #[test]

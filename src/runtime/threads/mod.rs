@@ -1,4 +1,4 @@
-//! Threads for what may block: a bounded number, each made before something is left to it.
+//! Thread pools for blocking work: bounded, with each thread started before it gets a job.
 
 pub mod job;
 pub mod plan;

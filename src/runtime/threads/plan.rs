@@ -1,24 +1,25 @@
-//! What threads a pool has, and when they come.
+//! The configuration of a thread pool.
 
-/// What threads a pool has.
+/// The configuration of a thread pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Their name.
+    /// The name of its threads.
     pub name: &'static str,
-    /// The most that there are.
+    /// The most threads.
     pub most: usize,
-    /// When they come.
+    /// When threads are added.
     pub growth: Growth,
-    /// Whether guests may run on them.
+    /// Whether guests may run on the threads.
     pub runs_guests: bool,
 }
 
-/// When a pool gets another thread.
+/// When a pool adds a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// As soon as a job finds none free.
+    /// As soon as a job finds no free thread.
     ForEachJob,
-    /// So many soon; more where all are in jobs and none ends, twice as many each turn. Where they do
-    /// end, more threads would only be in each other's way.
+    /// Up to this many at once. Beyond it the pool grows while all threads are busy and no job
+    /// ends, by twice as many each turn. While jobs do end, more threads would only get in each
+    /// other's way.
     Patient(usize),
 }

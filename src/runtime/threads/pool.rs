@@ -1,4 +1,4 @@
-//! Threads that take jobs from one queue.
+//! A pool of threads with one queue of jobs.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,36 +13,37 @@ use crate::runtime::shortage::NoThread;
 use crate::runtime::threads::plan::{Growth, Plan};
 use crate::runtime::threads::signal_stack;
 
-/// Something to run, with all that it holds.
+/// A job with everything it captures.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// The stack of a thread, whatever the environment says.
+/// The stack size of a thread, regardless of the environment.
 pub const STACK_BYTES: usize = 2 << 20;
 
-/// How long a thread without work stays.
+/// How long an idle thread stays.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// So long jobs wait for those that all threads are in, before more threads come. Longer than a language
-/// runtime with one lock for all has its threads wait for that.
+/// How long jobs wait for busy threads before the pool grows. Longer than a language runtime with a
+/// global lock makes its threads wait for that lock.
 const TURN: Duration = Duration::from_millis(20);
 
-/// A thread more comes after so many turns in which some jobs ended and others waited.
+/// After this many turns in which some jobs ended and others still wait, one more thread is added.
 const TURNS_TO_CATCH_UP: u32 = 50;
 
-/// Where a job is.
+/// What happens to a queued job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// A thread is about to run it.
     AtHand,
-    /// All threads are in others.
+    /// All threads are busy.
     Waits,
 }
 
-/// A job was not accepted, and is gone: there is no thread and the system gives none, or the pool is closed.
+/// The job was refused and dropped: there is no thread and the system gives none, or the pool is
+/// closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// A queue of jobs, and the threads that run them. Jobs begin in the order in which they were left.
+/// A pool of threads with one queue of jobs. Jobs start in the order of queueing.
 #[derive(Clone)]
 pub struct ThreadPool {
     shared: Arc<Shared>,
@@ -51,36 +52,36 @@ pub struct ThreadPool {
 struct Shared {
     plan: Plan,
     queue: Mutex<Queue>,
-    /// For threads without work.
+    /// Signals work to idle threads.
     work: Condvar,
-    /// For who waits until the threads are gone.
+    /// Signals the end of a thread.
     left: Condvar,
-    /// Where it is seen to that more threads come.
+    /// The workers that watch for a lack of threads.
     watch_on: OnceLock<Handle>,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Threads that are here or on their way.
+    /// Threads running or starting.
     threads: usize,
-    /// Those of them that are in no job: each will look for one.
+    /// Threads without a job; each will look for one.
     free: usize,
-    /// Those of them that sleep, and have not been woken.
+    /// Sleeping threads not yet woken.
     asleep: usize,
-    /// Sleepers that were woken and have not noticed.
+    /// Threads woken that have not noticed yet.
     woken: usize,
-    /// So many stay without work.
+    /// The number of idle threads that stay.
     staying: usize,
-    /// Those that sleep are to end.
+    /// Whether sleeping threads should end.
     dismissed: bool,
-    /// How many jobs have ended.
+    /// The number of jobs ended.
     ended: u64,
-    /// Somebody sees to it that more threads come.
+    /// Whether the watcher runs.
     watched: bool,
-    /// No thread takes a job any more.
+    /// Whether threads take no more jobs.
     closed: bool,
-    /// Nothing is left here any more.
+    /// Whether no more jobs are accepted.
     sealed: bool,
 }
 
@@ -88,13 +89,13 @@ thread_local! {
     static IN_A_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is one of a pool's.
+/// Returns whether this thread belongs to a pool.
 pub fn is_in_a_pool() -> bool {
     IN_A_POOL.get()
 }
 
 impl ThreadPool {
-    /// No thread runs yet.
+    /// Creates a pool without threads.
     pub fn new(plan: Plan) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -107,7 +108,7 @@ impl ThreadPool {
         }
     }
 
-    /// Makes one thread that stays, so that jobs go on where the system gives no more.
+    /// Starts one permanent thread, so that jobs make progress even if the system gives no more.
     pub fn keep_one(&self) -> Result<(), NoThread> {
         let mut queue = self.shared.lock();
         if queue.staying == 0 && !queue.closed {
@@ -121,7 +122,7 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// Has threads without work end now, for a start that failed.
+    /// Ends idle threads now, after a failed start.
     pub fn keep_none(&self) {
         let mut queue = self.shared.lock();
         queue.staying = 0;
@@ -129,14 +130,14 @@ impl ThreadPool {
         self.shared.work.notify_all();
     }
 
-    /// Names the workers on which it is seen to that more threads come.
+    /// Sets the workers that watch for a lack of threads.
     pub fn watch_on(&self, workers: &Handle) {
         if self.shared.watch_on.set(workers.clone()).is_ok() {
             Shared::see_to_threads(&self.shared, &mut self.shared.lock());
         }
     }
 
-    /// Leaves a job to the threads there are, or to a new one.
+    /// Queues a job for the existing threads or a new one.
     pub fn run(&self, job: Job) -> Result<Accepted, Refused> {
         let mut queue = self.shared.lock();
         if queue.closed {
@@ -148,8 +149,8 @@ impl ThreadPool {
         Ok(self.shared.push(&mut queue, job))
     }
 
-    /// Leaves a job that waits until there is a thread for it, also for the first that stays; gives it
-    /// back if the pool is sealed.
+    /// Queues a job that may wait for a thread, even for the permanent one to start. Returns it if
+    /// the pool is sealed.
     pub fn leave(&self, job: Job) -> Result<(), Job> {
         let mut queue = self.shared.lock();
         if queue.sealed {
@@ -163,24 +164,24 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// The next job, for who runs it himself.
+    /// Takes the next job, for a caller that runs it itself.
     pub fn take(&self) -> Option<Job> {
         self.shared.lock().jobs.pop_front()
     }
 
-    /// Has the threads end after the jobs that they are in. What waits, and what is left from now on, is
-    /// for who takes it.
+    /// Ends the threads after their current jobs. Jobs queued before or after are left to
+    /// [`ThreadPool::take`].
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.work.notify_all();
     }
 
-    /// Takes nothing more.
+    /// Refuses further jobs.
     pub fn seal(&self) {
         self.shared.lock().sealed = true;
     }
 
-    /// Waits for threads of a closed pool that are in jobs.
+    /// Waits for the busy threads of a closed pool to end.
     pub fn wait_until_left(&self, deadline: Instant) {
         let mut queue = self.shared.lock();
         while queue.threads > 0 {
@@ -193,7 +194,7 @@ impl ThreadPool {
         }
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads.
     #[cfg(test)]
     pub fn threads(&self) -> usize {
         self.shared.lock().threads
@@ -216,7 +217,7 @@ impl Shared {
         if queue.free >= queue.jobs.len() { Accepted::AtHand } else { Accepted::Waits }
     }
 
-    /// Has a thread come, or somebody see to it, if jobs wait and no thread will look for them.
+    /// Adds a thread, or starts the watcher, if jobs wait and no thread will look for them.
     fn see_to_threads(self: &Arc<Self>, queue: &mut Queue) {
         let (lacking, soon) = match self.plan.growth {
             Growth::ForEachJob => (queue.jobs.len() > queue.free, self.plan.most),
@@ -236,7 +237,7 @@ impl Shared {
         }
     }
 
-    /// Has more threads come for as long as jobs wait.
+    /// Adds threads for as long as jobs wait.
     async fn watch(self: Arc<Self>) {
         let (mut more, mut turns, mut ended) = (1_usize, 0, self.lock().ended);
         loop {
@@ -255,7 +256,7 @@ impl Shared {
             drop(queue);
             for _ in 0..missing {
                 let mut queue = self.lock();
-                // The system has none now: the next turn tries again.
+                // The system has none now; the next turn tries again.
                 if queue.threads >= self.plan.most || self.add_thread(&mut queue).is_err() {
                     break;
                 }
@@ -263,11 +264,11 @@ impl Shared {
         }
     }
 
-    /// Makes a thread, which looks for a job. It is counted only once it is there.
+    /// Starts a thread, which looks for a job. It is counted only once it exists.
     fn add_thread(self: &Arc<Self>, queue: &mut Queue) -> Result<(), NoThread> {
         let shared = Arc::clone(self);
         let thread = thread::Builder::new().name(self.plan.name.into()).stack_size(STACK_BYTES);
-        // Detached: who closes the pool waits for jobs, not for threads.
+        // Detached: closing a pool waits for jobs, not for threads.
         match thread.spawn(move || shared.work()) {
             Ok(_) => {
                 queue.threads += 1;
@@ -282,7 +283,7 @@ impl Shared {
     fn work(self: Arc<Self>) {
         IN_A_POOL.set(true);
         if self.plan.runs_guests {
-            // Without one of its own the first guest on this thread makes it.
+            // On failure the first guest on this thread makes its signal stack.
             _ = signal_stack::ensure();
         }
         let mut queue = self.lock();
@@ -293,7 +294,7 @@ impl Shared {
                 queue.free -= 1;
                 Self::see_to_threads(&self, &mut queue);
                 drop(queue);
-                // A defect of this library ends one job, and does not cost the thread.
+                // A panic ends one job, not the thread.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 queue = self.lock();
                 queue.free += 1;
@@ -311,13 +312,13 @@ impl Shared {
         self.left.notify_all();
     }
 
-    /// Waits for a job; false when it is time to end.
+    /// Waits for a job; returns false when the thread should end.
     fn sleep<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> (MutexGuard<'a, Queue>, bool) {
         let began = Instant::now();
         queue.asleep += 1;
         loop {
             if queue.closed || queue.dismissed {
-                // Whoever notices takes the place of who was meant, here and below.
+                // Any woken thread may stand in for the one meant, here and below.
                 match queue.woken {
                     0 => queue.asleep -= 1,
                     _ => queue.woken -= 1,
@@ -358,7 +359,7 @@ mod tests {
         ThreadPool::new(Plan { name: "test", most, growth, runs_guests: false })
     }
 
-    /// Jobs that end when they are told to.
+    /// Jobs that end on command.
     struct Held {
         begun: (Sender<()>, Receiver<()>),
         end: (Sender<()>, Arc<Mutex<Receiver<()>>>),
@@ -413,8 +414,8 @@ mod tests {
     }
 
     #[test]
-    fn few_threads_come_at_once_and_more_where_jobs_do_not_end() {
-        // Until it is driven nobody watches.
+    fn few_threads_start_at_once_and_more_while_jobs_do_not_end() {
+        // No one watches until this runtime is driven.
         let workers = Builder::new_current_thread().enable_time().build().unwrap();
         let (pool, held) = (pool(90, Growth::Patient(4)), Held::new());
         pool.keep_one().unwrap();
@@ -435,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_end_their_jobs_are_enough() {
+    fn few_threads_suffice_while_jobs_end() {
         let workers = Builder::new_current_thread().enable_time().build().unwrap();
         let (pool, (tell, told)) = (pool(100, Growth::Patient(4)), channel());
         pool.keep_one().unwrap();
@@ -451,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pool_leaves_what_waits() {
+    fn a_closed_pool_leaves_queued_jobs() {
         let (pool, held) = (pool(1, Growth::ForEachJob), Held::new());
         pool.run(held.job()).unwrap();
         held.until_begun(1);
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stays_and_a_panic_costs_no_thread() {
+    fn one_thread_stays_and_a_panic_ends_none() {
         let pool = pool(4, Growth::ForEachJob);
         pool.keep_one().unwrap();
         assert_eq!(pool.threads(), 1);

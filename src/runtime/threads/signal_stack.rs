@@ -1,11 +1,11 @@
-//! Stacks for signal handlers. Wasmtime makes one at the first guest of a thread, and panics where it gets
-//! no memory for it; a thread that has one already keeps it.
+//! Stacks for signal handlers. Wasmtime makes one at the first guest of a thread and panics if it
+//! gets no memory for it; it accepts a stack that the thread already has.
 
 #![expect(unsafe_code, reason = "signal stacks are a matter of system calls")]
 
 use std::io;
 
-/// Gives this thread a stack for signal handlers that is large enough for Wasmtime's, unless it has one.
+/// Gives this thread a signal stack large enough for Wasmtime's handlers, unless it has one.
 #[cfg(unix)]
 #[inline]
 pub fn ensure() -> io::Result<()> {
@@ -23,7 +23,7 @@ fn make() -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere handlers run on the thread's own stack.
+/// On other systems handlers run on the thread's own stack.
 #[cfg(not(unix))]
 pub fn ensure() -> io::Result<()> {
     Ok(())
@@ -37,10 +37,10 @@ mod unix {
     use std::mem::MaybeUninit;
     use std::ptr;
 
-    /// What Wasmtime asks for, and some.
+    /// What Wasmtime requires, with a margin.
     const BYTES: usize = 64 * 4096 + GUARD_BYTES;
 
-    /// Below the stack; a multiple of the size of a page, whatever that is.
+    /// The guard below the stack; a multiple of every page size.
     const GUARD_BYTES: usize = 64 << 10;
 
     thread_local! {
@@ -48,15 +48,15 @@ mod unix {
         pub static OWN: RefCell<Option<Stack>> = const { RefCell::new(None) };
     }
 
-    /// The signal stack of the thread that made it, which alone drops it.
+    /// A thread's signal stack, dropped by that thread only.
     pub struct Stack(*mut c_void);
 
-    /// Whether this thread has one that Wasmtime takes.
+    /// Returns whether this thread has a signal stack that Wasmtime accepts.
     pub fn has_one() -> io::Result<bool> {
         let mut found = MaybeUninit::<libc::stack_t>::uninit();
         // SAFETY: no stack is set, and the output is valid for writing.
         check(unsafe { libc::sigaltstack(ptr::null(), found.as_mut_ptr()) })?;
-        // SAFETY: the call has succeeded, and so written it.
+        // SAFETY: the call succeeded and so wrote the output.
         let found = unsafe { found.assume_init() };
         Ok(found.ss_flags & libc::SS_DISABLE == 0 && found.ss_size >= BYTES - GUARD_BYTES)
     }
@@ -64,17 +64,17 @@ mod unix {
     impl Stack {
         pub fn new() -> io::Result<Self> {
             let (access, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            // SAFETY: a mapping where the system likes is no other's memory.
+            // SAFETY: a mapping at an address of the system's choice overlaps no other memory.
             let start = unsafe { libc::mmap(ptr::null_mut(), BYTES, access, flags, -1, 0) };
             if start == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
             let stack = Self(start);
             let (base, size) = (start.wrapping_byte_add(GUARD_BYTES), BYTES - GUARD_BYTES);
-            // SAFETY: a part of the mapping above.
+            // SAFETY: the range is part of the mapping above.
             check(unsafe { libc::mprotect(base, size, libc::PROT_READ | libc::PROT_WRITE) })?;
             let set = libc::stack_t { ss_sp: base, ss_flags: 0, ss_size: size };
-            // SAFETY: the memory is this thread's, and stays mapped until `drop` has unset it.
+            // SAFETY: the memory belongs to this thread and stays mapped until `drop` unsets it.
             check(unsafe { libc::sigaltstack(&raw const set, ptr::null_mut()) })?;
             Ok(stack)
         }
@@ -87,8 +87,8 @@ mod unix {
                 ss_flags: libc::SS_DISABLE,
                 ss_size: BYTES,
             };
-            // SAFETY: it is dropped at the end of its thread, which is in no signal handler then, and has
-            // no use of the mapping any more.
+            // SAFETY: dropped at the end of its thread, which is then in no signal handler and no
+            // longer uses the mapping.
             unsafe {
                 libc::sigaltstack(&raw const unset, ptr::null_mut());
                 libc::munmap(self.0, BYTES);

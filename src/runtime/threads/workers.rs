@@ -1,8 +1,8 @@
-//! The start of the workers.
+//! Starts the workers.
 //!
-//! Tokio takes it for granted that the system gives as many threads as it asks for: where it does not, the
-//! start panics, and waits for ever for the threads that it got. Here the threads are asked for before; those
-//! of Tokio wait until all are there, and end where one is missing.
+//! Tokio assumes that the system gives as many threads as it asks for. If not, its start panics and
+//! then waits forever for the threads that it got. Here threads are requested beforehand; those of
+//! Tokio wait until all are there, and end if one is missing.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,13 +16,13 @@ use crate::runtime::shortage::NoThread;
 use crate::runtime::threads::pool::STACK_BYTES;
 use crate::runtime::threads::signal_stack;
 
-/// The name of workers.
+/// The name of worker threads.
 pub const NAME: &str = "airssys-worker";
 
-/// The longest that a thread takes to begin.
+/// The longest that a thread may take to start.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-/// Starts `count` workers, all or none; `builder` says all else of them.
+/// Starts `count` workers, all or none. `builder` has the remaining settings.
 pub fn start(mut builder: Builder, count: usize) -> Result<Runtime, NoThread> {
     let starter = thread::Builder::new().name("airssys-start".into()).stack_size(STACK_BYTES);
     let started = starter.spawn(move || {
@@ -35,7 +35,8 @@ pub fn start(mut builder: Builder, count: usize) -> Result<Runtime, NoThread> {
         .map_err(|source| NoThread::new(NAME, source))
 }
 
-/// Whether the system gives so many threads at a time. It may give less right after, which costs more.
+/// Checks that the system gives this many threads at once. It may still give fewer right
+/// afterwards, which is more costly to handle.
 fn ask_for(count: usize) -> io::Result<()> {
     let gate = Arc::<Gate>::default();
     let mut threads = Vec::with_capacity(count);
@@ -67,12 +68,13 @@ fn ask_for(count: usize) -> io::Result<()> {
     outcome
 }
 
-/// Builds the runtime. Called on a thread of its own, as what is built panics, and must not wait then.
+/// Builds the runtime. Runs on a thread of its own, because building may panic and must not wait
+/// then.
 fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
     let gate = Arc::<Gate>::default();
     let at_start = Arc::clone(&gate);
     builder.worker_threads(count).thread_name(NAME).thread_stack_size(STACK_BYTES);
-    // The threads of Tokio are its workers: nothing that blocks is left to it.
+    // Tokio's threads are its workers only: it gets no blocking work.
     builder.max_blocking_threads(1).on_thread_start(move || {
         at_start.arrive(signal_stack::ensure());
         if at_start.wait() == Verdict::End {
@@ -80,7 +82,7 @@ fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
         }
     });
     let built = Builder::new_current_thread().build()?.block_on(async {
-        // Inside of a runtime, one that is dropped by a panic does not wait for its threads.
+        // Inside a runtime, another runtime dropped by a panic does not wait for its threads.
         catch_unwind(AssertUnwindSafe(|| builder.build()))
     });
     let built = built.unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()));
@@ -90,7 +92,7 @@ fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
             Ok(runtime)
         }
         Ok((runtime, Err(error))) => {
-            // There is nothing to run yet. The threads that are there drop what the others were to do.
+            // There is no work yet. The existing threads drop what the missing ones were to do.
             gate.open(Verdict::Go);
             runtime.shutdown_background();
             Err(error)
@@ -102,7 +104,7 @@ fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
     }
 }
 
-/// Where threads wait for what is decided.
+/// A gate at which threads wait for the verdict.
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -130,8 +132,8 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until so many have arrived, and says how. Tokio does not say that it got no thread where it
-    /// has others: one that does not arrive for long is none.
+    /// Waits until `count` threads have arrived and returns their results. Tokio does not report a
+    /// missing thread if it has others: a thread that does not arrive in time counts as missing.
     fn all(&self, count: usize) -> io::Result<()> {
         let missing = |state: &mut State| state.arrived < count;
         let waited = self.changed.wait_timeout_while(self.lock(), ARRIVAL, missing);
@@ -163,7 +165,7 @@ impl Gate {
     }
 }
 
-/// A thread, as the system counts it: for a moment longer than until it is joined.
+/// A thread as the system counts it, which is slightly longer than until it is joined.
 struct ThreadId(#[cfg(target_os = "linux")] rustix::thread::Pid);
 
 #[cfg(target_os = "linux")]
@@ -174,7 +176,7 @@ impl ThreadId {
 
     fn wait_until_gone(&self) {
         let path = format!("/proc/self/task/{}", self.0.as_raw_nonzero());
-        // Bounded, because the number may belong to another thread by now.
+        // Bounded, because the id may belong to another thread by now.
         for _ in 0..1000 {
             if !std::path::Path::new(&path).exists() {
                 return;

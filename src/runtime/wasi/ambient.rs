@@ -1,4 +1,5 @@
-//! What every component may read unless a policy refuses it: clocks, random numbers, its environment.
+//! Ambient resources, readable by every component unless a policy refuses: clocks, random numbers,
+//! the environment.
 
 use std::sync::Arc;
 
@@ -18,47 +19,48 @@ use crate::security::guard::Guard;
 
 /// A part of WASI with the rights to it.
 pub struct Guarded<'a, T> {
-    /// Does what is allowed.
+    /// Performs the allowed calls.
     pub inner: T,
-    /// Says what is allowed. WASI has no errors for these: a call that is refused ends the instance.
+    /// Decides which calls are allowed. WASI has no errors for these: a refused call ends the
+    /// instance.
     pub guard: &'a Arc<Guard>,
 }
 
-/// Names [`Guarded`] clocks for linkers.
+/// The linker's key for [`Guarded`] clocks.
 pub struct HasClocks;
 
 impl HasData for HasClocks {
     type Data<'a> = Guarded<'a, WasiClocksCtxView<'a>>;
 }
 
-/// Names [`Guarded`] random numbers for linkers.
+/// The linker's key for [`Guarded`] random numbers.
 pub struct HasRandom;
 
 impl HasData for HasRandom {
     type Data<'a> = Guarded<'a, &'a mut WasiRandomCtx>;
 }
 
-/// Names a [`Guarded`] environment for linkers.
+/// The linker's key for a [`Guarded`] environment.
 pub struct HasEnvironment;
 
 impl HasData for HasEnvironment {
     type Data<'a> = Guarded<'a, WasiCliCtxView<'a>>;
 }
 
-/// The clocks of an instance.
+/// Returns the clocks of an instance.
 pub fn clocks(state: &mut HostState) -> Guarded<'_, WasiClocksCtxView<'_>> {
     let wasi = state.wasi();
     let inner = WasiClocksCtxView { ctx: wasi.context.clocks(), table: &mut wasi.table };
     Guarded { inner, guard: &wasi.guard }
 }
 
-/// The random numbers of an instance.
+/// Returns the random numbers of an instance.
 pub fn random_numbers(state: &mut HostState) -> Guarded<'_, &mut WasiRandomCtx> {
     let wasi = state.wasi();
     Guarded { inner: wasi.context.random(), guard: &wasi.guard }
 }
 
-/// The environment of an instance.
+/// Returns the environment of an instance.
 pub fn environment(state: &mut HostState) -> Guarded<'_, WasiCliCtxView<'_>> {
     let wasi = state.wasi();
     let inner = WasiCliCtxView { ctx: wasi.context.cli(), table: &mut wasi.table };
@@ -90,7 +92,7 @@ impl monotonic_clock::Host for Guarded<'_, WasiClocksCtxView<'_>> {
         &mut self,
         when: monotonic_clock::Instant,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        // Whether it is over tells the time.
+        // Whether a timer has expired reveals the time.
         self.guard.check_own(Action::ClockRead, None)?;
         self.inner.subscribe_instant(when)
     }
@@ -104,7 +106,7 @@ impl monotonic_clock::Host for Guarded<'_, WasiClocksCtxView<'_>> {
 }
 
 impl<T> Guarded<'_, T> {
-    /// Holds random bytes that are wanted against the rights and the quotas.
+    /// Checks a request for random bytes against rights and quotas.
     pub fn take_random(&self, bytes: u64) -> wasmtime::Result<()> {
         if bytes > self.guard.quotas().host_call_bytes {
             return Err(HostCallTooLarge.into());
@@ -116,7 +118,7 @@ impl<T> Guarded<'_, T> {
 
 impl random::Host for Guarded<'_, &mut WasiRandomCtx> {
     fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-        // Asked for a piece at a time, see `bounded`, which has taken them.
+        // Called for one piece at a time by `bounded`, which checked rights and quotas.
         self.inner.get_random_bytes(length)
     }
 

@@ -1,7 +1,7 @@
-//! Threads on which operations on files, and look-ups of names, wait for the system.
+//! Threads for blocking system calls on files and names.
 //!
-//! Not those of the workers' runtime: what a file system or a resolver does not answer holds neither host
-//! callbacks nor the end of the engine up.
+//! Separate from the workers' runtime: an unresponsive file system or resolver must hold up neither
+//! host callbacks nor the end of the engine.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::runtime::threads::job::{self, NotRun, Running};
 use crate::runtime::threads::plan::{Growth, Plan};
 use crate::runtime::threads::pool::ThreadPool;
 
-/// Threads of an engine that wait for files.
+/// Threads per engine for files.
 const FILE_THREADS: usize = 64;
 
-/// Threads of an engine that wait for resolvers.
+/// Threads per engine for name resolution.
 const NAME_THREADS: usize = 64;
 
-/// Jobs of one instance that run at a time, of each kind. One that was abandoned counts until it ends.
+/// Concurrent jobs per instance and kind. An abandoned job counts until it ends.
 const JOBS: usize = 4;
 
 /// What a job waits for.
@@ -25,24 +25,24 @@ const JOBS: usize = 4;
 pub enum Waits {
     /// A file system.
     Files,
-    /// A resolver of names.
+    /// A name resolver.
     Names,
 }
 
-/// The threads of an engine; they are made as they are needed.
+/// The threads of an engine, started on demand.
 pub struct BlockingThreads {
     files: ThreadPool,
     names: ThreadPool,
 }
 
-/// What one instance may have run on them.
+/// One instance's share of the threads.
 pub struct BlockingJobs {
     threads: Arc<BlockingThreads>,
     files: Arc<Semaphore>,
     names: Arc<Semaphore>,
 }
 
-/// The room for one job.
+/// The permit for one job.
 pub struct Slot {
     threads: Arc<BlockingThreads>,
     waits: Waits,
@@ -71,7 +71,7 @@ impl BlockingThreads {
 impl Drop for BlockingThreads {
     fn drop(&mut self) {
         for pool in [&self.files, &self.names] {
-            // Nobody waits for what the system does not answer.
+            // No one waits for unresponsive system calls.
             pool.close();
             while pool.take().is_some() {}
         }
@@ -79,19 +79,19 @@ impl Drop for BlockingThreads {
 }
 
 impl BlockingJobs {
-    /// Of an instance that begins.
+    /// Creates the share of a new instance.
     pub fn new(threads: Arc<BlockingThreads>) -> Self {
         let [files, names] = [(); 2].map(|()| Arc::new(Semaphore::new(JOBS)));
         Self { threads, files, names }
     }
 
-    /// Waits for the room for a job.
+    /// Waits for a permit.
     pub async fn slot(&self, waits: Waits) -> Result<Slot, NotRun> {
         let permit = Arc::clone(self.room(waits)).acquire_owned().await.map_err(|_| NotRun)?;
         Ok(Slot { threads: Arc::clone(&self.threads), waits, permit })
     }
 
-    /// The room for a job, if there is some now.
+    /// Returns a permit if one is free now.
     pub fn try_slot(&self, waits: Waits) -> Option<Slot> {
         let permit = Arc::clone(self.room(waits)).try_acquire_owned().ok()?;
         Some(Slot { threads: Arc::clone(&self.threads), waits, permit })

@@ -1,5 +1,5 @@
-//! Functions of WASI whose lists a guest may make any size: looked at before they are copied, and done in
-//! pieces between which others have their turn.
+//! WASI functions with lists of unbounded size: checked before they are copied, and processed in
+//! pieces that let others run in between.
 
 use std::future::Future;
 
@@ -29,10 +29,10 @@ use crate::runtime::wasi::files::MAX_WRITE_BYTES;
 use crate::runtime::wasi::sockets::sockets;
 use crate::runtime::wasi::udp::MAX_DATAGRAMS;
 
-/// The most pollables of one list; of each the host keeps notes while it waits.
+/// The most pollables in one list; the host keeps state for each while it waits.
 const MAX_POLLABLES: usize = 1 << 14;
 
-/// The most that `blocking-write-and-flush` takes, as WASI has it.
+/// The limit of `blocking-write-and-flush`, as WASI specifies it.
 const MAX_BLOCKING_WRITE: usize = 4096;
 
 /// More than a datagram can hold.
@@ -42,7 +42,7 @@ type Waiting<'a, R> = Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>;
 type Store<'a> = StoreContextMut<'a, HostState>;
 type Written = (Result<(), streams::StreamError>,);
 
-/// Puts these functions in the place of Wasmtime's, which all other ones stay.
+/// Replaces Wasmtime's versions of these functions.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async("poll", poll)?;
@@ -82,7 +82,7 @@ fn poll(
         let count = pollables.len();
         hand_over(&mut store, count.saturating_mul(size_of::<u32>()))?;
         if count > MAX_POLLABLES {
-            let text = format!("poll of {count} pollables, where {MAX_POLLABLES} are the most");
+            let text = format!("poll of {count} pollables, at most {MAX_POLLABLES} are allowed");
             return Err(wasmtime::Error::msg(text));
         }
         let pollables = pollables.iter(&mut store)?.collect::<wasmtime::Result<Vec<_>>>()?;
@@ -116,7 +116,7 @@ fn blocking_write_and_flush(
     })
 }
 
-/// What is written to a stream; more than any stream permits is a trap, as WASI has it.
+/// Copies what is written to a stream; more than any stream permits is a trap, as WASI specifies.
 fn written(store: &mut Store<'_>, bytes: &WasmList<u8>, most: usize) -> wasmtime::Result<Bytes> {
     let length = bytes.len();
     if length > most {
@@ -146,7 +146,7 @@ fn write_file(
     ),
 ) -> Waiting<'_, FileWrite> {
     Box::new(async move {
-        // Fewer than all may be written.
+        // A short write is allowed.
         let length = bytes.len().min(MAX_WRITE_BYTES);
         hand_over(&mut store, length)?;
         let bytes = bytes.as_le_slice(&store)[..length].to_vec();
@@ -158,7 +158,7 @@ fn write_file(
     })
 }
 
-/// As WASI's, still in the guest's memory.
+/// An outgoing datagram as in WASI, still in the guest's memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 struct Datagram {
@@ -181,7 +181,7 @@ fn send(
     for index in 0..count {
         let Some(datagram) = datagrams.get(&mut store, index).transpose()? else { break };
         if datagram.data.len() > MAX_DATAGRAM_BYTES {
-            // What comes before it is sent.
+            // The datagrams before it are sent.
             too_large = true;
             break;
         }
@@ -199,12 +199,12 @@ fn send(
     },))
 }
 
-/// Random bytes, a piece a turn.
+/// Returns random bytes, generated one piece per turn.
 async fn random_bytes<F>(mut store: Store<'_>, length: u64, fill: F) -> wasmtime::Result<(Vec<u8>,)>
 where
     F: for<'a> Fn(&mut Store<'a>, u64) -> wasmtime::Result<Vec<u8>>,
 {
-    // The right and the quota, also where nothing is wanted.
+    // Checks right and quota even for zero bytes.
     random_numbers(store.data_mut()).take_random(length)?;
     store.data_mut().answer = None;
     let charge = store.data().context.account.charge(length)?;
@@ -225,7 +225,7 @@ where
     Ok((bytes,))
 }
 
-/// Holds what a guest hands over against its quota, and takes fuel for the copy.
+/// Counts passed bytes against the guest's quota, and takes fuel for the copy.
 fn hand_over(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
     if bytes as u64 > store.data().context.guard.quotas().host_call_bytes {
         return Err(HostCallTooLarge.into());
@@ -233,7 +233,7 @@ fn hand_over(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
     work(store, bytes as u64)
 }
 
-/// Takes the fuel for random bytes, a unit for each.
+/// Takes the fuel for random bytes, one unit per byte.
 fn burn(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
     let left = store.get_fuel()?.checked_sub(bytes as u64);
     store.set_fuel(left.unwrap_or(0))?;

@@ -1,4 +1,4 @@
-//! Where an instance may connect to, and where it listens.
+//! The remote addresses that an instance may use, and the local ones that it listens on.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,20 +14,20 @@ use crate::security::guard::{Allowed, Guard};
 use crate::security::host_pattern::Endpoint;
 use crate::security::resource::Resource;
 
-/// How many addresses an instance's names may have led to, and its datagrams may have gone to; older
-/// ones have to be looked up, or sent to, again.
+/// The most addresses remembered from name look-ups, and from sent datagrams. Older ones must be
+/// looked up, or sent to, again.
 const REMEMBERED: usize = 1024;
 
-/// What an address that was found takes, beside its name.
+/// The size of a remembered address without its name.
 const FOUND_BYTES: u64 = 128;
 
-/// How many names may have led to one address.
+/// The most names remembered per address.
 const NAMES: usize = 16;
 
-/// The addresses of the names that an instance looked up, with the names, and where it listens.
+/// The addresses found for an instance's names, and the local addresses that it listens on.
 ///
-/// A name that leads elsewhere when it is looked up again adds addresses; each was held against the
-/// rights when it was found, and is again when it is connected to.
+/// A repeated look-up with a different result adds addresses. Each address is checked when it is
+/// found, and again when it is connected to.
 pub struct Connections {
     guard: Arc<Guard>,
     account: Arc<Account>,
@@ -37,11 +37,11 @@ pub struct Connections {
 #[derive(Default)]
 struct Known {
     found: HashMap<IpAddr, Vec<Arc<str>>>,
-    /// Pays for `found`.
+    /// The charge for `found`.
     charge: Option<Charge>,
-    /// The local addresses of sockets that take what comes, connections and datagrams.
+    /// The local addresses of listening sockets and of sockets that receive datagrams.
     listening: [Vec<SocketAddr>; 2],
-    /// Where datagrams went, from where answers may come.
+    /// The destinations of datagrams, from which answers may come.
     sent_to: HashSet<(IpAddr, u16)>,
 }
 
@@ -52,12 +52,12 @@ enum Kind {
 }
 
 impl Connections {
-    /// Nothing is known yet.
+    /// Creates an empty state.
     pub fn new(guard: Arc<Guard>, account: Arc<Account>) -> Self {
         Self { guard, account, known: Mutex::default() }
     }
 
-    /// What decides.
+    /// Returns the guard.
     pub fn guard(&self) -> &Arc<Guard> {
         &self.guard
     }
@@ -68,14 +68,14 @@ impl Connections {
             SocketAddrUse::TcpConnect => self.may_reach(address, true),
             SocketAddrUse::UdpSend => self.may_reach(address, true) && self.sends_to(address),
             SocketAddrUse::TcpAccept => self.still_listens(Kind::Connections),
-            // What is sent to who listens, and answers to what it has sent. Neither this nor what is
-            // accepted is recorded: anybody may send any number.
+            // Anything sent to a listening socket, and answers to sent datagrams. Neither this nor
+            // an accepted connection is recorded, because anyone may send any number.
             SocketAddrUse::UdpReceive => {
                 let answers = self.lock().sent_to.contains(&(address.ip(), address.port()));
                 (answers && self.may_reach(address, false)) || self.still_listens(Kind::Datagrams)
             }
-            // What the system does before it connects, which is decided about by itself; nothing
-            // comes in through it alone.
+            // The system's implicit bind before a connect; the connect is decided separately.
+            // Nothing comes in through this bind alone.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
                 if address.ip().is_unspecified()
                     && address.port() == 0
@@ -93,13 +93,13 @@ impl Connections {
         }
     }
 
-    /// The right to go on with a connection to an address, by all names that led there.
+    /// Returns the right to a connection to an address, through all names that led there.
     pub fn reached(&self, remote: SocketAddr) -> ConnectionRight {
         let names = self.names_of(remote);
         ConnectionRight::new(&self.guard, End::Reached { remote, names })
     }
 
-    /// The right to go on with a connection that was accepted where an instance listens.
+    /// Returns the right to a connection accepted at a listening address.
     pub fn accepted(&self, local: SocketAddr) -> ConnectionRight {
         ConnectionRight::new(&self.guard, End::Accepted { local })
     }
@@ -109,8 +109,8 @@ impl Connections {
         self.lock().found.get(&ip).cloned().unwrap_or_default()
     }
 
-    /// Remembers that a name, which may be reached, leads to an address. Where there is no room for that,
-    /// it has to be looked up again.
+    /// Remembers that a reachable name resolves to an address. Without room, the name must be
+    /// looked up again.
     pub fn remember(&self, name: &Arc<str>, address: IpAddr) {
         let mut known = self.lock();
         let Known { found, charge, .. } = &mut *known;
@@ -152,8 +152,8 @@ impl Connections {
         self.check(Action::NetworkInbound, address)
     }
 
-    /// Whether an address may be used. It is recorded as a grant names it: a port that the system is to
-    /// choose may be any.
+    /// Decides on an address and records it as a grant names it: a port left to the system may be
+    /// any.
     pub fn check(&self, action: Action, address: SocketAddr) -> bool {
         let decision = self.guard.decide(action, at(address));
         if decision.allowed {
@@ -173,7 +173,7 @@ impl Connections {
         self.guard.decide(Action::NetworkInbound, resource).allowed
     }
 
-    /// Remembers where an instance listens; false if that are too many places.
+    /// Remembers a listening address; returns false if there are too many.
     fn listens(&self, kind: Kind, address: SocketAddr) -> bool {
         let listening = &mut self.lock().listening[kind as usize];
         if listening.contains(&address) {
@@ -186,8 +186,8 @@ impl Connections {
         true
     }
 
-    /// Whether an instance that listens may go on. Which of its sockets takes something is not
-    /// known, so the right to all places where it has listened must be there.
+    /// Returns whether a listening instance may continue. Which of its sockets received something
+    /// is unknown, so it must still have the right to every address that it has listened on.
     fn still_listens(&self, kind: Kind) -> bool {
         let listening = self.lock().listening[kind as usize].clone();
         !listening.is_empty() && listening.into_iter().all(|address| self.decide_listen(address))
@@ -208,7 +208,7 @@ impl Connections {
         let by_name = |name: Arc<str>| allowed(Resource::Found { name: &name, port, address: ip });
         allowed(by_address)
             || self.names_of(address).into_iter().any(by_name)
-            // Refused: once more, for the record.
+            // Refused: check once more, to record it.
             || (recorded && self.guard.check_once(action, by_address).is_ok())
     }
 
@@ -217,16 +217,16 @@ impl Connections {
     }
 }
 
-/// The right to one connection, looked at again when rights have changed.
+/// The right to one connection, checked again when rights change.
 #[derive(Clone)]
 pub struct ConnectionRight {
     guard: Arc<Guard>,
     end: End,
-    /// For which version of the rights it was decided, and how long that holds.
+    /// The version for which the connection was decided, and how long that holds.
     known: Option<(u64, Allowed)>,
 }
 
-/// Which side of a connection the right is to.
+/// The end of a connection that the right applies to.
 #[derive(Clone)]
 enum End {
     Reached { remote: SocketAddr, names: Vec<Arc<str>> },
@@ -264,7 +264,7 @@ impl Right for ConnectionRight {
                 End::Reached { remote, .. } => (Action::NetworkOutbound, remote),
                 End::Accepted { local } => (Action::NetworkInbound, local),
             };
-            // By the address, what decides is the same again: for the record.
+            // By address the decision has the same basis again, so this records it.
             _ = self.guard.check_once(action, at(address));
             return Err(denied());
         };
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_address_take_bounded_room_and_are_paid_for() {
+    fn names_of_one_address_are_bounded_and_charged() {
         let mut connections = connections(Action::NetworkOutbound, "*");
         connections.account = Account::new(100_000, Arc::default());
         let address = "93.184.216.34".parse().unwrap();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_to_the_addresses_that_it_was_found_to_have_and_no_others() {
+    fn a_name_reaches_only_the_addresses_found_for_it() {
         let connections = connections(Action::NetworkOutbound, "api.example.com:443");
         assert!(!reaches(&connections, "93.184.216.34:443"), "it was not looked up");
         let (name, other) = (Arc::from("api.example.com"), Arc::from("evil.example.com"));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_come_from_where_they_went_to() {
+    fn datagrams_come_only_from_their_destinations() {
         let connections = connections(Action::NetworkOutbound, "10.0.0.0/8");
         let [sent, other, port] = ["10.0.0.1:53", "10.0.0.2:53", "10.0.0.1:54"]
             .map(|address| address.parse::<SocketAddr>().unwrap());
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_goes_on_for_as_long_as_it_may() {
+    fn listening_lasts_as_long_as_the_right() {
         let connections = connections(Action::NetworkInbound, "127.0.0.1:80");
         let [own, other, remote] = ["127.0.0.1:80", "127.0.0.1:81", "9.9.9.9:9"]
             .map(|address| address.parse::<SocketAddr>().unwrap());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_addresses_are_bounded() {
         let connections = connections(Action::NetworkOutbound, "*");
         let address = "93.184.216.34".parse().unwrap();
         for n in 0..100 {

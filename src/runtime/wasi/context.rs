@@ -1,4 +1,4 @@
-//! What WASI is for one instance.
+//! The WASI state of one instance.
 
 use std::io;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::runtime::wasi::sockets::Held;
 use crate::security::directory::Directory;
 use crate::security::guard::Guard;
 
-/// A granted directory, for one instance.
+/// A granted directory, opened for one instance.
 pub struct Opened {
-    /// What was granted.
+    /// The granted directory.
     pub directory: Arc<Directory>,
-    /// It, as the guest has it.
+    /// The guest's handle of it.
     pub dir: Dir,
 }
 
@@ -33,27 +33,27 @@ impl Opened {
             false => (FsPerms::ReadOnly, OpenMode::READ),
             true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
         };
-        // The one that the grant holds open.
+        // A duplicate of the handle that the grant holds open.
         let dir = Dir::new(directory.handle().try_clone()?, rights, mode, true);
         Ok(Self { directory, dir })
     }
 }
 
-/// WASI for one instance: its own environment, its directories, what it has open.
+/// The WASI state of one instance: environment, directories, and open resources.
 pub struct Wasi {
-    /// What Wasmtime needs.
+    /// Wasmtime's context.
     pub context: WasiCtx,
-    /// What is open.
+    /// The open resources.
     pub table: ResourceTable,
-    /// What it prints.
+    /// The standard output streams.
     pub outputs: Outputs,
-    /// What it may do.
+    /// The rights of the component.
     pub guard: Arc<Guard>,
-    /// Where it may connect to.
+    /// The addresses it may use.
     pub connections: Arc<Connections>,
-    /// What the host holds for its sockets.
+    /// The charges for its sockets.
     pub sockets: Held,
-    /// Runs what waits for the system, and pays for what is held.
+    /// Runs blocking system calls and charges for what the host holds.
     pub means: Means,
     places: Places,
     roots: io::Result<Vec<Opened>>,
@@ -61,7 +61,7 @@ pub struct Wasi {
 }
 
 impl Wasi {
-    /// For an instance that begins.
+    /// Creates the state of a new instance.
     pub fn new(host: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
         let guard = Arc::clone(&host.guard);
         let outputs = Outputs::new(host, off_fiber);
@@ -95,12 +95,12 @@ impl Wasi {
         }
     }
 
-    /// Why its directories could not be opened, if so.
+    /// Returns why its directories could not be opened, if so.
     pub fn unopened(&self) -> Option<&io::Error> {
         self.roots.as_ref().err()
     }
 
-    /// What it sees of files.
+    /// Returns the instance's view of files.
     pub fn files(&mut self) -> Files<'_> {
         let (ctx, table) = (self.context.filesystem(), &mut self.table);
         Files {

@@ -1,5 +1,5 @@
-//! What an instance may do with files: each path is taken without detours, held against grants by the
-//! directory that it was reached through, and against policies by where it really is.
+//! The rights of an instance to files: each path is normalized, checked against grants by the
+//! directory it was reached through, and against policies by its real location.
 
 use std::fs;
 use std::io;
@@ -28,42 +28,42 @@ use crate::security::directory::real_path_of;
 use crate::security::guard::{Guard, Refused};
 use crate::security::resource::{self, without_detours};
 
-/// What an instance sees of files.
+/// An instance's view of files.
 pub struct Files<'a> {
-    /// Does what is allowed.
+    /// Performs the allowed operations.
     pub inner: WasiFilesystemCtxView<'a>,
-    /// Says what is allowed.
+    /// Decides which operations are allowed.
     pub guard: &'a Arc<Guard>,
-    /// Where descriptors are.
+    /// The descriptor table.
     pub places: &'a mut Places,
-    /// The directories that the instance was made with.
+    /// The directories that the instance started with.
     pub roots: &'a io::Result<Vec<Opened>>,
-    /// Runs what waits for the system, and pays for what is held.
+    /// Runs blocking system calls and charges for what the host holds.
     pub means: &'a Means,
-    /// `None` while a job has it, or once one that was abandoned has.
+    /// `None` while a job has it, and for good once that job is abandoned.
     pub desk: &'a mut Option<Box<Desk>>,
 }
 
-/// Names [`Files`] for linkers.
+/// The linker's key for [`Files`].
 pub struct HasFiles;
 
 impl HasData for HasFiles {
     type Data<'a> = Files<'a>;
 }
 
-/// What an instance sees of files.
+/// Returns an instance's view of files.
 pub fn files(state: &mut HostState) -> Files<'_> {
     state.wasi().files()
 }
 
-/// Looking at a file, which whoever may list its directory or change it may do too.
+/// Reading a file's attributes, also implied by the rights to list its directory or to change it.
 pub(super) const LOOK: &[Action] = &[
     Action::FilesystemRead,
     Action::FilesystemListDir,
     Action::FilesystemWrite,
     Action::FilesystemDelete,
 ];
-/// Looking at a directory.
+/// Reading a directory's attributes.
 pub(super) const LOOK_IN: &[Action] = &[
     Action::FilesystemListDir,
     Action::FilesystemRead,
@@ -72,25 +72,26 @@ pub(super) const LOOK_IN: &[Action] = &[
 ];
 pub(super) const CHANGE: &[Action] = &[Action::FilesystemWrite, Action::FilesystemDelete];
 
-/// The longest path that is looked at, that of Linux.
+/// The longest path accepted, Linux's limit.
 pub const MAX_PATH_BYTES: usize = 4096;
 
-/// What the host holds for a descriptor, beside its names: the system's, and what knows of it here.
+/// Host memory held per descriptor besides its names: the system's and this library's state.
 const DESCRIPTOR_BYTES: u64 = 2048;
 
-/// A path that something may be done with.
+/// A path with an allowed action.
 pub(super) struct Allowed {
     pub(super) action: Action,
     pub(super) place: Place,
-    /// Relative to its descriptor, without detours.
+    /// The normalized path, relative to its descriptor.
     pub(super) path: String,
-    /// Whether links may be followed: where single names are granted, they could lead to others.
+    /// Whether links may be followed: not where single names are granted, since links could lead to
+    /// others.
     follows_links: bool,
 }
 
 impl Files<'_> {
-    /// What is known of a file as the component may know it: who may write a file could read the clock
-    /// in its times.
+    /// Returns a file's attributes as the component may see them. Timestamps are withheld without
+    /// the right to clocks, because a component could write a file and read the time from it.
     pub fn shown(&self, stat: DescriptorStat) -> DescriptorStat {
         if self.guard.allows_own(Action::ClockRead) {
             return stat;
@@ -108,12 +109,12 @@ impl Files<'_> {
         place.cloned().ok_or_else(|| ErrorCode::BadDescriptor.into())
     }
 
-    /// What is open, for a job.
+    /// Returns an open descriptor, for a job.
     pub(super) fn opened(&self, descriptor: &Resource<Descriptor>) -> FsResult<Descriptor> {
         Ok(self.inner.table.get(descriptor)?.clone())
     }
 
-    /// Does something on a thread that may wait for the system.
+    /// Runs `work` on a thread that may block.
     pub(super) async fn on_thread<R: Send + 'static>(
         &mut self,
         job: impl FnOnce(&mut Desk) -> FsResult<R> + Send + 'static,
@@ -130,7 +131,7 @@ impl Files<'_> {
         done
     }
 
-    /// Does one of Wasmtime's operations on what is open.
+    /// Runs one of Wasmtime's operations on a descriptor.
     pub(super) async fn on<R: Send + 'static>(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -146,7 +147,7 @@ impl Files<'_> {
         self.on_thread(job).await
     }
 
-    /// Enters what was opened, and pays for it.
+    /// Adds an opened descriptor to the table and charges for it.
     pub(super) fn enter(
         &mut self,
         place: Place,
@@ -162,7 +163,7 @@ impl Files<'_> {
         self.means.account.charge(bytes).map_err(FsError::trap)
     }
 
-    /// A path that one of `actions` may be done with.
+    /// Returns a path if one of `actions` is allowed on it.
     pub(super) async fn allowed(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -189,14 +190,14 @@ impl Files<'_> {
             return Err(not_permitted());
         }
         if self.guard.policies_may_deny(action) {
-            // A policy about a part of a directory holds whatever links lead there.
+            // A policy on a part of a directory applies whatever links lead there.
             let (base, inside) = (self.handle(descriptor)?, path.clone());
             let real = move |_: &mut Desk| {
                 let base = real_path_of(&base);
                 Ok(base.and_then(|base| real_paths(&Path::new(&base).join(inside))))
             };
             let paths = self.on_thread(real).await?;
-            let unknown = Basis::Never("where its path leads is not known");
+            let unknown = Basis::Never("the target of its path is unknown");
             let paths = paths.ok_or_else(|| self.refuse(action, place.path(), unknown))?;
             for path in &paths {
                 self.guard.check_policies(action, path).map_err(|_| not_permitted())?;
@@ -205,7 +206,7 @@ impl Files<'_> {
         Ok(Allowed { action, place, path, follows_links })
     }
 
-    /// What a descriptor is for the system.
+    /// Returns the system's handle of a descriptor.
     pub(super) fn handle(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<fs::File>> {
         Ok(match self.inner.table.get(descriptor)? {
             Descriptor::File(file) => Arc::clone(&file.file),
@@ -213,7 +214,7 @@ impl Files<'_> {
         })
     }
 
-    /// Decides by the first of `actions` that is allowed, which is returned.
+    /// Decides by the first of `actions` that is allowed, and returns it.
     pub(super) fn check(&self, actions: &[Action], place: &Place) -> FsResult<Action> {
         let resource = place.resource();
         let allowed = |action: &&Action| self.guard.decide(**action, resource).allowed;
@@ -224,7 +225,7 @@ impl Files<'_> {
         }
     }
 
-    /// Whether one of `actions` may be done with what is open.
+    /// Checks that one of `actions` is allowed on an open descriptor.
     pub(super) fn check_open(
         &self,
         descriptor: &Resource<Descriptor>,
@@ -245,13 +246,13 @@ impl Files<'_> {
         not_permitted()
     }
 
-    /// Links are not made: a link in a directory that others read too could lead them astray.
+    /// Refuses to create a link: in a directory with other readers it could redirect them.
     pub(super) fn refuse_link(
         &self,
         descriptor: &Resource<Descriptor>,
         path: &str,
     ) -> FsResult<()> {
-        let never = Basis::Never("components make no links");
+        let never = Basis::Never("components cannot create links");
         if self.places.is_root(descriptor.rep()) {
             let path = without_detours(&format!("/{path}")).into_owned();
             return Err(self.refuse(Action::FilesystemWrite, &path, never));
@@ -260,7 +261,7 @@ impl Files<'_> {
         Err(self.refuse(Action::FilesystemWrite, &named_in(&base, path), never))
     }
 
-    /// Records what Wasmtime has refused after it was allowed here: a link that leads out.
+    /// Records a refusal by Wasmtime of what was allowed here: a link that leads out.
     pub(super) fn recorded<T>(&self, done: FsResult<T>, allowed: &Allowed) -> FsResult<T> {
         done.map_err(|error| match error.downcast_ref() {
             Some(ErrorCode::NotPermitted) => {
@@ -271,7 +272,8 @@ impl Files<'_> {
         })
     }
 
-    /// A directory takes all that is in it along, so all of that must be allowed, at both ends.
+    /// Checks the rename of a directory: it moves everything inside, so all of that must be allowed
+    /// at both ends.
     pub(super) async fn check_directory_renamed(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -296,7 +298,7 @@ impl Files<'_> {
         for (action, end) in trees {
             let whole = self.guard.grants_tree(action, end.place.directory());
             if !whole || listed || self.guard.policies_may_deny(action) {
-                let part = Basis::Never("not all that is in the directory may be moved");
+                let part = Basis::Never("not everything in the directory may be moved");
                 return Err(self.refuse(action, end.place.path(), part));
             }
         }
@@ -334,7 +336,7 @@ fn first(actions: &[Action]) -> Action {
     actions.first().copied().unwrap_or(Action::FilesystemRead)
 }
 
-/// The path of a relative path, however it leads there.
+/// Returns the normalized path of a relative path.
 fn named_in(base: &Place, path: &str) -> String {
     match path.starts_with('/') {
         true => without_detours(path).into_owned(),
@@ -350,7 +352,7 @@ pub(super) fn not_permitted() -> FsError {
     ErrorCode::NotPermitted.into()
 }
 
-/// Whether policies allow an action on what is open, wherever it is by now; recorded if not.
+/// Checks an open descriptor's current path against policies; records a refusal.
 pub fn check_real_path(
     guard: &Guard,
     action: Action,
@@ -363,14 +365,14 @@ pub fn check_real_path(
     match real_path_of(handle) {
         Some(real) => guard.check_policies(action, &real),
         None => {
-            let unknown = Basis::Never("where it is is not known");
+            let unknown = Basis::Never("its current path is unknown");
             Err(guard.refuse(action, resource::Resource::Text(place.path()), unknown))
         }
     }
 }
 
-/// What a path may be for an operation, without links: itself, for those that act on a link, and
-/// where it leads. `None` if that is not known.
+/// Returns the real paths that an operation may reach, links resolved: the path itself, for
+/// operations on links, and its target. `None` if these cannot be determined.
 fn real_paths(path: &Path) -> Option<Vec<String>> {
     let direct = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => fs::canonicalize(parent).ok()?.join(name),
@@ -378,7 +380,7 @@ fn real_paths(path: &Path) -> Option<Vec<String>> {
     };
     let leads_to = match fs::canonicalize(&direct) {
         Ok(real) => Some(real),
-        // A link to nothing: what is made through it would be elsewhere.
+        // A dangling link: creating a file through it would put the file elsewhere.
         Err(_) if fs::symlink_metadata(&direct).is_ok() => return None,
         Err(_) => None,
     };

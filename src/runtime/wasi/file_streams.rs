@@ -1,4 +1,4 @@
-//! What is read from files and written to them by streams, a piece a job.
+//! Streams over files, one piece per job.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,23 +15,23 @@ use crate::runtime::threads::job::{NotRun, Running};
 use crate::runtime::wasi::blocking::{BlockingJobs, Slot, Waits};
 use crate::runtime::wasi::desk::now;
 
-/// The most that is read or written at once: a job that nobody waits for any more ends soon.
+/// The most bytes per read or write, so that an abandoned job ends soon.
 pub const PIECE: usize = 64 << 10;
 
-/// Where streams run their jobs, and who pays for their buffers.
+/// Runs the jobs of streams and charges for their buffers.
 #[derive(Clone)]
 pub struct Means {
-    /// Runs them.
+    /// Runs the jobs.
     pub jobs: Arc<BlockingJobs>,
-    /// Pays.
+    /// The account to charge.
     pub account: Arc<Account>,
 }
 
-// A job pays for its bytes until it ends, also where nobody waits for it any more.
+// A job holds the charge for its bytes until it ends, even if abandoned.
 type Read = (DynInputStream, StreamResult<Bytes>, Charge);
 type Written = (DynOutputStream, StreamResult<()>);
 
-/// Reads a file.
+/// An input stream over a file.
 pub struct FileInput {
     means: Means,
     state: Input,
@@ -46,7 +46,7 @@ enum Input {
 }
 
 impl FileInput {
-    /// `inner`: reads on the thread that asks it to.
+    /// Creates a stream. `inner` reads on its caller's thread.
     pub fn new(inner: DynInputStream, means: Means) -> Self {
         Self { means, state: Input::Idle(inner) }
     }
@@ -143,7 +143,7 @@ impl InputStream for FileInput {
     }
 }
 
-/// Writes a file.
+/// An output stream over a file.
 pub struct FileOutput {
     means: Means,
     state: Output,
@@ -151,7 +151,7 @@ pub struct FileOutput {
 
 enum Output {
     Ready(DynOutputStream),
-    /// For want of room for a job.
+    /// Waiting for a permit for a job.
     Waiting(DynOutputStream, Bytes, Charge),
     Writing(Running<Written>),
     Failed(StreamError),
@@ -159,7 +159,7 @@ enum Output {
 }
 
 impl FileOutput {
-    /// `inner`: writes on the thread that asks it to.
+    /// Creates a stream. `inner` writes on its caller's thread.
     pub fn new(inner: DynOutputStream, means: Means) -> Self {
         Self { means, state: Output::Ready(inner) }
     }
@@ -247,7 +247,7 @@ impl OutputStream for FileOutput {
     }
 
     async fn cancel(&mut self) {
-        // What was taken is written.
+        // Accepted bytes are written.
         self.ready().await;
     }
 }

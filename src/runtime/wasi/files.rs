@@ -1,5 +1,5 @@
-//! `wasi:filesystem`: Wasmtime keeps a component within its directories, and each operation is held
-//! against what it was granted there.
+//! `wasi:filesystem`: Wasmtime confines a component to its directories; every operation is checked
+//! against the grants on them.
 
 use std::io;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::runtime::wasi::places::Place;
 use crate::runtime::wasi::root::{self, Root};
 use crate::security::action::Action;
 
-/// After how many entries that are not shown others get their turn.
+/// The number of hidden entries skipped per turn.
 const HIDDEN_A_TURN: usize = 64;
 
-/// The most that `write` takes at once.
+/// The most bytes that `write` accepts at once.
 pub const MAX_WRITE_BYTES: usize = 1 << 20;
 
 impl preopens::Host for Files<'_> {
@@ -121,7 +121,7 @@ impl HostDescriptor for Files<'_> {
         if self.places.is_root(descriptor.rep()) {
             return Ok(root::FLAGS);
         }
-        // What the descriptor was opened with: no file system is asked.
+        // Answered from the open flags, without asking the file system.
         self.inner.get_flags(descriptor).await
     }
 
@@ -155,9 +155,9 @@ impl HostDescriptor for Files<'_> {
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
         self.check_open(&descriptor, &[Action::FilesystemRead])?;
-        // Wasmtime reads a piece at most.
+        // Wasmtime reads at most one piece.
         let length = length.min(PIECE as u64);
-        // Paid until the job ends, also where nobody waits for it any more.
+        // Charged until the job ends, even if abandoned.
         let charge = self.charge(length)?;
         let read = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
             Ok((view.read(at, length, offset).await?, charge))
@@ -247,7 +247,7 @@ impl HostDescriptor for Files<'_> {
         let allowed = self.allowed(&descriptor, &path, &[Action::FilesystemWrite]).await?;
         let flags = allowed.flags(flags);
         let (at, path) = (self.opened(&descriptor)?, allowed.path.clone());
-        // Wasmtime opens it for that.
+        // Wasmtime opens the file for this.
         let opening = Opening { path, path_flags: flags, ..Opening::default() };
         let done = self
             .on_thread(move |desk| {
@@ -316,7 +316,7 @@ impl HostDescriptor for Files<'_> {
             Found::Opened(opened) => opened,
             Found::Special(special) => return Err(self.refuse_special(special, &allowed)),
         };
-        // What was opened may be something else than what was looked at.
+        // A different file may have been opened than the one checked.
         let handle = match &opened {
             Descriptor::File(file) => &file.file,
             Descriptor::Dir(directory) => &directory.dir,
@@ -360,7 +360,7 @@ impl HostDescriptor for Files<'_> {
         new_descriptor: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        // It goes from one place, and may take the place of what is at the other.
+        // It disappears from one path and may replace something at the other.
         self.allowed(&descriptor, &old_path, &[Action::FilesystemRead]).await?;
         let from = self.allowed(&descriptor, &old_path, &[Action::FilesystemDelete]).await?;
         self.allowed(&new_descriptor, &new_path, &[Action::FilesystemWrite]).await?;
@@ -470,7 +470,7 @@ impl HostDirectoryEntryStream for Files<'_> {
             let Some(entry) = listing.next(&self.means.jobs).await? else {
                 return Ok(None);
             };
-            // Of a directory of which single names are granted, the others are not seen.
+            // In a directory with granted names, other names are hidden.
             if let Ok((at, _)) = place.join(&entry.name)
                 && LOOK.iter().any(|action| self.guard.decide(*action, at.resource()).allowed)
             {

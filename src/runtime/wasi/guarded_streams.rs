@@ -1,4 +1,4 @@
-//! Streams of files and connections that fail when the right to them is gone.
+//! Streams over files and connections that fail when the right to them ends.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::runtime::wasi::places::Place;
 use crate::security::action::Action;
 use crate::security::guard::{Allowed, Guard};
 
-/// The right to go on.
+/// The right to continue.
 pub trait Right: Send + 'static {
-    /// Fails when it is gone.
+    /// Fails if the right has ended.
     fn check(&mut self) -> StreamResult<()>;
 }
 
-/// The right to read or write one file, looked at again when rights have changed.
+/// The right to read or write one file, checked again when rights change.
 pub struct FileRight {
     guard: Arc<Guard>,
     place: Arc<Place>,
     handle: Arc<File>,
     action: Action,
-    /// For which version of the rights it was decided, and how long that holds.
+    /// The version for which it was decided, and how long that holds.
     known: Option<(u64, Allowed)>,
 }
 
 impl FileRight {
-    /// Nothing is decided yet.
+    /// Creates a right that is still undecided.
     pub fn new(guard: Arc<Guard>, place: Arc<Place>, handle: Arc<File>, action: Action) -> Self {
         Self { guard, place, handle, action, known: None }
     }
@@ -50,17 +50,17 @@ impl Right for FileRight {
     }
 }
 
-/// What a stream says when the right to it is gone.
+/// Returns the error of a stream whose right has ended.
 pub fn denied() -> StreamError {
     let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
     StreamError::LastOperationFailed(denied.into())
 }
 
-/// What is read.
+/// A guarded input stream.
 pub struct GuardedInput<R> {
-    /// Reads.
+    /// The stream.
     pub inner: DynInputStream,
-    /// Whether it may.
+    /// The right to read.
     pub right: R,
 }
 
@@ -81,7 +81,7 @@ impl<R: Right> InputStream for GuardedInput<R> {
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
         self.right.check()?;
         let read = self.inner.blocking_read(size).await?;
-        // The right may have ended meanwhile.
+        // The right may have ended during the read.
         self.right.check()?;
         Ok(read)
     }
@@ -91,11 +91,11 @@ impl<R: Right> InputStream for GuardedInput<R> {
     }
 }
 
-/// What is written.
+/// A guarded output stream.
 pub struct GuardedOutput<R> {
-    /// Writes.
+    /// The stream.
     pub inner: DynOutputStream,
-    /// Whether it may.
+    /// The right to write.
     pub right: R,
 }
 

@@ -1,4 +1,4 @@
-//! WASI in a linker.
+//! Adds WASI to a linker.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::ComponentItem;
@@ -20,7 +20,7 @@ use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::resource::Resource;
 
-/// The interfaces that [`link`] adds, without their package's name and version.
+/// The interfaces added by [`link`], without the package's name and version.
 const OPEN: [&str; 27] = [
     "io/error",
     "io/poll",
@@ -51,14 +51,14 @@ const OPEN: [&str; 27] = [
     "cli/terminal-stderr",
 ];
 
-/// The most resource types that a component may import with interfaces that are closed: each is
-/// compared with all others.
+/// The most resource types that a component may import from closed interfaces: each is compared
+/// with all others.
 const MAX_RESOURCES: usize = 1000;
 
-/// Stands for resources of which there are none.
+/// Stands for resources that never exist.
 struct Nothing;
 
-/// Names the table of open resources for linkers.
+/// The linker's key for the resource table.
 struct HasTable;
 
 impl HasData for HasTable {
@@ -69,8 +69,8 @@ fn table(state: &mut HostState) -> &mut ResourceTable {
     state.ctx().table
 }
 
-/// Adds WASI 0.2, interface by interface: what reaches something is held against the rights of the
-/// component, the rest is Wasmtime's own.
+/// Adds WASI 0.2, interface by interface. Functions that reach outside are checked against the
+/// component's rights; the rest are Wasmtime's own.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     io::error::add_to_linker::<_, HasTable>(linker, table)?;
     io::poll::add_to_linker::<_, HasTable>(linker, table)?;
@@ -95,7 +95,7 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     random::insecure_seed::add_to_linker::<_, HasRandom>(linker, ambient::random_numbers)?;
 
     cli::environment::add_to_linker::<_, HasEnvironment>(linker, ambient::environment)?;
-    // What it prints goes to the log, its input is empty, and it has no terminal.
+    // Output goes to the log, input is empty, and there is no terminal.
     let view = <HostState as WasiCliView>::cli;
     cli::exit::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::stdin::add_to_linker::<_, WasiCli>(linker, view)?;
@@ -110,9 +110,9 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     paths::link(linker)
 }
 
-/// A linker that has what a component imports of WASI 0.2 beyond [`link`] too, such as `wasi:http`,
-/// which toolchains import for programs that never use it. Each call of it is refused. `None` if
-/// there is no such import.
+/// Returns a linker that also has the component's other WASI 0.2 imports, such as `wasi:http`,
+/// which toolchains import for programs that never use it. Every call of these is refused. Returns
+/// `None` if there are no such imports.
 pub fn link_closed(
     linker: &Linker<HostState>,
     component: &Component,
@@ -131,7 +131,7 @@ pub fn link_closed(
         }
         for (item, exported) in instance.exports(engine) {
             match exported.ty {
-                // One that another interface has defined is not defined again.
+                // Defined only once, by the first interface that exports it.
                 ComponentItem::Resource(resource) if !known.contains(&resource) => {
                     if known.len() >= MAX_RESOURCES {
                         let text = format!("more than {MAX_RESOURCES} imported resource types");
@@ -169,7 +169,7 @@ fn refuse_calls(
 ) -> wasmtime::Result<()> {
     let function = format!("{name}#{item}");
     interface.func_new(item, move |store: StoreContextMut<'_, HostState>, _, _, _| {
-        let never = Basis::Never("an interface that is granted to nobody");
+        let never = Basis::Never("this interface cannot be granted");
         let guard = &store.data().context.guard;
         Err(guard.refuse(Action::HostCall, Resource::Text(&function), never).into())
     })

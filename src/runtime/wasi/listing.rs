@@ -1,4 +1,4 @@
-//! Listings of directories, a page at a time.
+//! Directory listings, one page at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,13 +16,13 @@ use crate::runtime::threads::job::NotRun;
 use crate::runtime::wasi::blocking::{BlockingJobs, Waits};
 use crate::runtime::wasi::places::Place;
 
-/// Entries that are read by one job.
+/// Entries read per job.
 const PAGE: usize = 96;
 
-/// What a listing takes: a page of the longest names, and the system's buffer.
+/// Memory of a listing: a page of the longest names, and the system's buffer.
 pub const LISTING_BYTES: u64 = 64 << 10;
 
-/// A listing. Names that come or go meanwhile may be in it or not.
+/// A listing. Concurrently added or removed names may or may not appear.
 pub struct Listing {
     place: Arc<Place>,
     directory: Arc<File>,
@@ -31,7 +31,7 @@ pub struct Listing {
     _charge: Charge,
 }
 
-/// What has not been read yet.
+/// The unread rest.
 enum Rest {
     All,
     From(Reader),
@@ -41,17 +41,18 @@ enum Rest {
 type Page = VecDeque<Result<DirectoryEntry, ErrorCode>>;
 
 impl Listing {
-    /// Of an open directory; nothing is read yet. `charge`: [`LISTING_BYTES`].
+    /// Creates a listing of an open directory without reading it. `charge` covers
+    /// [`LISTING_BYTES`].
     pub fn new(place: Arc<Place>, directory: Arc<File>, charge: Charge) -> Self {
         Self { place, directory, page: Page::new(), rest: Rest::All, _charge: charge }
     }
 
-    /// What is listed.
+    /// Returns the place of the directory.
     pub fn place(&self) -> &Arc<Place> {
         &self.place
     }
 
-    /// The next entry, which may be one that can not be told.
+    /// Returns the next entry, or an error for an entry that cannot be described.
     pub async fn next(&mut self, jobs: &BlockingJobs) -> FsResult<Option<DirectoryEntry>> {
         if self.page.is_empty() {
             self.turn(jobs).await?;
@@ -59,7 +60,7 @@ impl Listing {
         Ok(self.page.pop_front().transpose()?)
     }
 
-    /// Reads a page. A listing that was abandoned meanwhile is at its end.
+    /// Reads a page. A listing abandoned in the meantime ends.
     async fn turn(&mut self, jobs: &BlockingJobs) -> FsResult<()> {
         let rest = std::mem::replace(&mut self.rest, Rest::Nothing);
         if matches!(rest, Rest::Nothing) {
@@ -94,7 +95,7 @@ fn read_page(rest: Rest, directory: &File) -> std::io::Result<(Page, Rest)> {
 struct Reader(OwningIter);
 
 impl Reader {
-    /// Opens the directory once more, for a position of its own.
+    /// Opens the directory again, for a position of its own.
     fn open(directory: &File) -> std::io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self(Dir::openat(directory, ".", flags, Mode::empty())?.into_iter()))
@@ -125,7 +126,7 @@ impl Reader {
     }
 }
 
-/// What an entry is; `None` if it is gone.
+/// Returns the type of an entry; `None` if it is gone.
 fn kind(directory: &File, entry: &Entry) -> std::io::Result<Option<DescriptorType>> {
     Ok(Some(match entry.file_type() {
         Some(Type::Directory) => DescriptorType::Directory,
@@ -134,7 +135,7 @@ fn kind(directory: &File, entry: &Entry) -> std::io::Result<Option<DescriptorTyp
         Some(Type::CharacterDevice) => DescriptorType::CharacterDevice,
         Some(Type::BlockDevice) => DescriptorType::BlockDevice,
         Some(Type::Fifo | Type::Socket) => DescriptorType::Unknown,
-        // Not all file systems say.
+        // Not all file systems report the type.
         None => match fstatat(directory, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => kind_of_mode(SFlag::from_bits_truncate(stat.st_mode)),
             Err(Errno::ENOENT) => return Ok(None),

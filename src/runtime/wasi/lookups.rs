@@ -1,4 +1,4 @@
-//! Names that are looked up, each on a thread that waits for the system's resolver.
+//! Name look-ups, each on a thread that blocks on the system's resolver.
 
 use std::future::Future;
 use std::io;
@@ -14,7 +14,7 @@ use crate::runtime::threads::job::Running;
 use crate::runtime::wasi::blocking::{BlockingJobs, Slot, Waits};
 use crate::security::quota::Permit;
 
-/// The most addresses of one name that are looked at.
+/// The most addresses read for one name.
 const ADDRESSES: usize = 256;
 
 /// A look-up.
@@ -27,31 +27,31 @@ pub struct Lookup {
 type Addresses = std::vec::IntoIter<IpAddr>;
 
 enum State {
-    /// For want of room. The permit goes to the job, and comes back when that has ended.
+    /// Waiting for a job slot. The job holds the permit and returns it when it ends.
     Waiting(Permit),
     Running(Running<io::Result<Addresses>>),
     Done(Result<Addresses, ErrorCode>),
 }
 
 impl Lookup {
-    /// Looks a name up.
+    /// Looks up a name.
     pub fn of_name(name: Arc<str>, permit: Permit, jobs: Arc<BlockingJobs>) -> Self {
         let mut lookup = Self { name, jobs, state: State::Waiting(permit) };
         lookup.go_on();
         lookup
     }
 
-    /// An address, which is its own.
+    /// Resolves an address to itself.
     pub fn of_address(name: Arc<str>, address: IpAddr, jobs: Arc<BlockingJobs>) -> Self {
         Self { name, jobs, state: State::Done(Ok(vec![address].into_iter())) }
     }
 
-    /// What is looked up.
+    /// Returns the name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The next address.
+    /// Returns the next address.
     pub fn next(&mut self) -> Result<Option<IpAddr>, ErrorCode> {
         self.go_on();
         match &mut self.state {
@@ -136,7 +136,7 @@ mod tests {
         let address = lookup.next().unwrap().expect("an address");
         assert!(address.is_loopback(), "{address}");
         let permit = count.take().expect("the one is back");
-        // Where all threads are busy it waits for one.
+        // If all threads are busy, it waits for one.
         let busy: Vec<_> = std::iter::from_fn(|| jobs.try_slot(Waits::Names)).collect();
         let mut lookup = Lookup::of_name("localhost".into(), permit, Arc::clone(&jobs));
         assert_eq!(lookup.next().unwrap_err(), ErrorCode::WouldBlock);

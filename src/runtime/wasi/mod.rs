@@ -1,4 +1,4 @@
-//! WASI p2 for components built against it: nothing but what was granted, output as log records.
+//! WASI p2: components reach only what was granted, and their output becomes log records.
 
 pub mod ambient;
 pub mod blocking;

@@ -1,5 +1,5 @@
-//! Opening a file or a directory, and nothing else: another kind may hold a thread for as long as nobody is
-//! at its other end, or is an interface of the system.
+//! Opens files and directories only: opening anything else may block until someone opens the other
+//! end, or may be an interface of the system.
 
 use std::fs::File;
 
@@ -13,32 +13,32 @@ use crate::runtime::wasi::file_rights::{Allowed, Files};
 use crate::security::audit::Basis;
 use crate::security::pseudo_files::pseudo_file_system;
 
-/// What is to be opened.
+/// A request to open a path.
 pub struct Opening {
-    /// Relative to a directory.
+    /// The path, relative to a directory.
     pub path: String,
     /// Whether links are followed.
     pub path_flags: PathFlags,
-    /// What is made on the way.
+    /// Which entries to create.
     pub open_flags: OpenFlags,
-    /// What for.
+    /// The intended use.
     pub flags: DescriptorFlags,
 }
 
-/// What came of it.
+/// The result of opening.
 pub enum Found {
     /// It is open.
     Opened(Descriptor),
-    /// It is not for components.
+    /// It is not available to components.
     Special(Special),
 }
 
-/// Why something is not for components.
+/// Why something is not available to components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
     /// A device, a pipe, a socket.
     Kind,
-    /// A file of the system's own.
+    /// A file of a pseudo file system.
     Pseudo,
 }
 
@@ -50,7 +50,7 @@ impl Default for Opening {
 }
 
 impl Opening {
-    /// Opens it in a directory.
+    /// Opens the path in a directory.
     pub fn open(self, desk: &mut Desk, directory: Descriptor) -> FsResult<Found> {
         if let Some(special) = self.special(desk, directory.clone())? {
             return Ok(Found::Special(special));
@@ -59,7 +59,7 @@ impl Opening {
         let Self { path, path_flags, open_flags, flags } = self;
         let opened = now(desk.view().open_at(at, path_flags, path, open_flags, flags))?;
         let opened = desk.take(opened)?;
-        // It may be another one than was looked at.
+        // A different file may have been opened than the one checked.
         let handle: &File = match &opened {
             Descriptor::File(file) => &file.file,
             Descriptor::Dir(directory) => &directory.dir,
@@ -74,7 +74,7 @@ impl Opening {
         Ok(Found::Opened(opened))
     }
 
-    /// Whether it is of a kind that is not even opened.
+    /// Returns whether the path is of a kind that must not even be opened.
     pub fn special(&self, desk: &mut Desk, directory: Descriptor) -> FsResult<Option<Special>> {
         let at = desk.lay(directory)?;
         match now(desk.view().stat_at(at, self.path_flags, self.path.clone())) {
@@ -84,18 +84,18 @@ impl Opening {
                 | DescriptorType::SymbolicLink => None,
                 _ => Some(Special::Kind),
             }),
-            // To be made, or to fail when it is opened.
+            // It does not exist: it will be created, or opening it will fail.
             Err(_) => Ok(None),
         }
     }
 }
 
 impl Files<'_> {
-    /// Records that something is not for components.
+    /// Records that something is not available to components.
     pub(super) fn refuse_special(&self, special: Special, allowed: &Allowed) -> FsError {
         let never = match special {
             Special::Kind => "neither a file nor a directory",
-            Special::Pseudo => "a file of the system's own",
+            Special::Pseudo => "a file of a pseudo file system",
         };
         self.refuse(allowed.action, allowed.place.path(), Basis::Never(never))
     }

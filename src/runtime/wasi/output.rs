@@ -1,4 +1,4 @@
-//! Standard output and standard error as log records.
+//! Turns standard output and standard error into log records.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use crate::core::message::Timestamp;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
 
-/// The longest record made of guest output; a longer line is cut into several.
+/// The longest record made from guest output; a longer line is split.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// The output of one instance.
+/// The output streams of one instance.
 pub struct Outputs {
     /// Standard output.
     pub stdout: Output,
@@ -27,7 +27,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Nothing is written yet.
+    /// Creates the output streams of a new instance.
     pub fn new(context: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
         let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
         Self { stdout: output(LogLevel::Info), stderr: output(LogLevel::Warn) }
@@ -98,7 +98,8 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // What `Outputs::finish` had no chance to see, because the engine stops; on a native stack.
+        // Lines that `Outputs::finish` did not see, because the engine stops. Runs on a native
+        // stack.
         let rest = std::mem::take(self.partial.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !rest.is_empty() {
             self.emit(&rest);
@@ -107,7 +108,7 @@ impl Drop for Lines {
     }
 }
 
-/// Where a cut damages no character; the end, if that is no UTF-8.
+/// Returns where to cut without splitting a character; the end, if the bytes are not UTF-8.
 fn end_of_last_char(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
@@ -119,7 +120,7 @@ fn write(level: LogLevel, context: &HostContext, line: &str, time: Timestamp) {
     context.write_record(level, line.trim_end_matches('\r'), &[], time);
 }
 
-/// One of the guest's output streams.
+/// One output stream of the guest.
 #[derive(Clone)]
 pub struct Output(Arc<Lines>);
 
@@ -160,7 +161,7 @@ impl AsyncWrite for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        // WASI makes a write beyond the permit a trap, and leaves it to the stream to do so.
+        // WASI specifies that a write beyond the permit traps, and leaves the trap to the stream.
         let permit = self.check_write()?;
         if bytes.len() > permit {
             let text = format!("{} bytes written where {permit} are permitted", bytes.len());
@@ -175,7 +176,7 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        // No permit while records wait for the host, so that a guest can not pile them up.
+        // No permit while records wait for the host, so that a guest cannot pile them up.
         Ok(if self.0.off_fiber.has_jobs() { 0 } else { MAX_LINE_BYTES })
     }
 }

@@ -1,4 +1,4 @@
-//! Functions of WASI that take paths and names, of which no more is read than the longest that can be.
+//! WASI functions that take paths and names, read only up to the longest valid length.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -19,7 +19,7 @@ use crate::runtime::wasi::sockets::{MAX_NAME_BYTES, sockets};
 type Path = Excerpt<MAX_PATH_BYTES>;
 type Name = Excerpt<MAX_NAME_BYTES>;
 
-/// An argument, as the function takes it.
+/// An argument of a function, with a bound on its length.
 trait Argument {
     type Taken;
 
@@ -69,7 +69,7 @@ macro_rules! with_paths {
     )*};
 }
 
-/// Puts these functions in the place of Wasmtime's.
+/// Replaces Wasmtime's versions of these functions.
 pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut interface = linker.instance("wasi:filesystem/types@0.2.12")?;

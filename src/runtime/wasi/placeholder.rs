@@ -1,5 +1,5 @@
-//! Sockets of components without any right to the network: they take no descriptor of the host, and where
-//! they are to lead is refused and recorded.
+//! Sockets of components without any right to the network. They take no descriptor of the host;
+//! every attempt to connect is refused and recorded.
 
 use std::net::SocketAddr;
 
@@ -10,15 +10,15 @@ use wasmtime_wasi::p2::{Pollable, SocketError};
 use crate::runtime::wasi::sockets::Sockets;
 use crate::security::action::Action;
 
-/// Stands for a socket.
+/// A placeholder for a socket.
 pub struct Placeholder {
-    /// As the guest asked for it.
+    /// The family that the guest asked for.
     pub family: IpAddressFamily,
-    /// Whether it is bound to what the system would choose.
+    /// The progress of binding to an address of the system's choice.
     pub bound: Bound,
 }
 
-/// How far a bind is.
+/// The progress of a bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     No,
@@ -26,10 +26,10 @@ pub enum Bound {
     Yes,
 }
 
-/// Stands for datagrams that come in: none do.
+/// A datagram input without datagrams.
 pub struct NoneIn;
 
-/// Stands for datagrams that go out: all are refused.
+/// A datagram output that refuses all datagrams.
 pub struct NoneOut;
 
 #[wasmtime_wasi::async_trait]
@@ -50,7 +50,7 @@ impl Pollable for NoneOut {
 }
 
 impl Placeholder {
-    /// A new one.
+    /// Creates an unbound placeholder.
     pub fn new(family: IpAddressFamily) -> Self {
         Self { family, bound: Bound::No }
     }
@@ -63,7 +63,7 @@ impl Placeholder {
         }
     }
 
-    /// Where it is bound, once it is.
+    /// Returns the address that it is bound to.
     pub fn local_address(&self) -> Result<IpSocketAddress, SocketError> {
         if self.bound != Bound::Yes {
             return Err(ErrorCode::InvalidState.into());
@@ -71,7 +71,7 @@ impl Placeholder {
         Ok(any_address(self.family).into())
     }
 
-    /// Ends a bind.
+    /// Completes a bind.
     pub fn finish_bind(&mut self) -> Result<(), SocketError> {
         if self.bound != Bound::Begun {
             return Err(ErrorCode::NotInProgress.into());
@@ -89,12 +89,13 @@ fn any_address(family: IpAddressFamily) -> SocketAddr {
 }
 
 impl Sockets<'_> {
-    /// What stands for a socket, if it is none.
+    /// Returns the placeholder of a socket, if it is one.
     pub(super) fn placeholder(&mut self, socket: u32) -> Option<&mut Placeholder> {
         self.inner.table.get_mut(&Resource::new_borrow(socket)).ok()
     }
 
-    /// Binds what stands for a socket, if it is none and nothing can come in there.
+    /// Binds a placeholder, if the socket is one. Only a bind through which nothing can come in is
+    /// allowed.
     pub(super) fn bind_placeholder(
         &mut self,
         socket: u32,
@@ -105,7 +106,7 @@ impl Sockets<'_> {
             Bound::Begun => ErrorCode::ConcurrencyConflict.into(),
             Bound::Yes => ErrorCode::InvalidState.into(),
             Bound::No if !placeholder.is_of_family(local) => ErrorCode::InvalidArgument.into(),
-            // What libraries do before they connect.
+            // Libraries do this before they connect.
             Bound::No if local.ip().is_unspecified() && local.port() == 0 => {
                 placeholder.bound = Bound::Begun;
                 return Some(Ok(()));
@@ -115,7 +116,7 @@ impl Sockets<'_> {
         Some(Err(refused))
     }
 
-    /// Refuses that what stands for a socket, if it is none, listens.
+    /// Refuses to let a placeholder listen, if the socket is one.
     pub(super) fn listen_placeholder(&mut self, socket: u32) -> Option<SocketError> {
         let placeholder = self.placeholder(socket)?;
         let (bound, local) = (placeholder.bound, any_address(placeholder.family));
@@ -125,7 +126,7 @@ impl Sockets<'_> {
         })
     }
 
-    /// Refuses to reach an address from what stands for a socket, if it is none.
+    /// Refuses to reach an address from a placeholder, if the socket is one.
     pub(super) fn reach_from_placeholder(
         &mut self,
         socket: u32,
@@ -139,7 +140,7 @@ impl Sockets<'_> {
         })
     }
 
-    /// Records what was refused. Rights that came after the socket are for the next one.
+    /// Records a refusal. Rights granted since the socket was created apply to the next socket.
     pub(super) fn refused(&self, action: Action, address: SocketAddr) -> SocketError {
         match self.connections.check(action, address) {
             false => ErrorCode::AccessDenied.into(),
@@ -148,7 +149,7 @@ impl Sockets<'_> {
     }
 }
 
-/// Whether an address can be that of another end.
+/// Returns whether an address can be a remote one.
 pub fn can_be_reached(remote: SocketAddr) -> bool {
     !remote.ip().to_canonical().is_unspecified() && remote.port() != 0
 }

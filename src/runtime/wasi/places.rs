@@ -1,4 +1,4 @@
-//! Where the open files of an instance are.
+//! The descriptor table: where an instance's open files are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,41 +7,41 @@ use crate::core::account::Charge;
 use crate::security::directory::Directory;
 use crate::security::resource::Resource;
 
-/// A file or a directory, by the granted directory that it was reached through.
+/// A file or directory, by the granted directory it was reached through.
 #[derive(Debug)]
 pub struct Place {
     root: Arc<Directory>,
-    /// Its path in there, by the names that led to it; empty for the directory itself.
+    /// The path inside, by the names that led to it; empty for the directory itself.
     inside: String,
-    /// The same as a path of the host.
+    /// The same as a host path.
     path: String,
 }
 
-/// A path that leads out of where it begins.
+/// A path that leads out of its starting directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outside;
 
-/// Where open descriptors are, by their numbers.
+/// The places of open descriptors, by number.
 #[derive(Default)]
 pub struct Places(HashMap<u32, Entered>);
 
-/// Where a descriptor is.
+/// The place of a descriptor.
 enum Entered {
-    /// In a granted directory. `charge`: what the host holds for it.
+    /// In a granted directory, with the charge for the descriptor.
     At { place: Arc<Place>, _charge: Charge },
-    /// At the root, where nothing is granted.
+    /// The guest's root, where nothing is granted.
     Root,
 }
 
 impl Place {
-    /// A granted directory.
+    /// Creates the place of a granted directory.
     pub fn root(root: Arc<Directory>) -> Self {
         let path = root.path("");
         Self { root, inside: String::new(), path }
     }
 
-    /// The place of a relative path, and the path without detours. What is opened is what that path
-    /// says, so that no `..` behind a link leads elsewhere than its names do.
+    /// Returns the place of a relative path, and the normalized path. Files are opened by the
+    /// normalized path, so a `..` behind a link cannot lead elsewhere than its names say.
     pub fn join(&self, path: &str) -> Result<(Self, String), Outside> {
         if path.starts_with('/') {
             return Err(Outside);
@@ -65,39 +65,39 @@ impl Place {
         Ok((Self { root: Arc::clone(&self.root), inside, path }, direct))
     }
 
-    /// The granted directory.
+    /// Returns the granted directory.
     pub fn directory(&self) -> &Directory {
         &self.root
     }
 
-    /// The path of the host, by the names that led there.
+    /// Returns the host path, by the names that led there.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Bytes of its names.
+    /// Returns the bytes of its names.
     pub fn bytes(&self) -> u64 {
         (self.inside.len() + self.path.len()) as u64
     }
 
-    /// For a decision.
+    /// Returns the resource for a decision.
     pub fn resource(&self) -> Resource<'_> {
         Resource::File { root: &self.root, inside: &self.inside, path: &self.path }
     }
 }
 
 impl Places {
-    /// Enters a descriptor.
+    /// Adds a descriptor.
     pub fn enter(&mut self, descriptor: u32, place: Arc<Place>, charge: Charge) {
         self.0.insert(descriptor, Entered::At { place, _charge: charge });
     }
 
-    /// Enters a descriptor of the root.
+    /// Adds a descriptor of the root.
     pub fn enter_root(&mut self, descriptor: u32) {
         self.0.insert(descriptor, Entered::Root);
     }
 
-    /// Where a descriptor is, if that is in a granted directory.
+    /// Returns the place of a descriptor in a granted directory.
     pub fn of(&self, descriptor: u32) -> Option<&Arc<Place>> {
         match self.0.get(&descriptor)? {
             Entered::At { place, .. } => Some(place),
@@ -105,12 +105,12 @@ impl Places {
         }
     }
 
-    /// Whether a descriptor is of the root.
+    /// Returns whether a descriptor is of the root.
     pub fn is_root(&self, descriptor: u32) -> bool {
         matches!(self.0.get(&descriptor), Some(Entered::Root))
     }
 
-    /// Forgets a descriptor.
+    /// Removes a descriptor.
     pub fn leave(&mut self, descriptor: u32) {
         self.0.remove(&descriptor);
     }

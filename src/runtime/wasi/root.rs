@@ -1,6 +1,6 @@
-//! The root directory of a guest. Nothing is in it; what is looked for there was not granted, and that is
-//! recorded with its path. Without it a guest's library answers from the directories that it has, and never
-//! asks the host.
+//! The root directory of a guest. It is empty: a look-up in it is for something that was not
+//! granted, and is recorded with its path. Without it, a guest's library would answer from the
+//! directories that it has and never ask the host.
 
 use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -13,16 +13,16 @@ use crate::security::audit::Basis;
 use crate::security::directory::Directory;
 use crate::security::resource::{Resource, without_detours};
 
-/// Stands for the root in the table of what is open: no directory of the host is behind it.
+/// The root in the resource table. No host directory is behind it.
 pub struct Root;
 
-/// Where guests see it.
+/// The root's guest path.
 pub const PATH: &str = "/";
 
-/// What is known of it.
+/// The flags of the root.
 pub const FLAGS: DescriptorFlags = DescriptorFlags::READ;
 
-/// What is known of it.
+/// The attributes of the root.
 pub const STAT: DescriptorStat = DescriptorStat {
     type_: DescriptorType::Directory,
     link_count: 1,
@@ -32,17 +32,18 @@ pub const STAT: DescriptorStat = DescriptorStat {
     status_change_timestamp: None,
 };
 
-/// What is known of it.
+/// The metadata hash of the root.
 pub const HASH: MetadataHashValue = MetadataHashValue { lower: 0, upper: 0 };
 
-/// Whether a granted directory is where a guest sees the root: as `/`, or as the directory that relative
-/// paths begin at, which libraries take for the same.
+/// Returns whether a granted directory takes the guest's place of the root: as `/`, or as the
+/// directory of relative paths, which libraries treat the same.
 pub fn is_taken_by(directory: &Directory) -> bool {
     directory.guest().bytes().all(|byte| matches!(byte, b'/' | b'.'))
 }
 
 impl Files<'_> {
-    /// Records what was looked for in the root; `path` is relative to it. For the guest nothing is there.
+    /// Records a look-up in the root and returns the guest's error, that nothing is there. `path`
+    /// is relative to the root.
     pub(super) fn not_there(&self, action: Action, path: &str) -> FsError {
         let path = without_detours(&format!("/{path}")).into_owned();
         let decision = self.guard.decide(action, Resource::Text(&path));

@@ -1,7 +1,7 @@
-//! What a socket is set to.
+//! Socket options.
 
-/// Functions of a WASI interface about what a socket is set to. A placeholder takes any setting, and tells
-/// the usual ones; `value <= MOST` holds a setting down to the most that a guest can have.
+/// Defines WASI functions for socket options. A placeholder accepts any value and returns the usual
+/// ones; `value <= MOST` clamps a value to the guest's maximum.
 macro_rules! settings {
     ($host:ident for $socket:ty;
      $($name:ident($($value:ident $(<= $most:ident)?: $type:ty)?) -> $answer:ty = $usual:expr;)*) => {$(

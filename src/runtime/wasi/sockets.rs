@@ -1,5 +1,5 @@
-//! `wasi:sockets`: making sockets, and looking names up. Which addresses a socket may use is for
-//! [`Connections`].
+//! `wasi:sockets`: creating sockets and looking up names. [`Connections`] decides which addresses a
+//! socket may use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,38 +27,38 @@ use crate::security::audit::Basis;
 use crate::security::host_pattern::{Endpoint, Host, parse_host};
 use crate::security::resource;
 
-/// The longest name that is looked up (RFC 1035), as text.
+/// The longest name looked up (RFC 1035), as text.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// What the host holds for a socket: a piece that comes in, one that goes out.
+/// Host memory held per socket: one piece in each direction.
 const SOCKET_BYTES: u64 = 128 << 10;
 
-/// The largest buffer of the system that a guest can ask for.
+/// The largest system buffer that a guest can ask for.
 pub(super) const MAX_BUFFER_BYTES: u64 = 1 << 20;
 
-/// The sockets of an instance, by their numbers, with what the host holds for them.
+/// The charges for an instance's sockets, by resource number.
 pub type Held = HashMap<u32, Charge>;
 
-/// What an instance sees of sockets and names.
+/// An instance's view of sockets and names.
 pub struct Sockets<'a> {
-    /// Does what is allowed.
+    /// Performs the allowed operations.
     pub inner: WasiSocketsCtxView<'a>,
-    /// Says what is allowed.
+    /// Decides which addresses are allowed.
     pub connections: &'a Arc<Connections>,
-    /// The sockets.
+    /// The charges for its sockets.
     pub held: &'a mut Held,
-    /// Runs what waits for the system, and pays for what is held.
+    /// Runs blocking system calls and charges for what the host holds.
     pub means: &'a Means,
 }
 
-/// Names [`Sockets`] for linkers.
+/// The linker's key for [`Sockets`].
 pub struct HasSockets;
 
 impl HasData for HasSockets {
     type Data<'a> = Sockets<'a>;
 }
 
-/// What an instance sees of sockets and names.
+/// Returns an instance's view of sockets and names.
 pub fn sockets(state: &mut HostState) -> Sockets<'_> {
     let wasi = state.wasi();
     Sockets {
@@ -70,14 +70,14 @@ pub fn sockets(state: &mut HostState) -> Sockets<'_> {
 }
 
 impl Sockets<'_> {
-    /// Whether it may have sockets at all: each takes a descriptor of the host.
+    /// Returns whether it may have real sockets: each takes a descriptor of the host.
     fn may_have_any(&self) -> bool {
         let guard = self.connections.guard();
         let any = [Action::NetworkOutbound, Action::NetworkInbound];
         any.into_iter().any(|action| guard.grants_any(action))
     }
 
-    /// What a socket costs.
+    /// Charges for a socket.
     pub(super) fn charge(&self) -> Result<Charge, SocketError> {
         self.means.account.charge(SOCKET_BYTES).map_err(SocketError::trap)
     }

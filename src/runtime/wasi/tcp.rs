@@ -1,5 +1,6 @@
-//! `wasi:sockets/tcp`: connections that end with the right to them. Which addresses a socket may use is
-//! for [`Connections`](crate::runtime::wasi::connections::Connections).
+//! `wasi:sockets/tcp`: connections that end with the right to them.
+//! [`Connections`](crate::runtime::wasi::connections::Connections) decides which addresses a socket
+//! may use.
 
 use std::net::SocketAddr;
 
@@ -17,7 +18,7 @@ use crate::runtime::wasi::placeholder::Placeholder;
 use crate::runtime::wasi::settings::settings;
 use crate::runtime::wasi::sockets::{MAX_BUFFER_BYTES, Sockets};
 
-/// The most connections that wait to be accepted.
+/// The longest backlog.
 const MAX_BACKLOG: u64 = 128;
 
 const SECOND: u64 = 1_000_000_000;

@@ -1,5 +1,5 @@
-//! `wasi:sockets/udp`: datagrams. Which addresses a socket may use is for
-//! [`Connections`](crate::runtime::wasi::connections::Connections).
+//! `wasi:sockets/udp`: datagrams. [`Connections`](crate::runtime::wasi::connections::Connections)
+//! decides which addresses a socket may use.
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sockets::network::{
@@ -17,7 +17,7 @@ use crate::runtime::wasi::settings::settings;
 use crate::runtime::wasi::sockets::{MAX_BUFFER_BYTES, Sockets};
 use crate::security::action::Action;
 
-/// The most datagrams that are sent by one call.
+/// The most datagrams per call.
 pub const MAX_DATAGRAMS: usize = 16;
 
 type Streams = (Resource<IncomingDatagramStream>, Resource<OutgoingDatagramStream>);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::escape::stage::{Stage, never};
 
-const NOBODY: &str = "an interface that is granted to nobody";
+const NOBODY: &str = "this interface cannot be granted";
 
 /// Calls an imported function as soon as it is instantiated.
 fn caller(interface: &str, function: &str) -> Vec<u8> {

@@ -17,7 +17,7 @@ const NOT_THERE: &str = "error: No such file or directory (os error 44)";
 /// What `preopens` shows to who was granted none.
 pub const ROOT_ONLY: &str = "0 / DescriptorFlags(READ)";
 const OUTSIDE: &str = "outside of the granted directory";
-const NO_LINKS: &str = "components make no links";
+const NO_LINKS: &str = "components cannot create links";
 
 /// `granted` with what belongs to a component, beside a secret that does not.
 pub struct Tree(tempfile::TempDir);
@@ -803,7 +803,7 @@ fn nothing_is_made_in_a_closed_part_through_a_link_that_leads_to_nothing_yet() {
     let command = format!("raw-open 0 {} follow,create,write", hex("dangling"));
     let observed = stage.observe(&thief, &command);
     assert!(!fs::exists(tree.at("granted/private/new")).unwrap(), "made: {}", observed.text());
-    let unknown = "where its path leads is not known";
+    let unknown = "the target of its path is unknown";
     let denial = never("filesystem.write", &tree.at("granted/dangling"), unknown);
     assert_eq!(
         (observed.text().as_str(), observed.denials()),

@@ -10,7 +10,7 @@ use crate::escape::files::{ALL, ROOT_ONLY, Tree};
 use crate::escape::stage::{Guest, Stage, hex, never, not_granted};
 
 const NOT_THERE: &str = "error: No such file or directory (os error 44)";
-const NO_LINKS: &str = "components make no links";
+const NO_LINKS: &str = "components cannot create links";
 
 fn without_rights(stage: &Stage) -> Guest {
     stage.load("app/plain/0", "wasi", json!({}))
@@ -219,7 +219,7 @@ fn files_of_the_system_s_own_are_not_read_through_a_directory_that_they_are_in()
         let observed = stage.observe(&thief, command);
         let denied = "error: Operation not permitted (os error 63)";
         assert_eq!(observed.text(), denied, "{command}");
-        let denial = never(&format!("filesystem.{action}"), path, "a file of the system's own");
+        let denial = never(&format!("filesystem.{action}"), path, "a file of a pseudo file system");
         assert_eq!(observed.denials(), [denial], "{command}");
     }
 }

@@ -162,7 +162,7 @@ fn a_list_to_poll_has_a_greatest_length() {
     let thief = stage.load("app/thief/0", "wasi", json!({}));
     let failure = stage.ends(&thief, "poll-many 1000000", &[]);
     assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
-    assert!(failure.message.contains("1000000 pollables, where 16384 are the most"), "{failure}");
+    assert!(failure.message.contains("1000000 pollables, at most 16384 are allowed"), "{failure}");
     assert_eq!(stage.engine.text(thief.handle, "poll-many 16384"), "16384");
 }
 

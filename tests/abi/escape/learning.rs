@@ -255,7 +255,7 @@ fn words_of_the_host_s_callbacks_go_to_its_log_and_not_to_the_guest() {
     let operations = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
     for (result, expected) in [
         (AIRSSYS_STORAGE_IO_ERROR, "error: io-error(the host's storage failed)"),
-        (AIRSSYS_STORAGE_INVALID_KEY, "error: invalid-key(the host's storage does not take it)"),
+        (AIRSSYS_STORAGE_INVALID_KEY, "error: invalid-key(the host's storage refused it)"),
     ] {
         let (config, journal) = (Config::new(), Journal::default());
         journal.attach(&config);
@@ -290,7 +290,7 @@ fn words_of_the_host_s_callbacks_go_to_its_log_and_not_to_the_guest() {
         let asker = engine.load(&format!("app/asker/{n}"), "requester");
         for _ in 0..3 {
             let reply = engine.text(asker, command);
-            let kinds = ["the host's router failed", "the host's router does not take it"];
+            let kinds = ["the host's router failed", "the host's router refused it"];
             assert!(kinds.iter().any(|kind| reply.contains(kind)), "{reply}");
             assert!(!reply.contains("postgres"), "{reply}");
         }
