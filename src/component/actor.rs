@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::defects::{Uncounted, caught, caught_here};
-use crate::component::intake::{Intake, Turn, Unfinished};
+use crate::component::mail_feed::{MailFeed, Turn, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
@@ -19,14 +19,14 @@ use crate::core::log::LogLevel;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{Mailbox, Receiver};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::messenger::ComponentMessenger;
 use crate::runtime::block_on::block_on;
 use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
 use crate::runtime::instance::{
-    HandleCallback, HandleMessage, Handler, InitialConfig, Instance, incoming,
+    HandleCallback, HandleMessage, HandlerExport, InitialConfig, Instance, incoming,
 };
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
@@ -42,7 +42,7 @@ use crate::runtime::timers::Timers;
 const BATCH: usize = 64;
 
 /// What an actor makes its instances from: the actor spec.
-pub struct Blueprint {
+pub struct ActorSpec {
     /// The engine of the component.
     pub runtime: Arc<WasmRuntime>,
     /// The compiled component.
@@ -62,10 +62,10 @@ pub struct Blueprint {
     /// The sender of messages without one.
     pub host: Arc<ComponentId>,
     /// Its sender, for the count of sent messages.
-    pub outbox: Arc<Outbox>,
+    pub messenger: Arc<ComponentMessenger>,
 }
 
-impl Blueprint {
+impl ActorSpec {
     /// Returns whether the guest can run on a thread with `stack` bytes of stack left.
     fn fits(&self, stack: usize) -> bool {
         !self.prepared.waits && stack >= CALLER_STACK_BYTES
@@ -96,7 +96,7 @@ impl Blueprint {
 /// instance out, calls it, and puts it back.
 pub struct Actor {
     mailbox: Arc<Mailbox>,
-    blueprint: Blueprint,
+    spec: ActorSpec,
     /// `None` during a call, after a crash, and after `shutdown`.
     instance: AtomicCell<Option<Box<Instance>>>,
     status: Arc<Status>,
@@ -109,18 +109,18 @@ impl Actor {
     /// Mail that arrives meanwhile waits in the mailbox until [`Actor::open`].
     pub fn start(
         mailbox: Arc<Mailbox>,
-        blueprint: Blueprint,
+        spec: ActorSpec,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
             mailbox,
-            blueprint,
+            spec,
             instance: AtomicCell::default(),
             status: Arc::default(),
             stopped: Latch::default(),
         });
         let instance = {
-            let first = pin!(actor.first_instance(actor.blueprint.fits(stack)));
+            let first = pin!(actor.first_instance(actor.spec.fits(stack)));
             block_on(actor.ambient_timers(), first)?
         };
         // No call was made that could have crashed it.
@@ -129,10 +129,10 @@ impl Actor {
     }
 
     async fn first_instance(&self, on_caller: bool) -> Result<Box<Instance>, LoadError> {
-        let mut instance = self.blueprint.instance(on_caller).await?;
+        let mut instance = self.spec.instance(on_caller).await?;
         let failed = |during| move |error| LoadError::Call { during, error };
         if let Some(metadata) = instance.metadata().await? {
-            let charge = self.blueprint.context.account.charge(metadata.bytes());
+            let charge = self.spec.context.account.charge(metadata.bytes());
             let charge = charge.map_err(|exceeded| LoadError::Limit(exceeded.into()))?;
             self.status.set_metadata(metadata, charge);
         }
@@ -146,7 +146,7 @@ impl Actor {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
         self.status.enter(State::Running);
-        self.mailbox.leave();
+        self.mailbox.release();
     }
 
     /// Returns the mailbox.
@@ -165,8 +165,8 @@ impl Actor {
     }
 
     /// Returns the actor spec.
-    pub fn blueprint(&self) -> &Blueprint {
-        &self.blueprint
+    pub fn spec(&self) -> &ActorSpec {
+        &self.spec
     }
 
     /// Handles one message on this thread, bypassing the queue, with `stack` bytes of stack left.
@@ -174,7 +174,7 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = Stopwatch::start(self.ticks());
-        let on_caller = self.blueprint.fits(stack);
+        let on_caller = self.spec.fits(stack);
         let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
         let outcome = caught_here(|| block_on(self.ambient_timers(), handled));
         self.status.count_time(watch.nanos(self.ticks()));
@@ -210,13 +210,13 @@ impl Actor {
             self.status.enter(State::Stopped);
             return Err(CallError::NoStack { reason: format!("{error}; {MemoryLimits}") });
         }
-        let shut_down = pin!(self.shut_down(self.blueprint.fits(stack)));
+        let shut_down = pin!(self.shut_down(self.spec.fits(stack)));
         block_on(self.ambient_timers(), shut_down)
     }
 
     /// Returns the timers for a guest with ambient clocks; only WASI has them.
     pub fn ambient_timers(&self) -> Option<&Timers> {
-        self.blueprint.prepared.uses_wasi.then_some(&self.blueprint.context.timers)
+        self.spec.prepared.uses_wasi.then_some(&self.spec.context.timers)
     }
 
     /// Runs the receiver's task: handles mail whenever there is some.
@@ -256,30 +256,30 @@ impl Actor {
     }
 
     fn ticks(&self) -> &Ticks {
-        self.blueprint.runtime.ticker.ticks()
+        self.spec.runtime.ticker.ticks()
     }
 
     /// Returns whether to yield although more mail waits.
     fn gives_way(&self) -> bool {
-        self.blueprint.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
+        self.spec.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
     }
 
     /// Handles `mail` and up to about `most` messages behind it; returns how many.
     async fn handle_some(&self, mut mail: Mail, most: usize) -> usize {
-        if self.blueprint.prepared.run.is_some()
-            && Intake::takes(&mail)
+        if self.spec.prepared.run.is_some()
+            && MailFeed::takes(&mail)
             && let Some(mut instance) = self.take_ready()
         {
             let (mailbox, status) = (Arc::clone(&self.mailbox), Arc::clone(&self.status));
-            let host = Arc::clone(&self.blueprint.host);
-            let guard = Arc::clone(&self.blueprint.context.guard);
-            let pace = Arc::clone(self.blueprint.context.timers.pace());
+            let host = Arc::clone(&self.spec.host);
+            let guard = Arc::clone(&self.spec.context.guard);
+            let pace = Arc::clone(self.spec.context.timers.pace());
             let turn = Turn { most, pace, ticks: self.ticks().clone() };
-            let intake = Intake::new(mailbox, status, host, guard, mail, turn);
+            let mail_feed = MailFeed::new(mailbox, status, host, guard, mail, turn);
             let uncounted = Uncounted::new(&self.status);
-            let (outcome, intake) = instance.work_off(intake).await;
+            let (outcome, mail_feed) = instance.work_off(mail_feed).await;
             drop(uncounted);
-            let (handled, unfinished) = intake.map_or((0, None), Intake::end);
+            let (handled, unfinished) = mail_feed.map_or((0, None), MailFeed::end);
             let Some(Unfinished { mut mail, watch, answer }) = unfinished else {
                 if let Some(crash) = self.put_back(instance, &outcome) {
                     crash.await;
@@ -359,7 +359,7 @@ impl Actor {
 
     /// Calls the guest's handler for mail; `on_caller` means without a fiber. Never awaited by a
     /// mere wrapper: each wrapper would move the future once more.
-    async fn handle_with<H: Handler>(
+    async fn handle_with<H: HandlerExport>(
         &self,
         message: &MessageView<'_>,
         on_caller: bool,
@@ -376,7 +376,7 @@ impl Actor {
             (None, Ok(handler)) => {
                 let correlation = message.correlation.map(CorrelationId::text);
                 let mut message = incoming(message, correlation.as_ref());
-                if !self.blueprint.context.guard.shows_time() {
+                if !self.spec.context.guard.shows_time() {
                     message.metadata.timestamp = Timestamp::HIDDEN.into();
                 }
                 let ended = if on_caller {
@@ -397,7 +397,7 @@ impl Actor {
     }
 
     fn host(&self) -> &ComponentId {
-        &self.blueprint.host
+        &self.spec.host
     }
 
     async fn check_health(&self) -> Result<&'static str, CallError> {
@@ -467,7 +467,7 @@ impl Actor {
 
     /// Takes the instance, if there is one and it is callable.
     fn take_ready(&self) -> Option<Box<Instance>> {
-        if self.blueprint.context.timers.is_stopping() { None } else { self.instance.take() }
+        if self.spec.context.timers.is_stopping() { None } else { self.instance.take() }
     }
 
     /// Makes a new instance for a message or callback, which fails if that fails.
@@ -480,11 +480,11 @@ impl Actor {
     }
 
     async fn restart(&self) -> Result<Box<Instance>, CallError> {
-        if self.blueprint.context.timers.is_stopping() {
+        if self.spec.context.timers.is_stopping() {
             return Err(CallError::EngineStopped);
         }
         self.status.enter(State::Restarting);
-        match self.blueprint.instance(false).await {
+        match self.spec.instance(false).await {
             Ok(instance) => {
                 self.status.count_restart();
                 self.status.set_health(HealthStatus::Unknown);
@@ -494,7 +494,7 @@ impl Actor {
             Err(error) => {
                 self.status.enter(State::Crashed);
                 // Stopping is the cause, whatever error came of it.
-                if self.blueprint.context.timers.is_stopping() {
+                if self.spec.context.timers.is_stopping() {
                     return Err(CallError::EngineStopped);
                 }
                 Err(CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) })
@@ -504,7 +504,7 @@ impl Actor {
 
     /// Logs a record in the component's name, within its log quota.
     async fn report(&self, level: LogLevel, what: &str, error: &CallError) {
-        let context = Arc::clone(&self.blueprint.context);
+        let context = Arc::clone(&self.spec.context);
         let Some(report) = context.report(level, what, error) else { return };
         let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         off_fiber.defer(move || context.write_report(report));
@@ -514,7 +514,7 @@ impl Actor {
 
 impl Receiver for Actor {
     fn start(self: Arc<Self>) {
-        let timers = self.blueprint.context.timers.clone();
+        let timers = self.spec.context.timers.clone();
         timers.spawn(self.work());
     }
 }
@@ -524,6 +524,6 @@ struct RightToRun<'a>(&'a Mailbox);
 
 impl Drop for RightToRun<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.release();
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod actor;
 pub mod defects;
-pub mod intake;
+pub mod mail_feed;
 pub mod pool;
 pub mod status;
 pub mod stopwatch;

@@ -6,7 +6,7 @@ use crate::component::actor::Actor;
 use crate::component::status::State;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::messaging::mail::Refusal;
-use crate::messaging::mailbox::{Entry, Mailbox};
+use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::members::Members;
 use crate::messaging::queue::Place;
 use crate::runtime::contract::HealthStatus;
@@ -18,10 +18,10 @@ pub struct Pool {
     members: Arc<Members>,
 }
 
-/// The result of [`Pool::try_enter`].
+/// The result of [`Pool::try_acquire`].
 pub enum Chosen<'a> {
     /// An idle actor. The caller holds its right to run, for mail of this place.
-    Entered(&'a Arc<Actor>, Place),
+    Acquired(&'a Arc<Actor>, Place),
     /// All actors are busy.
     Busy,
     /// All mailboxes are closed.
@@ -78,16 +78,16 @@ impl Pool {
     }
 
     /// Takes the right to run of an idle actor for a message.
-    pub fn try_enter(&self, payload: &[u8]) -> Result<Chosen<'_>, Refusal> {
+    pub fn try_acquire(&self, payload: &[u8]) -> Result<Chosen<'_>, Refusal> {
         let Some(first) = self.pick() else { return Ok(Chosen::Closed) };
         let mut chosen = Chosen::Closed;
         // Concurrent callers find the same least busy actor, and only one can enter it.
         let others = self.actors.iter().filter(|actor| !Arc::ptr_eq(actor, first));
         for actor in std::iter::once(first).chain(others) {
-            match actor.mailbox().try_enter(payload)? {
-                Entry::Entered(place) => return Ok(Chosen::Entered(actor, place)),
-                Entry::Busy => chosen = Chosen::Busy,
-                Entry::Closed => {}
+            match actor.mailbox().try_acquire(payload)? {
+                Acquire::Acquired(place) => return Ok(Chosen::Acquired(actor, place)),
+                Acquire::Busy => chosen = Chosen::Busy,
+                Acquire::Closed => {}
             }
         }
         Ok(chosen)

@@ -45,12 +45,12 @@ pub trait Receiver: Send + Sync {
     fn start(self: Arc<Self>);
 }
 
-/// The result of [`Mailbox::try_enter`].
+/// The result of [`Mailbox::try_acquire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum Acquire {
     /// The mailbox was idle. The caller holds the right to run until [`Mailbox::leave`], for mail
     /// of this place.
-    Entered(Place),
+    Acquired(Place),
     /// Others are ahead; the caller has to queue its mail.
     Busy,
     /// The mailbox is closed.
@@ -239,7 +239,7 @@ impl Mailbox {
             }
         };
         if !evicted.is_empty() {
-            self.bury(evicted, &CallError::Dropped { bounds: *bounds });
+            self.dead_letter(evicted, &CallError::Dropped { bounds: *bounds });
         }
         accepted
     }
@@ -323,28 +323,28 @@ impl Mailbox {
 
     /// Takes the right to run if the mailbox is idle, bypassing the queue, and counts the message
     /// as accepted.
-    pub fn try_enter(&self, payload: &[u8]) -> Result<Entry, Refusal> {
+    pub fn try_acquire(&self, payload: &[u8]) -> Result<Acquire, Refusal> {
         if let Err(refusal) = self.suits_payload(payload) {
             self.lock().traffic.refused += 1;
             return Err(refusal);
         }
         let mut queue = self.lock();
         if queue.closed {
-            return Ok(Entry::Closed);
+            return Ok(Acquire::Closed);
         }
         queue.unparked_for = UNPARKED_AFTER_CALL;
         if queue.running {
-            return Ok(Entry::Busy);
+            return Ok(Acquire::Busy);
         }
         let place = queue.run_at_once();
         self.interrupts.begin();
         queue.traffic.accepted += 1;
         self.note_load(&queue);
-        Ok(Entry::Entered(place))
+        Ok(Acquire::Acquired(place))
     }
 
     /// Gives up the right to run, or grants it to the receiver's task if mail arrived meanwhile.
-    pub fn leave(&self) {
+    pub fn release(&self) {
         let mut queue = self.lock();
         queue.running = false;
         let room = queue.handled();
@@ -520,7 +520,7 @@ impl Mailbox {
     }
 
     /// Answers mail that will not be handled; messages become dead letters.
-    pub fn bury(&self, mail: Vec<Mail>, reason: &CallError) {
+    pub fn dead_letter(&self, mail: Vec<Mail>, reason: &CallError) {
         for mail in mail {
             match mail {
                 Mail::Message(message, reply) => {
@@ -617,14 +617,14 @@ mod tests {
         let (node, dead) = (Arc::default(), Arc::new(Nowhere));
         let account = Account::new(1 << 20, Arc::default());
         let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead, account);
-        mailbox.leave();
+        mailbox.release();
         assert!(poll(&mailbox).is_pending());
-        assert!(matches!(mailbox.try_enter(&[]), Ok(Entry::Entered(_))));
+        assert!(matches!(mailbox.try_acquire(&[]), Ok(Acquire::Acquired(_))));
         let removed = mailbox.close(Mail::Shutdown(Reply::nobody()), false);
         assert!(removed.is_some_and(|removed| removed.is_empty()));
         // A caller holds the right to run; the task gets the last mail only later.
         assert!(poll(&mailbox).is_pending());
-        mailbox.leave();
+        mailbox.release();
         assert!(matches!(poll(&mailbox), Poll::Ready(Some(Mail::Shutdown(_)))));
         assert!(matches!(poll(&mailbox), Poll::Ready(None)));
     }

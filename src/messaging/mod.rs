@@ -4,7 +4,7 @@ pub mod correlation;
 pub mod mail;
 pub mod mailbox;
 pub mod members;
-pub mod outbox;
+pub mod messenger;
 mod permutation;
 pub mod queue;
 pub mod registry;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::error::CallError;
 use crate::core::message::Outcome;
-use crate::core::rendezvous::{NotGiven, Rendezvous, TimedOut};
+use crate::core::oneshot::{NotGiven, Oneshot, TimedOut};
 use crate::messaging::correlation::{Correlations, Ticket};
 
 /// The right and the duty to report the outcome of a message.
@@ -16,7 +16,7 @@ pub struct Reply(Destination);
 
 enum Destination {
     Nobody,
-    Waiter(Arc<Rendezvous<Outcome>>),
+    Waiter(Arc<Oneshot<Outcome>>),
     Request { table: Arc<Correlations>, request: Ticket },
 }
 
@@ -74,12 +74,12 @@ impl Drop for Reply {
 }
 
 /// A blocked thread's end of a oneshot for an outcome.
-pub struct Waiter(Arc<Rendezvous<Outcome>>);
+pub struct Waiter(Arc<Oneshot<Outcome>>);
 
 impl Waiter {
     /// Creates a waiter and the reply that wakes it.
     pub fn with_reply() -> (Self, Reply) {
-        let meeting = Arc::new(Rendezvous::default());
+        let meeting = Arc::new(Oneshot::default());
         (Self(Arc::clone(&meeting)), Reply(Destination::Waiter(meeting)))
     }
 

@@ -35,7 +35,7 @@ const TAKING_TURNS: usize = 256;
 /// Values, with or without a deadline.
 pub struct Wheel<T> {
     /// Each with [`CHUNK`] entries, except the last.
-    chunks: Vec<Vec<Entry<T>>>,
+    chunks: Vec<Vec<Slot<T>>>,
     len: usize,
     /// The free list, linked by `next`: taken from the head, returned to the tail. Head and tail
     /// have no meaning while it is empty.
@@ -60,7 +60,7 @@ pub struct Wheel<T> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(NonZeroU64);
 
-struct Entry<T> {
+struct Slot<T> {
     /// The key of this entry, or of the next one if the entry is free.
     key: Key,
     /// The tick at whose end the deadline has passed.
@@ -123,11 +123,11 @@ impl<T> Wheel<T> {
 
     /// Inserts a value; returns it if there are already [`MAX_ENTRIES`].
     pub fn insert(&mut self, value: T, deadline: Option<Instant>) -> Result<Key, T> {
-        let places = self.places();
-        let index = if self.free_len >= TAKING_TURNS || places == MAX_ENTRIES {
+        let slots = self.slots();
+        let index = if self.free_len >= TAKING_TURNS || slots == MAX_ENTRIES {
             self.take_free()
         } else {
-            Some(self.add_place(places))
+            Some(self.add_slot(slots))
         };
         let Some(index) = index else { return Err(value) };
         let entry = self.entry_mut(index);
@@ -231,27 +231,27 @@ impl<T> Wheel<T> {
         drained
     }
 
-    fn entry(&self, index: u32) -> &Entry<T> {
+    fn entry(&self, index: u32) -> &Slot<T> {
         &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
-    fn entry_mut(&mut self, index: u32) -> &mut Entry<T> {
+    fn entry_mut(&mut self, index: u32) -> &mut Slot<T> {
         &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
     /// Returns the number of allocated entries, free ones included.
-    fn places(&self) -> usize {
+    fn slots(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    fn add_place(&mut self, places: usize) -> u32 {
-        if places.is_multiple_of(CHUNK) {
+    fn add_slot(&mut self, slots: usize) -> u32 {
+        if slots.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::new());
         }
-        let key = Key(self.first | places as u64);
-        let entry = Entry { key, tick: UNARMED, prev: NONE, next: NONE, value: None };
-        self.chunks[places / CHUNK].push(entry);
-        places as u32
+        let key = Key(self.first | slots as u64);
+        let entry = Slot { key, tick: UNARMED, prev: NONE, next: NONE, value: None };
+        self.chunks[slots / CHUNK].push(entry);
+        slots as u32
     }
 
     fn take_free(&mut self) -> Option<u32> {
@@ -321,7 +321,7 @@ impl<T> Wheel<T> {
     fn look_through(&mut self, slot: usize) {
         let mut index = self.heads[slot];
         while index != NONE {
-            let &Entry { tick, next, .. } = self.entry(index);
+            let &Slot { tick, next, .. } = self.entry(index);
             if tick < self.until {
                 self.unlink(index);
                 self.link(index, tick);
@@ -680,7 +680,7 @@ mod tests {
         let mut keys = Vec::new();
         for _ in 0..3 {
             let new: Vec<_> = (0..CHUNK * 4).map(|i| wheel.insert(i, None).unwrap()).collect();
-            assert!(wheel.places() <= CHUNK * 4 + TAKING_TURNS);
+            assert!(wheel.slots() <= CHUNK * 4 + TAKING_TURNS);
             assert!(new.iter().all(|key| wheel.remove(*key).is_some()));
             assert!(wheel.chunks.is_empty() && wheel.is_empty());
             keys.extend(new.iter().map(|key| key.get()));
@@ -717,7 +717,7 @@ mod tests {
     #[test]
     fn an_entry_costs_little_more_than_its_value() {
         fn cost<T>() -> usize {
-            size_of::<Entry<T>>() - size_of::<T>()
+            size_of::<Slot<T>>() - size_of::<T>()
         }
         assert_eq!(size_of::<Option<Key>>(), 8);
         assert!(cost::<()>() <= 32 && cost::<u64>() <= 32 && cost::<[u64; 5]>() <= 32);

@@ -29,9 +29,9 @@ pub struct Background(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Told of each new task.
+    /// Notice of each new task.
     work: Condvar,
-    /// Told when the last thread ends.
+    /// Notice when the last thread ends.
     empty: Condvar,
     workers: Handle,
     max_threads: usize,

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::runtime::binary_cache::BinaryCache;
 use crate::runtime::give_back::give_back;
-use crate::runtime::kept::Kept;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::Prepared;
 use crate::runtime::priority::Crew;
@@ -53,7 +53,7 @@ struct Shared {
 
 struct State {
     accepting: Accepting,
-    kept: Kept,
+    kept: BinaryCache,
     jobs: HashMap<blake3::Hash, Arc<Job>>,
     running: Load,
     abandoned: Load,
@@ -132,7 +132,7 @@ impl Compiler {
     pub fn new(limits: &CompileLimits, threads: usize) -> Self {
         let state = State {
             accepting: Accepting::Yes,
-            kept: Kept::new(limits.max_unused_code_bytes),
+            kept: BinaryCache::new(limits.max_unused_code_bytes),
             jobs: HashMap::new(),
             running: Load::default(),
             abandoned: Load::default(),
@@ -250,7 +250,7 @@ impl Compiler {
             .start_handler(move |_| starting.crew.join())
             .build();
         let pool = pool.map_err(|error| {
-            self.shared.lock().leave(job, bytes);
+            self.shared.lock().settle(job, bytes);
             self.shared.changed.notify_all();
             LoadError::Threads(format!("{error}; {ThreadLimits}"))
         })?;
@@ -287,7 +287,7 @@ enum Awaited {
 
 impl State {
     /// Takes a job that compiles no more off the books.
-    fn leave(&mut self, job: &Job, bytes: u64) -> Awaited {
+    fn settle(&mut self, job: &Job, bytes: u64) -> Awaited {
         if matches!(*job.phase(), Phase::Over(_)) {
             self.abandoned.take(bytes);
             Awaited::No
@@ -356,7 +356,7 @@ impl Shared {
             give_back();
         }
         let mut state = self.lock();
-        match state.leave(job, bytes) {
+        match state.settle(job, bytes) {
             Awaited::Yes => Self::end(&mut state, hash, job, outcome),
             Awaited::No => _ = state.jobs.remove(hash),
         }

@@ -90,14 +90,14 @@ pub type Ended<R> = Result<wasmtime::Result<R>, Interrupted>;
 
 type InitializeResult = (Result<(), LifecycleError>,);
 /// The result of `handle-message` and `handle-callback`.
-pub type Answer<T> = (Result<T, WasmError>,);
-type MessageResult = Answer<<HandleMessage as Handler>::Reply>;
-type CallbackResult = Answer<<HandleCallback as Handler>::Reply>;
+pub type HandlerResult<T> = (Result<T, WasmError>,);
+type MessageResult = HandlerResult<<HandleMessage as HandlerExport>::Reply>;
+type CallbackResult = HandlerResult<<HandleCallback as HandlerExport>::Reply>;
 /// The arguments of a handler. Borrowed, because they move from future to future until they are
 /// lowered.
 pub type HandlerArguments<'a> = (&'a ComponentMessage<'a>,);
 /// A handler for messages with the lifetime `'a`.
-pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, Answer<T>>;
+pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, HandlerResult<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), LifecycleError>,);
@@ -235,14 +235,14 @@ impl Instance {
     ///
     /// The actor assembles a call from these parts: a future moves into the one that awaits it, and
     /// this one is large.
-    pub fn handler<'a, H: Handler>(&self) -> Result<HandlerFunc<'a, H::Reply>, CallError> {
+    pub fn handler<'a, H: HandlerExport>(&self) -> Result<HandlerFunc<'a, H::Reply>, CallError> {
         self.export(H::EXPORT, H::select).map(typed)
     }
 
     /// Converts the end of a handler's call, given the length of its payload.
-    pub fn answered<H: Handler>(
+    pub fn answered<H: HandlerExport>(
         &mut self,
-        ended: Ended<Answer<H::Reply>>,
+        ended: Ended<HandlerResult<H::Reply>>,
         payload: usize,
     ) -> Result<H::Reply, CallError> {
         let (result,) = self.conclude(ended)?;
@@ -561,7 +561,7 @@ fn instantiation_error(
 }
 
 /// One of the two functions of [`Lifecycle`] that handle mail.
-pub trait Handler {
+pub trait HandlerExport {
     /// The name in the interface.
     const EXPORT: &'static str;
     /// The reply type, checked by [`Lifecycle::check`].
@@ -575,7 +575,7 @@ pub trait Handler {
 /// `handle-message`.
 pub struct HandleMessage;
 
-impl Handler for HandleMessage {
+impl HandlerExport for HandleMessage {
     const EXPORT: &'static str = "handle-message";
     type Reply = Option<Vec<u8>>;
 
@@ -591,7 +591,7 @@ impl Handler for HandleMessage {
 /// `handle-callback`.
 pub struct HandleCallback;
 
-impl Handler for HandleCallback {
+impl HandlerExport for HandleCallback {
     const EXPORT: &'static str = "handle-callback";
     type Reply = ();
 

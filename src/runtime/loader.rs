@@ -6,7 +6,7 @@ use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::compiler::{Compiler, Lease};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::prepared::Prepared;
-use crate::runtime::recent::Recent;
+use crate::runtime::recent_binaries::RecentBinaries;
 use crate::runtime::workshop::Workshop;
 
 /// Compiles each distinct binary once.
@@ -14,7 +14,7 @@ pub struct Loader {
     workshop: Arc<Workshop>,
     compiler: Compiler,
     max_component_bytes: u64,
-    recent: Mutex<Recent>,
+    recent: Mutex<RecentBinaries>,
 }
 
 impl Loader {
@@ -88,7 +88,7 @@ impl Loader {
         }
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, RecentBinaries> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

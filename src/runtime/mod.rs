@@ -1,6 +1,7 @@
 //! Wasmtime: compiling, linking, instantiating and calling components.
 
 pub mod background;
+pub mod binary_cache;
 pub mod block_on;
 pub mod cache;
 pub mod compiler;
@@ -12,7 +13,6 @@ pub mod fiber_stack;
 pub mod give_back;
 pub mod host;
 pub mod instance;
-pub mod kept;
 pub mod lifting;
 pub mod limiter;
 pub mod load_error;
@@ -23,7 +23,7 @@ pub mod pace;
 pub mod packed_memory;
 pub mod prepared;
 pub mod priority;
-pub mod recent;
+pub mod recent_binaries;
 pub mod scheduler;
 pub mod screen;
 pub mod shortage;

@@ -59,7 +59,7 @@ impl Scheduler {
             }
         }
         match turns::offer(task, again) {
-            Offered::Kept => {}
+            Offered::BinaryCache => {}
             Offered::Refused(task) => self.queue(task),
             Offered::Several(first, second) => {
                 self.queue(first);

@@ -34,7 +34,7 @@ thread_local! {
 /// What a turn does with a task that it has woken.
 pub enum Offered {
     /// It has the next turn, or another one.
-    Kept,
+    BinaryCache,
     /// It is to be queued.
     Refused(Runnable),
     /// Both are to be queued. This is the second; the first was kept until now.
@@ -46,12 +46,12 @@ pub fn offer(task: Runnable, again: bool) -> Offered {
     TURN.with_borrow_mut(|turn| match turn {
         Some(turn) if again => {
             turn.again = Some(task);
-            Offered::Kept
+            Offered::BinaryCache
         }
         Some(turn) if !turn.several => match turn.next.take() {
             None => {
                 turn.next = Some(task);
-                Offered::Kept
+                Offered::BinaryCache
             }
             Some(first) => {
                 turn.several = true;

@@ -67,15 +67,15 @@ pub struct Decision {
 
 impl Decision {
     /// Returns how long the action stays allowed, or `None` if it is refused.
-    pub fn allows(&self) -> Option<Allowed> {
-        self.allowed.then_some(Allowed(self.until.unwrap_or(u64::MAX)))
+    pub fn allows(&self) -> Option<AllowedUntil> {
+        self.allowed.then_some(AllowedUntil(self.until.unwrap_or(u64::MAX)))
     }
 }
 
 /// When an allowed action stops being allowed if nothing changes, in milliseconds since the Unix
 /// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed(u64);
+pub struct AllowedUntil(u64);
 
 /// The rights of one component, and its use of the quotas.
 pub struct Guard {
@@ -127,7 +127,7 @@ impl Authority {
     }
 }
 
-impl Allowed {
+impl AllowedUntil {
     /// Returns whether it has not expired.
     pub fn holds(self) -> bool {
         self.0 == u64::MAX || now() < self.0
@@ -227,7 +227,7 @@ impl Guard {
     }
 
     /// Decides an action on a named resource and records the decision.
-    pub fn check(&self, action: Action, name: &str) -> Result<Allowed, Refused> {
+    pub fn check(&self, action: Action, name: &str) -> Result<AllowedUntil, Refused> {
         let version = self.version();
         {
             let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +241,7 @@ impl Guard {
                 && known.until.is_none_or(|until| now() < until)
             {
                 if known.allowed && self.authority.audit.is_none() {
-                    return Ok(Allowed(known.until.unwrap_or(u64::MAX)));
+                    return Ok(AllowedUntil(known.until.unwrap_or(u64::MAX)));
                 }
                 let known = known.clone();
                 drop(remembered);
@@ -273,7 +273,11 @@ impl Guard {
     }
 
     /// Decides an action whose decision is not worth caching, and records it.
-    pub fn check_once(&self, action: Action, resource: Resource<'_>) -> Result<Allowed, Refused> {
+    pub fn check_once(
+        &self,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<AllowedUntil, Refused> {
         self.conclude(action, resource, &self.decide(action, resource))
     }
 
@@ -325,12 +329,12 @@ impl Guard {
         action: Action,
         resource: Resource<'_>,
         decision: &Decision,
-    ) -> Result<Allowed, Refused> {
+    ) -> Result<AllowedUntil, Refused> {
         if decision.allowed {
             if self.wants_allowed() {
                 self.record(action, resource, true, decision.basis.clone());
             }
-            return Ok(Allowed(decision.until.unwrap_or(u64::MAX)));
+            return Ok(AllowedUntil(decision.until.unwrap_or(u64::MAX)));
         }
         Err(self.refuse(action, resource, decision.basis.clone()))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::security::audit::{AuditLog, AuditRecord};
 use crate::system::callbacks::Callbacks;
-use crate::system::teller::{Bounds, Item, Lost, Teller, Told};
+use crate::system::notifier::{Bounds, Item, Lost, Notice, Notifier};
 
 /// The most records, and bytes of them, that queue for a slow host.
 const BOUNDS: Bounds = Bounds { items: 16_384, bytes: 16 << 20 };
@@ -31,7 +31,7 @@ pub struct AuditConfig {
 /// The audit of one engine.
 #[derive(Clone)]
 pub struct Audit {
-    teller: Teller<AuditRecord>,
+    notifier: Notifier<AuditRecord>,
     sample_allowed: u64,
     allowed: Arc<AtomicU64>,
 }
@@ -54,16 +54,16 @@ impl Audit {
     /// Delivers records to the sink through `callbacks`.
     pub fn new(config: &AuditConfig, callbacks: Callbacks) -> Self {
         let sink = Arc::clone(&config.sink);
-        let teller = Teller::new(BOUNDS, callbacks, move |told| match told {
-            Told::Item(record) => sink.decision(&record),
-            Told::Lost(lost) => sink.lost(lost.minor, lost.major),
+        let notifier = Notifier::new(BOUNDS, callbacks, move |told| match told {
+            Notice::Item(record) => sink.decision(&record),
+            Notice::Lost(lost) => sink.lost(lost.minor, lost.major),
         });
-        Self { teller, sample_allowed: config.sample_allowed.into(), allowed: Arc::default() }
+        Self { notifier, sample_allowed: config.sample_allowed.into(), allowed: Arc::default() }
     }
 
     /// Returns the number of dropped records.
     pub fn lost(&self) -> Lost {
-        self.teller.all_lost()
+        self.notifier.all_lost()
     }
 }
 
@@ -77,6 +77,6 @@ impl AuditLog for Audit {
     }
 
     fn take(&self, record: AuditRecord) {
-        self.teller.leave(record);
+        self.notifier.push(record);
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::core::error::CallError;
-use crate::core::rendezvous::{NotGiven, Rendezvous};
+use crate::core::oneshot::{NotGiven, Oneshot};
 use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::threads::signal_stack;
 use crate::runtime::timers::Timers;
@@ -59,7 +59,7 @@ where
     if let Poll::Ready(output) = polled {
         return Ok(output);
     }
-    let meeting = Arc::new(Rendezvous::default());
+    let meeting = Arc::new(Oneshot::default());
     let promise = Promise(Some(Arc::clone(&meeting)));
     // A worker polls again, so no wake-up is lost with the no-op waker above.
     timers.spawn(async move { promise.keep(future.await) });
@@ -72,7 +72,7 @@ where
 }
 
 /// Delivers a result. Dropped without one, because the workers stopped, it delivers `None`.
-struct Promise<T>(Option<Arc<Rendezvous<Option<T>>>>);
+struct Promise<T>(Option<Arc<Oneshot<Option<T>>>>);
 
 impl<T> Promise<T> {
     fn keep(mut self, value: T) {

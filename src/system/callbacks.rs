@@ -49,8 +49,8 @@ impl Callbacks {
     }
 
     /// Queues a callback that must run in every case.
-    pub fn leave(&self, job: impl FnOnce() + Send + 'static) {
-        if let Err(job) = self.pool.leave(host_code(job)) {
+    pub fn submit(&self, job: impl FnOnce() + Send + 'static) {
+        if let Err(job) = self.pool.submit(host_code(job)) {
             // After the end, a callback gets a thread of its own, or else runs on this one.
             let job = Arc::new(Mutex::new(Some(job)));
             let late = Arc::clone(&job);
@@ -65,8 +65,8 @@ impl Callbacks {
     }
 
     /// Queues a callback that is dropped if the engine is gone.
-    pub fn leave_news(&self, job: impl FnOnce() + Send + 'static) {
-        drop(self.pool.leave(host_code(job)));
+    pub fn submit_notice(&self, job: impl FnOnce() + Send + 'static) {
+        drop(self.pool.submit(host_code(job)));
     }
 
     /// Ends the threads after their current callbacks.
@@ -125,7 +125,7 @@ impl Router for PatientRouter {
 
     fn cancel(&self, request: CorrelationId) {
         let router = Arc::clone(&self.router);
-        self.callbacks.leave(move || router.cancel(request));
+        self.callbacks.submit(move || router.cancel(request));
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let (callbacks, (tell, told)) = (Callbacks::new(1), channel());
         for _ in 0..2 {
             let tell = tell.clone();
-            callbacks.leave(move || tell.send(()).unwrap());
+            callbacks.submit(move || tell.send(()).unwrap());
             callbacks.close();
         }
         drop(tell);

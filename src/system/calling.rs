@@ -58,13 +58,13 @@ impl Engine {
         self.check_running()?;
         let pool = self.pool(handle)?;
         let chosen = pool
-            .try_enter(message.payload)
+            .try_acquire(message.payload)
             .map_err(|refusal| self.not_accepted(pool.actors()[0].mailbox(), refusal))?;
         match chosen {
             Chosen::Closed => Err(self.unknown(handle)),
-            Chosen::Entered(actor, place) => {
-                let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().leave())?;
-                let outcome = self.call_entered((actor, place), message, limit, stack);
+            Chosen::Acquired(actor, place) => {
+                let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().release())?;
+                let outcome = self.call_acquired((actor, place), message, limit, stack);
                 outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
             }
             Chosen::Busy => self.call_queued(&pool, message, limit),
@@ -114,7 +114,7 @@ impl Engine {
         outcome.map_err(|error| self.call_failed(&to, error))
     }
 
-    fn call_entered(
+    fn call_acquired(
         &self,
         (actor, place): (&Arc<Actor>, Place),
         message: HostMessage<'_>,
@@ -133,8 +133,7 @@ impl Engine {
             };
             return actor.handle_here(message, stack);
         }
-        let (timers, ambient) =
-            (&actor.blueprint().context.timers, actor.ambient_timers().is_some());
+        let (timers, ambient) = (&actor.spec().context.timers, actor.ambient_timers().is_some());
         let call = Arc::clone(actor).handle_directly(Self::message(message));
         let timeout = limit.map(|limit| limit.timeout);
         run_here_first(timers, ambient, call, timeout).unwrap_or_else(|missed| {
@@ -171,6 +170,6 @@ fn ends_in_time(actor: &Actor, limit: Option<Limit>) -> bool {
     // A new instance after a crash takes time of its own.
     limit.is_none_or(|Limit { timeout, .. }| {
         actor.status().state() == State::Running
-            && timeout >= actor.blueprint().limits.max_execution_time
+            && timeout >= actor.spec().limits.max_execution_time
     })
 }

@@ -16,7 +16,7 @@ use crate::core::ports::{Directory, Router};
 use crate::core::waiting::Wait;
 use crate::messaging::correlation::{Correlations, SystemClock, watch_deadlines};
 use crate::messaging::mail::Mail;
-use crate::messaging::outbox::PostOffice;
+use crate::messaging::messenger::MessagingContext;
 use crate::messaging::reply::Waiter;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
@@ -53,7 +53,7 @@ pub const HOST_NAMESPACE: &str = "host";
 pub struct Engine {
     pub(super) runtime: Arc<WasmRuntime>,
     pub(super) components: Arc<Components>,
-    pub(super) office: Arc<PostOffice>,
+    pub(super) office: Arc<MessagingContext>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) host_error_texts: HostErrorTexts,
@@ -107,11 +107,11 @@ impl Engine {
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
         });
-        let office = PostOffice {
+        let office = MessagingContext {
             registry: Arc::default(),
             correlations: Arc::new(Correlations::new(
                 router.clone(),
-                Arc::new(move |job| in_background.leave(job)),
+                Arc::new(move |job| in_background.submit(job)),
                 Instant::now(),
             )),
             router,
@@ -205,7 +205,7 @@ impl Engine {
         for pool in self.components.clear() {
             self.unpublish(&pool);
             for actor in pool.actors() {
-                actor.mailbox().bury(actor.mailbox().drain(), &CallError::EngineStopped);
+                actor.mailbox().dead_letter(actor.mailbox().drain(), &CallError::EngineStopped);
                 actor.stopped().open();
             }
         }
@@ -239,7 +239,7 @@ impl Engine {
     }
 
     pub(super) fn wait_for(&self, actor: &Actor) -> Result<Wait, EngineError> {
-        Wait::begin(current_component(), &actor.blueprint().context.node).ok_or_else(|| {
+        Wait::begin(current_component(), &actor.spec().context.node).ok_or_else(|| {
             EngineError::WouldDeadlock { target: actor.mailbox().owner().to_string() }
         })
     }

@@ -11,7 +11,7 @@ use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
 use crate::core::ports::{DeadLetters, EventSink};
 use crate::system::callbacks::Callbacks;
-use crate::system::teller::{Bounds, Item, Teller, Told};
+use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
 /// The most events, and bytes of their payloads, that queue for a slow host.
 const BOUNDS: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
@@ -35,7 +35,7 @@ enum Event {
 #[derive(Clone)]
 pub struct Events {
     /// `None` if the host takes no events.
-    teller: Option<Teller<Event>>,
+    notifier: Option<Notifier<Event>>,
     dead_letters: Arc<AtomicU64>,
 }
 
@@ -47,16 +47,16 @@ impl Events {
         sink: Option<Arc<dyn EventSink>>,
         callbacks: Callbacks,
     ) -> Self {
-        let teller = sink.map(|sink| {
-            Teller::new(BOUNDS, callbacks, move |told| {
+        let notifier = sink.map(|sink| {
+            Notifier::new(BOUNDS, callbacks, move |told| {
                 let event = match told {
-                    Told::Item(event) => event,
-                    Told::Lost(lost) => Event::Lost(lost.major),
+                    Notice::Item(event) => event,
+                    Notice::Lost(lost) => Event::Lost(lost.major),
                 };
                 sink.event(event.kind(), &event.document(&host), event.payload());
             })
         });
-        Self { teller, dead_letters: Arc::default() }
+        Self { notifier, dead_letters: Arc::default() }
     }
 
     /// Returns the number of dead letters.
@@ -66,17 +66,17 @@ impl Events {
 
     /// Returns the number of events dropped because the host was too slow.
     pub fn lost(&self) -> u64 {
-        self.teller.as_ref().map_or(0, |teller| teller.all_lost().major)
+        self.notifier.as_ref().map_or(0, |notifier| notifier.all_lost().major)
     }
 }
 
 impl DeadLetters for Events {
     fn take(&self, target: &Arc<ComponentId>, message: Message, reason: &CallError) {
         self.dead_letters.fetch_add(1, Ordering::Relaxed);
-        if let Some(teller) = &self.teller {
+        if let Some(notifier) = &self.notifier {
             let (target, at, code) = (Arc::clone(target), Timestamp::now(), reason.code());
             let reason = bounded(reason, MAX_REPEATED_BYTES);
-            teller.leave(Event::DeadLetter { target, message, code, reason, at });
+            notifier.push(Event::DeadLetter { target, message, code, reason, at });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::component::actor::{Actor, Blueprint};
+use crate::component::actor::{Actor, ActorSpec};
 use crate::component::pool::Pool;
 use crate::core::account::Account;
 use crate::core::deadline::deadline_in;
@@ -15,10 +15,10 @@ use crate::core::ports::Identity;
 use crate::core::waiting::Wait;
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{Mailbox, MailboxOptions};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::messenger::ComponentMessenger;
 use crate::messaging::reply::Waiter;
 use crate::runtime::compiler::Lease;
-use crate::runtime::instance::{HandleMessage, Handler, InitialConfig};
+use crate::runtime::instance::{HandleMessage, HandlerExport, InitialConfig};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::prepared::Prepared;
@@ -136,9 +136,12 @@ impl Engine {
             Arc::new(self.events.clone()),
             Arc::clone(&account),
         );
-        let outbox =
-            Arc::new(Outbox::new(Arc::clone(&self.office), &mailbox, Arc::clone(&plan.guard)));
-        let blueprint = Blueprint {
+        let messenger = Arc::new(ComponentMessenger::new(
+            Arc::clone(&self.office),
+            &mailbox,
+            Arc::clone(&plan.guard),
+        ));
+        let spec = ActorSpec {
             runtime: Arc::clone(&self.runtime),
             prepared: Arc::clone(&plan.prepared),
             lease: Arc::clone(&plan.lease),
@@ -149,7 +152,7 @@ impl Engine {
                 account: Arc::clone(&account),
                 guard: Arc::clone(&plan.guard),
                 env: Arc::clone(&plan.env),
-                messenger: outbox.clone(),
+                messenger: messenger.clone(),
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
                 host_error_texts: self.host_error_texts,
@@ -172,7 +175,7 @@ impl Engine {
             limits: Arc::new(plan.options.limits.clone()),
             config: Arc::clone(&plan.config),
             host: Arc::clone(&self.host),
-            outbox,
+            messenger,
         };
         signal_stack::ensure().map_err(|error| EngineError::Load {
             id: (**id).clone(),
@@ -182,9 +185,9 @@ impl Engine {
             },
         })?;
         // A callback that loads a component waits for its `initialize`.
-        let _wait = Wait::begin(current_component(), &blueprint.context.node);
-        Actor::start(Arc::clone(&mailbox), blueprint, plan.stack).map_err(|error| {
-            mailbox.bury(mailbox.drain(), &CallError::Unloaded);
+        let _wait = Wait::begin(current_component(), &spec.context.node);
+        Actor::start(Arc::clone(&mailbox), spec, plan.stack).map_err(|error| {
+            mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }
         })
     }
@@ -212,7 +215,7 @@ impl Engine {
             let _wait = self.wait_for(actor).ok();
             // The caller gets the error of the load, not those of this cleanup.
             let _ = actor.shut_down_here(stack);
-            actor.mailbox().bury(actor.mailbox().drain(), &CallError::Unloaded);
+            actor.mailbox().dead_letter(actor.mailbox().drain(), &CallError::Unloaded);
         }
     }
 
@@ -307,7 +310,7 @@ fn close(actor: &Actor, here: bool) -> Closing {
     let (waiter, reply) = Waiter::with_reply();
     match mailbox.close(Mail::Shutdown(reply), false) {
         Some(removed) => {
-            mailbox.bury(removed, &CallError::Unloaded);
+            mailbox.dead_letter(removed, &CallError::Unloaded);
             Closing::There(waiter)
         }
         None => Closing::ByOthers,

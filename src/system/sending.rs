@@ -358,7 +358,7 @@ impl Engine {
         let Some(pool) = self.components.get(full.handle()) else { return true };
         // These timers notice that the engine stops; a bare timer of its workers would not survive
         // that.
-        let timers = &pool.actors()[0].blueprint().context.timers;
+        let timers = &pool.actors()[0].spec().context.timers;
         let mut over = pin!(timers.interruption(deadline, None));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),

@@ -12,7 +12,7 @@ use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::contract::HealthStatus;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
-use crate::system::teller::Lost;
+use crate::system::notifier::Lost;
 
 /// Counts shared by all components.
 pub struct Shared {
@@ -54,7 +54,7 @@ fn id(pool: &Pool) -> &str {
 /// Returns everything known about a component without asking it.
 pub fn description(pool: &Pool) -> Value {
     let Some(first) = pool.actors().first() else { return summary(pool) };
-    let (blueprint, options) = (first.blueprint(), first.mailbox().options());
+    let (spec, options) = (first.spec(), first.mailbox().options());
     let metadata = first.status().metadata().map(|metadata| {
         json!({
             "name": metadata.name,
@@ -66,7 +66,7 @@ pub fn description(pool: &Pool) -> Value {
             "stateful": metadata.stateful,
         })
     });
-    let guard = &blueprint.context.guard;
+    let guard = &spec.context.guard;
     let sums = Sums::of(pool);
     json!({
         "handle": pool.handle().0,
@@ -74,9 +74,9 @@ pub fn description(pool: &Pool) -> Value {
         "instances": pool.actors().len(),
         "state": pool.state().name(),
         "health": pool.health().name(),
-        "lifecycle": blueprint.prepared.lifecycle.is_some(),
+        "lifecycle": spec.prepared.lifecycle.is_some(),
         "metadata": metadata,
-        "limits": limits(&blueprint.limits),
+        "limits": limits(&spec.limits),
         "quotas": quotas(guard.quotas()),
         "grants": guard.capabilities().all().iter().map(grant).collect::<Value>(),
         "mailbox": {
@@ -95,9 +95,9 @@ pub fn description(pool: &Pool) -> Value {
         "memory-bytes": sums.memory,
         "restarts": sums.counts.restarts,
         "binary": {
-            "blake3": blueprint.prepared.hash.to_hex().as_str(),
-            "bytes": blueprint.prepared.binary_bytes,
-            "code-bytes": blueprint.prepared.code_bytes,
+            "blake3": spec.prepared.hash.to_hex().as_str(),
+            "bytes": spec.prepared.binary_bytes,
+            "code-bytes": spec.prepared.code_bytes,
         },
     })
 }
@@ -190,7 +190,7 @@ impl Sums {
             sums.add(&Self {
                 traffic: actor.mailbox().traffic(),
                 counts: actor.status().counts(),
-                sent: actor.blueprint().outbox.sent(),
+                sent: actor.spec().messenger.sent(),
                 depth,
                 bytes,
                 waiting: 0,

@@ -13,7 +13,7 @@ use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger as _, Sending};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{Mailbox, Receiver};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::messenger::ComponentMessenger;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{Ended, Requester, number, payload, sender};
@@ -29,7 +29,7 @@ pub struct Actor {
     /// It has got its last mail.
     is_over: AtomicBool,
     world: Weak<World>,
-    outbox: Outbox,
+    messenger: ComponentMessenger,
     /// Its requests, of which some are over.
     requests: Mutex<Vec<CorrelationId>>,
 }
@@ -46,7 +46,7 @@ impl Actor {
         world: &Arc<World>,
         number: usize,
         mailbox: Arc<Mailbox>,
-        outbox: Outbox,
+        messenger: ComponentMessenger,
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
@@ -54,7 +54,7 @@ impl Actor {
             is_closed: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             world: Arc::downgrade(world),
-            outbox,
+            messenger,
             requests: Mutex::default(),
         })
     }
@@ -62,7 +62,7 @@ impl Actor {
     pub fn open(self: &Arc<Self>) {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
-        self.mailbox.leave();
+        self.mailbox.release();
     }
 
     fn world(&self) -> Arc<World> {
@@ -124,7 +124,7 @@ impl Actor {
         model.begun(self.number, sender, number);
         let how = self.act().await;
         model.ended(number, how);
-        self.mailbox.leave();
+        self.mailbox.release();
         how
     }
 
@@ -174,7 +174,7 @@ impl Actor {
 
     async fn send(&self) {
         let world = self.world();
-        let send = |id: RawId<'_>, payload| self.outbox.send(id, payload, Sending::Single);
+        let send = |id: RawId<'_>, payload| self.messenger.send(id, payload, Sending::Single);
         let number = world.model.offer(self.number);
         let sent = self.hand_over(&world, number, send).await;
         if sent.is_some() {
@@ -188,7 +188,7 @@ impl Actor {
         let world = self.world();
         let far = world.executor.now() + Duration::from_secs(600);
         let deadline = world.patience().unwrap_or(far);
-        let request = |id: RawId<'_>, payload| self.outbox.request(id, payload, deadline);
+        let request = |id: RawId<'_>, payload| self.messenger.request(id, payload, deadline);
         let number = world.model.offer(self.number);
         match self.hand_over(&world, number, request).await {
             Some(id) => {
@@ -234,7 +234,7 @@ impl Actor {
         let at = world.random.index(requests.len());
         let id = requests.swap_remove(at);
         drop(requests);
-        if self.outbox.cancel_request(&id.to_string()).is_ok() {
+        if self.messenger.cancel_request(&id.to_string()).is_ok() {
             world.model.cancelled(id);
         }
     }
@@ -248,7 +248,7 @@ impl Actor {
         }
         let (waiter, reply) = Waiter::with_reply();
         let Some(removed) = self.mailbox.close(Mail::Shutdown(reply), gracefully) else { return };
-        self.mailbox.bury(removed, &CallError::Unloaded);
+        self.mailbox.dead_letter(removed, &CallError::Unloaded);
         let ended = || match waiter.wait(Some(Duration::ZERO)) {
             Err(CallError::CallerTimeout { .. }) => None,
             _ => Some(()),

@@ -11,7 +11,7 @@ use crate::core::payload::Payload;
 use crate::core::waiting::{Wait, WaitNode};
 use crate::messaging::correlation::{Receiver, Requester};
 use crate::messaging::mail::{Mail, Refusal};
-use crate::messaging::mailbox::{Entry, Mailbox};
+use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::members::{Delivered, Members, NotAwaited, Undelivered};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
@@ -154,10 +154,10 @@ async fn enter(
     let mut all_closed = true;
     for n in 0..pool.members.all().len() {
         let mailbox = &pool.members.all()[(first + n) % pool.members.all().len()];
-        match mailbox.try_enter(&[]) {
-            Ok(Entry::Entered(_)) => {
+        match mailbox.try_acquire(&[]) {
+            Ok(Acquire::Acquired(_)) => {
                 let Some(_wait) = Wait::begin(caller.cloned(), mailbox.node()) else {
-                    mailbox.leave();
+                    mailbox.release();
                     return Some(false);
                 };
                 world.model.accepted(number);
@@ -170,8 +170,8 @@ async fn enter(
                 world.model.returned(number, &outcome);
                 return Some(true);
             }
-            Ok(Entry::Busy) => all_closed = false,
-            Ok(Entry::Closed) => {}
+            Ok(Acquire::Busy) => all_closed = false,
+            Ok(Acquire::Closed) => {}
             Err(_) => return Some(false),
         }
     }

@@ -11,7 +11,7 @@ use crate::core::limits::{MailboxBounds, WhenFull};
 use crate::messaging::correlation::{Correlations, watch_deadlines};
 use crate::messaging::mailbox::{Mailbox, MailboxOptions};
 use crate::messaging::members::Members;
-use crate::messaging::outbox::{Outbox, PostOffice};
+use crate::messaging::messenger::{ComponentMessenger, MessagingContext};
 use crate::messaging::simulation::actor::Actor;
 use crate::messaging::simulation::executor::{Executor, Virtual};
 use crate::messaging::simulation::model::Model;
@@ -35,7 +35,7 @@ pub struct World {
     pub executor: Arc<Executor>,
     pub random: Arc<Random>,
     pub model: Arc<Model>,
-    pub office: Arc<PostOffice>,
+    pub office: Arc<MessagingContext>,
     pools: Mutex<Vec<Arc<SimulatedPool>>>,
     /// All there have ever been, by their number.
     actors: Mutex<Vec<Arc<Actor>>>,
@@ -53,7 +53,7 @@ impl World {
         let random = Arc::new(Random::new(seed));
         let executor = Executor::new(Arc::clone(&random));
         let correlations = Correlations::new(None, Arc::new(|job| job()), executor.now());
-        let office = PostOffice {
+        let office = MessagingContext {
             registry: Arc::default(),
             correlations: Arc::new(correlations),
             router: None,
@@ -129,9 +129,9 @@ impl World {
             self.model.clone(),
             account,
         );
-        let outbox = Outbox::new(Arc::clone(&self.office), &mailbox, self.guard(id));
+        let messenger = ComponentMessenger::new(Arc::clone(&self.office), &mailbox, self.guard(id));
         let mut actors = self.actors.lock().unwrap();
-        let actor = Actor::new(self, actors.len(), mailbox, outbox);
+        let actor = Actor::new(self, actors.len(), mailbox, messenger);
         actors.push(Arc::clone(&actor));
         actor
     }

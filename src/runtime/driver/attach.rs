@@ -12,7 +12,7 @@ use wasm_encoder::{
     ModuleArg, PrimitiveValType, RawSection,
 };
 
-use crate::runtime::driver::outline::{Handler, Outline};
+use crate::runtime::driver::outline::{HandlerOutline, Outline};
 use crate::runtime::driver::small::{SMALL_WORDS, TINY_WORDS};
 
 /// The import that asks for the next message.
@@ -56,7 +56,7 @@ pub fn attached(component: &[u8]) -> Option<Attached> {
 }
 
 /// Appends the loop and returns the number of core instances added.
-fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[Handler; 2]) -> usize {
+fn append(component: &mut Vec<u8>, outline: &Outline<'_>, handlers: &[HandlerOutline; 2]) -> usize {
     let [message, callback] = handlers;
     let (memory, realloc) = (message.memory, message.realloc);
     let function = outline.functions.len() as u32;

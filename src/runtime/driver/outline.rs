@@ -39,7 +39,7 @@ pub struct Outline<'a> {
 const MAX_ITEMS: usize = 100_000;
 
 /// A handler of the component, by the indices of its parts.
-pub struct Handler {
+pub struct HandlerOutline {
     pub function: u32,
     pub memory: u32,
     pub realloc: u32,
@@ -203,7 +203,7 @@ impl<'a> Outline<'a> {
     /// loop can call both just as a call from outside would: they share memory and allocator, and
     /// neither the allocator nor the post-return code can reach an import, which would trap in a
     /// call from outside.
-    pub fn handlers(&self) -> Option<[Handler; 2]> {
+    pub fn handlers(&self) -> Option<[HandlerOutline; 2]> {
         if !self.writes_to_others {
             return None;
         }
@@ -233,7 +233,7 @@ impl<'a> Outline<'a> {
         true
     }
 
-    fn handler(&self, name: &str) -> Option<Handler> {
+    fn handler(&self, name: &str) -> Option<HandlerOutline> {
         let instance = self.instances.get(self.lifecycle? as usize)?.as_ref()?;
         let index = match instance {
             ComponentInstance::FromExports(exports) => {
@@ -263,7 +263,12 @@ impl<'a> Outline<'a> {
                 _ => return None,
             }
         }
-        Some(Handler { function: *core_func_index, memory: memory?, realloc: realloc?, post })
+        Some(HandlerOutline {
+            function: *core_func_index,
+            memory: memory?,
+            realloc: realloc?,
+            post,
+        })
     }
 
     /// Returns the module that exports a core function, and the export's name.

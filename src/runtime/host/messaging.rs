@@ -36,7 +36,7 @@ type RequestArguments = (ComponentId, WasmList<u8>, u64);
 type BroadcastArguments = (WasmList<ComponentId>, WasmList<u8>);
 type RequestId = CutText<{ size_of::<CorrelationText>() * 4 }>;
 type Boxed<'a, T> = Waiting<'a, (Result<T, MessagingError>,)>;
-type Answer<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
+type MessagingResult<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
 /// Adds the interface to a linker.
 pub fn link(linker: &mut Linker<HostState>, immediate: &mut Immediate) -> wasmtime::Result<()> {
@@ -77,7 +77,10 @@ fn request(
     )
 }
 
-fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (RequestId,)) -> Answer<()> {
+fn cancel_request(
+    store: StoreContextMut<'_, HostState>,
+    (id,): (RequestId,),
+) -> MessagingResult<()> {
     let cancelled = store.data().context.messenger.cancel_request(&String::from(id));
     Ok((cancelled.map_err(Into::into),))
 }
@@ -86,7 +89,7 @@ fn cancel_request(store: StoreContextMut<'_, HostState>, (id,): (RequestId,)) ->
 async fn broadcast(
     mut store: StoreContextMut<'_, HostState>,
     (targets, payload): BroadcastArguments,
-) -> Answer<()> {
+) -> MessagingResult<()> {
     if targets.len() > MAX_BROADCAST_TARGETS {
         let count = targets.len();
         let text = format!("{count} targets, at most {MAX_BROADCAST_TARGETS} are allowed");
@@ -186,7 +189,7 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     payload: WasmList<u8>,
     answer: impl Fn(T) -> Result<R, error::MessagingError> + Send + 'a,
     attempt: impl Fn(&dyn Messenger, RawId<'_>, Payload) -> Handover<T> + Send + Sync + 'a,
-    at_once: impl FnOnce(Answer<R>) -> Boxed<'a, R>,
+    at_once: impl FnOnce(MessagingResult<R>) -> Boxed<'a, R>,
 ) -> Boxed<'a, R> {
     let first = held(&mut store, &payload).and_then(|held| match held {
         Ok((payload, _charge)) => {

@@ -151,7 +151,7 @@ impl ThreadPool {
 
     /// Queues a job that may wait for a thread, even for the permanent one to start. Returns it if
     /// the pool is sealed.
-    pub fn leave(&self, job: Job) -> Result<(), Job> {
+    pub fn submit(&self, job: Job) -> Result<(), Job> {
         let mut queue = self.shared.lock();
         if queue.sealed {
             return Err(job);
@@ -420,7 +420,7 @@ mod tests {
         let (pool, held) = (pool(90, Growth::Patient(4)), Held::new());
         pool.keep_one().unwrap();
         pool.watch_on(workers.handle());
-        (0..100).for_each(|_| pool.leave(held.job()).map_err(drop).unwrap());
+        (0..100).for_each(|_| pool.submit(held.job()).map_err(drop).unwrap());
         held.until_begun(4);
         assert_eq!(pool.threads(), 4);
         workers.block_on(async {
@@ -444,7 +444,7 @@ mod tests {
         for _ in 0..200 {
             for _ in 0..100 {
                 let tell = tell.clone();
-                pool.leave(Box::new(move || tell.send(()).unwrap())).map_err(drop).unwrap();
+                pool.submit(Box::new(move || tell.send(()).unwrap())).map_err(drop).unwrap();
             }
             (0..100).for_each(|_| told.recv().unwrap());
             assert!(pool.threads() <= 4);
@@ -462,10 +462,10 @@ mod tests {
         pool.wait_until_left(Instant::now() + Duration::from_secs(60));
         assert_eq!(pool.threads(), 0);
         assert_eq!(pool.run(Box::new(|| ())), Err(Refused));
-        assert!(pool.leave(Box::new(|| ())).is_ok());
+        assert!(pool.submit(Box::new(|| ())).is_ok());
         assert!(pool.take().is_some() && pool.take().is_some() && pool.take().is_none());
         pool.seal();
-        assert!(pool.leave(Box::new(|| ())).is_err());
+        assert!(pool.submit(Box::new(|| ())).is_err());
     }
 
     #[test]

@@ -38,16 +38,16 @@ pub fn start(mut builder: Builder, count: usize) -> Result<Runtime, NoThread> {
 /// Checks that the system gives this many threads at once. It may still give fewer right
 /// afterwards, which is more costly to handle.
 fn ask_for(count: usize) -> io::Result<()> {
-    let gate = Arc::<Gate>::default();
+    let barrier = Arc::<StartBarrier>::default();
     let mut threads = Vec::with_capacity(count);
     let mut outcome = Ok(());
     for _ in 0..count {
-        let gate = Arc::clone(&gate);
+        let barrier = Arc::clone(&barrier);
         let thread = thread::Builder::new().name(NAME.into()).stack_size(STACK_BYTES);
         match thread.spawn(move || {
             let ready = signal_stack::ensure();
             let id = ThreadId::own();
-            gate.wait();
+            barrier.wait();
             ready.map(|()| id)
         }) {
             Ok(thread) => threads.push(thread),
@@ -57,7 +57,7 @@ fn ask_for(count: usize) -> io::Result<()> {
             }
         }
     }
-    gate.open(Verdict::Go);
+    barrier.open(Verdict::Go);
     for thread in threads {
         match thread.join() {
             Ok(Ok(id)) => id.wait_until_gone(),
@@ -71,8 +71,8 @@ fn ask_for(count: usize) -> io::Result<()> {
 /// Builds the runtime. Runs on a thread of its own, because building may panic and must not wait
 /// then.
 fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
-    let gate = Arc::<Gate>::default();
-    let at_start = Arc::clone(&gate);
+    let barrier = Arc::<StartBarrier>::default();
+    let at_start = Arc::clone(&barrier);
     builder.worker_threads(count).thread_name(NAME).thread_stack_size(STACK_BYTES);
     // Tokio's threads are its workers only: it gets no blocking work.
     builder.max_blocking_threads(1).on_thread_start(move || {
@@ -86,27 +86,27 @@ fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
         catch_unwind(AssertUnwindSafe(|| builder.build()))
     });
     let built = built.unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()));
-    match built.map(|runtime| (runtime, gate.all(count))) {
+    match built.map(|runtime| (runtime, barrier.all(count))) {
         Ok((runtime, Ok(()))) => {
-            gate.open(Verdict::Go);
+            barrier.open(Verdict::Go);
             Ok(runtime)
         }
         Ok((runtime, Err(error))) => {
             // There is no work yet. The existing threads drop what the missing ones were to do.
-            gate.open(Verdict::Go);
+            barrier.open(Verdict::Go);
             runtime.shutdown_background();
             Err(error)
         }
         Err(error) => {
-            gate.open(Verdict::End);
+            barrier.open(Verdict::End);
             Err(error)
         }
     }
 }
 
-/// A gate at which threads wait for the verdict.
+/// A barrier at which threads wait for the verdict.
 #[derive(Default)]
-struct Gate {
+struct StartBarrier {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -124,7 +124,7 @@ enum Verdict {
     End,
 }
 
-impl Gate {
+impl StartBarrier {
     fn arrive(&self, ready: io::Result<()>) {
         let mut state = self.lock();
         state.arrived += 1;

@@ -10,7 +10,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 use crate::core::account::{Account, Charge};
 use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
-use crate::security::guard::{Allowed, Guard};
+use crate::security::guard::{AllowedUntil, Guard};
 use crate::security::host_pattern::Endpoint;
 use crate::security::resource::Resource;
 
@@ -223,7 +223,7 @@ pub struct ConnectionRight {
     guard: Arc<Guard>,
     end: End,
     /// The version for which the connection was decided, and how long that holds.
-    known: Option<(u64, Allowed)>,
+    known: Option<(u64, AllowedUntil)>,
 }
 
 /// The end of a connection that the right applies to.
@@ -238,7 +238,7 @@ impl ConnectionRight {
         Self { guard: Arc::clone(guard), end, known: None }
     }
 
-    fn allowed(&self) -> Option<Allowed> {
+    fn allowed(&self) -> Option<AllowedUntil> {
         let decide = |action, resource| self.guard.decide(action, resource).allows();
         match &self.end {
             End::Reached { remote, names } => {

@@ -10,11 +10,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::state::HostContext;
 use crate::runtime::wasi::connections::Connections;
+use crate::runtime::wasi::descriptor_table::DescriptorTable;
 use crate::runtime::wasi::desk::Desk;
 use crate::runtime::wasi::file_rights::Files;
 use crate::runtime::wasi::file_streams::Means;
 use crate::runtime::wasi::output::Outputs;
-use crate::runtime::wasi::places::Places;
 use crate::runtime::wasi::sockets::Held;
 use crate::security::directory::Directory;
 use crate::security::guard::Guard;
@@ -55,7 +55,7 @@ pub struct Wasi {
     pub sockets: Held,
     /// Runs blocking system calls and charges for what the host holds.
     pub means: Means,
-    places: Places,
+    descriptors: DescriptorTable,
     roots: io::Result<Vec<Opened>>,
     desk: Option<Box<Desk>>,
 }
@@ -89,7 +89,7 @@ impl Wasi {
             connections,
             sockets: Held::new(),
             means: Means { jobs: Arc::clone(&host.jobs), account: Arc::clone(&host.account) },
-            places: Places::default(),
+            descriptors: DescriptorTable::default(),
             roots,
             desk: None,
         }
@@ -106,7 +106,7 @@ impl Wasi {
         Files {
             inner: WasiFilesystemCtxView { ctx, table },
             guard: &self.guard,
-            places: &mut self.places,
+            descriptors: &mut self.descriptors,
             roots: &self.roots,
             means: &self.means,
             desk: &mut self.desk,

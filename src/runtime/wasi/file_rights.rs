@@ -18,10 +18,10 @@ use crate::runtime::state::HostState;
 use crate::runtime::threads::job::NotRun;
 use crate::runtime::wasi::blocking::Waits;
 use crate::runtime::wasi::context::Opened;
+use crate::runtime::wasi::descriptor_table::{DescriptorTable, Outside, Place};
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_streams::{FileOutput, Means};
 use crate::runtime::wasi::guarded_streams::{FileRight, GuardedOutput};
-use crate::runtime::wasi::places::{Outside, Place, Places};
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::directory::real_path_of;
@@ -35,7 +35,7 @@ pub struct Files<'a> {
     /// Decides which operations are allowed.
     pub guard: &'a Arc<Guard>,
     /// The descriptor table.
-    pub places: &'a mut Places,
+    pub descriptors: &'a mut DescriptorTable,
     /// The directories that the instance started with.
     pub roots: &'a io::Result<Vec<Opened>>,
     /// Runs blocking system calls and charges for what the host holds.
@@ -79,7 +79,7 @@ pub const MAX_PATH_BYTES: usize = 4096;
 const DESCRIPTOR_BYTES: u64 = 2048;
 
 /// A path with an allowed action.
-pub(super) struct Allowed {
+pub(super) struct AllowedPath {
     pub(super) action: Action,
     pub(super) place: Place,
     /// The normalized path, relative to its descriptor.
@@ -105,7 +105,7 @@ impl Files<'_> {
     }
 
     pub(super) fn place(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<Place>> {
-        let place = self.places.of(descriptor.rep());
+        let place = self.descriptors.of(descriptor.rep());
         place.cloned().ok_or_else(|| ErrorCode::BadDescriptor.into())
     }
 
@@ -148,14 +148,14 @@ impl Files<'_> {
     }
 
     /// Adds an opened descriptor to the table and charges for it.
-    pub(super) fn enter(
+    pub(super) fn track(
         &mut self,
         place: Place,
         descriptor: Descriptor,
     ) -> FsResult<Resource<Descriptor>> {
         let charge = self.charge(DESCRIPTOR_BYTES + place.bytes())?;
         let descriptor = self.inner.table.push(descriptor)?;
-        self.places.enter(descriptor.rep(), Arc::new(place), charge);
+        self.descriptors.insert(descriptor.rep(), Arc::new(place), charge);
         Ok(descriptor)
     }
 
@@ -169,14 +169,14 @@ impl Files<'_> {
         descriptor: &Resource<Descriptor>,
         path: &str,
         actions: &[Action],
-    ) -> FsResult<Allowed> {
+    ) -> FsResult<AllowedPath> {
         if path.is_empty() {
             return Err(ErrorCode::NoEntry.into());
         }
         if path.len() > MAX_PATH_BYTES {
             return Err(ErrorCode::NameTooLong.into());
         }
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Err(self.not_there(first(actions), path));
         }
         let base = self.place(descriptor)?;
@@ -203,7 +203,7 @@ impl Files<'_> {
                 self.guard.check_policies(action, path).map_err(|_| not_permitted())?;
             }
         }
-        Ok(Allowed { action, place, path, follows_links })
+        Ok(AllowedPath { action, place, path, follows_links })
     }
 
     /// Returns the system's handle of a descriptor.
@@ -231,7 +231,7 @@ impl Files<'_> {
         descriptor: &Resource<Descriptor>,
         actions: &[Action],
     ) -> FsResult<Arc<Place>> {
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Err(self.not_there(first(actions), ""));
         }
         let place = self.place(descriptor)?;
@@ -253,7 +253,7 @@ impl Files<'_> {
         path: &str,
     ) -> FsResult<()> {
         let never = Basis::Never("components cannot create links");
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             let path = without_detours(&format!("/{path}")).into_owned();
             return Err(self.refuse(Action::FilesystemWrite, &path, never));
         }
@@ -262,7 +262,7 @@ impl Files<'_> {
     }
 
     /// Records a refusal by Wasmtime of what was allowed here: a link that leads out.
-    pub(super) fn recorded<T>(&self, done: FsResult<T>, allowed: &Allowed) -> FsResult<T> {
+    pub(super) fn recorded<T>(&self, done: FsResult<T>, allowed: &AllowedPath) -> FsResult<T> {
         done.map_err(|error| match error.downcast_ref() {
             Some(ErrorCode::NotPermitted) => {
                 let outside = Basis::Never("outside of the granted directory, or read-only");
@@ -277,8 +277,8 @@ impl Files<'_> {
     pub(super) async fn check_directory_renamed(
         &mut self,
         descriptor: &Resource<Descriptor>,
-        from: &Allowed,
-        to: &Allowed,
+        from: &AllowedPath,
+        to: &AllowedPath,
     ) -> FsResult<()> {
         let (path, flags) = (from.path.clone(), PathFlags::empty());
         let look = async move |view: &mut WasiFilesystemCtxView<'_>, at| {
@@ -326,7 +326,7 @@ impl Files<'_> {
     }
 }
 
-impl Allowed {
+impl AllowedPath {
     pub(super) fn flags(&self, flags: PathFlags) -> PathFlags {
         if self.follows_links { flags } else { flags & !PathFlags::SYMLINK_FOLLOW }
     }

@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use crate::runtime::wasi::context::Opened;
+use crate::runtime::wasi::descriptor_table::Place;
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_rights::{
     CHANGE, Files, LOOK, LOOK_IN, check_real_path, not_permitted,
@@ -23,7 +24,6 @@ use crate::runtime::wasi::file_streams::{FileInput, PIECE};
 use crate::runtime::wasi::guarded_streams::GuardedInput;
 use crate::runtime::wasi::listing::{LISTING_BYTES, Listing};
 use crate::runtime::wasi::opening::{Found, Opening};
-use crate::runtime::wasi::places::Place;
 use crate::runtime::wasi::root::{self, Root};
 use crate::security::action::Action;
 
@@ -39,12 +39,12 @@ impl preopens::Host for Files<'_> {
         let roots = self.roots.as_ref().map_err(|error| io::Error::from(error.kind()))?;
         for Opened { directory, dir } in roots {
             let place = Place::root(Arc::clone(directory));
-            let descriptor = self.enter(place, Descriptor::Dir(dir.clone()))?;
+            let descriptor = self.track(place, Descriptor::Dir(dir.clone()))?;
             directories.push((descriptor, directory.guest().to_owned()));
         }
         if !roots.iter().any(|root| root::is_taken_by(&root.directory)) {
             let descriptor = self.inner.table.push(Root)?.rep();
-            self.places.enter_root(descriptor);
+            self.descriptors.insert_root(descriptor);
             directories.push((Resource::new_own(descriptor), root::PATH.to_owned()));
         }
         Ok(directories)
@@ -118,7 +118,7 @@ impl HostDescriptor for Files<'_> {
     }
 
     async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Ok(root::FLAGS);
         }
         // Answered from the open flags, without asking the file system.
@@ -126,7 +126,7 @@ impl HostDescriptor for Files<'_> {
     }
 
     async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Ok(DescriptorType::Directory);
         }
         self.on(&descriptor, async move |view, at| view.get_type(at).await).await
@@ -214,7 +214,7 @@ impl HostDescriptor for Files<'_> {
     }
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Ok(root::STAT);
         }
         self.check_open(&descriptor, LOOK)?;
@@ -325,7 +325,7 @@ impl HostDescriptor for Files<'_> {
             check_real_path(self.guard, action, handle, &allowed.place)
                 .map_err(|_| not_permitted())?;
         }
-        self.enter(allowed.place, opened)
+        self.track(allowed.place, opened)
     }
 
     async fn readlink_at(
@@ -406,7 +406,7 @@ impl HostDescriptor for Files<'_> {
         a: Resource<Descriptor>,
         b: Resource<Descriptor>,
     ) -> wasmtime::Result<bool> {
-        let roots = [&a, &b].map(|descriptor| self.places.is_root(descriptor.rep()));
+        let roots = [&a, &b].map(|descriptor| self.descriptors.is_root(descriptor.rep()));
         if roots.contains(&true) {
             return Ok(roots == [true, true]);
         }
@@ -422,7 +422,7 @@ impl HostDescriptor for Files<'_> {
         &mut self,
         descriptor: Resource<Descriptor>,
     ) -> FsResult<MetadataHashValue> {
-        if self.places.is_root(descriptor.rep()) {
+        if self.descriptors.is_root(descriptor.rep()) {
             return Ok(root::HASH);
         }
         self.check_open(&descriptor, LOOK)?;
@@ -445,13 +445,13 @@ impl HostDescriptor for Files<'_> {
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> wasmtime::Result<()> {
-        let root = self.places.is_root(descriptor.rep());
+        let root = self.descriptors.is_root(descriptor.rep());
         if root {
             self.inner.table.delete(Resource::<Root>::new_own(descriptor.rep()))?;
         } else {
             HostDescriptor::drop(&mut self.inner, Resource::new_own(descriptor.rep()))?;
         }
-        self.places.leave(descriptor.rep());
+        self.descriptors.remove(descriptor.rep());
         Ok(())
     }
 }

@@ -8,10 +8,10 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use crate::runtime::wasi::descriptor_table::Place;
 use crate::runtime::wasi::file_rights::check_real_path;
-use crate::runtime::wasi::places::Place;
 use crate::security::action::Action;
-use crate::security::guard::{Allowed, Guard};
+use crate::security::guard::{AllowedUntil, Guard};
 
 /// The right to continue.
 pub trait Right: Send + 'static {
@@ -26,7 +26,7 @@ pub struct FileRight {
     handle: Arc<File>,
     action: Action,
     /// The version for which it was decided, and how long that holds.
-    known: Option<(u64, Allowed)>,
+    known: Option<(u64, AllowedUntil)>,
 }
 
 impl FileRight {

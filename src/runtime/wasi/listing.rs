@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEn
 use crate::core::account::Charge;
 use crate::runtime::threads::job::NotRun;
 use crate::runtime::wasi::blocking::{BlockingJobs, Waits};
-use crate::runtime::wasi::places::Place;
+use crate::runtime::wasi::descriptor_table::Place;
 
 /// Entries read per job.
 const PAGE: usize = 96;

@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{FsError, FsResult};
 
 use crate::runtime::wasi::desk::{Desk, now};
-use crate::runtime::wasi::file_rights::{Allowed, Files};
+use crate::runtime::wasi::file_rights::{AllowedPath, Files};
 use crate::security::audit::Basis;
 use crate::security::pseudo_files::pseudo_file_system;
 
@@ -92,7 +92,7 @@ impl Opening {
 
 impl Files<'_> {
     /// Records that something is not available to components.
-    pub(super) fn refuse_special(&self, special: Special, allowed: &Allowed) -> FsError {
+    pub(super) fn refuse_special(&self, special: Special, allowed: &AllowedPath) -> FsError {
         let never = match special {
             Special::Kind => "neither a file nor a directory",
             Special::Pseudo => "a file of a pseudo file system",

@@ -23,10 +23,10 @@ pub struct Outside;
 
 /// The places of open descriptors, by number.
 #[derive(Default)]
-pub struct Places(HashMap<u32, Entered>);
+pub struct DescriptorTable(HashMap<u32, Entry>);
 
 /// The place of a descriptor.
-enum Entered {
+enum Entry {
     /// In a granted directory, with the charge for the descriptor.
     At { place: Arc<Place>, _charge: Charge },
     /// The guest's root, where nothing is granted.
@@ -86,32 +86,32 @@ impl Place {
     }
 }
 
-impl Places {
+impl DescriptorTable {
     /// Adds a descriptor.
-    pub fn enter(&mut self, descriptor: u32, place: Arc<Place>, charge: Charge) {
-        self.0.insert(descriptor, Entered::At { place, _charge: charge });
+    pub fn insert(&mut self, descriptor: u32, place: Arc<Place>, charge: Charge) {
+        self.0.insert(descriptor, Entry::At { place, _charge: charge });
     }
 
     /// Adds a descriptor of the root.
-    pub fn enter_root(&mut self, descriptor: u32) {
-        self.0.insert(descriptor, Entered::Root);
+    pub fn insert_root(&mut self, descriptor: u32) {
+        self.0.insert(descriptor, Entry::Root);
     }
 
     /// Returns the place of a descriptor in a granted directory.
     pub fn of(&self, descriptor: u32) -> Option<&Arc<Place>> {
         match self.0.get(&descriptor)? {
-            Entered::At { place, .. } => Some(place),
-            Entered::Root => None,
+            Entry::At { place, .. } => Some(place),
+            Entry::Root => None,
         }
     }
 
     /// Returns whether a descriptor is of the root.
     pub fn is_root(&self, descriptor: u32) -> bool {
-        matches!(self.0.get(&descriptor), Some(Entered::Root))
+        matches!(self.0.get(&descriptor), Some(Entry::Root))
     }
 
     /// Removes a descriptor.
-    pub fn leave(&mut self, descriptor: u32) {
+    pub fn remove(&mut self, descriptor: u32) {
         self.0.remove(&descriptor);
     }
 }

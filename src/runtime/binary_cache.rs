@@ -9,21 +9,21 @@ use crate::runtime::prepared::Prepared;
 const MAX_UNUSED: usize = 32;
 
 /// Compiled binaries by hash.
-pub struct Kept {
-    entries: HashMap<blake3::Hash, Entry>,
+pub struct BinaryCache {
+    entries: HashMap<blake3::Hash, CachedBinary>,
     /// How often a binary has gone out of use so far.
     releases: u64,
     max_unused_bytes: u64,
 }
 
-struct Entry {
+struct CachedBinary {
     prepared: Arc<Prepared>,
     uses: usize,
     /// The value of `releases` when this binary went out of use.
     released: u64,
 }
 
-impl Kept {
+impl BinaryCache {
     /// Creates an empty set that keeps up to `max_unused_bytes` of unused code.
     pub fn new(max_unused_bytes: u64) -> Self {
         Self { entries: HashMap::new(), releases: 0, max_unused_bytes }
@@ -48,7 +48,7 @@ impl Kept {
 
     /// Adds a binary with one use, or counts one more use of the same binary.
     pub fn add(&mut self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
-        let entry = self.entries.entry(prepared.hash).or_insert_with(|| Entry {
+        let entry = self.entries.entry(prepared.hash).or_insert_with(|| CachedBinary {
             prepared: Arc::clone(prepared),
             uses: 0,
             released: 0,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::core::watch;
 
 /// A oneshot channel.
-pub struct Rendezvous<T> {
+pub struct Oneshot<T> {
     value: Mutex<Option<T>>,
     given: Condvar,
 }
@@ -30,20 +30,20 @@ impl From<TimedOut> for NotGiven {
     }
 }
 
-impl<T> Default for Rendezvous<T> {
+impl<T> Default for Oneshot<T> {
     fn default() -> Self {
         Self { value: Mutex::new(None), given: Condvar::new() }
     }
 }
 
-impl<T> Rendezvous<T> {
+impl<T> Oneshot<T> {
     /// Sends the value and wakes the waiter.
     pub fn give(&self, value: T) {
         *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         self.given.notify_one();
     }
 
-    /// As [`Rendezvous::wait`], but also ends when a watched caller gives up.
+    /// As [`Oneshot::wait`], but also ends when a watched caller gives up.
     pub fn wait_watched(&self, timeout: Option<Duration>) -> Result<T, NotGiven> {
         if !watch::is_watched() {
             return self.wait(timeout).map_err(NotGiven::from);

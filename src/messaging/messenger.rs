@@ -21,7 +21,7 @@ use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
-use crate::security::guard::{Allowed, Guard, Refused};
+use crate::security::guard::{AllowedUntil, Guard, Refused};
 use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
 
@@ -32,7 +32,7 @@ const REQUEST_BYTES: u64 = 256 + CALLBACK_BYTES;
 const REMEMBERED: usize = 4;
 
 /// State shared by all senders of an engine.
-pub struct PostOffice {
+pub struct MessagingContext {
     /// The components of this engine.
     pub registry: Arc<Registry>,
     /// The pending requests.
@@ -42,18 +42,18 @@ pub struct PostOffice {
 }
 
 /// The sending side of one component.
-pub struct Outbox {
-    office: Arc<PostOffice>,
+pub struct ComponentMessenger {
+    office: Arc<MessagingContext>,
     id: Arc<ComponentId>,
     own: Weak<Mailbox>,
     guard: Arc<Guard>,
-    recent: Mutex<Recent>,
+    recent: Mutex<TargetCache>,
     sent: Arc<AtomicU64>,
 }
 
 /// The most recent targets, found without access to shared state.
 #[derive(Default)]
-struct Recent {
+struct TargetCache {
     /// The versions of registry and guard for which the cache is valid.
     versions: (u64, u64),
     targets: Vec<Target>,
@@ -65,7 +65,7 @@ struct Target {
     id: Arc<ComponentId>,
     members: Arc<Members>,
     /// The rights on this target decided so far.
-    allowed: Vec<(Action, Allowed)>,
+    allowed: Vec<(Action, AllowedUntil)>,
 }
 
 /// The route of a message.
@@ -74,9 +74,9 @@ enum Way {
     Elsewhere(ComponentId),
 }
 
-impl Outbox {
+impl ComponentMessenger {
     /// Creates the sender of the component with the mailbox `own`, with the rights of `guard`.
-    pub fn new(office: Arc<PostOffice>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
+    pub fn new(office: Arc<MessagingContext>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
         Self {
             office,
             guard,
@@ -117,11 +117,11 @@ impl Outbox {
     }
 
     /// Locks the cache, cleared if it is stale.
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, TargetCache> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let versions = self.versions();
         if recent.versions != versions {
-            *recent = Recent { versions, ..Recent::default() };
+            *recent = TargetCache { versions, ..TargetCache::default() };
         }
         recent
     }
@@ -280,7 +280,7 @@ impl Outbox {
     }
 }
 
-impl Recent {
+impl TargetCache {
     /// Returns the cached target if the action on it is allowed.
     fn find(&self, raw: RawId<'_>, action: Action) -> Option<&Target> {
         self.targets.iter().find(|target| *target.id == raw).filter(|target| target.allows(action))
@@ -292,7 +292,7 @@ impl Recent {
         versions: (u64, u64),
         id: Arc<ComponentId>,
         members: &Arc<Members>,
-        allowed: (Action, Allowed),
+        allowed: (Action, AllowedUntil),
     ) {
         if self.versions != versions {
             return;
@@ -318,7 +318,7 @@ impl Target {
     }
 }
 
-impl Messenger for Outbox {
+impl Messenger for ComponentMessenger {
     fn send(&self, target: RawId<'_>, payload: Payload, sending: Sending) -> Handover<()> {
         let action = match sending {
             Sending::Single => Action::MessagingSend,
@@ -388,7 +388,7 @@ impl Messenger for Outbox {
 }
 
 fn ask_router(
-    office: &PostOffice,
+    office: &MessagingContext,
     envelope: &Envelope,
     request: Ticket,
     deadline: Instant,

@@ -16,11 +16,11 @@ const MAX_TOTAL_BYTES: usize = 1 << 20;
 
 /// Binaries and their compiled forms, most recent first.
 #[derive(Default)]
-pub struct Recent {
+pub struct RecentBinaries {
     binaries: VecDeque<(Box<[u8]>, Weak<Prepared>)>,
 }
 
-impl Recent {
+impl RecentBinaries {
     /// Returns the compiled form of a binary, if it is remembered and still in use or kept.
     pub fn find(&self, binary: &[u8]) -> Option<Arc<Prepared>> {
         let (_, prepared) = self.binaries.iter().find(|(known, _)| **known == *binary)?;

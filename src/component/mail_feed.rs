@@ -22,9 +22,6 @@ const MAX_PAYLOAD: usize = 4096;
 /// The longest content type worth an extra copy.
 const MAX_CONTENT_TYPE: usize = 256;
 
-/// The handler's outcome.
-pub type Answer = Outcome;
-
 /// Mail whose handling did not finish.
 pub struct Unfinished {
     /// The mail.
@@ -32,7 +29,7 @@ pub struct Unfinished {
     /// Running since the handler started.
     pub watch: Stopwatch,
     /// The handler's outcome, if it got that far.
-    pub answer: Answer,
+    pub answer: Outcome,
 }
 
 /// How long a guest may run before it yields.
@@ -53,7 +50,7 @@ impl Turn {
 }
 
 /// The mail feed of one call of a guest's loop. Mail lost with it answers for itself.
-pub struct Intake {
+pub struct MailFeed {
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
     host: Arc<ComponentId>,
@@ -61,7 +58,7 @@ pub struct Intake {
     /// Handed out first.
     first: Option<Mail>,
     current: Option<(Mail, Stopwatch)>,
-    answer: Answer,
+    answer: Outcome,
     turn: Turn,
     /// Messages handled since the last pause.
     handled: usize,
@@ -70,7 +67,7 @@ pub struct Intake {
     payload: Arc<Vec<u8>>,
 }
 
-impl Intake {
+impl MailFeed {
     /// Creates a feed that hands out `first` and then the mailbox's mail, for one uninterrupted
     /// turn.
     pub fn new(
@@ -128,7 +125,7 @@ impl Intake {
     }
 }
 
-impl MailSource for Intake {
+impl MailSource for MailFeed {
     fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>) {
         let wanted =
             matches!(&self.current, Some((Mail::Message(_, reply), _)) if !reply.is_nobody());

@@ -38,7 +38,7 @@ pub struct Lost {
 }
 
 /// A notification to the host.
-pub enum Told<T> {
+pub enum Notice<T> {
     /// An item.
     Item(T),
     /// Items lost since the previous notification of losses.
@@ -46,11 +46,11 @@ pub enum Told<T> {
 }
 
 /// Notifies a host that may be slow, without delaying anyone.
-pub struct Teller<T> {
+pub struct Notifier<T> {
     shared: Arc<Shared<T>>,
 }
 
-type Tell<T> = Box<dyn Fn(Told<T>) + Send + Sync>;
+type Tell<T> = Box<dyn Fn(Notice<T>) + Send + Sync>;
 
 struct Shared<T> {
     tell: Tell<T>,
@@ -73,18 +73,18 @@ struct Queue<T> {
     telling: bool,
 }
 
-impl<T> Clone for Teller<T> {
+impl<T> Clone for Notifier<T> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T: Item> Teller<T> {
+impl<T: Item> Notifier<T> {
     /// Calls `tell`, which is host code, through `callbacks`, one call at a time.
     pub fn new(
         bounds: Bounds,
         callbacks: Callbacks,
-        tell: impl Fn(Told<T>) + Send + Sync + 'static,
+        tell: impl Fn(Notice<T>) + Send + Sync + 'static,
     ) -> Self {
         let queue = Mutex::new(Queue {
             items: VecDeque::new(),
@@ -99,7 +99,7 @@ impl<T: Item> Teller<T> {
     }
 
     /// Queues an item, or counts it as lost.
-    pub fn leave(&self, item: T) {
+    pub fn push(&self, item: T) {
         let mut queue = self.shared.lock();
         let bounds = self.shared.bounds;
         let share = if item.is_minor() { 2 } else { 1 };
@@ -128,7 +128,7 @@ impl<T: Item> Teller<T> {
         if !std::mem::replace(&mut queue.telling, true) {
             drop(queue);
             let shared = Arc::clone(&self.shared);
-            self.shared.callbacks.leave_news(move || shared.tell_all());
+            self.shared.callbacks.submit_notice(move || shared.tell_all());
         }
     }
 
@@ -145,10 +145,10 @@ impl<T: Item> Shared<T> {
         }
     }
 
-    fn next(&self) -> Option<Told<T>> {
+    fn next(&self) -> Option<Notice<T>> {
         let mut queue = self.lock();
         if queue.lost != Lost::default() && queue.before_lost == 0 {
-            return Some(Told::Lost(std::mem::take(&mut queue.lost)));
+            return Some(Notice::Lost(std::mem::take(&mut queue.lost)));
         }
         let Some(item) = queue.items.pop_front() else {
             queue.telling = false;
@@ -163,7 +163,7 @@ impl<T: Item> Shared<T> {
                 owned.remove();
             }
         }
-        Some(Told::Item(item))
+        Some(Notice::Item(item))
     }
 }
 
@@ -204,21 +204,21 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let (callbacks, heard) = (Callbacks::new(1), Arc::clone(&told));
         let bounds = Bounds { items: 4, bytes: 1000 };
-        let teller = Teller::new(bounds, callbacks.clone(), move |what| {
+        let notifier = Notifier::new(bounds, callbacks.clone(), move |what| {
             let word = match what {
-                Told::Item(Note(number, _)) => format!("{number}"),
-                Told::Lost(Lost { minor, major }) => format!("lost {minor} and {major}"),
+                Notice::Item(Note(number, _)) => format!("{number}"),
+                Notice::Lost(Lost { minor, major }) => format!("lost {minor} and {major}"),
             };
             heard.lock().unwrap().push(word);
         });
         for (number, minor) in [(1, true), (2, true), (3, true), (4, false), (5, false), (6, false)]
         {
-            teller.leave(Note(number, minor));
+            notifier.push(Note(number, minor));
         }
         callbacks.run_rest();
         assert_eq!(*told.lock().unwrap(), ["1", "2", "lost 1 and 1", "4", "5"]);
-        assert_eq!(teller.all_lost(), Lost { minor: 1, major: 1 });
-        teller.leave(Note(7, true));
+        assert_eq!(notifier.all_lost(), Lost { minor: 1, major: 1 });
+        notifier.push(Note(7, true));
         callbacks.run_rest();
         assert_eq!(told.lock().unwrap().last().unwrap(), "7");
     }
@@ -226,26 +226,26 @@ mod tests {
     #[test]
     fn no_owner_takes_the_room_of_others() {
         let callbacks = Callbacks::new(1);
-        let teller = Teller::new(Bounds { items: 8, bytes: 1000 }, callbacks.clone(), |_| ());
+        let notifier = Notifier::new(Bounds { items: 8, bytes: 1000 }, callbacks.clone(), |_| ());
         for number in [100, 101, 102, 200, 201, 103] {
-            teller.leave(Note(number, false));
+            notifier.push(Note(number, false));
         }
-        assert_eq!(teller.all_lost(), Lost { minor: 0, major: 2 });
+        assert_eq!(notifier.all_lost(), Lost { minor: 0, major: 2 });
         callbacks.run_rest();
-        teller.leave(Note(104, false));
-        assert_eq!(teller.all_lost().major, 2);
+        notifier.push(Note(104, false));
+        assert_eq!(notifier.all_lost().major, 2);
     }
 
     #[test]
     fn bytes_count_too() {
         let callbacks = Callbacks::new(1);
-        let teller = Teller::new(Bounds { items: 9, bytes: 25 }, callbacks.clone(), |_| ());
+        let notifier = Notifier::new(Bounds { items: 9, bytes: 25 }, callbacks.clone(), |_| ());
         for number in 0..3 {
-            teller.leave(Note(number, false));
+            notifier.push(Note(number, false));
         }
-        assert_eq!(teller.all_lost(), Lost { minor: 0, major: 1 });
+        assert_eq!(notifier.all_lost(), Lost { minor: 0, major: 1 });
         callbacks.run_rest();
-        teller.leave(Note(4, false));
-        assert_eq!(teller.all_lost().major, 1);
+        notifier.push(Note(4, false));
+        assert_eq!(notifier.all_lost().major, 1);
     }
 }
