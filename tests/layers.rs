@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top to the bottom. `security` is to come.
+/// From the top to the bottom.
 const LAYERS: [&str; 8] =
     ["ffi", "system", "component", "runtime", "messaging", "storage", "security", "core"];
 
@@ -133,4 +133,23 @@ fn the_rules_find_what_they_are_for() {
     }
     assert!(only_declares("pub mod engine;") && only_declares("mod hidden;"));
     assert!(!only_declares("pub fn run() {}") && !only_declares("pub use engine::Engine;"));
+}
+
+/// The paths between backticks that end like a source file or a directory.
+fn named_paths(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|path| path.contains('/') && (path.ends_with(".rs") || path.ends_with('/')))
+}
+
+#[test]
+fn the_map_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root.join(page)).expect(page);
+        let there = |path: &&str| root.join(path).exists() || root.join("src").join(path).exists();
+        let lost = named_paths(&text).filter(|path| !there(path));
+        missing.extend(lost.map(|path| format!("{page}: {path}")));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
