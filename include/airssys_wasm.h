@@ -91,7 +91,6 @@
  * This file is generated from the comments and types in src/ffi/. Change those.
  */
 
-
 #ifndef AIRSSYS_WASM_H
 #define AIRSSYS_WASM_H
 
@@ -99,19 +98,39 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/**
- * Major version of the header.
- */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -- TYPES --------------------------------------------------------------------------------------- */
+
+typedef struct airssys_error_t airssys_error_t;
+typedef struct airssys_config_t airssys_config_t;
+typedef struct airssys_keys_t airssys_keys_t;
+typedef struct airssys_storage_t airssys_storage_t;
+typedef struct airssys_log_record_t airssys_log_record_t;
+typedef struct airssys_logger_t airssys_logger_t;
+typedef struct airssys_event_t airssys_event_t;
+typedef struct airssys_events_t airssys_events_t;
+typedef struct airssys_audit_record_t airssys_audit_record_t;
+typedef struct airssys_audit_t airssys_audit_t;
+typedef struct airssys_engine_t airssys_engine_t;
+typedef struct airssys_message_options_t airssys_message_options_t;
+typedef struct airssys_completion_t airssys_completion_t;
+typedef struct airssys_envelope_t airssys_envelope_t;
+typedef struct airssys_router_t airssys_router_t;
+typedef struct airssys_bytes_t airssys_bytes_t;
+typedef struct airssys_writer_t airssys_writer_t;
+
+/* -- VERSION ------------------------------------------------------------------------------------- */
+
+/** Major version of the header. */
 #define AIRSSYS_VERSION_MAJOR 0
 
-/**
- * Minor version of the header.
- */
+/** Minor version of the header. */
 #define AIRSSYS_VERSION_MINOR 1
 
-/**
- * Patch version of the header.
- */
+/** Patch version of the header. */
 #define AIRSSYS_VERSION_PATCH 0
 
 /**
@@ -119,929 +138,6 @@
  * only when programs have to be compiled anew.
  */
 #define AIRSSYS_ABI_VERSION 0
-
-/**
- * What a record says: it was allowed.
- */
-#define AIRSSYS_AUDIT_ALLOWED 1
-
-/**
- * What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
- * used up.
- */
-#define AIRSSYS_AUDIT_DENIED 2
-
-/**
- * What a record says: decisions were made that it is the only record of, see `lost_denied`.
- */
-#define AIRSSYS_AUDIT_LOST 3
-
-/**
- * Has a message end with the patience of its sender: when a call's timeout or a request's deadline
- * passes, or the request is cancelled, a message that is being handled is interrupted, as by
- * `airssys_engine_interrupt`, and one that waits is taken back.
- */
-#define AIRSSYS_MESSAGE_ENDS_WITH_SENDER 1
-
-/**
- * `protobuf`, 0x50: Protocol Buffers.
- */
-#define AIRSSYS_CODEC_PROTOBUF 80
-
-/**
- * `cbor`, 0x51: CBOR.
- */
-#define AIRSSYS_CODEC_CBOR 81
-
-/**
- * `raw`, 0x55: bytes of no format, or of one that is not said.
- */
-#define AIRSSYS_CODEC_RAW 85
-
-/**
- * `rlp`, 0x60: recursive length prefix, the serialization of Ethereum.
- */
-#define AIRSSYS_CODEC_RLP 96
-
-/**
- * `bencode`, 0x63: the serialization of BitTorrent.
- */
-#define AIRSSYS_CODEC_BENCODE 99
-
-/**
- * `dag-pb`, 0x70: IPLD's Merkle DAG in Protocol Buffers.
- */
-#define AIRSSYS_CODEC_DAG_PB 112
-
-/**
- * `dag-cbor`, 0x71: IPLD's Merkle DAG in CBOR.
- */
-#define AIRSSYS_CODEC_DAG_CBOR 113
-
-/**
- * `dag-jose`, 0x85: IPLD's Merkle DAG in JOSE, signed or encrypted.
- */
-#define AIRSSYS_CODEC_DAG_JOSE 133
-
-/**
- * `dag-cose`, 0x86: IPLD's Merkle DAG in COSE, signed or encrypted.
- */
-#define AIRSSYS_CODEC_DAG_COSE 134
-
-/**
- * `dag-json`, 0x0129: IPLD's Merkle DAG in JSON.
- */
-#define AIRSSYS_CODEC_DAG_JSON 297
-
-/**
- * `json`, 0x0200: JSON in UTF-8.
- */
-#define AIRSSYS_CODEC_JSON 512
-
-/**
- * `messagepack`, 0x0201: MessagePack.
- */
-#define AIRSSYS_CODEC_MESSAGEPACK 513
-
-/**
- * `car`, 0x0202: content addressable archive.
- */
-#define AIRSSYS_CODEC_CAR 514
-
-/**
- * `x509-certificate`, 0x0210: one X.509 certificate in DER.
- */
-#define AIRSSYS_CODEC_X509_CERTIFICATE 528
-
-/**
- * `ipns-record`, 0x0300: signed IPNS record.
- */
-#define AIRSSYS_CODEC_IPNS_RECORD 768
-
-/**
- * `car-index-sorted`, 0x0400: the index of an archive, CARv2 IndexSorted.
- */
-#define AIRSSYS_CODEC_CAR_INDEX_SORTED 1024
-
-/**
- * `car-multihash-index-sorted`, 0x0401: the index of an archive, CARv2 MultihashIndexSorted.
- */
-#define AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED 1025
-
-/**
- * `provenance-log`, 0x1208: verifiable log that is only appended to.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG 4616
-
-/**
- * `provenance-log-entry`, 0x1209: an entry of such a log.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY 4617
-
-/**
- * `provenance-log-script`, 0x120a: a script of such a log.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT 4618
-
-/**
- * `ssz`, 0xb501: SimpleSerialize.
- */
-#define AIRSSYS_CODEC_SSZ 46337
-
-/**
- * `json-jcs`, 0xb601: JSON in the canonical form of RFC 8785.
- */
-#define AIRSSYS_CODEC_JSON_JCS 46593
-
-/**
- * `bincode`, 0x306269: bincode. The table has no code for it; this one is for private use.
- */
-#define AIRSSYS_CODEC_BINCODE 3170921
-
-/**
- * `borsh`, 0x30626f: Borsh. The table has no code for it; this one is for private use.
- */
-#define AIRSSYS_CODEC_BORSH 3170927
-
-/**
- * What an engine is made with; released with `airssys_config_free`. Several engines may be made
- * from one configuration.
- */
-typedef struct airssys_config_t airssys_config_t;
-
-/**
- * Components, their workers, storage and log; released with `airssys_engine_free`.
- */
-typedef struct airssys_engine_t airssys_engine_t;
-
-/**
- * What went wrong, in words and in JSON. Owned by whoever got it from a function's `error`
- * parameter; released with `airssys_error_free`. Usable on any thread, after its engine too.
- */
-typedef struct airssys_error_t airssys_error_t;
-
-/**
- * Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
- * thread.
- */
-typedef struct airssys_keys_t airssys_keys_t;
-
-/**
- * Where a callback writes its answer. Valid only until the callback returns, and only on its
- * thread.
- */
-typedef struct airssys_writer_t airssys_writer_t;
-
-/**
- * What a function returns: `AIRSSYS_OK` or one of the `AIRSSYS_ERROR_...` values.
- *
- * Values are pinned: they never change, and those of retired errors are not reused. Expect values
- * that this header does not name, from a newer library.
- */
-typedef int32_t airssys_status_t;
-
-/**
- * Bytes that the caller owns; released with `airssys_bytes_free`.
- *
- * "None" and "empty" differ: `data` is NULL if there is nothing at all (a message that was handled
- * and not replied to), and not NULL with a `len` of 0 if there are zero bytes. JSON documents are
- * UTF-8 and followed by a NUL that `len` does not count.
- */
-typedef struct airssys_bytes_t {
-  /**
-   * The bytes, or NULL.
-   */
-  uint8_t *data;
-  /**
-   * How many.
-   */
-  size_t len;
-  /**
-   * Belongs to the library; leave it as it is.
-   */
-  size_t capacity;
-} airssys_bytes_t;
-
-/**
- * The host's storage: a store of (namespace, key) to value.
- *
- * `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
- * different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
- * callback gets are valid until it returns.
- *
- * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
- * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
- * written is the value (`get`; nothing written is an empty value) and means nothing for the
- * others; with any other result it is the text of the error, which goes to the log; the component
- * sees it only with `"host-error-texts": true` in the configuration. A callback
- * that returns without a result counts as failed: a language runtime that could not run it (an
- * interrupt, an exception) must not pass for a success.
- *
- * Callbacks are called from any thread, several at once (also for one `ns`, when components share
- * an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
- * function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
- * exception, no longjmp) into the library.
- */
-typedef struct airssys_storage_t {
-  /**
-   * `sizeof(airssys_storage_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to every callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Writes the value of a key to `out`. Required.
-   */
-  void (*get)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
-  /**
-   * Stores a value, in place of an older one. `value` is never NULL. Required.
-   */
-  void (*set)(void *user_data,
-              const char *ns,
-              const char *key,
-              const uint8_t *value,
-              size_t len,
-              struct airssys_writer_t *out);
-  /**
-   * Removes a key; a missing one is no error. Required.
-   */
-  void (*del)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
-  /**
-   * Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
-   */
-  void (*list)(void *user_data,
-               const char *ns,
-               const char *prefix,
-               struct airssys_keys_t *keys,
-               struct airssys_writer_t *out);
-  /**
-   * Says whether there is such a key. NULL: `get` is asked.
-   */
-  void (*exists)(void *user_data,
-                 const char *ns,
-                 const char *key,
-                 bool *exists,
-                 struct airssys_writer_t *out);
-  /**
-   * Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
-   * `list` and `get`.
-   */
-  void (*usage)(void *user_data,
-                const char *ns,
-                uint64_t *bytes,
-                uint64_t *keys,
-                struct airssys_writer_t *out);
-} airssys_storage_t;
-
-/**
- * How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
- * other levels will be added below `AIRSSYS_LOG_OFF`.
- */
-typedef int32_t airssys_log_level_t;
-
-/**
- * One log record. All pointers are borrowed and valid until the callback returns.
- */
-typedef struct airssys_log_record_t {
-  /**
-   * How large the record is in this library; fields beyond what your header names are new.
-   */
-  size_t size;
-  /**
-   * How much it matters.
-   */
-  airssys_log_level_t level;
-  /**
-   * The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
-   */
-  const char *component;
-  /**
-   * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-   * control characters before `message_len` as well: escape them before you print it. At most
-   * 64 KiB; a longer one is cut, and its end says how long it was.
-   */
-  const char *message;
-  /**
-   * How many bytes the message has.
-   */
-  size_t message_len;
-  /**
-   * `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none.
-   */
-  const char *const *context_keys;
-  /**
-   * As many values.
-   */
-  const char *const *context_values;
-  /**
-   * How many keys and values there are.
-   */
-  size_t context_len;
-  /**
-   * When it was written: seconds since 1970 in UTC...
-   */
-  uint64_t seconds;
-  /**
-   * ... and nanoseconds.
-   */
-  uint32_t nanoseconds;
-} airssys_log_record_t;
-
-/**
- * The host's log.
- *
- * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
- * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
- * into the library. Records of one component come in the order they were written.
- *
- * The engine itself writes records about components, in their names: one for a crash, one for a
- * message or callback that failed and whose sender is not told. It also writes, in its own name,
- * what callbacks of a storage or a router say when they fail. These count against the
- * `log-bytes-per-second` of the component that they are about, and of one component there are at
- * most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
- * repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
- * repeat no words, only the kind of the error.
- */
-typedef struct airssys_logger_t {
-  /**
-   * `sizeof(airssys_logger_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to every callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Takes a record. Required.
-   */
-  void (*log)(void *user_data, const struct airssys_log_record_t *record);
-  /**
-   * Records below this level are not built at all.
-   */
-  airssys_log_level_t min_level;
-} airssys_logger_t;
-
-/**
- * Something that happened. All pointers are valid until the callback returns.
- */
-typedef struct airssys_event_t {
-  /**
-   * `sizeof(airssys_event_t)` in the library.
-   */
-  size_t size;
-  /**
-   * What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
-   * a newer library.
-   */
-  const char *kind;
-  /**
-   * All about it, a JSON object.
-   */
-  const char *json;
-  /**
-   * The payload of a dead letter; NULL if there is none.
-   */
-  const uint8_t *payload;
-  /**
-   * Its length.
-   */
-  size_t payload_len;
-} airssys_event_t;
-
-/**
- * The host's callback for events, called one at a time and in the order in which things happened,
- * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
- * 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
- * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
- *
- * `dead-letter`: a message was accepted and will never be handled, because its receiver was
- * unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
- * came, or its engine was stopped:
- *
- *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
- *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
- *       "content-type": null, "payload-bytes": 2,
- *       "code": "target-not-found", "reason": "it was unloaded before it answered" }
- *
- * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
- *
- * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
- * unwind into the library.
- */
-typedef struct airssys_events_t {
-  /**
-   * `sizeof(airssys_events_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to the callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Takes one event. Required.
-   */
-  void (*event)(void *user_data, const struct airssys_event_t *event);
-} airssys_events_t;
-
-/**
- * One decision. All pointers are valid until the callback returns; in a record of losses the texts
- * are NULL.
- */
-typedef struct airssys_audit_record_t {
-  /**
-   * `sizeof(airssys_audit_record_t)` in the library.
-   */
-  size_t size;
-  /**
-   * `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
-   */
-  int32_t decision;
-  /**
-   * When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
-   */
-  uint32_t nanoseconds;
-  /**
-   * When it was made: seconds since 1970.
-   */
-  uint64_t seconds;
-  /**
-   * About whom: the component's id.
-   */
-  const char *component;
-  /**
-   * What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
-   */
-  const char *action;
-  /**
-   * On what, as a grant names it where one can be given; up to 4,096 bytes of it.
-   */
-  const char *resource;
-  /**
-   * What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
-   */
-  const char *by;
-  /**
-   * Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
-   */
-  const char *rule;
-  /**
-   * In a record of losses: how many that allowed something are not kept.
-   */
-  uint64_t lost_allowed;
-  /**
-   * In a record of losses: how many that refused something are not kept.
-   */
-  uint64_t lost_denied;
-} airssys_audit_record_t;
-
-/**
- * The host's callback for decisions, called one at a time and in the order in which they were made,
- * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
- * slow, of which those that allowed something may be half; those about one component may be a
- * quarter, an eighth where they allowed something. What does not fit is counted, and told in a
- * record of its own, where it would have been. Resources are texts that components chose, control
- * characters included; long ones are cut.
- *
- * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
- * unwind into the library.
- */
-typedef struct airssys_audit_t {
-  /**
-   * `sizeof(airssys_audit_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to the callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Takes one record. Required.
-   */
-  void (*record)(void *user_data, const struct airssys_audit_record_t *record);
-  /**
-   * Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
-   * of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
-   * the first, each time.
-   */
-  uint32_t sample_allowed;
-} airssys_audit_t;
-
-/**
- * What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
- */
-typedef int32_t airssys_kind_t;
-
-/**
- * Mail on its way from one engine to another. In `route` all pointers are valid until the callback
- * returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
- */
-typedef struct airssys_envelope_t {
-  /**
-   * `sizeof(airssys_envelope_t)`.
-   */
-  size_t size;
-  /**
-   * Who sent it, `namespace/name/instance`.
-   */
-  const char *source;
-  /**
-   * Whom it is for, `namespace/name/instance`.
-   */
-  const char *target;
-  /**
-   * Message or request.
-   */
-  airssys_kind_t kind;
-  /**
-   * Of a request: what its receiver sees as `correlation-id`; 0: none.
-   */
-  uint64_t correlation;
-  /**
-   * Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
-   * engine that it comes from. `airssys_engine_deliver` does not read it.
-   */
-  uint64_t token;
-  /**
-   * Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
-   * limit.
-   */
-  uint64_t deadline_ms;
-  /**
-   * What the payload is, for example `application/json`; NULL: not said.
-   */
-  const char *content_type;
-  /**
-   * Opaque bytes; (NULL, 0) is empty.
-   */
-  const uint8_t *payload;
-  /**
-   * How many.
-   */
-  size_t payload_len;
-} airssys_envelope_t;
-
-/**
- * The host's way to components that are not loaded in this engine: in another engine of the
- * process, in another process, on another machine. The library opens no connection itself.
- *
- * Callbacks are called from any thread, several at once, and always on a native thread stack. The
- * component that sends waits for `route`, and no other does. They may call any function but
- * `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
- */
-typedef struct airssys_router_t {
-  /**
-   * `sizeof(airssys_router_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to every callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Takes mail that a component sends to an id that is not loaded here, in the order in which
-   * that component sends it. Required.
-   *
-   * It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
-   * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
-   * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
-   * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-   * `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
-   * it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
-   * to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
-   * answer counts as not delivered.
-   */
-  void (*route)(void *user_data,
-                const struct airssys_envelope_t *envelope,
-                struct airssys_writer_t *answer);
-  /**
-   * Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
-   * its deadline has passed. May be NULL.
-   */
-  void (*cancel)(void *user_data, uint64_t token);
-} airssys_router_t;
-
-/**
- * Says whether a call goes on: 0 has it go on; anything else ends it with
- * `AIRSSYS_ERROR_INTERRUPTED`: its message is taken back if it waits, and interrupted, as by
- * `airssys_engine_interrupt`, if it is being handled. For hosts that look at signals, a terminal or a
- * cancel button while they wait.
- *
- * `user_data`: `progress_data` of the options. It must return soon, must not unwind into the library,
- * and must call no function of this library but `airssys_engine_interrupt` and
- * `airssys_engine_cancel`. While a callback of the host runs on the calling thread, nobody is asked.
- */
-typedef int32_t (*airssys_progress_fn_t)(void *user_data);
-
-/**
- * What a message carries besides its payload. Zero everything, set `size`, then what you need.
- */
-typedef struct airssys_message_options_t {
-  /**
-   * `sizeof(airssys_message_options_t)`.
-   */
-  size_t size;
-  /**
-   * In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
-   * `host/<engine name>/0`.
-   */
-  const char *sender;
-  /**
-   * What the payload is, for example `application/json`, at most 1,024 bytes; NULL: not said.
-   */
-  const char *content_type;
-  /**
-   * How long a call waits, or a request is open, at most, in milliseconds, the wait in the
-   * mailbox included; 0: no limit but those of the component. A host callback that runs on the
-   * calling thread is not cut short. A message that has begun by then is handled to its end; one
-   * whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
-   * for room in a mailbox that blocks its senders; 0: as long as it takes.
-   */
-  uint64_t timeout_ms;
-  /**
-   * Any of the `AIRSSYS_MESSAGE_...` flags, or 0.
-   */
-  uint64_t flags;
-  /**
-   * Of a call: asked about every 50 ms, on the calling thread and its native stack, while the call
-   * waits; NULL: nobody is asked.
-   */
-  airssys_progress_fn_t progress;
-  /**
-   * Handed to `progress`; the library does nothing else with it.
-   */
-  void *progress_data;
-} airssys_message_options_t;
-
-/**
- * The outcome of a request. All pointers are valid until the callback returns.
- */
-typedef struct airssys_completion_t {
-  /**
-   * `sizeof(airssys_completion_t)` in the library.
-   */
-  size_t size;
-  /**
-   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
-   * and events have the same number as 16 hexadecimal digits.
-   */
-  uint64_t request;
-  /**
-   * `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
-   * reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
-   * `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
-   * `AIRSSYS_ERROR_ENGINE_STOPPED`.
-   */
-  airssys_status_t status;
-  /**
-   * The reply; NULL if the component replied nothing, and if there is none.
-   */
-  const uint8_t *reply;
-  /**
-   * Its length.
-   */
-  size_t reply_len;
-  /**
-   * NULL with `AIRSSYS_OK`; else what went wrong, not to be freed.
-   */
-  const struct airssys_error_t *error;
-} airssys_completion_t;
-
-/**
- * Takes the outcome of a request: called exactly once for each request that was accepted, on a
- * thread of the library (or, for what is open when an engine is freed, on the thread that frees
- * it), several at once for different requests. It may block: where eight do, others wait for a
- * moment (20 milliseconds) until more threads come. It may call any function but
- * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
- */
-typedef void (*airssys_reply_fn_t)(void *user_data, const struct airssys_completion_t *completion);
-
-/**
- * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
- * `AIRSSYS_STORAGE_IO_ERROR`.
- */
-typedef int32_t airssys_storage_result_t;
-
-/**
- * Success; outputs are written.
- */
-#define AIRSSYS_OK 0
-
-/**
- * A NULL where none is allowed, text that is not UTF-8, or a struct of an impossible size.
- */
-#define AIRSSYS_ERROR_INVALID_ARGUMENT 1
-
-/**
- * A component id that is not `namespace/name/instance`.
- */
-#define AIRSSYS_ERROR_INVALID_ID 2
-
-/**
- * A JSON document with a syntax error, an unknown key, a wrong type or a value out of range.
- */
-#define AIRSSYS_ERROR_INVALID_OPTIONS 3
-
-/**
- * A binary that is no component, or one that does not fit `airssys:core@1.0.0`.
- */
-#define AIRSSYS_ERROR_INVALID_COMPONENT 4
-
-/**
- * A component that could not be instantiated, or not be restarted after a crash.
- */
-#define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
-
-/**
- * The component's `initialize` refused; the message carries its words.
- */
-#define AIRSSYS_ERROR_INITIALIZATION_FAILED 6
-
-/**
- * No component has this handle or id, or not any more.
- */
-#define AIRSSYS_ERROR_COMPONENT_NOT_FOUND 7
-
-/**
- * The component exports no `component-lifecycle`, so it handles no messages.
- */
-#define AIRSSYS_ERROR_EXPORT_NOT_FOUND 8
-
-/**
- * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
- * which, and its value. `started` of the details says whether a message was begun before its
- * caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
- * and `behind` how much mail was before it at last, the one being handled included.
- */
-#define AIRSSYS_ERROR_TIMEOUT 9
-
-/**
- * The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
- * message names limit and value.
- */
-#define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
-
-/**
- * The component answered with an error of its own; the message carries its words.
- */
-#define AIRSSYS_ERROR_RUNTIME 11
-
-/**
- * The component trapped or exited. Its instance is gone; the next message gets a new one.
- */
-#define AIRSSYS_ERROR_TRAP 12
-
-/**
- * The component's mailbox is full; nothing was queued.
- */
-#define AIRSSYS_ERROR_QUEUE_FULL 13
-
-/**
- * The call would have waited for the component whose callback made it.
- */
-#define AIRSSYS_ERROR_WOULD_DEADLOCK 14
-
-/**
- * The component's `shutdown` failed; the component is unloaded all the same.
- */
-#define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
-
-/**
- * The engine was shut down or freed.
- */
-#define AIRSSYS_ERROR_ENGINE_STOPPED 16
-
-/**
- * The engine was made before a `fork` and used in the child.
- */
-#define AIRSSYS_ERROR_FORKED 17
-
-/**
- * A defect of this library; please report it. The engine stays usable.
- */
-#define AIRSSYS_ERROR_PANIC 18
-
-/**
- * A file, directory or thread that the operating system refused.
- */
-#define AIRSSYS_ERROR_IO 19
-
-/**
- * The receiver declared `codecs`, and the payload is none of them; or a payload that should be
- * self-describing is not.
- */
-#define AIRSSYS_ERROR_INVALID_MESSAGE 20
-
-/**
- * No request of the host's has this id, or it has its outcome already.
- */
-#define AIRSSYS_ERROR_REQUEST_NOT_FOUND 21
-
-/**
- * The outcome of a request that `airssys_engine_cancel` ended.
- */
-#define AIRSSYS_ERROR_CANCELLED 22
-
-/**
- * A message was not handed over: some targets of a broadcast, a router that could not take it.
- */
-#define AIRSSYS_ERROR_DELIVERY_FAILED 23
-
-/**
- * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
- * is gone; the next message gets a new one.
- */
-#define AIRSSYS_ERROR_INTERRUPTED 24
-
-/**
- * Done.
- */
-#define AIRSSYS_STORAGE_OK 0
-
-/**
- * `get`: there is no such key. For `del` it means the same as done.
- */
-#define AIRSSYS_STORAGE_NOT_FOUND 1
-
-/**
- * `set`: there is no room.
- */
-#define AIRSSYS_STORAGE_QUOTA_EXCEEDED 2
-
-/**
- * The backend can not take this key; what was written to `out` says why.
- */
-#define AIRSSYS_STORAGE_INVALID_KEY 3
-
-/**
- * It failed; what was written to `out` says why.
- */
-#define AIRSSYS_STORAGE_IO_ERROR 4
-
-/**
- * The finest detail.
- */
-#define AIRSSYS_LOG_TRACE 0
-
-/**
- * For those who look for a fault.
- */
-#define AIRSSYS_LOG_DEBUG 1
-
-/**
- * What goes on; a component's standard output too.
- */
-#define AIRSSYS_LOG_INFO 2
-
-/**
- * Something is odd; a component's standard error too.
- */
-#define AIRSSYS_LOG_WARN 3
-
-/**
- * Something failed.
- */
-#define AIRSSYS_LOG_ERROR 4
-
-/**
- * No record has this level: as `min_level` it turns logging off.
- */
-#define AIRSSYS_LOG_OFF 5
-
-/**
- * A message whose outcome nobody waits for.
- */
-#define AIRSSYS_KIND_MESSAGE 0
-
-/**
- * A request, which is answered with `airssys_engine_complete`.
- */
-#define AIRSSYS_KIND_REQUEST 1
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
 
 /**
  * The version of the library that is loaded, for example `"0.1.0"`.
@@ -1058,6 +154,105 @@ const char *airssys_version(void);
  */
 uint32_t airssys_abi_version(void);
 
+/* -- STATUS AND ERRORS --------------------------------------------------------------------------- */
+
+/**
+ * What a function returns: `AIRSSYS_OK` or one of the `AIRSSYS_ERROR_...` values.
+ *
+ * Values are pinned: they never change, and those of retired errors are not reused. Expect values
+ * that this header does not name, from a newer library.
+ */
+typedef int32_t airssys_status_t;
+
+/** Success; outputs are written. */
+#define AIRSSYS_OK 0
+
+/** A NULL where none is allowed, text that is not UTF-8, or a struct of an impossible size. */
+#define AIRSSYS_ERROR_INVALID_ARGUMENT 1
+
+/** A component id that is not `namespace/name/instance`. */
+#define AIRSSYS_ERROR_INVALID_ID 2
+
+/** A JSON document with a syntax error, an unknown key, a wrong type or a value out of range. */
+#define AIRSSYS_ERROR_INVALID_OPTIONS 3
+
+/** A binary that is no component, or one that does not fit `airssys:core@1.0.0`. */
+#define AIRSSYS_ERROR_INVALID_COMPONENT 4
+
+/** A component that could not be instantiated, or not be restarted after a crash. */
+#define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
+
+/** The component's `initialize` refused; the message carries its words. */
+#define AIRSSYS_ERROR_INITIALIZATION_FAILED 6
+
+/** No component has this handle or id, or not any more. */
+#define AIRSSYS_ERROR_COMPONENT_NOT_FOUND 7
+
+/** The component exports no `component-lifecycle`, so it handles no messages. */
+#define AIRSSYS_ERROR_EXPORT_NOT_FOUND 8
+
+/**
+ * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
+ * which, and its value. `started` of the details says whether a message was begun before its
+ * caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
+ * and `behind` how much mail was before it at last, the one being handled included.
+ */
+#define AIRSSYS_ERROR_TIMEOUT 9
+
+/**
+ * The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
+ * message names limit and value.
+ */
+#define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
+
+/** The component answered with an error of its own; the message carries its words. */
+#define AIRSSYS_ERROR_RUNTIME 11
+
+/** The component trapped or exited. Its instance is gone; the next message gets a new one. */
+#define AIRSSYS_ERROR_TRAP 12
+
+/** The component's mailbox is full; nothing was queued. */
+#define AIRSSYS_ERROR_QUEUE_FULL 13
+
+/** The call would have waited for the component whose callback made it. */
+#define AIRSSYS_ERROR_WOULD_DEADLOCK 14
+
+/** The component's `shutdown` failed; the component is unloaded all the same. */
+#define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
+
+/** The engine was shut down or freed. */
+#define AIRSSYS_ERROR_ENGINE_STOPPED 16
+
+/** The engine was made before a `fork` and used in the child. */
+#define AIRSSYS_ERROR_FORKED 17
+
+/** A defect of this library; please report it. The engine stays usable. */
+#define AIRSSYS_ERROR_PANIC 18
+
+/** A file, directory or thread that the operating system refused. */
+#define AIRSSYS_ERROR_IO 19
+
+/**
+ * The receiver declared `codecs`, and the payload is none of them; or a payload that should be
+ * self-describing is not.
+ */
+#define AIRSSYS_ERROR_INVALID_MESSAGE 20
+
+/** No request of the host's has this id, or it has its outcome already. */
+#define AIRSSYS_ERROR_REQUEST_NOT_FOUND 21
+
+/** The outcome of a request that `airssys_engine_cancel` ended. */
+#define AIRSSYS_ERROR_CANCELLED 22
+
+/** A message was not handed over: some targets of a broadcast, a router that could not take it. */
+#define AIRSSYS_ERROR_DELIVERY_FAILED 23
+
+/**
+ * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
+ * is gone; the next message gets a new one.
+ */
+#define AIRSSYS_ERROR_INTERRUPTED 24
+
 /**
  * The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
  * value that this library does not know.
@@ -1067,11 +262,17 @@ uint32_t airssys_abi_version(void);
 const char *airssys_status_name(airssys_status_t status);
 
 /**
+ * What went wrong, in words and in JSON. Owned by whoever got it from a function's `error`
+ * parameter; released with `airssys_error_free`. Usable on any thread, after its engine too.
+ */
+struct airssys_error_t;
+
+/**
  * The status that the failed function returned.
  *
  * `error`: borrowed; NULL is answered with `AIRSSYS_OK`. Any thread; callable from callbacks.
  */
-airssys_status_t airssys_error_status(const struct airssys_error_t *error);
+airssys_status_t airssys_error_status(const airssys_error_t *error);
 
 /**
  * What went wrong, for people: which component, which limit and its value, what the guest said,
@@ -1081,7 +282,7 @@ airssys_status_t airssys_error_status(const struct airssys_error_t *error);
  * `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
  * Any thread; callable from callbacks.
  */
-const char *airssys_error_message(const struct airssys_error_t *error);
+const char *airssys_error_message(const airssys_error_t *error);
 
 /**
  * What went wrong, for programs: a JSON object, `{}` if there is nothing to add. Members, where
@@ -1095,50 +296,18 @@ const char *airssys_error_message(const struct airssys_error_t *error);
  * `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
  * long. Any thread; callable from callbacks.
  */
-const char *airssys_error_detail_json(const struct airssys_error_t *error);
+const char *airssys_error_detail_json(const airssys_error_t *error);
+
+/** Releases an error; NULL does nothing. Any thread; callable from callbacks. */
+void airssys_error_free(airssys_error_t *error);
+
+/* -- CONFIGURATION ------------------------------------------------------------------------------- */
 
 /**
- * Releases an error; NULL does nothing. Any thread; callable from callbacks.
+ * What an engine is made with; released with `airssys_config_free`. Several engines may be made
+ * from one configuration.
  */
-void airssys_error_free(struct airssys_error_t *error);
-
-/**
- * Releases bytes and sets them to `{NULL, 0, 0}`, so that a second call does nothing.
- *
- * `bytes`: NULL does nothing. Any thread; callable from callbacks.
- */
-void airssys_bytes_free(struct airssys_bytes_t *bytes);
-
-/**
- * Appends to what a callback answers.
- *
- * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
- * appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
- * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
- */
-bool airssys_writer_write(struct airssys_writer_t *writer,
-                          const uint8_t *data,
-                          size_t len);
-
-/**
- * Gives the result of a callback; every callback that has a writer has to. Of several the last one
- * counts, and what is written after it still counts as written.
- *
- * `writer`: the one that the callback got; NULL does nothing. `result`: an
- * `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
- * the callback's thread.
- */
-void airssys_writer_finish(struct airssys_writer_t *writer, int32_t result);
-
-/**
- * Adds a key to what a `list` callback answers.
- *
- * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
- * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
- * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
- */
-bool airssys_keys_push(struct airssys_keys_t *keys,
-                       const char *key);
+struct airssys_config_t;
 
 /**
  * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
@@ -1151,14 +320,14 @@ bool airssys_keys_push(struct airssys_keys_t *keys,
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_new(struct airssys_config_t **out,
-                                    struct airssys_error_t **error);
+airssys_status_t airssys_config_new(airssys_config_t **out,
+                                    airssys_error_t **error);
 
 /**
  * Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
  * other function uses it.
  */
-void airssys_config_free(struct airssys_config_t *config);
+void airssys_config_free(airssys_config_t *config);
 
 /**
  * Sets what a JSON document names, and leaves the rest as it is:
@@ -1235,9 +404,109 @@ void airssys_config_free(struct airssys_config_t *config);
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
  * unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_json(struct airssys_config_t *config,
+airssys_status_t airssys_config_set_json(airssys_config_t *config,
                                          const char *json,
-                                         struct airssys_error_t **error);
+                                         airssys_error_t **error);
+
+/* -- STORAGE ------------------------------------------------------------------------------------- */
+
+/**
+ * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
+ * `AIRSSYS_STORAGE_IO_ERROR`.
+ */
+typedef int32_t airssys_storage_result_t;
+
+/** Done. */
+#define AIRSSYS_STORAGE_OK 0
+
+/** `get`: there is no such key. For `del` it means the same as done. */
+#define AIRSSYS_STORAGE_NOT_FOUND 1
+
+/** `set`: there is no room. */
+#define AIRSSYS_STORAGE_QUOTA_EXCEEDED 2
+
+/** The backend can not take this key; what was written to `out` says why. */
+#define AIRSSYS_STORAGE_INVALID_KEY 3
+
+/** It failed; what was written to `out` says why. */
+#define AIRSSYS_STORAGE_IO_ERROR 4
+
+/**
+ * Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
+ * thread.
+ */
+struct airssys_keys_t;
+
+/**
+ * The host's storage: a store of (namespace, key) to value.
+ *
+ * `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
+ * different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
+ * callback gets are valid until it returns.
+ *
+ * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
+ * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
+ * written is the value (`get`; nothing written is an empty value) and means nothing for the
+ * others; with any other result it is the text of the error, which goes to the log; the component
+ * sees it only with `"host-error-texts": true` in the configuration. A callback
+ * that returns without a result counts as failed: a language runtime that could not run it (an
+ * interrupt, an exception) must not pass for a success.
+ *
+ * Callbacks are called from any thread, several at once (also for one `ns`, when components share
+ * an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
+ * function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
+ * exception, no longjmp) into the library.
+ */
+struct airssys_storage_t {
+  /** `sizeof(airssys_storage_t)`. */
+  size_t size;
+  /** Handed to every callback. */
+  void *user_data;
+  /** Called once, when `user_data` is not used any more; may be NULL. */
+  void (*drop)(void *user_data);
+  /** Writes the value of a key to `out`. Required. */
+  void (*get)(void *user_data, const char *ns, const char *key, airssys_writer_t *out);
+  /** Stores a value, in place of an older one. `value` is never NULL. Required. */
+  void (*set)(void *user_data,
+              const char *ns,
+              const char *key,
+              const uint8_t *value,
+              size_t len,
+              airssys_writer_t *out);
+  /** Removes a key; a missing one is no error. Required. */
+  void (*del)(void *user_data, const char *ns, const char *key, airssys_writer_t *out);
+  /** Pushes the keys of a namespace that begin with `prefix`, in any order. Required. */
+  void (*list)(void *user_data,
+               const char *ns,
+               const char *prefix,
+               airssys_keys_t *keys,
+               airssys_writer_t *out);
+  /** Says whether there is such a key. NULL: `get` is asked. */
+  void (*exists)(void *user_data,
+                 const char *ns,
+                 const char *key,
+                 bool *exists,
+                 airssys_writer_t *out);
+  /**
+   * Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
+   * `list` and `get`.
+   */
+  void (*usage)(void *user_data,
+                const char *ns,
+                uint64_t *bytes,
+                uint64_t *keys,
+                airssys_writer_t *out);
+};
+
+/**
+ * Adds a key to what a `list` callback answers.
+ *
+ * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
+ * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
+ */
+bool airssys_keys_push(airssys_keys_t *keys,
+                       const char *key);
 
 /**
  * Makes components store through the host's callbacks.
@@ -1250,9 +519,91 @@ airssys_status_t airssys_config_set_json(struct airssys_config_t *config,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
  * NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_storage(struct airssys_config_t *config,
-                                            const struct airssys_storage_t *storage,
-                                            struct airssys_error_t **error);
+airssys_status_t airssys_config_set_storage(airssys_config_t *config,
+                                            const airssys_storage_t *storage,
+                                            airssys_error_t **error);
+
+/* -- LOG ----------------------------------------------------------------------------------------- */
+
+/**
+ * How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
+ * other levels will be added below `AIRSSYS_LOG_OFF`.
+ */
+typedef int32_t airssys_log_level_t;
+
+/** The finest detail. */
+#define AIRSSYS_LOG_TRACE 0
+
+/** For those who look for a fault. */
+#define AIRSSYS_LOG_DEBUG 1
+
+/** What goes on; a component's standard output too. */
+#define AIRSSYS_LOG_INFO 2
+
+/** Something is odd; a component's standard error too. */
+#define AIRSSYS_LOG_WARN 3
+
+/** Something failed. */
+#define AIRSSYS_LOG_ERROR 4
+
+/** No record has this level: as `min_level` it turns logging off. */
+#define AIRSSYS_LOG_OFF 5
+
+/** One log record. All pointers are borrowed and valid until the callback returns. */
+struct airssys_log_record_t {
+  /** How large the record is in this library; fields beyond what your header names are new. */
+  size_t size;
+  /** How much it matters. */
+  airssys_log_level_t level;
+  /** The id of the component that wrote it, `namespace/name/instance`; NULL: the engine. */
+  const char *component;
+  /**
+   * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
+   * control characters before `message_len` as well: escape them before you print it. At most
+   * 64 KiB; a longer one is cut, and its end says how long it was.
+   */
+  const char *message;
+  /** How many bytes the message has. */
+  size_t message_len;
+  /** `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none. */
+  const char *const *context_keys;
+  /** As many values. */
+  const char *const *context_values;
+  /** How many keys and values there are. */
+  size_t context_len;
+  /** When it was written: seconds since 1970 in UTC... */
+  uint64_t seconds;
+  /** ... and nanoseconds. */
+  uint32_t nanoseconds;
+};
+
+/**
+ * The host's log.
+ *
+ * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
+ * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
+ * into the library. Records of one component come in the order they were written.
+ *
+ * The engine itself writes records about components, in their names: one for a crash, one for a
+ * message or callback that failed and whose sender is not told. It also writes, in its own name,
+ * what callbacks of a storage or a router say when they fail. These count against the
+ * `log-bytes-per-second` of the component that they are about, and of one component there are at
+ * most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
+ * repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
+ * repeat no words, only the kind of the error.
+ */
+struct airssys_logger_t {
+  /** `sizeof(airssys_logger_t)`. */
+  size_t size;
+  /** Handed to every callback. */
+  void *user_data;
+  /** Called once, when `user_data` is not used any more; may be NULL. */
+  void (*drop)(void *user_data);
+  /** Takes a record. Required. */
+  void (*log)(void *user_data, const airssys_log_record_t *record);
+  /** Records below this level are not built at all. */
+  airssys_log_level_t min_level;
+};
 
 /**
  * Sends log records to the host's callback, in place of stderr.
@@ -1265,9 +616,59 @@ airssys_status_t airssys_config_set_storage(struct airssys_config_t *config,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
  * `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
-                                           const struct airssys_logger_t *logger,
-                                           struct airssys_error_t **error);
+airssys_status_t airssys_config_set_logger(airssys_config_t *config,
+                                           const airssys_logger_t *logger,
+                                           airssys_error_t **error);
+
+/* -- EVENTS -------------------------------------------------------------------------------------- */
+
+/** Something that happened. All pointers are valid until the callback returns. */
+struct airssys_event_t {
+  /** `sizeof(airssys_event_t)` in the library. */
+  size_t size;
+  /**
+   * What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
+   * a newer library.
+   */
+  const char *kind;
+  /** All about it, a JSON object. */
+  const char *json;
+  /** The payload of a dead letter; NULL if there is none. */
+  const uint8_t *payload;
+  /** Its length. */
+  size_t payload_len;
+};
+
+/**
+ * The host's callback for events, called one at a time and in the order in which things happened,
+ * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
+ * 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
+ * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
+ *
+ * `dead-letter`: a message was accepted and will never be handled, because its receiver was
+ * unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
+ * came, or its engine was stopped:
+ *
+ *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
+ *       "content-type": null, "payload-bytes": 2,
+ *       "code": "target-not-found", "reason": "it was unloaded before it answered" }
+ *
+ * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
+ *
+ * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+ * unwind into the library.
+ */
+struct airssys_events_t {
+  /** `sizeof(airssys_events_t)`. */
+  size_t size;
+  /** Handed to the callback. */
+  void *user_data;
+  /** Called once, when `user_data` is not used any more; may be NULL. */
+  void (*drop)(void *user_data);
+  /** Takes one event. Required. */
+  void (*event)(void *user_data, const airssys_event_t *event);
+};
 
 /**
  * Tells the host's callback what happens in engines.
@@ -1280,9 +681,82 @@ airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
  * `size`) or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_events(struct airssys_config_t *config,
-                                           const struct airssys_events_t *events,
-                                           struct airssys_error_t **error);
+airssys_status_t airssys_config_set_events(airssys_config_t *config,
+                                           const airssys_events_t *events,
+                                           airssys_error_t **error);
+
+/* -- AUDIT TRAIL --------------------------------------------------------------------------------- */
+
+/** What a record says: it was allowed. */
+#define AIRSSYS_AUDIT_ALLOWED 1
+
+/**
+ * What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
+ * used up.
+ */
+#define AIRSSYS_AUDIT_DENIED 2
+
+/** What a record says: decisions were made that it is the only record of, see `lost_denied`. */
+#define AIRSSYS_AUDIT_LOST 3
+
+/**
+ * One decision. All pointers are valid until the callback returns; in a record of losses the texts
+ * are NULL.
+ */
+struct airssys_audit_record_t {
+  /** `sizeof(airssys_audit_record_t)` in the library. */
+  size_t size;
+  /** `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`. */
+  int32_t decision;
+  /**
+   * When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
+   */
+  uint32_t nanoseconds;
+  /** When it was made: seconds since 1970. */
+  uint64_t seconds;
+  /** About whom: the component's id. */
+  const char *component;
+  /** What was to be done, as `airssys_engine_set_policies` names it: "messaging.send". */
+  const char *action;
+  /** On what, as a grant names it where one can be given; up to 4,096 bytes of it. */
+  const char *resource;
+  /** What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never". */
+  const char *by;
+  /** Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`. */
+  const char *rule;
+  /** In a record of losses: how many that allowed something are not kept. */
+  uint64_t lost_allowed;
+  /** In a record of losses: how many that refused something are not kept. */
+  uint64_t lost_denied;
+};
+
+/**
+ * The host's callback for decisions, called one at a time and in the order in which they were made,
+ * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
+ * slow, of which those that allowed something may be half; those about one component may be a
+ * quarter, an eighth where they allowed something. What does not fit is counted, and told in a
+ * record of its own, where it would have been. Resources are texts that components chose, control
+ * characters included; long ones are cut.
+ *
+ * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
+ * unwind into the library.
+ */
+struct airssys_audit_t {
+  /** `sizeof(airssys_audit_t)`. */
+  size_t size;
+  /** Handed to the callback. */
+  void *user_data;
+  /** Called once, when `user_data` is not used any more; may be NULL. */
+  void (*drop)(void *user_data);
+  /** Takes one record. Required. */
+  void (*record)(void *user_data, const airssys_audit_record_t *record);
+  /**
+   * Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
+   * of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
+   * the first, each time.
+   */
+  uint32_t sample_allowed;
+};
 
 /**
  * Records decisions on what components may do with the host's callback.
@@ -1295,24 +769,14 @@ airssys_status_t airssys_config_set_events(struct airssys_config_t *config,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
  * `size`) or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_audit(struct airssys_config_t *config,
-                                          const struct airssys_audit_t *audit,
-                                          struct airssys_error_t **error);
+airssys_status_t airssys_config_set_audit(airssys_config_t *config,
+                                          const airssys_audit_t *audit,
+                                          airssys_error_t **error);
 
-/**
- * Gives mail for components that are not loaded to the host's callbacks.
- *
- * `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another router has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
- * `size`) or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_router(struct airssys_config_t *config,
-                                           const struct airssys_router_t *router,
-                                           struct airssys_error_t **error);
+/* -- ENGINES AND COMPONENTS ---------------------------------------------------------------------- */
+
+/** Components, their workers, storage and log; released with `airssys_engine_free`. */
+struct airssys_engine_t;
 
 /**
  * Makes an engine. Workers start with the first load.
@@ -1325,9 +789,9 @@ airssys_status_t airssys_config_set_router(struct airssys_config_t *config,
  * descriptor for the log) or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
-                                    struct airssys_engine_t **out,
-                                    struct airssys_error_t **error);
+airssys_status_t airssys_engine_new(const airssys_config_t *config,
+                                    airssys_engine_t **out,
+                                    airssys_error_t **error);
 
 /**
  * Ends an engine gracefully: it accepts nothing more from the host, the components handle the mail
@@ -1345,9 +809,9 @@ airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
  * `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
                                          uint64_t timeout_ms,
-                                         struct airssys_error_t **error);
+                                         airssys_error_t **error);
 
 /**
  * Releases an engine and all its components, from any state and without calling their `shutdown`;
@@ -1363,7 +827,7 @@ airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
  * function that uses it has returned; then no callback on another thread may enter one either. In the child of a `fork` it releases nothing, because what
  * it would release belongs to threads that the child does not have.
  */
-void airssys_engine_free(struct airssys_engine_t *engine);
+void airssys_engine_free(airssys_engine_t *engine);
 
 /**
  * Loads a component: compiles it (once for each distinct binary), instantiates it, calls its
@@ -1498,13 +962,13 @@ void airssys_engine_free(struct airssys_engine_t *engine);
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
  */
-airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_load(airssys_engine_t *engine,
                                      const char *id,
                                      const uint8_t *wasm,
                                      size_t len,
                                      const char *options_json,
                                      uint64_t *out_handle,
-                                     struct airssys_error_t **error);
+                                     airssys_error_t **error);
 
 /**
  * Loads a component from a file; as `airssys_engine_load` in everything else.
@@ -1513,12 +977,12 @@ airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
  * not be read, and a device, pipe or the like, is `AIRSSYS_ERROR_IO`;
  * for a path that is not UTF-8, read the file and use `airssys_engine_load`.
  */
-airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_load_file(airssys_engine_t *engine,
                                           const char *id,
                                           const char *path,
                                           const char *options_json,
                                           uint64_t *out_handle,
-                                          struct airssys_error_t **error);
+                                          airssys_error_t **error);
 
 /**
  * Unloads a component: nothing more is accepted for it, the message under way ends, messages that
@@ -1535,9 +999,9 @@ airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
  * callback that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`
  * or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_unload(airssys_engine_t *engine,
                                        uint64_t handle,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
 
 /**
  * Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
@@ -1551,10 +1015,10 @@ airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
  * interrupted, so that `shutdown` did not run to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of the
  * host has not returned: the component is unloaded, and its memory is released when that returns.
  */
-airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_unload_within(airssys_engine_t *engine,
                                               uint64_t handle,
                                               uint64_t timeout_ms,
-                                              struct airssys_error_t **error);
+                                              airssys_error_t **error);
 
 /**
  * Interrupts what a component runs now: the message, callback or life-cycle function under way ends
@@ -1569,9 +1033,60 @@ airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_interrupt(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
                                           uint64_t handle,
-                                          struct airssys_error_t **error);
+                                          airssys_error_t **error);
+
+/* -- MESSAGES ------------------------------------------------------------------------------------ */
+
+/**
+ * Has a message end with the patience of its sender: when a call's timeout or a request's deadline
+ * passes, or the request is cancelled, a message that is being handled is interrupted, as by
+ * `airssys_engine_interrupt`, and one that waits is taken back.
+ */
+#define AIRSSYS_MESSAGE_ENDS_WITH_SENDER 1
+
+/**
+ * Says whether a call goes on: 0 has it go on; anything else ends it with
+ * `AIRSSYS_ERROR_INTERRUPTED`: its message is taken back if it waits, and interrupted, as by
+ * `airssys_engine_interrupt`, if it is being handled. For hosts that look at signals, a terminal or a
+ * cancel button while they wait.
+ *
+ * `user_data`: `progress_data` of the options. It must return soon, must not unwind into the library,
+ * and must call no function of this library but `airssys_engine_interrupt` and
+ * `airssys_engine_cancel`. While a callback of the host runs on the calling thread, nobody is asked.
+ */
+typedef int32_t (*airssys_progress_fn_t)(void *user_data);
+
+/** What a message carries besides its payload. Zero everything, set `size`, then what you need. */
+struct airssys_message_options_t {
+  /** `sizeof(airssys_message_options_t)`. */
+  size_t size;
+  /**
+   * In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
+   * `host/<engine name>/0`.
+   */
+  const char *sender;
+  /** What the payload is, for example `application/json`, at most 1,024 bytes; NULL: not said. */
+  const char *content_type;
+  /**
+   * How long a call waits, or a request is open, at most, in milliseconds, the wait in the
+   * mailbox included; 0: no limit but those of the component. A host callback that runs on the
+   * calling thread is not cut short. A message that has begun by then is handled to its end; one
+   * whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
+   * for room in a mailbox that blocks its senders; 0: as long as it takes.
+   */
+  uint64_t timeout_ms;
+  /** Any of the `AIRSSYS_MESSAGE_...` flags, or 0. */
+  uint64_t flags;
+  /**
+   * Of a call: asked about every 50 ms, on the calling thread and its native stack, while the call
+   * waits; NULL: nobody is asked.
+   */
+  airssys_progress_fn_t progress;
+  /** Handed to `progress`; the library does nothing else with it. */
+  void *progress_data;
+};
 
 /**
  * Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
@@ -1589,12 +1104,12 @@ airssys_status_t airssys_engine_interrupt(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_send(airssys_engine_t *engine,
                                      uint64_t handle,
                                      const uint8_t *payload,
                                      size_t len,
-                                     const struct airssys_message_options_t *options,
-                                     struct airssys_error_t **error);
+                                     const airssys_message_options_t *options,
+                                     airssys_error_t **error);
 
 /**
  * Queues one message for several components; all are tried, and they share its payload.
@@ -1608,13 +1123,13 @@ airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_broadcast(airssys_engine_t *engine,
                                           const uint64_t *handles,
                                           size_t count,
                                           const uint8_t *payload,
                                           size_t len,
-                                          const struct airssys_message_options_t *options,
-                                          struct airssys_error_t **error);
+                                          const airssys_message_options_t *options,
+                                          airssys_error_t **error);
 
 /**
  * Hands a message to a component and waits for the reply.
@@ -1639,13 +1154,48 @@ airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_call(airssys_engine_t *engine,
                                      uint64_t handle,
                                      const uint8_t *payload,
                                      size_t len,
-                                     const struct airssys_message_options_t *options,
-                                     struct airssys_bytes_t *out_reply,
-                                     struct airssys_error_t **error);
+                                     const airssys_message_options_t *options,
+                                     airssys_bytes_t *out_reply,
+                                     airssys_error_t **error);
+
+/* -- REQUESTS ------------------------------------------------------------------------------------ */
+
+/** The outcome of a request. All pointers are valid until the callback returns. */
+struct airssys_completion_t {
+  /** `sizeof(airssys_completion_t)` in the library. */
+  size_t size;
+  /**
+   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
+   * and events have the same number as 16 hexadecimal digits.
+   */
+  uint64_t request;
+  /**
+   * `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
+   * reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
+   * `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
+   * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+   */
+  airssys_status_t status;
+  /** The reply; NULL if the component replied nothing, and if there is none. */
+  const uint8_t *reply;
+  /** Its length. */
+  size_t reply_len;
+  /** NULL with `AIRSSYS_OK`; else what went wrong, not to be freed. */
+  const airssys_error_t *error;
+};
+
+/**
+ * Takes the outcome of a request: called exactly once for each request that was accepted, on a
+ * thread of the library (or, for what is open when an engine is freed, on the thread that frees
+ * it), several at once for different requests. It may block: where eight do, others wait for a
+ * moment (20 milliseconds) until more threads come. It may call any function but
+ * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
+ */
+typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *completion);
 
 /**
  * Hands a message to a component; its outcome comes to a callback, exactly once.
@@ -1666,15 +1216,15 @@ airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
  * (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_request(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_request(airssys_engine_t *engine,
                                         uint64_t handle,
                                         const uint8_t *payload,
                                         size_t len,
-                                        const struct airssys_message_options_t *options,
+                                        const airssys_message_options_t *options,
                                         airssys_reply_fn_t reply_fn,
                                         void *user_data,
                                         uint64_t *out_id,
-                                        struct airssys_error_t **error);
+                                        airssys_error_t **error);
 
 /**
  * Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
@@ -1686,54 +1236,11 @@ airssys_status_t airssys_engine_request(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
  * the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_cancel(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_cancel(airssys_engine_t *engine,
                                        uint64_t id,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
 
-/**
- * Brings in mail that the router of another engine took.
- *
- * `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
- * `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
- * `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
- * `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
- * receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
- * `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
- * to this engine's own router.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
- * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
- * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
- * `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
- * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_engine_deliver(struct airssys_engine_t *engine,
-                                        const struct airssys_envelope_t *envelope,
-                                        airssys_reply_fn_t reply_fn,
-                                        void *user_data,
-                                        uint64_t *out_id,
-                                        struct airssys_error_t **error);
-
-/**
- * Answers a request that this engine's router took: the component that made it gets its callback.
- *
- * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
- * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
- * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
- * `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
- * callable from callbacks, `route` included.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
- * a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
- * `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
-                                         uint64_t token,
-                                         airssys_status_t status,
-                                         const uint8_t *reply,
-                                         size_t reply_len,
-                                         const char *message,
-                                         struct airssys_error_t **error);
+/* -- RIGHTS -------------------------------------------------------------------------------------- */
 
 /**
  * Puts policies in the place of those of the configuration, or of an earlier call. They hold for
@@ -1773,9 +1280,9 @@ airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_set_policies(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_set_policies(airssys_engine_t *engine,
                                              const char *json,
-                                             struct airssys_error_t **error);
+                                             airssys_error_t **error);
 
 /**
  * Grants a component more than it was loaded with, from the next decision on. A directory that it
@@ -1790,10 +1297,10 @@ airssys_status_t airssys_engine_set_policies(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_grant(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_grant(airssys_engine_t *engine,
                                       uint64_t handle,
                                       const char *json,
-                                      struct airssys_error_t **error);
+                                      airssys_error_t **error);
 
 /**
  * Takes grants away from a component, from the next decision on: messages that were accepted are
@@ -1807,10 +1314,10 @@ airssys_status_t airssys_engine_grant(struct airssys_engine_t *engine,
  * for a grant that the component does not hold), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_revoke(airssys_engine_t *engine,
                                        uint64_t handle,
                                        const char *json,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
 
 /**
  * Says whether a component would be allowed to do something now, and by what. Quotas are not
@@ -1833,12 +1340,14 @@ airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
  * unknown action), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_explain(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_explain(airssys_engine_t *engine,
                                         uint64_t handle,
                                         const char *action,
                                         const char *resource,
-                                        struct airssys_bytes_t *out_json,
-                                        struct airssys_error_t **error);
+                                        airssys_bytes_t *out_json,
+                                        airssys_error_t **error);
+
+/* -- INSPECTION ---------------------------------------------------------------------------------- */
 
 /**
  * Finds the component of an id; of several, the least busy.
@@ -1849,10 +1358,10 @@ airssys_status_t airssys_engine_explain(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_find(airssys_engine_t *engine,
                                      const char *id,
                                      uint64_t *out_handle,
-                                     struct airssys_error_t **error);
+                                     airssys_error_t **error);
 
 /**
  * Lists the components, in the order they were loaded:
@@ -1868,9 +1377,9 @@ airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
-                                     struct airssys_bytes_t *out_json,
-                                     struct airssys_error_t **error);
+airssys_status_t airssys_engine_list(airssys_engine_t *engine,
+                                     airssys_bytes_t *out_json,
+                                     airssys_error_t **error);
 
 /**
  * Says what is known of a component, without asking it:
@@ -1903,10 +1412,10 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_describe(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_describe(airssys_engine_t *engine,
                                          uint64_t handle,
-                                         struct airssys_bytes_t *out_json,
-                                         struct airssys_error_t **error);
+                                         airssys_bytes_t *out_json,
+                                         airssys_error_t **error);
 
 /**
  * Asks a component for its health, behind the mail that it has:
@@ -1925,10 +1434,10 @@ airssys_status_t airssys_engine_describe(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_health(airssys_engine_t *engine,
                                        uint64_t handle,
-                                       struct airssys_bytes_t *out_json,
-                                       struct airssys_error_t **error);
+                                       airssys_bytes_t *out_json,
+                                       airssys_error_t **error);
 
 /**
  * Counts what the components that are loaded now have done, together and each:
@@ -1967,9 +1476,275 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_stats(struct airssys_engine_t *engine,
-                                      struct airssys_bytes_t *out_json,
-                                      struct airssys_error_t **error);
+airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
+                                      airssys_bytes_t *out_json,
+                                      airssys_error_t **error);
+
+/* -- ROUTER -------------------------------------------------------------------------------------- */
+
+/** What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`. */
+typedef int32_t airssys_kind_t;
+
+/** A message whose outcome nobody waits for. */
+#define AIRSSYS_KIND_MESSAGE 0
+
+/** A request, which is answered with `airssys_engine_complete`. */
+#define AIRSSYS_KIND_REQUEST 1
+
+/**
+ * Mail on its way from one engine to another. In `route` all pointers are valid until the callback
+ * returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
+ */
+struct airssys_envelope_t {
+  /** `sizeof(airssys_envelope_t)`. */
+  size_t size;
+  /** Who sent it, `namespace/name/instance`. */
+  const char *source;
+  /** Whom it is for, `namespace/name/instance`. */
+  const char *target;
+  /** Message or request. */
+  airssys_kind_t kind;
+  /** Of a request: what its receiver sees as `correlation-id`; 0: none. */
+  uint64_t correlation;
+  /**
+   * Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
+   * engine that it comes from. `airssys_engine_deliver` does not read it.
+   */
+  uint64_t token;
+  /**
+   * Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
+   * limit.
+   */
+  uint64_t deadline_ms;
+  /** What the payload is, for example `application/json`; NULL: not said. */
+  const char *content_type;
+  /** Opaque bytes; (NULL, 0) is empty. */
+  const uint8_t *payload;
+  /** How many. */
+  size_t payload_len;
+};
+
+/**
+ * The host's way to components that are not loaded in this engine: in another engine of the
+ * process, in another process, on another machine. The library opens no connection itself.
+ *
+ * Callbacks are called from any thread, several at once, and always on a native thread stack. The
+ * component that sends waits for `route`, and no other does. They may call any function but
+ * `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
+ */
+struct airssys_router_t {
+  /** `sizeof(airssys_router_t)`. */
+  size_t size;
+  /** Handed to every callback. */
+  void *user_data;
+  /** Called once, when `user_data` is not used any more; may be NULL. */
+  void (*drop)(void *user_data);
+  /**
+   * Takes mail that a component sends to an id that is not loaded here, in the order in which
+   * that component sends it. Required.
+   *
+   * It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
+   * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
+   * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
+   * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
+   * `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
+   * it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
+   * to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
+   * answer counts as not delivered.
+   */
+  void (*route)(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer);
+  /**
+   * Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
+   * its deadline has passed. May be NULL.
+   */
+  void (*cancel)(void *user_data, uint64_t token);
+};
+
+/**
+ * Gives mail for components that are not loaded to the host's callbacks.
+ *
+ * `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
+ * library: `drop(user_data)` is called once, after the configuration and every engine made from it
+ * are freed, or after another router has taken its place. On an error `drop` is not called.
+ * `error`: may be NULL. Any thread.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
+ * `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_router(airssys_config_t *config,
+                                           const airssys_router_t *router,
+                                           airssys_error_t **error);
+
+/**
+ * Brings in mail that the router of another engine took.
+ *
+ * `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
+ * `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
+ * `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
+ * `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
+ * receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
+ * `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
+ * to this engine's own router.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
+ * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
+ * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ * `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_deliver(airssys_engine_t *engine,
+                                        const airssys_envelope_t *envelope,
+                                        airssys_reply_fn_t reply_fn,
+                                        void *user_data,
+                                        uint64_t *out_id,
+                                        airssys_error_t **error);
+
+/**
+ * Answers a request that this engine's router took: the component that made it gets its callback.
+ *
+ * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
+ * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
+ * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
+ * `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
+ * callable from callbacks, `route` included.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
+ * a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_complete(airssys_engine_t *engine,
+                                         uint64_t token,
+                                         airssys_status_t status,
+                                         const uint8_t *reply,
+                                         size_t reply_len,
+                                         const char *message,
+                                         airssys_error_t **error);
+
+/* -- BYTES AND WRITERS --------------------------------------------------------------------------- */
+
+/**
+ * Bytes that the caller owns; released with `airssys_bytes_free`.
+ *
+ * "None" and "empty" differ: `data` is NULL if there is nothing at all (a message that was handled
+ * and not replied to), and not NULL with a `len` of 0 if there are zero bytes. JSON documents are
+ * UTF-8 and followed by a NUL that `len` does not count.
+ */
+struct airssys_bytes_t {
+  /** The bytes, or NULL. */
+  uint8_t *data;
+  /** How many. */
+  size_t len;
+  /** Belongs to the library; leave it as it is. */
+  size_t capacity;
+};
+
+/**
+ * Releases bytes and sets them to `{NULL, 0, 0}`, so that a second call does nothing.
+ *
+ * `bytes`: NULL does nothing. Any thread; callable from callbacks.
+ */
+void airssys_bytes_free(airssys_bytes_t *bytes);
+
+/**
+ * Where a callback writes its answer. Valid only until the callback returns, and only on its
+ * thread.
+ */
+struct airssys_writer_t;
+
+/**
+ * Appends to what a callback answers.
+ *
+ * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
+ * appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
+ * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
+ */
+bool airssys_writer_write(airssys_writer_t *writer,
+                          const uint8_t *data,
+                          size_t len);
+
+/**
+ * Gives the result of a callback; every callback that has a writer has to. Of several the last one
+ * counts, and what is written after it still counts as written.
+ *
+ * `writer`: the one that the callback got; NULL does nothing. `result`: an
+ * `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
+ * the callback's thread.
+ */
+void airssys_writer_finish(airssys_writer_t *writer, int32_t result);
+
+/* -- CODECS -------------------------------------------------------------------------------------- */
+
+/** `protobuf`, 0x50: Protocol Buffers. */
+#define AIRSSYS_CODEC_PROTOBUF 0x50
+
+/** `cbor`, 0x51: CBOR. */
+#define AIRSSYS_CODEC_CBOR 0x51
+
+/** `raw`, 0x55: bytes of no format, or of one that is not said. */
+#define AIRSSYS_CODEC_RAW 0x55
+
+/** `rlp`, 0x60: recursive length prefix, the serialization of Ethereum. */
+#define AIRSSYS_CODEC_RLP 0x60
+
+/** `bencode`, 0x63: the serialization of BitTorrent. */
+#define AIRSSYS_CODEC_BENCODE 0x63
+
+/** `dag-pb`, 0x70: IPLD's Merkle DAG in Protocol Buffers. */
+#define AIRSSYS_CODEC_DAG_PB 0x70
+
+/** `dag-cbor`, 0x71: IPLD's Merkle DAG in CBOR. */
+#define AIRSSYS_CODEC_DAG_CBOR 0x71
+
+/** `dag-jose`, 0x85: IPLD's Merkle DAG in JOSE, signed or encrypted. */
+#define AIRSSYS_CODEC_DAG_JOSE 0x85
+
+/** `dag-cose`, 0x86: IPLD's Merkle DAG in COSE, signed or encrypted. */
+#define AIRSSYS_CODEC_DAG_COSE 0x86
+
+/** `dag-json`, 0x0129: IPLD's Merkle DAG in JSON. */
+#define AIRSSYS_CODEC_DAG_JSON 0x0129
+
+/** `json`, 0x0200: JSON in UTF-8. */
+#define AIRSSYS_CODEC_JSON 0x0200
+
+/** `messagepack`, 0x0201: MessagePack. */
+#define AIRSSYS_CODEC_MESSAGEPACK 0x0201
+
+/** `car`, 0x0202: content addressable archive. */
+#define AIRSSYS_CODEC_CAR 0x0202
+
+/** `x509-certificate`, 0x0210: one X.509 certificate in DER. */
+#define AIRSSYS_CODEC_X509_CERTIFICATE 0x0210
+
+/** `ipns-record`, 0x0300: signed IPNS record. */
+#define AIRSSYS_CODEC_IPNS_RECORD 0x0300
+
+/** `car-index-sorted`, 0x0400: the index of an archive, CARv2 IndexSorted. */
+#define AIRSSYS_CODEC_CAR_INDEX_SORTED 0x0400
+
+/** `car-multihash-index-sorted`, 0x0401: the index of an archive, CARv2 MultihashIndexSorted. */
+#define AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED 0x0401
+
+/** `provenance-log`, 0x1208: verifiable log that is only appended to. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG 0x1208
+
+/** `provenance-log-entry`, 0x1209: an entry of such a log. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY 0x1209
+
+/** `provenance-log-script`, 0x120a: a script of such a log. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT 0x120a
+
+/** `ssz`, 0xb501: SimpleSerialize. */
+#define AIRSSYS_CODEC_SSZ 0xb501
+
+/** `json-jcs`, 0xb601: JSON in the canonical form of RFC 8785. */
+#define AIRSSYS_CODEC_JSON_JCS 0xb601
+
+/** `bincode`, 0x306269: bincode. The table has no code for it; this one is for private use. */
+#define AIRSSYS_CODEC_BINCODE 0x306269
+
+/** `borsh`, 0x30626f: Borsh. The table has no code for it; this one is for private use. */
+#define AIRSSYS_CODEC_BORSH 0x30626f
 
 /**
  * The name of a codec in the multicodec table, for example `"cbor"` for `AIRSSYS_CODEC_CBOR`.
@@ -1989,9 +1764,7 @@ const char *airssys_codec_name(uint64_t code);
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a name that is not known) or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_codec_code(const char *name,
-                                    uint64_t *out_code,
-                                    struct airssys_error_t **error);
+airssys_status_t airssys_codec_code(const char *name, uint64_t *out_code, airssys_error_t **error);
 
 /**
  * Reads the code at the start of a payload; the data begins behind its prefix.
@@ -2011,7 +1784,7 @@ airssys_status_t airssys_codec_read(const uint8_t *payload,
                                     size_t len,
                                     uint64_t *out_code,
                                     size_t *out_prefix_len,
-                                    struct airssys_error_t **error);
+                                    airssys_error_t **error);
 
 /**
  * Puts a code in front of a payload, as an unsigned varint.
@@ -2026,11 +1799,11 @@ airssys_status_t airssys_codec_read(const uint8_t *payload,
 airssys_status_t airssys_codec_prefix(uint64_t code,
                                       const uint8_t *payload,
                                       size_t len,
-                                      struct airssys_bytes_t *out,
-                                      struct airssys_error_t **error);
+                                      airssys_bytes_t *out,
+                                      airssys_error_t **error);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}
+#endif
 
-#endif  /* AIRSSYS_WASM_H */
+#endif /* AIRSSYS_WASM_H */

@@ -2,15 +2,18 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 use crate::core::message::Timestamp;
 use crate::ffi::arguments::{self, Sized0};
-use crate::ffi::error::c_text;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 use crate::security::audit::AuditRecord;
-use crate::system::audit::AuditSink;
+use crate::system::audit::{AuditConfig, AuditSink};
 
 /// What a record says: it was allowed.
 pub const AIRSSYS_AUDIT_ALLOWED: i32 = 1;
@@ -79,6 +82,30 @@ pub struct airssys_audit_t {
 // SAFETY: `repr(C)`, `size` comes first, pointers, optional functions and numbers may be zero.
 unsafe impl Sized0 for airssys_audit_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Records decisions on what components may do with the host's callback.
+///
+/// `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another callback has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_audit(
+    config: *mut airssys_config_t,
+    audit: *const airssys_audit_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
+        Ok(AuditConfig { sink: Arc::new(audit), sample_allowed })
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.audit) }
 }
 
 /// The host's callback as a sink.

@@ -1,18 +1,13 @@
 //! Configurations.
 
 use std::ffi::c_char;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::ffi::arguments::{free, object, output, text, write_output};
-use crate::ffi::audit::{HostAudit, airssys_audit_t};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::events::{HostEvents, airssys_events_t};
-use crate::ffi::logger::{HostLogger, airssys_logger_t};
-use crate::ffi::router::{HostRouter, airssys_router_t};
+use crate::ffi::failure::Failure;
 use crate::ffi::status::airssys_status_t;
-use crate::ffi::storage::{HostStorage, airssys_storage_t};
-use crate::system::audit::AuditConfig;
 use crate::system::config::EngineConfig;
 
 /// What an engine is made with; released with `airssys_config_free`. Several engines may be made
@@ -155,148 +150,26 @@ pub unsafe extern "C" fn airssys_config_set_json(
     unsafe { boundary(error, body) }
 }
 
-/// Makes components store through the host's callbacks.
+/// Runs a function that puts the host's callbacks into a configuration, in the place of earlier ones.
 ///
-/// `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another storage has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
+/// # Safety
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
-/// NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_storage(
-    config: *mut airssys_config_t,
-    storage: *const airssys_storage_t,
+/// `config` is NULL or live; `error` is NULL or valid for writing.
+pub(super) unsafe fn replace<T>(
+    config: *const airssys_config_t,
     error: *mut *mut airssys_error_t,
+    callbacks: impl FnOnce() -> Result<T, Failure>,
+    place: impl FnOnce(&mut EngineConfig) -> &mut Option<T>,
 ) -> airssys_status_t {
     let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
+        // SAFETY: this function's contract.
         let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let storage = unsafe { HostStorage::new(storage) }?;
-        let before = config.lock().storage.replace(Arc::new(storage));
+        let callbacks = callbacks()?;
+        let before = place(&mut config.lock()).replace(callbacks);
         // Outside the lock: the host's `drop` may use the configuration.
         drop(before);
         Ok(())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Sends log records to the host's callback, in place of stderr.
-///
-/// `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another logger has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
-/// `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_logger(
-    config: *mut airssys_config_t,
-    logger: *const airssys_logger_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let logger = unsafe { HostLogger::new(logger) }?;
-        let before = config.lock().log.replace(Arc::new(logger));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Tells the host's callback what happens in engines.
-///
-/// `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another callback has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_events(
-    config: *mut airssys_config_t,
-    events: *const airssys_events_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let events = unsafe { HostEvents::new(events) }?;
-        let before = config.lock().events.replace(Arc::new(events));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Records decisions on what components may do with the host's callback.
-///
-/// `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another callback has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_audit(
-    config: *mut airssys_config_t,
-    audit: *const airssys_audit_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
-        let audit = AuditConfig { sink: Arc::new(audit), sample_allowed };
-        let before = config.lock().audit.replace(audit);
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Gives mail for components that are not loaded to the host's callbacks.
-///
-/// `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another router has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_router(
-    config: *mut airssys_config_t,
-    router: *const airssys_router_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let router = unsafe { HostRouter::new(router) }?;
-        let before = config.lock().router.replace(Arc::new(router));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    // SAFETY: this function's contract.
     unsafe { boundary(error, body) }
 }

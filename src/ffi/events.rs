@@ -1,12 +1,15 @@
 //! Events to the host's callback.
 
 use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 
 use crate::core::ports::EventSink;
 use crate::ffi::arguments::{self, Sized0};
-use crate::ffi::error::c_text;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 
 /// Something that happened. All pointers are valid until the callback returns.
@@ -60,6 +63,30 @@ pub struct airssys_events_t {
 // SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
 unsafe impl Sized0 for airssys_events_t {
     const FIRST_SIZE: usize = 4 * size_of::<usize>();
+}
+
+/// Tells the host's callback what happens in engines.
+///
+/// `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another callback has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_events(
+    config: *mut airssys_config_t,
+    events: *const airssys_events_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let events = unsafe { HostEvents::new(events) }?;
+        Ok(Arc::new(events) as Arc<dyn EventSink>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.events) }
 }
 
 /// The host's callback as a sink.

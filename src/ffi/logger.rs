@@ -1,11 +1,15 @@
 //! Logging that the host supplies.
 
 use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
 
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 
 /// How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
@@ -85,6 +89,30 @@ pub struct airssys_logger_t {
 // SAFETY: `repr(C)`, `size` comes first, pointers, an optional function and an integer may be zero.
 unsafe impl Sized0 for airssys_logger_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Sends log records to the host's callback, in place of stderr.
+///
+/// `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another logger has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
+/// `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_logger(
+    config: *mut airssys_config_t,
+    logger: *const airssys_logger_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let logger = unsafe { HostLogger::new(logger) }?;
+        Ok(Arc::new(logger) as Arc<dyn LogSink>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.log) }
 }
 
 /// The host's callback as a sink.

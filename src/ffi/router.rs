@@ -11,6 +11,7 @@ use crate::ffi::arguments::{
     self, Sized0, bytes, object, optional_text, output, text, versioned, write_output,
 };
 use crate::ffi::boundary::boundary;
+use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
@@ -105,6 +106,30 @@ pub struct airssys_router_t {
 // SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
 unsafe impl Sized0 for airssys_router_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Gives mail for components that are not loaded to the host's callbacks.
+///
+/// `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another router has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_router(
+    config: *mut airssys_config_t,
+    router: *const airssys_router_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let router = unsafe { HostRouter::new(router) }?;
+        Ok(Arc::new(router) as Arc<dyn Router>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.router) }
 }
 
 /// The host's callbacks as a router.

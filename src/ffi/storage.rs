@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
 use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
@@ -155,6 +158,30 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
         }
         keys.refused.is_none()
     })
+}
+
+/// Makes components store through the host's callbacks.
+///
+/// `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
+/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
+/// are freed, or after another storage has taken its place. On an error `drop` is not called.
+/// `error`: may be NULL. Any thread.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
+/// NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_storage(
+    config: *mut airssys_config_t,
+    storage: *const airssys_storage_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let storage = unsafe { HostStorage::new(storage) }?;
+        Ok(Arc::new(storage) as Arc<dyn Backend>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.storage) }
 }
 
 /// The host's callbacks as a backend.
