@@ -27,6 +27,7 @@ const SECTIONS: &[Section] = &[
     section("EVENTS", &["events.rs"]),
     section("AUDIT TRAIL", &["audit.rs"]),
     section("ENGINES AND COMPONENTS", &["engine.rs"]),
+    section("OPTIONS", &["options.h"]),
     section("MESSAGES", &["message.rs"]),
     section("REQUESTS", &["request.rs"]),
     section("RIGHTS", &["security.rs"]),
@@ -72,7 +73,7 @@ fn write_header(root: &Path) {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let (mut structs, mut sections) = (Vec::new(), String::new());
     for section in SECTIONS {
-        let rule = "-".repeat(92 - section.heading.len());
+        let rule = "-".repeat(90 - section.heading.len());
         sections += &format!("/* -- {} {rule} */\n\n", section.heading);
         for source in section.sources {
             let text = if source.ends_with(".h") {
@@ -111,7 +112,7 @@ extern \"C\" {{
 #endif /* AIRSSYS_WASM_H */
 ",
         preamble = read(PREAMBLE),
-        rule = "-".repeat(87),
+        rule = "-".repeat(85),
         structs = structs.join("\n"),
     );
     fs::write(root.join("include/airssys_wasm.h"), header).expect("the header can be written");

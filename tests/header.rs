@@ -406,6 +406,7 @@ fn sections_are_in_the_order_of_a_manual() {
         "EVENTS",
         "AUDIT TRAIL",
         "ENGINES AND COMPONENTS",
+        "OPTIONS",
         "MESSAGES",
         "REQUESTS",
         "RIGHTS",
@@ -415,4 +416,16 @@ fn sections_are_in_the_order_of_a_manual() {
         "CODECS",
     ];
     assert_eq!(headings, order);
+}
+
+#[test]
+fn lines_have_at_most_100_columns() {
+    for (at, line) in header().lines().enumerate() {
+        assert!(line.chars().count() <= 100, "line {}: {line}", at + 1);
+    }
+}
+
+#[test]
+fn the_header_says_cannot() {
+    assert!(!header().contains("can not"));
 }

@@ -1,4 +1,4 @@
-//! How the host's callbacks answer.
+//! How callbacks of the host answer.
 
 use thiserror::Error;
 
@@ -12,8 +12,7 @@ pub const fn max_answer_bytes() -> usize {
     256 << 20
 }
 
-/// Where a callback writes its answer. Valid only until the callback returns, and only on its
-/// thread.
+/// The answer of a callback. It is valid only until the callback returns, and only on its thread.
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
     most_bytes: usize,
@@ -76,11 +75,14 @@ impl airssys_writer_t {
     }
 }
 
-/// Appends to what a callback answers.
+/// Appends bytes to the answer of a callback.
 ///
-/// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
-/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
+/// `writer`: from the callback. `data`: borrowed; (NULL, 0) is empty. On the callback's thread
+/// only; does not block.
+///
+/// Returns false and appends nothing if an argument is NULL, or if the answer would exceed 256 MiB
+/// or, in `get`, what the component's `max-host-bytes` leaves. The component then gets an error,
+/// whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_write(
     writer: *mut airssys_writer_t,
@@ -106,12 +108,13 @@ pub unsafe extern "C" fn airssys_writer_write(
     })
 }
 
-/// Gives the result of a callback; every callback that has a writer has to. Of several the last one
-/// counts, and what is written after it still counts as written.
+/// Sets the result of a callback. Every callback with a writer must call it, on every path.
 ///
-/// `writer`: the one that the callback got; NULL does nothing. `result`: an
-/// `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
-/// the callback's thread.
+/// The last of several calls counts. Bytes written after it still belong to the answer.
+///
+/// `writer`: from the callback; NULL does nothing. `result`: an `airssys_storage_result_t` in
+/// storage callbacks, an `airssys_status_t` in `route` of a router. On the callback's thread only;
+/// does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_finish(writer: *mut airssys_writer_t, result: i32) {
     // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
