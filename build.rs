@@ -4,14 +4,41 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The files that declare the ABI, in the order of the header.
-const ABI_SOURCES: [&str; 17] = [
-    "version", "status", "error", "bytes", "writer", "storage", "logger", "events", "audit",
-    "config", "engine", "message", "request", "router", "security", "inspect", "codec",
+/// A section of the header.
+struct Section {
+    heading: &'static str,
+    /// Files of `src/ffi`: Rust files, whose public items are declared, and C files, which are copied.
+    sources: &'static [&'static str],
+    /// Whether constants are printed in hexadecimal. cbindgen prints decimals only.
+    hexadecimal: bool,
+}
+
+const fn section(heading: &'static str, sources: &'static [&'static str]) -> Section {
+    Section { heading, sources, hexadecimal: false }
+}
+
+/// The header, from top to bottom. A new function needs no change here: its file has a place.
+const SECTIONS: &[Section] = &[
+    section("VERSION", &["version.rs"]),
+    section("STATUS AND ERRORS", &["status.rs", "error.rs"]),
+    section("CONFIGURATION", &["config.rs"]),
+    section("STORAGE", &["storage.rs"]),
+    section("LOG", &["logger.rs"]),
+    section("EVENTS", &["events.rs"]),
+    section("AUDIT TRAIL", &["audit.rs"]),
+    section("ENGINES AND COMPONENTS", &["engine.rs"]),
+    section("OPTIONS", &["options.h"]),
+    section("MESSAGES", &["message.rs"]),
+    section("REQUESTS", &["request.rs"]),
+    section("RIGHTS", &["security.rs"]),
+    section("INSPECTION", &["inspect.rs"]),
+    section("ROUTER", &["router.rs"]),
+    section("BYTES AND WRITERS", &["bytes.rs", "writer.rs"]),
+    Section { heading: "CODECS", sources: &["codec.rs"], hexadecimal: true },
 ];
 
 /// What stands at the head of the header.
-const PREAMBLE: &str = "src/ffi/preamble.h";
+const PREAMBLE: &str = "preamble.h";
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -41,17 +68,118 @@ fn main() {
 }
 
 fn write_header(root: &Path) {
-    let mut config =
-        cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
-    config.header = Some(fs::read_to_string(root.join(PREAMBLE)).expect(PREAMBLE));
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in ABI_SOURCES {
-        builder = builder.with_src(root.join(format!("src/ffi/{source}.rs")));
+    let sources = root.join("src/ffi");
+    let read = |name: &str| fs::read_to_string(sources.join(name)).expect(name);
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
+    let (mut structs, mut sections) = (Vec::new(), String::new());
+    for section in SECTIONS {
+        let rule = "-".repeat(90 - section.heading.len());
+        sections += &format!("/* -- {} {rule} */\n\n", section.heading);
+        for source in section.sources {
+            let text = if source.ends_with(".h") {
+                read(source)
+            } else {
+                let declarations = declarations(&config, &sources.join(source), &mut structs);
+                constants(&short_comments(&declarations), section.hexadecimal)
+            };
+            sections += &format!("{}\n\n", text.trim());
+        }
     }
-    builder
-        .generate()
-        .expect("the ABI has a header")
-        .write_to_file(root.join("include/airssys_wasm.h"));
+    // Named here, a struct can be used before the section that defines it.
+    let structs: Vec<_> =
+        structs.iter().map(|name| format!("typedef struct {name} {name};")).collect();
+    let header = format!(
+        "{preamble}
+#ifndef AIRSSYS_WASM_H
+#define AIRSSYS_WASM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern \"C\" {{
+#endif
+
+/* -- TYPES {rule} */
+
+{structs}
+
+{sections}#ifdef __cplusplus
+}}
+#endif
+
+#endif /* AIRSSYS_WASM_H */
+",
+        preamble = read(PREAMBLE),
+        rule = "-".repeat(85),
+        structs = structs.join("\n"),
+    );
+    fs::write(root.join("include/airssys_wasm.h"), header).expect("the header can be written");
+}
+
+/// What one file declares. Its structs are added to `structs`, and defined without a `typedef`, which
+/// C99 allows only once.
+fn declarations(config: &cbindgen::Config, file: &Path, structs: &mut Vec<String>) -> String {
+    let builder = cbindgen::Builder::new().with_config(config.clone()).with_src(file);
+    let mut text = Vec::new();
+    builder.generate().expect("the ABI has a header").write(&mut text);
+    let text = String::from_utf8(text).expect("cbindgen writes UTF-8");
+    let (mut numbers, mut others) = (String::new(), String::new());
+    for item in text.trim().split("\n\n") {
+        let item = item.trim();
+        if item.contains("\n#define ") || item.contains("\ntypedef int32_t airssys_") {
+            // cbindgen puts constants with a type of their own behind the structs that have it.
+            numbers += &format!("{item}\n\n");
+            continue;
+        }
+        let Some((comment, definition)) = item.split_once("\ntypedef struct ") else {
+            others += &format!("{item}\n\n");
+            continue;
+        };
+        // Either `{ fields } name;` or, for an opaque one, `name name;`.
+        let (fields, name) = match definition.rsplit_once("\n} ") {
+            Some((fields, name)) => (format!(" {fields}\n}}"), name),
+            None => (String::new(), definition.split(' ').next().unwrap_or_default()),
+        };
+        let name = name.trim_end_matches(';');
+        others += &format!("{comment}\nstruct {name}{fields};\n\n");
+        structs.push(name.to_owned());
+    }
+    numbers + &others
+}
+
+/// Puts comments of one line on one line.
+fn short_comments(declarations: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in declarations.lines() {
+        lines.push(line.to_owned());
+        let [.., first, text, last] = &lines[..] else { continue };
+        if first.trim() == "/**" && last.trim() == "*/" {
+            let short = format!("{first} {} */", text.trim_start().trim_start_matches("* "));
+            if short.len() <= 100 {
+                lines.truncate(lines.len() - 3);
+                lines.push(short);
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+/// Prints the integers of constants as the section wants them.
+fn constants(declarations: &str, hexadecimal: bool) -> String {
+    let lines = declarations.lines().map(|line| {
+        let constant = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' '));
+        match constant.and_then(|(name, value)| Some((name, value.parse::<u64>().ok()?))) {
+            Some((name, value)) if hexadecimal => {
+                // As the multicodec table does: whole bytes.
+                let digits = format!("{value:x}").len().next_multiple_of(2);
+                format!("#define {name} 0x{value:0digits$x}")
+            }
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn compile_driver(root: &Path) {

@@ -1,18 +1,21 @@
 /*
  * airssys_wasm.h - WebAssembly components as actors, inside any program.
  *
- * A host makes an engine, loads components into it (binaries of the WebAssembly component model
- * that export `component-lifecycle` of the WIT package `airssys:core@1.0.0`), and sends them
- * messages. Each component has an id, a mailbox, storage of its own and limits. What goes wrong in
- * one reaches neither another nor the host.
+ * A host makes an engine, loads components into it, and sends them messages. A component is a
+ * binary of the WebAssembly Component Model that exports `component-lifecycle` of the WIT package
+ * `airssys:core@1.0.0`. Each component has an id, a mailbox, its own storage, and limits. A failure
+ * of one component affects neither the others nor the host.
  *
  *     airssys_engine_t *engine = NULL;
  *     airssys_error_t *error = NULL;
  *     uint64_t echo = 0;
  *     airssys_bytes_t reply = {0};
+ *     const uint8_t *hi = (const uint8_t *)"hi";
+ *
  *     if (airssys_engine_new(NULL, &engine, &error) == AIRSSYS_OK &&
- *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error) == AIRSSYS_OK &&
- *         airssys_engine_call(engine, echo, (const uint8_t *)"hi", 2, NULL, &reply, &error) == AIRSSYS_OK) {
+ *         airssys_engine_load_file(engine, "app/echo/0", "echo.wasm", NULL, &echo, &error)
+ *             == AIRSSYS_OK &&
+ *         airssys_engine_call(engine, echo, hi, 2, NULL, &reply, &error) == AIRSSYS_OK) {
  *         if (reply.data) printf("%.*s\n", (int)reply.len, (const char *)reply.data);
  *     } else {
  *         fprintf(stderr, "%s\n", airssys_error_message(error));
@@ -21,76 +24,114 @@
  *     airssys_bytes_free(&reply);
  *     airssys_engine_free(engine);
  *
- * CONVENTIONS
+ * CONTENTS
  *
- * Names. Everything begins with `airssys_` or `AIRSSYS_`; the library exports nothing else.
+ * Version; status and errors; configuration, with the host's storage, log, events and audit trail;
+ * engines and components; options (the reference of the JSON documents); messages; requests;
+ * rights; inspection; router; bytes and writers; codecs.
  *
- * Objects. Opaque, made by a `_new` function and released by `_free`; `_free(NULL)` does nothing.
- * The object comes first in the parameters. Whoever makes an object owns it.
+ * NAMES
  *
- * Errors. Every function that can fail returns an `airssys_status_t` and takes, last, an
- * `airssys_error_t **`. NULL ignores the error; otherwise it is written on failure only, with an
- * object that the caller owns. It is not read: set the variable to NULL first, and free and reset it
- * before it is used again. Messages repeat what components said: they are text from strangers, with
- * line breaks and control characters, if that is what the component put there.
+ * All names begin with `airssys_` or `AIRSSYS_`. The library exports nothing else.
  *
- * Outputs are written on success only, and must not be NULL. Begin with `{0}`, `NULL` or 0, so that
- * they can be released in every case.
+ * OBJECTS AND OWNERSHIP
  *
- * Strings that go in are NUL-terminated UTF-8, borrowed for the call. Bytes that go in are a
- * pointer and a length, borrowed for the call; (NULL, 0) is empty. Bytes that come out are an
- * `airssys_bytes_t`. No allocator is shared: what the library hands out, the library frees.
+ * Objects are opaque. A `_new` function makes an object, and the caller owns it. A `_free` function
+ * releases it; `_free(NULL)` does nothing. The object is the first parameter of its functions.
+ * `_free` must be the last call with an object: no other call with it may begin afterwards.
  *
- * Bad arguments (NULL, bad UTF-8, an unknown handle) are a status and never a crash, as far as C
- * can tell: pointers must point to what they are declared for.
+ * Input strings are NUL-terminated UTF-8. Input bytes are a pointer and a length; (NULL, 0) is
+ * empty. Both are borrowed for the call: the library copies what it keeps.
  *
- * Structs that a host fills begin with their `size`, so that they can grow. Zero a struct, set
- * `size`, then set what you need: `airssys_storage_t storage = {0}; storage.size = sizeof storage;`
- * A struct that is larger than this library knows is accepted if what it does not know is zero.
+ * Outputs are written on success only, and must not be NULL unless the function says so. Initialize
+ * them with `{0}`, NULL or 0, so that they can be released in every case. Output bytes are an
+ * `airssys_bytes_t`. The library and the host share no allocator: the library must free what the
+ * library allocated.
  *
- * Handles of components belong to one engine; each engine counts its own.
+ * A handle names a component of one engine. Each engine counts its own handles.
  *
- * Options are JSON documents. An unknown key is an error that names the nearest known key.
+ * ERRORS
  *
- * Threads. Every function may be called from any thread, at any time, several at once. An object is
- * freed when no other call with it begins any more, and `airssys_engine_shutdown` is not called from
- * callbacks of the engine's own components.
+ * Every function that can fail returns an `airssys_status_t`. Its last parameter is an
+ * `airssys_error_t **`, which may be NULL. On failure only, the function stores an error object
+ * there, which the caller owns. It does not read the variable: the host must set it to NULL before
+ * the first use, and free the error before it reuses the variable. Error messages repeat text from
+ * components: it is untrusted, and can hold line breaks and control characters.
  *
- * Callbacks run on a thread of the host (the one in `airssys_engine_call`, ...) or on a thread of the
- * library, always on its native stack, several at once for different components, and so for
- * components that share an id too. They may call any other function. A blocking call that would
- * wait for the component whose callback makes it returns `AIRSSYS_ERROR_WOULD_DEADLOCK`. What a
- * callback waits for by other means (another thread, the completion of a request) the library does
- * not see. A thread that ends in a callback (`pthread_exit`, `pthread_cancel`; language runtimes that
- * shut down do so) is, on Linux with glibc, held where the callback would return, for good: the process
- * goes on, and what waits for that callback waits until the process ends.
+ * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash.
+ * The library cannot check pointers: they must point to what the declaration says.
  *
- * The library's own threads are bounded: one for the clock; from the first load on `workers`, and at
- * most as many of lower priority for components that compute; at most `callback-threads` for callbacks
- * that components wait for (storage, log, router), and as many for all others (completions, events, the
- * audit trail), of each of which one stays; at most 64 that wait for files, and 64 for names; while
- * something is compiled, `workers` for each binary. A callback for which all threads are in others
- * waits; one that a component waits for is not called any more once the time of its message is over.
- * Where the system has no more threads to give, those that are there do all the work.
+ * STRUCTS
  *
- * `user_data` and `drop`. The library calls `drop(user_data)` when it is done with it, on whatever
- * thread that happens. Data that lives on a stack, or is freed by hand, must outlive that call. It
- * may come while the engine is being released, and does not use it.
+ * A struct that the host fills begins with its `size`, so that later versions can add fields. Zero
+ * the struct, set `size`, then set the other fields:
  *
- * Signals. Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV,
- * SIGILL and SIGFPE (elsewhere than on Linux for SIGBUS too) that handle traps of guests and pass
- * everything else on to the handlers that were there. They stay. On Linux, handlers that are installed
- * later (as by Python's `faulthandler.enable()`) are found when an engine is made and at most 10 ms after
- * guests run again: the engine's are put back in front, and what is no guest's trap goes to the latest of
- * the host's. Until then a trap gets to those, and elsewhere always. One that puts the engine's back and
- * raises the signal anew, as Python's does, only reports the trap; others must pass on what is not theirs.
+ *     airssys_storage_t storage = {0};
+ *     storage.size = sizeof storage;
  *
- * Fork. A child can not use engines of its parent (`AIRSSYS_ERROR_FORKED`); it makes its own, from a
- * configuration of its own or of the parent's.
+ * A struct larger than the library's is accepted if the fields that the library does not know are
+ * zero.
+ *
+ * THREADS
+ *
+ * Any function may be called on any thread, several at once. Exceptions: `_free`, see above, and
+ * `airssys_engine_shutdown`, which must not be called from callbacks of the engine's components.
+ *
+ * Callbacks run on a thread of the host (for example the one inside `airssys_engine_call`) or on a
+ * thread of the library, always on its native stack. Several run at once for different components,
+ * also for components with the same id. A callback may call any other function. A blocking call
+ * that would wait for the component whose callback makes it fails with
+ * `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what a callback waits for by other means
+ * (another thread, the completion of a request).
+ *
+ * A callback must not unwind into the library: no C++ exception, no `longjmp`. On Linux with glibc,
+ * the library holds a thread that ends inside a callback (`pthread_exit`, `pthread_cancel`, the
+ * shutdown of a language runtime) where the callback would return, forever. The process continues,
+ * and what waits for the callback waits until the process ends.
+ *
+ * The library bounds its own threads. Options are those of the configuration:
+ *
+ *     1                        for the clock
+ *     "workers"                run components, from the first load on
+ *     at most "workers"        of lower priority, for components that compute
+ *     at most "callback-threads"  for callbacks that components wait for: storage, log, router;
+ *                              one of them stays
+ *     at most "callback-threads"  for other callbacks: completions, events, audit trail; one of
+ *                              them stays
+ *     at most 64               wait for files, and 64 more for names
+ *     "workers"                for each binary, while it is compiled
+ *
+ * A callback waits while all threads of its kind are busy. A callback that a component waits for is
+ * not called after the time of its message is over. Where the system has no more threads, the
+ * existing ones do all the work.
+ *
+ * USER DATA
+ *
+ * The library passes `user_data` to callbacks and does not use it otherwise. It calls
+ * `drop(user_data)` once, on any thread, after its last use. That call can come while the engine is
+ * being released, and must not use the engine. Data on a stack, or data that the host frees itself,
+ * must outlive it.
+ *
+ * SIGNALS
+ *
+ * Unless `"signals-based-traps"` is false, the first engine installs handlers for SIGSEGV, SIGILL
+ * and SIGFPE, and outside Linux for SIGBUS. They handle traps of guests and pass all other signals
+ * to the previous handlers. They stay installed.
+ *
+ * On Linux, the library detects handlers that the host installs later (as Python's
+ * `faulthandler.enable()` does): when an engine is made, and at most 10 ms after guests run again.
+ * It puts the engine's handlers back in front, and passes signals that are not traps of guests to
+ * the host's latest. Until then, and always on other systems, a trap reaches the host's handlers.
+ * They must pass on signals that are not theirs. A handler that restores the engine's and raises
+ * the signal again, as Python's does, only reports the trap.
+ *
+ * FORK
+ *
+ * A child process cannot use engines of its parent (`AIRSSYS_ERROR_FORKED`). It must make its own,
+ * from its own configuration or from the parent's.
  *
  * This file is generated from the comments and types in src/ffi/. Change those.
  */
-
 
 #ifndef AIRSSYS_WASM_H
 #define AIRSSYS_WASM_H
@@ -99,1752 +140,1412 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/**
- * Major version of the header.
- */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -- TYPES ------------------------------------------------------------------------------------- */
+
+typedef struct airssys_error_t airssys_error_t;
+typedef struct airssys_config_t airssys_config_t;
+typedef struct airssys_keys_t airssys_keys_t;
+typedef struct airssys_storage_t airssys_storage_t;
+typedef struct airssys_log_record_t airssys_log_record_t;
+typedef struct airssys_logger_t airssys_logger_t;
+typedef struct airssys_event_t airssys_event_t;
+typedef struct airssys_events_t airssys_events_t;
+typedef struct airssys_audit_record_t airssys_audit_record_t;
+typedef struct airssys_audit_t airssys_audit_t;
+typedef struct airssys_engine_t airssys_engine_t;
+typedef struct airssys_message_options_t airssys_message_options_t;
+typedef struct airssys_completion_t airssys_completion_t;
+typedef struct airssys_envelope_t airssys_envelope_t;
+typedef struct airssys_router_t airssys_router_t;
+typedef struct airssys_bytes_t airssys_bytes_t;
+typedef struct airssys_writer_t airssys_writer_t;
+
+/* -- VERSION ----------------------------------------------------------------------------------- */
+
+/** Major version of this header. */
 #define AIRSSYS_VERSION_MAJOR 0
 
-/**
- * Minor version of the header.
- */
+/** Minor version of this header. */
 #define AIRSSYS_VERSION_MINOR 1
 
-/**
- * Patch version of the header.
- */
+/** Patch version of this header. */
 #define AIRSSYS_VERSION_PATCH 0
 
 /**
- * Version of the binary interface: the number in the SONAME `libairssys_wasm.so.0`. It changes
- * only when programs have to be compiled anew.
+ * Version of the binary interface, the number in the SONAME `libairssys_wasm.so.0`. It changes
+ * only when programs must be recompiled.
  */
 #define AIRSSYS_ABI_VERSION 0
 
 /**
- * What a record says: it was allowed.
- */
-#define AIRSSYS_AUDIT_ALLOWED 1
-
-/**
- * What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
- * used up.
- */
-#define AIRSSYS_AUDIT_DENIED 2
-
-/**
- * What a record says: decisions were made that it is the only record of, see `lost_denied`.
- */
-#define AIRSSYS_AUDIT_LOST 3
-
-/**
- * Has a message end with the patience of its sender: when a call's timeout or a request's deadline
- * passes, or the request is cancelled, a message that is being handled is interrupted, as by
- * `airssys_engine_interrupt`, and one that waits is taken back.
- */
-#define AIRSSYS_MESSAGE_ENDS_WITH_SENDER 1
-
-/**
- * `protobuf`, 0x50: Protocol Buffers.
- */
-#define AIRSSYS_CODEC_PROTOBUF 80
-
-/**
- * `cbor`, 0x51: CBOR.
- */
-#define AIRSSYS_CODEC_CBOR 81
-
-/**
- * `raw`, 0x55: bytes of no format, or of one that is not said.
- */
-#define AIRSSYS_CODEC_RAW 85
-
-/**
- * `rlp`, 0x60: recursive length prefix, the serialization of Ethereum.
- */
-#define AIRSSYS_CODEC_RLP 96
-
-/**
- * `bencode`, 0x63: the serialization of BitTorrent.
- */
-#define AIRSSYS_CODEC_BENCODE 99
-
-/**
- * `dag-pb`, 0x70: IPLD's Merkle DAG in Protocol Buffers.
- */
-#define AIRSSYS_CODEC_DAG_PB 112
-
-/**
- * `dag-cbor`, 0x71: IPLD's Merkle DAG in CBOR.
- */
-#define AIRSSYS_CODEC_DAG_CBOR 113
-
-/**
- * `dag-jose`, 0x85: IPLD's Merkle DAG in JOSE, signed or encrypted.
- */
-#define AIRSSYS_CODEC_DAG_JOSE 133
-
-/**
- * `dag-cose`, 0x86: IPLD's Merkle DAG in COSE, signed or encrypted.
- */
-#define AIRSSYS_CODEC_DAG_COSE 134
-
-/**
- * `dag-json`, 0x0129: IPLD's Merkle DAG in JSON.
- */
-#define AIRSSYS_CODEC_DAG_JSON 297
-
-/**
- * `json`, 0x0200: JSON in UTF-8.
- */
-#define AIRSSYS_CODEC_JSON 512
-
-/**
- * `messagepack`, 0x0201: MessagePack.
- */
-#define AIRSSYS_CODEC_MESSAGEPACK 513
-
-/**
- * `car`, 0x0202: content addressable archive.
- */
-#define AIRSSYS_CODEC_CAR 514
-
-/**
- * `x509-certificate`, 0x0210: one X.509 certificate in DER.
- */
-#define AIRSSYS_CODEC_X509_CERTIFICATE 528
-
-/**
- * `ipns-record`, 0x0300: signed IPNS record.
- */
-#define AIRSSYS_CODEC_IPNS_RECORD 768
-
-/**
- * `car-index-sorted`, 0x0400: the index of an archive, CARv2 IndexSorted.
- */
-#define AIRSSYS_CODEC_CAR_INDEX_SORTED 1024
-
-/**
- * `car-multihash-index-sorted`, 0x0401: the index of an archive, CARv2 MultihashIndexSorted.
- */
-#define AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED 1025
-
-/**
- * `provenance-log`, 0x1208: verifiable log that is only appended to.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG 4616
-
-/**
- * `provenance-log-entry`, 0x1209: an entry of such a log.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY 4617
-
-/**
- * `provenance-log-script`, 0x120a: a script of such a log.
- */
-#define AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT 4618
-
-/**
- * `ssz`, 0xb501: SimpleSerialize.
- */
-#define AIRSSYS_CODEC_SSZ 46337
-
-/**
- * `json-jcs`, 0xb601: JSON in the canonical form of RFC 8785.
- */
-#define AIRSSYS_CODEC_JSON_JCS 46593
-
-/**
- * `bincode`, 0x306269: bincode. The table has no code for it; this one is for private use.
- */
-#define AIRSSYS_CODEC_BINCODE 3170921
-
-/**
- * `borsh`, 0x30626f: Borsh. The table has no code for it; this one is for private use.
- */
-#define AIRSSYS_CODEC_BORSH 3170927
-
-/**
- * What an engine is made with; released with `airssys_config_free`. Several engines may be made
- * from one configuration.
- */
-typedef struct airssys_config_t airssys_config_t;
-
-/**
- * Components, their workers, storage and log; released with `airssys_engine_free`.
- */
-typedef struct airssys_engine_t airssys_engine_t;
-
-/**
- * What went wrong, in words and in JSON. Owned by whoever got it from a function's `error`
- * parameter; released with `airssys_error_free`. Usable on any thread, after its engine too.
- */
-typedef struct airssys_error_t airssys_error_t;
-
-/**
- * Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
- * thread.
- */
-typedef struct airssys_keys_t airssys_keys_t;
-
-/**
- * Where a callback writes its answer. Valid only until the callback returns, and only on its
- * thread.
- */
-typedef struct airssys_writer_t airssys_writer_t;
-
-/**
- * What a function returns: `AIRSSYS_OK` or one of the `AIRSSYS_ERROR_...` values.
+ * Returns the version of the loaded library, for example `"0.1.0"`.
  *
- * Values are pinned: they never change, and those of retired errors are not reused. Expect values
- * that this header does not name, from a newer library.
+ * The text is static and must not be freed. Any thread; callable from callbacks.
+ */
+const char *airssys_version(void);
+
+/**
+ * Returns the ABI version of the loaded library.
+ *
+ * A host that opens the library at run time must compare it with `AIRSSYS_ABI_VERSION`. Any
+ * thread; callable from callbacks.
+ */
+uint32_t airssys_abi_version(void);
+
+/* -- STATUS AND ERRORS ------------------------------------------------------------------------- */
+
+/**
+ * The result of a function: `AIRSSYS_OK` or an `AIRSSYS_ERROR_...` value.
+ *
+ * Values never change, and values of retired errors are not reused. A newer library may return
+ * values that this header does not name.
  */
 typedef int32_t airssys_status_t;
 
-/**
- * Bytes that the caller owns; released with `airssys_bytes_free`.
- *
- * "None" and "empty" differ: `data` is NULL if there is nothing at all (a message that was handled
- * and not replied to), and not NULL with a `len` of 0 if there are zero bytes. JSON documents are
- * UTF-8 and followed by a NUL that `len` does not count.
- */
-typedef struct airssys_bytes_t {
-  /**
-   * The bytes, or NULL.
-   */
-  uint8_t *data;
-  /**
-   * How many.
-   */
-  size_t len;
-  /**
-   * Belongs to the library; leave it as it is.
-   */
-  size_t capacity;
-} airssys_bytes_t;
+/** Success. Outputs are written. */
+#define AIRSSYS_OK 0
 
 /**
- * The host's storage: a store of (namespace, key) to value.
- *
- * `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
- * different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
- * callback gets are valid until it returns.
- *
- * A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
- * `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
- * written is the value (`get`; nothing written is an empty value) and means nothing for the
- * others; with any other result it is the text of the error, which goes to the log; the component
- * sees it only with `"host-error-texts": true` in the configuration. A callback
- * that returns without a result counts as failed: a language runtime that could not run it (an
- * interrupt, an exception) must not pass for a success.
- *
- * Callbacks are called from any thread, several at once (also for one `ns`, when components share
- * an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
- * function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
- * exception, no longjmp) into the library.
+ * An argument is NULL where NULL is not allowed, a text is not UTF-8, or a struct has an
+ * impossible size.
  */
-typedef struct airssys_storage_t {
-  /**
-   * `sizeof(airssys_storage_t)`.
-   */
+#define AIRSSYS_ERROR_INVALID_ARGUMENT 1
+
+/** A component id is not `namespace/name/instance`. */
+#define AIRSSYS_ERROR_INVALID_ID 2
+
+/** A JSON document has a syntax error, an unknown key, a wrong type, or a value out of range. */
+#define AIRSSYS_ERROR_INVALID_OPTIONS 3
+
+/**
+ * The binary is not a component, does not match `airssys:core@1.0.0`, or exceeds a limit on its
+ * shape (`compile` in OPTIONS below).
+ */
+#define AIRSSYS_ERROR_INVALID_COMPONENT 4
+
+/** The component could not be instantiated, or not be restarted after a crash. */
+#define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
+
+/** The component's `initialize` returned an error. The message holds its text. */
+#define AIRSSYS_ERROR_INITIALIZATION_FAILED 6
+
+/** No component has this handle or id, or the component is gone. */
+#define AIRSSYS_ERROR_COMPONENT_NOT_FOUND 7
+
+/** The component does not export `component-lifecycle`, so it handles no messages. */
+#define AIRSSYS_ERROR_EXPORT_NOT_FOUND 8
+
+/**
+ * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
+ * which, with its value.
+ *
+ * The details' `started` tells whether the message had begun when its caller's time was over. If
+ * not, it never begins: `waited-ms` is how long it waited, and `behind` is how many messages were
+ * last ahead of it, the running one included.
+ */
+#define AIRSSYS_ERROR_TIMEOUT 9
+
+/**
+ * The component reached a limit: memory, fuel, stack, tables, instances, message size, host-call
+ * data. The message names the limit and its value.
+ */
+#define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
+
+/** The component returned an error. The message holds its text. */
+#define AIRSSYS_ERROR_RUNTIME 11
+
+/** The component trapped or exited. Its instance is gone; the next message gets a new one. */
+#define AIRSSYS_ERROR_TRAP 12
+
+/** The component's mailbox is full. Nothing was queued. */
+#define AIRSSYS_ERROR_QUEUE_FULL 13
+
+/** The call would have waited for the component whose callback made it. */
+#define AIRSSYS_ERROR_WOULD_DEADLOCK 14
+
+/** The component's `shutdown` failed. The component is unloaded nevertheless. */
+#define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
+
+/** The engine was shut down or freed. */
+#define AIRSSYS_ERROR_ENGINE_STOPPED 16
+
+/** The engine was made before a `fork` and used in the child. */
+#define AIRSSYS_ERROR_FORKED 17
+
+/** A bug in this library. Please report it. The engine stays usable. */
+#define AIRSSYS_ERROR_PANIC 18
+
+/** The operating system refused a file, a directory, a thread, memory or a descriptor. */
+#define AIRSSYS_ERROR_IO 19
+
+/**
+ * The payload begins with a multicodec that is not among the receiver's `codecs`, or begins with
+ * none where one is required.
+ */
+#define AIRSSYS_ERROR_INVALID_MESSAGE 20
+
+/** The host has no request with this id, or the request already has its outcome. */
+#define AIRSSYS_ERROR_REQUEST_NOT_FOUND 21
+
+/** The request was ended by `airssys_engine_cancel`. */
+#define AIRSSYS_ERROR_CANCELLED 22
+
+/** A message was not delivered: to some targets of a broadcast, or by the router. */
+#define AIRSSYS_ERROR_DELIVERY_FAILED 23
+
+/**
+ * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The
+ * instance is gone; the next message gets a new one.
+ */
+#define AIRSSYS_ERROR_INTERRUPTED 24
+
+/**
+ * Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
+ *
+ * The name of a value that this library does not know is `"AIRSSYS_ERROR_UNKNOWN"`. The text is
+ * static and must not be freed. Any thread; callable from callbacks.
+ */
+const char *airssys_status_name(airssys_status_t status);
+
+/**
+ * An error: a status, a text and JSON details.
+ *
+ * The caller that received it through an `error` parameter owns it, and must release it with
+ * `airssys_error_free`. It may be used on any thread, also after its engine is freed.
+ */
+struct airssys_error_t;
+
+/**
+ * Returns the status of the function that failed.
+ *
+ * `error`: borrowed; the status of NULL is `AIRSSYS_OK`. Any thread; callable from callbacks.
+ */
+airssys_status_t airssys_error_status(const airssys_error_t *error);
+
+/**
+ * Returns the text of an error, for people.
+ *
+ * It names the component, the limit and its value, the guest's own words, or the key of the JSON
+ * document. It can hold text of a component or names from a binary, with line breaks and control
+ * characters: escape it before printing. It has at most 64 KiB.
+ *
+ * `error`: borrowed; the text of NULL is `""`. The error owns the text, which is valid until the
+ * error is freed. Any thread; callable from callbacks.
+ */
+const char *airssys_error_message(const airssys_error_t *error);
+
+/**
+ * Returns the details of an error, for programs: a JSON object, `{}` if there are none.
+ *
+ * Members, where they apply:
+ *
+ *     component, handle, argument, path, request, resource
+ *     place, key, nearest, known      of a JSON document
+ *     limit, value                    the limit that was reached
+ *     code                            case name of the WIT variant wasm-error or messaging-error
+ *     origin                          "guest" if the component itself returned the error
+ *     during                          the step of loading
+ *     backtrace                       of a trap
+ *     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
+ *     unfinished                      components that a shutdown did not finish
+ *     codec, accepted                 of a payload that the receiver does not accept
+ *     failed                          of a broadcast: array of { handle, status, message }
+ *
+ * `error`: borrowed; the details of NULL are `"{}"`. The error owns the text, which is valid until
+ * the error is freed. Any thread; callable from callbacks.
+ */
+const char *airssys_error_detail_json(const airssys_error_t *error);
+
+/** Releases an error; NULL does nothing. Any thread; callable from callbacks. */
+void airssys_error_free(airssys_error_t *error);
+
+/* -- CONFIGURATION ----------------------------------------------------------------------------- */
+
+/**
+ * What an engine is made from. Release it with `airssys_config_free`. Several engines may be made
+ * from one configuration.
+ */
+struct airssys_config_t;
+
+/**
+ * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, one
+ * worker per core, the default limits.
+ *
+ * The default log writes to the stderr of the time when the engine is made; the engine holds a
+ * duplicate of the descriptor. If stderr is closed then, nothing is written. If it is a pipe that
+ * nobody reads, no SIGPIPE is raised.
+ *
+ * `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread;
+ * callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_new(airssys_config_t **out, airssys_error_t **error);
+
+/**
+ * Releases a configuration; NULL does nothing. Engines made from it are not affected.
+ *
+ * Any thread. No other function may be using the configuration.
+ */
+void airssys_config_free(airssys_config_t *config);
+
+/**
+ * Sets the options that a JSON document names. Other options keep their values.
+ *
+ * `json`: borrowed text; see CONFIGURATION in OPTIONS below. `error`: may be NULL. On an error
+ * nothing changes. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
+ * unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_json(airssys_config_t *config,
+                                         const char *json,
+                                         airssys_error_t **error);
+
+/* -- STORAGE ----------------------------------------------------------------------------------- */
+
+/**
+ * The result of a storage callback, for `airssys_writer_finish`. Any other value counts as
+ * `AIRSSYS_STORAGE_IO_ERROR`.
+ */
+typedef int32_t airssys_storage_result_t;
+
+/** Done. */
+#define AIRSSYS_STORAGE_OK 0
+
+/** `get`, `exists`: the key does not exist. `del`: the same as `AIRSSYS_STORAGE_OK`. */
+#define AIRSSYS_STORAGE_NOT_FOUND 1
+
+/** `set`: there is no room. */
+#define AIRSSYS_STORAGE_QUOTA_EXCEEDED 2
+
+/** The backend does not accept this key. The text written to `out` is the reason. */
+#define AIRSSYS_STORAGE_INVALID_KEY 3
+
+/** The operation failed. The text written to `out` is the reason. */
+#define AIRSSYS_STORAGE_IO_ERROR 4
+
+/**
+ * The list of keys that a `list` callback fills. It is valid only until the callback returns, and
+ * only on its thread.
+ */
+struct airssys_keys_t;
+
+/**
+ * The host's storage: a map from (namespace, key) to value.
+ *
+ * `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
+ * namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
+ * returns.
+ *
+ * A callback answers through `out`. `airssys_writer_write` appends bytes. `airssys_writer_finish`
+ * sets the result, and must be called on every path: a callback that returns without a result has
+ * failed, so that a language runtime that could not run it (an interrupt, an exception) does not
+ * report success.
+ *
+ * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
+ * `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
+ * they are the text of the error. It goes to the log. The component receives it only if
+ * `"host-error-texts"` is true in the configuration.
+ *
+ * Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
+ * always on a native stack. A slow callback delays only the component that called. Callbacks may
+ * call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
+ * the library (no C++ exception, no longjmp).
+ */
+struct airssys_storage_t {
+  /** `sizeof(airssys_storage_t)`. */
   size_t size;
-  /**
-   * Handed to every callback.
-   */
+  /** Passed to every callback. */
   void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
+  /** Called once, after the last use of `user_data`; may be NULL. */
   void (*drop)(void *user_data);
-  /**
-   * Writes the value of a key to `out`. Required.
-   */
-  void (*get)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
-  /**
-   * Stores a value, in place of an older one. `value` is never NULL. Required.
-   */
+  /** Writes the value of a key to `out`. Required. */
+  void (*get)(void *user_data, const char *ns, const char *key, airssys_writer_t *out);
+  /** Stores a value, or replaces it. `value` is never NULL. Required. */
   void (*set)(void *user_data,
               const char *ns,
               const char *key,
               const uint8_t *value,
               size_t len,
-              struct airssys_writer_t *out);
-  /**
-   * Removes a key; a missing one is no error. Required.
-   */
-  void (*del)(void *user_data, const char *ns, const char *key, struct airssys_writer_t *out);
-  /**
-   * Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
-   */
+              airssys_writer_t *out);
+  /** Removes a key. A missing key is not an error. Required. */
+  void (*del)(void *user_data, const char *ns, const char *key, airssys_writer_t *out);
+  /** Pushes all keys of a namespace that begin with `prefix`, in any order. Required. */
   void (*list)(void *user_data,
                const char *ns,
                const char *prefix,
-               struct airssys_keys_t *keys,
-               struct airssys_writer_t *out);
-  /**
-   * Says whether there is such a key. NULL: `get` is asked.
-   */
+               airssys_keys_t *keys,
+               airssys_writer_t *out);
+  /** Tells whether a key exists. If NULL, the library calls `get`. */
   void (*exists)(void *user_data,
                  const char *ns,
                  const char *key,
                  bool *exists,
-                 struct airssys_writer_t *out);
+                 airssys_writer_t *out);
   /**
-   * Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
-   * `list` and `get`.
+   * Counts the bytes (keys and values) and the keys of a namespace. If NULL, the library sums
+   * over `list` and `get`.
    */
   void (*usage)(void *user_data,
                 const char *ns,
                 uint64_t *bytes,
                 uint64_t *keys,
-                struct airssys_writer_t *out);
-} airssys_storage_t;
+                airssys_writer_t *out);
+};
 
 /**
- * How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
- * other levels will be added below `AIRSSYS_LOG_OFF`.
+ * Adds a key to the answer of a `list` callback.
+ *
+ * `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+ *
+ * Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
+ * would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
+ * more than its length. The component then gets an error, whatever follows.
+ */
+bool airssys_keys_push(airssys_keys_t *keys, const char *key);
+
+/**
+ * Sets the storage of the host, in place of the one in memory.
+ *
+ * `storage`: borrowed, copied; see `airssys_storage_t`. On success the library owns its
+ * `user_data`: it calls `drop(user_data)` once, after the configuration and all engines made from
+ * it are freed, or after another storage replaces this one. On an error it does not call `drop`.
+ * `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
+ * wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_storage(airssys_config_t *config,
+                                            const airssys_storage_t *storage,
+                                            airssys_error_t **error);
+
+/* -- LOG --------------------------------------------------------------------------------------- */
+
+/**
+ * The severity of a log record, in the order and with the names of the WIT enum `log-level`. No
+ * level will be added below `AIRSSYS_LOG_OFF`.
  */
 typedef int32_t airssys_log_level_t;
 
-/**
- * One log record. All pointers are borrowed and valid until the callback returns.
- */
-typedef struct airssys_log_record_t {
-  /**
-   * How large the record is in this library; fields beyond what your header names are new.
-   */
+/** The finest detail. */
+#define AIRSSYS_LOG_TRACE 0
+
+/** Information for debugging. */
+#define AIRSSYS_LOG_DEBUG 1
+
+/** Normal operation. The standard output of components has this level. */
+#define AIRSSYS_LOG_INFO 2
+
+/** Unexpected events. The standard error of components has this level. */
+#define AIRSSYS_LOG_WARN 3
+
+/** Failures. */
+#define AIRSSYS_LOG_ERROR 4
+
+/** As `min_level`: no records. No record has this level. */
+#define AIRSSYS_LOG_OFF 5
+
+/** One log record. All pointers are borrowed and valid until the callback returns. */
+struct airssys_log_record_t {
+  /** Size of the record in this library. Fields beyond those in your header are newer. */
   size_t size;
-  /**
-   * How much it matters.
-   */
+  /** Severity. */
   airssys_log_level_t level;
-  /**
-   * The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
-   */
+  /** Id of the component that wrote it, `namespace/name/instance`; NULL: the engine. */
   const char *component;
   /**
-   * UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-   * control characters before `message_len` as well: escape them before you print it. At most
-   * 64 KiB; a longer one is cut, and its end says how long it was.
+   * UTF-8, followed by a NUL. Untrusted text: it can hold NULs, line breaks and control
+   * characters before `message_len`; escape them before printing. At most 64 KiB; a longer text
+   * is cut, and its end states the original length.
    */
   const char *message;
-  /**
-   * How many bytes the message has.
-   */
+  /** Length of the message in bytes. */
   size_t message_len;
-  /**
-   * `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none.
-   */
+  /** `context_len` keys, NUL-terminated, with NULs inside shown as `\0`; NULL if there are none. */
   const char *const *context_keys;
-  /**
-   * As many values.
-   */
+  /** The values of these keys, likewise. */
   const char *const *context_values;
-  /**
-   * How many keys and values there are.
-   */
+  /** Number of keys and values. */
   size_t context_len;
-  /**
-   * When it was written: seconds since 1970 in UTC...
-   */
+  /** Time of writing: seconds since 1970, UTC. */
   uint64_t seconds;
-  /**
-   * ... and nanoseconds.
-   */
+  /** Time of writing: nanoseconds of the second. */
   uint32_t nanoseconds;
-} airssys_log_record_t;
+};
 
 /**
  * The host's log.
  *
- * `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
- * `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
- * into the library. Records of one component come in the order they were written.
+ * `log` runs on any thread, several at once, and always on a native stack. Records of one
+ * component arrive in the order in which they were written. A slow callback delays only the
+ * component that logs. It may call any function except `airssys_engine_shutdown` of its own
+ * engine, and must not unwind into the library (no C++ exception, no longjmp).
  *
- * The engine itself writes records about components, in their names: one for a crash, one for a
- * message or callback that failed and whose sender is not told. It also writes, in its own name,
- * what callbacks of a storage or a router say when they fail. These count against the
- * `log-bytes-per-second` of the component that they are about, and of one component there are at
- * most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
- * repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
- * repeat no words, only the kind of the error.
+ * The engine writes records about components, in their names: for each crash, and for each failed
+ * message or callback whose sender is not told. In its own name it writes the error texts of
+ * storage and router callbacks. These records count against the `log-bytes-per-second` of the
+ * component that they are about. There are at most 5 per component and second, whatever its
+ * quotas; the next one is preceded by the number of dropped ones. They repeat at most 4 KiB of an
+ * error. If the component is denied `log.write`, they name only the kind of the error, without its
+ * text.
  */
-typedef struct airssys_logger_t {
-  /**
-   * `sizeof(airssys_logger_t)`.
-   */
+struct airssys_logger_t {
+  /** `sizeof(airssys_logger_t)`. */
   size_t size;
-  /**
-   * Handed to every callback.
-   */
+  /** Passed to every callback. */
   void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
+  /** Called once, after the last use of `user_data`; may be NULL. */
   void (*drop)(void *user_data);
-  /**
-   * Takes a record. Required.
-   */
-  void (*log)(void *user_data, const struct airssys_log_record_t *record);
-  /**
-   * Records below this level are not built at all.
-   */
+  /** Receives a record. Required. */
+  void (*log)(void *user_data, const airssys_log_record_t *record);
+  /** Records below this level are not built. */
   airssys_log_level_t min_level;
-} airssys_logger_t;
+};
 
 /**
- * Something that happened. All pointers are valid until the callback returns.
+ * Sets the log of the host, in place of stderr.
+ *
+ * `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its `user_data`:
+ * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+ * or after another logger replaces this one. On an error it does not call `drop`. `error`: may be
+ * NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `log`, a wrong `size` or
+ * `min_level`) or `AIRSSYS_ERROR_PANIC`.
  */
-typedef struct airssys_event_t {
-  /**
-   * `sizeof(airssys_event_t)` in the library.
-   */
+airssys_status_t airssys_config_set_logger(airssys_config_t *config,
+                                           const airssys_logger_t *logger,
+                                           airssys_error_t **error);
+
+/* -- EVENTS ------------------------------------------------------------------------------------ */
+
+/** One event. All pointers are valid until the callback returns. */
+struct airssys_event_t {
+  /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
-   * a newer library.
+   * `dead-letter` or `events-lost`. A newer library may send kinds that this header does not
+   * name.
    */
   const char *kind;
-  /**
-   * All about it, a JSON object.
-   */
+  /** The event as a JSON object, NUL-terminated. */
   const char *json;
-  /**
-   * The payload of a dead letter; NULL if there is none.
-   */
+  /** Payload of a dead letter; NULL if there is none. */
   const uint8_t *payload;
-  /**
-   * Its length.
-   */
+  /** Its length in bytes. */
   size_t payload_len;
-} airssys_event_t;
+};
 
 /**
- * The host's callback for events, called one at a time and in the order in which things happened,
- * on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
- * 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
- * counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
+ * The host's callback for events.
  *
- * `dead-letter`: a message was accepted and will never be handled, because its receiver was
- * unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
- * came, or its engine was stopped:
+ * It is called on a thread of the library, once at a time, in the order of the events. Nothing
+ * waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of them of
+ * one receiver. The rest is counted, and `events-lost` reports the number.
+ *
+ * `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made
+ * room for a newer message (`drop-oldest`), or its sender's time was over before its turn, or its
+ * engine was stopped:
  *
  *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
  *       "content-type": null, "payload-bytes": 2,
  *       "code": "target-not-found", "reason": "it was unloaded before it answered" }
  *
+ * A `reason` has at most 4 KiB.
+ *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
- * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
- * unwind into the library.
+ * The callback may call any function except `airssys_engine_shutdown` of its own engine, and must
+ * not unwind into the library.
  */
-typedef struct airssys_events_t {
-  /**
-   * `sizeof(airssys_events_t)`.
-   */
+struct airssys_events_t {
+  /** `sizeof(airssys_events_t)`. */
   size_t size;
-  /**
-   * Handed to the callback.
-   */
+  /** Passed to the callback. */
   void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
+  /** Called once, after the last use of `user_data`; may be NULL. */
   void (*drop)(void *user_data);
-  /**
-   * Takes one event. Required.
-   */
-  void (*event)(void *user_data, const struct airssys_event_t *event);
-} airssys_events_t;
+  /** Receives one event. Required. */
+  void (*event)(void *user_data, const airssys_event_t *event);
+};
 
 /**
- * One decision. All pointers are valid until the callback returns; in a record of losses the texts
+ * Sets the host's callback for events.
+ *
+ * `events`: borrowed, copied; see `airssys_events_t`. On success the library owns its `user_data`:
+ * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+ * or after another callback replaces this one. On an error it does not call `drop`. `error`: may
+ * be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `event`, a wrong `size`)
+ * or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_events(airssys_config_t *config,
+                                           const airssys_events_t *events,
+                                           airssys_error_t **error);
+
+/* -- AUDIT TRAIL ------------------------------------------------------------------------------- */
+
+/** Decision: allowed. */
+#define AIRSSYS_AUDIT_ALLOWED 1
+
+/** Decision: denied, because no grant covers it, a policy refuses it, or a quota is exhausted. */
+#define AIRSSYS_AUDIT_DENIED 2
+
+/** A record of losses: it stands for the records counted in `lost_allowed` and `lost_denied`. */
+#define AIRSSYS_AUDIT_LOST 3
+
+/**
+ * One decision. All pointers are valid until the callback returns. In a record of losses the texts
  * are NULL.
  */
-typedef struct airssys_audit_record_t {
-  /**
-   * `sizeof(airssys_audit_record_t)` in the library.
-   */
+struct airssys_audit_record_t {
+  /** `sizeof(airssys_audit_record_t)` in the library. */
   size_t size;
-  /**
-   * `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
-   */
+  /** `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`. */
   int32_t decision;
   /**
-   * When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
+   * Time of the decision, or of reporting losses: nanoseconds of the second, accurate to a few
+   * milliseconds.
    */
   uint32_t nanoseconds;
-  /**
-   * When it was made: seconds since 1970.
-   */
+  /** The same time: seconds since 1970, UTC. */
   uint64_t seconds;
-  /**
-   * About whom: the component's id.
-   */
+  /** Id of the component. */
   const char *component;
-  /**
-   * What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
-   */
+  /** The action, for example `messaging.send`; see POLICIES in OPTIONS below. */
   const char *action;
-  /**
-   * On what, as a grant names it where one can be given; up to 4,096 bytes of it.
-   */
+  /** The resource, as a grant names it where there can be one; at most 4,096 bytes of it. */
   const char *resource;
-  /**
-   * What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
-   */
+  /** What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never". */
   const char *by;
   /**
-   * Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
+   * The rule: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
    */
   const char *rule;
-  /**
-   * In a record of losses: how many that allowed something are not kept.
-   */
+  /** In a record of losses: the number of lost records that allowed something. */
   uint64_t lost_allowed;
-  /**
-   * In a record of losses: how many that refused something are not kept.
-   */
+  /** In a record of losses: the number of lost records that denied something. */
   uint64_t lost_denied;
-} airssys_audit_record_t;
+};
 
 /**
- * The host's callback for decisions, called one at a time and in the order in which they were made,
- * on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
- * slow, of which those that allowed something may be half; those about one component may be a
- * quarter, an eighth where they allowed something. What does not fit is counted, and told in a
- * record of its own, where it would have been. Resources are texts that components chose, control
- * characters included; long ones are cut.
+ * The host's callback for decisions on what components may do.
  *
- * The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
- * unwind into the library.
+ * It is called on a thread of the library, once at a time, in the order of the decisions. Nothing
+ * waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that allowed
+ * something may be half of them. Records of one component may be a quarter, and an eighth if they
+ * allowed something. The rest is counted, and a record of losses takes its place in the order.
+ *
+ * Resources are texts that components chose. They can hold control characters, and long ones are
+ * cut.
+ *
+ * The callback may call any function except `airssys_engine_shutdown` of its own engine, and must
+ * not unwind into the library.
  */
-typedef struct airssys_audit_t {
-  /**
-   * `sizeof(airssys_audit_t)`.
-   */
+struct airssys_audit_t {
+  /** `sizeof(airssys_audit_t)`. */
   size_t size;
-  /**
-   * Handed to the callback.
-   */
+  /** Passed to the callback. */
   void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
+  /** Called once, after the last use of `user_data`; may be NULL. */
   void (*drop)(void *user_data);
+  /** Receives one record. Required. */
+  void (*record)(void *user_data, const airssys_audit_record_t *record);
   /**
-   * Takes one record. Required.
-   */
-  void (*record)(void *user_data, const struct airssys_audit_record_t *record);
-  /**
-   * Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
-   * of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
-   * the first, each time.
+   * Sampling of decisions that allow something: every Nth is recorded; 1 records all, 0 none.
+   * Denials are all recorded, with one exception: while log records are dropped for lack of
+   * quota, only the first is recorded, each time.
    */
   uint32_t sample_allowed;
-} airssys_audit_t;
+};
 
 /**
- * What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
- */
-typedef int32_t airssys_kind_t;
-
-/**
- * Mail on its way from one engine to another. In `route` all pointers are valid until the callback
- * returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
- */
-typedef struct airssys_envelope_t {
-  /**
-   * `sizeof(airssys_envelope_t)`.
-   */
-  size_t size;
-  /**
-   * Who sent it, `namespace/name/instance`.
-   */
-  const char *source;
-  /**
-   * Whom it is for, `namespace/name/instance`.
-   */
-  const char *target;
-  /**
-   * Message or request.
-   */
-  airssys_kind_t kind;
-  /**
-   * Of a request: what its receiver sees as `correlation-id`; 0: none.
-   */
-  uint64_t correlation;
-  /**
-   * Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
-   * engine that it comes from. `airssys_engine_deliver` does not read it.
-   */
-  uint64_t token;
-  /**
-   * Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
-   * limit.
-   */
-  uint64_t deadline_ms;
-  /**
-   * What the payload is, for example `application/json`; NULL: not said.
-   */
-  const char *content_type;
-  /**
-   * Opaque bytes; (NULL, 0) is empty.
-   */
-  const uint8_t *payload;
-  /**
-   * How many.
-   */
-  size_t payload_len;
-} airssys_envelope_t;
-
-/**
- * The host's way to components that are not loaded in this engine: in another engine of the
- * process, in another process, on another machine. The library opens no connection itself.
+ * Sets the host's callback for the audit trail.
  *
- * Callbacks are called from any thread, several at once, and always on a native thread stack. The
- * component that sends waits for `route`, and no other does. They may call any function but
- * `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
- */
-typedef struct airssys_router_t {
-  /**
-   * `sizeof(airssys_router_t)`.
-   */
-  size_t size;
-  /**
-   * Handed to every callback.
-   */
-  void *user_data;
-  /**
-   * Called once, when `user_data` is not used any more; may be NULL.
-   */
-  void (*drop)(void *user_data);
-  /**
-   * Takes mail that a component sends to an id that is not loaded here, in the order in which
-   * that component sends it. Required.
-   *
-   * It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
-   * then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
-   * ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
-   * that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-   * `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
-   * it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
-   * to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
-   * answer counts as not delivered.
-   */
-  void (*route)(void *user_data,
-                const struct airssys_envelope_t *envelope,
-                struct airssys_writer_t *answer);
-  /**
-   * Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
-   * its deadline has passed. May be NULL.
-   */
-  void (*cancel)(void *user_data, uint64_t token);
-} airssys_router_t;
-
-/**
- * Says whether a call goes on: 0 has it go on; anything else ends it with
- * `AIRSSYS_ERROR_INTERRUPTED`: its message is taken back if it waits, and interrupted, as by
- * `airssys_engine_interrupt`, if it is being handled. For hosts that look at signals, a terminal or a
- * cancel button while they wait.
+ * `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its `user_data`:
+ * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+ * or after another callback replaces this one. On an error it does not call `drop`. `error`: may
+ * be NULL. Any thread; callable from callbacks.
  *
- * `user_data`: `progress_data` of the options. It must return soon, must not unwind into the library,
- * and must call no function of this library but `airssys_engine_interrupt` and
- * `airssys_engine_cancel`. While a callback of the host runs on the calling thread, nobody is asked.
- */
-typedef int32_t (*airssys_progress_fn_t)(void *user_data);
-
-/**
- * What a message carries besides its payload. Zero everything, set `size`, then what you need.
- */
-typedef struct airssys_message_options_t {
-  /**
-   * `sizeof(airssys_message_options_t)`.
-   */
-  size_t size;
-  /**
-   * In whose name, `namespace/name/instance`; any will do, the host vouches for it. NULL:
-   * `host/<engine name>/0`.
-   */
-  const char *sender;
-  /**
-   * What the payload is, for example `application/json`, at most 1,024 bytes; NULL: not said.
-   */
-  const char *content_type;
-  /**
-   * How long a call waits, or a request is open, at most, in milliseconds, the wait in the
-   * mailbox included; 0: no limit but those of the component. A host callback that runs on the
-   * calling thread is not cut short. A message that has begun by then is handled to its end; one
-   * whose turn has not come never is, and becomes a dead letter. For a send: how long it waits
-   * for room in a mailbox that blocks its senders; 0: as long as it takes.
-   */
-  uint64_t timeout_ms;
-  /**
-   * Any of the `AIRSSYS_MESSAGE_...` flags, or 0.
-   */
-  uint64_t flags;
-  /**
-   * Of a call: asked about every 50 ms, on the calling thread and its native stack, while the call
-   * waits; NULL: nobody is asked.
-   */
-  airssys_progress_fn_t progress;
-  /**
-   * Handed to `progress`; the library does nothing else with it.
-   */
-  void *progress_data;
-} airssys_message_options_t;
-
-/**
- * The outcome of a request. All pointers are valid until the callback returns.
- */
-typedef struct airssys_completion_t {
-  /**
-   * `sizeof(airssys_completion_t)` in the library.
-   */
-  size_t size;
-  /**
-   * Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
-   * and events have the same number as 16 hexadecimal digits.
-   */
-  uint64_t request;
-  /**
-   * `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
-   * reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
-   * `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
-   * `AIRSSYS_ERROR_ENGINE_STOPPED`.
-   */
-  airssys_status_t status;
-  /**
-   * The reply; NULL if the component replied nothing, and if there is none.
-   */
-  const uint8_t *reply;
-  /**
-   * Its length.
-   */
-  size_t reply_len;
-  /**
-   * NULL with `AIRSSYS_OK`; else what went wrong, not to be freed.
-   */
-  const struct airssys_error_t *error;
-} airssys_completion_t;
-
-/**
- * Takes the outcome of a request: called exactly once for each request that was accepted, on a
- * thread of the library (or, for what is open when an engine is freed, on the thread that frees
- * it), several at once for different requests. It may block: where eight do, others wait for a
- * moment (20 milliseconds) until more threads come. It may call any function but
- * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
- */
-typedef void (*airssys_reply_fn_t)(void *user_data, const struct airssys_completion_t *completion);
-
-/**
- * What a storage callback answers with `airssys_writer_finish`. Any other value counts as
- * `AIRSSYS_STORAGE_IO_ERROR`.
- */
-typedef int32_t airssys_storage_result_t;
-
-/**
- * Success; outputs are written.
- */
-#define AIRSSYS_OK 0
-
-/**
- * A NULL where none is allowed, text that is not UTF-8, or a struct of an impossible size.
- */
-#define AIRSSYS_ERROR_INVALID_ARGUMENT 1
-
-/**
- * A component id that is not `namespace/name/instance`.
- */
-#define AIRSSYS_ERROR_INVALID_ID 2
-
-/**
- * A JSON document with a syntax error, an unknown key, a wrong type or a value out of range.
- */
-#define AIRSSYS_ERROR_INVALID_OPTIONS 3
-
-/**
- * A binary that is no component, or one that does not fit `airssys:core@1.0.0`.
- */
-#define AIRSSYS_ERROR_INVALID_COMPONENT 4
-
-/**
- * A component that could not be instantiated, or not be restarted after a crash.
- */
-#define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
-
-/**
- * The component's `initialize` refused; the message carries its words.
- */
-#define AIRSSYS_ERROR_INITIALIZATION_FAILED 6
-
-/**
- * No component has this handle or id, or not any more.
- */
-#define AIRSSYS_ERROR_COMPONENT_NOT_FOUND 7
-
-/**
- * The component exports no `component-lifecycle`, so it handles no messages.
- */
-#define AIRSSYS_ERROR_EXPORT_NOT_FOUND 8
-
-/**
- * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
- * which, and its value. `started` of the details says whether a message was begun before its
- * caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
- * and `behind` how much mail was before it at last, the one being handled included.
- */
-#define AIRSSYS_ERROR_TIMEOUT 9
-
-/**
- * The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
- * message names limit and value.
- */
-#define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
-
-/**
- * The component answered with an error of its own; the message carries its words.
- */
-#define AIRSSYS_ERROR_RUNTIME 11
-
-/**
- * The component trapped or exited. Its instance is gone; the next message gets a new one.
- */
-#define AIRSSYS_ERROR_TRAP 12
-
-/**
- * The component's mailbox is full; nothing was queued.
- */
-#define AIRSSYS_ERROR_QUEUE_FULL 13
-
-/**
- * The call would have waited for the component whose callback made it.
- */
-#define AIRSSYS_ERROR_WOULD_DEADLOCK 14
-
-/**
- * The component's `shutdown` failed; the component is unloaded all the same.
- */
-#define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
-
-/**
- * The engine was shut down or freed.
- */
-#define AIRSSYS_ERROR_ENGINE_STOPPED 16
-
-/**
- * The engine was made before a `fork` and used in the child.
- */
-#define AIRSSYS_ERROR_FORKED 17
-
-/**
- * A defect of this library; please report it. The engine stays usable.
- */
-#define AIRSSYS_ERROR_PANIC 18
-
-/**
- * A file, directory or thread that the operating system refused.
- */
-#define AIRSSYS_ERROR_IO 19
-
-/**
- * The receiver declared `codecs`, and the payload is none of them; or a payload that should be
- * self-describing is not.
- */
-#define AIRSSYS_ERROR_INVALID_MESSAGE 20
-
-/**
- * No request of the host's has this id, or it has its outcome already.
- */
-#define AIRSSYS_ERROR_REQUEST_NOT_FOUND 21
-
-/**
- * The outcome of a request that `airssys_engine_cancel` ended.
- */
-#define AIRSSYS_ERROR_CANCELLED 22
-
-/**
- * A message was not handed over: some targets of a broadcast, a router that could not take it.
- */
-#define AIRSSYS_ERROR_DELIVERY_FAILED 23
-
-/**
- * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
- * is gone; the next message gets a new one.
- */
-#define AIRSSYS_ERROR_INTERRUPTED 24
-
-/**
- * Done.
- */
-#define AIRSSYS_STORAGE_OK 0
-
-/**
- * `get`: there is no such key. For `del` it means the same as done.
- */
-#define AIRSSYS_STORAGE_NOT_FOUND 1
-
-/**
- * `set`: there is no room.
- */
-#define AIRSSYS_STORAGE_QUOTA_EXCEEDED 2
-
-/**
- * The backend can not take this key; what was written to `out` says why.
- */
-#define AIRSSYS_STORAGE_INVALID_KEY 3
-
-/**
- * It failed; what was written to `out` says why.
- */
-#define AIRSSYS_STORAGE_IO_ERROR 4
-
-/**
- * The finest detail.
- */
-#define AIRSSYS_LOG_TRACE 0
-
-/**
- * For those who look for a fault.
- */
-#define AIRSSYS_LOG_DEBUG 1
-
-/**
- * What goes on; a component's standard output too.
- */
-#define AIRSSYS_LOG_INFO 2
-
-/**
- * Something is odd; a component's standard error too.
- */
-#define AIRSSYS_LOG_WARN 3
-
-/**
- * Something failed.
- */
-#define AIRSSYS_LOG_ERROR 4
-
-/**
- * No record has this level: as `min_level` it turns logging off.
- */
-#define AIRSSYS_LOG_OFF 5
-
-/**
- * A message whose outcome nobody waits for.
- */
-#define AIRSSYS_KIND_MESSAGE 0
-
-/**
- * A request, which is answered with `airssys_engine_complete`.
- */
-#define AIRSSYS_KIND_REQUEST 1
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
-
-/**
- * The version of the library that is loaded, for example `"0.1.0"`.
- *
- * The text is static and never freed. Any thread; callable from callbacks.
- */
-const char *airssys_version(void);
-
-/**
- * The ABI version of the library that is loaded; equals `AIRSSYS_ABI_VERSION` of the header it
- * was built with. A host that opens the library at run time compares the two.
- *
- * Any thread; callable from callbacks.
- */
-uint32_t airssys_abi_version(void);
-
-/**
- * The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
- * value that this library does not know.
- *
- * The text is static and never freed. Any thread; callable from callbacks.
- */
-const char *airssys_status_name(airssys_status_t status);
-
-/**
- * The status that the failed function returned.
- *
- * `error`: borrowed; NULL is answered with `AIRSSYS_OK`. Any thread; callable from callbacks.
- */
-airssys_status_t airssys_error_status(const struct airssys_error_t *error);
-
-/**
- * What went wrong, for people: which component, which limit and its value, what the guest said,
- * which key of which document. Words of a component or names from a binary may be in it, with line
- * breaks and control characters: escape them before you print it. At most 64 KiB.
- *
- * `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
- * Any thread; callable from callbacks.
- */
-const char *airssys_error_message(const struct airssys_error_t *error);
-
-/**
- * What went wrong, for programs: a JSON object, `{}` if there is nothing to add. Members, where
- * they apply: `component`, `handle`, `argument`, `path`; `place`, `key`, `nearest`, `known` of a
- * JSON document; `limit` and `value`; `code` (a case name of the WIT variants `wasm-error` or
- * `messaging-error`), `origin` (`"guest"` if the component itself answered with the error),
- * `during` (a step of loading), `backtrace` (of a trap); `unfinished`; `codec` and `accepted` (of a
- * payload that the receiver does not take); `request`; `failed` (of a broadcast: an array of
- * objects with `handle`, `status` and `message`).
- *
- * `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
- * long. Any thread; callable from callbacks.
- */
-const char *airssys_error_detail_json(const struct airssys_error_t *error);
-
-/**
- * Releases an error; NULL does nothing. Any thread; callable from callbacks.
- */
-void airssys_error_free(struct airssys_error_t *error);
-
-/**
- * Releases bytes and sets them to `{NULL, 0, 0}`, so that a second call does nothing.
- *
- * `bytes`: NULL does nothing. Any thread; callable from callbacks.
- */
-void airssys_bytes_free(struct airssys_bytes_t *bytes);
-
-/**
- * Appends to what a callback answers.
- *
- * `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
- * appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
- * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
- */
-bool airssys_writer_write(struct airssys_writer_t *writer,
-                          const uint8_t *data,
-                          size_t len);
-
-/**
- * Gives the result of a callback; every callback that has a writer has to. Of several the last one
- * counts, and what is written after it still counts as written.
- *
- * `writer`: the one that the callback got; NULL does nothing. `result`: an
- * `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
- * the callback's thread.
- */
-void airssys_writer_finish(struct airssys_writer_t *writer, int32_t result);
-
-/**
- * Adds a key to what a `list` callback answers.
- *
- * `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
- * argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
- * component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
- */
-bool airssys_keys_push(struct airssys_keys_t *keys,
-                       const char *key);
-
-/**
- * Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
- * workers as cores, and the limits of the design.
- *
- * That log goes to what stderr is when the engine is made, of which the engine holds a duplicate; where
- * it is closed then, nothing is written. A pipe that nobody reads any more is no SIGPIPE.
- *
- * `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_new(struct airssys_config_t **out,
-                                    struct airssys_error_t **error);
-
-/**
- * Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
- * other function uses it.
- */
-void airssys_config_free(struct airssys_config_t *config);
-
-/**
- * Sets what a JSON document names, and leaves the rest as it is:
- *
- *     {
- *       "name": "engine",               names the host as a sender, host/<name>/0
- *       "workers": 2,                   threads that run components (default: cores); behind them as
- *                                       many of lower priority, made as they are needed, for
- *                                       components that compute for more than 2 ms
- *       "callback-threads": 1024,       the most threads for callbacks that components wait for, and
- *                                       the most for all others, 1 to 65536; see Threads above
- *       "cache-dir": "/path",           keeps compiled components between runs, see below
- *       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
- *                                       longest go first
- *       "max-component-bytes": 67108864,
- *       "compile": {                    what compiling a binary may take; beyond the first it is
- *                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
- *                                       AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
- *         "max-time-ms": 300000,
- *         "max-memory-bytes": 2147483648,   an estimate, for all compiles under way
- *         "max-code-bytes": 268435456,  initial memories and tables included
- *                                       beyond these AIRSSYS_ERROR_INVALID_COMPONENT:
- *         "max-functions": 100000,      in all modules
- *         "max-function-bytes": 4194304,
- *         "max-function-blocks": 65536, blocks, branches, and targets of branch tables
- *         "max-block-depth": 5000,      blocks within blocks
- *         "max-function-locals": 10000, parameters included
- *         "max-function-values": 200000,    values of blocks and branches, and locals used in loops
- *         "max-function-cost": 4194304, predicted effort, in bytes of plain code
- *         "max-cost": 67108864,         the same, for all functions
- *         "max-definitions": 250000,    types, fields, imports, exports, segments and the like, once
- *                                       for each instance of their component
- *         "max-type-depth": 100,        types within types, 1 to 100
- *         "max-component-depth": 64,    modules and components within components
- *         "max-components": 1000,       modules and components at any depth
- *                                       and of code that no component uses any more, least recently
- *                                       used goes first, 32 binaries at most:
- *         "max-unused-code-bytes": 67108864
- *       },
- *       "signals-based-traps": true,    false: no handlers of signals (see Signals above), slower
- *                                       guests
- *       "memory-reservation": "automatic",  address space for each memory: "large" is 4 GiB and
- *                                       guards; "small" is little more than the memory has, its
- *                                       guest is slower, and it is copied when it grows by more than
- *                                       1 MiB; "automatic" is "small" where the process has a limit
- *                                       (RLIMIT_AS) or the system gives no large one; "none" is for
- *                                       tens of thousands of components: memories lie side by
- *                                       side and take no mapping of the process each, a guest is
- *                                       as slow as with "small", and images of memories are copied
- *       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
- *                                       allows a process (vm.max_map_count) and not 7, and a
- *                                       defence in depth against faults of the compiler is gone
- *       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
- *                                       text of an error reaches the component; false: it goes to
- *                                       the log, and the component learns only that one failed
- *       "limits": { ... },              defaults for every load, see airssys_engine_load
- *       "quotas": { ... },              the same
- *       "capabilities": { ... },        of loads that name none; without it they have none
- *       "policies": { "rules": [] }     see airssys_engine_set_policies
- *     }
- *
- * What is in `cache-dir` is loaded as code. The directory is made if it is missing. It must belong
- * to this user and be closed to others (mode 0700), and no directory on the way to it may be one
- * that others can write to, unless that has the sticky bit, as `/tmp` has. It is opened once, by
- * `airssys_engine_new`, and held open. Entries have a checksum with a secret key, the file `key` in
- * the directory; an entry that is damaged, or is not a regular file of this user's or root's that
- * only its owner can write to, is compiled anew. Any number of engines and processes may share the
- * directory.
- *
- * A directory that belongs to root where the process does not run as root, that nobody may write to
- * (mode 0555), or that is mounted read-only, is used as it is: nothing is written, replaced or
- * removed. Others may read it. Its key is then no secret, and its owner is trusted. To make one,
- * fill a directory with an engine, and let others read all of it, `key` included.
- *
- * `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
- * unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_json(struct airssys_config_t *config,
-                                         const char *json,
-                                         struct airssys_error_t **error);
-
-/**
- * Makes components store through the host's callbacks.
- *
- * `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another storage has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
- * NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_storage(struct airssys_config_t *config,
-                                            const struct airssys_storage_t *storage,
-                                            struct airssys_error_t **error);
-
-/**
- * Sends log records to the host's callback, in place of stderr.
- *
- * `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another logger has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
- * `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_logger(struct airssys_config_t *config,
-                                           const struct airssys_logger_t *logger,
-                                           struct airssys_error_t **error);
-
-/**
- * Tells the host's callback what happens in engines.
- *
- * `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another callback has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `record`, a wrong
  * `size`) or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_config_set_events(struct airssys_config_t *config,
-                                           const struct airssys_events_t *events,
-                                           struct airssys_error_t **error);
+airssys_status_t airssys_config_set_audit(airssys_config_t *config,
+                                          const airssys_audit_t *audit,
+                                          airssys_error_t **error);
+
+/* -- ENGINES AND COMPONENTS -------------------------------------------------------------------- */
+
+/** An engine: components, their workers, storage and log. Release it with `airssys_engine_free`. */
+struct airssys_engine_t;
 
 /**
- * Records decisions on what components may do with the host's callback.
- *
- * `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another callback has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
- * `size`) or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_audit(struct airssys_config_t *config,
-                                          const struct airssys_audit_t *audit,
-                                          struct airssys_error_t **error);
-
-/**
- * Gives mail for components that are not loaded to the host's callbacks.
- *
- * `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
- * library: `drop(user_data)` is called once, after the configuration and every engine made from it
- * are freed, or after another router has taken its place. On an error `drop` is not called.
- * `error`: may be NULL. Any thread.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
- * `size`) or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_config_set_router(struct airssys_config_t *config,
-                                           const struct airssys_router_t *router,
-                                           struct airssys_error_t **error);
-
-/**
- * Makes an engine. Workers start with the first load.
+ * Makes an engine. Its workers start with the first load.
  *
  * `config`: borrowed, copied; NULL: defaults. `out`: receives the engine, which the caller owns.
  * `error`: may be NULL. Any thread; callable from callbacks.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_INVALID_OPTIONS` (a
- * combination that this machine can not run), `AIRSSYS_ERROR_IO` (`cache-dir`, a thread, a
- * descriptor for the log) or
- * `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options.
+ * - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_new(const struct airssys_config_t *config,
-                                    struct airssys_engine_t **out,
-                                    struct airssys_error_t **error);
+airssys_status_t airssys_engine_new(const airssys_config_t *config,
+                                    airssys_engine_t **out,
+                                    airssys_error_t **error);
 
 /**
- * Ends an engine gracefully: it accepts nothing more from the host, the components handle the mail
- * that they have and what comes of it, then `shutdown` of each is called. Components that go on
- * writing to each other are cut off after half of the time, at the latest after 10 seconds, and
- * finish what waits. What has not finished after `timeout_ms` is stopped as it is. The engine still
- * has to be freed.
+ * Ends an engine gracefully. The engine must still be freed.
  *
- * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0 gives
- * no time at all, `UINT64_MAX` all the time that is needed. `error`: may be NULL. Any thread; not
- * from callbacks of the engine's own components. Blocks for `timeout_ms` at most.
+ * The engine accepts nothing more from the host. The components handle their mail and the mail
+ * that results from it. Then the engine calls `shutdown` of each. Components that keep sending to
+ * each other are cut off after half of the time, at most 10 seconds; they finish the waiting mail.
+ * After `timeout_ms` the rest is stopped at once.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_TIMEOUT` (how many had not finished),
- * `AIRSSYS_ERROR_ENGINE_STOPPED` (freed meanwhile), `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the first component whose `shutdown` failed),
- * `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a callback), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
- * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
+ * time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
+ * callbacks of the engine's components. Blocks for at most `timeout_ms`.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the message has their number.
+ * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: the error of the first component whose `shutdown` failed.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`: the engine was freed meanwhile.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_shutdown(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
                                          uint64_t timeout_ms,
-                                         struct airssys_error_t **error);
+                                         airssys_error_t **error);
 
 /**
- * Releases an engine and all its components, from any state and without calling their `shutdown`;
- * NULL does nothing.
+ * Releases an engine and its components, in any state, without calling their `shutdown`; NULL does
+ * nothing.
  *
- * No function may be entered with the handle after this one, except from callbacks while it runs,
- * which get `AIRSSYS_ERROR_ENGINE_STOPPED`: completions of requests that are open, dead letters.
- * Functions that are under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, guests at their next turn, and this one returns
- * after them. Host callbacks that workers are running are waited for, up to 10 seconds; what they
- * use, their `user_data` included, is released after them in every case.
+ * No function may be entered with the engine after this one. Exception: callbacks that run during
+ * this function (completions of open requests, dead letters) may enter functions, which return
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`.
  *
- * Any thread. From a callback it returns at once, and the engine is released when the last
- * function that uses it has returned; then no callback on another thread may enter one either. In the child of a `fork` it releases nothing, because what
- * it would release belongs to threads that the child does not have.
+ * Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
+ * their next turn; this function returns after them. It waits up to 10 seconds for callbacks that
+ * workers run. What these callbacks use, `user_data` included, is in every case released after
+ * they return.
+ *
+ * Any thread. Called from a callback, it returns at once. The engine is then released when the
+ * last function that uses it has returned, and callbacks on other threads must not enter a
+ * function with it either. In a child of `fork` it releases nothing, because the resources belong
+ * to threads that the child does not have.
  */
-void airssys_engine_free(struct airssys_engine_t *engine);
+void airssys_engine_free(airssys_engine_t *engine);
 
 /**
- * Loads a component: compiles it (once for each distinct binary), instantiates it, calls its
- * `initialize`, and makes it reachable under its id. Several components may have the same id;
- * each has its own handle, and a message to the id goes to the least busy.
+ * Loads a component: compiles, instantiates and initializes it, and publishes its id.
  *
- * `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`, each part of 1 to 255 bytes
- * without `/`, `*` and control characters, and not `.` or `..`; the namespace `host` is that of
- * hosts, as senders of messages. `wasm`: borrowed, the binary of a component (no core
- * module, no text), at most `max-component-bytes` of the configuration. `options_json`: borrowed
- * text or NULL for `{}`; an object, all of it optional, shown with its defaults:
+ * Each distinct binary is compiled once. Loading calls the component's `initialize`. Several
+ * components may have the same id; each has its own handle, and a message to the id goes to the
+ * least busy.
  *
- *     {
- *       "env": { "KEY": "value" },           handed to initialize, and the environment of WASI
- *       "config": "text" or any JSON,        handed to initialize: a string as its bytes, anything
- *                                            else as JSON text
- *       "limits": {
- *         "max-memory-bytes": 67108864,      over all memories of the component
- *         "max-host-bytes": 67108864,        memory of the host that it may occupy, 262144 or more: mail,
- *                                            requests under way, metadata, what it stores in memory;
- *                                            by default the "max-bytes" of the mailbox, if more
- *         "max-message-bytes": 16777216,     payload of a message to it, a message from it, a reply;
- *                                            at most 1073741824
- *         "max-execution-time-ms": 5000,     for a message, host functions and sleeps included
- *         "max-fuel": null,                  for a message, about one unit an instruction; null: no
- *                                            limit
- *         "max-instances": 1000,             core instances inside the component
- *         "max-table-elements": 100000       over all its tables
- *       },
- *       "mailbox": {
- *         "capacity": 1024,                  messages that may wait, 1 to 1048576
- *         "max-bytes": 67108864,             bytes that may wait: payloads, content types, and 256 for
- *                                            each message; a single message may exceed it
- *         "when-full": "reject"              a message too many: "reject" tells its sender, "block"
- *                                            has its sender wait for room, "drop-oldest" drops the
- *                                            one that waits longest, which becomes a dead letter
- *       },
- *       "instances": 1,                      so many share the handle, the id, the storage and the
- *                                            work, least busy first, 1 to 4096; each has a mailbox
- *                                            and a memory of its own, and the limits
- *       "codecs": []                         what self-describing payloads may be, see
- *                                            airssys_codec_name: a payload that opens with the
- *                                            multicodec of another is refused when it is sent;
- *                                            empty: nobody looks
- *       "capabilities": {},                  what the component may do, see below; null: nothing
- *       "quotas": {                          how much of it; null: as much as it likes, in the last
- *                                            two the default
- *         "messages-per-second": null,       sends, requests and targets of broadcasts
- *         "outstanding-requests": null,      requests without an outcome
- *         "storage-bytes": null,             keys and values
- *         "storage-keys": null,
- *         "log-bytes-per-second": null,      records and output, with 64 for each record and pair;
- *                                            more is dropped, and counted in a record when there is
- *                                            room again
- *         "random-bytes-per-second": null,
- *         "host-call-data-bytes": 33554432,  from the component to the host in one call, of a host
- *                                            function or of its own; at most 134217728; by default
- *                                            twice "max-message-bytes" where that is more
- *         "wasi-resources": 256              files, sockets, timers and streams open at a time
- *       }
- *     }
+ * - `engine`: borrowed.
+ * - `id`: borrowed text, `namespace/name/instance`. Each part has 1 to 255 bytes, contains no `/`,
+ *   `*` or control characters, and is not `.` or `..`. The namespace `host` is reserved for hosts,
+ *   as senders of messages.
+ * - `wasm`: borrowed, the binary of a component (not of a core module, not text), `len` bytes, at
+ *   most `max-component-bytes` of the configuration.
+ * - `options_json`: borrowed text, see LOAD in OPTIONS below; NULL: `{}`.
+ * - `out_handle`: receives the handle. It is never 0 and is not reused for another component.
+ * - `error`: may be NULL.
  *
- * A message that its receiver's memory has no room for never enters the receiver: it fails with
- * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`. The outcome of a component's own request that does not fit
- * is replaced by a small error. Texts of components have these bounds: 255 bytes for a part of an id,
- * 1,024 for a key, 4,096 for the text of an error (the rest is cut, and the length named), 65,536 for
- * a log record (cut) with 64 pairs of 4,096 bytes each (cut), 4,096 for each text of the metadata and
- * 256 operations of 256 bytes (more is `AIRSSYS_ERROR_INVALID_COMPONENT`), 10,000 targets for a
- * broadcast.
+ * Any thread; callable from callbacks. Blocks while it compiles and initializes.
  *
- * Rates are of seconds of which one's worth may come at once; something larger comes when nothing was
- * used, and is paid for afterwards. Instances that share a handle share quotas. Mail that waits is a
- * matter of the mailbox; what a full one refuses is recorded as a breach of quota by its sender. Not
- * to be changed: 512 KiB of stack, 100 memories, 1,000 tables.
+ * Compilation has limits, see `compile` in OPTIONS below. The limits on the shape of a binary are
+ * checked before compilation, and the error names the place in the binary. A compilation cannot be
+ * interrupted: when its time is over, or the engine stops, the load returns, and the compilation
+ * continues in the background, at lower priority than all other threads. While two such
+ * compilations of an engine run, the engine compiles nothing else.
  *
- * A component may do what its capabilities grant, and nothing else. They are a set of grants or an
- * array of sets:
+ * The library reserves system resources for running components: a sixteenth of the mappings that
+ * the system allows the process (`vm.max_map_count`), and a stack for each component that has none
+ * yet.
  *
- *     { "messaging": { "send": ["app/log/0"],           patterns over ids of receivers
- *                      "request": ["app/db/r*"], "broadcast": ["**"] },
- *       "storage": ["read", "write", "delete"],         its own namespace
- *       "filesystem": { "/srv/in": ["read", "list-dir"],
- *                       "/srv/out/log*.csv": { "actions": ["read", "write", "delete"],
- *                                              "guest-path": "/out" } },
- *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
- *                    "inbound": ["127.0.0.1:8080"] },
- *       "expires-in-ms": 60000 }                        from when this is read, by the clock of
- *                                                       the system; or "expires-at-ms", since 1970
+ * Returns `AIRSSYS_OK` or the following; then nothing is loaded and nothing is left behind:
  *
- * The longer forms of wit/core/capabilities.wit mean the same: "messaging": [{ "action": "send",
- * "target-pattern": "app/log/0" }], "storage": [{ "action", "namespace-pattern" }], "filesystem":
- * [{ "action" or "actions", "path-pattern", "guest-path" }], "network": [{ "action",
- * "host-pattern", "port", "private" }]. In a pattern, * stands for any characters of a segment, and a
- * segment ** for any number of segments, none included.
- *
- * Files: a path is absolute, a directory with all that is in it, a file, or a directory and a name with
- * wildcards: those that are directly in it and have such a name. The directory must exist, and is
- * held open: what takes its place later is not reached, and neither is anything outside it, through
- * symbolic links or "..". Where a file or wildcards are named, symbolic links are not followed at
- * all. Components make no links of either kind.
- * "guest-path" is where the directory appears to the component, by default where it is.
- *
- * Network: a host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
- * :port or for all ports. A name leads to public addresses only, as does *; with "private": true,
- * or if the address is granted as well, to any. Addresses that names were found to have are
- * remembered for an instance: others, found elsewhere, are not reached. Of inbound grants the host
- * is the address to listen on.
- *
- * The JSON schema of options, configuration, grants and policies is airssys_wasm.schema.json, which
- * is installed in share/airssys-wasm.
- *
- * `out_handle`: receives the handle: never 0, never used again for another component. `error`: may
- * be NULL. Any thread; callable from callbacks. Blocks while it compiles and initializes.
- *
- * Where the system has no thread, no memory mapping, no memory or no descriptor for it, the load fails with
- * `AIRSSYS_ERROR_IO`, whose message names the limit and what to do, and whose details have it as
- * `"resource"`: `"threads"`, `"mappings"`, `"memory"` or `"descriptors"`. Nothing is left behind, and a later
- * load works once there is some. A sixteenth of the mappings that the system allows the process
- * (vm.max_map_count), and a stack for each component that has none yet, are left to what runs.
- *
- * Compiling is under the limits of the configuration, `compile`. What exceeds them is refused before it
- * is compiled, with the place in the binary; a compile can not be interrupted: when its time is over, or
- * the engine stops, the load returns, and the compile goes on behind all other threads until it is done. While
- * two of an engine are left to themselves like that, it compiles nothing more.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
- * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_INSTANTIATION_FAILED`,
- * `AIRSSYS_ERROR_INITIALIZATION_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
- * `AIRSSYS_ERROR_TIMEOUT` or `AIRSSYS_ERROR_TRAP` (while it is instantiated, in `initialize`,
- * `metadata` or `health`),
- * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_IO` (the system is short of something, see above),
- * `AIRSSYS_ERROR_INVALID_ARGUMENT`,
- * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`. On an error nothing is loaded.
+ * - `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_INVALID_OPTIONS`.
+ * - `AIRSSYS_ERROR_INVALID_COMPONENT`: not a component, or beyond a limit of `compile`.
+ * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`.
+ * - `AIRSSYS_ERROR_INITIALIZATION_FAILED`: `initialize` returned an error.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`: of compilation,
+ *   instantiation, `initialize`, `metadata` or `health`.
+ * - `AIRSSYS_ERROR_TRAP`: in instantiation, `initialize`, `metadata` or `health`.
+ * - `AIRSSYS_ERROR_IO`: the system has no thread, mapping, memory or descriptor left. The message
+ *   names the limit and the remedy, and `"resource"` in the details is `"threads"`, `"mappings"`,
+ *   `"memory"` or `"descriptors"`. A later load works once the resource is available.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_load(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_load(airssys_engine_t *engine,
                                      const char *id,
                                      const uint8_t *wasm,
                                      size_t len,
                                      const char *options_json,
                                      uint64_t *out_handle,
-                                     struct airssys_error_t **error);
+                                     airssys_error_t **error);
 
 /**
- * Loads a component from a file; as `airssys_engine_load` in everything else.
+ * Loads a component from a file; otherwise as `airssys_engine_load`.
  *
- * `path`: borrowed text, UTF-8, of a regular file, of which no more is read than its size. One that can
- * not be read, and a device, pipe or the like, is `AIRSSYS_ERROR_IO`;
- * for a path that is not UTF-8, read the file and use `airssys_engine_load`.
+ * `path`: borrowed text, UTF-8, of a regular file; no more than its size is read. An unreadable
+ * file, a device or a pipe is `AIRSSYS_ERROR_IO`. If a path is not UTF-8, read the file and use
+ * `airssys_engine_load`.
  */
-airssys_status_t airssys_engine_load_file(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_load_file(airssys_engine_t *engine,
                                           const char *id,
                                           const char *path,
                                           const char *options_json,
                                           uint64_t *out_handle,
-                                          struct airssys_error_t **error);
+                                          airssys_error_t **error);
 
 /**
- * Unloads a component: nothing more is accepted for it, the message under way ends, messages that
- * wait are answered with `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, its `shutdown` is called. What it
- * stored stays.
+ * Unloads a component. Its stored data remains.
  *
- * `engine`: borrowed. `handle`: an unknown, stale or zero one does nothing, so that unloading
- * twice is fine. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
- * component is gone: for the message under way and for `shutdown`, each within the component's
+ * The component accepts nothing more. The current message ends, waiting messages fail with
+ * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, and the component's `shutdown` is called.
+ *
+ * `engine`: borrowed. `handle`: an unknown, stale or zero handle does nothing, so that a second
+ * unload is harmless. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
+ * component is gone: for the current message and for `shutdown`, each at most the component's
  * `max-execution-time-ms`.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_SHUTDOWN_FAILED` (the component's `shutdown` failed, trapped
- * or took too long; the component is gone all the same), `AIRSSYS_ERROR_WOULD_DEADLOCK` (from a
- * callback that the component waits for), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`
- * or `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: `shutdown` failed, trapped or took too long. The component is
+ *   gone nevertheless.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_unload(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_unload(airssys_engine_t *engine,
                                        uint64_t handle,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
 
 /**
- * Unloads a component as `airssys_engine_unload` does, and interrupts what it still runs after
- * `timeout_ms`: the message under way, or its `shutdown`.
+ * Unloads a component as `airssys_engine_unload`, and interrupts what it still runs after
+ * `timeout_ms`.
  *
- * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0: at
- * once. A callback of the host that runs for the component is not interrupted; this waits up to two
- * seconds longer for it. Any thread; callable from callbacks.
+ * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0:
+ * interrupts at once. It interrupts the current message or `shutdown`, but not a callback of the
+ * host: it waits for that up to two seconds longer. Any thread; callable from callbacks.
  *
- * Returns what `airssys_engine_unload` returns, and `AIRSSYS_ERROR_SHUTDOWN_FAILED` if something was
- * interrupted, so that `shutdown` did not run to its end; `AIRSSYS_ERROR_TIMEOUT` if a callback of the
- * host has not returned: the component is unloaded, and its memory is released when that returns.
+ * Returns what `airssys_engine_unload` returns, and:
+ *
+ * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: something was interrupted, so that `shutdown` did not
+ *   complete.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The component is unloaded,
+ *   and its memory is released when the callback returns.
  */
-airssys_status_t airssys_engine_unload_within(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_unload_within(airssys_engine_t *engine,
                                               uint64_t handle,
                                               uint64_t timeout_ms,
-                                              struct airssys_error_t **error);
+                                              airssys_error_t **error);
 
 /**
- * Interrupts what a component runs now: the message, callback or life-cycle function under way ends
- * with `AIRSSYS_ERROR_INTERRUPTED`, for whoever waits for its outcome.
+ * Interrupts what a component runs now.
  *
- * `engine`: borrowed. `handle`: of a pool, all instances are interrupted. `error`: may be NULL. Any
- * thread; callable from callbacks, not from signal handlers. Returns at once. A guest that waits ends
- * at once, one that computes within milliseconds; a callback of the host that runs for it returns
- * first. The instance is gone then, and messages that wait are handled by a new one. A component
- * that runs nothing is not changed.
+ * The current message, callback or lifecycle function ends with `AIRSSYS_ERROR_INTERRUPTED`, for
+ * whoever waits for its outcome. A guest that waits ends at once, and one that computes within
+ * milliseconds; a callback of the host that runs for it returns first. The instance is then gone,
+ * and a new one handles the waiting messages. A component that runs nothing is not affected.
+ *
+ * `engine`: borrowed. `handle`: of a pool, all instances are interrupted. `error`: may be NULL.
+ * Any thread; callable from callbacks, but not from signal handlers. Does not block.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_interrupt(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
                                           uint64_t handle,
-                                          struct airssys_error_t **error);
+                                          airssys_error_t **error);
+
+/* -- OPTIONS ----------------------------------------------------------------------------------- */
+
+/*
+ * The reference of the JSON documents. All members are optional, unless noted. Examples show the
+ * defaults. An unknown or duplicate key is an error that names the place and, for an unknown key,
+ * the nearest known one. The JSON schema of all documents, airssys_wasm.schema.json, is installed
+ * in share/airssys-wasm.
+ *
+ *
+ * CONFIGURATION: airssys_config_set_json
+ *
+ *     {
+ *       "name": "engine",                 the host, as a sender, is host/<name>/0
+ *       "workers": 2,                     threads that run components, 1 to 1024; default: cores.
+ *                                         As many threads of lower priority, made when needed, run
+ *                                         components that compute for more than 2 ms
+ *       "callback-threads": 1024,         limit of the threads for callbacks that components wait
+ *                                         for, and of those for all others, 1 to 65536; see THREADS
+ *       "cache-dir": "/path",             keeps compiled components between runs, see below;
+ *                                         default: none
+ *       "cache-max-bytes": 1073741824,    size of the cache; least recently used entries go first
+ *       "max-component-bytes": 67108864,  size of a binary
+ *       "compile": { ... },               see below
+ *       "signals-based-traps": true,      false: no signal handlers (see SIGNALS), slower guests
+ *       "memory-reservation": "automatic",  address space for each memory, see below
+ *       "guard-before-memory": true,      false: a component takes 6 of the mappings that the
+ *                                         system allows a process (vm.max_map_count), not 7, and
+ *                                         lacks a defence in depth against compiler bugs
+ *       "host-error-texts": false,        true: components receive the error texts of storage and
+ *                                         router callbacks. false: the texts go to the log, and
+ *                                         the component learns only that the callback failed
+ *       "limits": { ... },                defaults for loads, see LOAD
+ *       "quotas": { ... },                defaults for loads, see LOAD
+ *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "policies": { "rules": [] }       see POLICIES
+ *     }
+ *
+ * "compile" bounds the compilation of a binary. A component beyond a limit is not loaded:
+ *
+ *     "compile": {
+ *                                         beyond it AIRSSYS_ERROR_TIMEOUT:
+ *       "max-time-ms": 300000,
+ *                                         beyond them AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
+ *       "max-memory-bytes": 2147483648,   an estimate, of all concurrent compilations together
+ *       "max-code-bytes": 268435456,      with initial memories and tables
+ *                                         beyond them AIRSSYS_ERROR_INVALID_COMPONENT:
+ *       "max-functions": 100000,          in all modules
+ *       "max-function-bytes": 4194304,
+ *       "max-function-blocks": 65536,     blocks, branches, and targets of branch tables
+ *       "max-block-depth": 5000,          nesting of blocks
+ *       "max-function-locals": 10000,     with parameters
+ *       "max-function-values": 200000,    values of blocks and branches, and locals used in loops
+ *       "max-function-cost": 4194304,     predicted effort, in bytes of plain code
+ *       "max-cost": 67108864,             the same, for all functions
+ *       "max-definitions": 250000,        types, fields, imports, exports, segments and the like,
+ *                                         once for each instance of their component
+ *       "max-type-depth": 100,            nesting of types, 1 to 100
+ *       "max-component-depth": 64,        nesting of modules and components
+ *       "max-components": 1000,           modules and components at any depth
+ *                                         not a limit of a load:
+ *       "max-unused-code-bytes": 67108864 kept code that no component uses any more: least
+ *                                         recently used goes first, at most 32 binaries
+ *     }
+ *
+ * "memory-reservation": "large" reserves 4 GiB and guards for each memory. "small" reserves little
+ * more than the memory's size: guests are slower, and a memory is copied when it grows by more than
+ * 1 MiB. "automatic" is "small" if the process has a limit (RLIMIT_AS) or the system does not grant
+ * a large reservation, and "large" otherwise.
+ *
+ * "cache-dir": the library executes what is in this directory. It makes the directory if it is
+ * missing. The directory must belong to this user and be closed to others (mode 0700). Others must
+ * not be able to write to any directory on the path to it, unless that has the sticky bit, like
+ * /tmp. `airssys_engine_new` opens the directory once and holds it open. Each entry has a checksum
+ * with a secret key, the file `key` in the directory. The library recompiles an entry that is
+ * damaged, or is not a regular file that belongs to this user or root and only its owner can write.
+ * Any number of engines and processes may share the directory.
+ *
+ * A read-only cache is used as it is: nothing is written, replaced or removed, and others may read
+ * it. A directory is read-only if it belongs to root and the process does not run as root, if
+ * nobody may write to it (mode 0555), or if it is mounted read-only. Its key is then not secret,
+ * and its owner is trusted. To make one, fill a directory with an engine, and make all of it
+ * readable, `key` included.
+ *
+ *
+ * LOAD: airssys_engine_load, airssys_engine_load_file
+ *
+ *     {
+ *       "env": { "KEY": "value" },        passed to `initialize`; also the WASI environment
+ *       "config": "text" or any JSON,     passed to `initialize`: a string as its bytes, any other
+ *                                         value as JSON text
+ *       "limits": { ... },                of each instance, see below
+ *       "mailbox": {                      of each instance:
+ *         "capacity": 1024,               waiting messages, 1 to 1048576
+ *         "max-bytes": 67108864,          of waiting messages: payloads, content types, and 256 for
+ *                                         each; a single message may exceed it
+ *         "when-full": "reject"           "reject" refuses a message, "block" makes the sender wait
+ *                                         for room, "drop-oldest" drops the oldest message, which
+ *                                         becomes a dead letter
+ *       },
+ *       "instances": 1,                   size of the pool, 1 to 4096: the instances share handle,
+ *                                         id, storage, quotas and work, least busy first. Each has
+ *                                         its own mailbox, memory and limits
+ *       "codecs": [],                     accepted codecs, by name (see CODECS): a payload that
+ *                                         begins with another multicodec is refused when sent;
+ *                                         empty: no check
+ *       "capabilities": { ... },          what the component may do, see CAPABILITIES. null: none;
+ *                                         default: those of the configuration
+ *       "quotas": { ... }                 how much of it, see below
+ *     }
+ *
+ *     "limits": {
+ *       "max-memory-bytes": 67108864,     all memories of the component together
+ *       "max-host-bytes": 67108864,       host memory that the component occupies, from 262144:
+ *                                         mail, open requests, metadata, in-memory storage.
+ *                                         Default: at least "max-bytes" of the mailbox
+ *       "max-message-bytes": 16777216,    payload of a message to it or from it, and of a reply; at
+ *                                         most 1073741824
+ *       "max-execution-time-ms": 5000,    for one message, with host functions and sleeps
+ *       "max-fuel": null,                 for one message, about one unit per instruction; null: no
+ *                                         limit
+ *       "max-instances": 1000,            core instances inside the component, 1 to 100000
+ *       "max-table-elements": 100000      all tables together
+ *     }
+ *
+ * Fixed limits: 512 KiB of stack, 100 memories, 1,000 tables. A message that does not fit into the
+ * receiver's memory is not delivered: it fails with `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`. If the
+ * outcome of a component's own request does not fit, the component receives a small error instead.
+ *
+ * Texts of components have fixed bounds:
+ *
+ *     part of an id                     255 bytes
+ *     storage key                       1,024 bytes
+ *     text of an error                  4,096 bytes; longer ones are cut and state their length
+ *     log record                        65,536 bytes, with 64 pairs of 4,096 bytes each; cut
+ *     metadata                          4,096 bytes per text, 256 operations of 256 bytes each;
+ *                                       more is AIRSSYS_ERROR_INVALID_COMPONENT
+ *     broadcast                         10,000 targets
+ *
+ * A quota of null is unlimited; for the last two, null is the default:
+ *
+ *     "quotas": {
+ *       "messages-per-second": null,      sends, requests, and targets of broadcasts
+ *       "outstanding-requests": null,     requests without an outcome
+ *       "storage-bytes": null,            keys and values
+ *       "storage-keys": null,
+ *       "log-bytes-per-second": null,     records and output, plus 64 for each record and each
+ *                                         pair. The rest is dropped; a record states how much when
+ *                                         there is room again
+ *       "random-bytes-per-second": null,
+ *       "host-call-data-bytes": 33554432, from the component to the host in one call, of a host
+ *                                         function or of one of its own; at most 134217728.
+ *                                         Default: at least twice "max-message-bytes"
+ *       "wasi-resources": 256             open files, sockets, timers and streams, 1 to 1048576
+ *     }
+ *
+ * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
+ * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
+ * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
+ * airssys_engine_revoke
+ *
+ * A component may do what its capabilities grant, and nothing else. Capabilities are a set of
+ * grants, or an array of sets (in LOAD and CONFIGURATION). A set:
+ *
+ *     { "messaging": { "send": ["app/log/0"],         patterns of receivers' ids
+ *                      "request": ["app/db/r*"], "broadcast": ["**"] },
+ *       "storage": ["read", "write", "delete"],       in the component's own namespace
+ *       "filesystem": { "/srv/in": ["read", "list-dir"],
+ *                       "/srv/out/log*.csv": { "actions": ["read", "write", "delete"],
+ *                                              "guest-path": "/out" } },
+ *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
+ *                    "inbound": ["127.0.0.1:8080"] },
+ *       "expires-in-ms": 60000 }                      from reading the document, by the system's
+ *                                                     clock; or "expires-at-ms", since 1970
+ *
+ * The longer forms of wit/core/capabilities.wit are equivalent:
+ *
+ *     "messaging":  [{ "action": "send", "target-pattern": "app/log/0" }]
+ *     "storage":    [{ "action", "namespace-pattern" }]
+ *     "filesystem": [{ "action" or "actions", "path-pattern", "guest-path" }]
+ *     "network":    [{ "action", "host-pattern", "port", "private" }]
+ *
+ * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
+ * also none.
+ *
+ * Files. A path is absolute. It names a directory with everything in it, a file, or a directory
+ * followed by a name with wildcards: the files directly in the directory with such a name. The
+ * directory must exist. The library holds it open: a later replacement is not reached, and neither
+ * symbolic links nor ".." lead out of it. If the path names a file or has wildcards, no symbolic
+ * link is followed. Components cannot make links. "guest-path" is where the component sees the
+ * directory; default: its own path.
+ *
+ * Network. A host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
+ * :port or for all ports. A name and * reach public addresses only. They reach any address with
+ * "private": true, or if a grant covers the address itself. An instance remembers the addresses
+ * that its lookups found: the grant of a name does not reach other addresses. The host of an
+ * inbound grant is the address to listen on.
+ *
+ *
+ * POLICIES: airssys_engine_set_policies, "policies" of CONFIGURATION
+ *
+ *     { "rules": [
+ *       { "effect": "deny",               required; "deny" or "allow"
+ *         "component": "plugins/seo/v*",  pattern of ids; default: "**", all
+ *         "action": "messaging.send",     or a group, "storage.*"; default: "*", all
+ *         "resource": "app/billing/0",    pattern of resources; default: "**", all
+ *         "reason": "plugins must not write to billing" } ] }
+ *
+ * The first rule that applies decides. "deny" refuses, regardless of grants. "allow" exempts from
+ * later rules. Neither grants anything: capabilities do. Actions and their resources:
+ *
+ *     messaging.send, .request, .broadcast            id of the receiver
+ *     messaging.cancel                                id of the request
+ *     directory.list                                  id of the listed component
+ *     storage.read, .write, .delete                   namespace
+ *     filesystem.read, .write, .delete, .list-dir     path of the host, without symbolic links
+ *     network.outbound, .inbound                      host or address, with or without ":port"
+ *     environment.read, random.read, clock.read       none; "**" applies
+ *     log.write                                       none; "**" applies
+ *     host.call                                       none; only in records, of quotas on calls
+ *
+ * environment.read, random.read, clock.read, log.write and messaging.cancel are allowed to every
+ * component unless a rule refuses them. A refused clock or random number ends the call as a trap. A
+ * refused environment is empty. Refused log records are dropped.
+ *
+ * A rule that denies a directory denies everything in it; a rule that allows a directory allows
+ * only itself. A rule that can match nothing, because no id, path or host is like its pattern, is
+ * an error. A component sees those that it may send to, unless a rule refuses directory.list; the
+ * record of a list has the resource "**". A rule with a port does not refuse lookups of names. A
+ * rule for a name does not refuse connections to an address that was found otherwise.
+ */
+
+/* -- MESSAGES ---------------------------------------------------------------------------------- */
 
 /**
- * Queues a message whose outcome nobody waits for. If handling it fails, the log says so.
+ * Ends the message when its sender stops waiting.
  *
- * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
- * NULL. `error`: may be NULL. Any thread; callable from callbacks. Messages that one thread sends
- * to one component are handled in that order; the instances of a pool share them, and only each
- * instance keeps the order.
- *
- * Returns `AIRSSYS_OK` once the message is queued, `AIRSSYS_ERROR_QUEUE_FULL` (no room, or none in
- * time), `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED` (beyond the receiver's `max-message-bytes`),
- * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages), `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
- * `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`), `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that would wait for room in the
- * mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID` (`options.sender`),
- * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
- * `AIRSSYS_ERROR_PANIC`.
+ * When the call's timeout or the request's deadline passes, or the request is cancelled, a running
+ * message is interrupted, as by `airssys_engine_interrupt`, and a waiting one is withdrawn.
  */
-airssys_status_t airssys_engine_send(struct airssys_engine_t *engine,
+#define AIRSSYS_MESSAGE_ENDS_WITH_SENDER 1
+
+/**
+ * Decides whether a call continues: 0 continues, any other value ends the call with
+ * `AIRSSYS_ERROR_INTERRUPTED`.
+ *
+ * A waiting message is then withdrawn, and a running one is interrupted, as by
+ * `airssys_engine_interrupt`. For hosts that check signals, a terminal or a cancel button while
+ * they wait.
+ *
+ * `user_data`: `progress_data` of the options. The callback must return soon and must not unwind
+ * into the library. It must call no function of this library except `airssys_engine_interrupt` and
+ * `airssys_engine_cancel`. It is not called while a callback of the host runs on the calling
+ * thread.
+ */
+typedef int32_t (*airssys_progress_fn_t)(void *user_data);
+
+/**
+ * What a message carries besides its payload. Zero the struct, set `size`, then set the other
+ * fields.
+ */
+struct airssys_message_options_t {
+  /** `sizeof(airssys_message_options_t)`. */
+  size_t size;
+  /**
+   * The sender, `namespace/name/instance`; NULL: `host/<engine name>/0`. Any id is accepted: the
+   * host vouches for it.
+   */
+  const char *sender;
+  /**
+   * Type of the payload, for example `application/json`, at most 1,024 bytes; NULL: unspecified.
+   */
+  const char *content_type;
+  /**
+   * Milliseconds, the wait in the mailbox included; 0: no limit except the component's own.
+   *
+   * Of a call: the longest wait. Of a request: its deadline. A message that has begun by then
+   * runs to its end. A message that has not begun is never handled and becomes a dead letter. A
+   * host callback that runs on the calling thread is not cut short.
+   *
+   * Of a send: the longest wait for room, if the mailbox blocks its senders; 0: no limit.
+   */
+  uint64_t timeout_ms;
+  /** `AIRSSYS_MESSAGE_...` flags, or 0. */
+  uint64_t flags;
+  /**
+   * Of a call: called about every 50 ms while the call waits, on the calling thread and its
+   * native stack; may be NULL.
+   */
+  airssys_progress_fn_t progress;
+  /** Passed to `progress`. The library does not use it otherwise. */
+  void *progress_data;
+};
+
+/**
+ * Queues a message without waiting for an outcome. If its handling fails, the log records it.
+ *
+ * `engine`: borrowed. `handle`: the receiver. `payload`, `len`: borrowed, copied; (NULL, 0) is
+ * empty. `options`: borrowed, may be NULL. `error`: may be NULL. Any thread; callable from
+ * callbacks. Blocks only while it waits for room in a mailbox that blocks its senders.
+ *
+ * Messages from one thread to one component are handled in the order of sending. The instances of
+ * a pool share the messages, and only each instance keeps the order.
+ *
+ * Returns `AIRSSYS_OK` once the message is queued, or:
+ *
+ * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, or no room in time.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
+ * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
+ *   that waits for the callback.
+ * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_send(airssys_engine_t *engine,
                                      uint64_t handle,
                                      const uint8_t *payload,
                                      size_t len,
-                                     const struct airssys_message_options_t *options,
-                                     struct airssys_error_t **error);
+                                     const airssys_message_options_t *options,
+                                     airssys_error_t **error);
 
 /**
- * Queues one message for several components; all are tried, and they share its payload.
+ * Queues one message for several components. It tries all of them; they share the payload.
  *
- * `engine`: borrowed. `handles`: borrowed, `count` of them; (NULL, 0) is none. `payload`: borrowed,
- * copied once; (NULL, 0) is empty. `options`: borrowed, may be NULL; `timeout_ms` is for all of
- * them together. `error`: may be NULL. Any thread; callable from callbacks.
+ * `engine`: borrowed. `handles`: borrowed, `count` of them; (NULL, 0) is none. `payload`, `len`:
+ * borrowed, copied once; (NULL, 0) is empty. `options`: borrowed, may be NULL; `timeout_ms` is for
+ * all targets together. `error`: may be NULL. Any thread; callable from callbacks. Blocks as
+ * `airssys_engine_send` does.
  *
- * Returns `AIRSSYS_OK` if all have accepted it, `AIRSSYS_ERROR_DELIVERY_FAILED` if some have not
- * (`failed` of the error's details names each with its status and reason),
- * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
- * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK` if all have accepted it, or:
+ *
+ * - `AIRSSYS_ERROR_DELIVERY_FAILED`: some have not. The details' `failed` lists each with its
+ *   status and message.
+ * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_broadcast(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_broadcast(airssys_engine_t *engine,
                                           const uint64_t *handles,
                                           size_t count,
                                           const uint8_t *payload,
                                           size_t len,
-                                          const struct airssys_message_options_t *options,
-                                          struct airssys_error_t **error);
+                                          const airssys_message_options_t *options,
+                                          airssys_error_t **error);
 
 /**
- * Hands a message to a component and waits for the reply.
+ * Sends a message to a component and waits for the reply.
  *
- * `engine`: borrowed. `payload`: borrowed, not to be changed by others meanwhile; (NULL, 0) is
- * empty. `options`: borrowed, may be NULL. `out_reply`: receives the reply, which the caller owns;
- * its `data` is NULL if the component handled the message and replied nothing. `error`: may be
- * NULL. Any thread, several at once: calls to one instance wait for each other, calls to different
- * ones, of a pool too, do not. Callable from callbacks.
+ * - `engine`: borrowed. `handle`: the receiver.
+ * - `payload`, `len`: borrowed; (NULL, 0) is empty. Nobody may change the bytes during the call.
+ * - `options`: borrowed, may be NULL.
+ * - `out_reply`: receives the reply, which the caller owns. Its `data` is NULL if the component
+ *   handled the message without a reply.
+ * - `error`: may be NULL.
  *
- * An idle component is run on the calling thread, which needs no more than 64 KiB of stack for it
- * (and what the host's own callbacks use): guests have stacks of their own. One that imports
- * nothing in which it may have to wait uses the thread's, where that has 768 KiB left.
+ * Any thread, several at once; callable from callbacks. Blocks until the component has replied.
+ * Calls to one instance wait for each other; calls to different instances, also of a pool, do not.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_RUNTIME` or the status of another `wasm-error` case (the
- * component answered with an error), `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
- * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_EXPORT_NOT_FOUND`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`
- * (the handle, or unloaded before it answered), `AIRSSYS_ERROR_INTERRUPTED`,
- * `AIRSSYS_ERROR_INVALID_MESSAGE` (none of the receiver's `codecs`),
- * `AIRSSYS_ERROR_INSTANTIATION_FAILED` (no new instance after a crash), `AIRSSYS_ERROR_IO` (no memory
- * for its stack; it has not begun), `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
- * `AIRSSYS_ERROR_INVALID_ID` (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`,
- * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ * An idle component runs on the calling thread. The call needs at most 64 KiB of its stack, plus
+ * what the host's callbacks use: guests have their own stacks. A component without imports in
+ * which it can wait runs on the thread's stack if 768 KiB are left there.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_RUNTIME`, or the status of another `wasm-error` case: the component returned an
+ *   error.
+ * - `AIRSSYS_ERROR_TRAP`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,
+ *   `AIRSSYS_ERROR_INTERRUPTED`.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: no such handle, or unloaded before it replied.
+ * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
+ * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: no new instance after a crash.
+ * - `AIRSSYS_ERROR_IO`: no memory for the guest's stack. The message has not begun.
+ * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
+ * - `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_call(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_call(airssys_engine_t *engine,
                                      uint64_t handle,
                                      const uint8_t *payload,
                                      size_t len,
-                                     const struct airssys_message_options_t *options,
-                                     struct airssys_bytes_t *out_reply,
-                                     struct airssys_error_t **error);
+                                     const airssys_message_options_t *options,
+                                     airssys_bytes_t *out_reply,
+                                     airssys_error_t **error);
+
+/* -- REQUESTS ---------------------------------------------------------------------------------- */
+
+/** The outcome of a request. All pointers are valid until the callback returns. */
+struct airssys_completion_t {
+  /** `sizeof(airssys_completion_t)` in the library. */
+  size_t size;
+  /**
+   * Id of the request, from `airssys_engine_request` or `airssys_engine_deliver`. Components and
+   * events show it as 16 hexadecimal digits.
+   */
+  uint64_t request;
+  /**
+   * `AIRSSYS_OK`, or why there is no reply: the status of `airssys_engine_call` for the same
+   * reason, `AIRSSYS_ERROR_TIMEOUT` for the request's deadline, `AIRSSYS_ERROR_CANCELLED`,
+   * `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one, or
+   * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+   */
+  airssys_status_t status;
+  /** The reply; NULL if there is none. */
+  const uint8_t *reply;
+  /** Its length in bytes. */
+  size_t reply_len;
+  /** The error; NULL with `AIRSSYS_OK`. The library owns it. */
+  const airssys_error_t *error;
+};
 
 /**
- * Hands a message to a component; its outcome comes to a callback, exactly once.
+ * Receives the outcome of a request. It is called exactly once for each accepted request.
  *
- * `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
- * NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
- * senders included; 0: none but the component's own limits. A message that has begun at the deadline
- * is handled to its end; its reply is dropped, and counted in `airssys_engine_stats`. One whose turn
- * has not come never is handled, see `AIRSSYS_ERROR_TIMEOUT`. `reply_fn`: see
- * `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
- * `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
- * come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from
- * callbacks. On an error the callback is not called.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
- * `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that waits for room
- * in the mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID`
- * (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
- * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ * It runs on a thread of the library, or, for requests that are open when an engine is freed, on
+ * the thread that frees it. Several run at once for different requests. It may block. While eight
+ * block, others can wait 20 milliseconds for an additional thread. It may call any function except
+ * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
  */
-airssys_status_t airssys_engine_request(struct airssys_engine_t *engine,
+typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *completion);
+
+/**
+ * Sends a message to a component. The outcome goes to a callback, exactly once.
+ *
+ * - `engine`: borrowed. `handle`: the receiver.
+ * - `payload`, `len`: borrowed, copied; (NULL, 0) is empty.
+ * - `options`: borrowed, may be NULL. `timeout_ms` is the deadline of the request, the wait for
+ *   room in a blocking mailbox included; 0: only the component's own limits. A message that has
+ *   begun at the deadline runs to its end; its reply is dropped and counted in
+ *   `airssys_engine_stats`. A message that has not begun is never handled, see
+ *   `AIRSSYS_ERROR_TIMEOUT`.
+ * - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
+ * - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
+ * - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
+ *   run before it is written, and receives the id too.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. That the receiver
+ * handles no messages (`AIRSSYS_ERROR_EXPORT_NOT_FOUND`) is an outcome.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
+ *   that waits for the callback.
+ * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_request(airssys_engine_t *engine,
                                         uint64_t handle,
                                         const uint8_t *payload,
                                         size_t len,
-                                        const struct airssys_message_options_t *options,
+                                        const airssys_message_options_t *options,
                                         airssys_reply_fn_t reply_fn,
                                         void *user_data,
                                         uint64_t *out_id,
-                                        struct airssys_error_t **error);
+                                        airssys_error_t **error);
 
 /**
- * Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
- * `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet, unless it ends with its
- * sender (`AIRSSYS_MESSAGE_ENDS_WITH_SENDER`).
+ * Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
+ * `AIRSSYS_ERROR_CANCELLED`.
  *
- * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
+ * The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`.
+ *
+ * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
+ * callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
  * the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_cancel(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_cancel(airssys_engine_t *engine,
                                        uint64_t id,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
+
+/* -- RIGHTS ------------------------------------------------------------------------------------ */
 
 /**
- * Brings in mail that the router of another engine took.
+ * Replaces the policies of the configuration or of an earlier call. They apply to all components,
+ * from the next decision on.
  *
- * `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
- * `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
- * `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
- * `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
- * receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
- * `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
- * to this engine's own router.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
- * `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
- * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
- * `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
- * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_engine_deliver(struct airssys_engine_t *engine,
-                                        const struct airssys_envelope_t *envelope,
-                                        airssys_reply_fn_t reply_fn,
-                                        void *user_data,
-                                        uint64_t *out_id,
-                                        struct airssys_error_t **error);
-
-/**
- * Answers a request that this engine's router took: the component that made it gets its callback.
- *
- * `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
- * `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
- * `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
- * `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
- * callable from callbacks, `route` included.
- *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
- * a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
- * `AIRSSYS_ERROR_PANIC`.
- */
-airssys_status_t airssys_engine_complete(struct airssys_engine_t *engine,
-                                         uint64_t token,
-                                         airssys_status_t status,
-                                         const uint8_t *reply,
-                                         size_t reply_len,
-                                         const char *message,
-                                         struct airssys_error_t **error);
-
-/**
- * Puts policies in the place of those of the configuration, or of an earlier call. They hold for
- * all components, from the next decision on:
- *
- *     { "rules": [
- *       { "effect": "deny",                 or "allow"
- *         "component": "plugins/seo/v*",    pattern over ids; default: "**", all
- *         "action": "messaging.send",       or a group, "storage.*"; default: "*", all
- *         "resource": "app/billing/0",      pattern over what the action is on; default: "**", all
- *         "reason": "plugins must not write to billing" } ] }
- *
- * Rules are tried in their order, and the first that applies decides: "deny" refuses, whatever is
- * granted; "allow" lets no later rule refuse. Neither grants anything: that is what capabilities
- * are for. Actions and what they are on:
- *
- *     messaging.send, .request, .broadcast      id of the receiver
- *     messaging.cancel                          id of the request
- *     directory.list                            the id of the component that is seen
- *     storage.read, .write, .delete             the namespace
- *     filesystem.read, .write, .delete, .list-dir   a path of the host, without symbolic links
- *     network.outbound, .inbound                a host or an address, with ":port" or without
- *     environment.read, random.read, clock.read, log.write   nothing ("**" applies)
- *     host.call                                 nothing; only in records, of quotas on such calls
- *
- * The last four and messaging.cancel are open to every component unless a rule refuses them: a
- * clock or random numbers that are refused end the call as a trap, the environment is empty then,
- * and records are dropped. A directory that is refused is refused with all that is in it; one that is
- * allowed is not. A rule that could apply to nothing, because no id, path or host is like its
- * pattern, is an error. Who may write to a component sees it, unless a rule refuses directory.list;
- * a list that was asked for is recorded as "**". A rule with a port does not refuse to look names up,
- * one about a name not to connect to an address that was found otherwise.
- *
- * `engine`: borrowed. `json`: borrowed text. `error`: may be NULL. On an error nothing has changed.
- * Any thread; callable from callbacks.
+ * `engine`: borrowed. `json`: borrowed text, see POLICIES in OPTIONS above. `error`: may be NULL.
+ * On an error nothing changes. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_set_policies(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_set_policies(airssys_engine_t *engine,
                                              const char *json,
-                                             struct airssys_error_t **error);
+                                             airssys_error_t **error);
 
 /**
- * Grants a component more than it was loaded with, from the next decision on. A directory that it
- * did not have before appears to it with its next instance, as does the right to change something
- * in one that it could only read.
+ * Adds grants to a component, from the next decision on.
  *
- * `engine`: borrowed. `json`: borrowed text, one set of grants as `capabilities` in the options of
- * `airssys_engine_load` has it; a grant that is held already is held as long as the new one says.
- * `error`: may be NULL. On an error nothing has changed. Any thread; callable from callbacks.
+ * A new directory appears to the component with its next instance. So does the right to change
+ * something in a directory that it could only read.
+ *
+ * `engine`: borrowed. `handle`: the component. `json`: borrowed text, one set of grants, see
+ * CAPABILITIES in OPTIONS above; a grant that the component already has gets the expiry of the new
+ * one. `error`: may be NULL. On an error nothing changes. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_grant(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_grant(airssys_engine_t *engine,
                                       uint64_t handle,
                                       const char *json,
-                                      struct airssys_error_t **error);
+                                      airssys_error_t **error);
 
 /**
- * Takes grants away from a component, from the next decision on: messages that were accepted are
- * delivered, and files and connections that are open can not be read or written any more.
+ * Removes grants from a component, from the next decision on.
  *
- * `engine`: borrowed. `json`: borrowed text, the grants as they were made, by action and pattern;
- * NULL takes all away. A part of what a pattern covers is taken away by a policy. `error`: may be
- * NULL. On an error nothing has changed. Any thread; callable from callbacks.
+ * Accepted messages are still delivered. Open files and connections can no longer be read or
+ * written.
+ *
+ * `engine`: borrowed. `handle`: the component. `json`: borrowed text, the grants as they were
+ * made, by action and pattern; NULL: all grants. To remove a part of what a pattern covers, use a
+ * policy. `error`: may be NULL. On an error nothing changes. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also
- * for a grant that the component does not hold), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * if the component does not have a grant), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_revoke(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_revoke(airssys_engine_t *engine,
                                        uint64_t handle,
                                        const char *json,
-                                       struct airssys_error_t **error);
+                                       airssys_error_t **error);
 
 /**
- * Says whether a component would be allowed to do something now, and by what. Quotas are not
- * looked at, and nothing is recorded:
+ * Tells whether a component may do something now, and what decides. It ignores quotas and records
+ * nothing.
  *
  *     { "component": "app/web/0", "action": "messaging.send", "resource": "app/db/0",
  *       "allowed": true,
  *       "by": "grant",                  or "policy", "ambient", "not-granted", "never"
- *       "rule": "grant app/db/0",       which grant or rule, with its reason
+ *       "rule": "grant app/db/0",       the grant or rule, with its reason
  *       "until-ms": null }              when the grant expires, milliseconds since 1970
  *
- * `engine`: borrowed. `action`: borrowed text, one of those that `airssys_engine_set_policies`
- * lists. `resource`: borrowed text, what the action would be on, as a record has it or in another
- * notation for the same (`127.1:80`); a path without links; "" for what is the component's own, its
- * storage namespace included. "never" is what no component can do, such as to reach a storage
- * namespace that is not its own. `out_json`: receives the document, which the caller owns. `error`:
- * may be NULL. Any thread; callable from callbacks.
+ * "never" is what no component can do, for example reach the storage namespace of another.
+ *
+ * - `engine`: borrowed. `handle`: the component.
+ * - `action`: borrowed text, see POLICIES in OPTIONS above.
+ * - `resource`: borrowed text, as a record names it or in an equivalent notation (`127.1:80`); a
+ *   path without links; "" for the component's own resource, for example its storage namespace.
+ * - `out_json`: receives the document, which the caller owns.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (an
  * unknown action), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_explain(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_explain(airssys_engine_t *engine,
                                         uint64_t handle,
                                         const char *action,
                                         const char *resource,
-                                        struct airssys_bytes_t *out_json,
-                                        struct airssys_error_t **error);
+                                        airssys_bytes_t *out_json,
+                                        airssys_error_t **error);
+
+/* -- INSPECTION -------------------------------------------------------------------------------- */
 
 /**
- * Finds the component of an id; of several, the least busy.
+ * Finds the component with an id. If there are several, it finds the least busy.
  *
  * `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`. `out_handle`: receives the
  * handle. `error`: may be NULL. Any thread; callable from callbacks.
@@ -1852,18 +1553,18 @@ airssys_status_t airssys_engine_explain(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ID`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_find(airssys_engine_t *engine,
                                      const char *id,
                                      uint64_t *out_handle,
-                                     struct airssys_error_t **error);
+                                     airssys_error_t **error);
 
 /**
- * Lists the components, in the order they were loaded:
+ * Lists the components in the order of loading.
  *
  *     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
  *
  * A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
- * or `stopped`; of several instances, one that is not running counts.
+ * or `stopped`. The state of a pool is that of an instance that is not running, if there is one.
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
  * NULL. Any thread; callable from callbacks.
@@ -1871,26 +1572,26 @@ airssys_status_t airssys_engine_find(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
-                                     struct airssys_bytes_t *out_json,
-                                     struct airssys_error_t **error);
+airssys_status_t airssys_engine_list(airssys_engine_t *engine,
+                                     airssys_bytes_t *out_json,
+                                     airssys_error_t **error);
 
 /**
- * Says what is known of a component, without asking it:
+ * Describes a component, without asking it.
  *
  *     {
  *       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
- *       "limits": { as in the options of airssys_engine_load }, "quotas": { the same },
+ *       "limits": { ... }, "quotas": { ... },   as in the options of its load
  *       "grants": [{ "action": "messaging.send", "pattern": "app/db/0",
  *                    "guest-path": null, "expires-at-ms": null }],
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
  *                    "depth": 0, "bytes": 0, "waiting": 0 },
- *       "host-bytes": 1024,                 memory of the host that it occupies, mail included
+ *       "host-bytes": 1024,                 host memory that it occupies, mail included
  *       "codecs": [],
- *       "messages": { as in airssys_engine_stats },
+ *       "messages": { ... },                as in airssys_engine_stats
  *       "fuel": 0, "time-ns": 0,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
@@ -1898,29 +1599,30 @@ airssys_status_t airssys_engine_list(struct airssys_engine_t *engine,
  *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
  *     }
  *
- * `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
+ * `health` is the component's last answer. The engine asks at load and in `airssys_engine_health`.
  *
- * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
- * NULL. Any thread; callable from callbacks.
+ * `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
+ * owns. `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
  * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_describe(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_describe(airssys_engine_t *engine,
                                          uint64_t handle,
-                                         struct airssys_bytes_t *out_json,
-                                         struct airssys_error_t **error);
+                                         airssys_bytes_t *out_json,
+                                         airssys_error_t **error);
 
 /**
- * Asks a component for its health, behind the mail that it has:
+ * Asks a component for its health, after the mail that it already has.
  *
  *     { "handle": 1, "id": "app/echo/0", "health": "healthy" }
  *
- * A health is `healthy`, `degraded`, `unhealthy` or `unknown` (always, without
- * `component-lifecycle`).
+ * A health is `healthy`, `degraded`, `unhealthy` or `unknown`. Without `component-lifecycle` it is
+ * always `unknown`.
  *
- * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
- * NULL. Any thread; callable from callbacks. Blocks until the component has answered.
+ * `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
+ * owns. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the component has
+ * answered.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
  * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,
@@ -1928,34 +1630,34 @@ airssys_status_t airssys_engine_describe(struct airssys_engine_t *engine,
  * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
+airssys_status_t airssys_engine_health(airssys_engine_t *engine,
                                        uint64_t handle,
-                                       struct airssys_bytes_t *out_json,
-                                       struct airssys_error_t **error);
+                                       airssys_bytes_t *out_json,
+                                       airssys_error_t **error);
 
 /**
- * Counts what the components that are loaded now have done, together and each:
+ * Counts what the loaded components have done, in total and each.
  *
  *     {
  *       "components": 1,
  *       "binaries": 1,                      compiled and kept
  *       "code-bytes": 67890,                of these
- *       "cache": { "hits": 0, "misses": 0,  of cache-dir, null without one
- *                  "bytes": 0 },            of its entries, when they were last looked at
+ *       "cache": { "hits": 0, "misses": 0,  of cache-dir; null without one
+ *                  "bytes": 0 },            of its entries, at the last look
  *       "messages": {
- *         "accepted": 0, "refused": 0,      by its mailbox
+ *         "accepted": 0, "refused": 0,      by the mailbox
  *         "dropped": 0,                     accepted and never handled
  *         "handled": 0, "failed": 0,        callbacks included
  *         "sent": 0                         by the component
  *       },
  *       "mailbox": { "depth": 0, "bytes": 0,
- *                    "waiting": 0 },      senders that wait for room
- *       "fuel": 0,                          used, about one unit an instruction
- *       "time-ns": 0,                       for handling mail, host functions and waits included;
- *                                           the clock advances every few milliseconds, so that
- *                                           only the sum over many messages says something
+ *                    "waiting": 0 },        senders that wait for room
+ *       "fuel": 0,                          consumed, about one unit per instruction
+ *       "time-ns": 0,                       handling mail, with host functions and waits. The clock
+ *                                           advances every few milliseconds: only the sum over many
+ *                                           messages is meaningful
  *       "memory-bytes": 1114112,            after the last call
- *       "host-bytes": 1024,                 memory of the host that components occupy
+ *       "host-bytes": 1024,                 host memory that components occupy
  *       "restarts": 0,
  *       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
  *                           and "messages" to "restarts" of this one }],
@@ -1970,57 +1672,348 @@ airssys_status_t airssys_engine_health(struct airssys_engine_t *engine,
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_engine_stats(struct airssys_engine_t *engine,
-                                      struct airssys_bytes_t *out_json,
-                                      struct airssys_error_t **error);
+airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
+                                      airssys_bytes_t *out_json,
+                                      airssys_error_t **error);
+
+/* -- ROUTER ------------------------------------------------------------------------------------ */
+
+/** Kind of an envelope: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`. */
+typedef int32_t airssys_kind_t;
+
+/** A message without an outcome. */
+#define AIRSSYS_KIND_MESSAGE 0
+
+/** A request. `airssys_engine_complete` answers it. */
+#define AIRSSYS_KIND_REQUEST 1
 
 /**
- * The name of a codec in the multicodec table, for example `"cbor"` for `AIRSSYS_CODEC_CBOR`.
+ * Mail from one engine to another.
  *
- * `code`: one of the `AIRSSYS_CODEC_...` values; NULL is returned for any other. The text is
- * static and never freed. Any thread; callable from callbacks.
+ * In `route`, all pointers are valid until the callback returns. For `airssys_engine_deliver`,
+ * zero the struct, set `size`, then set what the mail has.
+ */
+struct airssys_envelope_t {
+  /** `sizeof(airssys_envelope_t)`. */
+  size_t size;
+  /** The sender, `namespace/name/instance`. */
+  const char *source;
+  /** The receiver, `namespace/name/instance`. */
+  const char *target;
+  /** Message or request. */
+  airssys_kind_t kind;
+  /** Of a request: the receiver's `correlation-id`; 0: none. */
+  uint64_t correlation;
+  /**
+   * Of a request, in `route`: its name for `airssys_engine_complete` and `cancel`, in the engine
+   * that it comes from. `airssys_engine_deliver` does not read it.
+   */
+  uint64_t token;
+  /**
+   * Of a request: an answer after this time is useless, in milliseconds since the Unix epoch; 0:
+   * no limit.
+   */
+  uint64_t deadline_ms;
+  /** Type of the payload, for example `application/json`; NULL: unspecified. */
+  const char *content_type;
+  /** The payload; (NULL, 0) is empty. */
+  const uint8_t *payload;
+  /** Its length in bytes. */
+  size_t payload_len;
+};
+
+/**
+ * The host's transport to components that are not loaded in this engine: in another engine of the
+ * process, in another process, or on another machine. The library opens no connection itself.
+ *
+ * Callbacks run on any thread, several at once, and always on a native stack. Only the sending
+ * component waits for `route`. Callbacks may call any function except `airssys_engine_shutdown` of
+ * their own engine, and must not unwind into the library.
+ */
+struct airssys_router_t {
+  /** `sizeof(airssys_router_t)`. */
+  size_t size;
+  /** Passed to every callback. */
+  void *user_data;
+  /** Called once, after the last use of `user_data`; may be NULL. */
+  void (*drop)(void *user_data);
+  /**
+   * Receives mail for an id that is not loaded here, in the order of sending of each component.
+   * Required.
+   *
+   * It must set its result with `airssys_writer_finish`; without a result the mail is not
+   * delivered:
+   *
+   * - `AIRSSYS_OK`: the router takes the mail over. It completes a request with
+   *   `airssys_engine_complete`, now or later, on any thread. Otherwise the request ends at its
+   *   deadline.
+   * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: nobody has this id.
+   * - `AIRSSYS_ERROR_QUEUE_FULL`: the receiver has no room.
+   * - `AIRSSYS_ERROR_INVALID_MESSAGE`: the receiver does not accept the message.
+   * - Any other status: not delivered.
+   *
+   * `airssys_writer_write` appends to the reason, which goes to the log. The sender receives it
+   * only if `"host-error-texts"` is true in the configuration.
+   */
+  void (*route)(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer);
+  /**
+   * Reports that nobody waits for the answer of a request any more: its sender has cancelled it,
+   * or its deadline has passed. May be NULL.
+   */
+  void (*cancel)(void *user_data, uint64_t token);
+};
+
+/**
+ * Sets the router of the host, which receives mail for components that are not loaded.
+ *
+ * `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its `user_data`:
+ * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+ * or after another router replaces this one. On an error it does not call `drop`. `error`: may be
+ * NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `route`, a wrong `size`)
+ * or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_set_router(airssys_config_t *config,
+                                           const airssys_router_t *router,
+                                           airssys_error_t **error);
+
+/**
+ * Delivers mail that the router of another engine took over.
+ *
+ * If the target is not loaded here, the mail does not go to this engine's own router.
+ *
+ * - `engine`: borrowed.
+ * - `envelope`: borrowed, its payload copied; see `airssys_envelope_t`. At its deadline a request
+ *   ends with `AIRSSYS_ERROR_TIMEOUT`.
+ * - `reply_fn`: receives the outcome of a request, see `airssys_reply_fn_t`. Required for
+ *   `AIRSSYS_KIND_REQUEST`, ignored for `AIRSSYS_KIND_MESSAGE`.
+ * - `user_data`: passed to `reply_fn`.
+ * - `out_id`: receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be
+ *   NULL.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks as `airssys_engine_send` does, at most until the
+ * deadline.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the target is not loaded here.
+ * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the target handles no messages. Of a request, this is the
+ *   outcome.
+ * - `AIRSSYS_ERROR_INVALID_ID`: a malformed source or target.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`,
+ *   `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ *   `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_deliver(airssys_engine_t *engine,
+                                        const airssys_envelope_t *envelope,
+                                        airssys_reply_fn_t reply_fn,
+                                        void *user_data,
+                                        uint64_t *out_id,
+                                        airssys_error_t **error);
+
+/**
+ * Answers a request that this engine's router took over. The requesting component gets its
+ * callback.
+ *
+ * - `engine`: borrowed, the engine that the request comes from.
+ * - `token`: from the envelope of the request.
+ * - `status`: `AIRSSYS_OK`, or why there is no reply, for example from `airssys_completion_t` of
+ *   the other engine.
+ * - `reply`, `reply_len`: borrowed, copied; NULL: no reply. Read only if `status` is `AIRSSYS_OK`.
+ * - `message`: borrowed text, the error, which the component receives; may be NULL. Used only if
+ *   `status` is not `AIRSSYS_OK`.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks, `route` included.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, already answered,
+ * or an unknown token), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_complete(airssys_engine_t *engine,
+                                         uint64_t token,
+                                         airssys_status_t status,
+                                         const uint8_t *reply,
+                                         size_t reply_len,
+                                         const char *message,
+                                         airssys_error_t **error);
+
+/* -- BYTES AND WRITERS ------------------------------------------------------------------------- */
+
+/**
+ * Bytes that the caller owns and must release with `airssys_bytes_free`.
+ *
+ * "None" and "empty" differ. `data` is NULL if there are no bytes, for example if a component
+ * handled a message without a reply. `data` is not NULL and `len` is 0 if there are zero bytes.
+ * JSON documents are UTF-8, followed by a NUL that `len` does not count.
+ */
+struct airssys_bytes_t {
+  /** The bytes, or NULL. */
+  uint8_t *data;
+  /** The number of bytes. */
+  size_t len;
+  /** For the library. Do not change it. */
+  size_t capacity;
+};
+
+/**
+ * Releases bytes and sets them to `{NULL, 0, 0}`, so that a second call does nothing.
+ *
+ * `bytes`: NULL does nothing. Any thread; callable from callbacks.
+ */
+void airssys_bytes_free(airssys_bytes_t *bytes);
+
+/**
+ * The answer of a callback. It is valid only until the callback returns, and only on its thread.
+ */
+struct airssys_writer_t;
+
+/**
+ * Appends bytes to the answer of a callback.
+ *
+ * `writer`: from the callback. `data`: borrowed; (NULL, 0) is empty. On the callback's thread
+ * only; does not block.
+ *
+ * Returns false and appends nothing if an argument is NULL, or if the answer would exceed 256 MiB
+ * or, in `get`, what the component's `max-host-bytes` leaves. The component then gets an error,
+ * whatever follows.
+ */
+bool airssys_writer_write(airssys_writer_t *writer, const uint8_t *data, size_t len);
+
+/**
+ * Sets the result of a callback. Every callback with a writer must call it, on every path.
+ *
+ * The last of several calls counts. Bytes written after it still belong to the answer.
+ *
+ * `writer`: from the callback; NULL does nothing. `result`: an `airssys_storage_result_t` in
+ * storage callbacks, an `airssys_status_t` in `route` of a router. On the callback's thread only;
+ * does not block.
+ */
+void airssys_writer_finish(airssys_writer_t *writer, int32_t result);
+
+/* -- CODECS ------------------------------------------------------------------------------------ */
+
+/** `protobuf`: Protocol Buffers. */
+#define AIRSSYS_CODEC_PROTOBUF 0x50
+
+/** `cbor`: CBOR. */
+#define AIRSSYS_CODEC_CBOR 0x51
+
+/** `raw`: bytes without a format, or with an unspecified one. */
+#define AIRSSYS_CODEC_RAW 0x55
+
+/** `rlp`: Recursive Length Prefix, the serialization of Ethereum. */
+#define AIRSSYS_CODEC_RLP 0x60
+
+/** `bencode`: serialization of BitTorrent. */
+#define AIRSSYS_CODEC_BENCODE 0x63
+
+/** `dag-pb`: IPLD Merkle DAG in Protocol Buffers. */
+#define AIRSSYS_CODEC_DAG_PB 0x70
+
+/** `dag-cbor`: IPLD Merkle DAG in CBOR. */
+#define AIRSSYS_CODEC_DAG_CBOR 0x71
+
+/** `dag-jose`: IPLD Merkle DAG in JOSE, signed or encrypted. */
+#define AIRSSYS_CODEC_DAG_JOSE 0x85
+
+/** `dag-cose`: IPLD Merkle DAG in COSE, signed or encrypted. */
+#define AIRSSYS_CODEC_DAG_COSE 0x86
+
+/** `dag-json`: IPLD Merkle DAG in JSON. */
+#define AIRSSYS_CODEC_DAG_JSON 0x0129
+
+/** `json`: JSON in UTF-8. */
+#define AIRSSYS_CODEC_JSON 0x0200
+
+/** `messagepack`: MessagePack. */
+#define AIRSSYS_CODEC_MESSAGEPACK 0x0201
+
+/** `car`: content addressable archive. */
+#define AIRSSYS_CODEC_CAR 0x0202
+
+/** `x509-certificate`: one X.509 certificate in DER. */
+#define AIRSSYS_CODEC_X509_CERTIFICATE 0x0210
+
+/** `ipns-record`: signed IPNS record. */
+#define AIRSSYS_CODEC_IPNS_RECORD 0x0300
+
+/** `car-index-sorted`: the index of an archive, CARv2 IndexSorted. */
+#define AIRSSYS_CODEC_CAR_INDEX_SORTED 0x0400
+
+/** `car-multihash-index-sorted`: the index of an archive, CARv2 MultihashIndexSorted. */
+#define AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED 0x0401
+
+/** `provenance-log`: verifiable append-only log. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG 0x1208
+
+/** `provenance-log-entry`: an entry of such a log. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY 0x1209
+
+/** `provenance-log-script`: a script of such a log. */
+#define AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT 0x120a
+
+/** `ssz`: SimpleSerialize. */
+#define AIRSSYS_CODEC_SSZ 0xb501
+
+/** `json-jcs`: JSON in the canonical form of RFC 8785. */
+#define AIRSSYS_CODEC_JSON_JCS 0xb601
+
+/** `bincode`: bincode. A code for private use; the multicodec table has none. */
+#define AIRSSYS_CODEC_BINCODE 0x306269
+
+/** `borsh`: Borsh. A code for private use; the multicodec table has none. */
+#define AIRSSYS_CODEC_BORSH 0x30626f
+
+/**
+ * Returns the name of a codec in the multicodec table, for example `"cbor"` for
+ * `AIRSSYS_CODEC_CBOR`.
+ *
+ * `code`: an `AIRSSYS_CODEC_...` value; the result for any other is NULL. The text is static and
+ * must not be freed. Any thread; callable from callbacks.
  */
 const char *airssys_codec_name(uint64_t code);
 
 /**
- * The code of a codec.
+ * Looks up the code of a codec.
  *
  * `name`: borrowed text, as `airssys_codec_name` spells it. `out_code`: receives the code.
  * `error`: may be NULL; the message about an unknown name lists the known ones. Any thread;
  * callable from callbacks.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a name that is not known) or
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for an unknown name) or
  * `AIRSSYS_ERROR_PANIC`.
  */
-airssys_status_t airssys_codec_code(const char *name,
-                                    uint64_t *out_code,
-                                    struct airssys_error_t **error);
+airssys_status_t airssys_codec_code(const char *name, uint64_t *out_code, airssys_error_t **error);
 
 /**
- * Reads the code at the start of a payload; the data begins behind its prefix.
+ * Reads the code at the start of a payload. The data follows this prefix.
  *
- * That there is a code does not make it one of the `AIRSSYS_CODEC_...` values, and data without a
- * prefix often begins like one: `airssys_codec_name` says whether the code is known.
+ * The code need not be an `AIRSSYS_CODEC_...` value. Data without a prefix often begins like one:
+ * check with `airssys_codec_name` that the code is known.
  *
  * `payload`, `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out_code`: receives the
- * code. `out_prefix_len`: receives how many bytes the code takes, 1 to 9. Both are written on
- * success only. `error`: may be NULL. Any thread; callable from callbacks.
+ * code. `out_prefix_len`: receives the length of the prefix in bytes, 1 to 9. `error`: may be
+ * NULL. Any thread; callable from callbacks.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_MESSAGE` (no unsigned varint of multiformats, which
- * has the shortest form and at most 9 bytes), `AIRSSYS_ERROR_INVALID_ARGUMENT` or
- * `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_MESSAGE` (the payload does not begin with an
+ * unsigned varint as multiformats defines it: shortest form, at most 9 bytes),
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_codec_read(const uint8_t *payload,
                                     size_t len,
                                     uint64_t *out_code,
                                     size_t *out_prefix_len,
-                                    struct airssys_error_t **error);
+                                    airssys_error_t **error);
 
 /**
  * Puts a code in front of a payload, as an unsigned varint.
  *
- * `code`: one of the `AIRSSYS_CODEC_...` values, or any other of at most 63 bits. `payload`,
- * `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out`: receives prefix and payload,
+ * `code`: an `AIRSSYS_CODEC_...` value, or any other of at most 63 bits. `payload`, `len`:
+ * borrowed bytes; `payload` may be NULL if `len` is 0. `out`: receives the prefix and the payload,
  * which the caller owns. `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a code of 64 bits) or
@@ -2029,11 +2022,11 @@ airssys_status_t airssys_codec_read(const uint8_t *payload,
 airssys_status_t airssys_codec_prefix(uint64_t code,
                                       const uint8_t *payload,
                                       size_t len,
-                                      struct airssys_bytes_t *out,
-                                      struct airssys_error_t **error);
+                                      airssys_bytes_t *out,
+                                      airssys_error_t **error);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}
+#endif
 
-#endif  /* AIRSSYS_WASM_H */
+#endif /* AIRSSYS_WASM_H */

@@ -24,12 +24,19 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Comment and declaration of each item of the header; blank lines are between them.
+fn items(header: &str) -> impl Iterator<Item = (&str, &str)> {
+    let items = header.split("\n\n").filter_map(|item| item.split_once("*/\n"));
+    items.map(|(comment, declaration)| (comment.trim_start_matches("/**"), declaration))
+}
+
 fn functions() -> Vec<Function> {
     let header = header();
-    let declarations = header.split("extern \"C\" {").nth(1).expect("declarations");
-    let declarations = declarations.split("#ifdef __cplusplus").next().expect("before the end");
-    let parts = declarations.split("/**").skip(1).map(|part| {
-        let (comment, declaration) = part.split_once("*/").expect("a comment ends");
+    let functions = items(&header).filter(|(_, declaration)| {
+        let other = ["#define", "struct", "typedef"];
+        !other.iter().any(|other| declaration.starts_with(other)) && declaration.ends_with(");")
+    });
+    let parts = functions.map(|(comment, declaration)| {
         let declaration = one_line(declaration);
         let before = declaration.split('(').next().expect("a name");
         let name = before.rsplit([' ', '*']).next().expect("a name").to_owned();
@@ -89,12 +96,12 @@ fn every_function_with_a_status_lists_what_it_returns_and_takes_an_error_last() 
     for function in with_status {
         count += 1;
         let last = function.declaration.rsplit(',').next().unwrap().trim();
-        assert_eq!(last, "struct airssys_error_t **error);", "{}", function.name);
+        assert_eq!(last, "airssys_error_t **error);", "{}", function.name);
         let list = statuses(function, &all);
         for status in ["AIRSSYS_ERROR_INVALID_ARGUMENT", "AIRSSYS_ERROR_PANIC"] {
             assert!(list.contains(status), "{} does not list {status}", function.name);
         }
-        let uses_engine = function.declaration.contains("(struct airssys_engine_t *engine");
+        let uses_engine = function.declaration.contains("(airssys_engine_t *engine");
         let listed = list.contains("AIRSSYS_ERROR_FORKED");
         assert_eq!(listed, uses_engine, "{}: AIRSSYS_ERROR_FORKED", function.name);
     }
@@ -113,7 +120,7 @@ fn every_parameter_is_explained() {
             (name != "void").then_some(name)
         });
         // An object that comes first is explained at the head of the header.
-        let object = parameters.starts_with("struct airssys_config_t *config");
+        let object = parameters.starts_with("airssys_config_t *config");
         let refers = function.comment.contains("as `airssys_");
         // What `len` counts is said with the bytes; a status and a handle explain themselves.
         for name in names.filter(|name| !["len", "status", "result", "handle"].contains(name)) {
@@ -179,33 +186,33 @@ fn the_values_of_constants_are_pinned() {
         ("AIRSSYS_KIND_MESSAGE", "0"),
         ("AIRSSYS_KIND_REQUEST", "1"),
         ("AIRSSYS_STORAGE_OK", "0"),
-        ("AIRSSYS_CODEC_PROTOBUF", "80"),
-        ("AIRSSYS_CODEC_CBOR", "81"),
-        ("AIRSSYS_CODEC_RAW", "85"),
-        ("AIRSSYS_CODEC_RLP", "96"),
+        ("AIRSSYS_CODEC_PROTOBUF", "0x50"),
+        ("AIRSSYS_CODEC_CBOR", "0x51"),
+        ("AIRSSYS_CODEC_RAW", "0x55"),
+        ("AIRSSYS_CODEC_RLP", "0x60"),
         ("AIRSSYS_AUDIT_ALLOWED", "1"),
         ("AIRSSYS_AUDIT_DENIED", "2"),
         ("AIRSSYS_AUDIT_LOST", "3"),
-        ("AIRSSYS_CODEC_BENCODE", "99"),
-        ("AIRSSYS_CODEC_DAG_PB", "112"),
-        ("AIRSSYS_CODEC_DAG_CBOR", "113"),
-        ("AIRSSYS_CODEC_DAG_JOSE", "133"),
-        ("AIRSSYS_CODEC_DAG_COSE", "134"),
-        ("AIRSSYS_CODEC_DAG_JSON", "297"),
-        ("AIRSSYS_CODEC_JSON", "512"),
-        ("AIRSSYS_CODEC_MESSAGEPACK", "513"),
-        ("AIRSSYS_CODEC_CAR", "514"),
-        ("AIRSSYS_CODEC_X509_CERTIFICATE", "528"),
-        ("AIRSSYS_CODEC_IPNS_RECORD", "768"),
-        ("AIRSSYS_CODEC_CAR_INDEX_SORTED", "1024"),
-        ("AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED", "1025"),
-        ("AIRSSYS_CODEC_PROVENANCE_LOG", "4616"),
-        ("AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY", "4617"),
-        ("AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT", "4618"),
-        ("AIRSSYS_CODEC_SSZ", "46337"),
-        ("AIRSSYS_CODEC_JSON_JCS", "46593"),
-        ("AIRSSYS_CODEC_BINCODE", "3170921"),
-        ("AIRSSYS_CODEC_BORSH", "3170927"),
+        ("AIRSSYS_CODEC_BENCODE", "0x63"),
+        ("AIRSSYS_CODEC_DAG_PB", "0x70"),
+        ("AIRSSYS_CODEC_DAG_CBOR", "0x71"),
+        ("AIRSSYS_CODEC_DAG_JOSE", "0x85"),
+        ("AIRSSYS_CODEC_DAG_COSE", "0x86"),
+        ("AIRSSYS_CODEC_DAG_JSON", "0x0129"),
+        ("AIRSSYS_CODEC_JSON", "0x0200"),
+        ("AIRSSYS_CODEC_MESSAGEPACK", "0x0201"),
+        ("AIRSSYS_CODEC_CAR", "0x0202"),
+        ("AIRSSYS_CODEC_X509_CERTIFICATE", "0x0210"),
+        ("AIRSSYS_CODEC_IPNS_RECORD", "0x0300"),
+        ("AIRSSYS_CODEC_CAR_INDEX_SORTED", "0x0400"),
+        ("AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED", "0x0401"),
+        ("AIRSSYS_CODEC_PROVENANCE_LOG", "0x1208"),
+        ("AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY", "0x1209"),
+        ("AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT", "0x120a"),
+        ("AIRSSYS_CODEC_SSZ", "0xb501"),
+        ("AIRSSYS_CODEC_JSON_JCS", "0xb601"),
+        ("AIRSSYS_CODEC_BINCODE", "0x306269"),
+        ("AIRSSYS_CODEC_BORSH", "0x30626f"),
         ("AIRSSYS_STORAGE_NOT_FOUND", "1"),
         ("AIRSSYS_STORAGE_QUOTA_EXCEEDED", "2"),
         ("AIRSSYS_STORAGE_INVALID_KEY", "3"),
@@ -238,4 +245,187 @@ fn the_version_is_that_of_the_crate() {
     let library = unsafe { std::ffi::CStr::from_ptr(airssys_wasm::airssys_version()) };
     assert_eq!(library.to_str(), Ok(&*version));
     assert_eq!(airssys_wasm::airssys_abi_version(), airssys_wasm::AIRSSYS_ABI_VERSION);
+}
+
+/// What programs are linked with, by name. Only additions belong here, unless `AIRSSYS_ABI_VERSION`
+/// changes. That the shared library exports the same is what `tests/c/run.sh symbols` compares.
+const ABI: &[&str] = &[
+    "uint32_t airssys_abi_version(void);",
+    "void airssys_bytes_free(airssys_bytes_t *bytes);",
+    "airssys_status_t airssys_codec_code(const char *name, uint64_t *out_code, airssys_error_t **error);",
+    "const char *airssys_codec_name(uint64_t code);",
+    "airssys_status_t airssys_codec_prefix(uint64_t code, const uint8_t *payload, size_t len, airssys_bytes_t *out, airssys_error_t **error);",
+    "airssys_status_t airssys_codec_read(const uint8_t *payload, size_t len, uint64_t *out_code, size_t *out_prefix_len, airssys_error_t **error);",
+    "void airssys_config_free(airssys_config_t *config);",
+    "airssys_status_t airssys_config_new(airssys_config_t **out, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_audit(airssys_config_t *config, const airssys_audit_t *audit, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_events(airssys_config_t *config, const airssys_events_t *events, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_json(airssys_config_t *config, const char *json, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_logger(airssys_config_t *config, const airssys_logger_t *logger, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_router(airssys_config_t *config, const airssys_router_t *router, airssys_error_t **error);",
+    "airssys_status_t airssys_config_set_storage(airssys_config_t *config, const airssys_storage_t *storage, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_broadcast(airssys_engine_t *engine, const uint64_t *handles, size_t count, const uint8_t *payload, size_t len, const airssys_message_options_t *options, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_call(airssys_engine_t *engine, uint64_t handle, const uint8_t *payload, size_t len, const airssys_message_options_t *options, airssys_bytes_t *out_reply, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_cancel(airssys_engine_t *engine, uint64_t id, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_complete(airssys_engine_t *engine, uint64_t token, airssys_status_t status, const uint8_t *reply, size_t reply_len, const char *message, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_deliver(airssys_engine_t *engine, const airssys_envelope_t *envelope, airssys_reply_fn_t reply_fn, void *user_data, uint64_t *out_id, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_describe(airssys_engine_t *engine, uint64_t handle, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_explain(airssys_engine_t *engine, uint64_t handle, const char *action, const char *resource, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_find(airssys_engine_t *engine, const char *id, uint64_t *out_handle, airssys_error_t **error);",
+    "void airssys_engine_free(airssys_engine_t *engine);",
+    "airssys_status_t airssys_engine_grant(airssys_engine_t *engine, uint64_t handle, const char *json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_health(airssys_engine_t *engine, uint64_t handle, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine, uint64_t handle, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_list(airssys_engine_t *engine, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_load(airssys_engine_t *engine, const char *id, const uint8_t *wasm, size_t len, const char *options_json, uint64_t *out_handle, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_load_file(airssys_engine_t *engine, const char *id, const char *path, const char *options_json, uint64_t *out_handle, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_new(const airssys_config_t *config, airssys_engine_t **out, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_request(airssys_engine_t *engine, uint64_t handle, const uint8_t *payload, size_t len, const airssys_message_options_t *options, airssys_reply_fn_t reply_fn, void *user_data, uint64_t *out_id, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_revoke(airssys_engine_t *engine, uint64_t handle, const char *json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_send(airssys_engine_t *engine, uint64_t handle, const uint8_t *payload, size_t len, const airssys_message_options_t *options, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_set_policies(airssys_engine_t *engine, const char *json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine, uint64_t timeout_ms, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_stats(airssys_engine_t *engine, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_unload(airssys_engine_t *engine, uint64_t handle, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_unload_within(airssys_engine_t *engine, uint64_t handle, uint64_t timeout_ms, airssys_error_t **error);",
+    "const char *airssys_error_detail_json(const airssys_error_t *error);",
+    "void airssys_error_free(airssys_error_t *error);",
+    "const char *airssys_error_message(const airssys_error_t *error);",
+    "airssys_status_t airssys_error_status(const airssys_error_t *error);",
+    "bool airssys_keys_push(airssys_keys_t *keys, const char *key);",
+    "const char *airssys_status_name(airssys_status_t status);",
+    "const char *airssys_version(void);",
+    "void airssys_writer_finish(airssys_writer_t *writer, int32_t result);",
+    "bool airssys_writer_write(airssys_writer_t *writer, const uint8_t *data, size_t len);",
+];
+
+#[test]
+fn the_declarations_of_functions_are_pinned() {
+    let mut functions = functions();
+    functions.sort_by(|one, other| one.name.cmp(&other.name));
+    let declared: Vec<_> = functions.into_iter().map(|function| function.declaration).collect();
+    assert_eq!(declared, ABI, "new functions belong into this table, old ones never change");
+}
+
+/// The size of a struct, and where its fields are.
+macro_rules! layout {
+    ($struct:ident { $($field:ident),+ }) => {{
+        // A field that the test does not name is an error.
+        fn _all(whole: airssys_wasm::$struct) {
+            let airssys_wasm::$struct { $($field: _),+ } = whole;
+        }
+        let offsets = vec![$(std::mem::offset_of!(airssys_wasm::$struct, $field)),+];
+        (size_of::<airssys_wasm::$struct>(), offsets)
+    }};
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn the_layouts_of_structs_are_pinned() {
+    let layout =
+        layout!(airssys_storage_t { size, user_data, drop, get, set, del, list, exists, usage });
+    assert_eq!(layout, (72, vec![0, 8, 16, 24, 32, 40, 48, 56, 64]));
+    let layout = layout!(airssys_log_record_t {
+        size,
+        level,
+        component,
+        message,
+        message_len,
+        context_keys,
+        context_values,
+        context_len,
+        seconds,
+        nanoseconds
+    });
+    assert_eq!(layout, (80, vec![0, 8, 16, 24, 32, 40, 48, 56, 64, 72]));
+    let layout = layout!(airssys_logger_t { size, user_data, drop, log, min_level });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_event_t { size, kind, json, payload, payload_len });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_events_t { size, user_data, drop, event });
+    assert_eq!(layout, (32, vec![0, 8, 16, 24]));
+    let layout = layout!(airssys_audit_record_t {
+        size,
+        decision,
+        nanoseconds,
+        seconds,
+        component,
+        action,
+        resource,
+        by,
+        rule,
+        lost_allowed,
+        lost_denied
+    });
+    assert_eq!(layout, (80, vec![0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72]));
+    let layout = layout!(airssys_audit_t { size, user_data, drop, record, sample_allowed });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_message_options_t {
+        size,
+        sender,
+        content_type,
+        timeout_ms,
+        flags,
+        progress,
+        progress_data
+    });
+    assert_eq!(layout, (56, vec![0, 8, 16, 24, 32, 40, 48]));
+    let layout = layout!(airssys_completion_t { size, request, status, reply, reply_len, error });
+    assert_eq!(layout, (48, vec![0, 8, 16, 24, 32, 40]));
+    let layout = layout!(airssys_envelope_t {
+        size,
+        source,
+        target,
+        kind,
+        correlation,
+        token,
+        deadline_ms,
+        content_type,
+        payload,
+        payload_len
+    });
+    assert_eq!(layout, (80, vec![0, 8, 16, 24, 32, 40, 48, 56, 64, 72]));
+    let layout = layout!(airssys_router_t { size, user_data, drop, route, cancel });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_bytes_t { data, len, capacity });
+    assert_eq!(layout, (24, vec![0, 8, 16]));
+}
+
+#[test]
+fn sections_are_in_the_order_of_a_manual() {
+    let header = header();
+    let headings: Vec<_> = header.lines().filter_map(|line| line.strip_prefix("/* -- ")).collect();
+    let headings: Vec<_> = headings.iter().map(|line| line.split(" --").next().unwrap()).collect();
+    let order = [
+        "TYPES",
+        "VERSION",
+        "STATUS AND ERRORS",
+        "CONFIGURATION",
+        "STORAGE",
+        "LOG",
+        "EVENTS",
+        "AUDIT TRAIL",
+        "ENGINES AND COMPONENTS",
+        "OPTIONS",
+        "MESSAGES",
+        "REQUESTS",
+        "RIGHTS",
+        "INSPECTION",
+        "ROUTER",
+        "BYTES AND WRITERS",
+        "CODECS",
+    ];
+    assert_eq!(headings, order);
+}
+
+#[test]
+fn lines_have_at_most_100_columns() {
+    for (at, line) in header().lines().enumerate() {
+        assert!(line.chars().count() <= 100, "line {}: {line}", at + 1);
+    }
+}
+
+#[test]
+fn the_header_says_cannot() {
+    assert!(!header().contains("can not"));
 }

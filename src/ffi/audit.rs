@@ -1,26 +1,28 @@
-//! The record of decisions, to the host's callback.
+//! Audit trail, for the host's callback.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 use crate::core::message::Timestamp;
 use crate::ffi::arguments::{self, Sized0};
-use crate::ffi::error::c_text;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 use crate::security::audit::AuditRecord;
-use crate::system::audit::AuditSink;
+use crate::system::audit::{AuditConfig, AuditSink};
 
-/// What a record says: it was allowed.
+/// Decision: allowed.
 pub const AIRSSYS_AUDIT_ALLOWED: i32 = 1;
-/// What a record says: it was refused, because nothing grants it, a policy refuses it, or a quota is
-/// used up.
+/// Decision: denied, because no grant covers it, a policy refuses it, or a quota is exhausted.
 pub const AIRSSYS_AUDIT_DENIED: i32 = 2;
-/// What a record says: decisions were made that it is the only record of, see `lost_denied`.
+/// A record of losses: it stands for the records counted in `lost_allowed` and `lost_denied`.
 pub const AIRSSYS_AUDIT_LOST: i32 = 3;
 
-/// One decision. All pointers are valid until the callback returns; in a record of losses the texts
+/// One decision. All pointers are valid until the callback returns. In a record of losses the texts
 /// are NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -29,56 +31,84 @@ pub struct airssys_audit_record_t {
     pub size: usize,
     /// `AIRSSYS_AUDIT_ALLOWED`, `AIRSSYS_AUDIT_DENIED` or `AIRSSYS_AUDIT_LOST`.
     pub decision: i32,
-    /// When it was made, to a few milliseconds, or when losses were told: nanoseconds of the second.
+    /// Time of the decision, or of reporting losses: nanoseconds of the second, accurate to a few
+    /// milliseconds.
     pub nanoseconds: u32,
-    /// When it was made: seconds since 1970.
+    /// The same time: seconds since 1970, UTC.
     pub seconds: u64,
-    /// About whom: the component's id.
+    /// Id of the component.
     pub component: *const c_char,
-    /// What was to be done, as `airssys_engine_set_policies` names it: "messaging.send".
+    /// The action, for example `messaging.send`; see POLICIES in OPTIONS below.
     pub action: *const c_char,
-    /// On what, as a grant names it where one can be given; up to 4,096 bytes of it.
+    /// The resource, as a grant names it where there can be one; at most 4,096 bytes of it.
     pub resource: *const c_char,
     /// What decided: "grant", "policy", "ambient", "not-granted", "quota" or "never".
     pub by: *const c_char,
-    /// Which: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
+    /// The rule: `grant app/db/0`, `policy rules[2] deny: reason`, `quota messages-per-second 100`.
     pub rule: *const c_char,
-    /// In a record of losses: how many that allowed something are not kept.
+    /// In a record of losses: the number of lost records that allowed something.
     pub lost_allowed: u64,
-    /// In a record of losses: how many that refused something are not kept.
+    /// In a record of losses: the number of lost records that denied something.
     pub lost_denied: u64,
 }
 
-/// The host's callback for decisions, called one at a time and in the order in which they were made,
-/// on a thread of the library. Nothing waits for it. Up to 16,384 records wait for a host that is
-/// slow, of which those that allowed something may be half; those about one component may be a
-/// quarter, an eighth where they allowed something. What does not fit is counted, and told in a
-/// record of its own, where it would have been. Resources are texts that components chose, control
-/// characters included; long ones are cut.
+/// The host's callback for decisions on what components may do.
 ///
-/// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
-/// unwind into the library.
+/// It is called on a thread of the library, once at a time, in the order of the decisions. Nothing
+/// waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that allowed
+/// something may be half of them. Records of one component may be a quarter, and an eighth if they
+/// allowed something. The rest is counted, and a record of losses takes its place in the order.
+///
+/// Resources are texts that components chose. They can hold control characters, and long ones are
+/// cut.
+///
+/// The callback may call any function except `airssys_engine_shutdown` of its own engine, and must
+/// not unwind into the library.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_audit_t {
     /// `sizeof(airssys_audit_t)`.
     pub size: usize,
-    /// Handed to the callback.
+    /// Passed to the callback.
     pub user_data: *mut c_void,
-    /// Called once, when `user_data` is not used any more; may be NULL.
+    /// Called once, after the last use of `user_data`; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// Takes one record. Required.
+    /// Receives one record. Required.
     pub record:
         Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_audit_record_t)>,
-    /// Of the decisions that allow something, each so-manieth is recorded: 0 none, 1 all, 100 one
-    /// of 100. Those that refuse are all recorded; of log records that are dropped for want of quota
-    /// the first, each time.
+    /// Sampling of decisions that allow something: every Nth is recorded; 1 records all, 0 none.
+    /// Denials are all recorded, with one exception: while log records are dropped for lack of
+    /// quota, only the first is recorded, each time.
     pub sample_allowed: u32,
 }
 
 // SAFETY: `repr(C)`, `size` comes first, pointers, optional functions and numbers may be zero.
 unsafe impl Sized0 for airssys_audit_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Sets the host's callback for the audit trail.
+///
+/// `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its `user_data`:
+/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+/// or after another callback replaces this one. On an error it does not call `drop`. `error`: may
+/// be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `record`, a wrong
+/// `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_audit(
+    config: *mut airssys_config_t,
+    audit: *const airssys_audit_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
+        Ok(AuditConfig { sink: Arc::new(audit), sample_allowed })
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.audit) }
 }
 
 /// The host's callback as a sink.
@@ -88,12 +118,12 @@ pub struct HostAudit {
 }
 
 impl HostAudit {
-    /// Takes the host's callback over, `user_data` included; also which decisions it takes.
+    /// Takes over the host's callback, with its `user_data`, and returns its sampling.
     ///
     /// # Safety
     ///
-    /// `audit` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_audit_t`].
+    /// `audit` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_audit_t`].
     pub unsafe fn new(audit: *const airssys_audit_t) -> Result<(Self, u32), Failure> {
         // SAFETY: this function's contract.
         let audit = unsafe { arguments::versioned(audit, "audit") }?

@@ -1,21 +1,21 @@
-//! Bytes that the library hands out.
+//! Bytes that the library returns.
 
 use std::mem::ManuallyDrop;
 
 use crate::ffi::arguments::write_output;
 
-/// Bytes that the caller owns; released with `airssys_bytes_free`.
+/// Bytes that the caller owns and must release with `airssys_bytes_free`.
 ///
-/// "None" and "empty" differ: `data` is NULL if there is nothing at all (a message that was handled
-/// and not replied to), and not NULL with a `len` of 0 if there are zero bytes. JSON documents are
-/// UTF-8 and followed by a NUL that `len` does not count.
+/// "None" and "empty" differ. `data` is NULL if there are no bytes, for example if a component
+/// handled a message without a reply. `data` is not NULL and `len` is 0 if there are zero bytes.
+/// JSON documents are UTF-8, followed by a NUL that `len` does not count.
 #[repr(C)]
 pub struct airssys_bytes_t {
     /// The bytes, or NULL.
     pub data: *mut u8,
-    /// How many.
+    /// The number of bytes.
     pub len: usize,
-    /// Belongs to the library; leave it as it is.
+    /// For the library. Do not change it.
     pub capacity: usize,
 }
 

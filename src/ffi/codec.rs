@@ -1,4 +1,4 @@
-//! Payloads that say what they are.
+//! Self-describing payloads.
 
 use std::ffi::{CStr, c_char};
 
@@ -10,56 +10,56 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::status::airssys_status_t;
 
-/// `protobuf`, 0x50: Protocol Buffers.
+/// `protobuf`: Protocol Buffers.
 pub const AIRSSYS_CODEC_PROTOBUF: u64 = 0x50;
-/// `cbor`, 0x51: CBOR.
+/// `cbor`: CBOR.
 pub const AIRSSYS_CODEC_CBOR: u64 = 0x51;
-/// `raw`, 0x55: bytes of no format, or of one that is not said.
+/// `raw`: bytes without a format, or with an unspecified one.
 pub const AIRSSYS_CODEC_RAW: u64 = 0x55;
-/// `rlp`, 0x60: recursive length prefix, the serialization of Ethereum.
+/// `rlp`: Recursive Length Prefix, the serialization of Ethereum.
 pub const AIRSSYS_CODEC_RLP: u64 = 0x60;
-/// `bencode`, 0x63: the serialization of BitTorrent.
+/// `bencode`: serialization of BitTorrent.
 pub const AIRSSYS_CODEC_BENCODE: u64 = 0x63;
-/// `dag-pb`, 0x70: IPLD's Merkle DAG in Protocol Buffers.
+/// `dag-pb`: IPLD Merkle DAG in Protocol Buffers.
 pub const AIRSSYS_CODEC_DAG_PB: u64 = 0x70;
-/// `dag-cbor`, 0x71: IPLD's Merkle DAG in CBOR.
+/// `dag-cbor`: IPLD Merkle DAG in CBOR.
 pub const AIRSSYS_CODEC_DAG_CBOR: u64 = 0x71;
-/// `dag-jose`, 0x85: IPLD's Merkle DAG in JOSE, signed or encrypted.
+/// `dag-jose`: IPLD Merkle DAG in JOSE, signed or encrypted.
 pub const AIRSSYS_CODEC_DAG_JOSE: u64 = 0x85;
-/// `dag-cose`, 0x86: IPLD's Merkle DAG in COSE, signed or encrypted.
+/// `dag-cose`: IPLD Merkle DAG in COSE, signed or encrypted.
 pub const AIRSSYS_CODEC_DAG_COSE: u64 = 0x86;
-/// `dag-json`, 0x0129: IPLD's Merkle DAG in JSON.
+/// `dag-json`: IPLD Merkle DAG in JSON.
 pub const AIRSSYS_CODEC_DAG_JSON: u64 = 0x0129;
-/// `json`, 0x0200: JSON in UTF-8.
+/// `json`: JSON in UTF-8.
 pub const AIRSSYS_CODEC_JSON: u64 = 0x0200;
-/// `messagepack`, 0x0201: MessagePack.
+/// `messagepack`: MessagePack.
 pub const AIRSSYS_CODEC_MESSAGEPACK: u64 = 0x0201;
-/// `car`, 0x0202: content addressable archive.
+/// `car`: content addressable archive.
 pub const AIRSSYS_CODEC_CAR: u64 = 0x0202;
-/// `x509-certificate`, 0x0210: one X.509 certificate in DER.
+/// `x509-certificate`: one X.509 certificate in DER.
 pub const AIRSSYS_CODEC_X509_CERTIFICATE: u64 = 0x0210;
-/// `ipns-record`, 0x0300: signed IPNS record.
+/// `ipns-record`: signed IPNS record.
 pub const AIRSSYS_CODEC_IPNS_RECORD: u64 = 0x0300;
-/// `car-index-sorted`, 0x0400: the index of an archive, CARv2 IndexSorted.
+/// `car-index-sorted`: the index of an archive, CARv2 IndexSorted.
 pub const AIRSSYS_CODEC_CAR_INDEX_SORTED: u64 = 0x0400;
-/// `car-multihash-index-sorted`, 0x0401: the index of an archive, CARv2 MultihashIndexSorted.
+/// `car-multihash-index-sorted`: the index of an archive, CARv2 MultihashIndexSorted.
 pub const AIRSSYS_CODEC_CAR_MULTIHASH_INDEX_SORTED: u64 = 0x0401;
-/// `provenance-log`, 0x1208: verifiable log that is only appended to.
+/// `provenance-log`: verifiable append-only log.
 pub const AIRSSYS_CODEC_PROVENANCE_LOG: u64 = 0x1208;
-/// `provenance-log-entry`, 0x1209: an entry of such a log.
+/// `provenance-log-entry`: an entry of such a log.
 pub const AIRSSYS_CODEC_PROVENANCE_LOG_ENTRY: u64 = 0x1209;
-/// `provenance-log-script`, 0x120a: a script of such a log.
+/// `provenance-log-script`: a script of such a log.
 pub const AIRSSYS_CODEC_PROVENANCE_LOG_SCRIPT: u64 = 0x120a;
-/// `ssz`, 0xb501: SimpleSerialize.
+/// `ssz`: SimpleSerialize.
 pub const AIRSSYS_CODEC_SSZ: u64 = 0xb501;
-/// `json-jcs`, 0xb601: JSON in the canonical form of RFC 8785.
+/// `json-jcs`: JSON in the canonical form of RFC 8785.
 pub const AIRSSYS_CODEC_JSON_JCS: u64 = 0xb601;
-/// `bincode`, 0x306269: bincode. The table has no code for it; this one is for private use.
+/// `bincode`: bincode. A code for private use; the multicodec table has none.
 pub const AIRSSYS_CODEC_BINCODE: u64 = 0x30_6269;
-/// `borsh`, 0x30626f: Borsh. The table has no code for it; this one is for private use.
+/// `borsh`: Borsh. A code for private use; the multicodec table has none.
 pub const AIRSSYS_CODEC_BORSH: u64 = 0x30_626f;
 
-/// `Codec::ALL` with names that end as C wants.
+/// `Codec::ALL` with NUL-terminated names.
 const CODECS: [(u64, &CStr); Codec::ALL.len()] = [
     (AIRSSYS_CODEC_PROTOBUF, c"protobuf"),
     (AIRSSYS_CODEC_CBOR, c"cbor"),
@@ -87,7 +87,7 @@ const CODECS: [(u64, &CStr); Codec::ALL.len()] = [
     (AIRSSYS_CODEC_BORSH, c"borsh"),
 ];
 
-// The header and the engine mean the same by a code and by a name.
+// Codes and names of the header and of the engine are the same.
 const _: () = {
     let mut index = 0;
     while index < CODECS.len() {
@@ -105,23 +105,24 @@ const _: () = {
     }
 };
 
-/// The name of a codec in the multicodec table, for example `"cbor"` for `AIRSSYS_CODEC_CBOR`.
+/// Returns the name of a codec in the multicodec table, for example `"cbor"` for
+/// `AIRSSYS_CODEC_CBOR`.
 ///
-/// `code`: one of the `AIRSSYS_CODEC_...` values; NULL is returned for any other. The text is
-/// static and never freed. Any thread; callable from callbacks.
+/// `code`: an `AIRSSYS_CODEC_...` value; the result for any other is NULL. The text is static and
+/// must not be freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub extern "C" fn airssys_codec_name(code: u64) -> *const c_char {
     let known = CODECS.iter().find(|(known, _)| *known == code);
     known.map_or(std::ptr::null(), |(_, name)| name.as_ptr())
 }
 
-/// The code of a codec.
+/// Looks up the code of a codec.
 ///
 /// `name`: borrowed text, as `airssys_codec_name` spells it. `out_code`: receives the code.
 /// `error`: may be NULL; the message about an unknown name lists the known ones. Any thread;
 /// callable from callbacks.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a name that is not known) or
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for an unknown name) or
 /// `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_codec_code(
@@ -135,7 +136,7 @@ pub unsafe extern "C" fn airssys_codec_code(
         let out = output(out_code, "out_code")?;
         let codec = Codec::by_name(name).ok_or_else(|| {
             let error = UnknownCodec { name: name.to_owned() };
-            Failure::argument("name", &format!("can not be used: {error}"))
+            Failure::argument("name", &format!("cannot be used: {error}"))
         })?;
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, codec.code()) };
@@ -145,18 +146,18 @@ pub unsafe extern "C" fn airssys_codec_code(
     unsafe { boundary(error, body) }
 }
 
-/// Reads the code at the start of a payload; the data begins behind its prefix.
+/// Reads the code at the start of a payload. The data follows this prefix.
 ///
-/// That there is a code does not make it one of the `AIRSSYS_CODEC_...` values, and data without a
-/// prefix often begins like one: `airssys_codec_name` says whether the code is known.
+/// The code need not be an `AIRSSYS_CODEC_...` value. Data without a prefix often begins like one:
+/// check with `airssys_codec_name` that the code is known.
 ///
 /// `payload`, `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out_code`: receives the
-/// code. `out_prefix_len`: receives how many bytes the code takes, 1 to 9. Both are written on
-/// success only. `error`: may be NULL. Any thread; callable from callbacks.
+/// code. `out_prefix_len`: receives the length of the prefix in bytes, 1 to 9. `error`: may be
+/// NULL. Any thread; callable from callbacks.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_MESSAGE` (no unsigned varint of multiformats, which
-/// has the shortest form and at most 9 bytes), `AIRSSYS_ERROR_INVALID_ARGUMENT` or
-/// `AIRSSYS_ERROR_PANIC`.
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_MESSAGE` (the payload does not begin with an
+/// unsigned varint as multiformats defines it: shortest form, at most 9 bytes),
+/// `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_codec_read(
     payload: *const u8,
@@ -185,8 +186,8 @@ pub unsafe extern "C" fn airssys_codec_read(
 
 /// Puts a code in front of a payload, as an unsigned varint.
 ///
-/// `code`: one of the `AIRSSYS_CODEC_...` values, or any other of at most 63 bits. `payload`,
-/// `len`: borrowed bytes; `payload` may be NULL if `len` is 0. `out`: receives prefix and payload,
+/// `code`: an `AIRSSYS_CODEC_...` value, or any other of at most 63 bits. `payload`, `len`:
+/// borrowed bytes; `payload` may be NULL if `len` is 0. `out`: receives the prefix and the payload,
 /// which the caller owns. `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (also for a code of 64 bits) or
@@ -204,7 +205,7 @@ pub unsafe extern "C" fn airssys_codec_prefix(
         let payload = unsafe { bytes(payload, len, "payload") }?;
         let out = output(out, "out")?;
         let mut message = prefix(code)
-            .map_err(|error| Failure::argument("code", &format!("can not be used: {error}")))?;
+            .map_err(|error| Failure::argument("code", &format!("cannot be used: {error}")))?;
         message.reserve_exact(payload.len());
         message.extend_from_slice(payload);
         // SAFETY: not NULL, and by this function's contract valid for writing.

@@ -1,28 +1,23 @@
 //! Configurations.
 
 use std::ffi::c_char;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::ffi::arguments::{free, object, output, text, write_output};
-use crate::ffi::audit::{HostAudit, airssys_audit_t};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::events::{HostEvents, airssys_events_t};
-use crate::ffi::logger::{HostLogger, airssys_logger_t};
-use crate::ffi::router::{HostRouter, airssys_router_t};
+use crate::ffi::failure::Failure;
 use crate::ffi::status::airssys_status_t;
-use crate::ffi::storage::{HostStorage, airssys_storage_t};
-use crate::system::audit::AuditConfig;
 use crate::system::config::EngineConfig;
 
-/// What an engine is made with; released with `airssys_config_free`. Several engines may be made
+/// What an engine is made from. Release it with `airssys_config_free`. Several engines may be made
 /// from one configuration.
 pub struct airssys_config_t {
     config: Mutex<EngineConfig>,
 }
 
 impl airssys_config_t {
-    /// What is configured now.
+    /// The current configuration.
     pub fn snapshot(&self) -> EngineConfig {
         self.lock().clone()
     }
@@ -32,13 +27,15 @@ impl airssys_config_t {
     }
 }
 
-/// Makes a configuration with defaults: storage in memory, warnings and errors to stderr, as many
-/// workers as cores, and the limits of the design.
+/// Makes a configuration with defaults: storage in memory, warnings and errors to stderr, one
+/// worker per core, the default limits.
 ///
-/// That log goes to what stderr is when the engine is made, of which the engine holds a duplicate; where
-/// it is closed then, nothing is written. A pipe that nobody reads any more is no SIGPIPE.
+/// The default log writes to the stderr of the time when the engine is made; the engine holds a
+/// duplicate of the descriptor. If stderr is closed then, nothing is written. If it is a pipe that
+/// nobody reads, no SIGPIPE is raised.
 ///
-/// `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread.
+/// `out`: receives the configuration, which the caller owns. `error`: may be NULL. Any thread;
+/// callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
@@ -57,87 +54,19 @@ pub unsafe extern "C" fn airssys_config_new(
     unsafe { boundary(error, body) }
 }
 
-/// Releases a configuration; NULL does nothing. Engines made from it go on. Any thread, when no
-/// other function uses it.
+/// Releases a configuration; NULL does nothing. Engines made from it are not affected.
+///
+/// Any thread. No other function may be using the configuration.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
     // SAFETY: by this function's contract NULL, or a configuration that is not used again.
     quietly(|| drop(unsafe { free(config) }));
 }
 
-/// Sets what a JSON document names, and leaves the rest as it is:
+/// Sets the options that a JSON document names. Other options keep their values.
 ///
-///     {
-///       "name": "engine",               names the host as a sender, host/<name>/0
-///       "workers": 2,                   threads that run components (default: cores); behind them as
-///                                       many of lower priority, made as they are needed, for
-///                                       components that compute for more than 2 ms
-///       "callback-threads": 1024,       the most threads for callbacks that components wait for, and
-///                                       the most for all others, 1 to 65536; see Threads above
-///       "cache-dir": "/path",           keeps compiled components between runs, see below
-///       "cache-max-bytes": 1073741824,  what is kept there; the entries that were not used for
-///                                       longest go first
-///       "max-component-bytes": 67108864,
-///       "compile": {                    what compiling a binary may take; beyond the first it is
-///                                       AIRSSYS_ERROR_TIMEOUT, beyond the next two
-///                                       AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
-///         "max-time-ms": 300000,
-///         "max-memory-bytes": 2147483648,   an estimate, for all compiles under way
-///         "max-code-bytes": 268435456,  initial memories and tables included
-///                                       beyond these AIRSSYS_ERROR_INVALID_COMPONENT:
-///         "max-functions": 100000,      in all modules
-///         "max-function-bytes": 4194304,
-///         "max-function-blocks": 65536, blocks, branches, and targets of branch tables
-///         "max-block-depth": 5000,      blocks within blocks
-///         "max-function-locals": 10000, parameters included
-///         "max-function-values": 200000,    values of blocks and branches, and locals used in loops
-///         "max-function-cost": 4194304, predicted effort, in bytes of plain code
-///         "max-cost": 67108864,         the same, for all functions
-///         "max-definitions": 250000,    types, fields, imports, exports, segments and the like, once
-///                                       for each instance of their component
-///         "max-type-depth": 100,        types within types, 1 to 100
-///         "max-component-depth": 64,    modules and components within components
-///         "max-components": 1000,       modules and components at any depth
-///                                       and of code that no component uses any more, least recently
-///                                       used goes first, 32 binaries at most:
-///         "max-unused-code-bytes": 67108864
-///       },
-///       "signals-based-traps": true,    false: no handlers of signals (see Signals above), slower
-///                                       guests
-///       "memory-reservation": "automatic",  address space for each memory: "large" is 4 GiB and
-///                                       guards; "small" is little more than the memory has, its
-///                                       guest is slower, and it is copied when it grows by more than
-///                                       1 MiB; "automatic" is "small" where the process has a limit
-///                                       (RLIMIT_AS) or the system gives no large one; "none" is for
-///                                       tens of thousands of components: memories lie side by
-///                                       side and take no mapping of the process each, a guest is
-///                                       as slow as with "small", and images of memories are copied
-///       "guard-before-memory": true,    false: each component takes 6 of the mappings that the system
-///                                       allows a process (vm.max_map_count) and not 7, and a
-///                                       defence in depth against faults of the compiler is gone
-///       "host-error-texts": false,      true: what callbacks of a storage or a router write as the
-///                                       text of an error reaches the component; false: it goes to
-///                                       the log, and the component learns only that one failed
-///       "limits": { ... },              defaults for every load, see airssys_engine_load
-///       "quotas": { ... },              the same
-///       "capabilities": { ... },        of loads that name none; without it they have none
-///       "policies": { "rules": [] }     see airssys_engine_set_policies
-///     }
-///
-/// What is in `cache-dir` is loaded as code. The directory is made if it is missing. It must belong
-/// to this user and be closed to others (mode 0700), and no directory on the way to it may be one
-/// that others can write to, unless that has the sticky bit, as `/tmp` has. It is opened once, by
-/// `airssys_engine_new`, and held open. Entries have a checksum with a secret key, the file `key` in
-/// the directory; an entry that is damaged, or is not a regular file of this user's or root's that
-/// only its owner can write to, is compiled anew. Any number of engines and processes may share the
-/// directory.
-///
-/// A directory that belongs to root where the process does not run as root, that nobody may write to
-/// (mode 0555), or that is mounted read-only, is used as it is: nothing is written, replaced or
-/// removed. Others may read it. Its key is then no secret, and its owner is trusted. To make one,
-/// fill a directory with an engine, and let others read all of it, `key` included.
-///
-/// `json`: borrowed text. `error`: may be NULL. On an error nothing has changed. Any thread.
+/// `json`: borrowed text; see CONFIGURATION in OPTIONS below. `error`: may be NULL. On an error
+/// nothing changes. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (the message names the place and, for an
 /// unknown key, the nearest known one), `AIRSSYS_ERROR_INVALID_ARGUMENT` or `AIRSSYS_ERROR_PANIC`.
@@ -158,148 +87,26 @@ pub unsafe extern "C" fn airssys_config_set_json(
     unsafe { boundary(error, body) }
 }
 
-/// Makes components store through the host's callbacks.
+/// Puts callbacks of the host into a configuration, in place of earlier ones.
 ///
-/// `storage`: borrowed, copied; see `airssys_storage_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another storage has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
+/// # Safety
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a required callback that is
-/// NULL, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_storage(
-    config: *mut airssys_config_t,
-    storage: *const airssys_storage_t,
+/// `config` is NULL or live; `error` is NULL or valid for writing.
+pub(super) unsafe fn replace<T>(
+    config: *const airssys_config_t,
     error: *mut *mut airssys_error_t,
+    callbacks: impl FnOnce() -> Result<T, Failure>,
+    place: impl FnOnce(&mut EngineConfig) -> &mut Option<T>,
 ) -> airssys_status_t {
     let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
+        // SAFETY: this function's contract.
         let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let storage = unsafe { HostStorage::new(storage) }?;
-        let before = config.lock().storage.replace(Arc::new(storage));
+        let callbacks = callbacks()?;
+        let before = place(&mut config.lock()).replace(callbacks);
         // Outside the lock: the host's `drop` may use the configuration.
         drop(before);
         Ok(())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Sends log records to the host's callback, in place of stderr.
-///
-/// `logger`: borrowed, copied; see `airssys_logger_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another logger has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `log` that is NULL, a wrong
-/// `size` or `min_level`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_logger(
-    config: *mut airssys_config_t,
-    logger: *const airssys_logger_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let logger = unsafe { HostLogger::new(logger) }?;
-        let before = config.lock().log.replace(Arc::new(logger));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Tells the host's callback what happens in engines.
-///
-/// `events`: borrowed, copied; see `airssys_events_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another callback has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, an `event` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_events(
-    config: *mut airssys_config_t,
-    events: *const airssys_events_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let events = unsafe { HostEvents::new(events) }?;
-        let before = config.lock().events.replace(Arc::new(events));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Records decisions on what components may do with the host's callback.
-///
-/// `audit`: borrowed, copied; see `airssys_audit_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another callback has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `record` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_audit(
-    config: *mut airssys_config_t,
-    audit: *const airssys_audit_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
-        let audit = AuditConfig { sink: Arc::new(audit), sample_allowed };
-        let before = config.lock().audit.replace(audit);
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
-}
-
-/// Gives mail for components that are not loaded to the host's callbacks.
-///
-/// `router`: borrowed, copied; see `airssys_router_t`. On success its `user_data` belongs to the
-/// library: `drop(user_data)` is called once, after the configuration and every engine made from it
-/// are freed, or after another router has taken its place. On an error `drop` is not called.
-/// `error`: may be NULL. Any thread.
-///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (a NULL, a `route` that is NULL, a wrong
-/// `size`) or `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_config_set_router(
-    config: *mut airssys_config_t,
-    router: *const airssys_router_t,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a live struct.
-        let router = unsafe { HostRouter::new(router) }?;
-        let before = config.lock().router.replace(Arc::new(router));
-        // Outside the lock: the host's `drop` may use the configuration.
-        drop(before);
-        Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
+    // SAFETY: this function's contract.
     unsafe { boundary(error, body) }
 }

@@ -1,4 +1,4 @@
-//! Errors as objects that the caller owns.
+//! Error objects, owned by the caller.
 
 use std::ffi::{CString, c_char};
 
@@ -6,8 +6,10 @@ use crate::ffi::arguments::{free, reference};
 use crate::ffi::failure::Failure;
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 
-/// What went wrong, in words and in JSON. Owned by whoever got it from a function's `error`
-/// parameter; released with `airssys_error_free`. Usable on any thread, after its engine too.
+/// An error: a status, a text and JSON details.
+///
+/// The caller that received it through an `error` parameter owns it, and must release it with
+/// `airssys_error_free`. It may be used on any thread, also after its engine is freed.
 pub struct airssys_error_t {
     status: airssys_status_t,
     message: CString,
@@ -15,7 +17,7 @@ pub struct airssys_error_t {
 }
 
 impl airssys_error_t {
-    /// The status that it stands for.
+    /// The status of the failed function.
     pub fn status(&self) -> airssys_status_t {
         self.status
     }
@@ -31,43 +33,53 @@ impl From<Failure> for airssys_error_t {
     }
 }
 
-/// Text for C, which ends at the first NUL: those within are shown, as guests choose some texts.
+/// Text for C. NULs inside it, which guests can choose, are shown as `\0`.
 pub fn c_text(text: String) -> CString {
     let text = if text.contains('\0') { text.replace('\0', "\\0") } else { text };
     CString::new(text).unwrap_or_default()
 }
 
-/// The status that the failed function returned.
+/// Returns the status of the function that failed.
 ///
-/// `error`: borrowed; NULL is answered with `AIRSSYS_OK`. Any thread; callable from callbacks.
+/// `error`: borrowed; the status of NULL is `AIRSSYS_OK`. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_status(error: *const airssys_error_t) -> airssys_status_t {
     // SAFETY: by this function's contract `error` is NULL or a live error.
     unsafe { reference(error) }.map_or(AIRSSYS_OK, |error| error.status)
 }
 
-/// What went wrong, for people: which component, which limit and its value, what the guest said,
-/// which key of which document. Words of a component or names from a binary may be in it, with line
-/// breaks and control characters: escape them before you print it. At most 64 KiB.
+/// Returns the text of an error, for people.
 ///
-/// `error`: borrowed; NULL is answered with `""`. The text belongs to the error and lives as long.
-/// Any thread; callable from callbacks.
+/// It names the component, the limit and its value, the guest's own words, or the key of the JSON
+/// document. It can hold text of a component or names from a binary, with line breaks and control
+/// characters: escape it before printing. It has at most 64 KiB.
+///
+/// `error`: borrowed; the text of NULL is `""`. The error owns the text, which is valid until the
+/// error is freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) -> *const c_char {
     // SAFETY: by this function's contract `error` is NULL or a live error.
     unsafe { reference(error) }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
-/// What went wrong, for programs: a JSON object, `{}` if there is nothing to add. Members, where
-/// they apply: `component`, `handle`, `argument`, `path`; `place`, `key`, `nearest`, `known` of a
-/// JSON document; `limit` and `value`; `code` (a case name of the WIT variants `wasm-error` or
-/// `messaging-error`), `origin` (`"guest"` if the component itself answered with the error),
-/// `during` (a step of loading), `backtrace` (of a trap); `unfinished`; `codec` and `accepted` (of a
-/// payload that the receiver does not take); `request`; `failed` (of a broadcast: an array of
-/// objects with `handle`, `status` and `message`).
+/// Returns the details of an error, for programs: a JSON object, `{}` if there are none.
 ///
-/// `error`: borrowed; NULL is answered with `"{}"`. The text belongs to the error and lives as
-/// long. Any thread; callable from callbacks.
+/// Members, where they apply:
+///
+///     component, handle, argument, path, request, resource
+///     place, key, nearest, known      of a JSON document
+///     limit, value                    the limit that was reached
+///     code                            case name of the WIT variant wasm-error or messaging-error
+///     origin                          "guest" if the component itself returned the error
+///     during                          the step of loading
+///     backtrace                       of a trap
+///     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
+///     unfinished                      components that a shutdown did not finish
+///     codec, accepted                 of a payload that the receiver does not accept
+///     failed                          of a broadcast: array of { handle, status, message }
+///
+/// `error`: borrowed; the details of NULL are `"{}"`. The error owns the text, which is valid until
+/// the error is freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_detail_json(error: *const airssys_error_t) -> *const c_char {
     // SAFETY: by this function's contract `error` is NULL or a live error.

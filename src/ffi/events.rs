@@ -1,65 +1,95 @@
-//! Events to the host's callback.
+//! Events, for the host's callback.
 
 use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 
 use crate::core::ports::EventSink;
 use crate::ffi::arguments::{self, Sized0};
-use crate::ffi::error::c_text;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 
-/// Something that happened. All pointers are valid until the callback returns.
+/// One event. All pointers are valid until the callback returns.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// What kind: `dead-letter` or `events-lost`. Expect kinds that this header does not name, from
-    /// a newer library.
+    /// `dead-letter` or `events-lost`. A newer library may send kinds that this header does not
+    /// name.
     pub kind: *const c_char,
-    /// All about it, a JSON object.
+    /// The event as a JSON object, NUL-terminated.
     pub json: *const c_char,
-    /// The payload of a dead letter; NULL if there is none.
+    /// Payload of a dead letter; NULL if there is none.
     pub payload: *const u8,
-    /// Its length.
+    /// Its length in bytes.
     pub payload_len: usize,
 }
 
-/// The host's callback for events, called one at a time and in the order in which things happened,
-/// on a thread of the library. Nothing waits for it. A host that is slow has up to 10,000 events or
-/// 64 MiB of them waiting, those of one receiver no more than a quarter; what does not fit is
-/// counted, and `events-lost` says how many. A `reason` has at most 4 KiB.
+/// The host's callback for events.
 ///
-/// `dead-letter`: a message was accepted and will never be handled, because its receiver was
-/// unloaded, made room for a newer one (`drop-oldest`), its sender's time was over before its turn
-/// came, or its engine was stopped:
+/// It is called on a thread of the library, once at a time, in the order of the events. Nothing
+/// waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of them of
+/// one receiver. The rest is counted, and `events-lost` reports the number.
+///
+/// `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made
+/// room for a newer message (`drop-oldest`), or its sender's time was over before its turn, or its
+/// engine was stopped:
 ///
 ///     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
 ///       "content-type": null, "payload-bytes": 2,
 ///       "code": "target-not-found", "reason": "it was unloaded before it answered" }
 ///
+/// A `reason` has at most 4 KiB.
+///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///
-/// The callback may call any function but `airssys_engine_shutdown` of its own engine, and must not
-/// unwind into the library.
+/// The callback may call any function except `airssys_engine_shutdown` of its own engine, and must
+/// not unwind into the library.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_events_t {
     /// `sizeof(airssys_events_t)`.
     pub size: usize,
-    /// Handed to the callback.
+    /// Passed to the callback.
     pub user_data: *mut c_void,
-    /// Called once, when `user_data` is not used any more; may be NULL.
+    /// Called once, after the last use of `user_data`; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// Takes one event. Required.
+    /// Receives one event. Required.
     pub event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const airssys_event_t)>,
 }
 
 // SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
 unsafe impl Sized0 for airssys_events_t {
     const FIRST_SIZE: usize = 4 * size_of::<usize>();
+}
+
+/// Sets the host's callback for events.
+///
+/// `events`: borrowed, copied; see `airssys_events_t`. On success the library owns its `user_data`:
+/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+/// or after another callback replaces this one. On an error it does not call `drop`. `error`: may
+/// be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `event`, a wrong `size`)
+/// or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_events(
+    config: *mut airssys_config_t,
+    events: *const airssys_events_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let events = unsafe { HostEvents::new(events) }?;
+        Ok(Arc::new(events) as Arc<dyn EventSink>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.events) }
 }
 
 /// The host's callback as a sink.
@@ -69,12 +99,12 @@ pub struct HostEvents {
 }
 
 impl HostEvents {
-    /// Takes the host's callback over, `user_data` included.
+    /// Takes over the host's callback, with its `user_data`.
     ///
     /// # Safety
     ///
-    /// `events` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_events_t`].
+    /// `events` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_events_t`].
     pub unsafe fn new(events: *const airssys_events_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let events = unsafe { arguments::versioned(events, "events") }?

@@ -1,18 +1,17 @@
-//! Looking at an engine and its components.
+//! Inspection of an engine and its components.
 
 use std::ffi::c_char;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{object, output, text, write_output};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::text;
 use crate::ffi::bytes::airssys_bytes_t;
-use crate::ffi::document::document;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
+use crate::ffi::on_engine::{answer, document};
 use crate::ffi::status::airssys_status_t;
 use crate::system::engine::Engine;
 
-/// Finds the component of an id; of several, the least busy.
+/// Finds the component with an id. If there are several, it finds the least busy.
 ///
 /// `engine`: borrowed. `id`: borrowed text, `namespace/name/instance`. `out_handle`: receives the
 /// handle. `error`: may be NULL. Any thread; callable from callbacks.
@@ -26,27 +25,22 @@ pub unsafe extern "C" fn airssys_engine_find(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let id = unsafe { text(id, "id") }?;
-        let out = output(out_handle, "out_handle")?;
         let handle = engine.find(id)?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, handle.0) };
-        Ok(())
+        Ok(handle.0)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
 }
 
-/// Lists the components, in the order they were loaded:
+/// Lists the components in the order of loading.
 ///
 ///     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
 ///
 /// A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
-/// or `stopped`; of several instances, one that is not running counts.
+/// or `stopped`. The state of a pool is that of an instance that is not running, if there is one.
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
 /// NULL. Any thread; callable from callbacks.
@@ -63,21 +57,21 @@ pub unsafe extern "C" fn airssys_engine_list(
     unsafe { document(engine, out_json, error, |engine| Ok(engine.list())) }
 }
 
-/// Says what is known of a component, without asking it:
+/// Describes a component, without asking it.
 ///
 ///     {
 ///       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
-///       "limits": { as in the options of airssys_engine_load }, "quotas": { the same },
+///       "limits": { ... }, "quotas": { ... },   as in the options of its load
 ///       "grants": [{ "action": "messaging.send", "pattern": "app/db/0",
 ///                    "guest-path": null, "expires-at-ms": null }],
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
 ///                    "depth": 0, "bytes": 0, "waiting": 0 },
-///       "host-bytes": 1024,                 memory of the host that it occupies, mail included
+///       "host-bytes": 1024,                 host memory that it occupies, mail included
 ///       "codecs": [],
-///       "messages": { as in airssys_engine_stats },
+///       "messages": { ... },                as in airssys_engine_stats
 ///       "fuel": 0, "time-ns": 0,
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes
@@ -85,10 +79,10 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///                   "code-bytes": 67890 }   compiled, with the initial contents of memories
 ///     }
 ///
-/// `health` is what the component said last; it is asked at load and by `airssys_engine_health`.
+/// `health` is the component's last answer. The engine asks at load and in `airssys_engine_health`.
 ///
-/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
-/// NULL. Any thread; callable from callbacks.
+/// `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
+/// owns. `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
 /// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -104,15 +98,16 @@ pub unsafe extern "C" fn airssys_engine_describe(
     unsafe { document(engine, out_json, error, describe) }
 }
 
-/// Asks a component for its health, behind the mail that it has:
+/// Asks a component for its health, after the mail that it already has.
 ///
 ///     { "handle": 1, "id": "app/echo/0", "health": "healthy" }
 ///
-/// A health is `healthy`, `degraded`, `unhealthy` or `unknown` (always, without
-/// `component-lifecycle`).
+/// A health is `healthy`, `degraded`, `unhealthy` or `unknown`. Without `component-lifecycle` it is
+/// always `unknown`.
 ///
-/// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
-/// NULL. Any thread; callable from callbacks. Blocks until the component has answered.
+/// `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
+/// owns. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the component has
+/// answered.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
 /// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,
@@ -131,28 +126,28 @@ pub unsafe extern "C" fn airssys_engine_health(
     unsafe { document(engine, out_json, error, ask) }
 }
 
-/// Counts what the components that are loaded now have done, together and each:
+/// Counts what the loaded components have done, in total and each.
 ///
 ///     {
 ///       "components": 1,
 ///       "binaries": 1,                      compiled and kept
 ///       "code-bytes": 67890,                of these
-///       "cache": { "hits": 0, "misses": 0,  of cache-dir, null without one
-///                  "bytes": 0 },            of its entries, when they were last looked at
+///       "cache": { "hits": 0, "misses": 0,  of cache-dir; null without one
+///                  "bytes": 0 },            of its entries, at the last look
 ///       "messages": {
-///         "accepted": 0, "refused": 0,      by its mailbox
+///         "accepted": 0, "refused": 0,      by the mailbox
 ///         "dropped": 0,                     accepted and never handled
 ///         "handled": 0, "failed": 0,        callbacks included
 ///         "sent": 0                         by the component
 ///       },
 ///       "mailbox": { "depth": 0, "bytes": 0,
-///                    "waiting": 0 },      senders that wait for room
-///       "fuel": 0,                          used, about one unit an instruction
-///       "time-ns": 0,                       for handling mail, host functions and waits included;
-///                                           the clock advances every few milliseconds, so that
-///                                           only the sum over many messages says something
+///                    "waiting": 0 },        senders that wait for room
+///       "fuel": 0,                          consumed, about one unit per instruction
+///       "time-ns": 0,                       handling mail, with host functions and waits. The clock
+///                                           advances every few milliseconds: only the sum over many
+///                                           messages is meaningful
 ///       "memory-bytes": 1114112,            after the last call
-///       "host-bytes": 1024,                 memory of the host that components occupy
+///       "host-bytes": 1024,                 host memory that components occupy
 ///       "restarts": 0,
 ///       "per-component": [{ "handle": 1, "id": "app/echo/0", "instances": 1,
 ///                           and "messages" to "restarts" of this one }],

@@ -1,90 +1,119 @@
-//! Logging that the host supplies.
+//! Log of the host.
 
 use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
 
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 
-/// How much a log record matters; the order and the names are those of the WIT enum `log-level`. No
-/// other levels will be added below `AIRSSYS_LOG_OFF`.
+/// The severity of a log record, in the order and with the names of the WIT enum `log-level`. No
+/// level will be added below `AIRSSYS_LOG_OFF`.
 pub type airssys_log_level_t = i32;
 
 /// The finest detail.
 pub const AIRSSYS_LOG_TRACE: airssys_log_level_t = 0;
-/// For those who look for a fault.
+/// Information for debugging.
 pub const AIRSSYS_LOG_DEBUG: airssys_log_level_t = 1;
-/// What goes on; a component's standard output too.
+/// Normal operation. The standard output of components has this level.
 pub const AIRSSYS_LOG_INFO: airssys_log_level_t = 2;
-/// Something is odd; a component's standard error too.
+/// Unexpected events. The standard error of components has this level.
 pub const AIRSSYS_LOG_WARN: airssys_log_level_t = 3;
-/// Something failed.
+/// Failures.
 pub const AIRSSYS_LOG_ERROR: airssys_log_level_t = 4;
 
-/// No record has this level: as `min_level` it turns logging off.
+/// As `min_level`: no records. No record has this level.
 pub const AIRSSYS_LOG_OFF: airssys_log_level_t = 5;
 
 /// One log record. All pointers are borrowed and valid until the callback returns.
 #[repr(C)]
 pub struct airssys_log_record_t {
-    /// How large the record is in this library; fields beyond what your header names are new.
+    /// Size of the record in this library. Fields beyond those in your header are newer.
     pub size: usize,
-    /// How much it matters.
+    /// Severity.
     pub level: airssys_log_level_t,
-    /// The id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
+    /// Id of the component that wrote it, `namespace/name/instance`; NULL: the engine.
     pub component: *const c_char,
-    /// UTF-8, followed by a NUL; text from a stranger, who may have put NULs, line breaks and
-    /// control characters before `message_len` as well: escape them before you print it. At most
-    /// 64 KiB; a longer one is cut, and its end says how long it was.
+    /// UTF-8, followed by a NUL. Untrusted text: it can hold NULs, line breaks and control
+    /// characters before `message_len`; escape them before printing. At most 64 KiB; a longer text
+    /// is cut, and its end states the original length.
     pub message: *const c_char,
-    /// How many bytes the message has.
+    /// Length of the message in bytes.
     pub message_len: usize,
-    /// `context_len` keys, NUL-terminated, a NUL within shown as `\0`; NULL if there are none.
+    /// `context_len` keys, NUL-terminated, with NULs inside shown as `\0`; NULL if there are none.
     pub context_keys: *const *const c_char,
-    /// As many values.
+    /// The values of these keys, likewise.
     pub context_values: *const *const c_char,
-    /// How many keys and values there are.
+    /// Number of keys and values.
     pub context_len: usize,
-    /// When it was written: seconds since 1970 in UTC...
+    /// Time of writing: seconds since 1970, UTC.
     pub seconds: u64,
-    /// ... and nanoseconds.
+    /// Time of writing: nanoseconds of the second.
     pub nanoseconds: u32,
 }
 
 /// The host's log.
 ///
-/// `log` is called from any thread, several at once, and always on a native thread stack. A slow one delays only the component that logs. It may call any function but
-/// `airssys_engine_shutdown` of its own engine, and must not unwind (no C++ exception, no longjmp)
-/// into the library. Records of one component come in the order they were written.
+/// `log` runs on any thread, several at once, and always on a native stack. Records of one
+/// component arrive in the order in which they were written. A slow callback delays only the
+/// component that logs. It may call any function except `airssys_engine_shutdown` of its own
+/// engine, and must not unwind into the library (no C++ exception, no longjmp).
 ///
-/// The engine itself writes records about components, in their names: one for a crash, one for a
-/// message or callback that failed and whose sender is not told. It also writes, in its own name,
-/// what callbacks of a storage or a router say when they fail. These count against the
-/// `log-bytes-per-second` of the component that they are about, and of one component there are at
-/// most 5 in a second, whatever its quotas; the next one is preceded by how many were dropped. They
-/// repeat at most 4 KiB of an error. Of a component that may not write to the log (`log.write`) they
-/// repeat no words, only the kind of the error.
+/// The engine writes records about components, in their names: for each crash, and for each failed
+/// message or callback whose sender is not told. In its own name it writes the error texts of
+/// storage and router callbacks. These records count against the `log-bytes-per-second` of the
+/// component that they are about. There are at most 5 per component and second, whatever its
+/// quotas; the next one is preceded by the number of dropped ones. They repeat at most 4 KiB of an
+/// error. If the component is denied `log.write`, they name only the kind of the error, without its
+/// text.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_logger_t {
     /// `sizeof(airssys_logger_t)`.
     pub size: usize,
-    /// Handed to every callback.
+    /// Passed to every callback.
     pub user_data: *mut c_void,
-    /// Called once, when `user_data` is not used any more; may be NULL.
+    /// Called once, after the last use of `user_data`; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// Takes a record. Required.
+    /// Receives a record. Required.
     pub log:
         Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_log_record_t)>,
-    /// Records below this level are not built at all.
+    /// Records below this level are not built.
     pub min_level: airssys_log_level_t,
 }
 
 // SAFETY: `repr(C)`, `size` comes first, pointers, an optional function and an integer may be zero.
 unsafe impl Sized0 for airssys_logger_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Sets the log of the host, in place of stderr.
+///
+/// `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its `user_data`:
+/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+/// or after another logger replaces this one. On an error it does not call `drop`. `error`: may be
+/// NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `log`, a wrong `size` or
+/// `min_level`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_logger(
+    config: *mut airssys_config_t,
+    logger: *const airssys_logger_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let logger = unsafe { HostLogger::new(logger) }?;
+        Ok(Arc::new(logger) as Arc<dyn LogSink>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.log) }
 }
 
 /// The host's callback as a sink.
@@ -95,12 +124,12 @@ pub struct HostLogger {
 }
 
 impl HostLogger {
-    /// Takes the host's callback over, `user_data` included.
+    /// Takes over the host's callback, with its `user_data`.
     ///
     /// # Safety
     ///
-    /// `logger` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_logger_t`].
+    /// `logger` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_logger_t`].
     pub unsafe fn new(logger: *const airssys_logger_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let logger = unsafe { arguments::versioned(logger, "logger") }?
@@ -134,7 +163,7 @@ impl LogSink for HostLogger {
     }
 
     fn write(&self, record: &LogRecord<'_>) {
-        // Only the message has a length, so a NUL in the rest is shown instead.
+        // Only the message has a length. NULs in the other texts are shown.
         let c_text = |text: &str| crate::ffi::error::c_text(text.to_owned());
         let component = record.component.map(|id| c_text(id.as_str()));
         let message: Vec<u8> = record.message.bytes().chain([0]).collect();

@@ -1,4 +1,4 @@
-//! Requests of the host, whose outcome comes to a callback.
+//! Requests of the host. Their outcome goes to a callback.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::Outcome;
-use crate::ffi::arguments::{object, output, write_output};
-use crate::ffi::boundary::boundary;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
 use crate::ffi::host_call::HostFn;
 use crate::ffi::message::{airssys_message_options_t, message};
+use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 use crate::messaging::correlation::Completion;
+use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
 /// The outcome of a request. All pointers are valid until the callback returns.
@@ -23,35 +23,36 @@ use crate::system::error::EngineError;
 pub struct airssys_completion_t {
     /// `sizeof(airssys_completion_t)` in the library.
     pub size: usize,
-    /// Which request, as `airssys_engine_request` or `airssys_engine_deliver` named it. Components
-    /// and events have the same number as 16 hexadecimal digits.
+    /// Id of the request, from `airssys_engine_request` or `airssys_engine_deliver`. Components and
+    /// events show it as 16 hexadecimal digits.
     pub request: u64,
-    /// `AIRSSYS_OK`, or why there is no reply: what `airssys_engine_call` returns for the same
-    /// reason, `AIRSSYS_ERROR_TIMEOUT` for the request's own deadline, `AIRSSYS_ERROR_CANCELLED`,
-    /// `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one,
+    /// `AIRSSYS_OK`, or why there is no reply: the status of `airssys_engine_call` for the same
+    /// reason, `AIRSSYS_ERROR_TIMEOUT` for the request's deadline, `AIRSSYS_ERROR_CANCELLED`,
+    /// `AIRSSYS_ERROR_QUEUE_FULL` if the message made room for a newer one, or
     /// `AIRSSYS_ERROR_ENGINE_STOPPED`.
     pub status: airssys_status_t,
-    /// The reply; NULL if the component replied nothing, and if there is none.
+    /// The reply; NULL if there is none.
     pub reply: *const u8,
-    /// Its length.
+    /// Its length in bytes.
     pub reply_len: usize,
-    /// NULL with `AIRSSYS_OK`; else what went wrong, not to be freed.
+    /// The error; NULL with `AIRSSYS_OK`. The library owns it.
     pub error: *const airssys_error_t,
 }
 
-/// Takes the outcome of a request: called exactly once for each request that was accepted, on a
-/// thread of the library (or, for what is open when an engine is freed, on the thread that frees
-/// it), several at once for different requests. It may block: where eight do, others wait for a
-/// moment (20 milliseconds) until more threads come. It may call any function but
+/// Receives the outcome of a request. It is called exactly once for each accepted request.
+///
+/// It runs on a thread of the library, or, for requests that are open when an engine is freed, on
+/// the thread that frees it. Several run at once for different requests. It may block. While eight
+/// block, others can wait 20 milliseconds for an additional thread. It may call any function except
 /// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
 pub type airssys_reply_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;
 
-/// What the host gets back with an outcome; the library has no duty to it.
+/// The host's data for an outcome. The library never drops it.
 struct CompletionData(*mut c_void);
 
-// SAFETY: the header says that the callback is called on any thread; a host that makes a request
-// with this data has promised that it bears that.
+// SAFETY: the header states that the callback runs on any thread. A host that makes a request with
+// this data accepts this.
 unsafe impl Send for CompletionData {}
 
 impl CompletionData {
@@ -60,8 +61,7 @@ impl CompletionData {
     }
 }
 
-/// The host's callback as what is done with an outcome. A million of them may wait: what they hold
-/// of a target is shared.
+/// The host's callback as a completion. A million of them can wait, so they share the target's id.
 pub fn completion(
     reply_fn: airssys_reply_fn_t,
     user_data: *mut c_void,
@@ -81,7 +81,7 @@ pub fn completion(
         };
         let error = match &outcome {
             Ok(reply) => {
-                // An empty reply has a pointer too, which tells it from none.
+                // An empty reply has a pointer; no reply is NULL.
                 completion.reply = reply.as_ref().map_or(ptr::null(), |reply| reply.as_ptr());
                 completion.reply_len = reply.as_ref().map_or(0, Vec::len);
                 None
@@ -98,23 +98,35 @@ pub fn completion(
     }))
 }
 
-/// Hands a message to a component; its outcome comes to a callback, exactly once.
+/// Sends a message to a component. The outcome goes to a callback, exactly once.
 ///
-/// `engine`: borrowed. `payload`: borrowed, copied; (NULL, 0) is empty. `options`: borrowed, may be
-/// NULL; `timeout_ms` is the request's deadline, the wait for room in a mailbox that blocks its
-/// senders included; 0: none but the component's own limits. A message that has begun at the deadline
-/// is handled to its end; its reply is dropped, and counted in `airssys_engine_stats`. One whose turn
-/// has not come never is handled, see `AIRSSYS_ERROR_TIMEOUT`. `reply_fn`: see
-/// `airssys_reply_fn_t`. `user_data`: handed to it; the library does nothing else with it.
-/// `out_id`: receives the id of the request, which is never 0 and not used again; the callback may
-/// come before it is written, and carries it too. `error`: may be NULL. Any thread; callable from
-/// callbacks. On an error the callback is not called.
+/// - `engine`: borrowed. `handle`: the receiver.
+/// - `payload`, `len`: borrowed, copied; (NULL, 0) is empty.
+/// - `options`: borrowed, may be NULL. `timeout_ms` is the deadline of the request, the wait for
+///   room in a blocking mailbox included; 0: only the component's own limits. A message that has
+///   begun at the deadline runs to its end; its reply is dropped and counted in
+///   `airssys_engine_stats`. A message that has not begun is never handled, see
+///   `AIRSSYS_ERROR_TIMEOUT`.
+/// - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
+/// - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
+/// - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
+///   run before it is written, and receives the id too.
+/// - `error`: may be NULL.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
-/// `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK` (a callback that waits for room
-/// in the mailbox of the component that waits for it), `AIRSSYS_ERROR_INVALID_ID`
-/// (`options.sender`), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
-/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+/// Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. That the receiver
+/// handles no messages (`AIRSSYS_ERROR_EXPORT_NOT_FOUND`) is an outcome.
+///
+/// Returns `AIRSSYS_OK` or:
+///
+/// - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
+/// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
+/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+///   `codecs`.
+/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
+///   that waits for the callback.
+/// - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
+/// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+///   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_request(
     engine: *mut airssys_engine_t,
@@ -127,28 +139,25 @@ pub unsafe extern "C" fn airssys_engine_request(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        let out = output(out_id, "out_id")?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract as `message` needs it.
         let (message, patience) = unsafe { message(payload, len, options) }?;
         let handle = ComponentHandle(handle);
         let completion = completion(reply_fn, user_data, || engine.id_of(handle))?;
         let id = engine.request(handle, message, patience, completion)?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, id.0.get()) };
-        Ok(())
+        Ok(id.0.get())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_id", out_id), error, body) }
 }
 
-/// Ends a request of `airssys_engine_request` or `airssys_engine_deliver`: its callback gets
-/// `AIRSSYS_ERROR_CANCELLED`. The message is still handled, if it was not yet, unless it ends with its
-/// sender (`AIRSSYS_MESSAGE_ENDS_WITH_SENDER`).
+/// Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
+/// `AIRSSYS_ERROR_CANCELLED`.
 ///
-/// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from callbacks.
+/// The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`.
+///
+/// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
+/// callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
 /// the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -158,11 +167,7 @@ pub unsafe extern "C" fn airssys_engine_cancel(
     id: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.cancel(id)?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    let body = |engine: &Engine| Ok(engine.cancel(id)?);
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }

@@ -7,55 +7,57 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::core::error::{CallError, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::ports::{Envelope, Router};
-use crate::ffi::arguments::{
-    self, Sized0, bytes, object, optional_text, output, text, versioned, write_output,
-};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::{self, Sized0, bytes, optional_text, text, versioned, write_output};
+use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::on_engine::on_engine;
 use crate::ffi::request::{airssys_reply_fn_t, completion};
 use crate::ffi::status::*;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
+use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::Inbound;
 
-/// What an envelope holds: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
+/// Kind of an envelope: `AIRSSYS_KIND_MESSAGE` or `AIRSSYS_KIND_REQUEST`.
 pub type airssys_kind_t = i32;
 
-/// A message whose outcome nobody waits for.
+/// A message without an outcome.
 pub const AIRSSYS_KIND_MESSAGE: airssys_kind_t = 0;
-/// A request, which is answered with `airssys_engine_complete`.
+/// A request. `airssys_engine_complete` answers it.
 pub const AIRSSYS_KIND_REQUEST: airssys_kind_t = 1;
 
-/// Mail on its way from one engine to another. In `route` all pointers are valid until the callback
-/// returns; for `airssys_engine_deliver` zero everything, set `size`, then what the mail has.
+/// Mail from one engine to another.
+///
+/// In `route`, all pointers are valid until the callback returns. For `airssys_engine_deliver`,
+/// zero the struct, set `size`, then set what the mail has.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_envelope_t {
     /// `sizeof(airssys_envelope_t)`.
     pub size: usize,
-    /// Who sent it, `namespace/name/instance`.
+    /// The sender, `namespace/name/instance`.
     pub source: *const c_char,
-    /// Whom it is for, `namespace/name/instance`.
+    /// The receiver, `namespace/name/instance`.
     pub target: *const c_char,
     /// Message or request.
     pub kind: airssys_kind_t,
-    /// Of a request: what its receiver sees as `correlation-id`; 0: none.
+    /// Of a request: the receiver's `correlation-id`; 0: none.
     pub correlation: u64,
-    /// Of a request, in `route`: what `airssys_engine_complete` and `cancel` name it by, in the
-    /// engine that it comes from. `airssys_engine_deliver` does not read it.
+    /// Of a request, in `route`: its name for `airssys_engine_complete` and `cancel`, in the engine
+    /// that it comes from. `airssys_engine_deliver` does not read it.
     pub token: u64,
-    /// Of a request: until when an answer is of use, in milliseconds since the Unix epoch; 0: no
-    /// limit.
+    /// Of a request: an answer after this time is useless, in milliseconds since the Unix epoch; 0:
+    /// no limit.
     pub deadline_ms: u64,
-    /// What the payload is, for example `application/json`; NULL: not said.
+    /// Type of the payload, for example `application/json`; NULL: unspecified.
     pub content_type: *const c_char,
-    /// Opaque bytes; (NULL, 0) is empty.
+    /// The payload; (NULL, 0) is empty.
     pub payload: *const u8,
-    /// How many.
+    /// Its length in bytes.
     pub payload_len: usize,
 }
 
@@ -64,32 +66,37 @@ unsafe impl Sized0 for airssys_envelope_t {
     const FIRST_SIZE: usize = size_of::<airssys_envelope_t>();
 }
 
-/// The host's way to components that are not loaded in this engine: in another engine of the
-/// process, in another process, on another machine. The library opens no connection itself.
+/// The host's transport to components that are not loaded in this engine: in another engine of the
+/// process, in another process, or on another machine. The library opens no connection itself.
 ///
-/// Callbacks are called from any thread, several at once, and always on a native thread stack. The
-/// component that sends waits for `route`, and no other does. They may call any function but
-/// `airssys_engine_shutdown` of their own engine, and must not unwind into the library.
+/// Callbacks run on any thread, several at once, and always on a native stack. Only the sending
+/// component waits for `route`. Callbacks may call any function except `airssys_engine_shutdown` of
+/// their own engine, and must not unwind into the library.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_router_t {
     /// `sizeof(airssys_router_t)`.
     pub size: usize,
-    /// Handed to every callback.
+    /// Passed to every callback.
     pub user_data: *mut c_void,
-    /// Called once, when `user_data` is not used any more; may be NULL.
+    /// Called once, after the last use of `user_data`; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// Takes mail that a component sends to an id that is not loaded here, in the order in which
-    /// that component sends it. Required.
+    /// Receives mail for an id that is not loaded here, in the order of sending of each component.
+    /// Required.
     ///
-    /// It answers with `airssys_writer_finish`: `AIRSSYS_OK` takes the mail over, and a request is
-    /// then completed with `airssys_engine_complete`, now or later, on any thread; if it is not, it
-    /// ends at its deadline. `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` tells the sender that nobody has
-    /// that id, `AIRSSYS_ERROR_QUEUE_FULL` that the receiver has no room,
-    /// `AIRSSYS_ERROR_INVALID_MESSAGE` that the receiver does not take it, and every other status that
-    /// it was not delivered. What was written with `airssys_writer_write` is the reason, which goes
-    /// to the log; the sender sees it only with `"host-error-texts": true` in the configuration. No
-    /// answer counts as not delivered.
+    /// It must set its result with `airssys_writer_finish`; without a result the mail is not
+    /// delivered:
+    ///
+    /// - `AIRSSYS_OK`: the router takes the mail over. It completes a request with
+    ///   `airssys_engine_complete`, now or later, on any thread. Otherwise the request ends at its
+    ///   deadline.
+    /// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: nobody has this id.
+    /// - `AIRSSYS_ERROR_QUEUE_FULL`: the receiver has no room.
+    /// - `AIRSSYS_ERROR_INVALID_MESSAGE`: the receiver does not accept the message.
+    /// - Any other status: not delivered.
+    ///
+    /// `airssys_writer_write` appends to the reason, which goes to the log. The sender receives it
+    /// only if `"host-error-texts"` is true in the configuration.
     pub route: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -97,14 +104,38 @@ pub struct airssys_router_t {
             answer: *mut airssys_writer_t,
         ),
     >,
-    /// Says that nobody waits for the answer of a request any more: its sender has cancelled it, or
-    /// its deadline has passed. May be NULL.
+    /// Reports that nobody waits for the answer of a request any more: its sender has cancelled it,
+    /// or its deadline has passed. May be NULL.
     pub cancel: Option<unsafe extern "C" fn(user_data: *mut c_void, token: u64)>,
 }
 
 // SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
 unsafe impl Sized0 for airssys_router_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
+}
+
+/// Sets the router of the host, which receives mail for components that are not loaded.
+///
+/// `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its `user_data`:
+/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
+/// or after another router replaces this one. On an error it does not call `drop`. `error`: may be
+/// NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `route`, a wrong `size`)
+/// or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_router(
+    config: *mut airssys_config_t,
+    router: *const airssys_router_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let router = unsafe { HostRouter::new(router) }?;
+        Ok(Arc::new(router) as Arc<dyn Router>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.router) }
 }
 
 /// The host's callbacks as a router.
@@ -115,12 +146,12 @@ pub struct HostRouter {
 }
 
 impl HostRouter {
-    /// Takes the host's callbacks over, `user_data` included.
+    /// Takes over the host's callbacks, with their `user_data`.
     ///
     /// # Safety
     ///
-    /// `router` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_router_t`].
+    /// `router` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_router_t`].
     pub unsafe fn new(router: *const airssys_router_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let router = unsafe { arguments::versioned(router, "router") }?
@@ -144,7 +175,7 @@ fn number(id: Option<CorrelationId>) -> u64 {
 
 fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Up, so that the receiver does not give up before the sender does.
+    // Rounded up, so that the receiver does not give up before the sender.
     u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
@@ -204,21 +235,33 @@ impl Router for HostRouter {
     }
 }
 
-/// Brings in mail that the router of another engine took.
+/// Delivers mail that the router of another engine took over.
 ///
-/// `engine`: borrowed. `envelope`: borrowed, its payload copied; see `airssys_envelope_t`.
-/// `reply_fn`: takes the outcome of a request, see `airssys_reply_fn_t`; required for
-/// `AIRSSYS_KIND_REQUEST`, not used for `AIRSSYS_KIND_MESSAGE`. The request ends with
-/// `AIRSSYS_ERROR_TIMEOUT` at the envelope's deadline. `user_data`: handed to `reply_fn`. `out_id`:
-/// receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be NULL.
-/// `error`: may be NULL. Any thread; callable from callbacks. What is not loaded here is not given
-/// to this engine's own router.
+/// If the target is not loaded here, the mail does not go to this engine's own router.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND` (the target is not loaded here),
-/// `AIRSSYS_ERROR_EXPORT_NOT_FOUND` (it handles no messages; of a request that is the outcome),
-/// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
-/// `AIRSSYS_ERROR_INVALID_ID` (a malformed source or target), `AIRSSYS_ERROR_ENGINE_STOPPED`,
-/// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+/// - `engine`: borrowed.
+/// - `envelope`: borrowed, its payload copied; see `airssys_envelope_t`. At its deadline a request
+///   ends with `AIRSSYS_ERROR_TIMEOUT`.
+/// - `reply_fn`: receives the outcome of a request, see `airssys_reply_fn_t`. Required for
+///   `AIRSSYS_KIND_REQUEST`, ignored for `AIRSSYS_KIND_MESSAGE`.
+/// - `user_data`: passed to `reply_fn`.
+/// - `out_id`: receives the id of the request for `airssys_engine_cancel`, 0 for a message; may be
+///   NULL.
+/// - `error`: may be NULL.
+///
+/// Any thread; callable from callbacks. Blocks as `airssys_engine_send` does, at most until the
+/// deadline.
+///
+/// Returns `AIRSSYS_OK` or:
+///
+/// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the target is not loaded here.
+/// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the target handles no messages. Of a request, this is the
+///   outcome.
+/// - `AIRSSYS_ERROR_INVALID_ID`: a malformed source or target.
+/// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_QUEUE_FULL`,
+///   `AIRSSYS_ERROR_INVALID_MESSAGE`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+///   `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+///   `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_deliver(
     engine: *mut airssys_engine_t,
@@ -228,21 +271,19 @@ pub unsafe extern "C" fn airssys_engine_deliver(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a live envelope of the size it says.
         let envelope = unsafe { versioned(envelope, "envelope") }?
             .ok_or_else(|| Failure::argument("envelope", "is NULL"))?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let source = unsafe { text(envelope.source, "envelope.source") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let target = unsafe { text(envelope.target, "envelope.target") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let content_type =
-            unsafe { arguments::content_type(envelope.content_type, "envelope.content_type") }?;
-        // SAFETY: by this function's contract `payload_len` bytes.
-        let payload = unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
+        // SAFETY: by this function's contract NULL or NUL-terminated texts, and `payload_len` bytes.
+        let (source, target, content_type, payload) = unsafe {
+            (
+                text(envelope.source, "envelope.source")?,
+                text(envelope.target, "envelope.target")?,
+                arguments::content_type(envelope.content_type, "envelope.content_type")?,
+                bytes(envelope.payload, envelope.payload_len, "envelope.payload")?,
+            )
+        };
         let completion = match envelope.kind {
             AIRSSYS_KIND_MESSAGE => None,
             AIRSSYS_KIND_REQUEST => {
@@ -265,24 +306,30 @@ pub unsafe extern "C" fn airssys_engine_deliver(
         let id = engine.deliver(mail, completion)?;
         if !out_id.is_null() {
             // SAFETY: not NULL, and by this function's contract valid for writing.
-            unsafe { write_output(output(out_id, "out_id")?, number(id)) };
+            unsafe { write_output(out_id, number(id)) };
         }
         Ok(())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
-/// Answers a request that this engine's router took: the component that made it gets its callback.
+/// Answers a request that this engine's router took over. The requesting component gets its
+/// callback.
 ///
-/// `engine`: borrowed; the engine that the request comes from. `token`: from its envelope. `status`:
-/// `AIRSSYS_OK`, or why there is no reply, as `airssys_completion_t` of another engine says it.
-/// `reply`: borrowed, copied; not read unless `status` is `AIRSSYS_OK`; a NULL is no reply.
-/// `message`: borrowed text, what went wrong, which that component sees; NULL for none. `error`: may be NULL. Any thread;
-/// callable from callbacks, `route` included.
+/// - `engine`: borrowed, the engine that the request comes from.
+/// - `token`: from the envelope of the request.
+/// - `status`: `AIRSSYS_OK`, or why there is no reply, for example from `airssys_completion_t` of
+///   the other engine.
+/// - `reply`, `reply_len`: borrowed, copied; NULL: no reply. Read only if `status` is `AIRSSYS_OK`.
+/// - `message`: borrowed text, the error, which the component receives; may be NULL. Used only if
+///   `status` is not `AIRSSYS_OK`.
+/// - `error`: may be NULL.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, answered before, or
-/// a token that no router got), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// Any thread; callable from callbacks, `route` included.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (too late, cancelled, already answered,
+/// or an unknown token), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
 /// `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_complete(
@@ -294,9 +341,7 @@ pub unsafe extern "C" fn airssys_engine_complete(
     message: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let message = unsafe { optional_text(message, "message") }?;
         let outcome = if status == AIRSSYS_OK {
@@ -312,11 +357,11 @@ pub unsafe extern "C" fn airssys_engine_complete(
         };
         Ok(engine.complete(token, outcome)?)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
-/// The WIT case name for a status, in the callback of a failed request.
+/// The WIT case name for a status, for the callback of a failed request.
 fn code(status: airssys_status_t) -> &'static str {
     match status {
         AIRSSYS_ERROR_COMPONENT_NOT_FOUND => "target-not-found",

@@ -1,74 +1,78 @@
-//! Status codes. A value, once published, is never reused for another meaning.
+//! Status codes. A published value never gets another meaning.
 
 use std::ffi::{CStr, c_char};
 
-/// What a function returns: `AIRSSYS_OK` or one of the `AIRSSYS_ERROR_...` values.
+/// The result of a function: `AIRSSYS_OK` or an `AIRSSYS_ERROR_...` value.
 ///
-/// Values are pinned: they never change, and those of retired errors are not reused. Expect values
-/// that this header does not name, from a newer library.
+/// Values never change, and values of retired errors are not reused. A newer library may return
+/// values that this header does not name.
 pub type airssys_status_t = i32;
 
-/// Success; outputs are written.
+/// Success. Outputs are written.
 pub const AIRSSYS_OK: airssys_status_t = 0;
-/// A NULL where none is allowed, text that is not UTF-8, or a struct of an impossible size.
+/// An argument is NULL where NULL is not allowed, a text is not UTF-8, or a struct has an
+/// impossible size.
 pub const AIRSSYS_ERROR_INVALID_ARGUMENT: airssys_status_t = 1;
-/// A component id that is not `namespace/name/instance`.
+/// A component id is not `namespace/name/instance`.
 pub const AIRSSYS_ERROR_INVALID_ID: airssys_status_t = 2;
-/// A JSON document with a syntax error, an unknown key, a wrong type or a value out of range.
+/// A JSON document has a syntax error, an unknown key, a wrong type, or a value out of range.
 pub const AIRSSYS_ERROR_INVALID_OPTIONS: airssys_status_t = 3;
-/// A binary that is no component, or one that does not fit `airssys:core@1.0.0`.
+/// The binary is not a component, does not match `airssys:core@1.0.0`, or exceeds a limit on its
+/// shape (`compile` in OPTIONS below).
 pub const AIRSSYS_ERROR_INVALID_COMPONENT: airssys_status_t = 4;
-/// A component that could not be instantiated, or not be restarted after a crash.
+/// The component could not be instantiated, or not be restarted after a crash.
 pub const AIRSSYS_ERROR_INSTANTIATION_FAILED: airssys_status_t = 5;
-/// The component's `initialize` refused; the message carries its words.
+/// The component's `initialize` returned an error. The message holds its text.
 pub const AIRSSYS_ERROR_INITIALIZATION_FAILED: airssys_status_t = 6;
-/// No component has this handle or id, or not any more.
+/// No component has this handle or id, or the component is gone.
 pub const AIRSSYS_ERROR_COMPONENT_NOT_FOUND: airssys_status_t = 7;
-/// The component exports no `component-lifecycle`, so it handles no messages.
+/// The component does not export `component-lifecycle`, so it handles no messages.
 pub const AIRSSYS_ERROR_EXPORT_NOT_FOUND: airssys_status_t = 8;
-/// The caller's `timeout_ms` or the component's `max-execution-time-ms` is over; the message says
-/// which, and its value. `started` of the details says whether a message was begun before its
-/// caller's time was over. If it was not, it never will be: `waited-ms` says for how long it waited,
-/// and `behind` how much mail was before it at last, the one being handled included.
+/// The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
+/// which, with its value.
+///
+/// The details' `started` tells whether the message had begun when its caller's time was over. If
+/// not, it never begins: `waited-ms` is how long it waited, and `behind` is how many messages were
+/// last ahead of it, the running one included.
 pub const AIRSSYS_ERROR_TIMEOUT: airssys_status_t = 9;
-/// The component ran into its memory, fuel, stack, table, instance or host-call data limit; the
-/// message names limit and value.
+/// The component reached a limit: memory, fuel, stack, tables, instances, message size, host-call
+/// data. The message names the limit and its value.
 pub const AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED: airssys_status_t = 10;
-/// The component answered with an error of its own; the message carries its words.
+/// The component returned an error. The message holds its text.
 pub const AIRSSYS_ERROR_RUNTIME: airssys_status_t = 11;
 /// The component trapped or exited. Its instance is gone; the next message gets a new one.
 pub const AIRSSYS_ERROR_TRAP: airssys_status_t = 12;
-/// The component's mailbox is full; nothing was queued.
+/// The component's mailbox is full. Nothing was queued.
 pub const AIRSSYS_ERROR_QUEUE_FULL: airssys_status_t = 13;
 /// The call would have waited for the component whose callback made it.
 pub const AIRSSYS_ERROR_WOULD_DEADLOCK: airssys_status_t = 14;
-/// The component's `shutdown` failed; the component is unloaded all the same.
+/// The component's `shutdown` failed. The component is unloaded nevertheless.
 pub const AIRSSYS_ERROR_SHUTDOWN_FAILED: airssys_status_t = 15;
 /// The engine was shut down or freed.
 pub const AIRSSYS_ERROR_ENGINE_STOPPED: airssys_status_t = 16;
 /// The engine was made before a `fork` and used in the child.
 pub const AIRSSYS_ERROR_FORKED: airssys_status_t = 17;
-/// A defect of this library; please report it. The engine stays usable.
+/// A bug in this library. Please report it. The engine stays usable.
 pub const AIRSSYS_ERROR_PANIC: airssys_status_t = 18;
-/// A file, directory or thread that the operating system refused.
+/// The operating system refused a file, a directory, a thread, memory or a descriptor.
 pub const AIRSSYS_ERROR_IO: airssys_status_t = 19;
-/// The receiver declared `codecs`, and the payload is none of them; or a payload that should be
-/// self-describing is not.
+/// The payload begins with a multicodec that is not among the receiver's `codecs`, or begins with
+/// none where one is required.
 pub const AIRSSYS_ERROR_INVALID_MESSAGE: airssys_status_t = 20;
-/// No request of the host's has this id, or it has its outcome already.
+/// The host has no request with this id, or the request already has its outcome.
 pub const AIRSSYS_ERROR_REQUEST_NOT_FOUND: airssys_status_t = 21;
-/// The outcome of a request that `airssys_engine_cancel` ended.
+/// The request was ended by `airssys_engine_cancel`.
 pub const AIRSSYS_ERROR_CANCELLED: airssys_status_t = 22;
-/// A message was not handed over: some targets of a broadcast, a router that could not take it.
+/// A message was not delivered: to some targets of a broadcast, or by the router.
 pub const AIRSSYS_ERROR_DELIVERY_FAILED: airssys_status_t = 23;
-/// `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The instance
-/// is gone; the next message gets a new one.
+/// `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The
+/// instance is gone; the next message gets a new one.
 pub const AIRSSYS_ERROR_INTERRUPTED: airssys_status_t = 24;
 
-/// The name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`; `"AIRSSYS_ERROR_UNKNOWN"` for a
-/// value that this library does not know.
+/// Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
 ///
-/// The text is static and never freed. Any thread; callable from callbacks.
+/// The name of a value that this library does not know is `"AIRSSYS_ERROR_UNKNOWN"`. The text is
+/// static and must not be freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub extern "C" fn airssys_status_name(status: airssys_status_t) -> *const c_char {
     name(status).as_ptr()

@@ -1,4 +1,4 @@
-//! Storage that the host supplies.
+//! Storage of the host.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_void};
@@ -6,29 +6,32 @@ use std::sync::Arc;
 
 use crate::ffi::arguments::{self, Sized0};
 use crate::ffi::boundary::quietly;
+use crate::ffi::config::{airssys_config_t, replace};
+use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
 use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
 
-/// What a storage callback answers with `airssys_writer_finish`. Any other value counts as
+/// The result of a storage callback, for `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
 pub type airssys_storage_result_t = i32;
 
 /// Done.
 pub const AIRSSYS_STORAGE_OK: airssys_storage_result_t = 0;
-/// `get`: there is no such key. For `del` it means the same as done.
+/// `get`, `exists`: the key does not exist. `del`: the same as `AIRSSYS_STORAGE_OK`.
 pub const AIRSSYS_STORAGE_NOT_FOUND: airssys_storage_result_t = 1;
 /// `set`: there is no room.
 pub const AIRSSYS_STORAGE_QUOTA_EXCEEDED: airssys_storage_result_t = 2;
-/// The backend can not take this key; what was written to `out` says why.
+/// The backend does not accept this key. The text written to `out` is the reason.
 pub const AIRSSYS_STORAGE_INVALID_KEY: airssys_storage_result_t = 3;
-/// It failed; what was written to `out` says why.
+/// The operation failed. The text written to `out` is the reason.
 pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 
-/// Where a `list` callback puts the keys. Valid only until the callback returns, and only on its
-/// thread.
+/// The list of keys that a `list` callback fills. It is valid only until the callback returns, and
+/// only on its thread.
 pub struct airssys_keys_t {
     keys: Vec<String>,
     bytes: usize,
@@ -36,32 +39,34 @@ pub struct airssys_keys_t {
     refused: Option<Refused>,
 }
 
-/// The host's storage: a store of (namespace, key) to value.
+/// The host's storage: a map from (namespace, key) to value.
 ///
-/// `ns` is the id of the component that asks, `namespace/name/instance`; a backend keeps what
-/// different namespaces store apart. `key` has 1 to 1,024 bytes of UTF-8. All pointers that a
-/// callback gets are valid until it returns.
+/// `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
+/// namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
+/// returns.
 ///
-/// A callback answers through `out`: `airssys_writer_write` appends to what it has to say, and
-/// `airssys_writer_finish` gives the result, on every path. With `AIRSSYS_STORAGE_OK` what was
-/// written is the value (`get`; nothing written is an empty value) and means nothing for the
-/// others; with any other result it is the text of the error, which goes to the log; the component
-/// sees it only with `"host-error-texts": true` in the configuration. A callback
-/// that returns without a result counts as failed: a language runtime that could not run it (an
-/// interrupt, an exception) must not pass for a success.
+/// A callback answers through `out`. `airssys_writer_write` appends bytes. `airssys_writer_finish`
+/// sets the result, and must be called on every path: a callback that returns without a result has
+/// failed, so that a language runtime that could not run it (an interrupt, an exception) does not
+/// report success.
 ///
-/// Callbacks are called from any thread, several at once (also for one `ns`, when components share
-/// an id), and always on a native thread stack. A slow one delays only the component that asked. They may call any
-/// function but `airssys_engine_shutdown` of their own engine, and must not unwind (no C++
-/// exception, no longjmp) into the library.
+/// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
+/// `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
+/// they are the text of the error. It goes to the log. The component receives it only if
+/// `"host-error-texts"` is true in the configuration.
+///
+/// Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
+/// always on a native stack. A slow callback delays only the component that called. Callbacks may
+/// call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
+/// the library (no C++ exception, no longjmp).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_storage_t {
     /// `sizeof(airssys_storage_t)`.
     pub size: usize,
-    /// Handed to every callback.
+    /// Passed to every callback.
     pub user_data: *mut c_void,
-    /// Called once, when `user_data` is not used any more; may be NULL.
+    /// Called once, after the last use of `user_data`; may be NULL.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
     /// Writes the value of a key to `out`. Required.
     pub get: Option<
@@ -72,7 +77,7 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Stores a value, in place of an older one. `value` is never NULL. Required.
+    /// Stores a value, or replaces it. `value` is never NULL. Required.
     pub set: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -83,7 +88,7 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Removes a key; a missing one is no error. Required.
+    /// Removes a key. A missing key is not an error. Required.
     pub del: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -92,7 +97,7 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Pushes the keys of a namespace that begin with `prefix`, in any order. Required.
+    /// Pushes all keys of a namespace that begin with `prefix`, in any order. Required.
     pub list: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -102,7 +107,7 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Says whether there is such a key. NULL: `get` is asked.
+    /// Tells whether a key exists. If NULL, the library calls `get`.
     pub exists: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -112,8 +117,8 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Says how many bytes (keys and values) and keys a namespace holds. NULL: added up with
-    /// `list` and `get`.
+    /// Counts the bytes (keys and values) and the keys of a namespace. If NULL, the library sums
+    /// over `list` and `get`.
     pub usage: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -130,11 +135,13 @@ unsafe impl Sized0 for airssys_storage_t {
     const FIRST_SIZE: usize = 9 * size_of::<usize>();
 }
 
-/// Adds a key to what a `list` callback answers.
+/// Adds a key to the answer of a `list` callback.
 ///
-/// `keys`: the one that the callback got. `key`: borrowed text. False, and nothing added, if an
-/// argument is NULL, the key is not UTF-8, or all keys would have more than 256 MiB or than the
-/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
+/// `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+///
+/// Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
+/// would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
+/// more than its length. The component then gets an error, whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
     quietly(|| {
@@ -157,6 +164,30 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
     })
 }
 
+/// Sets the storage of the host, in place of the one in memory.
+///
+/// `storage`: borrowed, copied; see `airssys_storage_t`. On success the library owns its
+/// `user_data`: it calls `drop(user_data)` once, after the configuration and all engines made from
+/// it are freed, or after another storage replaces this one. On an error it does not call `drop`.
+/// `error`: may be NULL. Any thread; callable from callbacks.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
+/// wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_config_set_storage(
+    config: *mut airssys_config_t,
+    storage: *const airssys_storage_t,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    let callbacks = || {
+        // SAFETY: by this function's contract NULL or a live struct.
+        let storage = unsafe { HostStorage::new(storage) }?;
+        Ok(Arc::new(storage) as Arc<dyn Backend>)
+    };
+    // SAFETY: by this function's contract as `replace` needs it.
+    unsafe { replace(config, error, callbacks, |config| &mut config.storage) }
+}
+
 /// The host's callbacks as a backend.
 pub struct HostStorage {
     user_data: UserData,
@@ -177,12 +208,12 @@ type ExistsFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, 
 type UsageFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u64, *mut u64, Out);
 
 impl HostStorage {
-    /// Takes the host's callbacks over, `user_data` included.
+    /// Takes over the host's callbacks, with their `user_data`.
     ///
     /// # Safety
     ///
-    /// `storage` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_storage_t`].
+    /// `storage` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_storage_t`].
     pub unsafe fn new(storage: *const airssys_storage_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let storage = unsafe { arguments::versioned(storage, "storage") }?
@@ -195,23 +226,23 @@ impl HostStorage {
             list: storage.list.ok_or_else(missing("storage.list"))?,
             exists: storage.exists,
             usage: storage.usage,
-            // Last, so that a refusal leaves `user_data` with the host.
+            // Last, so that after a refusal the host still owns `user_data`.
             user_data: UserData::new(storage.user_data, storage.drop),
         })
     }
 }
 
-/// Runs one callback, and returns its answer or its error.
+/// Runs one callback and returns its answer or its error.
 fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
     ask_within(operation, u64::MAX, callback)
 }
 
-/// The most bytes of an answer, where the component may hold so many.
+/// The most bytes of an answer, for a component that may hold `most_bytes`.
 fn within(most_bytes: u64) -> usize {
     usize::try_from(most_bytes).unwrap_or(usize::MAX).min(max_answer_bytes())
 }
 
-/// As [`ask`], for an answer of so many bytes at most.
+/// As [`ask`], for an answer of at most `most_bytes`.
 fn ask_within(
     operation: &str,
     most_bytes: u64,
@@ -233,7 +264,7 @@ fn ask_within(
     }
 }
 
-/// Namespaces, keys and prefixes were checked: they hold no NUL.
+/// A C string. Namespaces, keys and prefixes were checked to hold no NUL.
 fn c_string(text: &str) -> Result<CString, StorageError> {
     CString::new(text).map_err(|_| StorageError::InvalidKey("NUL".into()))
 }
@@ -332,7 +363,7 @@ impl HostStorage {
         let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };
         let keys: BTreeSet<Key> = self.list(namespace, &all)?.keys.into_iter().collect();
         for key in keys {
-            // A key that another call removed meanwhile does not count.
+            // Another call can have removed the key meanwhile.
             if let Some(value) = self.get(namespace, &key, u64::MAX)? {
                 used.keys += 1;
                 used.bytes += (key.len() + value.len()) as u64;

@@ -1,4 +1,4 @@
-//! How the host's callbacks answer.
+//! How callbacks of the host answer.
 
 use thiserror::Error;
 
@@ -6,14 +6,13 @@ use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, cut};
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
 
-/// The most bytes that one callback may write, and that one listing of keys may hold. A function,
-/// because constants of this file are the header's.
+/// The most bytes that one callback may write, or one listing of keys may hold. A function, because
+/// constants of this file become part of the header.
 pub const fn max_answer_bytes() -> usize {
     256 << 20
 }
 
-/// Where a callback writes its answer. Valid only until the callback returns, and only on its
-/// thread.
+/// The answer of a callback. It is valid only until the callback returns, and only on its thread.
 pub struct airssys_writer_t {
     bytes: Vec<u8>,
     most_bytes: usize,
@@ -21,30 +20,30 @@ pub struct airssys_writer_t {
     refused: Option<Refused>,
 }
 
-/// Why what a callback gave was not taken.
+/// Why an answer was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// An argument was NULL, or no UTF-8.
+    /// An argument was NULL or not UTF-8.
     #[error("an impossible {0}")]
     Impossible(&'static str),
-    /// It was more than there is room for.
+    /// It exceeds the room.
     #[error("more than {most_bytes} bytes")]
     TooMuch {
-        /// How much there is.
+        /// The room.
         most_bytes: usize,
     },
 }
 
-/// What a callback has answered.
+/// The answer of a callback.
 pub struct Answer {
-    /// What it gave to `airssys_writer_finish`.
+    /// The argument of `airssys_writer_finish`.
     pub result: i32,
-    /// What it wrote.
+    /// The bytes that it wrote.
     pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    /// An error, in the words that it wrote, or without any.
+    /// An error, with the text that it wrote or without one.
     pub fn error<E>(
         &self,
         operation: &str,
@@ -60,7 +59,7 @@ impl Answer {
 }
 
 impl airssys_writer_t {
-    /// Runs a callback, and returns its answer of at most so many bytes, or why that is none.
+    /// Runs a callback and returns its answer of at most `most_bytes`, or why there is none.
     pub fn ask(
         operation: &str,
         most_bytes: usize,
@@ -76,11 +75,14 @@ impl airssys_writer_t {
     }
 }
 
-/// Appends to what a callback answers.
+/// Appends bytes to the answer of a callback.
 ///
-/// `writer`: the one that the callback got. `data`: borrowed, (NULL, 0) is empty. False, and nothing
-/// appended, if an argument is NULL or the answer would have more than 256 MiB or, in `get`, than the
-/// component's `max-host-bytes` leaves; the component then gets an error, whatever follows. On the callback's thread.
+/// `writer`: from the callback. `data`: borrowed; (NULL, 0) is empty. On the callback's thread
+/// only; does not block.
+///
+/// Returns false and appends nothing if an argument is NULL, or if the answer would exceed 256 MiB
+/// or, in `get`, what the component's `max-host-bytes` leaves. The component then gets an error,
+/// whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_write(
     writer: *mut airssys_writer_t,
@@ -106,12 +108,13 @@ pub unsafe extern "C" fn airssys_writer_write(
     })
 }
 
-/// Gives the result of a callback; every callback that has a writer has to. Of several the last one
-/// counts, and what is written after it still counts as written.
+/// Sets the result of a callback. Every callback with a writer must call it, on every path.
 ///
-/// `writer`: the one that the callback got; NULL does nothing. `result`: an
-/// `airssys_storage_result_t` in storage callbacks, an `airssys_status_t` in `route` of a router. On
-/// the callback's thread.
+/// The last of several calls counts. Bytes written after it still belong to the answer.
+///
+/// `writer`: from the callback; NULL does nothing. `result`: an `airssys_storage_result_t` in
+/// storage callbacks, an `airssys_status_t` in `route` of a router. On the callback's thread only;
+/// does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_writer_finish(writer: *mut airssys_writer_t, result: i32) {
     // SAFETY: by this function's contract NULL, or the callback's own writer, which only the

@@ -1,0 +1,235 @@
+/*
+ * The reference of the JSON documents. All members are optional, unless noted. Examples show the
+ * defaults. An unknown or duplicate key is an error that names the place and, for an unknown key,
+ * the nearest known one. The JSON schema of all documents, airssys_wasm.schema.json, is installed
+ * in share/airssys-wasm.
+ *
+ *
+ * CONFIGURATION: airssys_config_set_json
+ *
+ *     {
+ *       "name": "engine",                 the host, as a sender, is host/<name>/0
+ *       "workers": 2,                     threads that run components, 1 to 1024; default: cores.
+ *                                         As many threads of lower priority, made when needed, run
+ *                                         components that compute for more than 2 ms
+ *       "callback-threads": 1024,         limit of the threads for callbacks that components wait
+ *                                         for, and of those for all others, 1 to 65536; see THREADS
+ *       "cache-dir": "/path",             keeps compiled components between runs, see below;
+ *                                         default: none
+ *       "cache-max-bytes": 1073741824,    size of the cache; least recently used entries go first
+ *       "max-component-bytes": 67108864,  size of a binary
+ *       "compile": { ... },               see below
+ *       "signals-based-traps": true,      false: no signal handlers (see SIGNALS), slower guests
+ *       "memory-reservation": "automatic",  address space for each memory, see below
+ *       "guard-before-memory": true,      false: a component takes 6 of the mappings that the
+ *                                         system allows a process (vm.max_map_count), not 7, and
+ *                                         lacks a defence in depth against compiler bugs
+ *       "host-error-texts": false,        true: components receive the error texts of storage and
+ *                                         router callbacks. false: the texts go to the log, and
+ *                                         the component learns only that the callback failed
+ *       "limits": { ... },                defaults for loads, see LOAD
+ *       "quotas": { ... },                defaults for loads, see LOAD
+ *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "policies": { "rules": [] }       see POLICIES
+ *     }
+ *
+ * "compile" bounds the compilation of a binary. A component beyond a limit is not loaded:
+ *
+ *     "compile": {
+ *                                         beyond it AIRSSYS_ERROR_TIMEOUT:
+ *       "max-time-ms": 300000,
+ *                                         beyond them AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED:
+ *       "max-memory-bytes": 2147483648,   an estimate, of all concurrent compilations together
+ *       "max-code-bytes": 268435456,      with initial memories and tables
+ *                                         beyond them AIRSSYS_ERROR_INVALID_COMPONENT:
+ *       "max-functions": 100000,          in all modules
+ *       "max-function-bytes": 4194304,
+ *       "max-function-blocks": 65536,     blocks, branches, and targets of branch tables
+ *       "max-block-depth": 5000,          nesting of blocks
+ *       "max-function-locals": 10000,     with parameters
+ *       "max-function-values": 200000,    values of blocks and branches, and locals used in loops
+ *       "max-function-cost": 4194304,     predicted effort, in bytes of plain code
+ *       "max-cost": 67108864,             the same, for all functions
+ *       "max-definitions": 250000,        types, fields, imports, exports, segments and the like,
+ *                                         once for each instance of their component
+ *       "max-type-depth": 100,            nesting of types, 1 to 100
+ *       "max-component-depth": 64,        nesting of modules and components
+ *       "max-components": 1000,           modules and components at any depth
+ *                                         not a limit of a load:
+ *       "max-unused-code-bytes": 67108864 kept code that no component uses any more: least
+ *                                         recently used goes first, at most 32 binaries
+ *     }
+ *
+ * "memory-reservation": "large" reserves 4 GiB and guards for each memory. "small" reserves little
+ * more than the memory's size: guests are slower, and a memory is copied when it grows by more than
+ * 1 MiB. "automatic" is "small" if the process has a limit (RLIMIT_AS) or the system does not grant
+ * a large reservation, and "large" otherwise.
+ * "none" reserves nothing: memories lie side by side and share a few of the process's mappings, so
+ * that tens of thousands of components fit. Guests are as slow as with "small", a memory has room to
+ * grow by half, at least 1 MiB, before it is copied, and instances of large binaries do not share
+ * their initial memory.
+ *
+ * "cache-dir": the library executes what is in this directory. It makes the directory if it is
+ * missing. The directory must belong to this user and be closed to others (mode 0700). Others must
+ * not be able to write to any directory on the path to it, unless that has the sticky bit, like
+ * /tmp. `airssys_engine_new` opens the directory once and holds it open. Each entry has a checksum
+ * with a secret key, the file `key` in the directory. The library recompiles an entry that is
+ * damaged, or is not a regular file that belongs to this user or root and only its owner can write.
+ * Any number of engines and processes may share the directory.
+ *
+ * A read-only cache is used as it is: nothing is written, replaced or removed, and others may read
+ * it. A directory is read-only if it belongs to root and the process does not run as root, if
+ * nobody may write to it (mode 0555), or if it is mounted read-only. Its key is then not secret,
+ * and its owner is trusted. To make one, fill a directory with an engine, and make all of it
+ * readable, `key` included.
+ *
+ *
+ * LOAD: airssys_engine_load, airssys_engine_load_file
+ *
+ *     {
+ *       "env": { "KEY": "value" },        passed to `initialize`; also the WASI environment
+ *       "config": "text" or any JSON,     passed to `initialize`: a string as its bytes, any other
+ *                                         value as JSON text
+ *       "limits": { ... },                of each instance, see below
+ *       "mailbox": {                      of each instance:
+ *         "capacity": 1024,               waiting messages, 1 to 1048576
+ *         "max-bytes": 67108864,          of waiting messages: payloads, content types, and 256 for
+ *                                         each; a single message may exceed it
+ *         "when-full": "reject"           "reject" refuses a message, "block" makes the sender wait
+ *                                         for room, "drop-oldest" drops the oldest message, which
+ *                                         becomes a dead letter
+ *       },
+ *       "instances": 1,                   size of the pool, 1 to 4096: the instances share handle,
+ *                                         id, storage, quotas and work, least busy first. Each has
+ *                                         its own mailbox, memory and limits
+ *       "codecs": [],                     accepted codecs, by name (see CODECS): a payload that
+ *                                         begins with another multicodec is refused when sent;
+ *                                         empty: no check
+ *       "capabilities": { ... },          what the component may do, see CAPABILITIES. null: none;
+ *                                         default: those of the configuration
+ *       "quotas": { ... }                 how much of it, see below
+ *     }
+ *
+ *     "limits": {
+ *       "max-memory-bytes": 67108864,     all memories of the component together
+ *       "max-host-bytes": 67108864,       host memory that the component occupies, from 262144:
+ *                                         mail, open requests, metadata, in-memory storage.
+ *                                         Default: at least "max-bytes" of the mailbox
+ *       "max-message-bytes": 16777216,    payload of a message to it or from it, and of a reply; at
+ *                                         most 1073741824
+ *       "max-execution-time-ms": 5000,    for one message, with host functions and sleeps
+ *       "max-fuel": null,                 for one message, about one unit per instruction; null: no
+ *                                         limit
+ *       "max-instances": 1000,            core instances inside the component, 1 to 100000
+ *       "max-table-elements": 100000      all tables together
+ *     }
+ *
+ * Fixed limits: 512 KiB of stack, 100 memories, 1,000 tables. A message that does not fit into the
+ * receiver's memory is not delivered: it fails with `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`. If the
+ * outcome of a component's own request does not fit, the component receives a small error instead.
+ *
+ * Texts of components have fixed bounds:
+ *
+ *     part of an id                     255 bytes
+ *     storage key                       1,024 bytes
+ *     text of an error                  4,096 bytes; longer ones are cut and state their length
+ *     log record                        65,536 bytes, with 64 pairs of 4,096 bytes each; cut
+ *     metadata                          4,096 bytes per text, 256 operations of 256 bytes each;
+ *                                       more is AIRSSYS_ERROR_INVALID_COMPONENT
+ *     broadcast                         10,000 targets
+ *
+ * A quota of null is unlimited; for the last two, null is the default:
+ *
+ *     "quotas": {
+ *       "messages-per-second": null,      sends, requests, and targets of broadcasts
+ *       "outstanding-requests": null,     requests without an outcome
+ *       "storage-bytes": null,            keys and values
+ *       "storage-keys": null,
+ *       "log-bytes-per-second": null,     records and output, plus 64 for each record and each
+ *                                         pair. The rest is dropped; a record states how much when
+ *                                         there is room again
+ *       "random-bytes-per-second": null,
+ *       "host-call-data-bytes": 33554432, from the component to the host in one call, of a host
+ *                                         function or of one of its own; at most 134217728.
+ *                                         Default: at least twice "max-message-bytes"
+ *       "wasi-resources": 256             open files, sockets, timers and streams, 1 to 1048576
+ *     }
+ *
+ * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
+ * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
+ * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
+ * airssys_engine_revoke
+ *
+ * A component may do what its capabilities grant, and nothing else. Capabilities are a set of
+ * grants, or an array of sets (in LOAD and CONFIGURATION). A set:
+ *
+ *     { "messaging": { "send": ["app/log/0"],         patterns of receivers' ids
+ *                      "request": ["app/db/r*"], "broadcast": ["**"] },
+ *       "storage": ["read", "write", "delete"],       in the component's own namespace
+ *       "filesystem": { "/srv/in": ["read", "list-dir"],
+ *                       "/srv/out/log*.csv": { "actions": ["read", "write", "delete"],
+ *                                              "guest-path": "/out" } },
+ *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
+ *                    "inbound": ["127.0.0.1:8080"] },
+ *       "expires-in-ms": 60000 }                      from reading the document, by the system's
+ *                                                     clock; or "expires-at-ms", since 1970
+ *
+ * The longer forms of wit/core/capabilities.wit are equivalent:
+ *
+ *     "messaging":  [{ "action": "send", "target-pattern": "app/log/0" }]
+ *     "storage":    [{ "action", "namespace-pattern" }]
+ *     "filesystem": [{ "action" or "actions", "path-pattern", "guest-path" }]
+ *     "network":    [{ "action", "host-pattern", "port", "private" }]
+ *
+ * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
+ * also none.
+ *
+ * Files. A path is absolute. It names a directory with everything in it, a file, or a directory
+ * followed by a name with wildcards: the files directly in the directory with such a name. The
+ * directory must exist. The library holds it open: a later replacement is not reached, and neither
+ * symbolic links nor ".." lead out of it. If the path names a file or has wildcards, no symbolic
+ * link is followed. Components cannot make links. "guest-path" is where the component sees the
+ * directory; default: its own path.
+ *
+ * Network. A host is a name, *.example.com, **.example.com, an address, addr/bits or *, each with
+ * :port or for all ports. A name and * reach public addresses only. They reach any address with
+ * "private": true, or if a grant covers the address itself. An instance remembers the addresses
+ * that its lookups found: the grant of a name does not reach other addresses. The host of an
+ * inbound grant is the address to listen on.
+ *
+ *
+ * POLICIES: airssys_engine_set_policies, "policies" of CONFIGURATION
+ *
+ *     { "rules": [
+ *       { "effect": "deny",               required; "deny" or "allow"
+ *         "component": "plugins/seo/v*",  pattern of ids; default: "**", all
+ *         "action": "messaging.send",     or a group, "storage.*"; default: "*", all
+ *         "resource": "app/billing/0",    pattern of resources; default: "**", all
+ *         "reason": "plugins must not write to billing" } ] }
+ *
+ * The first rule that applies decides. "deny" refuses, regardless of grants. "allow" exempts from
+ * later rules. Neither grants anything: capabilities do. Actions and their resources:
+ *
+ *     messaging.send, .request, .broadcast            id of the receiver
+ *     messaging.cancel                                id of the request
+ *     directory.list                                  id of the listed component
+ *     storage.read, .write, .delete                   namespace
+ *     filesystem.read, .write, .delete, .list-dir     path of the host, without symbolic links
+ *     network.outbound, .inbound                      host or address, with or without ":port"
+ *     environment.read, random.read, clock.read       none; "**" applies
+ *     log.write                                       none; "**" applies
+ *     host.call                                       none; only in records, of quotas on calls
+ *
+ * environment.read, random.read, clock.read, log.write and messaging.cancel are allowed to every
+ * component unless a rule refuses them. A refused clock or random number ends the call as a trap. A
+ * refused environment is empty. Refused log records are dropped.
+ *
+ * A rule that denies a directory denies everything in it; a rule that allows a directory allows
+ * only itself. A rule that can match nothing, because no id, path or host is like its pattern, is
+ * an error. A component sees those that it may send to, unless a rule refuses directory.list; the
+ * record of a list has the resource "**". A rule with a port does not refuse lookups of names. A
+ * rule for a name does not refuse connections to an address that was found otherwise.
+ */
