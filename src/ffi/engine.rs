@@ -13,8 +13,8 @@ use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::fork;
-use crate::ffi::gate::{Gate, Inside, Owned};
 use crate::ffi::on_engine::{answer, on_engine};
+use crate::ffi::rundown::{Owned, Rundown, RundownGuard};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::runtime::off_fiber::current_component;
@@ -24,7 +24,7 @@ use crate::system::engine::Engine;
 /// An engine: components, their workers, storage and log. Release it with `airssys_engine_free`.
 pub struct airssys_engine_t {
     engine: Engine,
-    gate: Arc<Gate<airssys_engine_t>>,
+    rundown: Arc<Rundown<airssys_engine_t>>,
     /// See `fork::generation`.
     made_at: u64,
 }
@@ -32,7 +32,7 @@ pub struct airssys_engine_t {
 /// A call inside an engine, which is not freed during the call.
 pub struct Entered<'a> {
     engine: &'a Engine,
-    _inside: Inside<'a, airssys_engine_t>,
+    _guard: RundownGuard<'a, airssys_engine_t>,
 }
 
 impl Deref for Entered<'_> {
@@ -49,7 +49,7 @@ impl airssys_engine_t {
         if self.is_from_before_a_fork() {
             return Err(Failure::forked());
         }
-        Ok(Entered { engine: &self.engine, _inside: self.gate.enter() })
+        Ok(Entered { engine: &self.engine, _guard: self.rundown.protect() })
     }
 
     fn is_from_before_a_fork(&self) -> bool {
@@ -79,8 +79,8 @@ pub unsafe extern "C" fn airssys_engine_new(
         let config = unsafe { reference(config) };
         let config = config.map_or_else(EngineConfig::default, airssys_config_t::snapshot);
         let engine = Engine::new(&config)?;
-        let gate = Arc::default();
-        let handle = Box::new(airssys_engine_t { engine, gate, made_at: fork::generation() });
+        let rundown = Arc::default();
+        let handle = Box::new(airssys_engine_t { engine, rundown, made_at: fork::generation() });
         // SAFETY: not NULL, and by this function's contract valid for writing.
         unsafe { write_output(out, Box::into_raw(handle)) };
         Ok(())
@@ -143,16 +143,16 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
             std::mem::forget(handle);
             return;
         }
-        let gate = Arc::clone(&handle.gate);
-        gate.close();
+        let rundown = Arc::clone(&handle.rundown);
+        rundown.close();
         handle.engine.stop();
         if current_component().is_none() {
-            gate.wait_empty();
+            rundown.wait_empty();
             // Callbacks that this runs or waits for can still use the handle.
             handle.engine.finish();
-            gate.wait_empty();
+            rundown.wait_empty();
         }
-        gate.drop_when_empty(handle);
+        rundown.drop_when_empty(handle);
     });
 }
 

@@ -1,11 +1,11 @@
-//! The gate of an engine, used as `ffi/engine.rs` uses it.
+//! The rundown of an engine, used as `ffi/engine.rs` uses it.
 //!
 //! With `--cfg loom` every order of the threads is tried; without it each model runs once, which is
 //! for Miri: that sees what is freed and who may point there.
 #![cfg(test)]
 
-#[path = "../../../src/ffi/gate.rs"]
-mod gate;
+#[path = "../../../src/ffi/rundown.rs"]
+mod rundown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -15,7 +15,7 @@ use loom::{cell::UnsafeCell, model, thread};
 #[cfg(not(loom))]
 use std::thread;
 
-use gate::{Gate, Inside, Owned};
+use rundown::{Rundown, RundownGuard, Owned};
 
 #[cfg(not(loom))]
 fn model(run: impl Fn() + Send + Sync + 'static) {
@@ -24,7 +24,7 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
 
 /// What is freed.
 struct Object {
-    gate: Arc<Gate<Object>>,
+    rundown: Arc<Rundown<Object>>,
     /// Loom objects to a change that does not come after all uses.
     #[cfg(loom)]
     content: UnsafeCell<()>,
@@ -51,13 +51,13 @@ unsafe impl Send for Handle {}
 /// of it: as an argument, or what a closure has captured, a call goes in a box.
 struct Call {
     object: &'static Object,
-    _inside: Inside<'static, Object>,
+    _guard: RundownGuard<'static, Object>,
 }
 
 impl Handle {
     fn new(drops: &Arc<AtomicUsize>) -> Self {
         Self(Box::into_raw(Box::new(Object {
-            gate: Arc::default(),
+            rundown: Arc::default(),
             #[cfg(loom)]
             content: UnsafeCell::new(()),
             uses: AtomicUsize::new(0),
@@ -68,18 +68,18 @@ impl Handle {
     fn enter(self) -> Box<Call> {
         // SAFETY: no model enters after `free`.
         let object = unsafe { &*self.0 };
-        Box::new(Call { object, _inside: object.gate.enter() })
+        Box::new(Call { object, _guard: object.rundown.protect() })
     }
 
     fn free(self, wait: bool) {
         // SAFETY: comes from `Box::into_raw`, and no model frees twice.
         let object = unsafe { Owned::new(self.0) }.unwrap();
-        let gate = Arc::clone(&object.gate);
-        gate.close();
+        let rundown = Arc::clone(&object.rundown);
+        rundown.close();
         if wait {
-            gate.wait_empty();
+            rundown.wait_empty();
         }
-        gate.drop_when_empty(object);
+        rundown.drop_when_empty(object);
     }
 }
 

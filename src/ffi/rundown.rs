@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// Set in [`Gate::inside`] once the object is being freed.
+/// Set in [`Rundown::inside`] once the object is being freed.
 const CLOSING: usize = 1 << (usize::BITS - 1);
 
-/// The gate of one object `T`. It outlives the object, for calls that are just leaving.
-pub struct Gate<T> {
+/// The rundown of one object `T`. It outlives the object, for calls that are just leaving.
+pub struct Rundown<T> {
     /// The number of calls inside, and [`CLOSING`].
     inside: AtomicUsize,
     /// The object, dropped by the last call to leave if the freeing call could not wait.
@@ -26,7 +26,7 @@ pub struct Gate<T> {
     empty: Condvar,
 }
 
-impl<T> Default for Gate<T> {
+impl<T> Default for Rundown<T> {
     fn default() -> Self {
         Self { inside: AtomicUsize::new(0), left_behind: Mutex::new(None), empty: Condvar::new() }
     }
@@ -43,7 +43,7 @@ impl<T> Owned<T> {
     ///
     /// # Safety
     ///
-    /// `pointer` is NULL, or came from `Box::into_raw`; all other users are inside its gate.
+    /// `pointer` is NULL, or came from `Box::into_raw`; all other users are inside its rundown.
     pub unsafe fn new(pointer: *mut T) -> Option<Self> {
         NonNull::new(pointer).map(Self)
     }
@@ -66,27 +66,27 @@ impl<T> Deref for Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: it came from a `Box`, and the gate drops it only when nobody is inside.
+        // SAFETY: it came from a `Box`, and the rundown drops it only when nobody is inside.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
 /// A call inside.
-pub struct Inside<'a, T>(&'a Arc<Gate<T>>);
+pub struct RundownGuard<'a, T>(&'a Arc<Rundown<T>>);
 
-impl<T> Gate<T> {
+impl<T> Rundown<T> {
     /// Lets a call in. By the caller's contract, none enters while the object is being freed.
-    pub fn enter(self: &Arc<Self>) -> Inside<'_, T> {
+    pub fn protect(self: &Arc<Self>) -> RundownGuard<'_, T> {
         self.inside.fetch_add(1, Ordering::Acquire);
-        Inside(self)
+        RundownGuard(self)
     }
 
-    /// Closes the gate: from now on, calls that leave check whether they are the last.
+    /// Closes the rundown: from now on, calls that leave check whether they are the last.
     pub fn close(&self) {
         self.inside.fetch_or(CLOSING, Ordering::AcqRel);
     }
 
-    /// Waits until nobody is inside a closed gate.
+    /// Waits until nobody is inside a closed rundown.
     pub fn wait_empty(&self) {
         let mut lock = self.lock();
         while self.inside.load(Ordering::Acquire) != CLOSING {
@@ -94,7 +94,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Drops `object` when a closed gate is empty: now, or when the last call leaves.
+    /// Drops `object` when a closed rundown is empty: now, or when the last call leaves.
     pub fn drop_when_empty(&self, object: impl Into<Owned<T>>) {
         let object = object.into();
         let mut left_behind = self.lock();
@@ -106,7 +106,7 @@ impl<T> Gate<T> {
         }
     }
 
-    fn leave_closed(&self) {
+    fn release_closed(&self) {
         let mut left_behind = self.lock();
         let last = self.inside.fetch_sub(1, Ordering::AcqRel) == CLOSING + 1;
         let object = if last { left_behind.take() } else { None };
@@ -122,13 +122,13 @@ impl<T> Gate<T> {
     }
 }
 
-impl<T> Drop for Inside<'_, T> {
+impl<T> Drop for RundownGuard<'_, T> {
     fn drop(&mut self) {
-        let gate = self.0;
-        let mut inside = gate.inside.load(Ordering::Relaxed);
+        let rundown = self.0;
+        let mut inside = rundown.inside.load(Ordering::Relaxed);
         while inside & CLOSING == 0 {
             // In one step, so that the object cannot be freed between the check and leaving.
-            match gate.inside.compare_exchange_weak(
+            match rundown.inside.compare_exchange_weak(
                 inside,
                 inside - 1,
                 Ordering::Release,
@@ -138,9 +138,9 @@ impl<T> Drop for Inside<'_, T> {
                 Err(now) => inside = now,
             }
         }
-        // The object, with its reference to the gate, can be freed as soon as this call is out.
-        let gate = Arc::clone(gate);
-        gate.leave_closed();
+        // The object, with its reference to the rundown, can be freed as soon as this call is out.
+        let rundown = Arc::clone(rundown);
+        rundown.release_closed();
     }
 }
 
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn the_last_call_drops_the_object_if_the_freeing_call_cannot_wait() {
-        let (gate, drops) = (Arc::<Gate<Object>>::default(), Arc::<AtomicUsize>::default());
-        let (first, second) = (gate.enter(), gate.enter());
-        gate.close();
-        gate.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
+        let (rundown, drops) = (Arc::<Rundown<Object>>::default(), Arc::<AtomicUsize>::default());
+        let (first, second) = (rundown.protect(), rundown.protect());
+        rundown.close();
+        rundown.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
         drop(first);
         assert_eq!(drops.load(Ordering::SeqCst), 0);
         drop(second);
@@ -170,30 +170,30 @@ mod tests {
 
     #[test]
     fn an_empty_gate_drops_at_once() {
-        let (gate, drops) = (Arc::<Gate<Object>>::default(), Arc::<AtomicUsize>::default());
-        drop(gate.enter());
-        gate.close();
-        gate.wait_empty();
-        gate.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
+        let (rundown, drops) = (Arc::<Rundown<Object>>::default(), Arc::<AtomicUsize>::default());
+        drop(rundown.protect());
+        rundown.close();
+        rundown.wait_empty();
+        rundown.drop_when_empty(Box::new(Object(Arc::clone(&drops))));
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     }
 
     #[test]
     fn waiting_ends_after_all_calls_have_left() {
         for _ in 0..200 {
-            let gate = Arc::<Gate<Object>>::default();
+            let rundown = Arc::<Rundown<Object>>::default();
             let done = Arc::<AtomicUsize>::default();
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    let inside = gate.enter();
+                    let inside = rundown.protect();
                     let done = &done;
                     scope.spawn(move || {
                         done.fetch_add(1, Ordering::SeqCst);
                         drop(inside);
                     });
                 }
-                gate.close();
-                gate.wait_empty();
+                rundown.close();
+                rundown.wait_empty();
                 assert_eq!(done.load(Ordering::SeqCst), 4);
             });
         }
