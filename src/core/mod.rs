@@ -17,5 +17,7 @@ pub mod metadata;
 pub mod payload;
 pub mod ports;
 pub mod rendezvous;
+#[cfg(test)]
+pub mod simulation;
 pub mod waiting;
 pub mod watch;
