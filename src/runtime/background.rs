@@ -6,18 +6,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::take;
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
-use tokio::runtime::Handle;
 
 use crate::runtime::pace::Pace;
-use crate::runtime::priority;
-use crate::runtime::threads::pool::STACK_BYTES;
-use crate::runtime::threads::signal_stack;
+use crate::runtime::platform::{Platform, Signal};
 
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -25,15 +20,15 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A queue of tasks, and the threads that give each a turn in order. The threads are made as they are
 /// needed.
 #[derive(Clone)]
-pub struct Background(Arc<Shared>);
+pub struct Background<P: Platform>(Arc<Shared<P>>);
 
-struct Shared {
+struct Shared<P: Platform> {
     queue: Mutex<Queue>,
     /// Told of each new task.
-    work: Condvar,
+    work: P::Signal,
     /// Told when the last thread ends.
-    empty: Condvar,
-    workers: Handle,
+    empty: P::Signal,
+    platform: P,
     max_threads: usize,
 }
 
@@ -86,8 +81,8 @@ impl Queue {
         self.beginning.len() + self.going_on.len()
     }
 
-    fn pop(&mut self) -> Option<Runnable> {
-        if let Some(task) = self.pop_due() {
+    fn pop(&mut self, now: impl FnOnce() -> Instant) -> Option<Runnable> {
+        if let Some(task) = self.pop_due(now) {
             return Some(task.task);
         }
         let beginning_first = self.last == From::GoingOn || self.going_on.is_empty();
@@ -100,9 +95,9 @@ impl Queue {
         Some(task.task)
     }
 
-    fn pop_due(&mut self) -> Option<Queued> {
-        let now = Instant::now();
-        if self.next_due? > now {
+    fn pop_due(&mut self, now: impl FnOnce() -> Instant) -> Option<Queued> {
+        let (next, now) = (self.next_due?, now());
+        if next > now {
             return None;
         }
         let at = self.going_on.iter().position(|it| it.due.is_some_and(|due| due <= now));
@@ -112,9 +107,9 @@ impl Queue {
     }
 }
 
-impl Background {
-    /// So many threads at most, inside of the workers' runtime: guests use its timers.
-    pub fn new(workers: Handle, max_threads: usize) -> Self {
+impl<P: Platform> Background<P> {
+    /// So many threads at most.
+    pub fn new(platform: P, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
             beginning: VecDeque::new(),
@@ -126,9 +121,9 @@ impl Background {
         };
         Self(Arc::new(Shared {
             queue: Mutex::new(queue),
-            work: Condvar::new(),
-            empty: Condvar::new(),
-            workers,
+            work: platform.signal(),
+            empty: platform.signal(),
+            platform,
             max_threads,
         }))
     }
@@ -158,7 +153,7 @@ impl Background {
                 queue.threads += 1;
             } else if queue.threads == 0 {
                 // It is the only one.
-                return queue.pop().map_or(Ok(()), Err);
+                return queue.pop(|| self.0.platform.now()).map_or(Ok(()), Err);
             }
         }
         Ok(())
@@ -174,6 +169,12 @@ impl Background {
         }
     }
 
+    /// How many tasks are queued.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Drops what is queued, and waits at most so long for the threads to end.
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
@@ -182,33 +183,26 @@ impl Background {
         drop(queue);
         drop((beginning, going_on));
         self.0.work.notify_all();
-        let queue = self.0.lock();
-        let _ = self.0.empty.wait_timeout_while(queue, grace, |queue| queue.threads > 0);
+        let until = self.0.platform.now() + grace;
+        let mut queue = self.0.lock();
+        while queue.threads > 0 {
+            let left = until.saturating_duration_since(self.0.platform.now());
+            if left.is_zero() {
+                return;
+            }
+            queue = self.0.empty.wait(queue, || self.0.lock(), left).0;
+        }
     }
 
-    /// Returns once the thread has all that it needs.
     fn start_thread(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
-        let (ready, is_ready) = sync_channel(1);
-        let thread = Builder::new().name("airssys-compute".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || {
-            let stack = signal_stack::ensure();
-            let go = stack.is_ok();
-            // It is waited for.
-            let _ = ready.send(stack);
-            if go {
-                shared.run();
-            }
-        })?;
-        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+        self.0.platform.start_thread(move || shared.run())
     }
 }
 
-impl Shared {
+impl<P: Platform> Shared<P> {
     fn run(&self) {
         let _ended = Ended(self);
-        priority::stand_behind_calls();
-        let _workers = self.workers.enter();
         while let Some(task) = self.next() {
             task.run();
         }
@@ -220,29 +214,29 @@ impl Shared {
             if queue.phase == Phase::Closed {
                 return None;
             }
-            if let Some(task) = queue.pop() {
+            if let Some(task) = queue.pop(|| self.platform.now()) {
                 return Some(task);
             }
             queue.idle += 1;
-            let waited = self.work.wait_timeout(queue, IDLE);
-            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = guard;
+            let timed_out;
+            (queue, timed_out) = self.work.wait(queue, || self.lock(), IDLE);
             queue.idle -= 1;
-            if timeout.timed_out() && queue.len() == 0 {
+            if timed_out && queue.len() == 0 {
                 return None;
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.platform.before_lock();
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Counts a thread out, however it ends.
-struct Ended<'a>(&'a Shared);
+struct Ended<'a, P: Platform>(&'a Shared<P>);
 
-impl Drop for Ended<'_> {
+impl<P: Platform> Drop for Ended<'_, P> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
         queue.threads -= 1;

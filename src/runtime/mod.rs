@@ -19,6 +19,7 @@ pub mod loader;
 pub mod mappings;
 pub mod off_fiber;
 pub mod pace;
+pub mod platform;
 pub mod prepared;
 pub mod priority;
 pub mod recent;
