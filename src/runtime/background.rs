@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::take;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ struct Shared<P: Platform> {
 
 struct Queue {
     phase: Phase,
+    /// Those that are to come before the others.
+    expedited: VecDeque<Queued>,
     /// Those that begin with something, which may be done soon. They take turns with the others.
     beginning: VecDeque<Queued>,
     /// Those whose guests compute on.
@@ -78,11 +81,11 @@ struct Queued {
 
 impl Queue {
     fn len(&self) -> usize {
-        self.beginning.len() + self.going_on.len()
+        self.expedited.len() + self.beginning.len() + self.going_on.len()
     }
 
     fn pop(&mut self, now: impl FnOnce() -> Instant) -> Option<Runnable> {
-        if let Some(task) = self.pop_due(now) {
+        if let Some(task) = self.pop_due(now).or_else(|| self.expedited.pop_front()) {
             return Some(task.task);
         }
         let beginning_first = self.last == From::GoingOn || self.going_on.is_empty();
@@ -112,6 +115,7 @@ impl<P: Platform> Background<P> {
     pub fn new(platform: P, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
+            expedited: VecDeque::new(),
             beginning: VecDeque::new(),
             going_on: VecDeque::new(),
             last: From::GoingOn,
@@ -161,11 +165,10 @@ impl<P: Platform> Background<P> {
 
     /// Gives the task of a pace its turn before the others that wait.
     pub fn expedite(&self, pace: &Arc<Pace>) {
-        let mut queue = self.0.lock();
-        let at = queue.going_on.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
-        if let Some(task) = at.and_then(|at| queue.going_on.remove(at)) {
-            queue.beginning.push_front(task);
-            queue.last = From::GoingOn;
+        let queue = &mut *self.0.lock();
+        for waiting in [&mut queue.beginning, &mut queue.going_on] {
+            let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
+            queue.expedited.extend(at.and_then(|at| waiting.remove(at)));
         }
     }
 
@@ -179,9 +182,10 @@ impl<P: Platform> Background<P> {
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
         queue.phase = Phase::Closed;
-        let (beginning, going_on) = (take(&mut queue.beginning), take(&mut queue.going_on));
+        let expedited = take(&mut queue.expedited);
+        let others = (take(&mut queue.beginning), take(&mut queue.going_on));
         drop(queue);
-        drop((beginning, going_on));
+        drop((expedited, others));
         self.0.work.notify_all();
         let until = self.0.platform.now() + grace;
         let mut queue = self.0.lock();
@@ -202,18 +206,17 @@ impl<P: Platform> Background<P> {
 
 impl<P: Platform> Shared<P> {
     fn run(&self) {
-        let _ended = Ended(self);
         while let Some(task) = self.next() {
-            task.run();
+            // A defect of this library ends one task, and does not cost the thread.
+            let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
         }
     }
 
+    /// The next task for a thread. One that gets none is counted out at once: who queues another one is not
+    /// to rely on it.
     fn next(&self) -> Option<Runnable> {
         let mut queue = self.lock();
-        loop {
-            if queue.phase == Phase::Closed {
-                return None;
-            }
+        while queue.phase == Phase::Open {
             if let Some(task) = queue.pop(|| self.platform.now()) {
                 return Some(task);
             }
@@ -222,9 +225,14 @@ impl<P: Platform> Shared<P> {
             (queue, timed_out) = self.work.wait(queue, || self.lock(), IDLE);
             queue.idle -= 1;
             if timed_out && queue.len() == 0 {
-                return None;
+                break;
             }
         }
+        queue.threads -= 1;
+        if queue.threads == 0 {
+            self.empty.notify_all();
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -233,15 +241,150 @@ impl<P: Platform> Shared<P> {
     }
 }
 
-/// Counts a thread out, however it ends.
-struct Ended<'a, P: Platform>(&'a Shared<P>);
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::panic::resume_unwind;
 
-impl<P: Platform> Drop for Ended<'_, P> {
-    fn drop(&mut self) {
-        let mut queue = self.0.lock();
-        queue.threads -= 1;
-        if queue.threads == 0 {
-            self.0.empty.notify_all();
+    use super::*;
+
+    /// Longer than anything takes.
+    const FAR: Duration = Duration::from_secs(3600);
+
+    type Deed = Box<dyn FnOnce() + Send>;
+
+    /// Threads that the test runs, one after the other. Who waits has waited long enough.
+    #[derive(Clone, Default)]
+    struct ByHand(Arc<Hands>);
+
+    #[derive(Default)]
+    struct Hands {
+        threads: Mutex<VecDeque<Deed>>,
+        /// What another thread does once one has found nothing, before the next lock.
+        meanwhile: Mutex<Option<Deed>>,
+        waited: Mutex<bool>,
+    }
+
+    impl ByHand {
+        fn run_threads(&self) {
+            loop {
+                let thread = self.0.threads.lock().unwrap().pop_front();
+                let Some(thread) = thread else { return };
+                let _ = catch_unwind(AssertUnwindSafe(thread));
+            }
         }
+    }
+
+    impl Platform for ByHand {
+        type Signal = Self;
+
+        fn signal(&self) -> Self {
+            self.clone()
+        }
+
+        fn spawn(&self, _: impl Future<Output: Send + 'static> + Send + 'static) {}
+
+        fn start_thread(&self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+            self.0.threads.lock().unwrap().push_back(Box::new(run));
+            Ok(())
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn before_lock(&self) {
+            if *self.0.waited.lock().unwrap() {
+                let meanwhile = self.0.meanwhile.lock().unwrap().take();
+                meanwhile.into_iter().for_each(|deed| deed());
+            }
+        }
+    }
+
+    impl Signal for ByHand {
+        fn wait<'a, T>(
+            &self,
+            held: MutexGuard<'a, T>,
+            _: impl FnOnce() -> MutexGuard<'a, T>,
+            _: Duration,
+        ) -> (MutexGuard<'a, T>, bool) {
+            *self.0.waited.lock().unwrap() = true;
+            (held, true)
+        }
+
+        fn notify_one(&self) {}
+
+        fn notify_all(&self) {}
+    }
+
+    #[derive(Clone)]
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+    fn one_thread() -> (ByHand, Background<ByHand>, Told) {
+        let hands = ByHand::default();
+        (hands.clone(), Background::new(hands, 1), Told(Arc::default()))
+    }
+
+    /// Queues a task that does something and says its name.
+    fn push(
+        to: &Background<ByHand>,
+        told: &Told,
+        name: &'static str,
+        reason: Reason,
+        does: fn(),
+    ) -> Arc<Pace> {
+        let (told, pace) = (told.clone(), Arc::<Pace>::default());
+        let work = async move {
+            does();
+            told.0.lock().unwrap().push(name);
+        };
+        let (task, ended) = async_task::spawn(work, drop::<Runnable>);
+        ended.detach();
+        assert!(to.push(task, &pace, reason).is_ok());
+        pace
+    }
+
+    #[test]
+    fn a_panic_leaves_those_that_wait() {
+        let (hands, background, told) = one_thread();
+        push(&background, &told, "panics", Reason::Begins, || resume_unwind(Box::new("a defect")));
+        push(&background, &told, "waits", Reason::Begins, || ());
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["waits"]);
+    }
+
+    #[test]
+    fn a_task_that_comes_when_a_thread_leaves_is_not_left_behind() {
+        let (hands, background, told) = one_thread();
+        push(&background, &told, "first", Reason::Begins, || ());
+        let (to, its) = (background.clone(), told.clone());
+        *hands.0.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            push(&to, &its, "second", Reason::Begins, || ());
+        }));
+        hands.run_threads();
+        // At the latest now.
+        hands.before_lock();
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["first", "second"]);
+    }
+
+    #[test]
+    fn who_is_expedited_comes_first_whatever_it_waits_for() {
+        let (hands, background, told) = one_thread();
+        let goes_on = Reason::GoesOn { due: Instant::now() + FAR };
+        let paces: Vec<_> = [
+            ("a", Reason::Begins),
+            ("b", goes_on),
+            ("c", Reason::Begins),
+            ("d", goes_on),
+            ("e", goes_on),
+        ]
+        .into_iter()
+        .map(|(name, reason)| push(&background, &told, name, reason, || ()))
+        .collect();
+        background.expedite(&paces[2]);
+        background.expedite(&paces[4]);
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["c", "e", "a", "b", "d"]);
     }
 }
