@@ -129,8 +129,8 @@ models: ## Try all orders of threads in models of the lock-free parts (loom)
 TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 --cfg=rustix_use_libc
 TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
 # All but those that measure memory, want more address space than ThreadSanitizer leaves, or take
-# minutes with it.
-TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept))::|::components_within_components_|::a_race_of_two_/)
+# minutes with it; and one that runs on one thread, which has several stacks.
+TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept)|runtime::simulation)::|::components_within_components_|::a_race_of_two_/)
 
 tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; 20 minutes at first, then 4)
 	$(say) "what it needs: a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"

@@ -27,6 +27,8 @@ pub mod scheduler;
 pub mod screen;
 pub mod shortage;
 pub mod signals;
+#[cfg(test)]
+mod simulation;
 pub mod slice;
 pub mod state;
 pub mod threads;
