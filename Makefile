@@ -127,9 +127,9 @@ models: ## Try all thread interleavings in models of the lock-free parts (loom)
 # ThreadSanitizer does not see guests: their machine code is not instrumented.
 TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 --cfg=rustix_use_libc
 TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
-# All tests except those that measure memory, need more address space than ThreadSanitizer leaves, or take
-# minutes under it.
-TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept))::|::components_within_components_|::a_race_of_two_/)
+# All tests except those that measure memory, need more address space than ThreadSanitizer leaves, take
+# minutes under it, or switch stacks on one thread.
+TSAN_TESTS ?= not test(/^(leaks|waiting|compiling::(ending|kept)|runtime::simulation)::|::components_within_components_|::a_race_of_two_/)
 
 tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; at first 20 minutes, then 4)
 	$(say) "checking for a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"

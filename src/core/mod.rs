@@ -17,5 +17,7 @@ pub mod metadata;
 pub mod oneshot;
 pub mod payload;
 pub mod ports;
+#[cfg(test)]
+pub mod simulation;
 pub mod waiting;
 pub mod watch;

@@ -6,18 +6,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::take;
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
-use tokio::runtime::Handle;
 
 use crate::runtime::pace::Pace;
-use crate::runtime::priority;
-use crate::runtime::threads::pool::STACK_BYTES;
-use crate::runtime::threads::signal_stack;
+use crate::runtime::platform::{Platform, Signal};
 
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -25,20 +21,22 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A queue of tasks, and the threads that give each a turn in order. The threads are made as they are
 /// needed.
 #[derive(Clone)]
-pub struct Background(Arc<Shared>);
+pub struct Background<P: Platform>(Arc<Shared<P>>);
 
-struct Shared {
+struct Shared<P: Platform> {
     queue: Mutex<Queue>,
-    /// Notice of each new task.
-    work: Condvar,
-    /// Notice when the last thread ends.
-    empty: Condvar,
-    workers: Handle,
+    /// Told of each new task.
+    work: P::Signal,
+    /// Told when the last thread ends.
+    empty: P::Signal,
+    platform: P,
     max_threads: usize,
 }
 
 struct Queue {
     phase: Phase,
+    /// Those that are to come before the others.
+    expedited: VecDeque<Queued>,
     /// Those that begin with something, which may be done soon. They take turns with the others.
     beginning: VecDeque<Queued>,
     /// Those whose guests compute on.
@@ -83,11 +81,11 @@ struct Queued {
 
 impl Queue {
     fn len(&self) -> usize {
-        self.beginning.len() + self.going_on.len()
+        self.expedited.len() + self.beginning.len() + self.going_on.len()
     }
 
-    fn pop(&mut self) -> Option<Runnable> {
-        if let Some(task) = self.pop_due() {
+    fn pop(&mut self, now: impl FnOnce() -> Instant) -> Option<Runnable> {
+        if let Some(task) = self.pop_due(now).or_else(|| self.expedited.pop_front()) {
             return Some(task.task);
         }
         let beginning_first = self.last == From::GoingOn || self.going_on.is_empty();
@@ -100,9 +98,9 @@ impl Queue {
         Some(task.task)
     }
 
-    fn pop_due(&mut self) -> Option<Queued> {
-        let now = Instant::now();
-        if self.next_due? > now {
+    fn pop_due(&mut self, now: impl FnOnce() -> Instant) -> Option<Queued> {
+        let (next, now) = (self.next_due?, now());
+        if next > now {
             return None;
         }
         let at = self.going_on.iter().position(|it| it.due.is_some_and(|due| due <= now));
@@ -112,11 +110,12 @@ impl Queue {
     }
 }
 
-impl Background {
-    /// So many threads at most, inside of the workers' runtime: guests use its timers.
-    pub fn new(workers: Handle, max_threads: usize) -> Self {
+impl<P: Platform> Background<P> {
+    /// So many threads at most.
+    pub fn new(platform: P, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
+            expedited: VecDeque::new(),
             beginning: VecDeque::new(),
             going_on: VecDeque::new(),
             last: From::GoingOn,
@@ -126,9 +125,9 @@ impl Background {
         };
         Self(Arc::new(Shared {
             queue: Mutex::new(queue),
-            work: Condvar::new(),
-            empty: Condvar::new(),
-            workers,
+            work: platform.signal(),
+            empty: platform.signal(),
+            platform,
             max_threads,
         }))
     }
@@ -158,7 +157,7 @@ impl Background {
                 queue.threads += 1;
             } else if queue.threads == 0 {
                 // It is the only one.
-                return queue.pop().map_or(Ok(()), Err);
+                return queue.pop(|| self.0.platform.now()).map_or(Ok(()), Err);
             }
         }
         Ok(())
@@ -166,88 +165,226 @@ impl Background {
 
     /// Gives the task of a pace its turn before the others that wait.
     pub fn expedite(&self, pace: &Arc<Pace>) {
-        let mut queue = self.0.lock();
-        let at = queue.going_on.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
-        if let Some(task) = at.and_then(|at| queue.going_on.remove(at)) {
-            queue.beginning.push_front(task);
-            queue.last = From::GoingOn;
+        let queue = &mut *self.0.lock();
+        for waiting in [&mut queue.beginning, &mut queue.going_on] {
+            let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
+            queue.expedited.extend(at.and_then(|at| waiting.remove(at)));
         }
+    }
+
+    /// How many tasks are queued.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.0.lock().len()
     }
 
     /// Drops what is queued, and waits at most so long for the threads to end.
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
         queue.phase = Phase::Closed;
-        let (beginning, going_on) = (take(&mut queue.beginning), take(&mut queue.going_on));
+        let expedited = take(&mut queue.expedited);
+        let others = (take(&mut queue.beginning), take(&mut queue.going_on));
         drop(queue);
-        drop((beginning, going_on));
+        drop((expedited, others));
         self.0.work.notify_all();
-        let queue = self.0.lock();
-        let _ = self.0.empty.wait_timeout_while(queue, grace, |queue| queue.threads > 0);
+        let until = self.0.platform.now() + grace;
+        let mut queue = self.0.lock();
+        while queue.threads > 0 {
+            let left = until.saturating_duration_since(self.0.platform.now());
+            if left.is_zero() {
+                return;
+            }
+            queue = self.0.empty.wait(queue, || self.0.lock(), left).0;
+        }
     }
 
-    /// Returns once the thread has all that it needs.
     fn start_thread(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
-        let (ready, is_ready) = sync_channel(1);
-        let thread = Builder::new().name("airssys-compute".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || {
-            let stack = signal_stack::ensure();
-            let go = stack.is_ok();
-            // It is waited for.
-            let _ = ready.send(stack);
-            if go {
-                shared.run();
-            }
-        })?;
-        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+        self.0.platform.start_thread(move || shared.run())
     }
 }
 
-impl Shared {
+impl<P: Platform> Shared<P> {
     fn run(&self) {
-        let _ended = Ended(self);
-        priority::stand_behind_calls();
-        let _workers = self.workers.enter();
         while let Some(task) = self.next() {
-            task.run();
+            // A defect of this library ends one task, and does not cost the thread.
+            let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
         }
     }
 
+    /// The next task for a thread. One that gets none is counted out at once: who queues another one is not
+    /// to rely on it.
     fn next(&self) -> Option<Runnable> {
         let mut queue = self.lock();
-        loop {
-            if queue.phase == Phase::Closed {
-                return None;
-            }
-            if let Some(task) = queue.pop() {
+        while queue.phase == Phase::Open {
+            if let Some(task) = queue.pop(|| self.platform.now()) {
                 return Some(task);
             }
             queue.idle += 1;
-            let waited = self.work.wait_timeout(queue, IDLE);
-            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = guard;
+            let timed_out;
+            (queue, timed_out) = self.work.wait(queue, || self.lock(), IDLE);
             queue.idle -= 1;
-            if timeout.timed_out() && queue.len() == 0 {
-                return None;
+            if timed_out && queue.len() == 0 {
+                break;
             }
         }
+        queue.threads -= 1;
+        if queue.threads == 0 {
+            self.empty.notify_all();
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.platform.before_lock();
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts a thread out, however it ends.
-struct Ended<'a>(&'a Shared);
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::panic::resume_unwind;
 
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.0.lock();
-        queue.threads -= 1;
-        if queue.threads == 0 {
-            self.0.empty.notify_all();
+    use super::*;
+
+    /// Longer than anything takes.
+    const FAR: Duration = Duration::from_secs(3600);
+
+    type Deed = Box<dyn FnOnce() + Send>;
+
+    /// Threads that the test runs, one after the other. Who waits has waited long enough.
+    #[derive(Clone, Default)]
+    struct ByHand(Arc<Hands>);
+
+    #[derive(Default)]
+    struct Hands {
+        threads: Mutex<VecDeque<Deed>>,
+        /// What another thread does once one has found nothing, before the next lock.
+        meanwhile: Mutex<Option<Deed>>,
+        waited: Mutex<bool>,
+    }
+
+    impl ByHand {
+        fn run_threads(&self) {
+            loop {
+                let thread = self.0.threads.lock().unwrap().pop_front();
+                let Some(thread) = thread else { return };
+                let _ = catch_unwind(AssertUnwindSafe(thread));
+            }
         }
+    }
+
+    impl Platform for ByHand {
+        type Signal = Self;
+
+        fn signal(&self) -> Self {
+            self.clone()
+        }
+
+        fn spawn(&self, _: impl Future<Output: Send + 'static> + Send + 'static) {}
+
+        fn start_thread(&self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+            self.0.threads.lock().unwrap().push_back(Box::new(run));
+            Ok(())
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn before_lock(&self) {
+            if *self.0.waited.lock().unwrap() {
+                let meanwhile = self.0.meanwhile.lock().unwrap().take();
+                meanwhile.into_iter().for_each(|deed| deed());
+            }
+        }
+    }
+
+    impl Signal for ByHand {
+        fn wait<'a, T>(
+            &self,
+            held: MutexGuard<'a, T>,
+            _: impl FnOnce() -> MutexGuard<'a, T>,
+            _: Duration,
+        ) -> (MutexGuard<'a, T>, bool) {
+            *self.0.waited.lock().unwrap() = true;
+            (held, true)
+        }
+
+        fn notify_one(&self) {}
+
+        fn notify_all(&self) {}
+    }
+
+    #[derive(Clone)]
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+    fn one_thread() -> (ByHand, Background<ByHand>, Told) {
+        let hands = ByHand::default();
+        (hands.clone(), Background::new(hands, 1), Told(Arc::default()))
+    }
+
+    /// Queues a task that does something and says its name.
+    fn push(
+        to: &Background<ByHand>,
+        told: &Told,
+        name: &'static str,
+        reason: Reason,
+        does: fn(),
+    ) -> Arc<Pace> {
+        let (told, pace) = (told.clone(), Arc::<Pace>::default());
+        let work = async move {
+            does();
+            told.0.lock().unwrap().push(name);
+        };
+        let (task, ended) = async_task::spawn(work, drop::<Runnable>);
+        ended.detach();
+        assert!(to.push(task, &pace, reason).is_ok());
+        pace
+    }
+
+    #[test]
+    fn a_panic_leaves_those_that_wait() {
+        let (hands, background, told) = one_thread();
+        push(&background, &told, "panics", Reason::Begins, || resume_unwind(Box::new("a defect")));
+        push(&background, &told, "waits", Reason::Begins, || ());
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["waits"]);
+    }
+
+    #[test]
+    fn a_task_that_comes_when_a_thread_leaves_is_not_left_behind() {
+        let (hands, background, told) = one_thread();
+        push(&background, &told, "first", Reason::Begins, || ());
+        let (to, its) = (background.clone(), told.clone());
+        *hands.0.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            push(&to, &its, "second", Reason::Begins, || ());
+        }));
+        hands.run_threads();
+        // At the latest now.
+        hands.before_lock();
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["first", "second"]);
+    }
+
+    #[test]
+    fn who_is_expedited_comes_first_whatever_it_waits_for() {
+        let (hands, background, told) = one_thread();
+        let goes_on = Reason::GoesOn { due: Instant::now() + FAR };
+        let paces: Vec<_> = [
+            ("a", Reason::Begins),
+            ("b", goes_on),
+            ("c", Reason::Begins),
+            ("d", goes_on),
+            ("e", goes_on),
+        ]
+        .into_iter()
+        .map(|(name, reason)| push(&background, &told, name, reason, || ()))
+        .collect();
+        background.expedite(&paces[2]);
+        background.expedite(&paces[4]);
+        hands.run_threads();
+        assert_eq!(*told.0.lock().unwrap(), ["c", "e", "a", "b", "d"]);
     }
 }

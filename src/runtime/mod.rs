@@ -21,6 +21,7 @@ pub mod mappings;
 pub mod off_fiber;
 pub mod pace;
 pub mod packed_memory;
+pub mod platform;
 pub mod prepared;
 pub mod priority;
 pub mod recent_binaries;
@@ -28,6 +29,8 @@ pub mod scheduler;
 pub mod screen;
 pub mod shortage;
 pub mod signals;
+#[cfg(test)]
+mod simulation;
 pub mod slice;
 pub mod state;
 pub mod threads;

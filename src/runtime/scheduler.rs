@@ -9,28 +9,36 @@ use tokio::runtime::Handle;
 
 use crate::runtime::background::{Background, Reason};
 use crate::runtime::pace::{Pace, Paced};
+use crate::runtime::platform::{Platform, Tokio};
 use crate::runtime::ticker::Ticks;
 use crate::runtime::turns::{self, Offered, Turns};
 
 /// Two levels: workers, which hand over to each other, for tasks with short turns, and behind them the
 /// threads for those that compute.
 #[derive(Clone)]
-pub struct Scheduler {
-    workers: Handle,
-    background: Background,
+pub struct Scheduler<P: Platform = Tokio> {
+    workers: P,
+    background: Background<P>,
     ticks: Ticks,
 }
 
 impl Scheduler {
     /// As many threads behind the workers as `max_background`.
     pub fn new(workers: Handle, max_background: usize, ticks: Ticks) -> Self {
-        let background = Background::new(workers.clone(), max_background);
-        Self { workers, background, ticks }
+        Self::on(Tokio(workers), max_background, ticks)
     }
 
     /// The workers.
     pub fn workers(&self) -> &Handle {
-        &self.workers
+        &self.workers.0
+    }
+}
+
+impl<P: Platform> Scheduler<P> {
+    /// The same on another platform.
+    pub fn on(workers: P, max_background: usize, ticks: Ticks) -> Self {
+        let background = Background::new(workers.clone(), max_background);
+        Self { workers, background, ticks }
     }
 
     /// Runs `work` until it ends or the workers do.
@@ -75,6 +83,12 @@ impl Scheduler {
     /// Gives a task its next turn before those that wait behind the workers with it.
     pub fn expedite(&self, pace: &Arc<Pace>) {
         self.background.expedite(pace);
+    }
+
+    /// How many tasks wait behind the workers.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.background.waiting()
     }
 
     /// Drops the tasks that wait behind the workers, and waits at most so long for those that run there.

@@ -62,6 +62,15 @@ pub fn offer(task: Runnable, again: bool) -> Offered {
     })
 }
 
+/// Runs what is no part of the turn on this thread, as if on another one.
+#[cfg(test)]
+pub fn aside<T>(run: impl FnOnce() -> T) -> T {
+    let turn = TURN.take();
+    let output = run();
+    TURN.set(turn);
+    output
+}
+
 /// This thread does turns. What the last of them has woken is queued in the end.
 struct Doing {
     outer: Option<Turn>,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::core::clock::Clock;
-use crate::messaging::simulation::random::Random;
+use crate::core::simulation::random::Random;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -1,6 +1,6 @@
 //! What must be true of messages and requests, whatever the order in which things happen.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,11 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::message::{ERROR_CONTENT_TYPE, Message, Outcome};
 use crate::core::ports::DeadLetters;
+use crate::core::simulation::trace::Trace;
 use crate::messaging::simulation::executor::Executor;
 
 /// How late an outcome may be for its deadline: those are rounded up to ticks.
 const TICK: Duration = Duration::from_millis(1);
-
-/// How many events the trace of a failure has.
-const TRACE: usize = 60;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +68,7 @@ struct Known {
     /// By sender and mailbox, the last message that was begun.
     last: HashMap<(usize, usize), u64>,
     begun: HashMap<usize, u64>,
-    trace: VecDeque<(Duration, &'static str, u64, u64)>,
+    trace: Trace,
 }
 
 pub struct Model {
@@ -92,18 +90,12 @@ impl Model {
     /// Notes an event for the trace of a failure.
     pub fn trace(&self, what: &'static str, a: u64, b: u64) {
         let at = self.executor.now() - self.origin;
-        let mut known = self.known();
-        if known.trace.len() == TRACE {
-            known.trace.pop_front();
-        }
-        known.trace.push_back((at, what, a, b));
+        self.known().trace.note(at, what, a, b);
     }
 
     /// The last events.
     pub fn last_events(&self) -> String {
-        let known = self.known();
-        let lines = known.trace.iter().map(|(at, what, a, b)| format!("  {at:?} {what} {a} {b}\n"));
-        lines.collect()
+        self.known().trace.text()
     }
 
     /// A message that a sender is about to hand over, and its number: the next of all.

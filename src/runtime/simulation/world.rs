@@ -1,0 +1,211 @@
+//! An engine's scheduler, guests, and who does something with them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::core::simulation::episodes::Episode;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::simulation::guest::{self, Guest, Mail};
+use crate::runtime::simulation::machine::{Machine, Moment, Number, Stacks};
+use crate::runtime::simulation::model::Model;
+use crate::runtime::simulation::platform::{COMPUTE, Simulated};
+
+/// How many threads of each kind there are, hosts, and deeds of each, at most.
+const THREADS: u64 = 4;
+const HOSTS: u64 = 3;
+const DEEDS: u64 = 80;
+
+/// The most guests at a time.
+const GUESTS: u64 = 16;
+
+pub struct World {
+    pub machine: Arc<Machine>,
+    pub model: Model,
+    pub scheduler: Scheduler<Simulated>,
+    /// The system holds threads up now and then.
+    pub is_rough: bool,
+    /// Some guests panic.
+    pub has_defects: bool,
+    platform: Simulated,
+    most_guests: usize,
+    guests: Mutex<Vec<Arc<Guest>>>,
+    timers: Mutex<Vec<(Moment, usize, Waker)>>,
+    clock: Mutex<Option<Number>>,
+    is_over: AtomicBool,
+}
+
+impl World {
+    fn with_seed(seed: u64) -> Arc<Self> {
+        let machine = Machine::new(seed);
+        let random = &machine.random;
+        let (workers, most_threads) = (1 + random.index(4), 1 + random.below(THREADS) as usize);
+        let (is_rough, has_defects) = (random.one_in(4), random.one_in(3));
+        let one_missing_in = random.pick(&[0, 0, 2, 5]);
+        let is_smooth = !is_rough && one_missing_in == 0;
+        let platform = Simulated::new(&machine, workers, one_missing_in);
+        let scheduler = Scheduler::on(platform.clone(), most_threads, machine.ticks.clone());
+        Arc::new(Self {
+            model: Model::new(Arc::clone(&machine), platform.clone(), most_threads, is_smooth),
+            scheduler,
+            is_rough,
+            has_defects,
+            platform,
+            most_guests: 2 + random.below(GUESTS) as usize,
+            guests: Mutex::default(),
+            timers: Mutex::default(),
+            clock: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            machine,
+        })
+    }
+
+    /// A guest that has not ended.
+    pub fn any_guest(&self) -> Option<Arc<Guest>> {
+        let mut guests = self.guests.lock().unwrap();
+        guests.retain(|guest| !self.model.has_ended(guest.number));
+        let at = (!guests.is_empty()).then(|| self.machine.random.index(guests.len()));
+        at.map(|at| Arc::clone(&guests[at]))
+    }
+
+    /// One more guest, if there is room.
+    pub fn add_guest(self: &Arc<Self>) {
+        let mut guests = self.guests.lock().unwrap();
+        if guests.len() < self.most_guests {
+            let guest = Arc::new(Guest::new(self.model.spawned()));
+            guests.push(Arc::clone(&guest));
+            drop(guests);
+            self.scheduler.spawn(Arc::clone(&guest.pace), guest::run(Arc::clone(self), guest));
+        }
+    }
+
+    pub fn send(&self, to: &Guest, mail: Mail) {
+        to.mail.lock().unwrap().push_back(mail);
+        self.wake(to.number, to.waiting.lock().unwrap().take());
+    }
+
+    pub fn wake(&self, number: usize, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.model.woken(number);
+            waker.wake();
+        }
+    }
+
+    /// Ends what a guest computes, as `Timers` has it.
+    fn interrupt(&self, guest: &Guest) {
+        guest.interrupted.store(true, Ordering::Relaxed);
+        self.wake(guest.number, guest.sleeping.lock().unwrap().take());
+        let since = self.model.waits_behind(guest.number);
+        self.scheduler.expedite(&guest.pace);
+        self.model.expedited(guest.number, since);
+    }
+
+    /// Wakes a guest then.
+    pub fn wake_at(&self, at: Moment, guest: usize, waker: Waker) {
+        self.timers.lock().unwrap().push((at, guest, waker));
+        let clock = *self.clock.lock().unwrap();
+        self.machine.unpark(clock.expect("it runs"));
+    }
+
+    fn run_timers(&self) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let now = self.machine.now();
+            let mut timers = self.timers.lock().unwrap();
+            let due: Vec<_> = timers.extract_if(.., |(at, ..)| *at <= now).collect();
+            let next = timers.iter().map(|(at, ..)| *at).min();
+            drop(timers);
+            let none = due.is_empty();
+            due.into_iter().for_each(|(_, guest, waker)| self.wake(guest, Some(waker)));
+            if none {
+                self.machine.park(next);
+            }
+        }
+    }
+
+    /// Some time between two deeds.
+    pub fn moment(&self) -> Duration {
+        Duration::from_micros(self.machine.random.pick(&[0, 0, 40, 700, 3000, 15_000]))
+    }
+
+    fn be_a_host(self: &Arc<Self>, deeds: u64) {
+        for _ in 0..deeds {
+            self.machine.pass(self.moment());
+            if self.machine.random.one_in(10) {
+                self.rest();
+                (0..self.machine.random.below(4)).for_each(|_| self.send_to_any(Mail::Work));
+            }
+            let guest = self.any_guest();
+            match (self.machine.random.below(6), guest) {
+                (0, _) | (_, None) => self.add_guest(),
+                (1 | 2, Some(guest)) => self.interrupt(&guest),
+                (_, Some(guest)) => self.send(&guest, Mail::Work),
+            }
+        }
+    }
+
+    /// Lets others have nothing to do until threads are about to end for that.
+    fn rest(&self) {
+        let now = self.machine.now();
+        let rest = self.machine.gives_up(COMPUTE).map_or(Duration::ZERO, |at| at - now);
+        let before = Duration::from_millis(self.machine.random.below(6));
+        self.machine.pass(rest.saturating_sub(before));
+    }
+
+    /// Closes the scheduler, and ends the workers.
+    fn end(&self) {
+        // Longer than any turn, if nobody is held up.
+        self.scheduler.close(Duration::from_secs(1));
+        self.model.closed();
+        self.platform.end();
+    }
+}
+
+impl Episode for Arc<World> {
+    fn new(seed: u64) -> Self {
+        World::with_seed(seed)
+    }
+
+    fn run(&self) -> u64 {
+        let (machine, mut stacks) = (&self.machine, Stacks::default());
+        let random = &machine.random;
+        let own = Arc::clone(self);
+        let clock = machine.start("clock", move || own.run_timers());
+        *self.clock.lock().unwrap() = Some(clock);
+        (0..1 + random.below(GUESTS)).for_each(|_| self.add_guest());
+        for _ in 0..1 + random.below(HOSTS) {
+            let (own, deeds) = (Arc::clone(self), random.below(DEEDS));
+            machine.start("host", move || own.be_a_host(deeds));
+        }
+        let early = random.one_in(3);
+        let ruler = Arc::clone(self);
+        let end = move || {
+            if early {
+                ruler.machine.pass(Duration::from_millis(ruler.machine.random.below(80)));
+            }
+            ruler.end();
+        };
+        let at_rest = || self.model.at_rest(self.scheduler.waiting());
+        let mut steps = 0;
+        if !early {
+            steps += machine.run(&mut stacks, at_rest);
+            self.model.check_quiet();
+            let guests = self.guests.lock().unwrap();
+            for guest in guests.iter().filter(|guest| !self.model.has_ended(guest.number)) {
+                let left = guest.mail.lock().unwrap().len();
+                assert_eq!(left, 0, "mail that {} does not look at", guest.number);
+            }
+        }
+        machine.start("ruler", end);
+        steps += machine.run(&mut stacks, at_rest);
+        self.model.check_over();
+        assert_eq!(self.scheduler.waiting(), 0);
+        self.is_over.store(true, Ordering::Relaxed);
+        machine.unpark(clock);
+        steps + machine.run(&mut stacks, || ())
+    }
+
+    fn last_events(&self) -> String {
+        self.model.last_events()
+    }
+}
