@@ -20,6 +20,8 @@ static ALLOCATOR: Counting = Counting;
 const REQUESTS: u64 = 1_000_000;
 
 const COMPONENTS: u64 = 10_000;
+/// More than as many mappings allow.
+const PACKED_COMPONENTS: u64 = 40_000;
 /// So many of the mappings that the system allows a process are left to everything else.
 const SPARE_MAPPINGS: usize = 4_000;
 
@@ -34,6 +36,7 @@ fn main() {
     println!("{:>48} {:>12} {:>9} {:>12}", "", "resident", "mappings", "allocated");
     child("raw", COMPONENTS);
     child("airssys", COMPONENTS);
+    child("packed", PACKED_COMPONENTS);
     child("routed", REQUESTS);
     child("queued", REQUESTS);
 }
@@ -52,7 +55,8 @@ fn child(case: &str, count: u64) {
 fn run(case: &str, count: u64) {
     match case {
         "raw" => raw(count),
-        "airssys" => airssys(count),
+        "airssys" => airssys(count, "{}"),
+        "packed" => airssys(count, r#"{"memory-reservation": "none"}"#),
         "routed" => routed(count),
         "queued" => queued(count),
         other => panic!("no such case: {other}"),
@@ -74,9 +78,9 @@ fn raw(count: u64) {
     drop((all, first));
 }
 
-fn airssys(count: u64) {
+fn airssys(count: u64, config: &str) {
     let wasm = airssys_wasm_guests::bytes("echo");
-    let host = Host::new("{}");
+    let host = Host::new(config);
     let once = |i: u64| {
         let handle = host.load(&format!("bench/echo/{i}"), &wasm, "{}");
         host.call_and_free(handle, &[7; PAYLOAD]);

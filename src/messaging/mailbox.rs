@@ -18,7 +18,7 @@ use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
 use crate::core::waiting::WaitNode;
 use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
-use crate::messaging::queue::{Place, Queue, Traffic};
+use crate::messaging::queue::{Intake, Place, Queue, Runner, Traffic};
 
 /// For this many messages after a direct call, the receiver gives up its right to run whenever the
 /// queue is empty, so that the next direct call finds the mailbox idle.
@@ -200,10 +200,10 @@ impl Mailbox {
         let mut queue = self.lock();
         let mut evicted = Vec::new();
         let refusal = match &mail {
-            Mail::Callback(message) if queue.draining || !queue.closed => {
+            Mail::Callback(message) if queue.intake <= Intake::Closing => {
                 self.refuses_callback(&queue, message, size)
             }
-            _ if queue.closed => Some(Refusal::Closed),
+            _ if queue.intake != Intake::Open => Some(Refusal::Closed),
             Mail::Message(..) => {
                 let mut full = queue.full(bounds, &self.account, size);
                 if full.is_some() && self.options.when_full == WhenFull::DropOldest {
@@ -218,7 +218,7 @@ impl Mailbox {
             _ => None,
         };
         let accepted = match refusal {
-            None if queue.draining => Ok(queue.push_before_last(mail, size)),
+            None if queue.intake == Intake::Closing => Ok(queue.push_before_last(mail, size)),
             None => {
                 let place = queue.push(mail, size);
                 queue.traffic.accepted += u64::from(bounded);
@@ -297,7 +297,7 @@ impl Mailbox {
     pub fn will_have_room(&self, size: u64) -> bool {
         let queue = self.lock();
         let has_room = || queue.full(&self.options.bounds, &self.account, size).is_none();
-        !queue.closed && (queue.held() > 0 || has_room())
+        queue.intake == Intake::Open && (queue.held() > 0 || has_room())
     }
 
     /// Waits until a full mailbox may have room for mail of this size, or can no longer notify.
@@ -307,7 +307,7 @@ impl Mailbox {
         {
             let mut queue = self.lock();
             let full = queue.full(&self.options.bounds, &self.account, size);
-            if queue.closed || full.is_none() || queue.held() == 0 {
+            if queue.intake != Intake::Open || full.is_none() || queue.held() == 0 {
                 return;
             }
             queue.waited_for = true;
@@ -329,11 +329,11 @@ impl Mailbox {
             return Err(refusal);
         }
         let mut queue = self.lock();
-        if queue.closed {
+        if queue.intake != Intake::Open {
             return Ok(Acquire::Closed);
         }
         queue.unparked_for = UNPARKED_AFTER_CALL;
-        if queue.running {
+        if queue.runner != Runner::Idle {
             return Ok(Acquire::Busy);
         }
         let place = queue.run_at_once();
@@ -346,7 +346,7 @@ impl Mailbox {
     /// Gives up the right to run, or grants it to the receiver's task if mail arrived meanwhile.
     pub fn release(&self) {
         let mut queue = self.lock();
-        queue.running = false;
+        queue.runner = Runner::Idle;
         let room = queue.handled();
         let wake = !queue.is_empty() && queue.grant();
         self.note_load(&queue);
@@ -370,18 +370,18 @@ impl Mailbox {
         // not start another one. A task's waker never changes.
         self.waker.get_or_init(|| cx.waker().clone());
         let mut queue = self.lock();
-        let mail = if queue.by_task { queue.pop_if(|_| true) } else { None };
+        let mail = if queue.runner.is_task() { queue.pop_if(|_| true) } else { None };
         let Some(mail) = mail else {
             let mut room = false;
-            if std::mem::take(&mut queue.by_task) {
-                queue.running = false;
+            if queue.runner.is_task() {
+                queue.runner = Runner::Idle;
                 room = queue.handled();
                 queue.give_memory_back();
                 self.note_load(&queue);
             }
             // A spurious poll is possible: the last mail may wait while another thread holds the
             // right to run.
-            let ended = queue.ended && queue.is_empty();
+            let ended = queue.intake == Intake::Closed && queue.is_empty();
             drop(queue);
             if room {
                 self.room.notify_waiters();
@@ -406,10 +406,10 @@ impl Mailbox {
             None if !queue.is_empty() => return Poll::Ready(None),
             None => {}
         }
-        if queue.closed || queue.unparked_for > 0 {
+        if queue.intake != Intake::Open || queue.unparked_for > 0 {
             return Poll::Ready(None);
         }
-        queue.parked = true;
+        queue.runner = Runner::Parked;
         let room = queue.handled();
         queue.give_memory_back();
         self.note_load(&queue);
@@ -468,12 +468,11 @@ impl Mailbox {
     /// for good.
     pub fn close_idle(&self) -> bool {
         let mut queue = self.lock();
-        let idle = !queue.running && !queue.closed;
+        let idle = queue.runner == Runner::Idle && queue.intake == Intake::Open;
         if idle {
-            queue.running = true;
+            queue.runner = Runner::OnCaller;
             self.interrupts.begin();
-            queue.closed = true;
-            queue.ended = true;
+            queue.intake = Intake::Closed;
         }
         drop(queue);
         if idle {
@@ -491,14 +490,13 @@ impl Mailbox {
     /// set, the waiting mail is removed and returned.
     pub fn close(&self, last: Mail, keep: bool) -> Option<Vec<Mail>> {
         let mut queue = self.lock();
-        if std::mem::replace(&mut queue.closed, true) {
+        if queue.intake != Intake::Open {
             return None;
         }
-        queue.ended = true;
+        queue.intake = if keep { Intake::Closing } else { Intake::Closed };
         let removed = if keep { Vec::new() } else { queue.take_all() };
         let size = last.size();
         queue.push(last, size);
-        queue.draining = keep;
         self.note_load(&queue);
         let wake = queue.grant();
         drop(queue);
@@ -512,7 +510,9 @@ impl Mailbox {
     /// Closes the mailbox and removes all waiting mail.
     pub fn drain(&self) -> Vec<Mail> {
         let mut queue = self.lock();
-        queue.closed = true;
+        if queue.intake == Intake::Open {
+            queue.intake = Intake::Abandoned;
+        }
         let mail = queue.take_all();
         drop(queue);
         self.room.notify_waiters();

@@ -34,6 +34,49 @@ pub struct Traffic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(NonZeroU64);
 
+/// Who holds the right to run. Where mail waits, someone does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runner {
+    /// Nobody: no mail waits, and none is in progress.
+    Idle,
+    /// A caller's thread, for mail of its own that bypasses the queue.
+    OnCaller,
+    /// The receiver's task, which was woken for it.
+    OnWorker,
+    /// The receiver's task, which waits for mail within a call of its guest, see
+    /// [`Mailbox::poll_kept`](crate::messaging::mailbox::Mailbox::poll_kept).
+    Parked,
+}
+
+impl Runner {
+    /// Whether the receiver's task holds the right.
+    pub fn is_task(self) -> bool {
+        matches!(self, Self::OnWorker | Self::Parked)
+    }
+}
+
+/// What a mailbox accepts. It goes from one state to a later one, never back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intake {
+    /// All mail.
+    Open,
+    /// Outcomes of the owner's requests: the last mail waits behind others.
+    Closing,
+    /// Nothing. The receiver's task ends with the mail that waits.
+    Closed,
+    /// Nothing, and no last mail comes: the receiver's task ends with the workers.
+    Abandoned,
+}
+
+impl Intake {
+    /// The last mail was taken, or removed.
+    fn end(&mut self) {
+        if *self == Self::Closing {
+            *self = Self::Closed;
+        }
+    }
+}
+
 struct Slot {
     place: Place,
     /// `None` once withdrawn: removing the slot would move the others.
@@ -55,23 +98,12 @@ pub struct Queue {
     handled_bytes: u64,
     /// The mail in progress.
     handled: Option<Place>,
-    /// Whether someone holds the right to run.
-    pub running: bool,
-    /// Whether the receiver's task holds it, or was granted it.
-    pub by_task: bool,
-    pub closed: bool,
-    /// Whether no more mail will come, so that the receiver's task may end.
-    pub ended: bool,
-    /// Whether the last mail waits behind others. Until it is taken, outcomes of the owner's
-    /// requests are still accepted.
-    pub draining: bool,
+    pub runner: Runner,
+    pub intake: Intake,
     /// The longest recent queue; decays each time the queue is empty.
     peak: u32,
     /// Whether senders wait for room.
     pub waited_for: bool,
-    /// Whether the receiver's task waits for mail while holding the right to run, see
-    /// [`Mailbox::poll_kept`](crate::messaging::mailbox::Mailbox::poll_kept).
-    pub parked: bool,
     /// The number of messages for which the task does not park, because direct callers want the
     /// right.
     pub unparked_for: u8,
@@ -89,14 +121,10 @@ impl Queue {
             bytes: 0,
             handled_bytes: 0,
             handled: None,
-            running: true,
-            by_task: false,
-            closed: false,
-            ended: false,
-            draining: false,
+            runner: Runner::OnCaller,
+            intake: Intake::Open,
             peak: 0,
             waited_for: false,
-            parked: false,
             unparked_for: 0,
             traffic: Traffic::default(),
         }
@@ -169,7 +197,7 @@ impl Queue {
     /// Takes the right to run for mail that bypasses the queue; returns its place.
     pub fn run_at_once(&mut self) -> Place {
         let place = self.take_place();
-        self.running = true;
+        self.runner = Runner::OnCaller;
         self.handled = Some(place);
         place
     }
@@ -203,7 +231,12 @@ impl Queue {
         self.messages -= usize::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
         self.handled_bytes = mail.size();
-        self.draining &= !matches!(mail, Mail::Shutdown(_));
+        if self.runner == Runner::Parked {
+            self.runner = Runner::OnWorker;
+        }
+        if matches!(mail, Mail::Shutdown(_)) {
+            self.intake.end();
+        }
         Some(mail)
     }
 
@@ -215,7 +248,7 @@ impl Queue {
             0 => 0,
             _ => self.slots.iter().take(at.min(COUNTED)).filter(|slot| slot.mail.is_none()).count(),
         };
-        let granted_only = self.by_task && self.handled_bytes == 0;
+        let granted_only = self.runner.is_task() && self.handled_bytes == 0;
         let running = usize::from(self.is_busy() && !granted_only);
         self.messages -= usize::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
@@ -260,7 +293,7 @@ impl Queue {
         self.messages = 0;
         self.bytes = 0;
         self.empty = 0;
-        self.draining = false;
+        self.intake.end();
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail).collect()
     }
 
@@ -283,21 +316,23 @@ impl Queue {
 
     /// Takes the right to run for the receiver's task; returns whether to wake the task.
     pub fn grant(&mut self) -> bool {
-        let idle = !std::mem::replace(&mut self.running, true);
-        self.by_task |= idle;
-        std::mem::take(&mut self.parked) || idle
+        let wake = matches!(self.runner, Runner::Idle | Runner::Parked);
+        if wake {
+            self.runner = Runner::OnWorker;
+        }
+        wake
     }
 
     /// Returns whether the handler runs; a parked task only holds the right.
     pub fn is_busy(&self) -> bool {
-        self.running && !self.parked
+        matches!(self.runner, Runner::OnCaller | Runner::OnWorker)
     }
 
     /// Checks that waiting senders will be notified and are not already due.
     #[cfg(test)]
     pub fn check_waiters(&self, bounds: &MailboxBounds, account: &Account) {
         assert!(
-            self.waited_for && self.running && !self.closed,
+            self.waited_for && self.runner != Runner::Idle && self.intake == Intake::Open,
             "waiting senders will not be notified"
         );
         // With few bytes in all, there may be no room for a large message.
@@ -329,7 +364,7 @@ impl Queue {
         let held = account.held_besides_mail() + self.held();
         assert!(held <= account.limit() + asked, "{held} bytes held of {}", account.limit());
         assert!(
-            self.running || self.slots.is_empty(),
+            self.runner != Runner::Idle || self.slots.is_empty(),
             "mail waits, and nobody has the right to run"
         );
     }

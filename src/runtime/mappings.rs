@@ -34,7 +34,7 @@ impl Taken {
         match (packed_memories, fiber_stack::guards_take_mappings()) {
             (true, false) => Self::Shared,
             (packed, guards) => {
-                Self::Each { memory: if packed { 0 } else { 2 }, stack: if guards { 3 } else { 1 } }
+                Self::Each { memory: if packed { 0 } else { 2 }, stack: if guards { 3 } else { 2 } }
             }
         }
     }
