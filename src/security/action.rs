@@ -166,6 +166,9 @@ pub enum Subject {
 pub struct ActionSet(u32);
 
 impl ActionSet {
+    /// All of them.
+    pub const ALL: Self = Self((1 << Action::ALL.len()) - 1);
+
     /// Reads the name of an action, `group.*` or `*`.
     pub fn parse(text: &str) -> Option<Self> {
         let group = text.strip_suffix(".*");
