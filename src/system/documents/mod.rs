@@ -6,5 +6,7 @@ pub mod options;
 pub mod policies;
 pub mod reader;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod schema;
 pub mod values;
