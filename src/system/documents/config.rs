@@ -64,7 +64,7 @@ pub struct ConfigDocument {
     pub limits: Option<LimitsDocument>,
     /// Defaults for the quotas of every load.
     pub quotas: Option<QuotasDocument>,
-    /// Capabilities of loads that name none. Unless it is set, these have none.
+    /// Capabilities of loads that name none. If the key is never set, such loads have none.
     pub capabilities: Option<Capabilities>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.
     pub policies: Option<PoliciesDocument>,

@@ -25,7 +25,7 @@ by_type! {
 pub struct GrantSet {
     /// Messages to components.
     pub messaging: Option<Messaging>,
-    /// Storage.
+    /// Values in namespaces of storage.
     pub storage: Option<Storage>,
     /// Files and directories of the host.
     pub filesystem: Option<Filesystem>,
@@ -112,7 +112,7 @@ pub struct MessagingByAction {
     pub broadcast: Option<IdPatterns>,
 }
 
-/// Leave for one action on messages.
+/// Permission for one action on messages.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "messaging-grant"))]
@@ -124,7 +124,7 @@ pub struct MessagingGrant {
 }
 
 by_type! {
-    /// Storage, by action or as an array.
+    /// Values in namespaces of storage, by action or as an array.
     Storage, "storage", "an object" {
         ByAction(StorageByAction) = object,
         Each(Vec<StorageGrant>) = array,
@@ -152,7 +152,7 @@ by_type! {
     }
 }
 
-/// Leave for one action on storage.
+/// Permission for one action on storage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-in"))]
@@ -184,7 +184,7 @@ impl Plural for FilesystemRights {
     const NAME: &'static str = "actions";
 }
 
-/// Leave for actions on the files at the path that is the key.
+/// Permission for actions on the files at the path that is the key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "filesystem-at"))]
@@ -198,7 +198,7 @@ pub struct FilesystemAt {
     pub guest_path: Option<String>,
 }
 
-/// Leave for actions on files.
+/// Permission for actions on files.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "filesystem-grant"))]
@@ -242,7 +242,7 @@ pub struct NetworkByAction {
     pub inbound: Option<HostPatterns>,
 }
 
-/// Leave for one action on the network.
+/// Permission for one action on the network.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "network-grant"))]

@@ -1,10 +1,14 @@
 //! Reading a JSON value into the type of its document.
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use std::vec;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
-use serde_json::{Number, Value};
-use serde_path_to_error::{Path, Segment};
+use serde_json::{Number, Value, map};
 use thiserror::Error;
 
 use crate::core::id::shorten;
@@ -12,50 +16,37 @@ use crate::system::json::{self, OptionsError};
 
 /// Reads a document, or a part of one, that is at `place`.
 pub fn read<T: DeserializeOwned>(place: &str, value: Value) -> Result<T, OptionsError> {
-    serde_path_to_error::deserialize(Node(value)).map_err(|error| {
-        let path = error.path().clone();
-        error.into_inner().at(place, &path)
-    })
+    T::deserialize(Node(value)).map_err(|error| error.at(place))
 }
 
-/// An error before its place is known.
+/// An error on its way out of the document.
 #[derive(Debug, Error)]
 #[error("{error}")]
 struct Unplaced {
     error: OptionsError,
-    /// The member that is missing at the place.
-    missing: Option<&'static str>,
+    /// The way from the document to the error, the last step first.
+    path: Vec<String>,
 }
 
 impl Unplaced {
-    fn at(self, document: &str, path: &Path) -> OptionsError {
-        let mut segments: Vec<_> = path.iter().collect();
-        if matches!(self.error, OptionsError::UnknownKey { .. }) {
-            // The place is the object that holds the key.
-            segments.pop();
-        }
-        let mut place = document.to_owned();
-        for segment in segments {
-            match segment {
-                Segment::Seq { index } => place += &format!("[{index}]"),
-                Segment::Map { key } => place += &format!(".{}", shorten(key)),
-                Segment::Enum { .. } | Segment::Unknown => {}
-            }
-        }
-        if let Some(member) = self.missing {
-            place += &format!(".{member}");
-        }
-        self.error.at(place)
+    fn within(mut self, step: String) -> Self {
+        self.path.push(step);
+        self
+    }
+
+    fn at(self, document: &str) -> OptionsError {
+        let steps = self.path.iter().rev().map(String::as_str);
+        self.error.at([document].into_iter().chain(steps).collect())
     }
 }
 
 impl From<OptionsError> for Unplaced {
     fn from(error: OptionsError) -> Self {
-        Self { error, missing: None }
+        Self { error, path: Vec::new() }
     }
 }
 
-/// In these errors the place is left empty.
+/// The place is left empty until all of it is known.
 impl de::Error for Unplaced {
     fn custom<T: std::fmt::Display>(reason: T) -> Self {
         OptionsError::Invalid { place: String::new(), reason: reason.to_string() }.into()
@@ -100,7 +91,7 @@ impl de::Error for Unplaced {
     fn missing_field(key: &'static str) -> Self {
         let (place, expected) = (String::new(), "a string".into());
         let error = OptionsError::WrongType { place, expected, found: "nothing" };
-        Self { error, missing: Some(key) }
+        Self::from(error).within(format!(".{key}"))
     }
 }
 
@@ -111,14 +102,6 @@ struct Node(Value);
 impl Node {
     fn is_not<T>(&self, expected: &str) -> Result<T, Unplaced> {
         Err(json::wrong_type(String::new(), expected, &self.0).into())
-    }
-}
-
-impl IntoDeserializer<'_, Unplaced> for Node {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
     }
 }
 
@@ -135,12 +118,9 @@ impl<'de> Deserializer<'de> for Node {
                 (_, _, number) => visitor.visit_f64(number.unwrap_or(f64::NAN)),
             },
             Value::String(text) => visitor.visit_string(text),
-            Value::Array(items) => {
-                visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Node)))
-            }
+            Value::Array(items) => visitor.visit_seq(Items { left: items.into_iter(), at: 0 }),
             Value::Object(members) => {
-                let members = members.into_iter().map(|(key, value)| (key, Node(value)));
-                visitor.visit_map(MapDeserializer::new(members))
+                visitor.visit_map(Members { left: members.into_iter(), current: None })
             }
         }
     }
@@ -205,5 +185,56 @@ impl<'de> Deserializer<'de> for Node {
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq
         tuple tuple_struct map identifier ignored_any
+    }
+}
+
+/// The items of an array. Errors get its index on their way.
+struct Items {
+    left: vec::IntoIter<Value>,
+    at: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Unplaced;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Unplaced> {
+        let Some(item) = self.left.next() else { return Ok(None) };
+        let at = self.at;
+        self.at += 1;
+        seed.deserialize(Node(item)).map(Some).map_err(|error| error.within(format!("[{at}]")))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.len())
+    }
+}
+
+/// The members of an object. Errors in their values get the key on their way; a key that is an error
+/// is one of the object's.
+struct Members {
+    left: map::IntoIter,
+    current: Option<(String, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Members {
+    type Error = Unplaced;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Unplaced> {
+        self.current = self.left.next();
+        let Some((key, _)) = &self.current else { return Ok(None) };
+        seed.deserialize(StrDeserializer::new(key)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Unplaced> {
+        let Some((key, value)) = self.current.take() else {
+            return Err(de::Error::custom("a value without its key"));
+        };
+        seed.deserialize(Node(value)).map_err(|error| error.within(format!(".{}", shorten(&key))))
     }
 }
