@@ -58,7 +58,7 @@ demo: lib ## Run a C host, then a Python host, with real components on a real fi
 	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/release/libairssys_wasm.so PYTHONPATH=bindings/python \
 		$(PYTHON) bindings/python/examples/wordcount.py $(GUESTS) README.md
 
-check: dev ## Check formatting, lints, documentation and the generated header
+check: dev ## Check formatting, lints, documentation and the generated files
 	$(say) "formatting"
 	$(cargo) fmt --all --check
 	cd tests/guests && $(CARGO) fmt --all --check
@@ -68,8 +68,9 @@ check: dev ## Check formatting, lints, documentation and the generated header
 		--target wasm32-unknown-unknown --release --locked -- -D warnings
 	$(say) "documentation"
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm
-	$(say) "the committed header matches the generated one"
-	git diff --exit-code -- include/
+	$(say) "the committed header, schema and reference match the generated ones"
+	AIRSSYS_WRITE_DOCUMENTS=1 $(cargo) test --locked --workspace --lib checked_in
+	git diff --exit-code -- include/ docs/
 
 test: test-rust test-c test-python ## Run all tests: Rust, C and C++ (also under sanitizers), Python
 

@@ -167,6 +167,9 @@ pub enum Subject {
 pub struct ActionSet(u32);
 
 impl ActionSet {
+    /// All actions.
+    pub const ALL: Self = Self((1 << Action::ALL.len()) - 1);
+
     /// Parses the name of an action, `group.*` or `*`.
     pub fn parse(text: &str) -> Option<Self> {
         let group = text.strip_suffix(".*");

@@ -3,8 +3,6 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::core::clock::coarse_wall;
 use crate::core::id::shorten;
 use crate::security::action::Action;
@@ -12,32 +10,30 @@ use crate::security::capability::{Capabilities, Grant, Scope};
 use crate::security::directory::{self, InvalidPath};
 use crate::security::host_pattern::EndpointPattern;
 use crate::security::pattern::Pattern;
-use crate::system::json::{self, Object, OptionsError};
-
-/// The keys of a set of grants.
-const SET_KEYS: &[&str] =
-    &["messaging", "storage", "filesystem", "network", "expires-at-ms", "expires-in-ms"];
-const MESSAGING_KEYS: &[&str] = &["send", "request", "broadcast"];
-const STORAGE_KEYS: &[&str] = &["read", "write", "delete"];
-const FILESYSTEM_KEYS: &[&str] = &["read", "write", "delete", "list-dir"];
-const NETWORK_KEYS: &[&str] = &["outbound", "inbound"];
+use crate::system::documents::grants::{
+    self, Filesystem, FilesystemActions, FilesystemRights, GrantSet, HostPatterns, IdPatterns,
+    Messaging, Network, NetworkGrant, Storage, StorageGrant,
+};
+use crate::system::documents::reader::read;
+use crate::system::documents::values::Int;
+use crate::system::json::{self, OptionsError};
 
 /// What grants of the component's own storage namespace are called.
 const OWN_NAMESPACE: &str = "own namespace";
 
-/// Reads the member `capabilities`: one set of grants, or an array of them.
-pub fn read(place: String, value: &Value) -> Result<Capabilities, OptionsError> {
+/// What a document that is at `place` grants.
+pub fn granted(place: &str, document: &grants::Capabilities) -> Result<Capabilities, OptionsError> {
     let mut grants = Vec::new();
-    match value {
-        Value::Array(sets) => {
+    match document {
+        grants::Capabilities::Set(set) => add_set(place, set, true, &mut grants)?,
+        grants::Capabilities::Sets(sets) => {
             for (at, set) in sets.iter().enumerate() {
-                read_set(format!("{place}[{at}]"), set, true, &mut grants)?;
+                add_set(&format!("{place}[{at}]"), set, true, &mut grants)?;
             }
         }
-        set => read_set(place.clone(), set, true, &mut grants)?,
     }
     let capabilities = Capabilities::new(grants);
-    check_places(&place, &capabilities)?;
+    check_places(place, &capabilities)?;
     Ok(capabilities)
 }
 
@@ -53,8 +49,8 @@ pub fn parse_names(text: &str) -> Result<Vec<Grant>, OptionsError> {
 
 fn parse_set(text: &str, opens: bool) -> Result<Vec<Grant>, OptionsError> {
     let mut grants = Vec::new();
-    let document = json::parse("capabilities", text)?;
-    read_set("capabilities".into(), &document, opens, &mut grants)?;
+    let set = read("capabilities", json::parse("capabilities", text)?)?;
+    add_set("capabilities", &set, opens, &mut grants)?;
     Ok(grants)
 }
 
@@ -73,32 +69,33 @@ pub fn check_places(place: &str, capabilities: &Capabilities) -> Result<(), Opti
     Ok(())
 }
 
-fn read_set(
-    place: String,
-    value: &Value,
+fn add_set(
+    place: &str,
+    set: &GrantSet,
     opens: bool,
     grants: &mut Vec<Grant>,
 ) -> Result<(), OptionsError> {
-    let set = Object::new(place, value, SET_KEYS)?;
-    let mut reader = Reader { grants, opens, expires: expiry(&set)? };
-    reader.messaging(&set)?;
-    reader.storage(&set)?;
-    reader.filesystem(&set)?;
-    reader.network(&set)
+    let mut reader = Reader { place, grants, opens, expires: expiry(place, set)? };
+    reader.messaging(set)?;
+    reader.storage(set)?;
+    reader.filesystem(set)?;
+    reader.network(set)
 }
 
-fn expiry(set: &Object<'_>) -> Result<Option<u64>, OptionsError> {
-    let at = set.integer("expires-at-ms", 0..=u64::MAX)?;
-    let after = set.integer("expires-in-ms", 0..=u64::MAX)?;
+fn expiry(place: &str, set: &GrantSet) -> Result<Option<u64>, OptionsError> {
+    let (at, after) = (set.expires_at_ms, set.expires_in_ms);
     if at.is_some() && after.is_some() {
         let reason = "expires-at-ms and expires-in-ms exclude each other".into();
-        return Err(OptionsError::Invalid { place: set.place("expires-in-ms"), reason });
+        return Err(OptionsError::Invalid { place: format!("{place}.expires-in-ms"), reason });
     }
     let now = u64::try_from(coarse_wall().as_millis()).unwrap_or(u64::MAX);
-    Ok(at.or(after.map(|after| now.saturating_add(after))))
+    let after = after.map(|Int(after)| now.saturating_add(after));
+    Ok(at.map(|Int(at)| at).or(after))
 }
 
+/// Turns the grants of a set into those that are enforced.
 struct Reader<'a> {
+    place: &'a str,
     grants: &'a mut Vec<Grant>,
     /// Whether directories are opened, which must exist then.
     opens: bool,
@@ -111,104 +108,70 @@ impl Reader<'_> {
         self.grants.push(Grant { action, scope, expires, text, seen_at: None });
     }
 
-    fn messaging(&mut self, set: &Object<'_>) -> Result<(), OptionsError> {
-        let Some(value) = set.get("messaging") else { return Ok(()) };
-        let place = set.place("messaging");
-        match value {
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    let place = format!("{place}[{at}]");
-                    let item = Object::new(place, item, &["action", "target-pattern"])?;
-                    let action = action("messaging", MESSAGING_KEYS, &item)?;
-                    let pattern = item.required("target-pattern")?;
-                    self.ids(action, &item.place("target-pattern"), pattern)?;
-                }
-                Ok(())
+    fn messaging(&mut self, set: &GrantSet) -> Result<(), OptionsError> {
+        match &set.messaging {
+            None => Ok(()),
+            Some(Messaging::ByAction(by_action)) => {
+                self.all_ids(Action::MessagingSend, &by_action.send)?;
+                self.all_ids(Action::MessagingRequest, &by_action.request)?;
+                self.all_ids(Action::MessagingBroadcast, &by_action.broadcast)
             }
-            value => self.ids_by_action("messaging", MESSAGING_KEYS, place, value),
+            Some(Messaging::Each(items)) => items.iter().enumerate().try_for_each(|(at, item)| {
+                let place = |set: &str| format!("{set}.messaging[{at}].target-pattern");
+                self.ids(item.action.into(), place, &item.target_pattern.0)
+            }),
         }
     }
 
-    fn storage(&mut self, set: &Object<'_>) -> Result<(), OptionsError> {
-        let Some(value) = set.get("storage") else { return Ok(()) };
-        let place = set.place("storage");
-        match value {
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    let place = format!("{place}[{at}]");
-                    if let Value::String(verb) = item {
-                        let action = named(place, "storage", STORAGE_KEYS, verb)?;
-                        self.add(action, Scope::OwnNamespace, OWN_NAMESPACE);
-                        continue;
-                    }
-                    let item = Object::new(place, item, &["action", "namespace-pattern"])?;
-                    let action = action("storage", STORAGE_KEYS, &item)?;
-                    match item.string("namespace-pattern")? {
-                        Some(pattern) => {
-                            self.ids(action, &item.place("namespace-pattern"), pattern)?;
-                        }
-                        None => self.add(action, Scope::OwnNamespace, OWN_NAMESPACE),
-                    }
-                }
-                Ok(())
+    fn storage(&mut self, set: &GrantSet) -> Result<(), OptionsError> {
+        match &set.storage {
+            None => Ok(()),
+            Some(Storage::ByAction(by_action)) => {
+                self.all_ids(Action::StorageRead, &by_action.read)?;
+                self.all_ids(Action::StorageWrite, &by_action.write)?;
+                self.all_ids(Action::StorageDelete, &by_action.delete)
             }
-            value => self.ids_by_action("storage", STORAGE_KEYS, place, value),
+            Some(Storage::Each(items)) => items.iter().enumerate().try_for_each(|(at, item)| {
+                let (action, pattern) = match item {
+                    StorageGrant::Own(action) => (*action, &None),
+                    StorageGrant::In(named) => (named.action, &named.namespace_pattern),
+                };
+                let Some(pattern) = pattern else {
+                    self.add(action.into(), Scope::OwnNamespace, OWN_NAMESPACE);
+                    return Ok(());
+                };
+                let place = |set: &str| format!("{set}.storage[{at}].namespace-pattern");
+                self.ids(action.into(), place, &pattern.0)
+            }),
         }
     }
 
-    fn filesystem(&mut self, set: &Object<'_>) -> Result<(), OptionsError> {
-        let Some(value) = set.get("filesystem") else { return Ok(()) };
-        let place = set.place("filesystem");
-        match value {
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    let keys = &["action", "actions", "path-pattern", "guest-path"];
-                    let item = Object::new(format!("{place}[{at}]"), item, keys)?;
-                    let pattern = item.required("path-pattern")?;
-                    self.files(&item, item.place("path-pattern"), pattern)?;
-                }
-                Ok(())
-            }
-            Value::Object(entries) => {
-                for (pattern, value) in entries {
-                    let place = format!("{place}.{}", shorten(pattern));
-                    if value.is_object() {
-                        let item = Object::new(
-                            place.clone(),
-                            value,
-                            &["action", "actions", "guest-path"],
-                        )?;
-                        self.files(&item, place, pattern)?;
-                        continue;
+    fn filesystem(&mut self, set: &GrantSet) -> Result<(), OptionsError> {
+        match &set.filesystem {
+            None => Ok(()),
+            Some(Filesystem::ByPath(by_path)) => by_path.0.iter().try_for_each(|(path, rights)| {
+                let place = format!("{}.filesystem.{}", self.place, shorten(path));
+                let (actions, guest) = match rights {
+                    FilesystemRights::One(action) => (std::slice::from_ref(action), None),
+                    FilesystemRights::Several(actions) => (&**actions, None),
+                    FilesystemRights::At(at) => {
+                        (named_actions(&place, &at.action, &at.actions)?, at.guest_path.as_deref())
                     }
-                    let actions = verbs("filesystem", FILESYSTEM_KEYS, &place, value)?;
-                    self.opened(&actions, place, pattern, None)?;
-                }
-                Ok(())
-            }
-            other => Err(json::wrong_type(place, "an object or an array", other)),
+                };
+                self.files(actions, place, path, guest)
+            }),
+            Some(Filesystem::Each(items)) => items.iter().enumerate().try_for_each(|(at, item)| {
+                let place = format!("{}.filesystem[{at}]", self.place);
+                let actions = named_actions(&place, &item.action, &item.actions)?;
+                let (path, guest) = (&item.path_pattern.0, item.guest_path.as_deref());
+                self.files(actions, format!("{place}.path-pattern"), path, guest)
+            }),
         }
     }
 
     fn files(
         &mut self,
-        item: &Object<'_>,
-        place: String,
-        pattern: &str,
-    ) -> Result<(), OptionsError> {
-        let named = ["action", "actions"].into_iter().filter(|key| item.get(key).is_some());
-        let [key] = named.collect::<Vec<_>>()[..] else {
-            let reason = "either action or actions is needed".into();
-            return Err(OptionsError::Invalid { place: item.place("actions"), reason });
-        };
-        let value = item.get(key).unwrap_or(&Value::Null);
-        let actions = verbs("filesystem", FILESYSTEM_KEYS, &item.place(key), value)?;
-        self.opened(&actions, place, pattern, item.string("guest-path")?)
-    }
-
-    fn opened(
-        &mut self,
-        actions: &[Action],
+        actions: &[grants::FilesystemAction],
         place: String,
         pattern: &str,
         guest: Option<&str>,
@@ -222,142 +185,126 @@ impl Reader<'_> {
         for action in actions {
             let (expires, text) = (self.expires, pattern.into());
             let (scope, seen_at) = (scope.clone(), guest.map(Into::into));
-            self.grants.push(Grant { action: *action, scope, expires, text, seen_at });
+            self.grants.push(Grant { action: (*action).into(), scope, expires, text, seen_at });
         }
         Ok(())
     }
 
-    fn network(&mut self, set: &Object<'_>) -> Result<(), OptionsError> {
-        let Some(value) = set.get("network") else { return Ok(()) };
-        let place = set.place("network");
-        match value {
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    let keys = &["action", "host-pattern", "port", "private"];
-                    let item = Object::new(format!("{place}[{at}]"), item, keys)?;
-                    let action = action("network", NETWORK_KEYS, &item)?;
-                    let host = item.required("host-pattern")?;
-                    let at = item.place("host-pattern");
-                    let mut pattern = EndpointPattern::compile(host).map_err(invalid(at))?;
-                    let mut text = host.to_owned();
-                    if let Some(port) = item.integer("port", 1..=u64::from(u16::MAX))? {
-                        if pattern.port.is_some_and(|named| u64::from(named) != port) {
-                            let reason = format!("{host:?} names another port than {port}");
-                            return Err(OptionsError::Invalid {
-                                place: item.place("port"),
-                                reason,
-                            });
-                        }
-                        if pattern.port.is_none() {
-                            let bare = text.trim_end_matches(":*");
-                            let bracketed = !bare.contains(':') || bare.starts_with('[');
-                            text = if bracketed {
-                                format!("{bare}:{port}")
-                            } else {
-                                format!("[{bare}]:{port}")
-                            };
-                        }
-                        pattern.port = u16::try_from(port).ok();
-                    }
-                    // What listens does so on addresses of this host.
-                    let private = item.boolean("private")?.unwrap_or(false);
-                    let private_too = private || action == Action::NetworkInbound;
-                    if private {
-                        text.push_str(" private");
-                    }
-                    self.add(action, Scope::Hosts { pattern, private_too }, &text);
-                }
-                Ok(())
+    fn network(&mut self, set: &GrantSet) -> Result<(), OptionsError> {
+        match &set.network {
+            None => Ok(()),
+            Some(Network::ByAction(by_action)) => {
+                self.all_hosts(Action::NetworkOutbound, &by_action.outbound)?;
+                self.all_hosts(Action::NetworkInbound, &by_action.inbound)
             }
-            value => {
-                let by_action = Object::new(place, value, NETWORK_KEYS)?;
-                each_pattern("network", NETWORK_KEYS, &by_action, |action, place, text| {
-                    let pattern = EndpointPattern::compile(text).map_err(invalid(place))?;
-                    let private_too = action == Action::NetworkInbound;
-                    self.add(action, Scope::Hosts { pattern, private_too }, text);
-                    Ok(())
-                })
-            }
+            Some(Network::Each(items)) => items.iter().enumerate().try_for_each(|(at, item)| {
+                let place = |set: &str, key: &str| format!("{set}.network[{at}].{key}");
+                self.host(place, item)
+            }),
         }
     }
 
-    fn ids_by_action(
+    fn host(
         &mut self,
-        group: &str,
-        verbs: &'static [&'static str],
-        place: String,
-        value: &Value,
+        place: impl Fn(&str, &str) -> String,
+        item: &NetworkGrant,
     ) -> Result<(), OptionsError> {
-        let by_action = Object::new(place, value, verbs)?;
-        each_pattern(group, verbs, &by_action, |action, place, text| self.ids(action, &place, text))
+        let (action, host) = (item.action.into(), &item.host_pattern.0);
+        let mut pattern = EndpointPattern::compile(host)
+            .map_err(|error| invalid(place(self.place, "host-pattern"), error))?;
+        let mut text = host.clone();
+        if let Some(Int(port)) = item.port {
+            if pattern.port.is_some_and(|named| u64::from(named) != port) {
+                let reason = format!("{:?} names another port than {port}", shorten(host));
+                return Err(OptionsError::Invalid { place: place(self.place, "port"), reason });
+            }
+            if pattern.port.is_none() {
+                let bare = text.trim_end_matches(":*");
+                let bracketed = !bare.contains(':') || bare.starts_with('[');
+                text =
+                    if bracketed { format!("{bare}:{port}") } else { format!("[{bare}]:{port}") };
+            }
+            pattern.port = u16::try_from(port).ok();
+        }
+        // What listens does so on addresses of this host.
+        let private = item.private.unwrap_or(false);
+        let private_too = private || action == Action::NetworkInbound;
+        if private {
+            text.push_str(" private");
+        }
+        self.add(action, Scope::Hosts { pattern, private_too }, &text);
+        Ok(())
     }
 
-    fn ids(&mut self, action: Action, place: &str, text: &str) -> Result<(), OptionsError> {
-        let pattern = Pattern::for_ids(text).map_err(invalid(place.to_owned()))?;
+    fn all_hosts(
+        &mut self,
+        action: Action,
+        patterns: &Option<HostPatterns>,
+    ) -> Result<(), OptionsError> {
+        let (patterns, one) = match patterns {
+            None => return Ok(()),
+            Some(HostPatterns::One(pattern)) => (std::slice::from_ref(pattern), true),
+            Some(HostPatterns::Several(patterns)) => (&**patterns, false),
+        };
+        patterns.iter().enumerate().try_for_each(|(at, text)| {
+            let pattern = EndpointPattern::compile(&text.0)
+                .map_err(|error| invalid(place_of(self.place, action, at, one), error))?;
+            let private_too = action == Action::NetworkInbound;
+            self.add(action, Scope::Hosts { pattern, private_too }, &text.0);
+            Ok(())
+        })
+    }
+
+    fn all_ids(
+        &mut self,
+        action: Action,
+        patterns: &Option<IdPatterns>,
+    ) -> Result<(), OptionsError> {
+        let (patterns, one) = match patterns {
+            None => return Ok(()),
+            Some(IdPatterns::One(pattern)) => (std::slice::from_ref(pattern), true),
+            Some(IdPatterns::Several(patterns)) => (&**patterns, false),
+        };
+        patterns.iter().enumerate().try_for_each(|(at, text)| {
+            self.ids(action, |set: &str| place_of(set, action, at, one), &text.0)
+        })
+    }
+
+    /// `place` makes the place of the pattern out of that of the set.
+    fn ids(
+        &mut self,
+        action: Action,
+        place: impl Fn(&str) -> String,
+        text: &str,
+    ) -> Result<(), OptionsError> {
+        let pattern = Pattern::for_ids(text).map_err(|error| invalid(place(self.place), error))?;
         self.add(action, Scope::Ids(pattern), text);
         Ok(())
     }
 }
 
-/// Calls `take` with each pattern of an object of the form `{"action": ["pattern", ...]}`, in which
-/// one pattern may stand without its array.
-fn each_pattern(
-    group: &str,
-    verbs: &'static [&'static str],
-    by_action: &Object<'_>,
-    mut take: impl FnMut(Action, String, &str) -> Result<(), OptionsError>,
-) -> Result<(), OptionsError> {
-    for verb in verbs {
-        let place = by_action.place(verb);
-        let action = named(place.clone(), group, verbs, verb)?;
-        match by_action.get(verb) {
-            None => {}
-            Some(Value::String(text)) => take(action, place, text)?,
-            Some(_) => {
-                for (at, text) in by_action.texts(verb)?.into_iter().enumerate() {
-                    take(action, format!("{place}[{at}]"), text)?;
-                }
-            }
-        }
-    }
-    Ok(())
+/// Where a pattern is that stands by its action, alone or in an array.
+fn place_of(set: &str, action: Action, at: usize, alone: bool) -> String {
+    let place = format!("{set}.{}", action.name());
+    if alone { place } else { format!("{place}[{at}]") }
 }
 
-/// One action, or an array of them.
-fn verbs(
-    group: &str,
-    known: &'static [&'static str],
+/// The actions that one of two members names.
+fn named_actions<'a>(
     place: &str,
-    value: &Value,
-) -> Result<Vec<Action>, OptionsError> {
-    let one = |place: String, value: &Value| match value {
-        Value::String(verb) => named(place, group, known, verb),
-        other => Err(json::wrong_type(place, "an action or an array of actions", other)),
-    };
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().map(|(at, item)| one(format!("{place}[{at}]"), item)).collect()
+    action: &'a Option<FilesystemActions>,
+    actions: &'a Option<FilesystemActions>,
+) -> Result<&'a [grants::FilesystemAction], OptionsError> {
+    match (action, actions) {
+        (Some(named), None) | (None, Some(named)) => Ok(match named {
+            FilesystemActions::One(action) => std::slice::from_ref(action),
+            FilesystemActions::Several(actions) => actions,
+        }),
+        _ => {
+            let reason = "either action or actions is needed".into();
+            Err(OptionsError::Invalid { place: format!("{place}.actions"), reason })
         }
-        value => Ok(vec![one(place.to_owned(), value)?]),
     }
-}
-
-fn action(
-    group: &str,
-    known: &'static [&'static str],
-    item: &Object<'_>,
-) -> Result<Action, OptionsError> {
-    named(item.place("action"), group, known, item.required("action")?)
-}
-
-fn named(
-    place: String,
-    group: &str,
-    known: &'static [&'static str],
-    verb: &str,
-) -> Result<Action, OptionsError> {
-    let action = Action::find(group, verb).filter(|_| known.contains(&verb));
-    action.ok_or_else(|| json::not_one_of(place, verb, known))
 }
 
 fn not_opened(place: String) -> impl FnOnce(InvalidPath) -> OptionsError {
@@ -365,12 +312,12 @@ fn not_opened(place: String) -> impl FnOnce(InvalidPath) -> OptionsError {
         InvalidPath::NoDescriptor { .. } => {
             OptionsError::NoDescriptor { place, reason: error.to_string() }
         }
-        other => invalid(place)(other),
+        other => invalid(place, other),
     }
 }
 
-fn invalid<E: Display>(place: String) -> impl FnOnce(E) -> OptionsError {
-    move |error| OptionsError::Invalid { place, reason: error.to_string() }
+fn invalid(place: String, error: impl Display) -> OptionsError {
+    OptionsError::Invalid { place, reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -379,7 +326,8 @@ mod tests {
 
     fn grants(text: &str) -> Vec<String> {
         let value = serde_json::from_str(text).unwrap();
-        let capabilities = read("capabilities".into(), &value).unwrap();
+        let document = read("capabilities", value).unwrap();
+        let capabilities = granted("capabilities", &document).unwrap();
         let shown = |grant: &Grant| format!("{} {}", grant.action.name(), grant.text);
         capabilities.all().iter().map(shown).collect()
     }
@@ -470,7 +418,8 @@ mod tests {
             ),
         ] {
             let value = serde_json::from_str(&text).unwrap();
-            let error = read("c".into(), &value).unwrap_err().to_string();
+            let read = read("c", value).and_then(|document| granted("c", &document));
+            let error = read.unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -2,44 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::core::id::ComponentId;
+use crate::core::id::{ComponentId, shorten};
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{EventSink, Router};
 use crate::runtime::engine::Reservation;
-use crate::runtime::screen::limits::CompileLimits;
+use crate::runtime::screen::limits::{CompileLimits, Limit};
 use crate::security::policy::Policies;
 use crate::storage::backend::Backend;
 use crate::system::audit::AuditConfig;
-use crate::system::compile_limits;
-use crate::system::json::{self, Object, OptionsError};
+use crate::system::documents::config::{CompileDocument, ConfigDocument};
+use crate::system::documents::reader::read;
+use crate::system::documents::values::Int;
+use crate::system::json::{self, OptionsError};
 use crate::system::options::{self, DefaultCapabilities, Defaults};
 use crate::system::policies;
-
-/// The keys of an engine's configuration.
-const KEYS: &[&str] = &[
-    "name",
-    "workers",
-    "callback-threads",
-    "cache-dir",
-    "cache-max-bytes",
-    "max-component-bytes",
-    "compile",
-    "signals-based-traps",
-    "guard-before-memory",
-    "memory-reservation",
-    "host-error-texts",
-    "limits",
-    "quotas",
-    "capabilities",
-    "policies",
-];
-
-/// The most worker threads that an engine may have.
-const MAX_WORKERS: u64 = 1024;
-
-/// The most threads for callbacks that an engine may have, of either kind.
-const MAX_CALLBACK_THREADS: u64 = 1 << 16;
 
 /// An engine's configuration.
 #[derive(Clone)]
@@ -110,71 +88,77 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// Takes over what a configuration document names; on an error nothing has changed.
     pub fn apply(&mut self, text: &str) -> Result<(), OptionsError> {
-        let document = json::parse("config", text)?;
-        let object = Object::new("config", &document, KEYS)?;
+        let document: ConfigDocument = read("config", json::parse("config", text)?)?;
         let mut changed = self.clone();
-        if let Some(name) = object.string("name")? {
-            ComponentId::new("host", name, "0").map_err(|error| OptionsError::OutOfRange {
-                place: object.place("name"),
-                value: format!("{name:?}"),
+        if let Some(name) = document.name {
+            ComponentId::new("host", &name, "0").map_err(|error| OptionsError::OutOfRange {
+                place: "config.name".into(),
+                value: format!("{:?}", shorten(&name)),
                 expected: format!("a name that can be part of an id ({error})"),
             })?;
-            changed.name = name.to_owned();
+            changed.name = name;
         }
-        if let Some(workers) = object.integer("workers", 1..=MAX_WORKERS)? {
+        if let Some(Int(workers)) = document.workers {
             changed.workers = workers as usize;
         }
-        if let Some(threads) = object.integer("callback-threads", 1..=MAX_CALLBACK_THREADS)? {
+        if let Some(Int(threads)) = document.callback_threads {
             changed.callback_threads = threads as usize;
         }
-        if let Some(dir) = object.string("cache-dir")? {
+        if let Some(dir) = document.cache_dir {
             changed.cache_dir = Some(dir.into());
         }
-        if let Some(bytes) = object.integer("cache-max-bytes", 1..=u64::MAX)? {
+        if let Some(Int(bytes)) = document.cache_max_bytes {
             changed.cache_max_bytes = bytes;
         }
-        if let Some(bytes) = object.integer("max-component-bytes", 1..=u64::MAX)? {
+        if let Some(Int(bytes)) = document.max_component_bytes {
             changed.max_component_bytes = bytes;
         }
-        compile_limits::read(&object, &mut changed.compile)?;
-        if let Some(signals) = object.boolean("signals-based-traps")? {
+        if let Some(compile) = document.compile {
+            apply_compile(&compile, &mut changed.compile);
+        }
+        if let Some(signals) = document.signals_based_traps {
             changed.signals_based_traps = signals;
         }
-        if let Some(guard) = object.boolean("guard-before-memory")? {
+        if let Some(guard) = document.guard_before_memory {
             changed.guard_before_memory = guard;
         }
-        if let Some(name) = object.string("memory-reservation")? {
-            changed.memory_reservation = reservation(&object, name)?;
+        if let Some(reservation) = document.memory_reservation {
+            changed.memory_reservation = reservation.into();
         }
-        if let Some(shown) = object.boolean("host-error-texts")? {
+        if let Some(shown) = document.host_error_texts {
             changed.host_error_texts =
                 if shown { HostErrorTexts::Shown } else { HostErrorTexts::Logged };
         }
-        changed.defaults.limits = options::limits(&object, &self.defaults.limits)?;
-        changed.defaults.quotas = options::quotas(&object, &self.defaults.quotas)?;
-        if let Some(value) = object.get("capabilities") {
-            let place = object.place("capabilities");
-            changed.defaults.capabilities = DefaultCapabilities::read(place, value)?;
+        changed.defaults.limits = options::limits(document.limits, &self.defaults.limits);
+        changed.defaults.quotas = options::quotas(document.quotas, &self.defaults.quotas);
+        if let Some(capabilities) = document.capabilities {
+            changed.defaults.capabilities = DefaultCapabilities::of_config(capabilities)?;
         }
-        if let Some(value) = object.get("policies") {
-            changed.policies = Arc::new(policies::read(object.place("policies"), value)?);
+        if let Some(policies) = document.policies {
+            changed.policies = Arc::new(policies::compiled("config.policies", policies)?);
         }
         *self = changed;
         Ok(())
     }
 }
 
-fn reservation(object: &Object<'_>, name: &str) -> Result<Reservation, OptionsError> {
-    match name {
-        "automatic" => Ok(Reservation::Automatic),
-        "large" => Ok(Reservation::Large),
-        "small" => Ok(Reservation::Small),
-        "none" => Ok(Reservation::None),
-        _ => Err(OptionsError::OutOfRange {
-            place: object.place("memory-reservation"),
-            value: format!("{name:?}"),
-            expected: "\"automatic\", \"large\", \"small\" or \"none\"".into(),
-        }),
+fn apply_compile(document: &CompileDocument, limits: &mut CompileLimits) {
+    if let Some(Int(millis)) = document.max_time_ms {
+        limits.max_time = Duration::from_millis(millis);
+    }
+    if let Some(Int(bytes)) = document.max_memory_bytes {
+        limits.max_memory_bytes = bytes;
+    }
+    if let Some(Int(bytes)) = document.max_code_bytes {
+        limits.max_code_bytes = bytes;
+    }
+    if let Some(Int(bytes)) = document.max_unused_code_bytes {
+        limits.max_unused_code_bytes = bytes;
+    }
+    for limit in Limit::all() {
+        if let Some(value) = document.get(limit) {
+            limits.set(limit, value);
+        }
     }
 }
 
@@ -199,5 +183,14 @@ mod tests {
     fn a_name_must_do_as_part_of_an_id() {
         let error = EngineConfig::default().apply(r#"{"name": "a/b"}"#).unwrap_err().to_string();
         assert!(error.contains("config.name: \"a/b\" is not allowed"), "{error}");
+    }
+
+    #[test]
+    fn each_limit_on_compiling_is_read_from_its_key() {
+        for limit in Limit::all() {
+            let mut config = EngineConfig::default();
+            config.apply(&format!(r#"{{"compile": {{"{}": 7}}}}"#, limit.key())).unwrap();
+            assert_eq!(config.compile.get(limit), 7, "{}", limit.name());
+        }
     }
 }

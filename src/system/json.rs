@@ -1,9 +1,8 @@
-//! Reading options from JSON, with errors that name the document, the place and the nearest
-//! known key.
+//! JSON documents, and errors that name the document, the place and the nearest known key.
 
 use std::fmt;
 
-use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
@@ -74,6 +73,21 @@ pub enum OptionsError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl OptionsError {
+    /// The same, at another place.
+    pub fn at(mut self, new: String) -> Self {
+        match &mut self {
+            Self::Syntax { .. } => {}
+            Self::UnknownKey { place, .. }
+            | Self::WrongType { place, .. }
+            | Self::OutOfRange { place, .. }
+            | Self::NoDescriptor { place, .. }
+            | Self::Invalid { place, .. } => *place = new,
+        }
+        self
+    }
 }
 
 fn suggestion(nearest: &Option<&'static str>, known: &[&str]) -> String {
@@ -161,141 +175,10 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 }
 
-/// One object of a document.
-pub struct Object<'a> {
-    place: String,
-    entries: &'a Map<String, Value>,
-}
-
-impl<'a> Object<'a> {
-    /// Takes a value as an object with no other keys than `known`.
-    pub fn new(
-        place: impl Into<String>,
-        value: &'a Value,
-        known: &'static [&'static str],
-    ) -> Result<Self, OptionsError> {
-        let place = place.into();
-        let Value::Object(entries) = value else {
-            return Err(wrong_type(place, "an object", value));
-        };
-        if let Some(key) = entries.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(OptionsError::UnknownKey {
-                place,
-                key: shorten(key),
-                nearest: nearest(key, known),
-                known,
-            });
-        }
-        Ok(Self { place, entries })
-    }
-
-    /// A member; null counts as absent.
-    pub fn get(&self, key: &str) -> Option<&'a Value> {
-        self.entries.get(key).filter(|value| !value.is_null())
-    }
-
-    /// Whether there is such a member, null or not.
-    pub fn has(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
-    }
-
-    /// Where a member is, for errors.
-    pub fn place(&self, key: &str) -> String {
-        format!("{}.{key}", self.place)
-    }
-
-    /// A member that is an object.
-    pub fn object(
-        &self,
-        key: &str,
-        known: &'static [&'static str],
-    ) -> Result<Option<Object<'a>>, OptionsError> {
-        self.get(key).map(|value| Object::new(self.place(key), value, known)).transpose()
-    }
-
-    /// A member that is an integer within `range`.
-    pub fn integer(
-        &self,
-        key: &str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> Result<Option<u64>, OptionsError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let expected = || match *range.end() {
-            u64::MAX => format!("an integer of at least {}", range.start()),
-            end => format!("an integer from {} to {end}", range.start()),
-        };
-        match value {
-            Value::Number(number) => match number.as_u64() {
-                Some(number) if range.contains(&number) => Ok(Some(number)),
-                _ => Err(OptionsError::OutOfRange {
-                    place: self.place(key),
-                    value: number.to_string(),
-                    expected: expected(),
-                }),
-            },
-            other => Err(wrong_type(self.place(key), expected(), other)),
-        }
-    }
-
-    /// A member that is a boolean.
-    pub fn boolean(&self, key: &str) -> Result<Option<bool>, OptionsError> {
-        self.typed(key, "true or false", Value::as_bool)
-    }
-
-    /// A member that is a string.
-    pub fn string(&self, key: &str) -> Result<Option<&'a str>, OptionsError> {
-        self.typed(key, "a string", Value::as_str)
-    }
-
-    /// A member that is a string and must be there.
-    pub fn required(&self, key: &str) -> Result<&'a str, OptionsError> {
-        self.string(key)?.ok_or_else(|| OptionsError::WrongType {
-            place: self.place(key),
-            expected: "a string".into(),
-            found: "nothing",
-        })
-    }
-
-    /// A member that is an object of strings, in the order of its keys.
-    pub fn strings(&self, key: &str) -> Result<Vec<(String, String)>, OptionsError> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let Value::Object(entries) = value else {
-            return Err(wrong_type(self.place(key), "an object of strings", value));
-        };
-        entries
-            .iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => Ok((name.clone(), text.clone())),
-                other => {
-                    let place = format!("{}.{}", self.place(key), shorten(name));
-                    Err(wrong_type(place, "a string", other))
-                }
-            })
-            .collect()
-    }
-
-    /// A member that is an array of strings.
-    pub fn texts(&self, key: &str) -> Result<Vec<&'a str>, OptionsError> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let Value::Array(items) = value else {
-            return Err(wrong_type(self.place(key), "an array of strings", value));
-        };
-        let text = |(at, item): (usize, &'a Value)| {
-            let place = || format!("{}[{at}]", self.place(key));
-            item.as_str().ok_or_else(|| wrong_type(place(), "a string", item))
-        };
-        items.iter().enumerate().map(text).collect()
-    }
-
-    fn typed<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, OptionsError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| wrong_type(self.place(key), expected, value))
-    }
+/// A key that means nothing in an object; which object that is, is left open.
+pub fn unknown_key(key: &str, known: &'static [&'static str]) -> OptionsError {
+    let (place, nearest) = (String::new(), nearest(key, known));
+    OptionsError::UnknownKey { place, key: shorten(key), nearest, known }
 }
 
 /// A name that is none of those that are known.

@@ -6,11 +6,11 @@ pub mod blocking;
 pub mod callbacks;
 pub mod calling;
 pub mod capabilities;
-pub mod compile_limits;
 pub mod components;
 pub mod config;
 #[cfg(test)]
 mod defects;
+pub mod documents;
 pub mod engine;
 pub mod error;
 pub mod events;

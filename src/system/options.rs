@@ -7,48 +7,18 @@ use serde_json::Value;
 
 use crate::core::codec::{Codec, CodecSet};
 use crate::core::id::shorten;
-use crate::core::limits::{Limits, WhenFull};
+use crate::core::limits::Limits;
 use crate::messaging::mailbox::MailboxOptions;
-use crate::security::capability::Capabilities;
-use crate::security::quota::{MAX_HOST_CALL_BYTES, Quotas};
+use crate::security::capability;
+use crate::security::quota::Quotas;
 use crate::system::capabilities;
-use crate::system::json::{self, Object, OptionsError};
-
-/// The keys of a load's options.
-const LOAD_KEYS: &[&str] =
-    &["env", "config", "limits", "mailbox", "instances", "codecs", "capabilities", "quotas"];
-/// The keys of `limits`.
-const LIMIT_KEYS: &[&str] = &[
-    "max-memory-bytes",
-    "max-host-bytes",
-    "max-message-bytes",
-    "max-execution-time-ms",
-    "max-fuel",
-    "max-instances",
-    "max-table-elements",
-];
-/// The keys of `quotas`.
-const QUOTA_KEYS: &[&str] = &[
-    "messages-per-second",
-    "outstanding-requests",
-    "storage-bytes",
-    "storage-keys",
-    "log-bytes-per-second",
-    "random-bytes-per-second",
-    "host-call-data-bytes",
-    "wasi-resources",
-];
-/// The keys of `mailbox`.
-const MAILBOX_KEYS: &[&str] = &["capacity", "max-bytes", "when-full"];
-
-/// The least that the host holds for a component, whatever it does: its metadata, its output.
-const MIN_HOST_BYTES: u64 = 256 << 10;
-
-/// The largest message that any component takes or hands over.
-const MAX_MESSAGE_BYTES: u64 = 1 << 30;
-
-/// The most instances that one load may make.
-const MAX_POOL: u64 = 4096;
+use crate::system::documents::grants::Capabilities;
+use crate::system::documents::options::{
+    LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
+};
+use crate::system::documents::reader::read;
+use crate::system::documents::values::{Given, Int};
+use crate::system::json::{self, OptionsError};
 
 /// How a component is loaded.
 #[derive(Debug)]
@@ -64,7 +34,7 @@ pub struct LoadOptions {
     /// How many instances share the work.
     pub instances: usize,
     /// What the component may do.
-    pub capabilities: Arc<Capabilities>,
+    pub capabilities: Arc<capability::Capabilities>,
     /// How much of it.
     pub quotas: Quotas,
 }
@@ -84,9 +54,9 @@ pub struct Defaults {
 #[derive(Clone, Debug)]
 pub enum DefaultCapabilities {
     /// The same to all.
-    Shared(Arc<Capabilities>),
+    Shared(Arc<capability::Capabilities>),
     /// What expires, as it was written: it begins with each load.
-    Written(Value),
+    Written(Box<Capabilities>),
 }
 
 impl Default for DefaultCapabilities {
@@ -96,22 +66,22 @@ impl Default for DefaultCapabilities {
 }
 
 impl DefaultCapabilities {
-    /// Reads the member of a configuration.
-    pub fn read(place: String, value: &Value) -> Result<Self, OptionsError> {
-        let capabilities = capabilities::read(place, value)?;
+    /// Takes the member of a configuration.
+    pub fn of_config(document: Capabilities) -> Result<Self, OptionsError> {
+        let capabilities = capabilities::granted("config.capabilities", &document)?;
         let expires = capabilities.all().iter().any(|grant| grant.expires.is_some());
         if expires {
-            Ok(Self::Written(value.clone()))
+            Ok(Self::Written(Box::new(document)))
         } else {
             Ok(Self::Shared(Arc::new(capabilities)))
         }
     }
 
-    fn for_load(&self) -> Result<Arc<Capabilities>, OptionsError> {
+    fn for_load(&self) -> Result<Arc<capability::Capabilities>, OptionsError> {
         match self {
             Self::Shared(capabilities) => Ok(Arc::clone(capabilities)),
-            Self::Written(value) => {
-                capabilities::read("config.capabilities".into(), value).map(Arc::new)
+            Self::Written(document) => {
+                capabilities::granted("config.capabilities", document).map(Arc::new)
             }
         }
     }
@@ -120,34 +90,35 @@ impl DefaultCapabilities {
 impl LoadOptions {
     /// Reads the options document; what it does not name is as in `defaults`.
     pub fn parse(text: Option<&str>, defaults: &Defaults) -> Result<Self, OptionsError> {
-        let document = match text {
-            Some(text) => json::parse("options", text)?,
-            None => Value::Object(Default::default()),
+        let document: LoadDocument = match text {
+            Some(text) => read("options", json::parse("options", text)?)?,
+            None => LoadDocument::default(),
         };
-        let options = Object::new("options", &document, LOAD_KEYS)?;
-        let mut limits = limits(&options, &defaults.limits)?;
-        let mut quotas = quotas(&options, &defaults.quotas)?;
+        let mut limits = limits(document.limits, &defaults.limits);
+        let mut quotas = quotas(document.quotas, &defaults.quotas);
         if quotas.host_call_bytes == Quotas::default().host_call_bytes {
             // Unless it was said otherwise, a message of the greatest size can be handed over.
             quotas.host_call_bytes = quotas.host_call_bytes.max(limits.max_message_bytes * 2);
         }
-        let mut mailbox = mailbox(&options)?;
+        let codecs = codecs(&document.codecs.unwrap_or_default().0)?;
+        let mut mailbox = mailbox(document.mailbox.unwrap_or_default(), codecs);
         mailbox.bounds.max_message = limits.max_message_bytes;
         if limits.max_host_bytes == Limits::default().max_host_bytes {
             // Unless it was said otherwise, a mailbox can be filled.
             limits.max_host_bytes = limits.max_host_bytes.max(mailbox.bounds.bytes);
         }
         Ok(Self {
-            env: options.strings("env")?,
-            config: options.get("config").map(config_bytes),
+            env: document.env.unwrap_or_default().0.into_iter().collect(),
+            config: document.config.map(config_bytes),
             limits,
             mailbox,
-            instances: options.integer("instances", 1..=MAX_POOL)?.unwrap_or(1) as usize,
-            capabilities: match options.get("capabilities") {
-                Some(value) => Arc::new(capabilities::read(options.place("capabilities"), value)?),
-                // A null of its own says that nothing is granted.
-                None if options.has("capabilities") => Arc::default(),
-                None => defaults.capabilities.for_load()?,
+            instances: document.instances.map_or(1, |Int(count)| count as usize),
+            capabilities: match document.capabilities {
+                Given::Value(given) => {
+                    Arc::new(capabilities::granted("options.capabilities", &given)?)
+                }
+                Given::Null => Arc::default(),
+                Given::Absent => defaults.capabilities.for_load()?,
             },
             quotas,
         })
@@ -155,99 +126,88 @@ impl LoadOptions {
 }
 
 /// A string stands for its bytes, anything else for its JSON text.
-fn config_bytes(value: &Value) -> Vec<u8> {
+fn config_bytes(value: Value) -> Vec<u8> {
     match value {
-        Value::String(text) => text.clone().into_bytes(),
+        Value::String(text) => text.into_bytes(),
         other => other.to_string().into_bytes(),
     }
 }
 
-fn mailbox(options: &Object<'_>) -> Result<MailboxOptions, OptionsError> {
-    let mut read = MailboxOptions { codecs: codecs(options)?, ..MailboxOptions::default() };
-    let Some(mailbox) = options.object("mailbox", MAILBOX_KEYS)? else { return Ok(read) };
-    if let Some(messages) = mailbox.integer("capacity", 1..=1 << 20)? {
-        read.bounds.messages = messages as usize;
+fn mailbox(document: MailboxDocument, codecs: CodecSet) -> MailboxOptions {
+    let mut mailbox = MailboxOptions { codecs, ..MailboxOptions::default() };
+    if let Some(Int(messages)) = document.capacity {
+        mailbox.bounds.messages = messages as usize;
     }
-    if let Some(bytes) = mailbox.integer("max-bytes", 1..=u64::MAX)? {
-        read.bounds.bytes = bytes;
+    if let Some(Int(bytes)) = document.max_bytes {
+        mailbox.bounds.bytes = bytes;
     }
-    if let Some(name) = mailbox.string("when-full")? {
-        let policy = WhenFull::ALL.iter().find(|(known, _)| *known == name);
-        let known = WhenFull::ALL.map(|(known, _)| known);
-        let (_, policy) =
-            policy.ok_or_else(|| json::not_one_of(mailbox.place("when-full"), name, &known))?;
-        read.when_full = *policy;
+    if let Some(when_full) = document.when_full {
+        mailbox.when_full = when_full.into();
     }
-    Ok(read)
+    mailbox
 }
 
-fn codecs(options: &Object<'_>) -> Result<CodecSet, OptionsError> {
-    let names = options.texts("codecs")?;
-    CodecSet::from_names(names.iter().copied()).map_err(|unknown| OptionsError::OutOfRange {
-        place: options.place("codecs"),
-        value: format!("{:?}", shorten(&unknown.name)),
-        expected: Codec::ALL.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "),
+fn codecs(names: &[String]) -> Result<CodecSet, OptionsError> {
+    CodecSet::from_names(names.iter().map(String::as_str)).map_err(|unknown| {
+        OptionsError::OutOfRange {
+            place: "options.codecs".into(),
+            value: format!("{:?}", shorten(&unknown.name)),
+            expected: Codec::ALL.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "),
+        }
     })
 }
 
-/// Reads the member `limits` of a document; what it does not name is as in `defaults`.
-pub fn limits(parent: &Object<'_>, defaults: &Limits) -> Result<Limits, OptionsError> {
+/// The limits of a document; what it does not name is as in `defaults`.
+pub fn limits(document: Option<LimitsDocument>, defaults: &Limits) -> Limits {
     let mut limits = defaults.clone();
-    let Some(object) = parent.object("limits", LIMIT_KEYS)? else { return Ok(limits) };
-    if let Some(bytes) = object.integer("max-memory-bytes", 0..=u64::MAX)? {
+    let document = document.unwrap_or_default();
+    if let Some(Int(bytes)) = document.max_memory_bytes {
         limits.max_memory_bytes = bytes;
     }
-    if let Some(bytes) = object.integer("max-host-bytes", MIN_HOST_BYTES..=u64::MAX)? {
+    if let Some(Int(bytes)) = document.max_host_bytes {
         limits.max_host_bytes = bytes;
     }
-    if let Some(bytes) = object.integer("max-message-bytes", 1..=MAX_MESSAGE_BYTES)? {
+    if let Some(Int(bytes)) = document.max_message_bytes {
         limits.max_message_bytes = bytes;
     }
-    if let Some(millis) = object.integer("max-execution-time-ms", 1..=u64::MAX)? {
+    if let Some(Int(millis)) = document.max_execution_time_ms {
         limits.max_execution_time = Duration::from_millis(millis);
     }
-    if object.has("max-fuel") {
-        limits.max_fuel = object.integer("max-fuel", 1..=u64::MAX)?;
-    }
-    if let Some(instances) = object.integer("max-instances", 1..=100_000)? {
+    limits.max_fuel = document.max_fuel.or(limits.max_fuel, |Int(fuel)| fuel);
+    if let Some(Int(instances)) = document.max_instances {
         limits.max_instances = instances as usize;
     }
-    if let Some(elements) = object.integer("max-table-elements", 0..=u64::MAX)? {
+    if let Some(Int(elements)) = document.max_table_elements {
         limits.max_table_elements = elements;
     }
-    Ok(limits)
+    limits
 }
 
-/// Reads the member `quotas` of a document; what it does not name is as in `defaults`, and null
-/// lifts a quota.
-pub fn quotas(parent: &Object<'_>, defaults: &Quotas) -> Result<Quotas, OptionsError> {
-    let mut quotas = defaults.clone();
-    let Some(object) = parent.object("quotas", QUOTA_KEYS)? else { return Ok(quotas) };
-    for (key, quota) in [
-        ("messages-per-second", &mut quotas.messages_per_second),
-        ("outstanding-requests", &mut quotas.outstanding_requests),
-        ("storage-bytes", &mut quotas.storage_bytes),
-        ("storage-keys", &mut quotas.storage_keys),
-        ("log-bytes-per-second", &mut quotas.log_bytes_per_second),
-        ("random-bytes-per-second", &mut quotas.random_bytes_per_second),
-    ] {
-        if object.has(key) {
-            *quota = object.integer(key, 1..=u64::MAX)?;
-        }
+/// The quotas of a document; what it does not name is as in `defaults`, and null lifts a quota.
+pub fn quotas(document: Option<QuotasDocument>, defaults: &Quotas) -> Quotas {
+    let document = document.unwrap_or_default();
+    let or = |given: Given<Int<1>>, default| given.or(default, |Int(quota)| quota);
+    Quotas {
+        messages_per_second: or(document.messages_per_second, defaults.messages_per_second),
+        outstanding_requests: or(document.outstanding_requests, defaults.outstanding_requests),
+        storage_bytes: or(document.storage_bytes, defaults.storage_bytes),
+        storage_keys: or(document.storage_keys, defaults.storage_keys),
+        log_bytes_per_second: or(document.log_bytes_per_second, defaults.log_bytes_per_second),
+        random_bytes_per_second: or(
+            document.random_bytes_per_second,
+            defaults.random_bytes_per_second,
+        ),
+        host_call_bytes: document
+            .host_call_data_bytes
+            .map_or(defaults.host_call_bytes, |Int(bytes)| bytes),
+        wasi_resources: document.wasi_resources.map_or(defaults.wasi_resources, |Int(count)| count),
     }
-    if let Some(bytes) = object.integer("host-call-data-bytes", 1..=MAX_HOST_CALL_BYTES)? {
-        quotas.host_call_bytes = bytes;
-    }
-    if let Some(count) = object.integer("wasi-resources", 1..=1 << 20)? {
-        quotas.wasi_resources = count;
-    }
-    Ok(quotas)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::limits::MailboxBounds;
+    use crate::core::limits::{MailboxBounds, WhenFull};
 
     fn error(text: &str) -> String {
         LoadOptions::parse(Some(text), &Defaults::default()).unwrap_err().to_string()

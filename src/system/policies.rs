@@ -1,51 +1,35 @@
 //! Policies from JSON.
 
-use serde_json::Value;
-
 use crate::security::action::ActionSet;
-use crate::security::policy::{Effect, InvalidRule, Policies, Rule};
-use crate::system::json::{self, Object, OptionsError};
-
-const RULE_KEYS: &[&str] = &["component", "action", "resource", "effect", "reason"];
+use crate::security::policy::{InvalidRule, Policies, Rule};
+use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
+use crate::system::documents::reader::read;
+use crate::system::documents::values::List;
+use crate::system::json::{self, OptionsError};
 
 /// Reads a document of the form `{"rules": [...]}`.
 pub fn parse(text: &str) -> Result<Policies, OptionsError> {
-    read("policies".into(), &json::parse("policies", text)?)
+    compiled("policies", read("policies", json::parse("policies", text)?)?)
 }
 
-/// Reads the member `policies`, an object of the form `{"rules": [...]}`.
-pub fn read(place: String, value: &Value) -> Result<Policies, OptionsError> {
-    let object = Object::new(place, value, &["rules"])?;
-    let place = object.place("rules");
-    let rules = match object.get("rules") {
-        None => return Ok(Policies::default()),
-        Some(Value::Array(rules)) => rules,
-        Some(other) => return Err(json::wrong_type(place, "an array of rules", other)),
-    };
-    let rule = |(at, value)| rule(format!("{place}[{at}]"), value);
-    Ok(Policies::new(rules.iter().enumerate().map(rule).collect::<Result<_, _>>()?))
+/// The policies of a document that is at `place`.
+pub fn compiled(place: &str, document: PoliciesDocument) -> Result<Policies, OptionsError> {
+    let rules = document.rules.into_iter().flat_map(|List(rules)| rules).enumerate();
+    let rules = rules.map(|(at, document)| rule(|| format!("{place}.rules[{at}]"), document));
+    Ok(Policies::new(rules.collect::<Result<_, _>>()?))
 }
 
-fn rule(place: String, value: &Value) -> Result<Rule, OptionsError> {
-    let rule = Object::new(place, value, RULE_KEYS)?;
-    let name = rule.string("action")?.unwrap_or("*");
-    let actions = ActionSet::parse(name).ok_or_else(|| OptionsError::OutOfRange {
-        place: rule.place("action"),
-        value: format!("{name:?}"),
-        expected: "an action such as \"messaging.send\", \"storage.*\", or \"*\"".into(),
-    })?;
-    let effect = rule.required("effect")?;
-    let Some((_, effect)) = Effect::ALL.into_iter().find(|(name, _)| *name == effect) else {
-        return Err(json::not_one_of(rule.place("effect"), effect, &Effect::ALL.map(|(n, _)| n)));
-    };
-    let component = rule.string("component")?.unwrap_or("**");
-    let resource = rule.string("resource")?.unwrap_or("**");
-    Rule::compile(component, actions, resource, effect, rule.string("reason")?).map_err(|error| {
+fn rule(place: impl Fn() -> String, document: RuleDocument) -> Result<Rule, OptionsError> {
+    let component = document.component.as_ref().map_or("**", |pattern| &pattern.0);
+    let actions = document.action.map_or(ActionSet::ALL, |pattern| pattern.0);
+    let resource = document.resource.as_deref().unwrap_or("**");
+    let reason = document.reason.as_deref();
+    Rule::compile(component, actions, resource, document.effect.into(), reason).map_err(|error| {
         let (key, error) = match error {
             InvalidRule::Component(error) => ("component", error),
             InvalidRule::Resource(error) => ("resource", error),
         };
-        OptionsError::Invalid { place: rule.place(key), reason: error.to_string() }
+        OptionsError::Invalid { place: format!("{}.{key}", place()), reason: error.to_string() }
     })
 }
 

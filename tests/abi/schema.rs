@@ -32,7 +32,7 @@ impl Schema {
                 all.iter().filter(|schema| self.valid(schema, value)).count()
             };
             match keyword.as_str() {
-                "title" | "description" | "examples" | "$schema" | "$id" | "$defs" => true,
+                "title" | "description" | "default" | "examples" | "$schema" | "$defs" => true,
                 "$ref" => {
                     let name = rule.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
                     self.valid(&self.0["$defs"][name], value)
@@ -41,6 +41,7 @@ impl Schema {
                     Value::Array(types) => types.iter().any(|name| is_of_type(name, value)),
                     name => is_of_type(name, value),
                 },
+                "const" => rule == value,
                 "enum" => rule.as_array().unwrap().contains(value),
                 "minimum" => as_number(value).is_none_or(|n| n >= as_number(rule).unwrap()),
                 "maximum" => as_number(value).is_none_or(|n| n <= as_number(rule).unwrap()),

@@ -1,0 +1,12 @@
+//! The JSON documents of the ABI: what may stand in them, and what it means.
+
+pub mod config;
+pub mod grants;
+pub mod options;
+pub mod policies;
+pub mod reader;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod schema;
+pub mod values;

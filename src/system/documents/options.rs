@@ -1,0 +1,165 @@
+//! The options of a load, and the parts that a configuration has as well.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::core::limits::WhenFull;
+use crate::security::quota::MAX_HOST_CALL_BYTES;
+use crate::system::documents::grants::Capabilities;
+use crate::system::documents::values::{Given, Int, List, Table};
+
+#[cfg(test)]
+use crate::core::limits::{Limits, MailboxBounds};
+#[cfg(test)]
+use crate::security::quota::Quotas;
+
+/// The least that the host holds for a component, whatever it does: its metadata, its output.
+const MIN_HOST_BYTES: u64 = 256 << 10;
+
+/// The options of a load: `options_json` of `airssys_engine_load` and `airssys_engine_load_file`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "load-options"))]
+pub struct LoadDocument {
+    /// Environment variables. They are passed to `initialize`, and are the environment that WASI
+    /// reports.
+    pub env: Option<Table<String>>,
+    /// The component's own configuration, passed to `initialize`: a string as its bytes, any other
+    /// value as JSON text.
+    pub config: Option<Value>,
+    /// What the component may use. A key that is absent has the value that the configuration of the
+    /// engine gives it.
+    pub limits: Option<LimitsDocument>,
+    /// How the mailbox treats incoming messages.
+    pub mailbox: Option<MailboxDocument>,
+    /// Number of instances that share the handle, the id, the storage and the work, least busy
+    /// first. Each has a mailbox, a memory and limits of its own.
+    #[cfg_attr(test, schemars(extend("default" = 1)))]
+    pub instances: Option<Int<1, 4096>>,
+    /// What self-describing payloads may be. A payload that begins with the multicodec prefix of
+    /// another codec is refused when it is sent. If the array is empty, payloads are not examined.
+    #[cfg_attr(test, schemars(with = "Option<Vec<crate::system::documents::schema::CodecName>>"))]
+    #[cfg_attr(test, schemars(extend("default" = [])))]
+    pub codecs: Option<List<String>>,
+    /// What the component may do. `null` grants nothing; if the key is absent, the component gets
+    /// the capabilities that the configuration of the engine names.
+    #[serde(default)]
+    pub capabilities: Given<Capabilities>,
+    /// How much the component may do. A key that is absent has the value that the configuration of
+    /// the engine gives it.
+    pub quotas: Option<QuotasDocument>,
+}
+
+/// What one component may use. A message that exceeds a limit fails with an error that names it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "limits"))]
+pub struct LimitsDocument {
+    /// Bytes over all linear memories of the component.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_memory_bytes)))]
+    pub max_memory_bytes: Option<Int<0>>,
+    /// Bytes of host memory that the component may occupy: queued messages, pending requests,
+    /// metadata, and what it stores in memory. If the key is absent and `max-bytes` of the mailbox
+    /// is larger than the default, that value applies.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_host_bytes)))]
+    pub max_host_bytes: Option<Int<MIN_HOST_BYTES>>,
+    /// Bytes of the payload of one message to the component, of one from it, and of one reply.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_message_bytes)))]
+    pub max_message_bytes: Option<Int<1, { 1 << 30 }>>,
+    /// Milliseconds for one message, host functions and sleeps included.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_execution_time_ms())))]
+    pub max_execution_time_ms: Option<Int<1>>,
+    /// Units of fuel for one message; an instruction takes about one. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_fuel)))]
+    pub max_fuel: Given<Int<1>>,
+    /// Core instances inside the component.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_instances)))]
+    pub max_instances: Option<Int<1, 100_000>>,
+    /// Elements over all tables of the component.
+    #[cfg_attr(test, schemars(extend("default" = Limits::default().max_table_elements)))]
+    pub max_table_elements: Option<Int<0>>,
+}
+
+/// How a mailbox treats incoming messages.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "mailbox"))]
+pub struct MailboxDocument {
+    /// Number of messages that may wait.
+    #[cfg_attr(test, schemars(extend("default" = MailboxBounds::default().messages)))]
+    pub capacity: Option<Int<1, { 1 << 20 }>>,
+    /// Bytes that may wait: payloads, content types, and 256 for each message. A single message may
+    /// exceed it.
+    #[cfg_attr(test, schemars(extend("default" = MailboxBounds::default().bytes)))]
+    pub max_bytes: Option<Int<1>>,
+    /// What happens to a message for which there is no room.
+    #[cfg_attr(test, schemars(extend("default" = WhenFull::default().name())))]
+    pub when_full: Option<WhenFullDocument>,
+}
+
+/// What happens to a message for which a mailbox has no room.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "when-full"))]
+pub enum WhenFullDocument {
+    /// The message is refused, and its sender is told.
+    Reject,
+    /// The sender waits for room.
+    Block,
+    /// The message that has waited longest is dropped, and becomes a dead letter.
+    DropOldest,
+}
+
+impl From<WhenFullDocument> for WhenFull {
+    fn from(document: WhenFullDocument) -> Self {
+        match document {
+            WhenFullDocument::Reject => Self::Reject,
+            WhenFullDocument::Block => Self::Block,
+            WhenFullDocument::DropOldest => Self::DropOldest,
+        }
+    }
+}
+
+/// How much one component may do in a second, and hold at a time. Instances that share a handle
+/// share its quotas. What a second allows may come at once; a larger piece passes when nothing of
+/// the quota is in use, and is charged to the seconds that follow.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "quotas"))]
+pub struct QuotasDocument {
+    /// Sends, requests and targets of broadcasts per second. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().messages_per_second)))]
+    pub messages_per_second: Given<Int<1>>,
+    /// Requests that have no outcome yet, at a time. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().outstanding_requests)))]
+    pub outstanding_requests: Given<Int<1>>,
+    /// Bytes of stored keys and values. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().storage_bytes)))]
+    pub storage_bytes: Given<Int<1>>,
+    /// Number of stored keys. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().storage_keys)))]
+    pub storage_keys: Given<Int<1>>,
+    /// Bytes of log records and output per second, with 64 added for each record and each pair.
+    /// What exceeds it is dropped, and counted in a record once there is room again. `null`: no
+    /// limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().log_bytes_per_second)))]
+    pub log_bytes_per_second: Given<Int<1>>,
+    /// Random bytes per second. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().random_bytes_per_second)))]
+    pub random_bytes_per_second: Given<Int<1>>,
+    /// Bytes that one call of a host function, or of the component's own functions, moves from the
+    /// component to the host. If the key is absent and twice `max-message-bytes` is larger than the
+    /// default, that value applies.
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().host_call_bytes)))]
+    pub host_call_data_bytes: Option<Int<1, MAX_HOST_CALL_BYTES>>,
+    /// Files, sockets, timers and streams that an instance has open at a time.
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().wasi_resources)))]
+    pub wasi_resources: Option<Int<1, { 1 << 20 }>>,
+}
