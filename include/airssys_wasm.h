@@ -84,22 +84,22 @@
  * `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what a callback waits for by other means
  * (another thread, the completion of a request).
  *
- * A callback must not unwind into the library: no C++ exception, no `longjmp`. If a thread ends
- * inside a callback (`pthread_exit`, `pthread_cancel`, the shutdown of a language runtime), Linux
- * with glibc holds the thread where the callback would return, forever. The process continues, and
- * what waits for the callback waits until the process ends.
+ * A callback must not unwind into the library: no C++ exception, no `longjmp`. On Linux with glibc,
+ * the library holds a thread that ends inside a callback (`pthread_exit`, `pthread_cancel`, the
+ * shutdown of a language runtime) where the callback would return, forever. The process continues,
+ * and what waits for the callback waits until the process ends.
  *
  * The library bounds its own threads. Options are those of the configuration:
  *
- *     1                     for the clock
- *     "workers"             that run components, from the first load on
- *     up to "workers"       of lower priority, for components that compute
- *     up to "callback-threads"  for callbacks that components wait for (storage, log, router); one
- *                           stays
- *     up to "callback-threads"  for all other callbacks (completions, events, audit trail); one
- *                           stays
- *     up to 64              that wait for files, and 64 more for names
- *     "workers"             for each binary while it is compiled
+ *     1                        for the clock
+ *     "workers"                run components, from the first load on
+ *     at most "workers"        of lower priority, for components that compute
+ *     at most "callback-threads"  for callbacks that components wait for: storage, log, router;
+ *                              one of them stays
+ *     at most "callback-threads"  for other callbacks: completions, events, audit trail; one of
+ *                              them stays
+ *     at most 64               wait for files, and 64 more for names
+ *     "workers"                for each binary, while it is compiled
  *
  * A callback waits while all threads of its kind are busy. A callback that a component waits for is
  * not called after the time of its message is over. Where the system has no more threads, the
@@ -221,7 +221,10 @@ typedef int32_t airssys_status_t;
 /** A JSON document has a syntax error, an unknown key, a wrong type, or a value out of range. */
 #define AIRSSYS_ERROR_INVALID_OPTIONS 3
 
-/** The binary is not a component, or does not match `airssys:core@1.0.0`. */
+/**
+ * The binary is not a component, does not match `airssys:core@1.0.0`, or exceeds a limit on its
+ * shape (`compile` in OPTIONS below).
+ */
 #define AIRSSYS_ERROR_INVALID_COMPONENT 4
 
 /** The component could not be instantiated, or not be restarted after a crash. */
@@ -280,8 +283,8 @@ typedef int32_t airssys_status_t;
 #define AIRSSYS_ERROR_IO 19
 
 /**
- * The payload has none of the receiver's `codecs`, or does not begin with a multicodec where one
- * is required.
+ * The payload begins with a multicodec that is not among the receiver's `codecs`, or begins with
+ * none where one is required.
  */
 #define AIRSSYS_ERROR_INVALID_MESSAGE 20
 
@@ -862,11 +865,11 @@ void airssys_engine_free(airssys_engine_t *engine);
  *
  * Any thread; callable from callbacks. Blocks while it compiles and initializes.
  *
- * A component beyond the limits of `compile` in the configuration is refused before compilation,
- * with the place in the binary. A compilation cannot be interrupted: when its time is over, or the
- * engine stops, the load returns, and the compilation continues in the background, at lower
- * priority than all other threads. While two such compilations of an engine run, the engine
- * compiles nothing else.
+ * Compilation has limits, see `compile` in OPTIONS below. The limits on the shape of a binary are
+ * checked before compilation, and the error names the place in the binary. A compilation cannot be
+ * interrupted: when its time is over, or the engine stops, the load returns, and the compilation
+ * continues in the background, at lower priority than all other threads. While two such
+ * compilations of an engine run, the engine compiles nothing else.
  *
  * The library reserves system resources for running components: a sixteenth of the mappings that
  * the system allows the process (`vm.max_map_count`), and a stack for each component that has none
@@ -1280,7 +1283,8 @@ struct airssys_message_options_t {
  * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, or no room in time.
  * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
  * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
- * - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
  *   that waits for the callback.
  * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -1343,7 +1347,8 @@ airssys_status_t airssys_engine_broadcast(airssys_engine_t *engine,
  *   `AIRSSYS_ERROR_INTERRUPTED`.
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: no such handle, or unloaded before it replied.
  * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
- * - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
  * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: no new instance after a crash.
  * - `AIRSSYS_ERROR_IO`: no memory for the guest's stack. The message has not begun.
  * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -1417,7 +1422,8 @@ typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *
  *
  * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
  * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
- * - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+ * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+ *   `codecs`.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
  *   that waits for the callback.
  * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.

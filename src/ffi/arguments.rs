@@ -1,17 +1,17 @@
-//! Raw arguments to checked values. The only casts of the project are here.
+//! Checks raw arguments and converts them. The project has no other pointer casts.
 
 use std::ffi::{CStr, c_char};
 
 use crate::core::bounds::MAX_CONTENT_TYPE_BYTES;
 use crate::ffi::failure::Failure;
 
-/// A struct whose first field says how large the caller's version of it is.
+/// A struct whose first field is the size of the caller's version.
 ///
 /// # Safety
 ///
-/// `repr(C)`, begins with a `size_t` size, and all its fields may be zero.
+/// The struct is `repr(C)`, begins with a `size_t` size, and is valid with all fields zero.
 pub unsafe trait Sized0: Copy {
-    /// Its size in the first version of the ABI; a smaller one never existed.
+    /// Its size in the first version of the ABI, the smallest that exists.
     const FIRST_SIZE: usize;
 }
 
@@ -19,13 +19,13 @@ pub unsafe trait Sized0: Copy {
 ///
 /// # Safety
 ///
-/// `pointer` is NULL or points to a live `T` that nobody changes for as long as `'a`.
+/// `pointer` is NULL, or points to a live `T` that nobody changes during `'a`.
 pub unsafe fn reference<'a, T>(pointer: *const T) -> Option<&'a T> {
     // SAFETY: this function's contract.
     unsafe { pointer.as_ref() }
 }
 
-/// An object that must be there.
+/// A required object.
 ///
 /// # Safety
 ///
@@ -45,17 +45,17 @@ pub unsafe fn free<T>(pointer: *mut T) -> Option<Box<T>> {
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
-/// Text that must be there.
+/// A required text.
 ///
 /// # Safety
 ///
-/// `pointer` is NULL or points to a NUL-terminated text that nobody changes for as long as `'a`.
+/// `pointer` is NULL, or points to a NUL-terminated text that nobody changes during `'a`.
 pub unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str, Failure> {
     // SAFETY: this function's contract.
     unsafe { optional_text(pointer, name) }?.ok_or_else(|| Failure::argument(name, "is NULL"))
 }
 
-/// Text that may be NULL.
+/// An optional text.
 ///
 /// # Safety
 ///
@@ -74,7 +74,7 @@ pub unsafe fn optional_text<'a>(
     })
 }
 
-/// A content type that may be NULL.
+/// An optional content type.
 ///
 /// # Safety
 ///
@@ -95,18 +95,17 @@ pub unsafe fn content_type<'a>(
     }
 }
 
-/// Bytes; a length of 0 is empty whatever the pointer.
+/// Bytes. A length of 0 is empty, whatever the pointer.
 ///
 /// # Safety
 ///
-/// `len` is 0, or `pointer` is NULL or points to `len` bytes that nobody changes for as long as
-/// `'a`.
+/// `len` is 0, or `pointer` is NULL, or it points to `len` bytes that nobody changes during `'a`.
 pub unsafe fn bytes<'a>(pointer: *const u8, len: usize, name: &str) -> Result<&'a [u8], Failure> {
     // SAFETY: this function's contract.
     unsafe { slice(pointer, len, name) }
 }
 
-/// Numbers; a count of 0 is none whatever the pointer.
+/// Numbers. A count of 0 is none, whatever the pointer.
 ///
 /// # Safety
 ///
@@ -125,8 +124,8 @@ pub unsafe fn numbers<'a>(
 
 /// # Safety
 ///
-/// `len` is 0, or `pointer` is NULL or points to `len` aligned values, any bits of which are a `T`,
-/// that nobody changes for as long as `'a`.
+/// `len` is 0, or `pointer` is NULL, or it points to `len` aligned values that nobody changes during
+/// `'a`. Any bits are a valid `T`.
 unsafe fn slice<'a, T: Copy>(
     pointer: *const T,
     len: usize,
@@ -145,7 +144,7 @@ unsafe fn slice<'a, T: Copy>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
-/// A place to write to that must be there.
+/// A required output.
 pub fn output<T>(pointer: *mut T, name: &str) -> Result<*mut T, Failure> {
     if pointer.is_null() { Err(Failure::argument(name, "is NULL")) } else { Ok(pointer) }
 }
@@ -160,12 +159,12 @@ pub unsafe fn write_output<T>(pointer: *mut T, value: T) {
     unsafe { pointer.write(value) };
 }
 
-/// Reads a struct of another version: fields that the caller's lacks are zero, and fields that
-/// this library does not know must be.
+/// Reads a struct of another version. Fields that the caller's version lacks are zero. Fields that
+/// this library does not know must be zero.
 ///
 /// # Safety
 ///
-/// `pointer` is NULL, or points to a size and as many bytes as it says, itself included.
+/// `pointer` is NULL, or points to a size and that many bytes, the size included.
 pub unsafe fn versioned<T: Sized0>(pointer: *const T, name: &str) -> Result<Option<T>, Failure> {
     if pointer.is_null() {
         return Ok(None);
@@ -185,6 +184,6 @@ pub unsafe fn versioned<T: Sized0>(pointer: *const T, name: &str) -> Result<Opti
     let known = size.min(size_of::<T>());
     // SAFETY: both sides have `known` bytes and do not overlap.
     unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.as_ptr(), known) };
-    // SAFETY: every field of a `Sized0` may be zero, and the others hold what the caller wrote.
+    // SAFETY: a `Sized0` is valid with zero fields; the others hold what the caller wrote.
     Ok(Some(unsafe { value.assume_init() }))
 }

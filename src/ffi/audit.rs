@@ -118,12 +118,12 @@ pub struct HostAudit {
 }
 
 impl HostAudit {
-    /// Takes the host's callback over, `user_data` included; also which decisions it takes.
+    /// Takes over the host's callback, with its `user_data`, and returns its sampling.
     ///
     /// # Safety
     ///
-    /// `audit` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_audit_t`].
+    /// `audit` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_audit_t`].
     pub unsafe fn new(audit: *const airssys_audit_t) -> Result<(Self, u32), Failure> {
         // SAFETY: this function's contract.
         let audit = unsafe { arguments::versioned(audit, "audit") }?

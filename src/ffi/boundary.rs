@@ -1,4 +1,4 @@
-//! No panic crosses into C, and a failure leaves as a status and an error object.
+//! The boundary to C: no panic crosses it, and a failure becomes a status and an error object.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,8 +16,8 @@ pub unsafe fn boundary(
     error: *mut *mut airssys_error_t,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> airssys_status_t {
-    // Whatever a panic leaves behind has locks that are taken again and instances that are
-    // replaced: see the uses of `PoisonError::into_inner` and the actor's right to run.
+    // After a panic, locks are taken again (see the uses of `PoisonError::into_inner`) and instances
+    // are replaced (see the actor's right to run).
     let result =
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Failure::panic(&*panic)));
     let Err(failure) = result else { return AIRSSYS_OK };
@@ -30,7 +30,7 @@ pub unsafe fn boundary(
     status
 }
 
-/// Runs the body of a function that can not fail; a panic does nothing more.
+/// Runs the body of a function that cannot fail. A panic ends it.
 pub fn quietly<R: Default>(body: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_default()
 }

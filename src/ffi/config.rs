@@ -17,7 +17,7 @@ pub struct airssys_config_t {
 }
 
 impl airssys_config_t {
-    /// What is configured now.
+    /// The current configuration.
     pub fn snapshot(&self) -> EngineConfig {
         self.lock().clone()
     }

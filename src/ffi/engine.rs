@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{bytes, object, optional_text, output, reference, text, write_output};
+use crate::ffi::arguments::{bytes, optional_text, output, reference, text, write_output};
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::fork;
 use crate::ffi::gate::{Gate, Inside, Owned};
+use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::runtime::off_fiber::current_component;
@@ -28,7 +29,7 @@ pub struct airssys_engine_t {
     made_at: u64,
 }
 
-/// A call that uses an engine, which is not freed meanwhile.
+/// A call inside an engine, which is not freed during the call.
 pub struct Entered<'a> {
     engine: &'a Engine,
     _inside: Inside<'a, airssys_engine_t>,
@@ -43,7 +44,7 @@ impl Deref for Entered<'_> {
 }
 
 impl airssys_engine_t {
-    /// The engine, unless this process is a child of the one that made it.
+    /// Enters the engine, unless this process is a child of the one that made it.
     pub fn enter(&self) -> Result<Entered<'_>, Failure> {
         if self.is_from_before_a_fork() {
             return Err(Failure::forked());
@@ -112,13 +113,9 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
     timeout_ms: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.shutdown(Duration::from_millis(timeout_ms))?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    let body = |engine: &Engine| Ok(engine.shutdown(Duration::from_millis(timeout_ms))?);
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Releases an engine and its components, in any state, without calling their `shutdown`; NULL does
@@ -151,7 +148,7 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
         handle.engine.stop();
         if current_component().is_none() {
             gate.wait_empty();
-            // Callbacks that this runs, or waits for, may still use the handle.
+            // Callbacks that this runs or waits for can still use the handle.
             handle.engine.finish();
             gate.wait_empty();
         }
@@ -177,11 +174,11 @@ pub unsafe extern "C" fn airssys_engine_free(engine: *mut airssys_engine_t) {
 ///
 /// Any thread; callable from callbacks. Blocks while it compiles and initializes.
 ///
-/// A component beyond the limits of `compile` in the configuration is refused before compilation,
-/// with the place in the binary. A compilation cannot be interrupted: when its time is over, or the
-/// engine stops, the load returns, and the compilation continues in the background, at lower
-/// priority than all other threads. While two such compilations of an engine run, the engine
-/// compiles nothing else.
+/// Compilation has limits, see `compile` in OPTIONS below. The limits on the shape of a binary are
+/// checked before compilation, and the error names the place in the binary. A compilation cannot be
+/// interrupted: when its time is over, or the engine stops, the load returns, and the compilation
+/// continues in the background, at lower priority than all other threads. While two such
+/// compilations of an engine run, the engine compiles nothing else.
 ///
 /// The library reserves system resources for running components: a sixteenth of the mappings that
 /// the system allows the process (`vm.max_map_count`), and a stack for each component that has none
@@ -211,23 +208,20 @@ pub unsafe extern "C" fn airssys_engine_load(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let id = unsafe { text(id, "id") }?;
-        // SAFETY: by this function's contract NULL or `len` bytes.
-        let wasm = unsafe { bytes(wasm, len, "wasm") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let options = unsafe { optional_text(options_json, "options_json") }?;
-        let out = output(out_handle, "out_handle")?;
+    let body = |engine: &Engine| {
+        // SAFETY: by this function's contract NULL or NUL-terminated texts, and NULL or `len` bytes.
+        let (id, wasm, options) = unsafe {
+            (
+                text(id, "id")?,
+                bytes(wasm, len, "wasm")?,
+                optional_text(options_json, "options_json")?,
+            )
+        };
         let handle = engine.load(id, wasm, options, stack::left())?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, handle.0) };
-        Ok(())
+        Ok(handle.0)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
 }
 
 /// Loads a component from a file; otherwise as `airssys_engine_load`.
@@ -244,23 +238,16 @@ pub unsafe extern "C" fn airssys_engine_load_file(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let id = unsafe { text(id, "id") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let path = unsafe { text(path, "path") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let options = unsafe { optional_text(options_json, "options_json") }?;
-        let out = output(out_handle, "out_handle")?;
+    let body = |engine: &Engine| {
+        // SAFETY: by this function's contract NULL or NUL-terminated texts.
+        let (id, path, options) = unsafe {
+            (text(id, "id")?, text(path, "path")?, optional_text(options_json, "options_json")?)
+        };
         let handle = engine.load_file(id, Path::new(path), options, stack::left())?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, handle.0) };
-        Ok(())
+        Ok(handle.0)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
 }
 
 /// Unloads a component. Its stored data remains.
@@ -285,13 +272,9 @@ pub unsafe extern "C" fn airssys_engine_unload(
     handle: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.unload(ComponentHandle(handle), stack::left(), None)?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    let body = |engine: &Engine| Ok(engine.unload(ComponentHandle(handle), stack::left(), None)?);
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Unloads a component as `airssys_engine_unload`, and interrupts what it still runs after
@@ -314,14 +297,12 @@ pub unsafe extern "C" fn airssys_engine_unload_within(
     timeout_ms: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         let timeout = Duration::from_millis(timeout_ms);
         Ok(engine.unload(ComponentHandle(handle), stack::left(), Some(timeout))?)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Interrupts what a component runs now.
@@ -342,11 +323,7 @@ pub unsafe extern "C" fn airssys_engine_interrupt(
     handle: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.interrupt(ComponentHandle(handle))?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    let body = |engine: &Engine| Ok(engine.interrupt(ComponentHandle(handle))?);
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }

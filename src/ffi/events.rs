@@ -99,12 +99,12 @@ pub struct HostEvents {
 }
 
 impl HostEvents {
-    /// Takes the host's callback over, `user_data` included.
+    /// Takes over the host's callback, with its `user_data`.
     ///
     /// # Safety
     ///
-    /// `events` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_events_t`].
+    /// `events` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_events_t`].
     pub unsafe fn new(events: *const airssys_events_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let events = unsafe { arguments::versioned(events, "events") }?

@@ -1,4 +1,4 @@
-//! From the engine's errors to a status, a message and details.
+//! Converts the engine's errors to a status, a message and details.
 
 use std::any::Any;
 
@@ -14,10 +14,10 @@ use crate::runtime::screen::refusal::Excess;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
 
-/// The most bytes of a message: names from a binary may be in it.
+/// The most bytes of a message, which can hold names from a binary.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
-/// What a function that failed reports.
+/// The report of a failed function.
 #[derive(Debug)]
 pub struct Failure {
     /// Never `AIRSSYS_OK`.
@@ -37,7 +37,7 @@ impl Failure {
         Self { status, message: cut(&message, MAX_MESSAGE_BYTES).into_owned(), detail }
     }
 
-    /// An argument that can not be used.
+    /// An unusable argument.
     pub fn argument(name: &str, problem: &str) -> Self {
         Self::new(
             AIRSSYS_ERROR_INVALID_ARGUMENT,
@@ -46,18 +46,18 @@ impl Failure {
         )
     }
 
-    /// A payload that can not be read.
+    /// An unreadable payload.
     pub fn message(problem: &str) -> Self {
         Self::new(AIRSSYS_ERROR_INVALID_MESSAGE, problem.into(), Value::Null)
     }
 
-    /// A handle that a `fork` has carried into a child.
+    /// An engine of the parent, used in the child of a `fork`.
     pub fn forked() -> Self {
-        let message = "the engine was made before a fork; a child process needs one of its own";
+        let message = "the engine was made before a fork; a child process must make its own";
         Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
     }
 
-    /// A panic that was stopped at the boundary.
+    /// A panic, stopped at the boundary.
     pub fn panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic
             .downcast_ref::<&str>()
@@ -162,7 +162,7 @@ impl From<EngineError> for Failure {
     }
 }
 
-/// One target of a broadcast that did not get the message.
+/// A target of a broadcast that did not accept the message.
 fn not_delivered((handle, error): (ComponentHandle, EngineError)) -> Value {
     let failure = Failure::from(error);
     json!({ "handle": handle.0, "status": failure.status, "message": failure.message })
@@ -352,7 +352,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
     (status, detail)
 }
 
-/// Whether a message was begun before its sender's time was over, and what it waited for if not.
+/// Whether a message had begun when its sender's time was over, and if not, what it waited for.
 fn how_far(detail: &mut Value, unstarted: &Option<Unstarted>) {
     detail["started"] = unstarted.is_none().into();
     if let Some(Unstarted { waited, behind }) = unstarted {

@@ -1,8 +1,8 @@
-//! Noticing that a process is the child of the one that made an engine.
+//! Detects that a process is a child of the one that made an engine.
 //!
-//! A fork copies one thread and all locks: an engine's workers are gone in the child and its locks
-//! may be held for ever. Counting forks in the child costs nothing per call, asking for the process
-//! id would be a system call.
+//! A fork copies one thread and all locks. In the child, the engine's workers are gone and its locks
+//! can be held forever. A counter of forks in the child costs nothing per call; asking for the
+//! process id would be a system call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,15 +15,15 @@ static WATCH: Lazy<()> = Lazy::new(|| {
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: the handler only adds to an atomic, which is allowed in a child of a process with
-    // several threads. That it can not be registered is no reason to refuse an engine.
+    // SAFETY: the handler only adds to an atomic, which is allowed in the child of a process with
+    // several threads. An engine works without the handler, so a failure is ignored.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 });
 
 #[cfg(not(unix))]
 static WATCH: Lazy<()> = Lazy::new(|| ());
 
-/// How many forks lie between the first process with an engine and this one.
+/// The number of forks between the first process with an engine and this one.
 pub fn generation() -> u64 {
     Lazy::force(&WATCH);
     FORKS.load(Ordering::Relaxed)

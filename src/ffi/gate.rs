@@ -1,10 +1,10 @@
-//! Counting the calls that are inside an object, so that it is freed after the last of them.
+//! Counts the calls inside an object, so that it is freed after the last of them.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
-// The models in `tests/models` try all orders in which threads can come through here.
+// The models in `tests/models` try all interleavings of threads.
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(loom)]
@@ -17,11 +17,11 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 /// Set in [`Gate::inside`] once the object is being freed.
 const CLOSING: usize = 1 << (usize::BITS - 1);
 
-/// The gate of one object `T`. It outlives the object for those who are just leaving.
+/// The gate of one object `T`. It outlives the object, for calls that are just leaving.
 pub struct Gate<T> {
-    /// How many calls are inside, and [`CLOSING`].
+    /// The number of calls inside, and [`CLOSING`].
     inside: AtomicUsize,
-    /// What the last call to leave drops, when the one who frees could not wait for it.
+    /// The object, dropped by the last call to leave if the freeing call could not wait.
     left_behind: Mutex<Option<Owned<T>>>,
     empty: Condvar,
 }
@@ -32,11 +32,10 @@ impl<T> Default for Gate<T> {
     }
 }
 
-/// An object that is going to be dropped. A `Box` would claim that nobody else uses it, also while
-/// calls are inside.
+/// An object to be dropped. A `Box` would claim exclusive use of it, also while calls are inside.
 pub struct Owned<T>(NonNull<T>);
 
-// SAFETY: as for a `Box`, whose place it takes.
+// SAFETY: as for a `Box`, which it replaces.
 unsafe impl<T: Send> Send for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -44,7 +43,7 @@ impl<T> Owned<T> {
     ///
     /// # Safety
     ///
-    /// `pointer` is NULL, or came from `Box::into_raw`; who uses it besides is inside its gate.
+    /// `pointer` is NULL, or came from `Box::into_raw`; all other users are inside its gate.
     pub unsafe fn new(pointer: *mut T) -> Option<Self> {
         NonNull::new(pointer).map(Self)
     }
@@ -60,29 +59,29 @@ impl<T> Deref for Owned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: it lives until this is dropped, and those inside have shared references too.
+        // SAFETY: it lives until this is dropped, and calls inside have only shared references.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: came from a `Box`; the gate lets it come to this when nobody is inside.
+        // SAFETY: it came from a `Box`, and the gate drops it only when nobody is inside.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// A call that is inside.
+/// A call inside.
 pub struct Inside<'a, T>(&'a Arc<Gate<T>>);
 
 impl<T> Gate<T> {
-    /// Lets a call in. That none enters once the object is being freed is the caller's contract.
+    /// Lets a call in. By the caller's contract, none enters while the object is being freed.
     pub fn enter(self: &Arc<Self>) -> Inside<'_, T> {
         self.inside.fetch_add(1, Ordering::Acquire);
         Inside(self)
     }
 
-    /// From now on those who leave look whether they are the last.
+    /// Closes the gate: from now on, calls that leave check whether they are the last.
     pub fn close(&self) {
         self.inside.fetch_or(CLOSING, Ordering::AcqRel);
     }
@@ -95,7 +94,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Drops `object` when nobody is inside a closed gate any more: now, or when the last leaves.
+    /// Drops `object` when a closed gate is empty: now, or when the last call leaves.
     pub fn drop_when_empty(&self, object: impl Into<Owned<T>>) {
         let object = object.into();
         let mut left_behind = self.lock();
@@ -128,7 +127,7 @@ impl<T> Drop for Inside<'_, T> {
         let gate = self.0;
         let mut inside = gate.inside.load(Ordering::Relaxed);
         while inside & CLOSING == 0 {
-            // One step, so that the object can not be freed between the look and the leaving.
+            // In one step, so that the object cannot be freed between the check and leaving.
             match gate.inside.compare_exchange_weak(
                 inside,
                 inside - 1,
@@ -139,7 +138,7 @@ impl<T> Drop for Inside<'_, T> {
                 Err(now) => inside = now,
             }
         }
-        // The object, and with it its reference to the gate, may go as soon as this call is out.
+        // The object, with its reference to the gate, can be freed as soon as this call is out.
         let gate = Arc::clone(gate);
         gate.leave_closed();
     }
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_to_leave_drops_what_could_not_be_waited_for() {
+    fn the_last_call_drops_the_object_if_the_freeing_call_cannot_wait() {
         let (gate, drops) = (Arc::<Gate<Object>>::default(), Arc::<AtomicUsize>::default());
         let (first, second) = (gate.enter(), gate.enter());
         gate.close();
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_comes_after_all_others() {
+    fn waiting_ends_after_all_calls_have_left() {
         for _ in 0..200 {
             let gate = Arc::<Gate<Object>>::default();
             let done = Arc::<AtomicUsize>::default();

@@ -1,21 +1,21 @@
-//! Calls of the host's functions, out of which no thread unwinds.
+//! Calls functions of the host, and lets no thread unwind out of them.
 //!
-//! A host may end the thread that runs its callback: `pthread_exit` is what CPython up to 3.13 does
-//! to a thread that asks for its lock while the interpreter shuts down. On Linux with glibc that is
-//! an unwinding that can not be caught, and Rust ends the process when it arrives. So it stops at a
-//! frame below: the thread stays there for good, as it would in CPython from 3.14 on.
+//! A host can end the thread that runs its callback: CPython up to 3.13 calls `pthread_exit` on a
+//! thread that asks for its lock while the interpreter shuts down. On Linux with glibc this unwinds
+//! the stack, cannot be caught, and ends the process when it reaches Rust. A frame below Rust stops
+//! it: the thread stays there forever, as it does in CPython from 3.14 on.
 
-/// A function of the host, with what it takes.
+/// A function of the host, by its parameters.
 pub trait HostFn<Arguments> {
     /// Calls it.
     ///
     /// # Safety
     ///
-    /// The arguments are what the function wants.
+    /// The arguments are valid for the function.
     unsafe fn call(self, arguments: Arguments);
 }
 
-/// A callback of so many arguments, each of which goes in a register for integers.
+/// Callbacks with this number of arguments, each of which fits an integer register.
 macro_rules! host_fn {
     ($($argument:ident: $type:ident),+; $($nothing:expr),*) => {
         impl<$($type),+> HostFn<($($type,)+)> for unsafe extern "C" fn($($type),+) {
@@ -23,8 +23,8 @@ macro_rules! host_fn {
                 #[cfg(held)]
                 {
                     const { assert!(true $(&& size_of::<$type>() <= size_of::<usize>())+) };
-                    // SAFETY: what is called passes its arguments on to its seventh, which takes
-                    // the first of them, by this function's contract.
+                    // SAFETY: `held::call` calls its seventh argument with the first six. That is
+                    // this function, which takes the first of them, by this function's contract.
                     unsafe {
                         let through: unsafe extern "C" fn($($type,)+ $(host_fn!(@slot $nothing),)* Self) =
                             std::mem::transmute(held::call as unsafe extern "C" fn());
@@ -52,10 +52,10 @@ mod held {
     use std::arch::naked_asm;
     use std::ffi::c_int;
 
-    /// Of `_Unwind_Action`: the unwinding can not be caught.
+    /// Of `_Unwind_Action`: the unwinding cannot be caught.
     const FORCE_UNWIND: c_int = 8;
 
-    /// Of `_Unwind_Reason_Code`: whoever throws an exception ends the process.
+    /// Of `_Unwind_Reason_Code`: an exception ends the process.
     const FATAL_PHASE1_ERROR: c_int = 3;
 
     /// Calls its seventh argument with the six before it.
@@ -65,7 +65,7 @@ mod held {
         naked_asm!(
             ".hidden {personality}",
             ".cfi_startproc",
-            // How far it is from here, in four bytes, so it must not be found elsewhere.
+            // A relative address of four bytes: the symbol must be in this library.
             ".cfi_personality 0x1b, {personality}",
             "push rbp",
             ".cfi_def_cfa_offset 16",
@@ -88,7 +88,7 @@ mod held {
         naked_asm!(
             ".hidden {personality}",
             ".cfi_startproc",
-            // How far it is from here, in four bytes, so it must not be found elsewhere.
+            // A relative address of four bytes: the symbol must be in this library.
             ".cfi_personality 0x1b, {personality}",
             "stp x29, x30, [sp, #-16]!",
             ".cfi_def_cfa_offset 16",
@@ -108,13 +108,13 @@ mod held {
         )
     }
 
-    /// What the unwinder asks when it comes to [`call`].
+    /// The unwinder calls this when it reaches [`call`].
     extern "C" fn personality(_version: c_int, actions: c_int) -> c_int {
         if actions & FORCE_UNWIND == 0 {
             return FATAL_PHASE1_ERROR;
         }
         loop {
-            // SAFETY: waits for a signal, and for the next one.
+            // SAFETY: only waits for a signal.
             unsafe { libc::pause() };
         }
     }

@@ -3,12 +3,11 @@
 use std::ffi::c_char;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{object, output, text, write_output};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::text;
 use crate::ffi::bytes::airssys_bytes_t;
-use crate::ffi::document::document;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
+use crate::ffi::on_engine::{answer, document};
 use crate::ffi::status::airssys_status_t;
 use crate::system::engine::Engine;
 
@@ -26,19 +25,14 @@ pub unsafe extern "C" fn airssys_engine_find(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let id = unsafe { text(id, "id") }?;
-        let out = output(out_handle, "out_handle")?;
         let handle = engine.find(id)?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, handle.0) };
-        Ok(())
+        Ok(handle.0)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
 }
 
 /// Lists the components in the order of loading.

@@ -124,12 +124,12 @@ pub struct HostLogger {
 }
 
 impl HostLogger {
-    /// Takes the host's callback over, `user_data` included.
+    /// Takes over the host's callback, with its `user_data`.
     ///
     /// # Safety
     ///
-    /// `logger` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_logger_t`].
+    /// `logger` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_logger_t`].
     pub unsafe fn new(logger: *const airssys_logger_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let logger = unsafe { arguments::versioned(logger, "logger") }?
@@ -163,7 +163,7 @@ impl LogSink for HostLogger {
     }
 
     fn write(&self, record: &LogRecord<'_>) {
-        // Only the message has a length, so a NUL in the rest is shown instead.
+        // Only the message has a length. NULs in the other texts are shown.
         let c_text = |text: &str| crate::ffi::error::c_text(text.to_owned());
         let component = record.component.map(|id| c_text(id.as_str()));
         let message: Vec<u8> = record.message.bytes().chain([0]).collect();

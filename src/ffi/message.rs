@@ -4,17 +4,16 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::ffi::arguments::{
-    Sized0, bytes, content_type, numbers, object, optional_text, output, versioned, write_output,
-};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::{Sized0, bytes, content_type, numbers, optional_text, versioned};
 use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
+use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::system::calling::Patience;
+use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
 
@@ -75,8 +74,8 @@ unsafe impl Sized0 for airssys_message_options_t {
 ///
 /// # Safety
 ///
-/// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of the size it says,
-/// with texts that are NULL or NUL-terminated; nobody changes them for as long as `'a`.
+/// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of its `size`, with texts
+/// that are NULL or NUL-terminated; nobody changes them during `'a`.
 pub unsafe fn message<'a>(
     payload: *const u8,
     len: usize,
@@ -97,7 +96,7 @@ pub unsafe fn message<'a>(
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
     let unknown = options.flags & !AIRSSYS_MESSAGE_ENDS_WITH_SENDER;
     if unknown != 0 {
-        let problem = format!("has bits that this library does not know: {unknown:#x}");
+        let problem = format!("has flags that this library does not know: {unknown:#x}");
         return Err(Failure::argument("options.flags", &problem));
     }
     let ends_message = options.flags & AIRSSYS_MESSAGE_ENDS_WITH_SENDER != 0;
@@ -126,7 +125,8 @@ pub unsafe fn message<'a>(
 /// - `AIRSSYS_ERROR_QUEUE_FULL`: no room, or no room in time.
 /// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
-/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+///   `codecs`.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
 ///   that waits for the callback.
 /// - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -141,15 +141,13 @@ pub unsafe extern "C" fn airssys_engine_send(
     options: *const airssys_message_options_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract as `message` needs it.
         let (message, patience) = unsafe { message(payload, len, options) }?;
         Ok(engine.send(ComponentHandle(handle), message, patience.timeout)?)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Queues one message for several components. It tries all of them; they share the payload.
@@ -176,9 +174,7 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
     options: *const airssys_message_options_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or `count` handles.
         let handles = unsafe { numbers(handles, count, "handles") }?;
         let handles: Vec<_> = handles.iter().copied().map(ComponentHandle).collect();
@@ -186,8 +182,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
         let (message, patience) = unsafe { message(payload, len, options) }?;
         Ok(engine.broadcast(&handles, message, patience.timeout)?)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Sends a message to a component and waits for the reply.
@@ -214,7 +210,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
 ///   `AIRSSYS_ERROR_INTERRUPTED`.
 /// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: no such handle, or unloaded before it replied.
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
-/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+///   `codecs`.
 /// - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: no new instance after a crash.
 /// - `AIRSSYS_ERROR_IO`: no memory for the guest's stack. The message has not begun.
 /// - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -230,17 +227,12 @@ pub unsafe extern "C" fn airssys_engine_call(
     out_reply: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        let out = output(out_reply, "out_reply")?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract as `message` needs it.
         let (message, patience) = unsafe { message(payload, len, options) }?;
         let reply = engine.call(ComponentHandle(handle), message, patience, stack::left())?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, airssys_bytes_t::new(reply)) };
-        Ok(())
+        Ok(airssys_bytes_t::new(reply))
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_reply", out_reply), error, body) }
 }

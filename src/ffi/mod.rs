@@ -1,8 +1,8 @@
-//! The C ABI. The header `include/airssys_wasm.h` is generated from these files; their comments
-//! are its comments.
+//! The C ABI. `build.rs` generates the header `include/airssys_wasm.h` from these files and their
+//! comments.
 //!
-//! All raw pointers of the project are handled here, and nearly all its `unsafe`: arguments become
-//! references and owned values in `arguments`, everything else works with those.
+//! This layer holds all raw pointers of the project and nearly all its `unsafe`. `arguments` turns
+//! arguments into references and owned values; all other code works with those.
 
 pub mod arguments;
 pub mod audit;
@@ -10,7 +10,6 @@ pub mod boundary;
 pub mod bytes;
 pub mod codec;
 pub mod config;
-pub mod document;
 pub mod engine;
 pub mod error;
 pub mod events;
@@ -21,6 +20,7 @@ pub mod host_call;
 pub mod inspect;
 pub mod logger;
 pub mod message;
+pub mod on_engine;
 pub mod request;
 pub mod router;
 pub mod security;

@@ -84,22 +84,22 @@
  * `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what a callback waits for by other means
  * (another thread, the completion of a request).
  *
- * A callback must not unwind into the library: no C++ exception, no `longjmp`. If a thread ends
- * inside a callback (`pthread_exit`, `pthread_cancel`, the shutdown of a language runtime), Linux
- * with glibc holds the thread where the callback would return, forever. The process continues, and
- * what waits for the callback waits until the process ends.
+ * A callback must not unwind into the library: no C++ exception, no `longjmp`. On Linux with glibc,
+ * the library holds a thread that ends inside a callback (`pthread_exit`, `pthread_cancel`, the
+ * shutdown of a language runtime) where the callback would return, forever. The process continues,
+ * and what waits for the callback waits until the process ends.
  *
  * The library bounds its own threads. Options are those of the configuration:
  *
- *     1                     for the clock
- *     "workers"             that run components, from the first load on
- *     up to "workers"       of lower priority, for components that compute
- *     up to "callback-threads"  for callbacks that components wait for (storage, log, router); one
- *                           stays
- *     up to "callback-threads"  for all other callbacks (completions, events, audit trail); one
- *                           stays
- *     up to 64              that wait for files, and 64 more for names
- *     "workers"             for each binary while it is compiled
+ *     1                        for the clock
+ *     "workers"                run components, from the first load on
+ *     at most "workers"        of lower priority, for components that compute
+ *     at most "callback-threads"  for callbacks that components wait for: storage, log, router;
+ *                              one of them stays
+ *     at most "callback-threads"  for other callbacks: completions, events, audit trail; one of
+ *                              them stays
+ *     at most 64               wait for files, and 64 more for names
+ *     "workers"                for each binary, while it is compiled
  *
  * A callback waits while all threads of its kind are busy. A callback that a component waits for is
  * not called after the time of its message is over. Where the system has no more threads, the

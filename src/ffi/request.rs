@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::Outcome;
-use crate::ffi::arguments::{object, output, write_output};
-use crate::ffi::boundary::boundary;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
 use crate::ffi::host_call::HostFn;
 use crate::ffi::message::{airssys_message_options_t, message};
+use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 use crate::messaging::correlation::Completion;
+use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
 /// The outcome of a request. All pointers are valid until the callback returns.
@@ -48,11 +48,11 @@ pub struct airssys_completion_t {
 pub type airssys_reply_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;
 
-/// What the host gets back with an outcome; the library has no duty to it.
+/// The host's data for an outcome. The library never drops it.
 struct CompletionData(*mut c_void);
 
-// SAFETY: the header says that the callback is called on any thread; a host that makes a request
-// with this data has promised that it bears that.
+// SAFETY: the header states that the callback runs on any thread. A host that makes a request with
+// this data accepts this.
 unsafe impl Send for CompletionData {}
 
 impl CompletionData {
@@ -61,8 +61,7 @@ impl CompletionData {
     }
 }
 
-/// The host's callback as what is done with an outcome. A million of them may wait: what they hold
-/// of a target is shared.
+/// The host's callback as a completion. A million of them can wait, so they share the target's id.
 pub fn completion(
     reply_fn: airssys_reply_fn_t,
     user_data: *mut c_void,
@@ -82,7 +81,7 @@ pub fn completion(
         };
         let error = match &outcome {
             Ok(reply) => {
-                // An empty reply has a pointer too, which tells it from none.
+                // An empty reply has a pointer; no reply is NULL.
                 completion.reply = reply.as_ref().map_or(ptr::null(), |reply| reply.as_ptr());
                 completion.reply_len = reply.as_ref().map_or(0, Vec::len);
                 None
@@ -121,7 +120,8 @@ pub fn completion(
 ///
 /// - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
 /// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
-/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: not one of the receiver's `codecs`.
+/// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
+///   `codecs`.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: a callback would wait for room in the mailbox of the component
 ///   that waits for the callback.
 /// - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -139,21 +139,16 @@ pub unsafe extern "C" fn airssys_engine_request(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        let out = output(out_id, "out_id")?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract as `message` needs it.
         let (message, patience) = unsafe { message(payload, len, options) }?;
         let handle = ComponentHandle(handle);
         let completion = completion(reply_fn, user_data, || engine.id_of(handle))?;
         let id = engine.request(handle, message, patience, completion)?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, id.0.get()) };
-        Ok(())
+        Ok(id.0.get())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `answer` needs it.
+    unsafe { answer(engine, ("out_id", out_id), error, body) }
 }
 
 /// Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
@@ -172,11 +167,7 @@ pub unsafe extern "C" fn airssys_engine_cancel(
     id: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        Ok(engine.cancel(id)?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    let body = |engine: &Engine| Ok(engine.cancel(id)?);
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }

@@ -7,19 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::core::error::{CallError, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::ports::{Envelope, Router};
-use crate::ffi::arguments::{
-    self, Sized0, bytes, object, optional_text, output, text, versioned, write_output,
-};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::{self, Sized0, bytes, optional_text, text, versioned, write_output};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::on_engine::on_engine;
 use crate::ffi::request::{airssys_reply_fn_t, completion};
 use crate::ffi::status::*;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
+use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::Inbound;
 
@@ -147,12 +146,12 @@ pub struct HostRouter {
 }
 
 impl HostRouter {
-    /// Takes the host's callbacks over, `user_data` included.
+    /// Takes over the host's callbacks, with their `user_data`.
     ///
     /// # Safety
     ///
-    /// `router` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_router_t`].
+    /// `router` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_router_t`].
     pub unsafe fn new(router: *const airssys_router_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let router = unsafe { arguments::versioned(router, "router") }?
@@ -176,7 +175,7 @@ fn number(id: Option<CorrelationId>) -> u64 {
 
 fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Up, so that the receiver does not give up before the sender does.
+    // Rounded up, so that the receiver does not give up before the sender.
     u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
@@ -272,21 +271,19 @@ pub unsafe extern "C" fn airssys_engine_deliver(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a live envelope of the size it says.
         let envelope = unsafe { versioned(envelope, "envelope") }?
             .ok_or_else(|| Failure::argument("envelope", "is NULL"))?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let source = unsafe { text(envelope.source, "envelope.source") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let target = unsafe { text(envelope.target, "envelope.target") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let content_type =
-            unsafe { arguments::content_type(envelope.content_type, "envelope.content_type") }?;
-        // SAFETY: by this function's contract `payload_len` bytes.
-        let payload = unsafe { bytes(envelope.payload, envelope.payload_len, "envelope.payload") }?;
+        // SAFETY: by this function's contract NULL or NUL-terminated texts, and `payload_len` bytes.
+        let (source, target, content_type, payload) = unsafe {
+            (
+                text(envelope.source, "envelope.source")?,
+                text(envelope.target, "envelope.target")?,
+                arguments::content_type(envelope.content_type, "envelope.content_type")?,
+                bytes(envelope.payload, envelope.payload_len, "envelope.payload")?,
+            )
+        };
         let completion = match envelope.kind {
             AIRSSYS_KIND_MESSAGE => None,
             AIRSSYS_KIND_REQUEST => {
@@ -309,12 +306,12 @@ pub unsafe extern "C" fn airssys_engine_deliver(
         let id = engine.deliver(mail, completion)?;
         if !out_id.is_null() {
             // SAFETY: not NULL, and by this function's contract valid for writing.
-            unsafe { write_output(output(out_id, "out_id")?, number(id)) };
+            unsafe { write_output(out_id, number(id)) };
         }
         Ok(())
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// Answers a request that this engine's router took over. The requesting component gets its
@@ -344,9 +341,7 @@ pub unsafe extern "C" fn airssys_engine_complete(
     message: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live engine.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
+    let body = |engine: &Engine| {
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         let message = unsafe { optional_text(message, "message") }?;
         let outcome = if status == AIRSSYS_OK {
@@ -362,8 +357,8 @@ pub unsafe extern "C" fn airssys_engine_complete(
         };
         Ok(engine.complete(token, outcome)?)
     };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, body) }
 }
 
 /// The WIT case name for a status, for the callback of a failed request.

@@ -3,34 +3,13 @@
 use std::ffi::c_char;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{object, optional_text, text};
-use crate::ffi::boundary::boundary;
+use crate::ffi::arguments::{optional_text, text};
 use crate::ffi::bytes::airssys_bytes_t;
-use crate::ffi::document::document;
 use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::failure::Failure;
+use crate::ffi::on_engine::{document, on_engine};
 use crate::ffi::status::airssys_status_t;
 use crate::system::engine::Engine;
-
-/// Runs a function that changes an engine.
-///
-/// # Safety
-///
-/// `engine` is NULL or live; `error` is NULL or valid for writing.
-unsafe fn change(
-    engine: *const airssys_engine_t,
-    error: *mut *mut airssys_error_t,
-    change: impl FnOnce(&Engine) -> Result<(), Failure>,
-) -> airssys_status_t {
-    let body = || {
-        // SAFETY: this function's contract.
-        let engine = unsafe { object(engine, "engine") }?.enter()?;
-        change(&engine)
-    };
-    // SAFETY: this function's contract.
-    unsafe { boundary(error, body) }
-}
 
 /// Replaces the policies of the configuration or of an earlier call. They apply to all components,
 /// from the next decision on.
@@ -50,8 +29,8 @@ pub unsafe extern "C" fn airssys_engine_set_policies(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         Ok(engine.set_policies(unsafe { text(json, "json") }?)?)
     };
-    // SAFETY: by this function's contract as `change` needs it.
-    unsafe { change(engine, error, set) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, set) }
 }
 
 /// Adds grants to a component, from the next decision on.
@@ -77,8 +56,8 @@ pub unsafe extern "C" fn airssys_engine_grant(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         Ok(engine.grant(ComponentHandle(handle), unsafe { text(json, "json") }?)?)
     };
-    // SAFETY: by this function's contract as `change` needs it.
-    unsafe { change(engine, error, grant) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, grant) }
 }
 
 /// Removes grants from a component, from the next decision on.
@@ -104,8 +83,8 @@ pub unsafe extern "C" fn airssys_engine_revoke(
         // SAFETY: by this function's contract NULL or a NUL-terminated text.
         Ok(engine.revoke(ComponentHandle(handle), unsafe { optional_text(json, "json") }?)?)
     };
-    // SAFETY: by this function's contract as `change` needs it.
-    unsafe { change(engine, error, revoke) }
+    // SAFETY: by this function's contract as `on_engine` needs it.
+    unsafe { on_engine(engine, error, revoke) }
 }
 
 /// Tells whether a component may do something now, and what decides. It ignores quotas and records

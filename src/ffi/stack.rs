@@ -1,18 +1,18 @@
-//! How much stack the calling thread has left.
+//! The stack that the calling thread has left.
 
 use std::ops::Range;
 
 thread_local! {
-    /// Where the stack of this thread is, from its lowest address; empty where nobody knows.
+    /// The addresses of this thread's stack; empty if unknown.
     static STACK: Range<usize> = system::stack();
 }
 
-/// Bytes between here and the end of this thread's stack; 0 where nobody knows, and on a stack that
-/// is not the thread's own, as a coroutine's is.
+/// Bytes between here and the end of this thread's stack; 0 if unknown, and on a stack that is not the
+/// thread's own, for example a coroutine's.
 pub fn left() -> usize {
     let local = 0_u8;
     let here = std::hint::black_box(&raw const local).addr();
-    // A thread that ends has no such variable any more.
+    // A thread that is ending no longer has this variable.
     STACK.try_with(|stack| if stack.contains(&here) { here - stack.start } else { 0 }).unwrap_or(0)
 }
 
@@ -24,13 +24,13 @@ mod system {
 
     pub fn stack() -> Range<usize> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the attributes of this thread are written to a place for them.
+        // SAFETY: writes the attributes of this thread to `attributes`.
         if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
             return 0..0;
         }
         let (mut lowest, mut size, mut guard) = (ptr::null_mut(), 0, 0);
-        // SAFETY: they were written above and are destroyed once; all else is written to places of
-        // our own.
+        // SAFETY: the attributes were written above and are destroyed once; the other outputs are
+        // local variables.
         let found = unsafe {
             let stack =
                 libc::pthread_attr_getstack(attributes.as_ptr(), &mut lowest, &mut size) == 0;
@@ -39,7 +39,7 @@ mod system {
             stack && guarded
         };
         let lowest = lowest.addr();
-        // Some C libraries count the guard as a part of the stack.
+        // Some C libraries count the guard as part of the stack.
         if found { lowest + guard.min(size)..lowest + size } else { 0..0 }
     }
 }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_thread_knows_how_much_of_its_stack_is_left() {
+    fn left_is_most_of_a_new_thread_s_stack() {
         let thread = std::thread::Builder::new().stack_size(512 * KIB).spawn(left).unwrap();
         let left = thread.join().unwrap();
         assert!((256 * KIB..=512 * KIB).contains(&left), "{left}");
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn deeper_calls_have_less() {
+    fn deeper_calls_have_less_left() {
         #[inline(never)]
         fn deeper() -> usize {
             let buffer = std::hint::black_box([0_u8; 16 * KIB]);

@@ -17,7 +17,8 @@ pub const AIRSSYS_ERROR_INVALID_ARGUMENT: airssys_status_t = 1;
 pub const AIRSSYS_ERROR_INVALID_ID: airssys_status_t = 2;
 /// A JSON document has a syntax error, an unknown key, a wrong type, or a value out of range.
 pub const AIRSSYS_ERROR_INVALID_OPTIONS: airssys_status_t = 3;
-/// The binary is not a component, or does not match `airssys:core@1.0.0`.
+/// The binary is not a component, does not match `airssys:core@1.0.0`, or exceeds a limit on its
+/// shape (`compile` in OPTIONS below).
 pub const AIRSSYS_ERROR_INVALID_COMPONENT: airssys_status_t = 4;
 /// The component could not be instantiated, or not be restarted after a crash.
 pub const AIRSSYS_ERROR_INSTANTIATION_FAILED: airssys_status_t = 5;
@@ -55,8 +56,8 @@ pub const AIRSSYS_ERROR_FORKED: airssys_status_t = 17;
 pub const AIRSSYS_ERROR_PANIC: airssys_status_t = 18;
 /// The operating system refused a file, a directory, a thread, memory or a descriptor.
 pub const AIRSSYS_ERROR_IO: airssys_status_t = 19;
-/// The payload has none of the receiver's `codecs`, or does not begin with a multicodec where one
-/// is required.
+/// The payload begins with a multicodec that is not among the receiver's `codecs`, or begins with
+/// none where one is required.
 pub const AIRSSYS_ERROR_INVALID_MESSAGE: airssys_status_t = 20;
 /// The host has no request with this id, or the request already has its outcome.
 pub const AIRSSYS_ERROR_REQUEST_NOT_FOUND: airssys_status_t = 21;

@@ -208,12 +208,12 @@ type ExistsFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, 
 type UsageFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u64, *mut u64, Out);
 
 impl HostStorage {
-    /// Takes the host's callbacks over, `user_data` included.
+    /// Takes over the host's callbacks, with their `user_data`.
     ///
     /// # Safety
     ///
-    /// `storage` is NULL or points to a live struct of the size it says, with functions that keep
-    /// the promises of [`airssys_storage_t`].
+    /// `storage` is NULL or points to a live struct of its `size`, with functions that behave as
+    /// documented for [`airssys_storage_t`].
     pub unsafe fn new(storage: *const airssys_storage_t) -> Result<Self, Failure> {
         // SAFETY: this function's contract.
         let storage = unsafe { arguments::versioned(storage, "storage") }?
@@ -226,7 +226,7 @@ impl HostStorage {
             list: storage.list.ok_or_else(missing("storage.list"))?,
             exists: storage.exists,
             usage: storage.usage,
-            // Last, so that a refusal leaves `user_data` with the host.
+            // Last, so that after a refusal the host still owns `user_data`.
             user_data: UserData::new(storage.user_data, storage.drop),
         })
     }
@@ -264,7 +264,7 @@ fn ask_within(
     }
 }
 
-/// Namespaces, keys and prefixes were checked: they hold no NUL.
+/// A C string. Namespaces, keys and prefixes were checked to hold no NUL.
 fn c_string(text: &str) -> Result<CString, StorageError> {
     CString::new(text).map_err(|_| StorageError::InvalidKey("NUL".into()))
 }
@@ -363,7 +363,7 @@ impl HostStorage {
         let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };
         let keys: BTreeSet<Key> = self.list(namespace, &all)?.keys.into_iter().collect();
         for key in keys {
-            // A key that another call removed meanwhile does not count.
+            // Another call can have removed the key meanwhile.
             if let Some(value) = self.get(namespace, &key, u64::MAX)? {
                 used.keys += 1;
                 used.bytes += (key.len() + value.len()) as u64;

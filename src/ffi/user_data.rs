@@ -1,24 +1,24 @@
-//! The host's data that its callbacks get back.
+//! The host's data for its callbacks.
 
 use std::ffi::c_void;
 
 use crate::ffi::boundary::quietly;
 use crate::ffi::host_call::HostFn;
 
-/// A pointer of the host, and how to tell it that the pointer is not used any more.
+/// A pointer of the host, and the function to call after its last use.
 pub struct UserData {
     pointer: *mut c_void,
     drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: the header says that callbacks and their `drop` are called from any thread, several at
-// once; a host that registers `user_data` has promised that it bears that.
+// SAFETY: the header states that callbacks and `drop` run on any thread, several at once. A host that
+// registers `user_data` accepts this.
 unsafe impl Send for UserData {}
 // SAFETY: as above.
 unsafe impl Sync for UserData {}
 
 impl UserData {
-    /// Takes the pointer over.
+    /// Takes ownership of the pointer.
     pub fn new(
         pointer: *mut c_void,
         drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
@@ -35,7 +35,7 @@ impl UserData {
 impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(drop) = self.drop {
-            // SAFETY: the host gave the function for this pointer, and this is its one call.
+            // SAFETY: the host gave the function for this pointer, and this is its only call.
             quietly(|| unsafe { drop.call((self.pointer,)) });
         }
     }

@@ -6,8 +6,8 @@ use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, cut};
 use crate::ffi::arguments::bytes;
 use crate::ffi::boundary::quietly;
 
-/// The most bytes that one callback may write, and that one listing of keys may hold. A function,
-/// because constants of this file are the header's.
+/// The most bytes that one callback may write, or one listing of keys may hold. A function, because
+/// constants of this file become part of the header.
 pub const fn max_answer_bytes() -> usize {
     256 << 20
 }
@@ -20,30 +20,30 @@ pub struct airssys_writer_t {
     refused: Option<Refused>,
 }
 
-/// Why what a callback gave was not taken.
+/// Why an answer was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// An argument was NULL, or no UTF-8.
+    /// An argument was NULL or not UTF-8.
     #[error("an impossible {0}")]
     Impossible(&'static str),
-    /// It was more than there is room for.
+    /// It exceeds the room.
     #[error("more than {most_bytes} bytes")]
     TooMuch {
-        /// How much there is.
+        /// The room.
         most_bytes: usize,
     },
 }
 
-/// What a callback has answered.
+/// The answer of a callback.
 pub struct Answer {
-    /// What it gave to `airssys_writer_finish`.
+    /// The argument of `airssys_writer_finish`.
     pub result: i32,
-    /// What it wrote.
+    /// The bytes that it wrote.
     pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    /// An error, in the words that it wrote, or without any.
+    /// An error, with the text that it wrote or without one.
     pub fn error<E>(
         &self,
         operation: &str,
@@ -59,7 +59,7 @@ impl Answer {
 }
 
 impl airssys_writer_t {
-    /// Runs a callback, and returns its answer of at most so many bytes, or why that is none.
+    /// Runs a callback and returns its answer of at most `most_bytes`, or why there is none.
     pub fn ask(
         operation: &str,
         most_bytes: usize,
