@@ -644,8 +644,8 @@ struct airssys_event_t {
 /**
  * The host's callback for events.
  *
- * It is called on a thread of the library, once at a time, in the order of the events. Nothing
- * waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of them of
+ * It is called on a thread of the library, one call at a time, in the order of the events. Nothing
+ * waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of that for
  * one receiver. The rest is counted, and `events-lost` reports the number.
  *
  * `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made
@@ -738,10 +738,11 @@ struct airssys_audit_record_t {
 /**
  * The host's callback for decisions on what components may do.
  *
- * It is called on a thread of the library, once at a time, in the order of the decisions. Nothing
- * waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that allowed
- * something may be half of them. Records of one component may be a quarter, and an eighth if they
- * allowed something. The rest is counted, and a record of losses takes its place in the order.
+ * It is called on a thread of the library, one call at a time, in the order of the decisions.
+ * Nothing waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that
+ * allowed something may be half of them. Records of one component may be a quarter, and an eighth
+ * if they allowed something. The rest is counted, and a record of losses takes its place in the
+ * order.
  *
  * Resources are texts that components chose. They can hold control characters, and long ones are
  * cut.

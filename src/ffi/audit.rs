@@ -54,10 +54,11 @@ pub struct airssys_audit_record_t {
 
 /// The host's callback for decisions on what components may do.
 ///
-/// It is called on a thread of the library, once at a time, in the order of the decisions. Nothing
-/// waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that allowed
-/// something may be half of them. Records of one component may be a quarter, and an eighth if they
-/// allowed something. The rest is counted, and a record of losses takes its place in the order.
+/// It is called on a thread of the library, one call at a time, in the order of the decisions.
+/// Nothing waits for it. Up to 16,384 records or 16 MiB of them wait for a slow host. Records that
+/// allowed something may be half of them. Records of one component may be a quarter, and an eighth
+/// if they allowed something. The rest is counted, and a record of losses takes its place in the
+/// order.
 ///
 /// Resources are texts that components chose. They can hold control characters, and long ones are
 /// cut.

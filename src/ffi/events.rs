@@ -31,8 +31,8 @@ pub struct airssys_event_t {
 
 /// The host's callback for events.
 ///
-/// It is called on a thread of the library, once at a time, in the order of the events. Nothing
-/// waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of them of
+/// It is called on a thread of the library, one call at a time, in the order of the events. Nothing
+/// waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of that for
 /// one receiver. The rest is counted, and `events-lost` reports the number.
 ///
 /// `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made

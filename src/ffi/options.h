@@ -21,9 +21,9 @@
  *       "compile": { ... },               see below
  *       "signals-based-traps": true,      false: no signal handlers (see SIGNALS), slower guests
  *       "memory-reservation": "automatic",  address space for each memory, see below
- *       "guard-before-memory": true,      false: a component takes 6 of the mappings that the
- *                                         system allows a process (vm.max_map_count), not 7, and
- *                                         lacks a defence in depth against compiler bugs
+ *       "guard-before-memory": true,      false: a component that may wait takes 3 of the mappings
+ *                                         that the system allows a process (vm.max_map_count), not
+ *                                         4, and lacks a defence in depth against compiler bugs
  *       "host-error-texts": false,        true: components receive the error texts of storage and
  *                                         router callbacks. false: the texts go to the log, and
  *                                         the component learns only that the callback failed
