@@ -998,9 +998,9 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  *       "compile": { ... },               see below
  *       "signals-based-traps": true,      false: no signal handlers (see SIGNALS), slower guests
  *       "memory-reservation": "automatic",  address space for each memory, see below
- *       "guard-before-memory": true,      false: a component takes 6 of the mappings that the
- *                                         system allows a process (vm.max_map_count), not 7, and
- *                                         lacks a defence in depth against compiler bugs
+ *       "guard-before-memory": true,      false: a component that may wait takes 3 of the mappings
+ *                                         that the system allows a process (vm.max_map_count), not
+ *                                         4, and lacks a defence in depth against compiler bugs
  *       "host-error-texts": false,        true: components receive the error texts of storage and
  *                                         router callbacks. false: the texts go to the log, and
  *                                         the component learns only that the callback failed
@@ -1042,8 +1042,8 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  * 1 MiB. "automatic" is "small" if the process has a limit (RLIMIT_AS) or the system does not grant
  * a large reservation, and "large" otherwise.
  * "none" reserves nothing: memories lie side by side and share a few of the process's mappings, so
- * that tens of thousands of components fit. Guests are as slow as with "small", a memory has room to
- * grow by half, at least 1 MiB, before it is copied, and instances of large binaries do not share
+ * that tens of thousands of components fit. Guests are as slow as with "small". A memory has room
+ * to grow by half, at least 1 MiB, before it is copied. Instances of large binaries do not share
  * their initial memory.
  *
  * "cache-dir": the library executes what is in this directory. It makes the directory if it is

@@ -65,8 +65,8 @@
  * 1 MiB. "automatic" is "small" if the process has a limit (RLIMIT_AS) or the system does not grant
  * a large reservation, and "large" otherwise.
  * "none" reserves nothing: memories lie side by side and share a few of the process's mappings, so
- * that tens of thousands of components fit. Guests are as slow as with "small", a memory has room to
- * grow by half, at least 1 MiB, before it is copied, and instances of large binaries do not share
+ * that tens of thousands of components fit. Guests are as slow as with "small". A memory has room
+ * to grow by half, at least 1 MiB, before it is copied. Instances of large binaries do not share
  * their initial memory.
  *
  * "cache-dir": the library executes what is in this directory. It makes the directory if it is

@@ -1,6 +1,6 @@
 """The C ABI in ctypes: structs, callback types and the prototype of every function.
 
-The declarations follow ``airssys_wasm.h`` in name and order. All pointer parameters are
+The declarations have the names of ``airssys_wasm.h``. All pointer parameters are
 ``c_void_p``: ctypes passes an address several times faster than a typed pointer, and the arguments
 cost about as much as the message.
 """

@@ -47,9 +47,9 @@ pub struct ConfigDocument {
     /// signal handlers, and makes guests slower.
     #[cfg_attr(test, schemars(extend("default" = EngineConfig::default().signals_based_traps)))]
     pub signals_based_traps: Option<bool>,
-    /// Whether each memory has an inaccessible region before it as well. `false` saves one in seven
-    /// of the mappings that a component takes (`vm.max_map_count`), and gives up a defence in depth
-    /// against faults of the compiler.
+    /// Whether each memory has an inaccessible region before it as well. `false` saves one in four
+    /// of the mappings that a component takes which may wait (`vm.max_map_count`), and gives up a
+    /// defence in depth against faults of the compiler.
     #[cfg_attr(test, schemars(extend("default" = EngineConfig::default().guard_before_memory)))]
     pub guard_before_memory: Option<bool>,
     /// How much address space is reserved for each linear memory.
