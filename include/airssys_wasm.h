@@ -58,8 +58,9 @@
  * the first use, and free the error before it reuses the variable. Error messages repeat text from
  * components: it is untrusted, and can hold line breaks and control characters.
  *
- * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash.
- * The library cannot check pointers: they must point to what the declaration says.
+ * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash;
+ * only `airssys_engine_unload` accepts an unknown handle. The library cannot check pointers: they
+ * must point to what the declaration says.
  *
  * STRUCTS
  *
@@ -79,15 +80,15 @@
  *
  * Callbacks run on a thread of the host (for example the one inside `airssys_engine_call`) or on a
  * thread of the library, always on its native stack. Several run at once for different components,
- * also for components with the same id. A callback may call any other function. A blocking call
- * that would wait for the component whose callback makes it fails with
- * `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what a callback waits for by other means
- * (another thread, the completion of a request).
+ * also for components with the same id. A callback may call any other function, unless its own
+ * comment says otherwise. If a callback makes a blocking call that would wait for the component
+ * that it serves, the call fails with `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what
+ * a callback waits for by other means (another thread, the completion of a request).
  *
  * A callback must not unwind into the library: no C++ exception, no `longjmp`. On Linux with glibc,
- * the library holds a thread that ends inside a callback (`pthread_exit`, `pthread_cancel`, the
- * shutdown of a language runtime) where the callback would return, forever. The process continues,
- * and what waits for the callback waits until the process ends.
+ * if a thread exits inside a callback (`pthread_exit`, `pthread_cancel`, the shutdown of a language
+ * runtime), the library parks it for good where the callback would have returned. The process
+ * continues, and what waits for the callback waits until the process ends.
  *
  * The library bounds its own threads. Options are those of the configuration:
  *
@@ -98,12 +99,12 @@
  *                              one of them stays
  *     at most "callback-threads"  for other callbacks: completions, events, audit trail; one of
  *                              them stays
- *     at most 64               wait for files, and 64 more for names
+ *     at most 64               for blocking file operations, 64 more for name lookups
  *     "workers"                for each binary, while it is compiled
  *
  * A callback waits while all threads of its kind are busy. A callback that a component waits for is
- * not called after the time of its message is over. Where the system has no more threads, the
- * existing ones do all the work.
+ * not started once its message has timed out. Where the system has no more threads, the existing
+ * ones do all the work.
  *
  * USER DATA
  *
@@ -243,9 +244,9 @@ typedef int32_t airssys_status_t;
  * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
  * which, with its value.
  *
- * The details' `started` tells whether the message had begun when its caller's time was over. If
- * not, it never begins: `waited-ms` is how long it waited, and `behind` is how many messages were
- * last ahead of it, the running one included.
+ * The details' `started` tells whether the message had begun when its caller's time was over.
+ * If not, it never begins: `waited-ms` is how long it waited, and `behind` is the number of
+ * messages that were still ahead of it then, including the running one.
  */
 #define AIRSSYS_ERROR_TIMEOUT 9
 
@@ -264,7 +265,7 @@ typedef int32_t airssys_status_t;
 /** The component's mailbox is full. Nothing was queued. */
 #define AIRSSYS_ERROR_QUEUE_FULL 13
 
-/** The call would have waited for the component whose callback made it. */
+/** A callback made a blocking call that would have waited for the component that it serves. */
 #define AIRSSYS_ERROR_WOULD_DEADLOCK 14
 
 /** The component's `shutdown` failed. The component is unloaded nevertheless. */
@@ -442,10 +443,10 @@ struct airssys_keys_t;
  * namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
  * returns.
  *
- * A callback answers through `out`. `airssys_writer_write` appends bytes. `airssys_writer_finish`
- * sets the result, and must be called on every path: a callback that returns without a result has
- * failed, so that a language runtime that could not run it (an interrupt, an exception) does not
- * report success.
+ * A callback answers through `out`. `airssys_writer_write` appends bytes.
+ * `airssys_writer_finish` sets the result, and must be called on every path: a callback that
+ * returns without a result has failed. This way a binding whose callback never ran (an
+ * interrupt, an exception) does not report success.
  *
  * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
  * `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
@@ -481,7 +482,10 @@ struct airssys_storage_t {
                const char *prefix,
                airssys_keys_t *keys,
                airssys_writer_t *out);
-  /** Tells whether a key exists. If NULL, the library calls `get`. */
+  /**
+   * Tells whether a key exists: sets `*exists`, which is false at first, or finishes with
+   * `AIRSSYS_STORAGE_NOT_FOUND`. If NULL, the library calls `get`.
+   */
   void (*exists)(void *user_data,
                  const char *ns,
                  const char *key,
@@ -513,9 +517,10 @@ bool airssys_keys_push(airssys_keys_t *keys, const char *key);
  * Sets the storage of the host, in place of the one in memory.
  *
  * `storage`: borrowed, copied; see `airssys_storage_t`. On success the library owns its
- * `user_data`: it calls `drop(user_data)` once, after the configuration and all engines made from
- * it are freed, or after another storage replaces this one. On an error it does not call `drop`.
- * `error`: may be NULL. Any thread; callable from callbacks.
+ * `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+ * made from it uses it any more: after they are freed, or after another storage replaces this
+ * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
  * wrong `size`) or `AIRSSYS_ERROR_PANIC`.
@@ -603,17 +608,18 @@ struct airssys_logger_t {
   void (*drop)(void *user_data);
   /** Receives a record. Required. */
   void (*log)(void *user_data, const airssys_log_record_t *record);
-  /** Records below this level are not built. */
+  /** Records below this level are not built. 0 is `AIRSSYS_LOG_TRACE`: all records. */
   airssys_log_level_t min_level;
 };
 
 /**
  * Sets the log of the host, in place of stderr.
  *
- * `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its `user_data`:
- * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
- * or after another logger replaces this one. On an error it does not call `drop`. `error`: may be
- * NULL. Any thread; callable from callbacks.
+ * `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its
+ * `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+ * made from it uses it any more: after they are freed, or after another logger replaces this
+ * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `log`, a wrong `size` or
  * `min_level`) or `AIRSSYS_ERROR_PANIC`.
@@ -678,10 +684,11 @@ struct airssys_events_t {
 /**
  * Sets the host's callback for events.
  *
- * `events`: borrowed, copied; see `airssys_events_t`. On success the library owns its `user_data`:
- * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
- * or after another callback replaces this one. On an error it does not call `drop`. `error`: may
- * be NULL. Any thread; callable from callbacks.
+ * `events`: borrowed, copied; see `airssys_events_t`. On success the library owns its
+ * `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+ * made from it uses it any more: after they are freed, or after another callback replaces this
+ * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `event`, a wrong `size`)
  * or `AIRSSYS_ERROR_PANIC`.
@@ -770,10 +777,11 @@ struct airssys_audit_t {
 /**
  * Sets the host's callback for the audit trail.
  *
- * `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its `user_data`:
- * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
- * or after another callback replaces this one. On an error it does not call `drop`. `error`: may
- * be NULL. Any thread; callable from callbacks.
+ * `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its
+ * `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+ * made from it uses it any more: after they are freed, or after another callback replaces this
+ * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `record`, a wrong
  * `size`) or `AIRSSYS_ERROR_PANIC`.
@@ -831,9 +839,9 @@ airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
  * Releases an engine and its components, in any state, without calling their `shutdown`; NULL does
  * nothing.
  *
- * No function may be entered with the engine after this one. Exception: callbacks that run during
- * this function (completions of open requests, dead letters) may enter functions, which return
- * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ * No function may be entered with the engine after this one. Exception: callbacks that run
+ * during this function (completions of open requests, dead letters) may enter functions. Those
+ * that need a running engine return `AIRSSYS_ERROR_ENGINE_STOPPED`.
  *
  * Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
  * their next turn; this function returns after them. It waits up to 10 seconds for callbacks that
@@ -1161,6 +1169,9 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  *     "filesystem": [{ "action" or "actions", "path-pattern", "guest-path" }]
  *     "network":    [{ "action", "host-pattern", "port", "private" }]
  *
+ * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
+ * delete.
+ *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
  *
@@ -1206,9 +1217,10 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  *
  * A rule that denies a directory denies everything in it; a rule that allows a directory allows
  * only itself. A rule that can match nothing, because no id, path or host is like its pattern, is
- * an error. A component sees those that it may send to, unless a rule refuses directory.list; the
- * record of a list has the resource "**". A rule with a port does not refuse lookups of names. A
- * rule for a name does not refuse connections to an address that was found otherwise.
+ * an error. A component sees the components that it may send to, unless a rule refuses
+ * directory.list; the record of a list has the resource "**". A rule with a port does not refuse
+ * lookups of names. A rule for a name does not refuse connections to an address that was found
+ * otherwise.
  */
 
 /* -- MESSAGES ---------------------------------------------------------------------------------- */
@@ -1256,8 +1268,9 @@ struct airssys_message_options_t {
    * Milliseconds, the wait in the mailbox included; 0: no limit except the component's own.
    *
    * Of a call: the longest wait. Of a request: its deadline. A message that has begun by then
-   * runs to its end. A message that has not begun is never handled and becomes a dead letter. A
-   * host callback that runs on the calling thread is not cut short.
+   * runs to its end, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. A message that has not
+   * begun is never handled and becomes a dead letter. A host callback that runs on the
+   * calling thread is not cut short.
    *
    * Of a send: the longest wait for room, if the mailbox blocks its senders; 0: no limit.
    */
@@ -1397,10 +1410,11 @@ struct airssys_completion_t {
 /**
  * Receives the outcome of a request. It is called exactly once for each accepted request.
  *
- * It runs on a thread of the library, or, for requests that are open when an engine is freed, on
- * the thread that frees it. Several run at once for different requests. It may block. While eight
- * block, others can wait 20 milliseconds for an additional thread. It may call any function except
- * `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
+ * It runs on a thread of the library, or, for requests that are open when an engine is freed,
+ * on the thread that frees it. Several run at once for different requests. It may block. While
+ * eight completions block, each further one may be delayed by 20 milliseconds, until a thread
+ * is added. It may call any function except `airssys_engine_shutdown` of its own engine, and
+ * must not unwind into the library.
  */
 typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *completion);
 
@@ -1411,17 +1425,17 @@ typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *
  * - `payload`, `len`: borrowed, copied; (NULL, 0) is empty.
  * - `options`: borrowed, may be NULL. `timeout_ms` is the deadline of the request, the wait for
  *   room in a blocking mailbox included; 0: only the component's own limits. A message that has
- *   begun at the deadline runs to its end; its reply is dropped and counted in
- *   `airssys_engine_stats`. A message that has not begun is never handled, see
- *   `AIRSSYS_ERROR_TIMEOUT`.
+ *   begun at the deadline runs to its end, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`;
+ *   its reply is dropped and counted in `airssys_engine_stats`. A message that has not begun is
+ *   never handled, see `AIRSSYS_ERROR_TIMEOUT`.
  * - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
  * - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
  * - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
  *   run before it is written, and receives the id too.
  * - `error`: may be NULL.
  *
- * Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. That the receiver
- * handles no messages (`AIRSSYS_ERROR_EXPORT_NOT_FOUND`) is an outcome.
+ * Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. If the receiver
+ * handles no messages, the completion reports `AIRSSYS_ERROR_EXPORT_NOT_FOUND`.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -1449,7 +1463,8 @@ airssys_status_t airssys_engine_request(airssys_engine_t *engine,
  * Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
  * `AIRSSYS_ERROR_CANCELLED`.
  *
- * The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`.
+ * The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. The
+ * completion may run before this function returns.
  *
  * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
  * callbacks.
@@ -1525,12 +1540,15 @@ airssys_status_t airssys_engine_revoke(airssys_engine_t *engine,
  *       "rule": "grant app/db/0",       the grant or rule, with its reason
  *       "until-ms": null }              when the grant expires, milliseconds since 1970
  *
- * "never" is what no component can do, for example reach the storage namespace of another.
+ * "ambient": the action reaches nothing of the host (clocks, random numbers, the log, the
+ * environment) and needs no grant. "never": no grant can allow it, for example the storage
+ * namespace of another component.
  *
  * - `engine`: borrowed. `handle`: the component.
  * - `action`: borrowed text, see POLICIES in OPTIONS above.
- * - `resource`: borrowed text, as a record names it or in an equivalent notation (`127.1:80`); a
- *   path without links; "" for the component's own resource, for example its storage namespace.
+ * - `resource`: borrowed text, spelled as in an audit record or in an equivalent notation
+ *   (`127.1:80`); a path without links; "" for the component's own resource, for example its
+ *   storage namespace.
  * - `out_json`: receives the document, which the caller owns.
  * - `error`: may be NULL.
  *
@@ -1707,7 +1725,10 @@ struct airssys_envelope_t {
   const char *target;
   /** Message or request. */
   airssys_kind_t kind;
-  /** Of a request: the receiver's `correlation-id`; 0: none. */
+  /**
+   * Of a request: the `correlation-id` that components see; 0: none. In `route` the same
+   * number as `token`.
+   */
   uint64_t correlation;
   /**
    * Of a request, in `route`: its name for `airssys_engine_complete` and `cancel`, in the engine
@@ -1769,12 +1790,15 @@ struct airssys_router_t {
 };
 
 /**
- * Sets the router of the host, which receives mail for components that are not loaded.
+ * Sets the router of the host, which receives mail for components that are not loaded. `route`
+ * does not receive the engine: a host with several engines must make a configuration for each,
+ * whose `user_data` leads to the engine.
  *
- * `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its `user_data`:
- * it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
- * or after another router replaces this one. On an error it does not call `drop`. `error`: may be
- * NULL. Any thread; callable from callbacks.
+ * `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its
+ * `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+ * made from it uses it any more: after they are freed, or after another router replaces this
+ * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `route`, a wrong `size`)
  * or `AIRSSYS_ERROR_PANIC`.

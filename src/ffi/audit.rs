@@ -90,10 +90,11 @@ unsafe impl Sized0 for airssys_audit_t {
 
 /// Sets the host's callback for the audit trail.
 ///
-/// `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its `user_data`:
-/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
-/// or after another callback replaces this one. On an error it does not call `drop`. `error`: may
-/// be NULL. Any thread; callable from callbacks.
+/// `audit`: borrowed, copied; see `airssys_audit_t`. On success the library owns its
+/// `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+/// made from it uses it any more: after they are freed, or after another callback replaces this
+/// one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+/// thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `record`, a wrong
 /// `size`) or `AIRSSYS_ERROR_PANIC`.

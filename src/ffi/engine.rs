@@ -121,9 +121,9 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 /// Releases an engine and its components, in any state, without calling their `shutdown`; NULL does
 /// nothing.
 ///
-/// No function may be entered with the engine after this one. Exception: callbacks that run during
-/// this function (completions of open requests, dead letters) may enter functions, which return
-/// `AIRSSYS_ERROR_ENGINE_STOPPED`.
+/// No function may be entered with the engine after this one. Exception: callbacks that run
+/// during this function (completions of open requests, dead letters) may enter functions. Those
+/// that need a running engine return `AIRSSYS_ERROR_ENGINE_STOPPED`.
 ///
 /// Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
 /// their next turn; this function returns after them. It waits up to 10 seconds for callbacks that

@@ -83,7 +83,7 @@ pub struct airssys_logger_t {
     /// Receives a record. Required.
     pub log:
         Option<unsafe extern "C" fn(user_data: *mut c_void, record: *const airssys_log_record_t)>,
-    /// Records below this level are not built.
+    /// Records below this level are not built. 0 is `AIRSSYS_LOG_TRACE`: all records.
     pub min_level: airssys_log_level_t,
 }
 
@@ -94,10 +94,11 @@ unsafe impl Sized0 for airssys_logger_t {
 
 /// Sets the log of the host, in place of stderr.
 ///
-/// `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its `user_data`:
-/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
-/// or after another logger replaces this one. On an error it does not call `drop`. `error`: may be
-/// NULL. Any thread; callable from callbacks.
+/// `logger`: borrowed, copied; see `airssys_logger_t`. On success the library owns its
+/// `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+/// made from it uses it any more: after they are freed, or after another logger replaces this
+/// one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+/// thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `log`, a wrong `size` or
 /// `min_level`) or `AIRSSYS_ERROR_PANIC`.

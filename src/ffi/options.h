@@ -184,6 +184,9 @@
  *     "filesystem": [{ "action" or "actions", "path-pattern", "guest-path" }]
  *     "network":    [{ "action", "host-pattern", "port", "private" }]
  *
+ * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
+ * delete.
+ *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
  *
@@ -229,7 +232,8 @@
  *
  * A rule that denies a directory denies everything in it; a rule that allows a directory allows
  * only itself. A rule that can match nothing, because no id, path or host is like its pattern, is
- * an error. A component sees those that it may send to, unless a rule refuses directory.list; the
- * record of a list has the resource "**". A rule with a port does not refuse lookups of names. A
- * rule for a name does not refuse connections to an address that was found otherwise.
+ * an error. A component sees the components that it may send to, unless a rule refuses
+ * directory.list; the record of a list has the resource "**". A rule with a port does not refuse
+ * lookups of names. A rule for a name does not refuse connections to an address that was found
+ * otherwise.
  */

@@ -58,8 +58,9 @@
  * the first use, and free the error before it reuses the variable. Error messages repeat text from
  * components: it is untrusted, and can hold line breaks and control characters.
  *
- * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash.
- * The library cannot check pointers: they must point to what the declaration says.
+ * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash;
+ * only `airssys_engine_unload` accepts an unknown handle. The library cannot check pointers: they
+ * must point to what the declaration says.
  *
  * STRUCTS
  *
@@ -79,15 +80,15 @@
  *
  * Callbacks run on a thread of the host (for example the one inside `airssys_engine_call`) or on a
  * thread of the library, always on its native stack. Several run at once for different components,
- * also for components with the same id. A callback may call any other function. A blocking call
- * that would wait for the component whose callback makes it fails with
- * `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what a callback waits for by other means
- * (another thread, the completion of a request).
+ * also for components with the same id. A callback may call any other function, unless its own
+ * comment says otherwise. If a callback makes a blocking call that would wait for the component
+ * that it serves, the call fails with `AIRSSYS_ERROR_WOULD_DEADLOCK`. The library does not see what
+ * a callback waits for by other means (another thread, the completion of a request).
  *
  * A callback must not unwind into the library: no C++ exception, no `longjmp`. On Linux with glibc,
- * the library holds a thread that ends inside a callback (`pthread_exit`, `pthread_cancel`, the
- * shutdown of a language runtime) where the callback would return, forever. The process continues,
- * and what waits for the callback waits until the process ends.
+ * if a thread exits inside a callback (`pthread_exit`, `pthread_cancel`, the shutdown of a language
+ * runtime), the library parks it for good where the callback would have returned. The process
+ * continues, and what waits for the callback waits until the process ends.
  *
  * The library bounds its own threads. Options are those of the configuration:
  *
@@ -98,12 +99,12 @@
  *                              one of them stays
  *     at most "callback-threads"  for other callbacks: completions, events, audit trail; one of
  *                              them stays
- *     at most 64               wait for files, and 64 more for names
+ *     at most 64               for blocking file operations, 64 more for name lookups
  *     "workers"                for each binary, while it is compiled
  *
  * A callback waits while all threads of its kind are busy. A callback that a component waits for is
- * not called after the time of its message is over. Where the system has no more threads, the
- * existing ones do all the work.
+ * not started once its message has timed out. Where the system has no more threads, the existing
+ * ones do all the work.
  *
  * USER DATA
  *

@@ -41,10 +41,11 @@ pub struct airssys_completion_t {
 
 /// Receives the outcome of a request. It is called exactly once for each accepted request.
 ///
-/// It runs on a thread of the library, or, for requests that are open when an engine is freed, on
-/// the thread that frees it. Several run at once for different requests. It may block. While eight
-/// block, others can wait 20 milliseconds for an additional thread. It may call any function except
-/// `airssys_engine_shutdown` of its own engine, and must not unwind into the library.
+/// It runs on a thread of the library, or, for requests that are open when an engine is freed,
+/// on the thread that frees it. Several run at once for different requests. It may block. While
+/// eight completions block, each further one may be delayed by 20 milliseconds, until a thread
+/// is added. It may call any function except `airssys_engine_shutdown` of its own engine, and
+/// must not unwind into the library.
 pub type airssys_reply_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const airssys_completion_t)>;
 
@@ -104,17 +105,17 @@ pub fn completion(
 /// - `payload`, `len`: borrowed, copied; (NULL, 0) is empty.
 /// - `options`: borrowed, may be NULL. `timeout_ms` is the deadline of the request, the wait for
 ///   room in a blocking mailbox included; 0: only the component's own limits. A message that has
-///   begun at the deadline runs to its end; its reply is dropped and counted in
-///   `airssys_engine_stats`. A message that has not begun is never handled, see
-///   `AIRSSYS_ERROR_TIMEOUT`.
+///   begun at the deadline runs to its end, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`;
+///   its reply is dropped and counted in `airssys_engine_stats`. A message that has not begun is
+///   never handled, see `AIRSSYS_ERROR_TIMEOUT`.
 /// - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
 /// - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
 /// - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
 ///   run before it is written, and receives the id too.
 /// - `error`: may be NULL.
 ///
-/// Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. That the receiver
-/// handles no messages (`AIRSSYS_ERROR_EXPORT_NOT_FOUND`) is an outcome.
+/// Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. If the receiver
+/// handles no messages, the completion reports `AIRSSYS_ERROR_EXPORT_NOT_FOUND`.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
@@ -154,7 +155,8 @@ pub unsafe extern "C" fn airssys_engine_request(
 /// Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
 /// `AIRSSYS_ERROR_CANCELLED`.
 ///
-/// The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`.
+/// The message is still handled, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. The
+/// completion may run before this function returns.
 ///
 /// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
 /// callbacks.

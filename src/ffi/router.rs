@@ -45,7 +45,8 @@ pub struct airssys_envelope_t {
     pub target: *const c_char,
     /// Message or request.
     pub kind: airssys_kind_t,
-    /// Of a request: the receiver's `correlation-id`; 0: none.
+    /// Of a request: the `correlation-id` that components see; 0: none. In `route` the same
+    /// number as `token`.
     pub correlation: u64,
     /// Of a request, in `route`: its name for `airssys_engine_complete` and `cancel`, in the engine
     /// that it comes from. `airssys_engine_deliver` does not read it.
@@ -114,12 +115,15 @@ unsafe impl Sized0 for airssys_router_t {
     const FIRST_SIZE: usize = 5 * size_of::<usize>();
 }
 
-/// Sets the router of the host, which receives mail for components that are not loaded.
+/// Sets the router of the host, which receives mail for components that are not loaded. `route`
+/// does not receive the engine: a host with several engines must make a configuration for each,
+/// whose `user_data` leads to the engine.
 ///
-/// `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its `user_data`:
-/// it calls `drop(user_data)` once, after the configuration and all engines made from it are freed,
-/// or after another router replaces this one. On an error it does not call `drop`. `error`: may be
-/// NULL. Any thread; callable from callbacks.
+/// `router`: borrowed, copied; see `airssys_router_t`. On success the library owns its
+/// `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+/// made from it uses it any more: after they are freed, or after another router replaces this
+/// one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+/// thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `route`, a wrong `size`)
 /// or `AIRSSYS_ERROR_PANIC`.

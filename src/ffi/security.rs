@@ -96,12 +96,15 @@ pub unsafe extern "C" fn airssys_engine_revoke(
 ///       "rule": "grant app/db/0",       the grant or rule, with its reason
 ///       "until-ms": null }              when the grant expires, milliseconds since 1970
 ///
-/// "never" is what no component can do, for example reach the storage namespace of another.
+/// "ambient": the action reaches nothing of the host (clocks, random numbers, the log, the
+/// environment) and needs no grant. "never": no grant can allow it, for example the storage
+/// namespace of another component.
 ///
 /// - `engine`: borrowed. `handle`: the component.
 /// - `action`: borrowed text, see POLICIES in OPTIONS above.
-/// - `resource`: borrowed text, as a record names it or in an equivalent notation (`127.1:80`); a
-///   path without links; "" for the component's own resource, for example its storage namespace.
+/// - `resource`: borrowed text, spelled as in an audit record or in an equivalent notation
+///   (`127.1:80`); a path without links; "" for the component's own resource, for example its
+///   storage namespace.
 /// - `out_json`: receives the document, which the caller owns.
 /// - `error`: may be NULL.
 ///

@@ -31,9 +31,9 @@ pub const AIRSSYS_ERROR_EXPORT_NOT_FOUND: airssys_status_t = 8;
 /// The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
 /// which, with its value.
 ///
-/// The details' `started` tells whether the message had begun when its caller's time was over. If
-/// not, it never begins: `waited-ms` is how long it waited, and `behind` is how many messages were
-/// last ahead of it, the running one included.
+/// The details' `started` tells whether the message had begun when its caller's time was over.
+/// If not, it never begins: `waited-ms` is how long it waited, and `behind` is the number of
+/// messages that were still ahead of it then, including the running one.
 pub const AIRSSYS_ERROR_TIMEOUT: airssys_status_t = 9;
 /// The component reached a limit: memory, fuel, stack, tables, instances, message size, host-call
 /// data. The message names the limit and its value.
@@ -44,7 +44,7 @@ pub const AIRSSYS_ERROR_RUNTIME: airssys_status_t = 11;
 pub const AIRSSYS_ERROR_TRAP: airssys_status_t = 12;
 /// The component's mailbox is full. Nothing was queued.
 pub const AIRSSYS_ERROR_QUEUE_FULL: airssys_status_t = 13;
-/// The call would have waited for the component whose callback made it.
+/// A callback made a blocking call that would have waited for the component that it serves.
 pub const AIRSSYS_ERROR_WOULD_DEADLOCK: airssys_status_t = 14;
 /// The component's `shutdown` failed. The component is unloaded nevertheless.
 pub const AIRSSYS_ERROR_SHUTDOWN_FAILED: airssys_status_t = 15;

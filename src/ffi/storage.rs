@@ -45,10 +45,10 @@ pub struct airssys_keys_t {
 /// namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
 /// returns.
 ///
-/// A callback answers through `out`. `airssys_writer_write` appends bytes. `airssys_writer_finish`
-/// sets the result, and must be called on every path: a callback that returns without a result has
-/// failed, so that a language runtime that could not run it (an interrupt, an exception) does not
-/// report success.
+/// A callback answers through `out`. `airssys_writer_write` appends bytes.
+/// `airssys_writer_finish` sets the result, and must be called on every path: a callback that
+/// returns without a result has failed. This way a binding whose callback never ran (an
+/// interrupt, an exception) does not report success.
 ///
 /// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
 /// `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
@@ -107,7 +107,8 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
-    /// Tells whether a key exists. If NULL, the library calls `get`.
+    /// Tells whether a key exists: sets `*exists`, which is false at first, or finishes with
+    /// `AIRSSYS_STORAGE_NOT_FOUND`. If NULL, the library calls `get`.
     pub exists: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -167,9 +168,10 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
 /// Sets the storage of the host, in place of the one in memory.
 ///
 /// `storage`: borrowed, copied; see `airssys_storage_t`. On success the library owns its
-/// `user_data`: it calls `drop(user_data)` once, after the configuration and all engines made from
-/// it are freed, or after another storage replaces this one. On an error it does not call `drop`.
-/// `error`: may be NULL. Any thread; callable from callbacks.
+/// `user_data`: it calls `drop(user_data)` once, when neither the configuration nor an engine
+/// made from it uses it any more: after they are freed, or after another storage replaces this
+/// one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
+/// thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
 /// wrong `size`) or `AIRSSYS_ERROR_PANIC`.

@@ -1,7 +1,7 @@
 //! Threads for tasks that compute: behind the workers, so that short work never waits for long work.
 //!
-//! This is the lower level of a multilevel feedback queue (Corbató et al., 1962). The system's scheduler
-//! preempts these threads for the workers, which Tokio can not.
+//! This is the lower level of a multilevel feedback queue (Corbató et al., 1962). The system's
+//! scheduler preempts these threads in favour of the workers, which Tokio cannot do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,19 +15,18 @@ use async_task::Runnable;
 use crate::runtime::pace::Pace;
 use crate::runtime::platform::{Platform, Signal};
 
-/// How long a thread without work stays.
+/// How long an idle thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A queue of tasks, and the threads that give each a turn in order. The threads are made as they are
-/// needed.
+/// A queue of tasks, and the threads that run them. Threads start on demand.
 #[derive(Clone)]
 pub struct Background<P: Platform>(Arc<Shared<P>>);
 
 struct Shared<P: Platform> {
     queue: Mutex<Queue>,
-    /// Told of each new task.
+    /// Signals each new task.
     work: P::Signal,
-    /// Told when the last thread ends.
+    /// Signals the end of the last thread.
     empty: P::Signal,
     platform: P,
     max_threads: usize,
@@ -35,18 +34,18 @@ struct Shared<P: Platform> {
 
 struct Queue {
     phase: Phase,
-    /// Those that are to come before the others.
+    /// Tasks that run first.
     expedited: VecDeque<Queued>,
-    /// Those that begin with something, which may be done soon. They take turns with the others.
+    /// Tasks with new work, which is often short. They alternate with `continuing`.
     beginning: VecDeque<Queued>,
-    /// Those whose guests compute on.
-    going_on: VecDeque<Queued>,
-    /// Which of the two the last task was taken from.
+    /// Tasks whose guests are still computing.
+    continuing: VecDeque<Queued>,
+    /// The queue that the last task came from.
     last: From,
-    /// The first due time of `going_on`.
+    /// The earliest due time in `continuing`.
     next_due: Option<Instant>,
     threads: usize,
-    /// Threads that wait for `work`; at most `threads`.
+    /// Threads that wait for `work`, at most `threads`.
     idle: usize,
 }
 
@@ -60,39 +59,39 @@ enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     Beginning,
-    GoingOn,
+    Continuing,
 }
 
 /// Why a task is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It begins with something new, or was woken.
+    /// It has new work, or was woken.
     Begins,
-    /// Its guest computes on; it must have another turn by then.
+    /// Its guest is still computing, and must get another turn by `due`.
     GoesOn { due: Instant },
 }
 
 struct Queued {
     task: Runnable,
     pace: Arc<Pace>,
-    /// When its guest's time is over. It goes first then, as it is to be told so.
+    /// When its guest's time is over. The task then runs first, so that the guest is ended on time.
     due: Option<Instant>,
 }
 
 impl Queue {
     fn len(&self) -> usize {
-        self.expedited.len() + self.beginning.len() + self.going_on.len()
+        self.expedited.len() + self.beginning.len() + self.continuing.len()
     }
 
     fn pop(&mut self, now: impl FnOnce() -> Instant) -> Option<Runnable> {
         if let Some(task) = self.pop_due(now).or_else(|| self.expedited.pop_front()) {
             return Some(task.task);
         }
-        let beginning_first = self.last == From::GoingOn || self.going_on.is_empty();
+        let beginning_first = self.last == From::Continuing || self.continuing.is_empty();
         let beginning = if beginning_first { self.beginning.pop_front() } else { None };
         let (task, from) = match beginning {
             Some(task) => (task, From::Beginning),
-            None => (self.going_on.pop_front()?, From::GoingOn),
+            None => (self.continuing.pop_front()?, From::Continuing),
         };
         self.last = from;
         Some(task.task)
@@ -103,22 +102,22 @@ impl Queue {
         if next > now {
             return None;
         }
-        let at = self.going_on.iter().position(|it| it.due.is_some_and(|due| due <= now));
-        let task = at.and_then(|at| self.going_on.remove(at));
-        self.next_due = self.going_on.iter().filter_map(|it| it.due).min();
+        let at = self.continuing.iter().position(|it| it.due.is_some_and(|due| due <= now));
+        let task = at.and_then(|at| self.continuing.remove(at));
+        self.next_due = self.continuing.iter().filter_map(|it| it.due).min();
         task
     }
 }
 
 impl<P: Platform> Background<P> {
-    /// So many threads at most.
+    /// Creates an empty queue, served by at most `max_threads` threads.
     pub fn new(platform: P, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
             expedited: VecDeque::new(),
             beginning: VecDeque::new(),
-            going_on: VecDeque::new(),
-            last: From::GoingOn,
+            continuing: VecDeque::new(),
+            last: From::Continuing,
             next_due: None,
             threads: 0,
             idle: 0,
@@ -132,12 +131,12 @@ impl<P: Platform> Background<P> {
         }))
     }
 
-    /// Queues a task. It comes back if there is no thread for it, and none can be made.
+    /// Queues a task. Returns a task to the caller if no thread runs and none can be started.
     pub fn push(&self, task: Runnable, pace: &Arc<Pace>, reason: Reason) -> Result<(), Runnable> {
         let mut queue = self.0.lock();
         if queue.phase == Phase::Closed {
             drop(queue);
-            // Its future goes with it, which may be long.
+            // Dropping the future can take a while, so the lock is released first.
             drop(task);
             return Ok(());
         }
@@ -145,7 +144,7 @@ impl<P: Platform> Background<P> {
         match reason {
             Reason::Begins => queue.beginning.push_back(Queued { task, pace, due: None }),
             Reason::GoesOn { due } => {
-                queue.going_on.push_back(Queued { task, pace, due: Some(due) });
+                queue.continuing.push_back(Queued { task, pace, due: Some(due) });
                 queue.next_due = queue.next_due.into_iter().chain([due]).min();
             }
         }
@@ -156,34 +155,34 @@ impl<P: Platform> Background<P> {
             if self.start_thread().is_ok() {
                 queue.threads += 1;
             } else if queue.threads == 0 {
-                // It is the only one.
+                // No thread will run it.
                 return queue.pop(|| self.0.platform.now()).map_or(Ok(()), Err);
             }
         }
         Ok(())
     }
 
-    /// Gives the task of a pace its turn before the others that wait.
+    /// Moves the waiting task of a pace to the front.
     pub fn expedite(&self, pace: &Arc<Pace>) {
         let queue = &mut *self.0.lock();
-        for waiting in [&mut queue.beginning, &mut queue.going_on] {
+        for waiting in [&mut queue.beginning, &mut queue.continuing] {
             let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
             queue.expedited.extend(at.and_then(|at| waiting.remove(at)));
         }
     }
 
-    /// How many tasks are queued.
+    /// Returns the number of queued tasks.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// Drops what is queued, and waits at most so long for the threads to end.
+    /// Drops all queued tasks and waits up to `grace` for the threads to end.
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
         queue.phase = Phase::Closed;
         let expedited = take(&mut queue.expedited);
-        let others = (take(&mut queue.beginning), take(&mut queue.going_on));
+        let others = (take(&mut queue.beginning), take(&mut queue.continuing));
         drop(queue);
         drop((expedited, others));
         self.0.work.notify_all();
@@ -207,13 +206,13 @@ impl<P: Platform> Background<P> {
 impl<P: Platform> Shared<P> {
     fn run(&self) {
         while let Some(task) = self.next() {
-            // A defect of this library ends one task, and does not cost the thread.
+            // A panic ends one task, not the thread.
             let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
         }
     }
 
-    /// The next task for a thread. One that gets none is counted out at once: who queues another one is not
-    /// to rely on it.
+    /// Returns the next task for a thread. A thread that gets none is deducted at once, so that
+    /// `push` does not count on it.
     fn next(&self) -> Option<Runnable> {
         let mut queue = self.lock();
         while queue.phase == Phase::Open {

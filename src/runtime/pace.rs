@@ -1,4 +1,4 @@
-//! Whether a task's work is short or long, as it was so far.
+//! Tells from a task's past turns whether its work is short or long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,52 +11,52 @@ use pin_project_lite::pin_project;
 
 use crate::runtime::ticker::{AtomicMoment, Ticks};
 
-/// Less work than this, in fuel, takes a guest no whole slice: it was the system that held it up. A
-/// slice has room for ten times as much of all but the slowest instructions.
+/// Fuel below which a guest cannot have filled a slice: the system held up its thread. A slice has
+/// room for ten times as much, except with the slowest instructions.
 pub const SHORT_WORK_FUEL: u64 = 100_000;
 
-/// What is known of a task's turns.
+/// The record of a task's turns.
 #[derive(Debug, Default)]
 pub struct Pace {
     computes: AtomicBool,
-    /// A guest has done more than short work in this turn.
+    /// Whether a guest did more than short work in this turn.
     worked: AtomicBool,
     turn_began: AtomicMoment,
-    /// The end of its last turn that was longer than a short slice.
+    /// The end of the last turn longer than a short slice.
     computed_until: AtomicMoment,
-    /// Of a guest that has computed for a whole slice.
+    /// By when a guest that computed for a whole slice needs another turn.
     due: Mutex<Option<Instant>>,
 }
 
 impl Pace {
-    /// Whether its last turn was longer than a short slice, and full of work.
+    /// Returns whether the last turn was longer than a short slice and full of work.
     pub fn computes(&self) -> bool {
         self.computes.load(Ordering::Relaxed)
     }
 
-    /// Whether it has not computed for as long as a long slice.
+    /// Returns whether the task has not computed for the length of a long slice.
     pub fn has_rested(&self, ticks: &Ticks) -> bool {
         ticks.long_slice_is_over(self.computed_until.load())
     }
 
-    /// A guest has used so much fuel in this turn.
+    /// Records the fuel that a guest used in this turn.
     pub fn note_work(&self, fuel: u64) {
         if fuel >= SHORT_WORK_FUEL {
             self.worked.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether its turn has taken a short slice already.
+    /// Returns whether the current turn has used up a short slice.
     pub fn turn_is_over(&self, ticks: &Ticks) -> bool {
         ticks.short_slice_is_over(self.turn_began.load())
     }
 
-    /// Asks for another turn by then.
+    /// Requests another turn by `at`.
     pub fn set_due(&self, at: Instant) {
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
-    /// By when another turn was asked for.
+    /// Takes the time of the requested turn.
     pub fn take_due(&self) -> Option<Instant> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -96,7 +96,7 @@ impl<F: Future> Future for Paced<F> {
         if computes {
             this.pace.computed_until.store(this.ticks.now());
         }
-        // Read by whom its wake-ups schedule, and rarely changed.
+        // Other threads read it with each wake-up; it rarely changes.
         if computes != this.pace.computes() {
             this.pace.computes.store(computes, Ordering::Relaxed);
         }

@@ -1,4 +1,4 @@
-//! Where the tasks of an engine get their turns.
+//! Decides where the tasks of an engine run.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::runtime::platform::{Platform, Tokio};
 use crate::runtime::ticker::Ticks;
 use crate::runtime::turns::{self, Offered, Turns};
 
-/// Two levels: workers, which hand over to each other, for tasks with short turns, and behind them the
-/// threads for those that compute.
+/// Two levels: workers for tasks with short turns, and threads of lower priority for tasks that
+/// compute.
 #[derive(Clone)]
 pub struct Scheduler<P: Platform = Tokio> {
     workers: P,
@@ -23,19 +23,19 @@ pub struct Scheduler<P: Platform = Tokio> {
 }
 
 impl Scheduler {
-    /// As many threads behind the workers as `max_background`.
+    /// Creates a scheduler with at most `max_background` threads behind the workers.
     pub fn new(workers: Handle, max_background: usize, ticks: Ticks) -> Self {
         Self::on(Tokio(workers), max_background, ticks)
     }
 
-    /// The workers.
+    /// Returns the workers.
     pub fn workers(&self) -> &Handle {
         &self.workers.0
     }
 }
 
 impl<P: Platform> Scheduler<P> {
-    /// The same on another platform.
+    /// Creates a scheduler on another platform.
     pub fn on(workers: P, max_background: usize, ticks: Ticks) -> Self {
         let background = Background::new(workers.clone(), max_background);
         Self { workers, background, ticks }
@@ -43,15 +43,15 @@ impl<P: Platform> Scheduler<P> {
 
     /// Runs `work` until it ends or the workers do.
     ///
-    /// If it wakes one other such task in a turn, that one has the next turn on the same worker. If it
-    /// wakes several, idle workers take their share. A task whose last turn was a long one has its next
-    /// behind the workers, unless it has rested in between.
+    /// A task woken by a turn runs next on the same worker. If a turn wakes several, idle workers
+    /// take their share. A task whose last turn was long gets its next turn behind the workers,
+    /// unless it has rested since.
     pub fn spawn(&self, pace: Arc<Pace>, work: impl Future<Output = ()> + Send + 'static) {
         let (own, its) = (self.clone(), Arc::clone(&pace));
         let schedule = move |task: Runnable, info: ScheduleInfo| own.schedule(&its, task, info);
         let work = Paced::new(work, pace, self.ticks.clone());
         let (task, ended) = async_task::spawn(work, WithInfo(schedule));
-        // Keeps it, so that it ends with the workers wherever it waits.
+        // The workers own the task, so that it ends with them wherever it waits.
         self.workers.spawn(ended.fallible());
         task.schedule();
     }
@@ -67,7 +67,7 @@ impl<P: Platform> Scheduler<P> {
             }
         }
         match turns::offer(task, again) {
-            Offered::BinaryCache => {}
+            Offered::Kept => {}
             Offered::Refused(task) => self.queue(task),
             Offered::Several(first, second) => {
                 self.queue(first);
@@ -80,18 +80,19 @@ impl<P: Platform> Scheduler<P> {
         self.workers.spawn(Turns::new(task, self.ticks.clone()));
     }
 
-    /// Gives a task its next turn before those that wait behind the workers with it.
+    /// Moves a task that waits behind the workers to the front.
     pub fn expedite(&self, pace: &Arc<Pace>) {
         self.background.expedite(pace);
     }
 
-    /// How many tasks wait behind the workers.
+    /// Returns the number of tasks that wait behind the workers.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.background.waiting()
     }
 
-    /// Drops the tasks that wait behind the workers, and waits at most so long for those that run there.
+    /// Drops the tasks that wait behind the workers, and waits up to `grace` for those that run
+    /// there.
     pub fn close(&self, grace: Duration) {
         self.background.close(grace);
     }

@@ -1,4 +1,4 @@
-//! Turns of tasks on a worker, which hand over to each other.
+//! Turns of tasks that hand a worker over to each other.
 //!
 //! Two components that write to each other in turns wake each other with every message. Tokio runs
 //! what a task has woken next on the same worker three times in a row; then it queues it, and
@@ -13,17 +13,17 @@ use async_task::Runnable;
 
 use crate::runtime::ticker::Ticks;
 
-/// How many turns a worker is handed over for before it looks what else there is. It does so earlier
-/// when a short slice is over.
+/// The number of turns after which a worker looks for other work. It does so earlier when a short
+/// slice is over.
 const MAX_TURNS: usize = 1024;
 
-/// What a turn has woken.
+/// The tasks woken by a turn.
 #[derive(Default)]
 struct Turn {
     next: Option<Runnable>,
-    /// It has woken several, which have been queued.
+    /// Whether it woke several tasks, which were queued.
     several: bool,
-    /// The task whose turn it is wants another one.
+    /// The task itself, if it wants another turn.
     again: Option<Runnable>,
 }
 
@@ -31,27 +31,28 @@ thread_local! {
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
 
-/// What a turn does with a task that it has woken.
+/// The fate of a task that a turn woke.
 pub enum Offered {
-    /// It has the next turn, or another one.
-    BinaryCache,
-    /// It is to be queued.
+    /// It gets the next turn, or another one.
+    Kept,
+    /// The caller must queue it.
     Refused(Runnable),
-    /// Both are to be queued. This is the second; the first was kept until now.
+    /// The caller must queue both: the first, kept until now, and this one.
     Several(Runnable, Runnable),
 }
 
-/// Offers a task to the turn on this thread, if there is one, that has woken it; `again`: it is that turn's own.
+/// Offers a woken task to the turn on this thread, if there is one. `again`: the task is the turn's
+/// own.
 pub fn offer(task: Runnable, again: bool) -> Offered {
     TURN.with_borrow_mut(|turn| match turn {
         Some(turn) if again => {
             turn.again = Some(task);
-            Offered::BinaryCache
+            Offered::Kept
         }
         Some(turn) if !turn.several => match turn.next.take() {
             None => {
                 turn.next = Some(task);
-                Offered::BinaryCache
+                Offered::Kept
             }
             Some(first) => {
                 turn.several = true;
@@ -62,7 +63,7 @@ pub fn offer(task: Runnable, again: bool) -> Offered {
     })
 }
 
-/// Runs what is no part of the turn on this thread, as if on another one.
+/// Runs a function outside the turn of this thread, as if on another thread.
 #[cfg(test)]
 pub fn aside<T>(run: impl FnOnce() -> T) -> T {
     let turn = TURN.take();
@@ -71,7 +72,7 @@ pub fn aside<T>(run: impl FnOnce() -> T) -> T {
     output
 }
 
-/// This thread does turns. What the last of them has woken is queued in the end.
+/// Marks a thread that runs turns. On drop, it queues the tasks woken by the last turn.
 struct Doing {
     outer: Option<Turn>,
 }
@@ -81,7 +82,7 @@ impl Doing {
         Self { outer: TURN.replace(Some(Turn::default())) }
     }
 
-    /// Does one; what it has woken.
+    /// Runs one turn and returns the tasks it woke.
     fn one(&self, task: Runnable) -> Turn {
         task.run();
         TURN.with_borrow_mut(|turn| turn.as_mut().map(std::mem::take).unwrap_or_default())
@@ -95,14 +96,14 @@ impl Drop for Doing {
     }
 }
 
-/// Turns on one worker, of tasks that hand over to each other.
+/// The turns of one worker.
 pub struct Turns {
     next: Option<Runnable>,
     ticks: Ticks,
 }
 
 impl Turns {
-    /// Begins with a turn of `task`.
+    /// Creates turns that begin with `task`.
     pub fn new(task: Runnable, ticks: Ticks) -> Self {
         Self { next: Some(task), ticks }
     }
