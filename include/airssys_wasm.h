@@ -947,9 +947,10 @@ airssys_status_t airssys_engine_unload(airssys_engine_t *engine,
  * Unloads a component as `airssys_engine_unload`, and interrupts what it still runs after
  * `timeout_ms`.
  *
- * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0:
- * interrupts at once. It interrupts the current message or `shutdown`, but not a callback of the
- * host: it waits for that up to two seconds longer. Any thread; callable from callbacks.
+ * `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds, for
+ * the current message and `shutdown` together; 0: interrupts at once. It interrupts the current
+ * message or `shutdown`, but not a callback of the host: it waits for that up to two seconds
+ * longer. Any thread; callable from callbacks.
  *
  * Returns what `airssys_engine_unload` returns, and:
  *
@@ -1430,8 +1431,8 @@ typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *
  *   never handled, see `AIRSSYS_ERROR_TIMEOUT`.
  * - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
  * - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
- * - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
- *   run before it is written, and receives the id too.
+ * - `out_id`: receives the id of the request; must not be NULL. The id is never 0 and is not
+ *   reused. The callback can run before it is written, and receives the id too.
  * - `error`: may be NULL.
  *
  * Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. If the receiver

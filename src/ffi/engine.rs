@@ -280,9 +280,10 @@ pub unsafe extern "C" fn airssys_engine_unload(
 /// Unloads a component as `airssys_engine_unload`, and interrupts what it still runs after
 /// `timeout_ms`.
 ///
-/// `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds; 0:
-/// interrupts at once. It interrupts the current message or `shutdown`, but not a callback of the
-/// host: it waits for that up to two seconds longer. Any thread; callable from callbacks.
+/// `engine`, `handle`, `error`: as for `airssys_engine_unload`. `timeout_ms`: milliseconds, for
+/// the current message and `shutdown` together; 0: interrupts at once. It interrupts the current
+/// message or `shutdown`, but not a callback of the host: it waits for that up to two seconds
+/// longer. Any thread; callable from callbacks.
 ///
 /// Returns what `airssys_engine_unload` returns, and:
 ///

@@ -110,8 +110,8 @@ pub fn completion(
 ///   never handled, see `AIRSSYS_ERROR_TIMEOUT`.
 /// - `reply_fn`: see `airssys_reply_fn_t`. On an error it is not called.
 /// - `user_data`: passed to `reply_fn`. The library does not use it otherwise.
-/// - `out_id`: receives the id of the request. It is never 0 and is not reused. The callback can
-///   run before it is written, and receives the id too.
+/// - `out_id`: receives the id of the request; must not be NULL. The id is never 0 and is not
+///   reused. The callback can run before it is written, and receives the id too.
 /// - `error`: may be NULL.
 ///
 /// Any thread; callable from callbacks. Blocks as `airssys_engine_send` does. If the receiver

@@ -48,7 +48,7 @@ pub trait Receiver: Send + Sync {
 /// The result of [`Mailbox::try_acquire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acquire {
-    /// The mailbox was idle. The caller holds the right to run until [`Mailbox::leave`], for mail
+    /// The mailbox was idle. The caller holds the right to run until [`Mailbox::release`], for mail
     /// of this place.
     Acquired(Place),
     /// Others are ahead; the caller has to queue its mail.
