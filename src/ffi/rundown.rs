@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_gate_drops_at_once() {
+    fn an_empty_rundown_drops_at_once() {
         let (rundown, drops) = (Arc::<Rundown<Object>>::default(), Arc::<AtomicUsize>::default());
         drop(rundown.protect());
         rundown.close();

@@ -25,6 +25,13 @@ fn works(engine: &Engine) {
     inbox.exactly(&ids);
 }
 
+/// Has a memory that has no large reservation grow beyond what there is room for without moving.
+fn moves_a_memory(engine: &Engine) {
+    let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
+    let trapper = engine.load_with("app/trapper/1", "trapper", options);
+    engine.call(trapper, "alloc 50000000").unwrap();
+}
+
 #[test]
 fn a_process_with_little_address_space_gets_small_reservations() {
     passes("shortage::address_space::loads_in_3_gib");
@@ -70,19 +77,14 @@ fn small_reservations_are_an_option() {
     let engine = Config::new().with(r#"{"memory-reservation": "small"}"#).engine();
     works(&engine);
     assert!(status_kib("VmSize:") < before + (1 << 20), "less than a large one");
-    // Beyond what there is room for without moving.
-    let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
-    let trapper = engine.load_with("app/trapper/1", "trapper", options);
-    engine.call(trapper, "alloc 50000000").unwrap();
+    moves_a_memory(&engine);
 }
 
 #[test]
 fn memories_without_a_reservation_are_an_option() {
     let engine = Config::new().with(r#"{"memory-reservation": "none"}"#).engine();
     works(&engine);
-    let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
-    let trapper = engine.load_with("app/trapper/1", "trapper", options);
-    engine.call(trapper, "alloc 50000000").unwrap();
+    moves_a_memory(&engine);
 }
 
 #[test]
