@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use vec1::Vec1;
+
 use crate::component::actor::Actor;
 use crate::component::status::State;
 use crate::core::id::{ComponentHandle, ComponentId};
@@ -14,25 +16,15 @@ use crate::runtime::contract::HealthStatus;
 /// One or more actors of one binary, with one handle and one id.
 pub struct Pool {
     handle: ComponentHandle,
-    actors: Box<[Arc<Actor>]>,
+    actors: Vec1<Arc<Actor>>,
     members: Arc<Members>,
 }
 
-/// The result of [`Pool::try_acquire`].
-pub enum Chosen<'a> {
-    /// An idle actor. The caller holds its right to run, for mail of this place.
-    Acquired(&'a Arc<Actor>, Place),
-    /// All actors are busy.
-    Busy,
-    /// All mailboxes are closed.
-    Closed,
-}
-
 impl Pool {
-    /// Creates a pool of at least one actor, all with the same id.
-    pub fn new(handle: ComponentHandle, actors: Vec<Arc<Actor>>) -> Self {
-        let members = Members::new(actors.iter().map(|actor| Arc::clone(actor.mailbox())));
-        Self { handle, actors: actors.into(), members: Arc::new(members) }
+    /// Creates a pool of actors that have the same id.
+    pub fn new(handle: ComponentHandle, actors: Vec1<Arc<Actor>>) -> Self {
+        let members = Members::new(actors.mapped_ref(|actor| Arc::clone(actor.mailbox())));
+        Self { handle, actors, members: Arc::new(members) }
     }
 
     /// Returns the handle.
@@ -40,18 +32,18 @@ impl Pool {
         self.handle
     }
 
-    /// Returns the shared id; `None` for an empty pool.
-    pub fn id(&self) -> Option<&Arc<ComponentId>> {
-        self.mailboxes().first().map(|mailbox| mailbox.owner())
+    /// Returns the shared id.
+    pub fn id(&self) -> &Arc<ComponentId> {
+        self.mailboxes().first().owner()
     }
 
     /// Returns all actors.
-    pub fn actors(&self) -> &[Arc<Actor>] {
+    pub fn actors(&self) -> &Vec1<Arc<Actor>> {
         &self.actors
     }
 
     /// Returns the mailboxes of all actors.
-    pub fn mailboxes(&self) -> &[Arc<Mailbox>] {
+    pub fn mailboxes(&self) -> &Vec1<Arc<Mailbox>> {
         self.members.all()
     }
 
@@ -73,23 +65,24 @@ impl Pool {
     }
 
     /// Returns the least busy actor.
-    pub fn pick(&self) -> Option<&Arc<Actor>> {
-        self.members.least_busy().map(|at| &self.actors[at])
+    pub fn pick(&self) -> &Arc<Actor> {
+        &self.actors[self.members.least_busy()]
     }
 
-    /// Takes the right to run of an idle actor for a message.
-    pub fn try_acquire(&self, payload: &[u8]) -> Result<Chosen<'_>, Refusal> {
-        let Some(first) = self.pick() else { return Ok(Chosen::Closed) };
-        let mut chosen = Chosen::Closed;
+    /// Takes the right to run of an idle actor for a message; returns the actor and the place of
+    /// the message.
+    pub fn try_acquire(&self, payload: &[u8]) -> Result<Acquire<(&Arc<Actor>, Place)>, Refusal> {
+        let first = self.pick();
+        let mut busy = false;
         // Concurrent callers find the same least busy actor, and only one can enter it.
         let others = self.actors.iter().filter(|actor| !Arc::ptr_eq(actor, first));
         for actor in std::iter::once(first).chain(others) {
             match actor.mailbox().try_acquire(payload)? {
-                Acquire::Acquired(place) => return Ok(Chosen::Acquired(actor, place)),
-                Acquire::Busy => chosen = Chosen::Busy,
+                Acquire::Acquired(place) => return Ok(Acquire::Acquired((actor, place))),
+                Acquire::Busy => busy = true,
                 Acquire::Closed => {}
             }
         }
-        Ok(chosen)
+        Ok(if busy { Acquire::Busy } else { Acquire::Closed })
     }
 }

@@ -14,7 +14,6 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod metadata;
-pub mod oneshot;
 pub mod payload;
 pub mod ports;
 #[cfg(test)]

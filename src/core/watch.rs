@@ -4,6 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use oneshot::RecvTimeoutError;
+
+use crate::core::error::CallError;
+
 /// How often the caller is polled.
 pub const PERIOD: Duration = Duration::from_millis(50);
 
@@ -72,6 +76,56 @@ pub fn check() -> State {
         watch.asked.set(Instant::now());
     }
     watch.state.get()
+}
+
+/// Why a thread got no value from a oneshot channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The timeout passed.
+    TimedOut(Duration),
+    /// The watched caller gave up.
+    GivenUp,
+    /// The sender was dropped.
+    Dropped,
+}
+
+impl From<Missed> for CallError {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::TimedOut(timeout) => Self::CallerTimeout { timeout, unstarted: None },
+            Missed::GivenUp => Self::Interrupted,
+            Missed::Dropped => Self::EngineStopped,
+        }
+    }
+}
+
+/// Blocks until the value arrives, `timeout` passes, or the watched caller of this thread gives up.
+pub fn receive<T>(from: &oneshot::Receiver<T>, timeout: Option<Duration>) -> Result<T, Missed> {
+    let began = Instant::now();
+    let left = |timeout: Duration| timeout.saturating_sub(began.elapsed());
+    loop {
+        let piece = match (is_watched(), timeout.map(left)) {
+            (false, left) => left,
+            (true, left) => Some(left.map_or(PERIOD, |left| left.min(PERIOD))),
+        };
+        let received = match piece {
+            None => from.recv_ref().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(piece) => from.recv_timeout(piece),
+        };
+        match received {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Disconnected) => return Err(Missed::Dropped),
+            Err(RecvTimeoutError::Timeout) if check() == State::GivenUp => {
+                return Err(Missed::GivenUp);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(timeout) = timeout
+            && left(timeout).is_zero()
+        {
+            return Err(Missed::TimedOut(timeout));
+        }
+    }
 }
 
 struct Outer(Option<Rc<Watch>>);

@@ -17,7 +17,8 @@ use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::permutation::Permutation;
 use crate::messaging::queue::Place;
-use crate::messaging::wheel::{Key, Wheel};
+use crate::messaging::slab::Key;
+use crate::messaging::wheel::Wheel;
 use crate::security::quota::Permit;
 
 /// The host's callback for the outcome of its own request.
@@ -297,7 +298,7 @@ impl Correlations {
         let (limit, value) = match refusal {
             Refusal::Full(by) | Refusal::NoRoom(by) => by.limit(),
             Refusal::TooLarge { limit, .. } => ("max-message-bytes", limit),
-            Refusal::Closed | Refusal::Codec(_) | Refusal::NoHandler(_) => return,
+            Refusal::Closed | Refusal::Cycle | Refusal::Codec(_) | Refusal::NoHandler(_) => return,
         };
         let small = match failed {
             Some((code, text)) => failure(code, &text),

@@ -72,6 +72,8 @@ pub enum Refusal {
     },
     /// The mailbox is closed.
     Closed,
+    /// The sender waits for the outcome, and the receiver already waits for the sender.
+    Cycle,
     /// The receiver does not accept the codec of the payload.
     Codec(UnsupportedCodec),
     /// The receiver lacks this export and so handles no messages.

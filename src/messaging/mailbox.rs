@@ -45,15 +45,14 @@ pub trait Receiver: Send + Sync {
     fn start(self: Arc<Self>);
 }
 
-/// The result of [`Mailbox::try_acquire`].
+/// The result of an attempt to run a handler at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acquire {
-    /// The mailbox was idle. The caller holds the right to run until [`Mailbox::release`], for mail
-    /// of this place.
-    Acquired(Place),
+pub enum Acquire<T = Place> {
+    /// A mailbox was idle. The caller holds the right to run until [`Mailbox::release`].
+    Acquired(T),
     /// Others are ahead; the caller has to queue its mail.
     Busy,
-    /// The mailbox is closed.
+    /// No mailbox is open.
     Closed,
 }
 
@@ -322,7 +321,7 @@ impl Mailbox {
     }
 
     /// Takes the right to run if the mailbox is idle, bypassing the queue, and counts the message
-    /// as accepted.
+    /// as accepted. Returns the place of the message.
     pub fn try_acquire(&self, payload: &[u8]) -> Result<Acquire, Refusal> {
         if let Err(refusal) = self.suits_payload(payload) {
             self.lock().traffic.refused += 1;

@@ -1,9 +1,12 @@
 //! Groups of mailboxes that share an id or a handle.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+
+use vec1::Vec1;
 
 use crate::core::waiting::{Wait, WaitNode};
 use crate::messaging::mail::{Mail, Refusal};
@@ -29,60 +32,49 @@ pub struct Undelivered {
     pub at: usize,
 }
 
-/// Why mail for an awaited outcome was not delivered.
-pub enum NotAwaited {
-    /// Every mailbox that can be waited for refused it.
-    Undelivered(Undelivered),
-    /// Waiting for any of them would close a cycle.
-    Circle(Mail),
-}
-
 /// A group of mailboxes, any of which may take a message.
 pub struct Members {
-    mailboxes: Box<[Arc<Mailbox>]>,
+    mailboxes: Vec1<Arc<Mailbox>>,
     /// Where the next search starts, so that equally busy members take turns.
     next: AtomicUsize,
 }
 
 impl Members {
-    /// Creates a group. An empty group picks nothing.
-    pub fn new(mailboxes: impl IntoIterator<Item = Arc<Mailbox>>) -> Self {
-        Self { mailboxes: mailboxes.into_iter().collect(), next: AtomicUsize::new(0) }
+    /// Creates a group.
+    pub fn new(mailboxes: Vec1<Arc<Mailbox>>) -> Self {
+        Self { mailboxes, next: AtomicUsize::new(0) }
     }
 
     /// Returns all members, in order of creation.
-    pub fn all(&self) -> &[Arc<Mailbox>] {
+    pub fn all(&self) -> &Vec1<Arc<Mailbox>> {
         &self.mailboxes
     }
 
     /// Returns the index of the least busy member.
-    pub fn least_busy(&self) -> Option<usize> {
+    pub fn least_busy(&self) -> usize {
         let count = self.mailboxes.len();
-        if count <= 1 {
-            return count.checked_sub(1);
+        if count == 1 {
+            return 0;
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        (0..count)
-            .map(|n| first.wrapping_add(n) % count)
-            .min_by_key(|at| self.mailboxes[*at].load())
+        let at = |n: usize| first.wrapping_add(n) % count;
+        let load = |at: usize| self.mailboxes[at].load();
+        (1..count).map(at).fold(at(0), |best, at| if load(at) < load(best) { at } else { best })
     }
 
     /// Returns the least busy member.
-    pub fn pick(&self) -> Option<&Arc<Mailbox>> {
-        self.least_busy().map(|at| &self.mailboxes[at])
+    pub fn pick(&self) -> &Arc<Mailbox> {
+        &self.mailboxes[self.least_busy()]
     }
 
     /// Queues mail with the least busy member, or else with any that accepts it.
     #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
-    pub fn deliver(&self, mail: Mail) -> Result<Delivered, Option<Undelivered>> {
-        let Some(first) = self.least_busy() else {
-            mail.withdraw();
-            return Err(None);
-        };
+    pub fn deliver(&self, mail: Mail) -> Result<Delivered, Undelivered> {
+        let first = self.least_busy();
         match self.mailboxes[first].deliver(mail) {
             Ok(place) => Ok(Delivered { at: first, place }),
             Err((refusal, mail)) => {
-                self.deliver_elsewhere(Undelivered { refusal, mail, at: first }).map_err(Some)
+                self.deliver_elsewhere(Undelivered { refusal, mail, at: first })
             }
         }
     }
@@ -92,18 +84,21 @@ impl Members {
     fn deliver_elsewhere(&self, first: Undelivered) -> Result<Delivered, Undelivered> {
         let least_busy = first.at;
         let mut others = (0..self.mailboxes.len()).filter(|at| *at != least_busy);
-        others.try_fold(first, |refused, at| self.deliver_to(at, refused)).map_or_else(Ok, Err)
+        match others.try_fold(first, |refused, at| self.deliver_to(at, refused)) {
+            ControlFlow::Break(delivered) => Ok(delivered),
+            ControlFlow::Continue(undelivered) => Err(undelivered),
+        }
     }
 
-    /// Tries one more member; `Err` ends the search.
-    fn deliver_to(&self, at: usize, before: Undelivered) -> Result<Undelivered, Delivered> {
+    /// Tries one more member.
+    fn deliver_to(&self, at: usize, before: Undelivered) -> ControlFlow<Delivered, Undelivered> {
         match self.mailboxes[at].deliver(before.mail) {
-            Ok(place) => Err(Delivered { at, place }),
+            Ok(place) => ControlFlow::Break(Delivered { at, place }),
             Err((refusal, mail)) => {
                 let passes = self.passes(&refusal, at) > self.passes(&before.refusal, before.at);
                 let (refusal, at) =
                     if passes { (refusal, at) } else { (before.refusal, before.at) };
-                Ok(Undelivered { refusal, mail, at })
+                ControlFlow::Continue(Undelivered { refusal, mail, at })
             }
         }
     }
@@ -111,10 +106,11 @@ impl Members {
     /// Returns how likely the reason for a refusal is to pass, as a rank.
     fn passes(&self, refusal: &Refusal, at: usize) -> u8 {
         match refusal {
-            Refusal::Closed => 0,
-            Refusal::TooLarge { .. } | Refusal::Codec(_) | Refusal::NoHandler(_) => 1,
-            Refusal::NoRoom(_) => 2,
-            Refusal::Full(_) => 2 + u8::from(self.mailboxes[at].blocks_senders()),
+            Refusal::Cycle => 0,
+            Refusal::Closed => 1,
+            Refusal::TooLarge { .. } | Refusal::Codec(_) | Refusal::NoHandler(_) => 2,
+            Refusal::NoRoom(_) => 3,
+            Refusal::Full(_) => 3 + u8::from(self.mailboxes[at].blocks_senders()),
         }
     }
 
@@ -125,33 +121,26 @@ impl Members {
         &self,
         mail: Mail,
         waiter: &Arc<WaitNode>,
-    ) -> Result<(Delivered, Wait), NotAwaited> {
+    ) -> Result<(Delivered, Wait), Undelivered> {
         let mut order: Vec<_> = (0..self.mailboxes.len()).collect();
         order.sort_by_key(|at| self.mailboxes[*at].load());
-        let mut tried = Err(mail);
+        let mut undelivered = Undelivered { refusal: Refusal::Cycle, mail, at: 0 };
         for at in order {
             let node = self.mailboxes[at].node();
             let Some(wait) = Wait::begin(Some(Arc::clone(waiter)), node) else { continue };
-            let result = match tried {
-                Ok(before) => self.deliver_to(at, before),
-                Err(mail) => match self.mailboxes[at].deliver(mail) {
-                    Ok(place) => Err(Delivered { at, place }),
-                    Err((refusal, mail)) => Ok(Undelivered { refusal, mail, at }),
-                },
-            };
-            match result {
-                Err(delivered) => return Ok((delivered, wait)),
-                Ok(undelivered) => tried = Ok(undelivered),
+            match self.deliver_to(at, undelivered) {
+                ControlFlow::Break(delivered) => return Ok((delivered, wait)),
+                ControlFlow::Continue(refused) => undelivered = refused,
             }
         }
-        Err(tried.map_or_else(NotAwaited::Circle, NotAwaited::Undelivered))
+        Err(undelivered)
     }
 
     /// Returns the members that would accept `mail` given room and that `waiter` can wait for; the
     /// wait begins here. Returns `None` if every wait would close a cycle. For a `waiter` of `None`
     /// see [`Wait::begin`].
     pub fn rooms(&self, mail: &Mail, waiter: Option<&Arc<WaitNode>>) -> Option<Rooms> {
-        let (mut rooms, mut circle) =
+        let (mut rooms, mut cycle) =
             (Rooms { of: Vec::new(), size: mail.size(), wait: None }, false);
         for mailbox in &self.mailboxes {
             if mailbox.suits(mail).is_err() || !mailbox.will_have_room(rooms.size) {
@@ -164,10 +153,10 @@ impl Members {
                     rooms.wait.get_or_insert(wait);
                     rooms.of.push(Arc::clone(mailbox));
                 }
-                None => circle = true,
+                None => cycle = true,
             }
         }
-        (!circle || !rooms.of.is_empty()).then_some(rooms)
+        (!cycle || !rooms.of.is_empty()).then_some(rooms)
     }
 }
 
@@ -208,6 +197,7 @@ mod tests {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
+    use vec1::vec1;
 
     struct Nowhere;
 
@@ -238,19 +228,19 @@ mod tests {
     }
 
     fn is_over(rooms: Option<Rooms>) -> bool {
-        let wait = pin!(rooms.expect("no circle").wait());
+        let wait = pin!(rooms.expect("no cycle").wait());
         wait.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
     fn a_closed_member_leaves_mail_to_another() {
-        let members = Members::new([closed(), mailbox(MailboxOptions::default(), 1 << 20)]);
+        let members = Members::new(vec1![closed(), mailbox(MailboxOptions::default(), 1 << 20)]);
         // Whichever member the search starts with.
         for _ in 0..4 {
             assert_eq!(members.deliver(mail()).ok().map(|delivered| delivered.at), Some(1));
         }
-        let all_closed = Members::new([closed(), closed()]);
-        let Err(Some(undelivered)) = all_closed.deliver(mail()) else { panic!("taken") };
+        let all_closed = Members::new(vec1![closed(), closed()]);
+        let Err(undelivered) = all_closed.deliver(mail()) else { panic!("taken") };
         assert_eq!(undelivered.refusal, Refusal::Closed);
         assert!(is_over(all_closed.rooms(&mail(), None)), "a closed mailbox never notifies");
     }
@@ -261,14 +251,14 @@ mod tests {
         let picky = mailbox(MailboxOptions { codecs, ..MailboxOptions::default() }, 1 << 20);
         let starved = mailbox(MailboxOptions::default(), 1);
         let full = mailbox(for_one(WhenFull::Block), 1 << 20);
-        let members = Members::new([closed(), picky, starved, Arc::clone(&full)]);
+        let members = Members::new(vec1![closed(), picky, starved, Arc::clone(&full)]);
         assert_eq!(members.deliver(mail()).ok().map(|delivered| delivered.at), Some(3));
         for _ in 0..4 {
-            let Err(Some(undelivered)) = members.deliver(mail()) else { panic!("taken") };
+            let Err(undelivered) = members.deliver(mail()) else { panic!("taken") };
             assert_eq!((undelivered.at, full.blocks_senders()), (3, true));
         }
         assert!(!is_over(members.rooms(&mail(), None)));
-        let mut wait = pin!(members.rooms(&mail(), None).expect("no circle").wait());
+        let mut wait = pin!(members.rooms(&mail(), None).expect("no cycle").wait());
         let mut poll = || wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(!poll());
         full.drain();
@@ -278,7 +268,7 @@ mod tests {
     #[test]
     fn closing_the_last_mailbox_ends_the_wait_for_room() {
         let [own, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Block), 1 << 20));
-        let members = Members::new([Arc::clone(&own), Arc::clone(&other)]);
+        let members = Members::new(vec1![Arc::clone(&own), Arc::clone(&other)]);
         for _ in 0..2 {
             assert!(members.deliver(mail()).is_ok());
         }
@@ -293,7 +283,7 @@ mod tests {
     #[test]
     fn awaited_mail_goes_only_to_members_that_can_be_waited_for() {
         let [one, other] = [(); 2].map(|()| mailbox(for_one(WhenFull::Reject), 1 << 20));
-        let members = Members::new([Arc::clone(&one), Arc::clone(&other)]);
+        let members = Members::new(vec1![Arc::clone(&one), Arc::clone(&other)]);
         let caller = Arc::default();
         let other_waits = Wait::begin(Some(Arc::clone(other.node())), &caller).unwrap();
         let Ok((delivered, wait)) = members.deliver_awaited(mail(), &caller) else {
@@ -302,12 +292,10 @@ mod tests {
         assert_eq!(delivered.at, 0);
         assert!(Wait::begin(Some(Arc::clone(one.node())), &caller).is_none(), "it is waited for");
         drop(wait);
-        let Err(NotAwaited::Undelivered(_)) = members.deliver_awaited(mail(), &caller) else {
-            panic!("one is full, and the other waits")
-        };
+        let refusal = || members.deliver_awaited(mail(), &caller).err().map(|it| it.refusal);
+        assert!(matches!(refusal(), Some(Refusal::Full(_))), "one is full, and the other waits");
         let _one_waits = Wait::begin(Some(Arc::clone(one.node())), &caller).unwrap();
-        let refused = members.deliver_awaited(mail(), &caller);
-        assert!(matches!(refused, Err(NotAwaited::Circle(_))));
+        assert_eq!(refusal(), Some(Refusal::Cycle));
         assert!(members.rooms(&mail(), Some(&caller)).is_none());
         drop(other_waits);
         assert_eq!(members.deliver_awaited(mail(), &caller).ok().map(|taken| taken.0.at), Some(1));

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
+use vec1::vec1;
+
 use crate::core::account::HostBytesExceeded;
 use crate::core::error::{CallError, LimitBreach, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId, RawId, shorten};
@@ -43,7 +45,7 @@ pub struct MessagingContext {
 
 /// The sending side of one component.
 pub struct ComponentMessenger {
-    office: Arc<MessagingContext>,
+    messaging: Arc<MessagingContext>,
     id: Arc<ComponentId>,
     own: Weak<Mailbox>,
     guard: Arc<Guard>,
@@ -76,9 +78,9 @@ enum Way {
 
 impl ComponentMessenger {
     /// Creates the sender of the component with the mailbox `own`, with the rights of `guard`.
-    pub fn new(office: Arc<MessagingContext>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
+    pub fn new(messaging: Arc<MessagingContext>, own: &Arc<Mailbox>, guard: Arc<Guard>) -> Self {
         Self {
-            office,
+            messaging,
             guard,
             id: Arc::clone(own.owner()),
             own: Arc::downgrade(own),
@@ -105,15 +107,15 @@ impl ComponentMessenger {
         // Taken first, so that refused messages count too.
         self.guard.take_message(action, id.as_str()).map_err(refused)?;
         let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
-        if let Some((id, members)) = self.office.registry.find(&id) {
+        if let Some((id, members)) = self.messaging.registry.find(&id) {
             self.recent().remember(versions, id, &members, (action, allowed));
             return Ok(Way::Here(members));
         }
         // During `initialize` a component is not in the registry, but may send to itself.
         if let (true, Some(own)) = (id == *self.id, self.own.upgrade()) {
-            return Ok(Way::Here(Arc::new(Members::new([own]))));
+            return Ok(Way::Here(Arc::new(Members::new(vec1![own]))));
         }
-        if self.office.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
+        if self.messaging.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
     }
 
     /// Locks the cache, cleared if it is stale.
@@ -127,7 +129,7 @@ impl ComponentMessenger {
     }
 
     fn versions(&self) -> (u64, u64) {
-        (self.office.registry.version(), self.guard.version())
+        (self.messaging.registry.version(), self.guard.version())
     }
 
     /// Records a message to a cached target and takes it off the quota.
@@ -157,12 +159,7 @@ impl ComponentMessenger {
                 count(&self.sent);
                 return Handover::Done(Ok(accepted(delivered)));
             }
-            Err(Some(undelivered)) => undelivered,
-            Err(None) => {
-                refused();
-                let problem = "the receiver is gone".to_owned();
-                return Handover::Done(Err(MessagingError::DeliveryFailed(problem)));
-            }
+            Err(undelivered) => undelivered,
         };
         let target = &members.all()[at];
         let waits = matches!(refusal, Refusal::Full(_)) && target.blocks_senders();
@@ -190,9 +187,9 @@ impl ComponentMessenger {
 
     /// Returns whether the id now belongs to other mailboxes than those found.
     fn is_served_by_others(&self, found: &Arc<Members>, id: &ComponentId) -> bool {
-        match self.office.registry.find(id) {
+        match self.messaging.registry.find(id) {
             Some((_, members)) => !Arc::ptr_eq(&members, found),
-            None => self.office.router.is_some() && *id != *self.id,
+            None => self.messaging.router.is_some() && *id != *self.id,
         }
     }
 
@@ -206,16 +203,14 @@ impl ComponentMessenger {
     fn request_here(
         &self,
         members: &Arc<Members>,
-        target: RawId<'_>,
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
         // Any member will do until one has the message.
-        let any = members.all().first().ok_or_else(|| not_found(target))?;
-        let request = self.open(Receiver::here(any))?;
+        let request = self.open(Receiver::here(members.all().first()))?;
         let message =
             Message { correlation: Some(request.id), wants_reply: true, ..self.message(payload) };
-        let correlations = &self.office.correlations;
+        let correlations = &self.messaging.correlations;
         let reply = Reply::to_request(Arc::clone(correlations), request);
         // Armed only after acceptance: a refused request must not time out.
         let accepted = |delivered: Delivered| {
@@ -243,9 +238,9 @@ impl ComponentMessenger {
                 .checked_add(deadline.saturating_duration_since(Instant::now())),
             ..self.envelope(address, payload)
         };
-        let (office, sent) = (Arc::clone(&self.office), Arc::clone(&self.sent));
+        let (messaging, sent) = (Arc::clone(&self.messaging), Arc::clone(&self.sent));
         Ok(Handover::AskHost(Box::new(move || {
-            ask_router(&office, &envelope, request, deadline).inspect(|_| count(&sent))
+            ask_router(&messaging, &envelope, request, deadline).inspect(|_| count(&sent))
         })))
     }
 
@@ -264,7 +259,7 @@ impl ComponentMessenger {
         )?;
         let mailbox = Weak::clone(&self.own);
         let requester = Requester::Component { mailbox, permit, charge };
-        let opened = self.office.correlations.open(requester, receiver);
+        let opened = self.messaging.correlations.open(requester, receiver);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
 
@@ -339,8 +334,8 @@ impl Messenger for ComponentMessenger {
             Ok(Way::Here(members)) => members,
             Ok(Way::Elsewhere(id)) => {
                 let envelope = self.envelope(id, payload);
-                let (office, sent) = (Arc::clone(&self.office), Arc::clone(&self.sent));
-                return Handover::AskHost(Box::new(move || match &office.router {
+                let (messaging, sent) = (Arc::clone(&self.messaging), Arc::clone(&self.sent));
+                return Handover::AskHost(Box::new(move || match &messaging.router {
                     Some(router) => router.route(&envelope).inspect(|()| count(&sent)),
                     None => Ok(()),
                 }));
@@ -358,7 +353,7 @@ impl Messenger for ComponentMessenger {
         deadline: Instant,
     ) -> Handover<CorrelationId> {
         let result = match self.resolve(target, Action::MessagingRequest) {
-            Ok(Way::Here(members)) => self.request_here(&members, target, payload, deadline),
+            Ok(Way::Here(members)) => self.request_here(&members, payload, deadline),
             Ok(Way::Elsewhere(address)) => self.request_elsewhere(address, payload, deadline),
             Err(error) => Err(error),
         };
@@ -373,7 +368,7 @@ impl Messenger for ComponentMessenger {
             return Err(refused(self.guard.refuse(action, resource, decision.basis)));
         }
         let cancelled = CorrelationId::parse(request)
-            .is_some_and(|id| self.office.correlations.cancel_of(&self.own, id));
+            .is_some_and(|id| self.messaging.correlations.cancel_of(&self.own, id));
         if cancelled {
             self.guard.record_allowed(action, resource);
             return Ok(());
@@ -388,18 +383,18 @@ impl Messenger for ComponentMessenger {
 }
 
 fn ask_router(
-    office: &MessagingContext,
+    messaging: &MessagingContext,
     envelope: &Envelope,
     request: Ticket,
     deadline: Instant,
 ) -> Result<CorrelationId, MessagingError> {
-    let Some(router) = &office.router else { return Ok(request.id) };
+    let Some(router) = &messaging.router else { return Ok(request.id) };
     match router.route(envelope) {
         Ok(()) => {
-            office.correlations.arm(request, deadline, None);
+            messaging.correlations.arm(request, deadline, None);
             Ok(request.id)
         }
-        Err(error) if office.correlations.discard(request) => Err(error),
+        Err(error) if messaging.correlations.discard(request) => Err(error),
         // The router completed the request and then refused it; the callback is on its way.
         Err(_) => Ok(request.id),
     }
@@ -433,6 +428,7 @@ fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
         Refusal::Closed => MessagingError::TargetNotFound(
             [id.namespace(), id.name(), id.instance()].map(str::to_owned),
         ),
+        Refusal::Cycle => MessagingError::DeliveryFailed(format!("{id} waits for the sender")),
         Refusal::Codec(unsupported) => {
             MessagingError::InvalidMessage(format!("{id}: {unsupported}"))
         }

@@ -11,4 +11,5 @@ pub mod registry;
 pub mod reply;
 #[cfg(test)]
 mod simulation;
+pub mod slab;
 pub mod wheel;

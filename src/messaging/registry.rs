@@ -5,6 +5,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use vec1::Vec1;
+
 use crate::core::id::{ComponentHandle, ComponentId, IdRange};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::Members;
@@ -18,11 +20,17 @@ pub struct Registry {
 
 impl Registry {
     /// Registers the mailboxes of one owner under its id.
-    pub fn publish(&self, id: &Arc<ComponentId>, mailboxes: &[Arc<Mailbox>]) {
+    pub fn publish(&self, id: &Arc<ComponentId>, mailboxes: &Vec1<Arc<Mailbox>>) {
         let mut by_id = self.write();
-        let before = by_id.get(id).map(|members| members.all()).unwrap_or_default();
-        let members = Members::new(before.iter().chain(mailboxes).cloned());
-        by_id.insert(Arc::clone(id), Arc::new(members));
+        let all = match by_id.get(id) {
+            Some(before) => {
+                let mut all = before.all().clone();
+                all.extend(mailboxes.iter().cloned());
+                all
+            }
+            None => mailboxes.clone(),
+        };
+        by_id.insert(Arc::clone(id), Arc::new(Members::new(all)));
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -32,11 +40,10 @@ impl Registry {
         let Some(members) = by_id.get(id) else { return };
         let goes = |mailbox: &Arc<Mailbox>| mailboxes.iter().any(|gone| Arc::ptr_eq(gone, mailbox));
         let rest: Vec<_> = members.all().iter().filter(|mailbox| !goes(mailbox)).cloned().collect();
-        if rest.is_empty() {
-            by_id.remove(id);
-        } else {
-            by_id.insert(Arc::clone(id), Arc::new(Members::new(rest)));
-        }
+        match Vec1::try_from_vec(rest) {
+            Ok(rest) => by_id.insert(Arc::clone(id), Arc::new(Members::new(rest))),
+            Err(_) => by_id.remove(id),
+        };
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -49,7 +56,7 @@ impl Registry {
     /// Returns the handle of the least busy component with this id.
     pub fn least_busy(&self, id: &ComponentId) -> Option<ComponentHandle> {
         let by_id = self.read();
-        by_id.get(id)?.pick().map(|mailbox| mailbox.handle())
+        by_id.get(id).map(|members| members.pick().handle())
     }
 
     /// Returns a version that changes whenever a result of [`Registry::find`] may change.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::error::CallError;
 use crate::core::message::Outcome;
-use crate::core::oneshot::{NotGiven, Oneshot, TimedOut};
+use crate::core::watch;
 use crate::messaging::correlation::{Correlations, Ticket};
 
 /// The right and the duty to report the outcome of a message.
@@ -16,7 +16,7 @@ pub struct Reply(Destination);
 
 enum Destination {
     Nobody,
-    Waiter(Arc<Oneshot<Outcome>>),
+    Waiter(oneshot::Sender<Outcome>),
     Request { table: Arc<Correlations>, request: Ticket },
 }
 
@@ -54,7 +54,8 @@ impl Reply {
     fn give(&mut self, outcome: Outcome) {
         match std::mem::replace(&mut self.0, Destination::Nobody) {
             Destination::Nobody => {}
-            Destination::Waiter(meeting) => meeting.give(outcome),
+            // A caller that stopped waiting needs no outcome.
+            Destination::Waiter(caller) => _ = caller.send(outcome),
             Destination::Request { table, request } => table.complete(request, outcome),
         }
     }
@@ -73,30 +74,23 @@ impl Drop for Reply {
     }
 }
 
-/// A blocked thread's end of a oneshot for an outcome.
-pub struct Waiter(Arc<Oneshot<Outcome>>);
+/// A blocked thread's end of a oneshot channel for an outcome.
+pub struct Waiter(oneshot::Receiver<Outcome>);
 
 impl Waiter {
     /// Creates a waiter and the reply that wakes it.
     pub fn with_reply() -> (Self, Reply) {
-        let meeting = Arc::new(Oneshot::default());
-        (Self(Arc::clone(&meeting)), Reply(Destination::Waiter(meeting)))
+        let (sender, receiver) = oneshot::channel();
+        (Self(receiver), Reply(Destination::Waiter(sender)))
     }
 
-    /// As [`Waiter::wait`], but also ends when a watched caller gives up.
+    /// Blocks until the outcome arrives, `timeout` passes, or a watched caller gives up.
     pub fn wait_watched(&self, timeout: Option<Duration>) -> Outcome {
-        self.0.wait_watched(timeout).unwrap_or_else(|missed| match missed {
-            NotGiven::TimedOut(timeout) => {
-                Err(CallError::CallerTimeout { timeout, unstarted: None })
-            }
-            NotGiven::GivenUp => Err(CallError::Interrupted),
-        })
+        watch::receive(&self.0, timeout).unwrap_or_else(|missed| Err(missed.into()))
     }
 
     /// Blocks until the outcome arrives or `timeout` passes.
     pub fn wait(&self, timeout: Option<Duration>) -> Outcome {
-        self.0.wait(timeout).unwrap_or_else(|TimedOut(timeout)| {
-            Err(CallError::CallerTimeout { timeout, unstarted: None })
-        })
+        watch::watched(None, || self.wait_watched(timeout))
     }
 }

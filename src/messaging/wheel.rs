@@ -1,16 +1,8 @@
 //! A hashed timing wheel (Varghese & Lauck 1987, scheme 6): values with deadlines.
 
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// The most entries at a time.
-pub const MAX_ENTRIES: usize = 1 << INDEX_BITS;
-
-/// The low bits of a key are an index; the high bits are a generation, which tells apart successive
-/// entries with the same index.
-const INDEX_BITS: u32 = 24;
-const GENERATION: NonZeroU64 = NonZeroU64::new(1 << INDEX_BITS).unwrap();
-const INDEX_MASK: u64 = GENERATION.get() - 1;
+use crate::messaging::slab::{Key, Slab};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(1);
@@ -27,25 +19,9 @@ const NEVER: u64 = u64::MAX >> 1;
 /// No entry: the end of a list.
 const NONE: u32 = u32::MAX;
 
-/// Entries are allocated in chunks, so that a large table is never copied to grow.
-const CHUNK: usize = 1024;
-/// At least this many free entries rotate, so that no generation counter runs out soon.
-const TAKING_TURNS: usize = 256;
-
 /// Values, with or without a deadline.
 pub struct Wheel<T> {
-    /// Each with [`CHUNK`] entries, except the last.
-    chunks: Vec<Vec<Slot<T>>>,
-    len: usize,
-    /// The free list, linked by `next`: taken from the head, returned to the tail. Head and tail
-    /// have no meaning while it is empty.
-    free_head: u32,
-    free_tail: u32,
-    free_len: usize,
-    /// The first generation of new entries, after all generations of released ones.
-    first: NonZeroU64,
-    /// An upper bound of all generations.
-    latest: NonZeroU64,
+    entries: Slab<Entry<T>>,
     /// The end of tick 0.
     origin: Instant,
     /// Ticks before `until` have ended; slots from `next` on are still to be visited.
@@ -56,19 +32,13 @@ pub struct Wheel<T> {
     occupied: Occupied,
 }
 
-/// Identifies one entry. Never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key(NonZeroU64);
-
-struct Slot<T> {
-    /// The key of this entry, or of the next one if the entry is free.
-    key: Key,
+struct Entry<T> {
     /// The tick at whose end the deadline has passed.
     tick: u64,
     /// Neighbours in the list of the slot.
     prev: u32,
     next: u32,
-    value: Option<T>,
+    value: T,
 }
 
 /// A bitmap of non-empty slots, and a bitmap of its non-zero words.
@@ -77,42 +47,11 @@ struct Occupied {
     words: u128,
 }
 
-impl Key {
-    /// Creates a key from a number, which need not name an entry.
-    pub fn new(number: NonZeroU64) -> Self {
-        Self(number)
-    }
-
-    /// Returns the key as a number.
-    pub fn number(self) -> NonZeroU64 {
-        self.0
-    }
-
-    fn get(self) -> u64 {
-        self.0.get()
-    }
-
-    fn index(self) -> u32 {
-        (self.get() & INDEX_MASK) as u32
-    }
-
-    /// Returns the next key of the same entry; `None` after 2^40 generations.
-    fn next(self) -> Option<Self> {
-        self.0.checked_add(GENERATION.get()).map(Self)
-    }
-}
-
 impl<T> Wheel<T> {
     /// Creates an empty wheel that counts time from `now`.
     pub fn new(now: Instant) -> Self {
         Self {
-            chunks: Vec::new(),
-            len: 0,
-            free_head: NONE,
-            free_tail: NONE,
-            free_len: 0,
-            first: GENERATION,
-            latest: GENERATION,
+            entries: Slab::default(),
             origin: now,
             next: 0,
             until: 0,
@@ -121,21 +60,12 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Inserts a value; returns it if there are already [`MAX_ENTRIES`].
+    /// Inserts a value; returns it if there are already [`MAX_VALUES`](crate::messaging::slab::MAX_VALUES).
     pub fn insert(&mut self, value: T, deadline: Option<Instant>) -> Result<Key, T> {
-        let slots = self.slots();
-        let index = if self.free_len >= TAKING_TURNS || slots == MAX_ENTRIES {
-            self.take_free()
-        } else {
-            Some(self.add_slot(slots))
-        };
-        let Some(index) = index else { return Err(value) };
-        let entry = self.entry_mut(index);
-        let key = entry.key;
-        entry.value = Some(value);
-        self.len += 1;
+        let entry = Entry { tick: UNARMED, prev: NONE, next: NONE, value };
+        let key = self.entries.insert(entry).map_err(|entry| entry.value)?;
         if let Some(deadline) = deadline {
-            self.link(index, self.tick_after(deadline));
+            self.link(key.index(), self.tick_after(deadline));
         }
         Ok(key)
     }
@@ -152,21 +82,19 @@ impl<T> Wheel<T> {
 
     /// Returns the value of an entry.
     pub fn get(&self, key: Key) -> Option<&T> {
-        let index = key.index() as usize;
-        let entry = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
-        if entry.key == key { entry.value.as_ref() } else { None }
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Returns the value of an entry, mutably.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.get(key)?;
-        self.entry_mut(key.index()).value.as_mut()
+        self.entries.get_mut(key).map(|entry| &mut entry.value)
     }
 
     /// Removes an entry.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
-        self.take(key.index())
+        self.unlink(key.index());
+        self.entries.remove(key).map(|entry| entry.value)
     }
 
     /// Removes an entry that is due; call until it returns `None`.
@@ -178,8 +106,8 @@ impl<T> Wheel<T> {
         loop {
             let first = self.heads[DUE_LIST];
             if first != NONE {
-                let key = self.entry(first).key;
-                return Some((key, self.take(first)?));
+                let key = self.entries.key_at(first);
+                return Some((key, self.remove(key)?));
             }
             // The last revolution visits every slot; earlier ones are unnecessary.
             self.next = self.next.max(self.until.saturating_sub(SLOTS as u64));
@@ -211,89 +139,18 @@ impl<T> Wheel<T> {
 
     /// Returns the number of entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
     /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.entries.is_empty()
     }
 
     /// Removes all entries.
     pub fn drain(&mut self) -> Vec<(Key, T)> {
-        let mut drained = Vec::with_capacity(self.len);
-        let mut index = 0;
-        while self.len > 0 {
-            let key = self.entry(index).key;
-            drained.extend(self.take(index).map(|value| (key, value)));
-            index += 1;
-        }
-        drained
-    }
-
-    fn entry(&self, index: u32) -> &Slot<T> {
-        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
-    }
-
-    fn entry_mut(&mut self, index: u32) -> &mut Slot<T> {
-        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
-    }
-
-    /// Returns the number of allocated entries, free ones included.
-    fn slots(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
-    }
-
-    fn add_slot(&mut self, slots: usize) -> u32 {
-        if slots.is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::new());
-        }
-        let key = Key(self.first | slots as u64);
-        let entry = Slot { key, tick: UNARMED, prev: NONE, next: NONE, value: None };
-        self.chunks[slots / CHUNK].push(entry);
-        slots as u32
-    }
-
-    fn take_free(&mut self) -> Option<u32> {
-        self.free_len = self.free_len.checked_sub(1)?;
-        let index = self.free_head;
-        self.free_head = std::mem::replace(&mut self.entry_mut(index).next, NONE);
-        Some(index)
-    }
-
-    /// Removes a value and frees its entry, unless it is already free.
-    fn take(&mut self, index: u32) -> Option<T> {
-        let value = self.entry_mut(index).value.take()?;
-        self.unlink(index);
-        self.len -= 1;
-        let entry = self.entry_mut(index);
-        // An entry without keys left is retired.
-        if let Some(key) = entry.key.next() {
-            entry.key = key;
-            self.latest = self.latest.max(key.0);
-            if self.free_len == 0 {
-                self.free_head = index;
-            } else {
-                self.entry_mut(self.free_tail).next = index;
-            }
-            self.free_tail = index;
-            self.free_len += 1;
-        }
-        if self.len == 0 && self.chunks.len() > 1 {
-            self.give_memory_back();
-        }
-        Some(value)
-    }
-
-    /// Releases all memory; every entry is free.
-    fn give_memory_back(&mut self) {
-        // New entries skip all earlier generations, unless that would use up most of them.
-        let first = (self.latest | INDEX_MASK).checked_add(1);
-        if let Some(first) = first.filter(|first| first.get() <= u64::MAX / 2) {
-            self.first = first;
-            self.chunks = Vec::new();
-            self.free_len = 0;
-        }
+        let keys: Vec<_> = self.entries.keys().collect();
+        keys.into_iter().filter_map(|key| Some((key, self.remove(key)?))).collect()
     }
 
     /// Returns the number of ticks that have ended at `now`.
@@ -321,7 +178,7 @@ impl<T> Wheel<T> {
     fn look_through(&mut self, slot: usize) {
         let mut index = self.heads[slot];
         while index != NONE {
-            let &Slot { tick, next, .. } = self.entry(index);
+            let &Entry { tick, next, .. } = self.entries.at(index);
             if tick < self.until {
                 self.unlink(index);
                 self.link(index, tick);
@@ -336,10 +193,10 @@ impl<T> Wheel<T> {
         let tick = if tick < self.until { DUE } else { tick };
         let list = list_of(tick);
         let next = std::mem::replace(&mut self.heads[list], index);
-        let entry = self.entry_mut(index);
+        let entry = self.entries.at_mut(index);
         (entry.tick, entry.prev, entry.next) = (tick, NONE, next);
         if next != NONE {
-            self.entry_mut(next).prev = index;
+            self.entries.at_mut(next).prev = index;
         } else if list != DUE_LIST {
             self.occupied.set(list);
         }
@@ -347,17 +204,17 @@ impl<T> Wheel<T> {
 
     /// Unlinks an entry from its list, if it is in one.
     fn unlink(&mut self, index: u32) {
-        let entry = self.entry_mut(index);
+        let entry = self.entries.at_mut(index);
         let (tick, prev, next) = (entry.tick, entry.prev, entry.next);
         if tick == UNARMED {
             return;
         }
         (entry.tick, entry.prev, entry.next) = (UNARMED, NONE, NONE);
         if next != NONE {
-            self.entry_mut(next).prev = prev;
+            self.entries.at_mut(next).prev = prev;
         }
         if prev != NONE {
-            self.entry_mut(prev).next = next;
+            self.entries.at_mut(prev).next = next;
             return;
         }
         let list = list_of(tick);
@@ -541,7 +398,7 @@ mod tests {
         }
         assert!(model.entries.is_empty() && wheel.is_empty() && wheel.next_look().is_none());
         let keys = model.gone.len();
-        model.gone.sort_by_key(|key| key.get());
+        model.gone.sort_by_key(|key| key.number());
         model.gone.dedup();
         assert_eq!(model.gone.len(), keys, "a key was used again");
     }
@@ -649,83 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_key_finds_nothing() {
-        let start = Instant::now();
-        let mut wheel = Wheel::new(start);
-        let first = wheel.insert(1, None).unwrap();
-        assert_eq!(Key::new(first.number()), first);
-        assert_eq!(wheel.remove(first), Some(1));
-        let next = Key(wheel.entry(first.index()).key.0);
-        for stale in [first, next, Key(NonZeroU64::MIN), Key(NonZeroU64::MAX)] {
-            assert_eq!(wheel.get(stale), None);
-            assert_eq!(wheel.remove(stale), None);
-            assert!(!wheel.arm(stale, start));
-        }
-        // The entry's turn comes again.
-        let keys: Vec<_> = (0..TAKING_TURNS * 2)
-            .map(|value| {
-                let key = wheel.insert(value, None).unwrap();
-                wheel.remove(key);
-                key
-            })
-            .collect();
-        assert!(keys.contains(&next) && !keys.contains(&first));
-        assert!(keys[..TAKING_TURNS - 1].iter().all(|key| key.index() != first.index()));
-        assert_eq!(wheel.get(first), None);
-    }
-
-    #[test]
-    fn memory_is_released_and_keys_are_not_reused() {
-        let mut wheel = Wheel::new(Instant::now());
-        let mut keys = Vec::new();
-        for _ in 0..3 {
-            let new: Vec<_> = (0..CHUNK * 4).map(|i| wheel.insert(i, None).unwrap()).collect();
-            assert!(wheel.slots() <= CHUNK * 4 + TAKING_TURNS);
-            assert!(new.iter().all(|key| wheel.remove(*key).is_some()));
-            assert!(wheel.chunks.is_empty() && wheel.is_empty());
-            keys.extend(new.iter().map(|key| key.get()));
-        }
-        let all = keys.len();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), all);
-    }
-
-    #[test]
-    fn an_entry_without_keys_is_retired() {
-        let mut wheel = Wheel::new(Instant::now());
-        wheel.first = NonZeroU64::new(!INDEX_MASK).unwrap();
-        wheel.latest = wheel.first;
-        let last = wheel.insert((), None).unwrap();
-        assert_eq!(last.get(), !INDEX_MASK);
-        assert!(wheel.remove(last).is_some() && wheel.get(last).is_none());
-        assert_eq!(wheel.free_len, 0);
-        assert_eq!(wheel.insert((), None).map(Key::index), Ok(1));
-        wheel.drain();
-
-        let half = (u64::MAX >> 1) + 1;
-        wheel = Wheel::new(wheel.origin);
-        wheel.first = NonZeroU64::new(half).unwrap();
-        wheel.latest = wheel.first;
-        for _ in 0..CHUNK * 2 {
-            wheel.insert((), None).unwrap();
-        }
-        assert_eq!(wheel.drain().len(), CHUNK * 2);
-        assert!(!wheel.chunks.is_empty(), "new entries would have few keys left");
-    }
-
-    #[test]
     fn an_entry_costs_little_more_than_its_value() {
-        fn cost<T>() -> usize {
-            size_of::<Slot<T>>() - size_of::<T>()
-        }
-        assert_eq!(size_of::<Option<Key>>(), 8);
-        assert!(cost::<()>() <= 32 && cost::<u64>() <= 32 && cost::<[u64; 5]>() <= 32);
-        assert!(cost::<Box<u64>>() <= 24, "the niche of `Option` costs nothing");
-        let mut wheel = Wheel::new(Instant::now());
-        for _ in 0..CHUNK * 5 / 2 {
-            wheel.insert(0_u64, None).unwrap();
-        }
-        assert!(wheel.chunks.iter().all(|chunk| chunk.capacity() <= CHUNK));
+        assert!(size_of::<Entry<[u64; 5]>>() <= 56);
     }
 }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::component::actor::Actor;
-use crate::component::pool::{Chosen, Pool};
+use crate::component::pool::Pool;
 use crate::component::status::State;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::message::{MessageView, Outcome, Timestamp};
-use crate::core::watch::{self, watched};
+use crate::core::watch::{self, Missed, watched};
 use crate::messaging::mail::Mail;
-use crate::messaging::mailbox::Mailbox;
+use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Waiter;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::threads::signal_stack;
-use crate::system::blocking::{Missed, run_here_first};
+use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::{Address, HostMessage};
@@ -59,15 +59,15 @@ impl Engine {
         let pool = self.pool(handle)?;
         let chosen = pool
             .try_acquire(message.payload)
-            .map_err(|refusal| self.not_accepted(pool.actors()[0].mailbox(), refusal))?;
+            .map_err(|refusal| self.not_accepted(pool.mailboxes().first(), refusal))?;
         match chosen {
-            Chosen::Closed => Err(self.unknown(handle)),
-            Chosen::Acquired(actor, place) => {
+            Acquire::Closed => Err(self.unknown(handle)),
+            Acquire::Acquired((actor, place)) => {
                 let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().release())?;
                 let outcome = self.call_acquired((actor, place), message, limit, stack);
                 outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
             }
-            Chosen::Busy => self.call_queued(&pool, message, limit),
+            Acquire::Busy => self.call_queued(&pool, message, limit),
         }
     }
 

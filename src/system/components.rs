@@ -93,8 +93,7 @@ impl Directory for Catalogue {
             .least_busy(id)
             .and_then(|handle| self.components.upgrade()?.get(handle))
             .ok_or_else(|| ComponentError::InvalidState(format!("no component {id} is loaded")))?;
-        let first = pool.actors().first().map(|actor| actor.status());
-        let metadata = first.and_then(|status| status.metadata());
+        let metadata = pool.actors().first().status().metadata();
         Ok(ComponentInfo {
             id: Arc::new(id.clone()),
             name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),

@@ -53,7 +53,7 @@ pub const HOST_NAMESPACE: &str = "host";
 pub struct Engine {
     pub(super) runtime: Arc<WasmRuntime>,
     pub(super) components: Arc<Components>,
-    pub(super) office: Arc<MessagingContext>,
+    pub(super) messaging: Arc<MessagingContext>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) host_error_texts: HostErrorTexts,
@@ -107,7 +107,7 @@ impl Engine {
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
         });
-        let office = MessagingContext {
+        let messaging = MessagingContext {
             registry: Arc::default(),
             correlations: Arc::new(Correlations::new(
                 router.clone(),
@@ -120,9 +120,9 @@ impl Engine {
         let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
         Ok(Self {
             runtime: Arc::new(runtime),
-            directory: Arc::new(Catalogue::new(Arc::clone(&office.registry), &components)),
+            directory: Arc::new(Catalogue::new(Arc::clone(&messaging.registry), &components)),
             components,
-            office: Arc::new(office),
+            messaging: Arc::new(messaging),
             events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
             callbacks,
             threads: ThreadPool::new(Plan {
@@ -168,7 +168,7 @@ impl Engine {
     /// Returns the component with an id; of several, the least busy.
     pub fn find(&self, id: &str) -> Result<ComponentHandle, EngineError> {
         let id = ComponentId::parse(id)?;
-        self.office.registry.least_busy(&id).ok_or(EngineError::UnknownId(id))
+        self.messaging.registry.least_busy(&id).ok_or(EngineError::UnknownId(id))
     }
 
     /// Returns all components as JSON, in load order.
@@ -188,8 +188,8 @@ impl Engine {
         let shared = snapshot::Shared {
             binaries: self.runtime.loader.compiled(),
             cache: self.runtime.loader.cache_counts(),
-            outstanding: self.office.correlations.outstanding(),
-            late_replies: self.office.correlations.late(),
+            outstanding: self.messaging.correlations.outstanding(),
+            late_replies: self.messaging.correlations.late(),
             dead_letters: self.events.dead_letters(),
             events_lost: self.events.lost(),
             audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
@@ -209,7 +209,7 @@ impl Engine {
                 actor.stopped().open();
             }
         }
-        self.office.correlations.complete_all(&CallError::EngineStopped);
+        self.messaging.correlations.complete_all(&CallError::EngineStopped);
     }
 
     pub(super) fn stop_accepting(&self) {
@@ -223,7 +223,7 @@ impl Engine {
 
     /// Returns the id of a loaded component.
     pub fn id_of(&self, handle: ComponentHandle) -> Result<Arc<ComponentId>, EngineError> {
-        self.pool(handle)?.id().cloned().ok_or_else(|| self.unknown(handle))
+        Ok(Arc::clone(self.pool(handle)?.id()))
     }
 
     pub(super) fn pool(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
@@ -250,7 +250,7 @@ impl Engine {
                 self.callbacks.unstart();
                 self.threads.keep_none();
             })?;
-            runtime.spawn(watch_deadlines(&self.office.correlations, SystemClock));
+            runtime.spawn(watch_deadlines(&self.messaging.correlations, SystemClock));
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);

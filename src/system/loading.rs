@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use vec1::Vec1;
+
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::pool::Pool;
 use crate::core::account::Account;
@@ -91,8 +93,8 @@ impl Engine {
         ));
         let env = std::mem::take(&mut options.env).into();
         let plan = Plan { identity, prepared, lease, options, config, guard, env, stack };
-        let mut actors = Vec::with_capacity(plan.options.instances);
-        for _ in 0..plan.options.instances {
+        let mut actors = Vec1::new(self.start(&plan)?);
+        while actors.len() < plan.options.instances {
             match self.start(&plan) {
                 Ok(actor) => actors.push(actor),
                 Err(error) => {
@@ -137,7 +139,7 @@ impl Engine {
             Arc::clone(&account),
         );
         let messenger = Arc::new(ComponentMessenger::new(
-            Arc::clone(&self.office),
+            Arc::clone(&self.messaging),
             &mailbox,
             Arc::clone(&plan.guard),
         ));
@@ -200,9 +202,7 @@ impl Engine {
             return Err(stopped);
         }
         self.components.insert(Arc::clone(&pool));
-        if let Some(id) = pool.id() {
-            self.office.registry.publish(id, pool.mailboxes());
-        }
+        self.messaging.registry.publish(pool.id(), pool.mailboxes());
         for actor in pool.actors() {
             actor.open();
         }
@@ -275,9 +275,7 @@ impl Engine {
 
     /// Removes a component from the registry.
     pub(super) fn unpublish(&self, pool: &Pool) {
-        if let Some(id) = pool.id() {
-            self.office.registry.remove(id, pool.mailboxes());
-        }
+        self.messaging.registry.remove(pool.id(), pool.mailboxes());
     }
 
     pub(super) fn shutdown_outcome(

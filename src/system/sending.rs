@@ -18,7 +18,7 @@ use crate::core::watch;
 use crate::messaging::correlation::{Completion, Receiver, Requester, TableFull};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
-use crate::messaging::members::{Delivered, Members, NotAwaited, Rooms, Undelivered};
+use crate::messaging::members::{Delivered, Members, Rooms, Undelivered};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Reply;
 use crate::runtime::block_on::block_on;
@@ -137,9 +137,9 @@ impl Engine {
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
         let Until { deadline, ends_message } = until;
-        let correlations = &self.office.correlations;
+        let correlations = &self.messaging.correlations;
         let requester = Requester::Host(completion);
-        let any = members.all().first().ok_or(EngineError::Stopped)?;
+        let any = members.all().first();
         let request = correlations
             .open(requester, Receiver::here(any))
             .map_err(|TableFull| EngineError::TooManyRequests)?;
@@ -165,7 +165,7 @@ impl Engine {
     /// Completes a request of the host as cancelled.
     pub fn cancel(&self, id: u64) -> Result<(), EngineError> {
         let cancelled = CorrelationId::from_u64(id)
-            .is_some_and(|id| self.office.correlations.cancel_of_host(id));
+            .is_some_and(|id| self.messaging.correlations.cancel_of_host(id));
         if cancelled { Ok(()) } else { Err(EngineError::UnknownRequest(id)) }
     }
 
@@ -177,7 +177,7 @@ impl Engine {
     ) -> Result<Option<CorrelationId>, EngineError> {
         self.check_running()?;
         let target = ComponentId::parse(mail.target)?;
-        let members = self.office.registry.find(&target);
+        let members = self.messaging.registry.find(&target);
         let (_, members) = members.ok_or_else(|| EngineError::UnknownId(target.clone()))?;
         let message = Message {
             content_type: mail.content_type.map(Into::into),
@@ -202,15 +202,14 @@ impl Engine {
     /// Completes a request taken by the host's router.
     pub fn complete(&self, token: u64, outcome: Outcome) -> Result<(), EngineError> {
         let waited_for = CorrelationId::from_u64(token)
-            .is_some_and(|id| self.office.correlations.complete_routed(id, outcome));
+            .is_some_and(|id| self.messaging.correlations.complete_routed(id, outcome));
         if waited_for { Ok(()) } else { Err(EngineError::UnknownRequest(token)) }
     }
 
     /// Returns the id of a component, or its handle if it is gone, for use in texts.
     pub fn name_of(&self, handle: ComponentHandle) -> String {
         let pool = self.components.get(handle);
-        let id = pool.as_ref().and_then(|pool| pool.id());
-        id.map_or_else(|| handle.to_string(), ToString::to_string)
+        pool.map_or_else(|| handle.to_string(), |pool| pool.id().to_string())
     }
 
     /// Queues mail with the least busy mailbox that accepts it, and returns that mailbox and the
@@ -228,13 +227,12 @@ impl Engine {
                 Ok(Delivered { at, place }) => return Ok((Arc::clone(&members.all()[at]), place)),
                 Err(undelivered) => undelivered,
             };
-            if let (Address::Id, Some(Undelivered { refusal: Refusal::Closed, at, .. })) =
-                (address, &undelivered)
-                && let Some((_, others)) = self.office.registry.find(members.all()[*at].owner())
+            if let (Address::Id, Refusal::Closed) = (address, &undelivered.refusal)
+                && let Some((_, others)) =
+                    self.messaging.registry.find(members.all().first().owner())
                 && !Arc::ptr_eq(&others, &members)
-                && let Some(closed) = undelivered
             {
-                (mail, members) = (closed.mail, others);
+                (mail, members) = (undelivered.mail, others);
                 continue;
             }
             let full = self.no_room(&members, undelivered)?;
@@ -256,15 +254,9 @@ impl Engine {
                 Ok((Delivered { at, place }, wait)) => {
                     return Ok((Arc::clone(&members.all()[at]), place, Some(wait)));
                 }
-                Err(NotAwaited::Circle(mail)) => {
-                    mail.withdraw();
-                    return Err(members
-                        .pick()
-                        .map_or(EngineError::Stopped, |by| would_deadlock(by)));
-                }
-                Err(NotAwaited::Undelivered(undelivered)) => undelivered,
+                Err(undelivered) => undelivered,
             };
-            let full = self.no_room(members, Some(undelivered))?;
+            let full = self.no_room(members, undelivered)?;
             let rooms = members.rooms(&full.mail, Some(caller));
             mail = self.wait_for_room(*full, rooms, deadline)?;
         }
@@ -274,12 +266,8 @@ impl Engine {
     fn no_room(
         &self,
         members: &Members,
-        undelivered: Option<Undelivered>,
+        Undelivered { refusal, mail, at }: Undelivered,
     ) -> Result<Box<Full>, EngineError> {
-        // The pool is empty.
-        let Some(Undelivered { refusal, mail, at }) = undelivered else {
-            return Err(EngineError::Stopped);
-        };
         let by = &members.all()[at];
         match refusal {
             Refusal::Full(bound) if by.blocks_senders() => {
@@ -308,6 +296,7 @@ impl Engine {
         let component = Arc::clone(by.owner());
         match refusal {
             Refusal::Full(bound) | Refusal::NoRoom(bound) => queue_full(by, bound),
+            Refusal::Cycle => would_deadlock(by),
             // The id may have been loaded again under another handle; the caller's handle is gone.
             Refusal::Closed => match self.check_running() {
                 Ok(()) => EngineError::Gone(component),
@@ -358,7 +347,7 @@ impl Engine {
         let Some(pool) = self.components.get(full.handle()) else { return true };
         // These timers notice that the engine stops; a bare timer of its workers would not survive
         // that.
-        let timers = &pool.actors()[0].spec().context.timers;
+        let timers = &pool.actors().first().spec().context.timers;
         let mut over = pin!(timers.interruption(deadline, None));
         let first = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(false),

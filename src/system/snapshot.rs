@@ -36,7 +36,7 @@ pub struct Shared {
 pub fn summary(pool: &Pool) -> Value {
     json!({
         "handle": pool.handle().0,
-        "id": id(pool),
+        "id": pool.id().as_str(),
         "state": pool.state().name(),
         "instances": pool.actors().len(),
     })
@@ -44,16 +44,12 @@ pub fn summary(pool: &Pool) -> Value {
 
 /// Returns a health and the component it belongs to.
 pub fn health(pool: &Pool, health: HealthStatus) -> Value {
-    json!({ "handle": pool.handle().0, "id": id(pool), "health": health.name() })
-}
-
-fn id(pool: &Pool) -> &str {
-    pool.id().map(|id| id.as_str()).unwrap_or_default()
+    json!({ "handle": pool.handle().0, "id": pool.id().as_str(), "health": health.name() })
 }
 
 /// Returns everything known about a component without asking it.
 pub fn description(pool: &Pool) -> Value {
-    let Some(first) = pool.actors().first() else { return summary(pool) };
+    let first = pool.actors().first();
     let (spec, options) = (first.spec(), first.mailbox().options());
     let metadata = first.status().metadata().map(|metadata| {
         json!({
@@ -70,7 +66,7 @@ pub fn description(pool: &Pool) -> Value {
     let sums = Sums::of(pool);
     json!({
         "handle": pool.handle().0,
-        "id": id(pool),
+        "id": pool.id().as_str(),
         "instances": pool.actors().len(),
         "state": pool.state().name(),
         "health": pool.health().name(),
@@ -144,7 +140,7 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
         let sums = Sums::of(pool);
         let mut entry = sums.document();
         entry["handle"] = pool.handle().0.into();
-        entry["id"] = id(pool).into();
+        entry["id"] = pool.id().as_str().into();
         entry["instances"] = pool.actors().len().into();
         each.push(entry);
         totals.add(&sums);

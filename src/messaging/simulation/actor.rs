@@ -249,7 +249,7 @@ impl Actor {
         let (waiter, reply) = Waiter::with_reply();
         let Some(removed) = self.mailbox.close(Mail::Shutdown(reply), gracefully) else { return };
         self.mailbox.dead_letter(removed, &CallError::Unloaded);
-        let ended = || match waiter.wait(Some(Duration::ZERO)) {
+        let ended = move || match waiter.wait(Some(Duration::ZERO)) {
             Err(CallError::CallerTimeout { .. }) => None,
             _ => Some(()),
         };

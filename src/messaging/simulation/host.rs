@@ -12,7 +12,7 @@ use crate::core::waiting::{Wait, WaitNode};
 use crate::messaging::correlation::{Receiver, Requester};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::{Acquire, Mailbox};
-use crate::messaging::members::{Delivered, Members, NotAwaited, Undelivered};
+use crate::messaging::members::{Delivered, Members, Undelivered};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
@@ -31,7 +31,7 @@ pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
                 let at = world.random.index(requests.len());
                 let (id, is_over): (CorrelationId, Arc<AtomicBool>) = requests.swap_remove(at);
                 let before = is_over.load(Ordering::Relaxed);
-                let cancelled = world.office.correlations.cancel_of_host(id);
+                let cancelled = world.messaging.correlations.cancel_of_host(id);
                 assert_eq!(cancelled, !before, "a request is open until it has its outcome");
                 assert!(is_over.load(Ordering::Relaxed));
             }
@@ -80,7 +80,7 @@ async fn send(world: &Arc<World>, sender: usize) {
 async fn request(world: &Arc<World>, sender: usize) -> Option<(CorrelationId, Arc<AtomicBool>)> {
     let pool = world.any_pool()?;
     let (number, deadline) = (world.model.offer(sender), world.patience());
-    let (correlations, is_over) = (&world.office.correlations, Arc::<AtomicBool>::default());
+    let (correlations, is_over) = (&world.messaging.correlations, Arc::<AtomicBool>::default());
     let (model, over) = (Arc::clone(&world.model), Arc::clone(&is_over));
     let completion = Box::new(move |_, outcome: Outcome| {
         over.store(true, Ordering::Relaxed);
@@ -126,11 +126,11 @@ pub async fn call(world: &Arc<World>, sender: usize, caller: Option<&Arc<WaitNod
         return world.model.refused(number);
     };
     world.model.accepted(number);
-    let outcome = || match waiter.wait(Some(Duration::ZERO)) {
+    let mut outcome = move || match waiter.wait(Some(Duration::ZERO)) {
         Err(CallError::CallerTimeout { .. }) => None,
         outcome => Some(outcome),
     };
-    let waited = within(world.over(deadline), world.executor.until(outcome)).await;
+    let waited = within(world.over(deadline), world.executor.until(&mut outcome)).await;
     let outcome = waited.unwrap_or_else(|| {
         let over = |unstarted| CallError::CallerTimeout { timeout: Duration::ZERO, unstarted };
         match mailbox.give_up(place, |unstarted| over(Some(unstarted))) {
@@ -150,7 +150,7 @@ async fn enter(
     number: u64,
     caller: Option<&Arc<WaitNode>>,
 ) -> Option<bool> {
-    let first = pool.members.least_busy().expect("a pool has members");
+    let first = pool.members.least_busy();
     let mut all_closed = true;
     for n in 0..pool.members.all().len() {
         let mailbox = &pool.members.all()[(first + n) % pool.members.all().len()];
@@ -189,20 +189,15 @@ async fn queue(
     loop {
         let delivered = match caller {
             None => members.deliver(mail).map(|delivered| (delivered, None)),
-            Some(caller) => match members.deliver_awaited(mail, caller) {
-                Ok((delivered, wait)) => Ok((delivered, Some(wait))),
-                Err(NotAwaited::Undelivered(undelivered)) => Err(Some(undelivered)),
-                Err(NotAwaited::Circle(mail)) => {
-                    mail.withdraw();
-                    return None;
-                }
-            },
+            Some(caller) => members
+                .deliver_awaited(mail, caller)
+                .map(|(delivered, wait)| (delivered, Some(wait))),
         };
         let undelivered = match delivered {
             Ok((Delivered { at, place }, wait)) => {
                 return Some((Arc::clone(&members.all()[at]), place, wait));
             }
-            Err(undelivered) => undelivered?,
+            Err(undelivered) => undelivered,
         };
         let Undelivered { refusal, mail: back, at } = undelivered;
         if !matches!(refusal, Refusal::Full(_)) || !members.all()[at].blocks_senders() {

@@ -4,6 +4,8 @@ use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use vec1::Vec1;
+
 use crate::core::account::Account;
 use crate::core::codec::CodecSet;
 use crate::core::id::{ComponentHandle, ComponentId};
@@ -35,7 +37,7 @@ pub struct World {
     pub executor: Arc<Executor>,
     pub random: Arc<Random>,
     pub model: Arc<Model>,
-    pub office: Arc<MessagingContext>,
+    pub messaging: Arc<MessagingContext>,
     pools: Mutex<Vec<Arc<SimulatedPool>>>,
     /// All there have ever been, by their number.
     actors: Mutex<Vec<Arc<Actor>>>,
@@ -45,7 +47,7 @@ pub struct World {
 pub struct SimulatedPool {
     pub id: Arc<ComponentId>,
     pub members: Arc<Members>,
-    pub actors: Vec<Arc<Actor>>,
+    pub actors: Vec1<Arc<Actor>>,
 }
 
 impl World {
@@ -53,18 +55,18 @@ impl World {
         let random = Arc::new(Random::new(seed));
         let executor = Executor::new(Arc::clone(&random));
         let correlations = Correlations::new(None, Arc::new(|job| job()), executor.now());
-        let office = MessagingContext {
+        let messaging = MessagingContext {
             registry: Arc::default(),
             correlations: Arc::new(correlations),
             router: None,
         };
-        let watcher = watch_deadlines(&office.correlations, Virtual(Arc::clone(&executor)));
+        let watcher = watch_deadlines(&messaging.correlations, Virtual(Arc::clone(&executor)));
         executor.spawn("watcher", watcher);
         Arc::new(Self {
             model: Model::new(Arc::clone(&executor)),
             executor,
             random,
-            office: Arc::new(office),
+            messaging: Arc::new(messaging),
             pools: Mutex::default(),
             actors: Mutex::default(),
         })
@@ -102,13 +104,13 @@ impl World {
         let (id, handle) = (Arc::new(self.any_id()), self.all_actors().len() as u64 + 1);
         let (options, host_bytes) = (self.any_options(), self.any_host_bytes());
         let count = 1 + self.random.below(MEMBERS);
-        let actors: Vec<_> = (0..count)
-            .map(|_| self.start(&id, ComponentHandle(handle), &options, host_bytes))
-            .collect();
-        let mailboxes: Vec<_> = actors.iter().map(|actor| Arc::clone(&actor.mailbox)).collect();
-        let members = Arc::new(Members::new(mailboxes.iter().cloned()));
+        let start = || self.start(&id, ComponentHandle(handle), &options, host_bytes);
+        let mut actors = Vec1::new(start());
+        actors.extend((1..count).map(|_| start()));
+        let mailboxes = actors.mapped_ref(|actor| Arc::clone(&actor.mailbox));
+        let members = Arc::new(Members::new(mailboxes.clone()));
         self.model.trace("loaded", handle, count);
-        self.office.registry.publish(&id, &mailboxes);
+        self.messaging.registry.publish(&id, &mailboxes);
         actors.iter().for_each(Actor::open);
         self.pools.lock().unwrap().push(Arc::new(SimulatedPool { id, members, actors }));
     }
@@ -129,7 +131,8 @@ impl World {
             self.model.clone(),
             account,
         );
-        let messenger = ComponentMessenger::new(Arc::clone(&self.office), &mailbox, self.guard(id));
+        let messenger =
+            ComponentMessenger::new(Arc::clone(&self.messaging), &mailbox, self.guard(id));
         let mut actors = self.actors.lock().unwrap();
         let actor = Actor::new(self, actors.len(), mailbox, messenger);
         actors.push(Arc::clone(&actor));
@@ -176,12 +179,12 @@ impl World {
         self.pools.lock().unwrap().retain(|other| !std::ptr::eq(&**other, pool));
         self.model.trace("unloaded", mailboxes[0].handle().0, u64::from(gracefully));
         if !gracefully {
-            self.office.registry.remove(&pool.id, mailboxes);
+            self.messaging.registry.remove(&pool.id, mailboxes);
         }
         for actor in &pool.actors {
             actor.end(gracefully).await;
         }
-        self.office.registry.remove(&pool.id, mailboxes);
+        self.messaging.registry.remove(&pool.id, mailboxes);
     }
 
     /// Takes memory of some component for a while.
