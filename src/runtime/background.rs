@@ -8,7 +8,7 @@ use std::io;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_task::Runnable;
 
@@ -34,16 +34,12 @@ struct Shared<P: Platform> {
 
 struct Queue {
     phase: Phase,
-    /// Tasks that run first.
-    expedited: VecDeque<Queued>,
     /// Tasks with new work, which is often short. They alternate with `continuing`.
     beginning: VecDeque<Queued>,
     /// Tasks whose guests are still computing.
     continuing: VecDeque<Queued>,
     /// The queue that the last task came from.
     last: From,
-    /// The earliest due time in `continuing`.
-    next_due: Option<Instant>,
     threads: usize,
     /// Threads that wait for `work`, at most `threads`.
     idle: usize,
@@ -67,26 +63,21 @@ enum From {
 pub enum Reason {
     /// It has new work, or was woken.
     Begins,
-    /// Its guest is still computing, and must get another turn by `due`.
-    GoesOn { due: Instant },
+    /// Its guest is still computing.
+    GoesOn,
 }
 
 struct Queued {
     task: Runnable,
     pace: Arc<Pace>,
-    /// When its guest's time is over. The task then runs first, so that the guest is ended on time.
-    due: Option<Instant>,
 }
 
 impl Queue {
     fn len(&self) -> usize {
-        self.expedited.len() + self.beginning.len() + self.continuing.len()
+        self.beginning.len() + self.continuing.len()
     }
 
-    fn pop(&mut self, now: impl FnOnce() -> Instant) -> Option<Runnable> {
-        if let Some(task) = self.pop_due(now).or_else(|| self.expedited.pop_front()) {
-            return Some(task.task);
-        }
+    fn pop(&mut self) -> Option<Runnable> {
         let beginning_first = self.last == From::Continuing || self.continuing.is_empty();
         let beginning = if beginning_first { self.beginning.pop_front() } else { None };
         let (task, from) = match beginning {
@@ -96,17 +87,6 @@ impl Queue {
         self.last = from;
         Some(task.task)
     }
-
-    fn pop_due(&mut self, now: impl FnOnce() -> Instant) -> Option<Queued> {
-        let (next, now) = (self.next_due?, now());
-        if next > now {
-            return None;
-        }
-        let at = self.continuing.iter().position(|it| it.due.is_some_and(|due| due <= now));
-        let task = at.and_then(|at| self.continuing.remove(at));
-        self.next_due = self.continuing.iter().filter_map(|it| it.due).min();
-        task
-    }
 }
 
 impl<P: Platform> Background<P> {
@@ -114,11 +94,9 @@ impl<P: Platform> Background<P> {
     pub fn new(platform: P, max_threads: usize) -> Self {
         let queue = Queue {
             phase: Phase::Open,
-            expedited: VecDeque::new(),
             beginning: VecDeque::new(),
             continuing: VecDeque::new(),
             last: From::Continuing,
-            next_due: None,
             threads: 0,
             idle: 0,
         };
@@ -131,7 +109,8 @@ impl<P: Platform> Background<P> {
         }))
     }
 
-    /// Queues a task. Returns a task to the caller if no thread runs and none can be started.
+    /// Queues a task. Returns a task to the caller if that is expedited, or if no thread runs and
+    /// none can be started.
     pub fn push(&self, task: Runnable, pace: &Arc<Pace>, reason: Reason) -> Result<(), Runnable> {
         let mut queue = self.0.lock();
         if queue.phase == Phase::Closed {
@@ -140,13 +119,13 @@ impl<P: Platform> Background<P> {
             drop(task);
             return Ok(());
         }
-        let pace = Arc::clone(pace);
+        if pace.take_expedited() {
+            return Err(task);
+        }
+        let queued = Queued { task, pace: Arc::clone(pace) };
         match reason {
-            Reason::Begins => queue.beginning.push_back(Queued { task, pace, due: None }),
-            Reason::GoesOn { due } => {
-                queue.continuing.push_back(Queued { task, pace, due: Some(due) });
-                queue.next_due = queue.next_due.into_iter().chain([due]).min();
-            }
+            Reason::Begins => queue.beginning.push_back(queued),
+            Reason::GoesOn => queue.continuing.push_back(queued),
         }
         if queue.len() <= queue.idle {
             drop(queue);
@@ -156,19 +135,25 @@ impl<P: Platform> Background<P> {
                 queue.threads += 1;
             } else if queue.threads == 0 {
                 // No thread will run it.
-                return queue.pop(|| self.0.platform.now()).map_or(Ok(()), Err);
+                return queue.pop().map_or(Ok(()), Err);
             }
         }
         Ok(())
     }
 
-    /// Moves the waiting task of a pace to the front.
-    pub fn expedite(&self, pace: &Arc<Pace>) {
+    /// Takes the waiting task of a pace out of the queue. A task that does not wait yet will not be
+    /// queued the next time.
+    pub fn expedite(&self, pace: &Arc<Pace>) -> Option<Runnable> {
         let queue = &mut *self.0.lock();
-        for waiting in [&mut queue.beginning, &mut queue.continuing] {
-            let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace));
-            queue.expedited.extend(at.and_then(|at| waiting.remove(at)));
+        let waiting =
+            [&mut queue.beginning, &mut queue.continuing].into_iter().find_map(|waiting| {
+                let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace))?;
+                waiting.remove(at)
+            });
+        if waiting.is_none() {
+            pace.set_expedited();
         }
+        waiting.map(|it| it.task)
     }
 
     /// Returns the number of queued tasks.
@@ -181,10 +166,9 @@ impl<P: Platform> Background<P> {
     pub fn close(&self, grace: Duration) {
         let mut queue = self.0.lock();
         queue.phase = Phase::Closed;
-        let expedited = take(&mut queue.expedited);
-        let others = (take(&mut queue.beginning), take(&mut queue.continuing));
+        let waiting = (take(&mut queue.beginning), take(&mut queue.continuing));
         drop(queue);
-        drop((expedited, others));
+        drop(waiting);
         self.0.work.notify_all();
         let until = self.0.platform.now() + grace;
         let mut queue = self.0.lock();
@@ -216,7 +200,7 @@ impl<P: Platform> Shared<P> {
     fn next(&self) -> Option<Runnable> {
         let mut queue = self.lock();
         while queue.phase == Phase::Open {
-            if let Some(task) = queue.pop(|| self.platform.now()) {
+            if let Some(task) = queue.pop() {
                 return Some(task);
             }
             queue.idle += 1;
@@ -246,9 +230,6 @@ mod tests {
     use std::panic::resume_unwind;
 
     use super::*;
-
-    /// Longer than anything takes.
-    const FAR: Duration = Duration::from_secs(3600);
 
     type Deed = Box<dyn FnOnce() + Send>;
 
@@ -288,8 +269,8 @@ mod tests {
             Ok(())
         }
 
-        fn now(&self) -> Instant {
-            Instant::now()
+        fn now(&self) -> std::time::Instant {
+            std::time::Instant::now()
         }
 
         fn before_lock(&self) {
@@ -368,22 +349,32 @@ mod tests {
     }
 
     #[test]
-    fn who_is_expedited_comes_first_whatever_it_waits_for() {
+    fn an_expedited_task_leaves_the_queue_or_does_not_enter_it() {
         let (hands, background, told) = one_thread();
-        let goes_on = Reason::GoesOn { due: Instant::now() + FAR };
         let paces: Vec<_> = [
             ("a", Reason::Begins),
-            ("b", goes_on),
+            ("b", Reason::GoesOn),
             ("c", Reason::Begins),
-            ("d", goes_on),
-            ("e", goes_on),
+            ("d", Reason::GoesOn),
         ]
         .into_iter()
         .map(|(name, reason)| push(&background, &told, name, reason, || ()))
         .collect();
-        background.expedite(&paces[2]);
-        background.expedite(&paces[4]);
+        for pace in &paces[1..3] {
+            background.expedite(pace).expect("it waits").run();
+        }
+        assert_eq!(*told.0.lock().unwrap(), ["b", "c"]);
         hands.run_threads();
-        assert_eq!(*told.0.lock().unwrap(), ["c", "e", "a", "b", "d"]);
+        assert_eq!(*told.0.lock().unwrap(), ["b", "c", "a", "d"]);
+
+        let pace = Arc::<Pace>::default();
+        assert!(background.expedite(&pace).is_none());
+        let mut push = || {
+            let (task, ended) = async_task::spawn(async {}, drop::<Runnable>);
+            ended.detach();
+            background.push(task, &pace, Reason::GoesOn)
+        };
+        assert!(push().is_err(), "expedited before it came");
+        assert!(push().is_ok(), "once");
     }
 }

@@ -14,7 +14,7 @@ use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::signals;
 use crate::runtime::threads::job::{self, NotRun, Running};
 use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
-use crate::runtime::timers::{Interrupted, Timers};
+use crate::runtime::timers::{EndOfCall, Interrupted, Timers};
 
 pin_project! {
     /// A guest call and everything needed to complete it.
@@ -36,7 +36,7 @@ pin_project! {
         progress: Option<&'a Progress>,
         began: Option<Moment>,
         jobs: Option<Running<()>>,
-        interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
+        end: Option<EndOfCall>,
     }
 }
 
@@ -61,7 +61,7 @@ impl<'a, F: Future> Drive<'a, F> {
             progress: None,
             began: None,
             jobs: None,
-            interruption: None,
+            end: None,
         }
     }
 
@@ -124,14 +124,14 @@ impl<F: Future> Future for Drive<'_, F> {
                     // A job that has not started can be withdrawn in time.
                     Poll::Pending if running.has_to_wait() && this.output.is_none() => {
                         let (timers, deadline) = (*this.timers, this.deadline.get());
-                        let interruption = this.interruption.get_or_insert_with(|| {
-                            Box::pin(timers.interruption(deadline, Some(*this.seen)))
-                        });
-                        let interrupted = ready!(interruption.as_mut().poll(cx));
+                        let end = this
+                            .end
+                            .get_or_insert_with(|| timers.end_of_call(deadline, *this.seen));
+                        let interrupted = ready!(Pin::new(end).poll(cx));
                         if running.withdraw() {
                             return Poll::Ready(Err(interrupted));
                         }
-                        *this.interruption = None;
+                        *this.end = None;
                         return Poll::Pending;
                     }
                     Poll::Pending => return Poll::Pending,
@@ -145,12 +145,14 @@ impl<F: Future> Future for Drive<'_, F> {
                     Ok(()) => {}
                 }
             }
+            // A guest whose time is over gets no further turn.
+            if this.output.is_none() && this.end.is_some() {
+                this.timers.check(this.deadline.get(), *this.seen)?;
+            }
             if this.output.is_none()
                 && let Poll::Ready(value) = signals::in_guest(|| this.call.as_mut().poll(cx))
             {
-                if this.interruption.take().is_some() {
-                    this.timers.pace().take_due();
-                }
+                *this.end = None;
                 // A call that renews its time checks the time itself.
                 if this.progress.is_none()
                     && let (Some(ticker), Some(began)) = (*this.ticker, &*this.began)
@@ -168,10 +170,12 @@ impl<F: Future> Future for Drive<'_, F> {
                 if let Some(seen) = progress.take_renewed() {
                     this.deadline.restart();
                     *this.seen = seen;
-                    *this.interruption = None;
-                    this.timers.pace().take_due();
+                    *this.end = None;
                 }
                 waiting = progress.is_waiting();
+                if waiting {
+                    *this.end = None;
+                }
             }
             if this.off_fiber.has_jobs() {
                 this.deadline.get();
@@ -205,11 +209,8 @@ impl<F: Future> Future for Drive<'_, F> {
             let deadline = this.deadline.get();
             this.timers.check(deadline, *this.seen)?;
             let (timers, seen) = (this.timers, *this.seen);
-            timers.pace().set_due(deadline);
-            let interruption = this
-                .interruption
-                .get_or_insert_with(|| Box::pin(timers.interruption(deadline, Some(seen))));
-            return interruption.as_mut().poll(cx).map(Err);
+            let end = this.end.get_or_insert_with(|| timers.end_of_call(deadline, seen));
+            return Pin::new(end).poll(cx).map(Err);
         }
     }
 }

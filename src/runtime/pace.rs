@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use pin_project_lite::pin_project;
 
-use crate::runtime::ticker::{AtomicMoment, Ticks};
+use crate::runtime::ticker::{AtomicMoment, LONG_SLICE_TICKS, SHORT_SLICE_TICKS, TICK, Ticks};
 
 /// Fuel below which a guest cannot have filled a slice: the system held up its thread. A slice has
 /// room for ten times as much, except with the slowest instructions.
@@ -24,8 +24,12 @@ pub struct Pace {
     turn_began: AtomicMoment,
     /// The end of the last turn longer than a short slice.
     computed_until: AtomicMoment,
-    /// By when a guest that computed for a whole slice needs another turn.
-    due: Mutex<Option<Instant>>,
+    /// The deadline of a guest call that takes several turns.
+    deadline: Mutex<Option<Instant>>,
+    /// Whether the next turn must not wait behind the workers. Changes only under the lock of
+    /// [`Background`](crate::runtime::background::Background), except for
+    /// [`Pace::begin_deadline`].
+    expedited: AtomicBool,
 }
 
 impl Pace {
@@ -51,14 +55,43 @@ impl Pace {
         ticks.short_slice_is_over(self.turn_began.load())
     }
 
-    /// Requests another turn by `at`.
-    pub fn set_due(&self, at: Instant) {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    /// Sets the deadline of a guest call; what expedited an earlier call has no effect on this one.
+    pub fn begin_deadline(&self, at: Instant) {
+        *self.lock_deadline() = Some(at);
+        self.expedited.store(false, Ordering::Relaxed);
     }
 
-    /// Takes the time of the requested turn.
-    pub fn take_due(&self) -> Option<Instant> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Marks the end of that guest call.
+    pub fn end_deadline(&self) {
+        *self.lock_deadline() = None;
+    }
+
+    /// Returns whether a guest call takes several turns.
+    pub fn is_in_call(&self) -> bool {
+        self.lock_deadline().is_some()
+    }
+
+    /// Returns the ticks of the guest's next slice: fewer than a long slice if its deadline comes
+    /// earlier, or is not known yet.
+    pub fn next_slice_ticks(&self) -> u64 {
+        let Some(deadline) = *self.lock_deadline() else { return SHORT_SLICE_TICKS };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let whole_ticks = left.as_nanos() / TICK.as_nanos();
+        u64::try_from(whole_ticks).map_or(LONG_SLICE_TICKS, |whole| LONG_SLICE_TICKS.min(whole + 1))
+    }
+
+    /// Keeps the next turn from waiting behind the workers.
+    pub(super) fn set_expedited(&self) {
+        self.expedited.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the next turn must not wait behind the workers, once.
+    pub(super) fn take_expedited(&self) -> bool {
+        self.expedited.swap(false, Ordering::Relaxed)
+    }
+
+    fn lock_deadline(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -59,8 +59,7 @@ impl<P: Platform> Scheduler<P> {
     fn schedule(&self, pace: &Arc<Pace>, mut task: Runnable, info: ScheduleInfo) {
         let again = info.woken_while_running;
         if pace.computes() && (again || !pace.has_rested(&self.ticks)) {
-            let due = if again { pace.take_due() } else { None };
-            let reason = due.map_or(Reason::Begins, |due| Reason::GoesOn { due });
+            let reason = if again && pace.is_in_call() { Reason::GoesOn } else { Reason::Begins };
             match self.background.push(task, pace, reason) {
                 Ok(()) => return,
                 Err(back) => task = back,
@@ -80,9 +79,10 @@ impl<P: Platform> Scheduler<P> {
         self.workers.spawn(Turns::new(task, self.ticks.clone()));
     }
 
-    /// Moves a task that waits behind the workers to the front.
+    /// Moves a task that waits behind the workers to them: its guest must end now. A task that runs
+    /// gets its next turn there.
     pub fn expedite(&self, pace: &Arc<Pace>) {
-        self.background.expedite(pace);
+        self.background.expedite(pace).into_iter().for_each(|task| self.queue(task));
     }
 
     /// Returns the number of tasks that wait behind the workers.
@@ -333,42 +333,36 @@ mod tests {
     }
 
     #[test]
-    fn whose_time_is_over_comes_first_and_who_is_expedited() {
+    fn an_expedited_task_does_not_wait_for_those_that_compute() {
         let (_runtime, scheduler) = workers(1);
         let (tell, told) = channel();
         let (let_go, held) = channel::<()>();
-        let paces: Vec<Arc<Pace>> = (0..5).map(|_| Arc::default()).collect();
-        let (its, started) = (scheduler.clone(), tell.clone());
-        let pace = Arc::<Pace>::default();
-        scheduler.spawn(Arc::clone(&pace), async move {
+        let holder = Arc::<Pace>::default();
+        let (its, pace, started) = (scheduler.clone(), Arc::clone(&holder), tell.clone());
+        scheduler.spawn(holder, async move {
             compute(&its, &pace);
             yield_now().await;
-            started.send(usize::MAX).unwrap();
+            started.send(on_this_thread()).unwrap();
             held.recv().unwrap_err();
         });
-        // The only thread is held: those that compute queue in this order.
-        assert_eq!(arrives(&told), usize::MAX);
-        let far = Instant::now() + PATIENCE;
-        for (n, pace) in paces.iter().enumerate() {
-            let (tell, its, own) = (tell.clone(), scheduler.clone(), Arc::clone(pace));
-            let queued = tell.clone();
-            scheduler.spawn(Arc::clone(pace), async move {
+        // The only thread behind the workers is held.
+        assert_eq!(arrives(&told), "airssys-compute");
+        let pace = Arc::<Pace>::default();
+        let (its, own) = (scheduler.clone(), Arc::clone(&pace));
+        scheduler.spawn(Arc::clone(&pace), async move {
+            for _ in 0..2 {
                 compute(&its, &own);
-                own.set_due(if n == 3 { Instant::now() } else { far });
-                queued.send(n).unwrap();
+                tell.send(on_this_thread()).unwrap();
                 yield_now().await;
-                tell.send(n).unwrap();
-            });
-            assert_eq!(arrives(&told), n);
+            }
+            tell.send(on_this_thread()).unwrap();
+        });
+        for _ in 0..3 {
+            assert_ne!(arrives(&told), "airssys-compute");
+            // In its turn, or in the queue.
+            scheduler.expedite(&pace);
         }
-        // A worker that is at this has queued the others.
-        let (queued, all_queued) = channel();
-        spawn(&scheduler, async move { queued.send(()).unwrap() });
-        arrives(&all_queued);
-        scheduler.expedite(&paces[4]);
         drop(let_go);
-        let order: Vec<usize> = (0..5).map(|_| arrives(&told)).collect();
-        assert_eq!(order, [3, 4, 0, 1, 2]);
     }
 
     #[test]
@@ -385,17 +379,16 @@ mod tests {
             held.recv().unwrap_err();
         });
         assert_eq!(arrives(&told), "held");
-        let far = Instant::now() + PATIENCE;
-        for due in [Some(far), Some(far), Some(far), None, None] {
+        for goes_on in [true, true, true, false, false] {
             let (tell, its, pace) = (tell.clone(), scheduler.clone(), Arc::<Pace>::default());
             let own = Arc::clone(&pace);
             scheduler.spawn(pace, async move {
                 compute(&its, &own);
-                if let Some(due) = due {
-                    own.set_due(due);
+                if goes_on {
+                    own.begin_deadline(Instant::now() + PATIENCE);
                 }
                 yield_now().await;
-                tell.send(if due.is_some() { "goes on" } else { "begins" }).unwrap();
+                tell.send(if goes_on { "goes on" } else { "begins" }).unwrap();
             });
         }
         let (queued, all_queued) = channel();

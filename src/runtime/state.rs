@@ -22,7 +22,6 @@ use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::pace::SHORT_WORK_FUEL;
 use crate::runtime::slice::Slice;
 use crate::runtime::threads::pool::ThreadPool;
-use crate::runtime::ticker::LONG_SLICE_TICKS;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::runtime::wasi::context::Wasi;
@@ -234,8 +233,9 @@ impl HostState {
                 return Ok(UpdateDeadline::Continue(1));
             }
             self.slice = Slice::begin(fuel);
-            self.context.timers.pace().note_work(SHORT_WORK_FUEL);
-            return Ok(UpdateDeadline::Yield(LONG_SLICE_TICKS));
+            let pace = self.context.timers.pace();
+            pace.note_work(SHORT_WORK_FUEL);
+            return Ok(UpdateDeadline::Yield(pace.next_slice_ticks()));
         };
         // Host code runs on this thread's own stack here, as in a callback.
         watch::check();

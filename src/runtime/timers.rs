@@ -1,10 +1,10 @@
 //! Timers on an engine's workers, and the signal that the engine stops.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use thiserror::Error;
@@ -48,6 +48,54 @@ pub enum Interrupted {
     /// The engine stops.
     #[error("the engine stops")]
     Stopping,
+}
+
+/// The wait for what ends a guest call. The task that polls it then gets its turn before others that
+/// compute.
+pub struct EndOfCall {
+    wait: Pin<Box<dyn Future<Output = Interrupted> + Send>>,
+    scheduler: Scheduler,
+    pace: Arc<Pace>,
+    /// The waker of the task, and the one made of it.
+    wakers: Option<(Waker, Waker)>,
+}
+
+impl Future for EndOfCall {
+    type Output = Interrupted;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Interrupted> {
+        let Self { wait, scheduler, pace, wakers } = &mut *self;
+        let (_, expediting) = match wakers.take() {
+            Some(made) if made.0.will_wake(cx.waker()) => wakers.insert(made),
+            _ => {
+                let task = cx.waker().clone();
+                let (scheduler, pace) = (scheduler.clone(), Arc::clone(pace));
+                let expedite = Expedite { scheduler, pace, task: task.clone() };
+                wakers.insert((task, Arc::new(expedite).into()))
+            }
+        };
+        wait.as_mut().poll(&mut Context::from_waker(expediting))
+    }
+}
+
+impl Drop for EndOfCall {
+    fn drop(&mut self) {
+        self.pace.end_deadline();
+    }
+}
+
+/// Wakes a task, wherever it waits for its turn.
+struct Expedite {
+    scheduler: Scheduler,
+    pace: Arc<Pace>,
+    task: Waker,
+}
+
+impl Wake for Expedite {
+    fn wake(self: Arc<Self>) {
+        self.scheduler.expedite(&self.pace);
+        self.task.wake_by_ref();
+    }
 }
 
 /// Waits of guests. A stopping engine allows no waits: if a host callback outlasts the workers, its
@@ -123,6 +171,18 @@ impl Timers {
         }
         let _workers = self.workers().enter();
         Some(tokio::time::sleep_until(deadline.into()))
+    }
+
+    /// Waits for what ends a guest call that takes several turns: the deadline, the stop of the
+    /// engine, or the next interrupt after `seen`.
+    pub fn end_of_call(&self, deadline: Instant, seen: Seen) -> EndOfCall {
+        self.pace.begin_deadline(deadline);
+        EndOfCall {
+            wait: Box::pin(self.interruption(deadline, Some(seen))),
+            scheduler: self.scheduler.clone(),
+            pace: Arc::clone(&self.pace),
+            wakers: None,
+        }
     }
 
     /// Waits for the first of: the deadline, the stop of the engine, and, given `seen`, the next

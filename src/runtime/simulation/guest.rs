@@ -168,7 +168,7 @@ impl World {
     }
 
     /// What a guest does in so many ticks, or until its time is over.
-    async fn compute(&self, guest: &Guest, ticks: u64) {
+    async fn compute(self: &Arc<Self>, guest: &Arc<Guest>, ticks: u64) {
         let (machine, pace) = (&self.machine, &guest.pace);
         let limit = machine.random.pick(&[0, 3, 20, 1000]);
         let due = machine.now() + Duration::from_millis(limit);
@@ -180,8 +180,11 @@ impl World {
             };
             if is_over {
                 self.note_work(guest);
-                pace.set_due(machine.instant(due));
-                self.model.set_due(guest.number, Some(due));
+                if long_slice.is_none() {
+                    pace.begin_deadline(machine.instant(due));
+                    self.model.begin_deadline(guest.number);
+                    self.expedite_at(due, guest).await;
+                }
                 self.give_way(guest).await;
                 if guest.is_interrupted() || machine.now() >= due {
                     break;
@@ -191,8 +194,11 @@ impl World {
             machine.pass_a_tick();
             self.note_work(guest);
         }
-        pace.take_due();
-        self.model.set_due(guest.number, None);
+        if long_slice.is_some() {
+            self.forget_deadline(guest.number);
+            pace.end_deadline();
+            self.model.end_deadline(guest.number);
+        }
     }
 
     fn note_work(&self, guest: &Guest) {
@@ -214,14 +220,14 @@ impl World {
     }
 
     /// Waits for a time, or an interrupt.
-    async fn sleep(&self, guest: &Guest) {
+    async fn sleep(&self, guest: &Arc<Guest>) {
         let until = self.machine.now() + self.moment();
         poll_fn(|cx| {
             if self.machine.now() >= until || guest.is_interrupted() {
                 return Poll::Ready(());
             }
             *guest.sleeping.lock().unwrap() = Some(cx.waker().clone());
-            self.wake_at(until, guest.number, cx.waker().clone());
+            self.wake_at(until, guest, cx.waker().clone());
             Poll::Pending
         })
         .await;

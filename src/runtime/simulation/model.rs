@@ -20,37 +20,39 @@ enum Place {
     Workers,
     /// Behind the workers, with something new.
     Begins,
-    /// Behind the workers, in something that it goes on with; its time is over then.
-    GoesOn(Moment),
+    /// Behind the workers, in something that it goes on with.
+    GoesOn,
+    /// Behind the workers, unless it is expedited at this moment.
+    Either,
 }
 
 impl Place {
     fn is_behind(self) -> bool {
-        self != Self::Workers
+        matches!(self, Self::Begins | Self::GoesOn)
     }
+}
 
-    fn goes_on(self) -> bool {
-        matches!(self, Self::GoesOn(_))
-    }
-
-    fn is_due(self, now: Moment) -> bool {
-        matches!(self, Self::GoesOn(due) if due <= now)
-    }
+/// Whether a task's next turn would not be behind the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expedited {
+    No,
+    /// Others are at it, or were while it changed.
+    Perhaps,
+    Yes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    /// `expedited` is `None` if it may have come to its place too late for that.
-    Waiting {
-        since: Moment,
-        place: Place,
-        expedited: Option<bool>,
-    },
-    HasTurn {
-        woken: bool,
-    },
+    Waiting { since: Moment, place: Place },
+    HasTurn { woken: bool },
     Ended,
+}
+
+/// What is known of a task before it is expedited.
+pub struct Before {
+    changes: u64,
+    is_certain: bool,
 }
 
 struct Task {
@@ -59,7 +61,13 @@ struct Task {
     worked: bool,
     /// The tick at the end of its last turn, if that was long and full of work.
     computed_until: Option<u64>,
-    due: Option<Moment>,
+    /// Its guest is in a call that takes several turns.
+    in_call: bool,
+    expedited: Expedited,
+    /// How many are at expediting it.
+    expediting: u32,
+    /// How often it has changed.
+    changes: u64,
     dropped: bool,
 }
 
@@ -109,11 +117,14 @@ impl Model {
         let number = known.tasks.len();
         let since = self.machine.now();
         known.tasks.push(Task {
-            state: State::Waiting { since, place: Place::Workers, expedited: Some(false) },
+            state: State::Waiting { since, place: Place::Workers },
             turn_began: 0,
             worked: false,
             computed_until: None,
-            due: None,
+            in_call: false,
+            expedited: Expedited::No,
+            expediting: 0,
+            changes: 0,
             dropped: false,
         });
         known.trace.note(since, "spawned", number as u64, 0);
@@ -144,21 +155,19 @@ impl Model {
         let state = known.tasks[number].state;
         self.machine.expect(!(behind && known.closed), || format!("{number} runs after the end"));
         match state {
-            State::Waiting { since, place, expedited } => {
+            State::Waiting { since, place } => {
                 let overlooked = self.overlooked(&known, since, place);
                 self.machine.expect(overlooked.is_none(), || {
                     format!("{number} has waited since {since:?}: {overlooked:?}")
                 });
-                let anywhere = self.was_missing(since) || known.closed;
+                let anywhere = self.was_missing(since) || known.closed || place == Place::Either;
                 self.machine.expect(anywhere || place.is_behind() == behind, || {
                     format!("{number}, which is {place:?}, runs behind the workers: {behind}")
                 });
-                match expedited {
-                    _ if !behind => {}
-                    Some(expedited) if !anywhere => {
-                        self.check_order(&mut known, number, since, place, expedited);
-                    }
-                    _ => known.last_went_on = None,
+                match behind {
+                    false => {}
+                    true if !anywhere => self.check_order(&mut known, number, since, place),
+                    true => known.last_went_on = None,
                 }
             }
             State::Idle => known.last_went_on = known.last_went_on.filter(|_| !behind),
@@ -169,6 +178,7 @@ impl Model {
         let task = &mut known.tasks[number];
         (task.state, task.worked) = (State::HasTurn { woken: false }, false);
         task.turn_began = tick;
+        task.changes += 1;
     }
 
     /// Whether a thread was not to be had since then: tasks may have gone to the workers instead.
@@ -177,51 +187,33 @@ impl Model {
     }
 
     /// Whether others that wait behind the workers should have come first.
-    fn check_order(
-        &self,
-        known: &mut Known,
-        number: usize,
-        since: Moment,
-        place: Place,
-        expedited: bool,
-    ) {
+    fn check_order(&self, known: &mut Known, number: usize, since: Moment, place: Place) {
         let now = self.machine.now();
-        let is_due = place.is_due(now) && !expedited;
         let last = known.last_went_on.filter(|(_, at)| !self.was_missing(*at));
-        let comes_first = |its: Moment, that: Place, that_is_expedited: bool| {
-            if is_due {
-                None
-            } else if that.is_due(now) && !that_is_expedited {
-                Some("its time is over")
-            } else if expedited {
-                None
-            } else if that_is_expedited {
-                Some("it is expedited")
-            } else if that.goes_on() == place.goes_on() {
+        let goes_on = place == Place::GoesOn;
+        let comes_first = |its: Moment, that: Place| {
+            if that == place {
                 (its < since).then_some("it has waited longer")
             } else {
-                let again = last.is_some_and(|(went_on, _)| went_on == place.goes_on());
+                let again = last.is_some_and(|(went_on, _)| went_on == goes_on);
                 again.then_some("it is its kind's turn")
             }
         };
         for (other, task) in known.tasks.iter().enumerate() {
             // One of this very moment may not have come to its place yet.
-            if let State::Waiting { since: its, place: that, expedited: Some(expedited) } =
-                task.state
+            if let State::Waiting { since: its, place: that } = task.state
                 && that.is_behind()
                 && its < now
                 && !self.was_missing(its)
                 && other != number
             {
-                let why = comes_first(its, that, expedited);
+                let why = comes_first(its, that);
                 self.machine.expect(why.is_none(), || {
                     format!("{number} comes before {other}: {}", why.unwrap_or_default())
                 });
             }
         }
-        if !is_due && !expedited {
-            known.last_went_on = Some((place.goes_on(), now));
-        }
+        known.last_went_on = Some((goes_on, now));
     }
 
     /// A task's turn is over.
@@ -236,6 +228,7 @@ impl Model {
             return self.machine.expect(false, || format!("{number} ends without a turn"));
         };
         task.state = if has_ended { State::Ended } else { State::Idle };
+        task.changes += 1;
         if woken && !has_ended {
             task.wait(now, tick, true);
         }
@@ -246,29 +239,51 @@ impl Model {
         self.known().tasks[number].worked = true;
     }
 
-    /// A task wants another turn by then.
-    pub fn set_due(&self, number: usize, due: Option<Moment>) {
-        self.known().tasks[number].due = due;
+    /// A task's guest is in a call that takes several turns.
+    pub fn begin_deadline(&self, number: usize) {
+        let task = &mut self.known().tasks[number];
+        task.in_call = true;
+        task.expedited = if task.expediting > 0 { Expedited::Perhaps } else { Expedited::No };
     }
 
-    /// Since when a task waits behind the workers.
-    pub fn waits_behind(&self, number: usize) -> Option<Moment> {
-        match self.known().tasks[number].state {
-            State::Waiting { since, place, .. } if place.is_behind() => Some(since),
-            _ => None,
+    /// That call is over.
+    pub fn end_deadline(&self, number: usize) {
+        self.known().tasks[number].in_call = false;
+    }
+
+    /// A task is about to be expedited; what is known of it.
+    pub fn expediting(&self, number: usize) -> Before {
+        let task = &mut self.known().tasks[number];
+        let is_certain = task.expedited == Expedited::No;
+        task.expediting += 1;
+        task.changes += u64::from(task.expediting > 1);
+        if let State::Waiting { place, .. } = &mut task.state
+            && place.is_behind()
+        {
+            *place = Place::Either;
         }
+        task.expedited = Expedited::Perhaps;
+        Before { changes: task.changes, is_certain }
     }
 
-    /// A task that has waited behind the workers since then was expedited.
-    pub fn expedited(&self, number: usize, its: Option<Moment>) {
+    /// A task was expedited.
+    pub fn expedited(&self, number: usize, before: Before) {
         let now = self.machine.now();
         let mut known = self.known();
-        known.trace.note(now, "expedited", number as u64, u64::from(its.is_some()));
-        if let State::Waiting { since, place, expedited } = &mut known.tasks[number].state
-            && place.is_behind()
-            && *expedited == Some(false)
-        {
-            *expedited = (its == Some(*since) && *since < now).then_some(true);
+        known.trace.note(now, "expedited", number as u64, 0);
+        let task = &mut known.tasks[number];
+        task.expediting -= 1;
+        if task.expediting > 0 || task.changes != before.changes {
+            return;
+        }
+        match &mut task.state {
+            State::Waiting { since, place } if *place == Place::Either => {
+                (*since, *place) = (now, Place::Workers);
+                if before.is_certain {
+                    task.expedited = Expedited::No;
+                }
+            }
+            _ => task.expedited = Expedited::Yes,
         }
     }
 
@@ -383,12 +398,17 @@ impl Task {
     fn wait(&mut self, since: Moment, tick: u64, again: bool) {
         let rested = self.computed_until.is_none_or(|until| tick - until >= LONG_SLICE_TICKS);
         let computes = self.computed_until.is_some() && (again || !rested);
-        let due = if again && computes { self.due.take() } else { None };
-        let place = match due {
+        let place = match self.expedited {
             _ if !computes => Place::Workers,
-            Some(due) => Place::GoesOn(due),
-            None => Place::Begins,
+            Expedited::Yes => {
+                self.expedited = Expedited::No;
+                Place::Workers
+            }
+            Expedited::Perhaps => Place::Either,
+            Expedited::No if again && self.in_call => Place::GoesOn,
+            Expedited::No => Place::Begins,
         };
-        self.state = State::Waiting { since, place, expedited: Some(false) };
+        self.state = State::Waiting { since, place };
+        self.changes += 1;
     }
 }

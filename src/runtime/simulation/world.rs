@@ -1,8 +1,9 @@
 //! An engine's scheduler, guests, and who does something with them.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::core::simulation::episodes::Episode;
@@ -31,9 +32,16 @@ pub struct World {
     platform: Simulated,
     most_guests: usize,
     guests: Mutex<Vec<Arc<Guest>>>,
-    timers: Mutex<Vec<(Moment, usize, Waker)>>,
+    timers: Mutex<Vec<Timer>>,
     clock: Mutex<Option<Number>>,
     is_over: AtomicBool,
+}
+
+struct Timer {
+    at: Moment,
+    guest: Arc<Guest>,
+    task: Waker,
+    is_deadline: bool,
 }
 
 impl World {
@@ -96,14 +104,34 @@ impl World {
     fn interrupt(&self, guest: &Guest) {
         guest.interrupted.store(true, Ordering::Relaxed);
         self.wake(guest.number, guest.sleeping.lock().unwrap().take());
-        let since = self.model.waits_behind(guest.number);
+        self.expedite(guest);
+    }
+
+    fn expedite(&self, guest: &Guest) {
+        let before = self.model.expediting(guest.number);
         self.scheduler.expedite(&guest.pace);
-        self.model.expedited(guest.number, since);
+        self.model.expedited(guest.number, before);
     }
 
     /// Wakes a guest then.
-    pub fn wake_at(&self, at: Moment, guest: usize, waker: Waker) {
-        self.timers.lock().unwrap().push((at, guest, waker));
+    pub fn wake_at(&self, at: Moment, guest: &Arc<Guest>, task: Waker) {
+        self.set_timer(Timer { at, guest: Arc::clone(guest), task, is_deadline: false });
+    }
+
+    /// Ends what a guest computes then.
+    pub async fn expedite_at(&self, at: Moment, guest: &Arc<Guest>) {
+        let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        self.set_timer(Timer { at, guest: Arc::clone(guest), task, is_deadline: true });
+    }
+
+    pub fn forget_deadline(&self, guest: usize) {
+        let is_its = |timer: &Timer| timer.is_deadline && timer.guest.number == guest;
+        let gone: Vec<_> = self.timers.lock().unwrap().extract_if(.., |it| is_its(it)).collect();
+        drop(gone);
+    }
+
+    fn set_timer(&self, timer: Timer) {
+        self.timers.lock().unwrap().push(timer);
         let clock = *self.clock.lock().unwrap();
         self.machine.unpark(clock.expect("it runs"));
     }
@@ -112,11 +140,16 @@ impl World {
         while !self.is_over.load(Ordering::Relaxed) {
             let now = self.machine.now();
             let mut timers = self.timers.lock().unwrap();
-            let due: Vec<_> = timers.extract_if(.., |(at, ..)| *at <= now).collect();
-            let next = timers.iter().map(|(at, ..)| *at).min();
+            let due: Vec<_> = timers.extract_if(.., |timer| timer.at <= now).collect();
+            let next = timers.iter().map(|timer| timer.at).min();
             drop(timers);
             let none = due.is_empty();
-            due.into_iter().for_each(|(_, guest, waker)| self.wake(guest, Some(waker)));
+            for Timer { guest, task, is_deadline, .. } in due {
+                if is_deadline {
+                    self.expedite(&guest);
+                }
+                self.wake(guest.number, Some(task));
+            }
             if none {
                 self.machine.park(next);
             }
