@@ -26,7 +26,7 @@ const SECTIONS: &[Section] = &[
     section("LOG", &["logger.rs"]),
     section("EVENTS", &["events.rs"]),
     section("AUDIT TRAIL", &["audit.rs"]),
-    section("ENGINES AND COMPONENTS", &["engine.rs"]),
+    section("ENGINES AND COMPONENTS", &["on_engine.rs", "engine.rs"]),
     section("OPTIONS", &["options.h"]),
     section("MESSAGES", &["message.rs"]),
     section("REQUESTS", &["request.rs"]),

@@ -42,6 +42,7 @@ pub use ffi::events::*;
 pub use ffi::inspect::*;
 pub use ffi::logger::*;
 pub use ffi::message::*;
+pub use ffi::on_engine::airssys_engine_t;
 pub use ffi::request::*;
 pub use ffi::router::*;
 pub use ffi::security::*;

@@ -25,6 +25,7 @@ use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
+use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::{
     HandleCallback, HandleMessage, HandlerExport, InitialConfig, Instance, incoming,
 };
@@ -33,7 +34,6 @@ use crate::runtime::mappings::Promise;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::Prepared;
 use crate::runtime::shortage::MemoryLimits;
-use crate::runtime::state::HostContext;
 use crate::runtime::threads::signal_stack;
 use crate::runtime::ticker::Ticks;
 use crate::runtime::timers::Timers;

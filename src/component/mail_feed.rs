@@ -1,7 +1,7 @@
 //! The mail feed: hands a guest's loop message after message within one call.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use crate::component::status::Status;
 use crate::component::stopwatch::Stopwatch;
@@ -10,8 +10,8 @@ use crate::core::id::ComponentId;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::Mailbox;
-use crate::runtime::driver::mail::{Coming, HandlerKind, Id, MailSource, Record};
 use crate::runtime::driver::small::{self, Shape, SmallMessage, TinyMessage};
+use crate::runtime::driver::source::{Coming, HandlerKind, Id, MailSource, Record, Usage};
 use crate::runtime::pace::Pace;
 use crate::runtime::ticker::Ticks;
 use crate::security::guard::Guard;
@@ -55,16 +55,31 @@ pub struct MailFeed {
     status: Arc<Status>,
     host: Arc<ComponentId>,
     guard: Arc<Guard>,
-    /// Handed out first.
-    first: Option<Mail>,
-    current: Option<(Mail, Stopwatch)>,
-    answer: Outcome,
+    progress: Progress,
     turn: Turn,
     /// Messages handled since the last pause.
     handled: usize,
     /// The sender of the last message, cached: successive messages often share it.
     sender: Option<(Arc<ComponentId>, Id)>,
     payload: Arc<Vec<u8>>,
+}
+
+/// The message in progress.
+enum Progress {
+    /// None yet; this one is handed out first.
+    First(Mail),
+    /// None: the last one has its outcome.
+    Between,
+    /// The guest handles it. `reply` is set once the handler has returned one.
+    Handling { mail: Mail, watch: Stopwatch, reply: Option<Vec<u8>> },
+    /// Its handler failed, which ends the call.
+    Failed { mail: Mail, watch: Stopwatch, error: CallError },
+}
+
+impl Progress {
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Between)
+    }
 }
 
 impl MailFeed {
@@ -83,9 +98,7 @@ impl MailFeed {
             status,
             host,
             guard,
-            first: Some(first),
-            current: None,
-            answer: Ok(None),
+            progress: Progress::First(first),
             turn,
             handled: 0,
             sender: None,
@@ -104,16 +117,27 @@ impl MailFeed {
     /// Ends the feed; returns the number of messages handled since the last pause, and the
     /// unfinished mail.
     pub fn end(self) -> (usize, Option<Unfinished>) {
-        let first = self.first.map(|mail| (mail, Stopwatch::start(&self.turn.ticks)));
-        let unfinished = self.current.or(first);
-        let answer = self.answer;
-        let unfinished = unfinished.map(|(mail, watch)| Unfinished { mail, watch, answer });
+        let unfinished = match self.progress {
+            Progress::First(mail) => Some(Unfinished {
+                mail,
+                watch: Stopwatch::start(&self.turn.ticks),
+                answer: Ok(None),
+            }),
+            Progress::Between => None,
+            Progress::Handling { mail, watch, reply } => {
+                Some(Unfinished { mail, watch, answer: Ok(reply) })
+            }
+            Progress::Failed { mail, watch, error } => {
+                Some(Unfinished { mail, watch, answer: Err(error) })
+            }
+        };
         (self.handled, unfinished)
     }
 
     /// Returns the message in progress, as the guest may see it.
     fn message(&self) -> Option<MessageView<'_>> {
-        Some(self.view(self.current.as_ref()?.0.message()?))
+        let Progress::Handling { mail, .. } = &self.progress else { return None };
+        Some(self.view(mail.message()?))
     }
 
     fn view<'a>(&'a self, message: &'a Message) -> MessageView<'a> {
@@ -123,67 +147,88 @@ impl MailFeed {
         }
         view
     }
+
+    /// Delivers the outcome of the message in progress, unless it failed.
+    fn finish(&mut self, usage: Usage) {
+        let (mail, watch, reply) = match self.progress.take() {
+            Progress::Handling { mail, watch, reply } => (mail, watch, reply),
+            other => {
+                self.progress = other;
+                return;
+            }
+        };
+        self.handled += 1;
+        let status = &self.status;
+        status.count_handled(true);
+        status.count_fuel(usage.fuel);
+        status.set_memory(usage.memory_bytes);
+        status.count_time(watch.nanos(&self.turn.ticks));
+        if let Mail::Message(_, to) = mail
+            && !to.is_nobody()
+        {
+            self.mailbox.nearly_done();
+            to.answer(Ok(reply));
+        }
+    }
+
+    /// Returns the next mail, or `None` to end the call.
+    fn poll_mail(&mut self) -> Poll<Option<Mail>> {
+        match self.progress.take() {
+            Progress::First(mail) => return Poll::Ready(Some(mail)),
+            Progress::Between => {}
+            failed => {
+                self.progress = failed;
+                return Poll::Ready(None);
+            }
+        }
+        if self.turn.is_over(self.handled) && self.mailbox.load() > 1 {
+            return Poll::Ready(None);
+        }
+        let polled = self.mailbox.poll_kept(Self::takes);
+        if polled.is_pending() {
+            self.handled = 0;
+        }
+        polled
+    }
 }
 
 impl MailSource for MailFeed {
     fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>) {
-        let wanted =
-            matches!(&self.current, Some((Mail::Message(_, reply), _)) if !reply.is_nobody());
+        let Progress::Handling { mail, reply, .. } = &mut self.progress else { return };
+        let wanted = matches!(mail, Mail::Message(_, to) if !to.is_nobody());
         let limit = self.mailbox.options().bounds.max_message;
-        self.answer = match answer {
-            Ok(Some(reply)) if reply.len() as u64 > limit => {
-                Err(CallError::DoesNotFit(Unfit::Reply { bytes: reply.len() as u64, limit }))
+        let error = match answer {
+            Ok(Some(bytes)) if bytes.len() as u64 > limit => {
+                CallError::DoesNotFit(Unfit::Reply { bytes: bytes.len() as u64, limit })
             }
-            Ok(reply) => Ok(reply.filter(|_| wanted).map(<[u8]>::to_vec)),
-            Err(error) => Err(CallError::Guest(error)),
+            Ok(bytes) => {
+                *reply = bytes.filter(|_| wanted).map(<[u8]>::to_vec);
+                return;
+            }
+            Err(error) => CallError::Guest(error),
         };
-    }
-
-    fn handled(&mut self, fuel: u64, memory_bytes: u64) {
-        if self.answer.is_err() {
-            return;
-        }
-        let Some((mail, watch)) = self.current.take() else { return };
-        let answer = std::mem::replace(&mut self.answer, Ok(None)).unwrap_or_default();
-        self.handled += 1;
-        let status = &self.status;
-        status.count_handled(true);
-        status.count_fuel(fuel);
-        status.set_memory(memory_bytes);
-        status.count_time(watch.nanos(&self.turn.ticks));
-        if let Mail::Message(_, reply) = mail
-            && !reply.is_nobody()
-        {
-            self.mailbox.nearly_done();
-            reply.answer(Ok(answer));
+        if let Progress::Handling { mail, watch, .. } = self.progress.take() {
+            self.progress = Progress::Failed { mail, watch, error };
         }
     }
 
-    fn poll_next(&mut self) -> Poll<Option<Coming>> {
-        if self.answer.is_err() {
-            return Poll::Ready(None);
+    fn exchange(&mut self, previous: Option<Usage>) -> Poll<Option<Coming>> {
+        if let Some(usage) = previous {
+            self.finish(usage);
         }
-        let mail = match self.first.take() {
-            Some(mail) => mail,
-            None if self.turn.is_over(self.handled) && self.mailbox.load() > 1 => {
+        let Some(mail) = ready!(self.poll_mail()) else { return Poll::Ready(None) };
+        let (handler, message) = match &mail {
+            Mail::Message(message, _) => (HandlerKind::Message, message),
+            Mail::Callback(message) => (HandlerKind::Callback, message),
+            // Such mail goes another way, see `takes`.
+            Mail::Health(_) | Mail::Shutdown(_) => {
+                self.progress = Progress::First(mail);
                 return Poll::Ready(None);
             }
-            None => match self.mailbox.poll_kept(Self::takes) {
-                Poll::Ready(Some(mail)) => mail,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => {
-                    self.handled = 0;
-                    return Poll::Pending;
-                }
-            },
-        };
-        self.current = Some((mail, Stopwatch::start(&self.turn.ticks)));
-        let (handler, message) = match &self.current {
-            Some((Mail::Message(message, _), _)) => (HandlerKind::Message, message),
-            Some((Mail::Callback(message), _)) => (HandlerKind::Callback, message),
-            _ => return Poll::Ready(None),
         };
         let shape = Shape::of(&self.view(message));
+        let watch = Stopwatch::start(&self.turn.ticks);
+        self.progress = Progress::Handling { mail, watch, reply: None };
         Poll::Ready(Some(Coming { handler, shape }))
     }
 
@@ -196,8 +241,9 @@ impl MailSource for MailFeed {
     }
 
     fn take(&mut self) -> Option<Record> {
-        let Self { current, sender, payload, host, guard, .. } = self;
-        let message = current.as_ref()?.0.message()?;
+        let Self { progress, sender, payload, host, guard, .. } = self;
+        let Progress::Handling { mail, .. } = progress else { return None };
+        let message = mail.message()?;
         let from = message.sender.as_ref().unwrap_or(host);
         let id = match sender {
             Some((known, parts)) if Arc::ptr_eq(known, from) => parts.clone(),

@@ -18,5 +18,6 @@ pub mod payload;
 pub mod ports;
 #[cfg(test)]
 pub mod simulation;
+pub mod versioned;
 pub mod waiting;
 pub mod watch;

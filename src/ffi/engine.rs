@@ -1,7 +1,6 @@
 //! Engines: making, loading, unloading, ending.
 
 use std::ffi::c_char;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,51 +10,14 @@ use crate::ffi::arguments::{bytes, optional_text, output, reference, text, write
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::failure::Failure;
 use crate::ffi::fork;
-use crate::ffi::on_engine::{answer, on_engine};
-use crate::ffi::rundown::{Owned, Rundown, RundownGuard};
+use crate::ffi::on_engine::{airssys_engine_t, answer, on_engine};
+use crate::ffi::rundown::Owned;
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::runtime::off_fiber::current_component;
 use crate::system::config::EngineConfig;
 use crate::system::engine::Engine;
-
-/// An engine: components, their workers, storage and log. Release it with `airssys_engine_free`.
-pub struct airssys_engine_t {
-    engine: Engine,
-    rundown: Arc<Rundown<airssys_engine_t>>,
-    /// See `fork::generation`.
-    made_at: u64,
-}
-
-/// A call inside an engine, which is not freed during the call.
-pub struct Entered<'a> {
-    engine: &'a Engine,
-    _guard: RundownGuard<'a, airssys_engine_t>,
-}
-
-impl Deref for Entered<'_> {
-    type Target = Engine;
-
-    fn deref(&self) -> &Engine {
-        self.engine
-    }
-}
-
-impl airssys_engine_t {
-    /// Enters the engine, unless this process is a child of the one that made it.
-    pub fn enter(&self) -> Result<Entered<'_>, Failure> {
-        if self.is_from_before_a_fork() {
-            return Err(Failure::forked());
-        }
-        Ok(Entered { engine: &self.engine, _guard: self.rundown.protect() })
-    }
-
-    fn is_from_before_a_fork(&self) -> bool {
-        fork::generation() != self.made_at
-    }
-}
 
 /// Makes an engine. Its workers start with the first load.
 ///

@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::ffi::arguments::{Sized0, bytes, content_type, numbers, optional_text, versioned};
 use crate::ffi::bytes::airssys_bytes_t;
-use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
+use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
-use crate::system::calling::Patience;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
+use crate::system::sending::Patience;
 
 /// What a message carries besides its payload. Zero the struct, set `size`, then set the other
 /// fields.

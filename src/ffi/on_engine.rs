@@ -1,13 +1,53 @@
-//! Functions that take an engine.
+//! The engine of the C ABI, and functions that take one.
+
+use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::ffi::arguments::{object, output, write_output};
 use crate::ffi::boundary::boundary;
 use crate::ffi::bytes::airssys_bytes_t;
-use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
+use crate::ffi::fork;
+use crate::ffi::rundown::{Rundown, RundownGuard};
 use crate::ffi::status::airssys_status_t;
 use crate::system::engine::Engine;
+
+/// An engine: components, their workers, storage and log. Release it with `airssys_engine_free`.
+pub struct airssys_engine_t {
+    pub(super) engine: Engine,
+    pub(super) rundown: Arc<Rundown<airssys_engine_t>>,
+    /// See `fork::generation`.
+    pub(super) made_at: u64,
+}
+
+/// A call inside an engine, which is not freed during the call.
+pub struct Entered<'a> {
+    engine: &'a Engine,
+    _guard: RundownGuard<'a, airssys_engine_t>,
+}
+
+impl Deref for Entered<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        self.engine
+    }
+}
+
+impl airssys_engine_t {
+    /// Enters the engine, unless this process is a child of the one that made it.
+    pub fn enter(&self) -> Result<Entered<'_>, Failure> {
+        if self.is_from_before_a_fork() {
+            return Err(Failure::forked());
+        }
+        Ok(Entered { engine: &self.engine, _guard: self.rundown.protect() })
+    }
+
+    pub(super) fn is_from_before_a_fork(&self) -> bool {
+        fork::generation() != self.made_at
+    }
+}
 
 /// Runs the body of a function without an output.
 ///

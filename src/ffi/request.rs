@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::Outcome;
-use crate::ffi::engine::airssys_engine_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
 use crate::ffi::host_call::HostFn;
 use crate::ffi::message::{airssys_message_options_t, message};
+use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 use crate::messaging::correlation::Completion;

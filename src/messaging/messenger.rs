@@ -15,6 +15,7 @@ use crate::core::limits::{Full, MailboxBound};
 use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
+use crate::core::versioned::Versioned;
 use crate::messaging::correlation::{Correlations, Receiver, Requester, TableFull, Ticket};
 use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
@@ -49,15 +50,14 @@ pub struct ComponentMessenger {
     id: Arc<ComponentId>,
     own: Weak<Mailbox>,
     guard: Arc<Guard>,
-    recent: Mutex<TargetCache>,
+    recent: Mutex<Versioned<(u64, u64), TargetCache>>,
     sent: Arc<AtomicU64>,
 }
 
-/// The most recent targets, found without access to shared state.
+/// The most recent targets, found without access to shared state. Valid for one version of the
+/// registry and one of the guard.
 #[derive(Default)]
 struct TargetCache {
-    /// The versions of registry and guard for which the cache is valid.
-    versions: (u64, u64),
     targets: Vec<Target>,
     /// The entry to be replaced next.
     oldest: usize,
@@ -97,7 +97,7 @@ impl ComponentMessenger {
     /// Finds the receiver of a permitted message. The right is checked first: a sender without it
     /// must not learn whether the id is loaded.
     fn resolve(&self, raw: RawId<'_>, action: Action) -> Result<Way, MessagingError> {
-        if let Some(target) = self.recent().find(raw, action) {
+        if let Some(target) = self.recent().at(self.versions()).find(raw, action) {
             self.admit_again(action, target)?;
             return Ok(Way::Here(Arc::clone(&target.members)));
         }
@@ -108,7 +108,9 @@ impl ComponentMessenger {
         self.guard.take_message(action, id.as_str()).map_err(refused)?;
         let allowed = self.guard.check(action, id.as_str()).map_err(refused)?;
         if let Some((id, members)) = self.messaging.registry.find(&id) {
-            self.recent().remember(versions, id, &members, (action, allowed));
+            if let Some(recent) = self.recent().if_at(versions) {
+                recent.remember(id, &members, (action, allowed));
+            }
             return Ok(Way::Here(members));
         }
         // During `initialize` a component is not in the registry, but may send to itself.
@@ -118,14 +120,8 @@ impl ComponentMessenger {
         if self.messaging.router.is_some() { Ok(Way::Elsewhere(id)) } else { Err(not_found(raw)) }
     }
 
-    /// Locks the cache, cleared if it is stale.
-    fn recent(&self) -> MutexGuard<'_, TargetCache> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let versions = self.versions();
-        if recent.versions != versions {
-            *recent = TargetCache { versions, ..TargetCache::default() };
-        }
-        recent
+    fn recent(&self) -> MutexGuard<'_, Versioned<(u64, u64), TargetCache>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn versions(&self) -> (u64, u64) {
@@ -281,17 +277,13 @@ impl TargetCache {
         self.targets.iter().find(|target| *target.id == raw).filter(|target| target.allows(action))
     }
 
-    /// Caches a target and a right on it, if `versions` are still current.
+    /// Caches a target and a right on it.
     fn remember(
         &mut self,
-        versions: (u64, u64),
         id: Arc<ComponentId>,
         members: &Arc<Members>,
         allowed: (Action, AllowedUntil),
     ) {
-        if self.versions != versions {
-            return;
-        }
         if let Some(known) = self.targets.iter_mut().find(|target| target.id == id) {
             known.allowed.retain(|(action, _)| *action != allowed.0);
             known.allowed.push(allowed);
@@ -321,8 +313,8 @@ impl Messenger for ComponentMessenger {
         };
         {
             // Holding the lock costs less than cloning the `Arc`.
-            let recent = self.recent();
-            if let Some(known) = recent.find(target, action) {
+            let mut recent = self.recent();
+            if let Some(known) = recent.at(self.versions()).find(target, action) {
                 if let Err(error) = self.admit_again(action, known) {
                     return Handover::Done(Err(error));
                 }

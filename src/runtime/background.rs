@@ -369,7 +369,7 @@ mod tests {
 
         let pace = Arc::<Pace>::default();
         assert!(background.expedite(&pace).is_none());
-        let mut push = || {
+        let push = || {
             let (task, ended) = async_task::spawn(async {}, drop::<Runnable>);
             ended.detach();
             background.push(task, &pace, Reason::GoesOn)

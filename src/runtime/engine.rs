@@ -10,10 +10,11 @@ use wasmtime::{Config, Engine, Memory, MemoryType, Store, WasmBacktraceDetails};
 use crate::runtime::cache::directory::CacheError;
 use crate::runtime::cache::store::CompileCache;
 use crate::runtime::compiler::Compiler;
-use crate::runtime::driver::mail;
+use crate::runtime::driver;
 use crate::runtime::fiber_stack::FiberStacks;
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
+use crate::runtime::limiter::MAX_STACK_BYTES;
 use crate::runtime::loader::Loader;
 use crate::runtime::mappings::Taken;
 use crate::runtime::packed_memory::PackedMemories;
@@ -24,9 +25,6 @@ use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
 use crate::runtime::workshop::{Toolchain, Toolchains, Workshop};
-
-/// How deep a guest's stack may grow.
-pub const MAX_STACK_BYTES: usize = 512 * 1024;
 
 /// What a guest on its caller's own stack needs there: its own, and that of host functions that it
 /// calls at its deepest.
@@ -129,7 +127,7 @@ impl WasmRuntime {
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
             let (linker, immediate) = linker(&engine, options)?;
             let mut driven = linker.clone();
-            mail::link(&mut driven)?;
+            driver::link::link(&mut driven)?;
             let mappings = Taken::with(reservation == Reservation::None);
             Ok(Toolchain { engine, linker, driven, immediate, mappings })
         };

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
+use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
-use wasmtime::{AsContextMut, Store};
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::{self, CallError, LimitBreach, Unfit};
@@ -19,17 +19,16 @@ use crate::runtime::contract::{
 };
 use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
 use crate::runtime::driver::attach;
-use crate::runtime::driver::mail::{Driven, MailSource};
+use crate::runtime::driver::source::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
+use crate::runtime::host_context::HostContext;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::prepared::{LifecycleExports, Prepared};
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::signals;
-use crate::runtime::slice::Slice;
-use crate::runtime::state::{HostContext, HostState};
-use crate::runtime::ticker::SHORT_SLICE_TICKS;
+use crate::runtime::state::{HostState, make_ready};
 use crate::runtime::timers::Interrupted;
 use crate::runtime::trap;
 use crate::security::action::Action;
@@ -494,19 +493,6 @@ impl Typed<'_> {
 
 fn fuel(limits: &Limits) -> u64 {
     limits.max_fuel.unwrap_or(u64::MAX)
-}
-
-/// Prepares a store for a call, or for the next message of one: fuel, yields, limits.
-pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
-    let mut store = store.as_context_mut();
-    // Fails only in an engine without fuel; a guest would then trap for lack of it.
-    let fueled = store.set_fuel(fuel);
-    debug_assert!(fueled.is_ok(), "engines are made with fuel");
-    store.set_epoch_deadline(SHORT_SLICE_TICKS);
-    let state = store.data_mut();
-    state.slice = Slice::begin(fuel);
-    state.limiter.begin();
-    state.answer = None;
 }
 
 /// Runs a guest on this thread's own stack until its time passes or the engine stops.

@@ -5,6 +5,9 @@ use wasmtime::ResourceLimiter;
 use crate::core::error::LimitBreach;
 use crate::core::limits::Limits;
 
+/// The depth to which a guest's stack may grow.
+pub const MAX_STACK_BYTES: usize = 512 * 1024;
+
 /// The most memories of a component: each occupies address space and mappings of the process,
 /// however small it is.
 pub const MAX_MEMORIES: usize = 100;

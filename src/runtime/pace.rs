@@ -26,9 +26,8 @@ pub struct Pace {
     computed_until: AtomicMoment,
     /// The deadline of a guest call that takes several turns.
     deadline: Mutex<Option<Instant>>,
-    /// Whether the next turn must not wait behind the workers. Changes only under the lock of
-    /// [`Background`](crate::runtime::background::Background), except for
-    /// [`Pace::begin_deadline`].
+    /// Whether the next turn must not wait behind the workers. Set and taken under the lock of
+    /// the queue behind the workers, so that no task slips past.
     expedited: AtomicBool,
 }
 

@@ -10,6 +10,7 @@ use crate::core::bounds::{REPORTS_PER_SECOND, cut};
 use crate::core::clock::coarse_wall;
 use crate::core::id::{ComponentId, IdRange, shorten};
 use crate::core::message::Timestamp;
+use crate::core::versioned::Versioned;
 use crate::security::action::Action;
 use crate::security::audit::{AuditLog, AuditRecord, Basis};
 use crate::security::capability::{Capabilities, Grant, NotHeld, Scope};
@@ -82,7 +83,7 @@ pub struct Guard {
     component: Arc<ComponentId>,
     authority: Arc<Authority>,
     capabilities: RwLock<Arc<Capabilities>>,
-    remembered: Mutex<Remembered>,
+    remembered: Mutex<Versioned<u64, Remembered>>,
     /// Per action on the component's own resource, the version for which it is allowed without
     /// expiry.
     own: [AtomicU64; Action::ALL.len()],
@@ -100,8 +101,6 @@ pub struct Guard {
 
 #[derive(Default)]
 struct Remembered {
-    /// The version for which the cached decisions are valid.
-    version: u64,
     decisions: HashMap<Box<str>, Vec<(Action, Decision)>>,
     count: usize,
 }
@@ -231,10 +230,7 @@ impl Guard {
         let version = self.version();
         {
             let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-            if remembered.version != version {
-                *remembered = Remembered { version, ..Remembered::default() };
-            }
-            let known = remembered.decisions.get(name).and_then(|decisions| {
+            let known = remembered.at(version).decisions.get(name).and_then(|decisions| {
                 decisions.iter().find(|(of, _)| *of == action).map(|(_, decision)| decision)
             });
             if let Some(known) = known
@@ -257,11 +253,9 @@ impl Guard {
 
     fn remember(&self, version: u64, action: Action, name: &str, decision: Decision) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.version != version {
-            return;
-        }
+        let Some(remembered) = remembered.if_at(version) else { return };
         if remembered.count >= REMEMBERED {
-            *remembered = Remembered { version, ..Remembered::default() };
+            *remembered = Remembered::default();
         }
         remembered.count += 1;
         let decisions = match remembered.decisions.get_mut(name) {

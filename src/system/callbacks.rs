@@ -34,12 +34,12 @@ impl Callbacks {
     }
 
     /// Starts the permanent thread.
-    pub fn start(&self) -> Result<(), NoThread> {
+    pub fn keep_one(&self) -> Result<(), NoThread> {
         self.pool.keep_one()
     }
 
     /// Stops the permanent thread again, after a failed start.
-    pub fn unstart(&self) {
+    pub fn keep_none(&self) {
         self.pool.keep_none();
     }
 

@@ -20,18 +20,7 @@ use crate::runtime::threads::signal_stack;
 use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
-use crate::system::sending::{Address, HostMessage};
-
-/// How long a caller waits, and what happens to its message afterwards.
-#[derive(Default)]
-pub struct Patience {
-    /// The longest wait.
-    pub timeout: Option<Duration>,
-    /// Whether to interrupt the message in progress when the caller gives up.
-    pub ends_message: bool,
-    /// Polled on the caller's thread: whether the caller gives up.
-    pub gives_up: Option<Box<dyn Fn() -> bool>>,
-}
+use crate::system::sending::{Address, HostMessage, Patience};
 
 impl Engine {
     /// Sends a message and waits for the outcome, with `stack` bytes of stack left on the calling

@@ -9,11 +9,11 @@ use crate::core::id::ComponentHandle;
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Outcome;
 use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
-use crate::system::calling::Patience;
 use crate::system::config::EngineConfig;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
+use crate::system::sending::Patience;
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -247,7 +247,7 @@ impl Engine {
     pub(super) fn scheduler(&self) -> Result<&Scheduler, EngineError> {
         let workers = self.workers.get_or_try_init(|| {
             let runtime = self.start_threads().inspect_err(|_| {
-                self.callbacks.unstart();
+                self.callbacks.keep_none();
                 self.threads.keep_none();
             })?;
             runtime.spawn(watch_deadlines(&self.messaging.correlations, SystemClock));
@@ -264,7 +264,7 @@ impl Engine {
     /// Starts every indispensable thread, or none: whatever the system runs short of later,
     /// accepted messages make progress.
     fn start_threads(&self) -> Result<Runtime, NoThread> {
-        self.callbacks.start()?;
+        self.callbacks.keep_one()?;
         self.threads.keep_one()?;
         let mut builder = Builder::new_multi_thread();
         builder.enable_all();

@@ -23,7 +23,6 @@ use crate::messaging::queue::Place;
 use crate::messaging::reply::Reply;
 use crate::runtime::block_on::block_on;
 use crate::runtime::off_fiber::current_component;
-use crate::system::calling::Patience;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
@@ -35,6 +34,17 @@ pub struct HostMessage<'a> {
     pub sender: Option<ComponentId>,
     /// The declared type of the payload.
     pub content_type: Option<&'a str>,
+}
+
+/// How long a caller waits, and what happens to its message afterwards.
+#[derive(Default)]
+pub struct Patience {
+    /// The longest wait.
+    pub timeout: Option<Duration>,
+    /// Whether to interrupt the message in progress when the caller gives up.
+    pub ends_message: bool,
+    /// Polled on the caller's thread: whether the caller gives up.
+    pub gives_up: Option<Box<dyn Fn() -> bool>>,
 }
 
 /// Mail that another engine's router took.

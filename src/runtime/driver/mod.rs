@@ -2,6 +2,7 @@
 
 pub mod attach;
 mod leaving;
-pub mod mail;
+pub mod link;
 mod outline;
 pub mod small;
+pub mod source;

@@ -16,8 +16,9 @@ use crate::runtime::contract::{
     self, ComponentError, ComponentId, ComponentIdOwned, ComponentInfo, LogLevel, Timestamp,
 };
 use crate::runtime::host::interface::{Immediate, Interface};
+use crate::runtime::host_context::HostContext;
 use crate::runtime::lifting::CutText;
-use crate::runtime::state::{HostContext, HostState};
+use crate::runtime::state::HostState;
 use crate::security::action::Action;
 
 type LogArguments = (LogLevel, CutText<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);

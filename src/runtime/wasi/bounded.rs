@@ -26,7 +26,6 @@ use crate::runtime::trap::HostCallTooLarge;
 use crate::runtime::wasi::ambient::random_numbers;
 use crate::runtime::wasi::file_streams::PIECE;
 use crate::runtime::wasi::files::MAX_WRITE_BYTES;
-use crate::runtime::wasi::sockets::sockets;
 use crate::runtime::wasi::udp::MAX_DATAGRAMS;
 
 /// The most pollables in one list; the host keeps state for each while it waits.
@@ -189,7 +188,7 @@ fn send(
         let data = datagram.data.as_le_slice(&store).to_vec();
         copied.push(OutgoingDatagram { data, remote_address: datagram.remote_address });
     }
-    let mut sockets = sockets(store.data_mut());
+    let mut sockets = store.data_mut().sockets();
     if too_large && copied.is_empty() {
         return Ok((Err(NetworkError::DatagramTooLarge),));
     }

@@ -8,6 +8,7 @@ use wasmtime_wasi::p2::StreamResult;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::core::account::{Account, Charge};
+use crate::core::versioned::Versioned;
 use crate::runtime::wasi::guarded_streams::{Right, denied};
 use crate::security::action::Action;
 use crate::security::guard::{AllowedUntil, Guard};
@@ -222,8 +223,8 @@ impl Connections {
 pub struct ConnectionRight {
     guard: Arc<Guard>,
     end: End,
-    /// The version for which the connection was decided, and how long that holds.
-    known: Option<(u64, AllowedUntil)>,
+    /// How long the last decision holds, for the version of the rights that it was made on.
+    known: Versioned<u64, Option<AllowedUntil>>,
 }
 
 /// The end of a connection that the right applies to.
@@ -235,7 +236,7 @@ enum End {
 
 impl ConnectionRight {
     fn new(guard: &Arc<Guard>, end: End) -> Self {
-        Self { guard: Arc::clone(guard), end, known: None }
+        Self { guard: Arc::clone(guard), end, known: Versioned::default() }
     }
 
     fn allowed(&self) -> Option<AllowedUntil> {
@@ -256,7 +257,7 @@ impl ConnectionRight {
 impl Right for ConnectionRight {
     fn check(&mut self) -> StreamResult<()> {
         let version = self.guard.version();
-        if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
+        if self.known.at(version).is_some_and(AllowedUntil::holds) {
             return Ok(());
         }
         let Some(allowed) = self.allowed() else {
@@ -268,7 +269,7 @@ impl Right for ConnectionRight {
             _ = self.guard.check_once(action, at(address));
             return Err(denied());
         };
-        self.known = Some((version, allowed));
+        *self.known.at(version) = Some(allowed);
         Ok(())
     }
 }

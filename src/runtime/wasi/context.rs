@@ -4,40 +4,21 @@ use std::io;
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::filesystem::{Dir, OpenMode, WasiFilesystemCtxView};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use crate::runtime::host_context::HostContext;
 use crate::runtime::off_fiber::OffFiber;
-use crate::runtime::state::HostContext;
 use crate::runtime::wasi::connections::Connections;
 use crate::runtime::wasi::descriptor_table::DescriptorTable;
 use crate::runtime::wasi::desk::Desk;
 use crate::runtime::wasi::file_rights::Files;
 use crate::runtime::wasi::file_streams::Means;
 use crate::runtime::wasi::output::Outputs;
-use crate::runtime::wasi::sockets::Held;
-use crate::security::directory::Directory;
+use crate::runtime::wasi::preopens::Preopen;
+use crate::runtime::wasi::sockets::{Held, Sockets};
 use crate::security::guard::Guard;
-
-/// A granted directory, opened for one instance.
-pub struct Opened {
-    /// The granted directory.
-    pub directory: Arc<Directory>,
-    /// The guest's handle of it.
-    pub dir: Dir,
-}
-
-impl Opened {
-    fn new(directory: Arc<Directory>, changes: bool) -> io::Result<Self> {
-        let (rights, mode) = match changes {
-            false => (FsPerms::ReadOnly, OpenMode::READ),
-            true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
-        };
-        // A duplicate of the handle that the grant holds open.
-        let dir = Dir::new(directory.handle().try_clone()?, rights, mode, true);
-        Ok(Self { directory, dir })
-    }
-}
 
 /// The WASI state of one instance: environment, directories, and open resources.
 pub struct Wasi {
@@ -52,11 +33,11 @@ pub struct Wasi {
     /// The addresses it may use.
     pub connections: Arc<Connections>,
     /// The charges for its sockets.
-    pub sockets: Held,
+    pub held_sockets: Held,
     /// Runs blocking system calls and charges for what the host holds.
     pub means: Means,
     descriptors: DescriptorTable,
-    roots: io::Result<Vec<Opened>>,
+    roots: io::Result<Vec<Preopen>>,
     desk: Option<Box<Desk>>,
 }
 
@@ -69,7 +50,7 @@ impl Wasi {
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
         let roots = guard.directories().into_iter();
-        let roots = roots.map(|(root, changes)| Opened::new(root, changes)).collect();
+        let roots = roots.map(|(root, changes)| Preopen::new(root, changes)).collect();
         let checked = Arc::clone(&connections);
         builder.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).socket_addr_check(
             move |address, using| {
@@ -87,7 +68,7 @@ impl Wasi {
             outputs,
             guard,
             connections,
-            sockets: Held::new(),
+            held_sockets: Held::new(),
             means: Means { jobs: Arc::clone(&host.jobs), account: Arc::clone(&host.account) },
             descriptors: DescriptorTable::default(),
             roots,
@@ -110,6 +91,16 @@ impl Wasi {
             roots: &self.roots,
             means: &self.means,
             desk: &mut self.desk,
+        }
+    }
+
+    /// Returns the instance's view of sockets and names.
+    pub fn sockets(&mut self) -> Sockets<'_> {
+        Sockets {
+            inner: WasiSocketsCtxView { ctx: self.context.sockets(), table: &mut self.table },
+            connections: &self.connections,
+            held: &mut self.held_sockets,
+            means: &self.means,
         }
     }
 }

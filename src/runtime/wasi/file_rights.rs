@@ -11,21 +11,21 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorStat, DescriptorType, ErrorCode, HostDescriptor, PathFlags,
 };
-use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
+use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult, StreamResult};
 
 use crate::core::account::Charge;
-use crate::runtime::state::HostState;
+use crate::core::versioned::Versioned;
 use crate::runtime::threads::job::NotRun;
 use crate::runtime::wasi::blocking::Waits;
-use crate::runtime::wasi::context::Opened;
 use crate::runtime::wasi::descriptor_table::{DescriptorTable, Outside, Place};
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_streams::{FileOutput, Means};
-use crate::runtime::wasi::guarded_streams::{FileRight, GuardedOutput};
+use crate::runtime::wasi::guarded_streams::{GuardedOutput, Right, denied};
+use crate::runtime::wasi::preopens::Preopen;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::directory::real_path_of;
-use crate::security::guard::{Guard, Refused};
+use crate::security::guard::{AllowedUntil, Guard, Refused};
 use crate::security::resource::{self, without_detours};
 
 /// An instance's view of files.
@@ -37,7 +37,7 @@ pub struct Files<'a> {
     /// The descriptor table.
     pub descriptors: &'a mut DescriptorTable,
     /// The directories that the instance started with.
-    pub roots: &'a io::Result<Vec<Opened>>,
+    pub roots: &'a io::Result<Vec<Preopen>>,
     /// Runs blocking system calls and charges for what the host holds.
     pub means: &'a Means,
     /// `None` while a job has it, and for good once that job is abandoned.
@@ -49,11 +49,6 @@ pub struct HasFiles;
 
 impl HasData for HasFiles {
     type Data<'a> = Files<'a>;
-}
-
-/// Returns an instance's view of files.
-pub fn files(state: &mut HostState) -> Files<'_> {
-    state.wasi().files()
 }
 
 /// Reading a file's attributes, also implied by the rights to list its directory or to change it.
@@ -350,6 +345,42 @@ fn no_thread(_: NotRun) -> FsError {
 
 pub(super) fn not_permitted() -> FsError {
     ErrorCode::NotPermitted.into()
+}
+
+/// The right to read or write one file, checked again when rights change.
+pub struct FileRight {
+    guard: Arc<Guard>,
+    place: Arc<Place>,
+    handle: Arc<fs::File>,
+    action: Action,
+    /// How long the last decision holds, for the version of the rights that it was made on.
+    known: Versioned<u64, Option<AllowedUntil>>,
+}
+
+impl FileRight {
+    /// Creates a right that is still undecided.
+    pub fn new(
+        guard: Arc<Guard>,
+        place: Arc<Place>,
+        handle: Arc<fs::File>,
+        action: Action,
+    ) -> Self {
+        Self { guard, place, handle, action, known: Versioned::default() }
+    }
+}
+
+impl Right for FileRight {
+    fn check(&mut self) -> StreamResult<()> {
+        let version = self.guard.version();
+        if self.known.at(version).is_some_and(AllowedUntil::holds) {
+            return Ok(());
+        }
+        let denied = |_| denied();
+        let allowed = self.guard.check_once(self.action, self.place.resource()).map_err(denied)?;
+        check_real_path(&self.guard, self.action, &self.handle, &self.place).map_err(denied)?;
+        *self.known.at(version) = Some(allowed);
+        Ok(())
+    }
 }
 
 /// Checks an open descriptor's current path against policies; records a refusal.

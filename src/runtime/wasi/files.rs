@@ -14,7 +14,6 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use crate::runtime::wasi::context::Opened;
 use crate::runtime::wasi::descriptor_table::Place;
 use crate::runtime::wasi::desk::{Desk, now};
 use crate::runtime::wasi::file_rights::{
@@ -24,6 +23,7 @@ use crate::runtime::wasi::file_streams::{FileInput, PIECE};
 use crate::runtime::wasi::guarded_streams::GuardedInput;
 use crate::runtime::wasi::listing::{LISTING_BYTES, Listing};
 use crate::runtime::wasi::opening::{Found, Opening};
+use crate::runtime::wasi::preopens::Preopen;
 use crate::runtime::wasi::root::{self, Root};
 use crate::security::action::Action;
 
@@ -37,7 +37,7 @@ impl preopens::Host for Files<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let mut directories = Vec::new();
         let roots = self.roots.as_ref().map_err(|error| io::Error::from(error.kind()))?;
-        for Opened { directory, dir } in roots {
+        for Preopen { directory, dir } in roots {
             let place = Place::root(Arc::clone(directory));
             let descriptor = self.track(place, Descriptor::Dir(dir.clone()))?;
             directories.push((descriptor, directory.guest().to_owned()));

@@ -1,53 +1,14 @@
 //! Streams over files and connections that fail when the right to them ends.
 
-use std::fs::File;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
-use crate::runtime::wasi::descriptor_table::Place;
-use crate::runtime::wasi::file_rights::check_real_path;
-use crate::security::action::Action;
-use crate::security::guard::{AllowedUntil, Guard};
-
 /// The right to continue.
 pub trait Right: Send + 'static {
     /// Fails if the right has ended.
     fn check(&mut self) -> StreamResult<()>;
-}
-
-/// The right to read or write one file, checked again when rights change.
-pub struct FileRight {
-    guard: Arc<Guard>,
-    place: Arc<Place>,
-    handle: Arc<File>,
-    action: Action,
-    /// The version for which it was decided, and how long that holds.
-    known: Option<(u64, AllowedUntil)>,
-}
-
-impl FileRight {
-    /// Creates a right that is still undecided.
-    pub fn new(guard: Arc<Guard>, place: Arc<Place>, handle: Arc<File>, action: Action) -> Self {
-        Self { guard, place, handle, action, known: None }
-    }
-}
-
-impl Right for FileRight {
-    fn check(&mut self) -> StreamResult<()> {
-        let version = self.guard.version();
-        if self.known.is_some_and(|(known, allowed)| known == version && allowed.holds()) {
-            return Ok(());
-        }
-        let denied = |_| denied();
-        let allowed = self.guard.check_once(self.action, self.place.resource()).map_err(denied)?;
-        check_real_path(&self.guard, self.action, &self.handle, &self.place).map_err(denied)?;
-        self.known = Some((version, allowed));
-        Ok(())
-    }
 }
 
 /// Returns the error of a stream whose right has ended.

@@ -13,9 +13,9 @@ use wasmtime_wasi_io::bindings::wasi::io;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
 use crate::runtime::wasi::bounded;
-use crate::runtime::wasi::file_rights::{self, HasFiles};
+use crate::runtime::wasi::file_rights::HasFiles;
 use crate::runtime::wasi::paths;
-use crate::runtime::wasi::sockets::{self as guarded, HasSockets};
+use crate::runtime::wasi::sockets::HasSockets;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::resource::Resource;
@@ -76,17 +76,17 @@ pub fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     io::poll::add_to_linker::<_, HasTable>(linker, table)?;
     io::streams::add_to_linker::<_, HasTable>(linker, table)?;
 
-    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, file_rights::files)?;
-    filesystem::types::add_to_linker::<_, HasFiles>(linker, file_rights::files)?;
+    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, HostState::files)?;
+    filesystem::types::add_to_linker::<_, HasFiles>(linker, HostState::files)?;
 
-    sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    sockets::tcp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    sockets::udp::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
-    sockets::instance_network::add_to_linker::<_, HasSockets>(linker, guarded::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
+    sockets::tcp::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
+    sockets::udp::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
+    sockets::instance_network::add_to_linker::<_, HasSockets>(linker, HostState::sockets)?;
     let options = Default::default();
-    sockets::network::add_to_linker::<_, HasSockets>(linker, &options, guarded::sockets)?;
+    sockets::network::add_to_linker::<_, HasSockets>(linker, &options, HostState::sockets)?;
 
     clocks::wall_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;
     clocks::monotonic_clock::add_to_linker::<_, HasClocks>(linker, ambient::clocks)?;

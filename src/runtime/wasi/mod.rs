@@ -18,6 +18,7 @@ pub mod opening;
 pub mod output;
 pub mod paths;
 pub mod placeholder;
+pub mod preopens;
 pub mod root;
 mod settings;
 pub mod sockets;

@@ -12,8 +12,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::core::log::LogLevel;
 use crate::core::message::Timestamp;
+use crate::runtime::host_context::HostContext;
 use crate::runtime::off_fiber::OffFiber;
-use crate::runtime::state::HostContext;
 
 /// The longest record made from guest output; a longer line is split.
 const MAX_LINE_BYTES: usize = 8 * 1024;

@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
 use crate::runtime::lifting::Excerpt;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::file_rights::MAX_PATH_BYTES;
-use crate::runtime::wasi::sockets::{MAX_NAME_BYTES, sockets};
+use crate::runtime::wasi::sockets::MAX_NAME_BYTES;
 
 type Path = Excerpt<MAX_PATH_BYTES>;
 type Name = Excerpt<MAX_NAME_BYTES>;
@@ -105,7 +105,7 @@ fn resolve_addresses(
     (network, name): (Resource<Network>, Name),
 ) -> wasmtime::Result<Lookup> {
     let Ok(name) = name.whole() else { return Ok((Err(NetworkError::InvalidArgument),)) };
-    let mut sockets = sockets(store.data_mut());
+    let mut sockets = store.data_mut().sockets();
     Ok((match sockets.resolve_addresses(network, name) {
         Ok(stream) => Ok(stream),
         Err(error) => Err(sockets.convert_error_code(error)?),

@@ -17,7 +17,6 @@ use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi_io::poll::subscribe;
 
 use crate::core::account::Charge;
-use crate::runtime::state::HostState;
 use crate::runtime::wasi::connections::Connections;
 use crate::runtime::wasi::file_streams::Means;
 use crate::runtime::wasi::lookups::Lookup;
@@ -56,17 +55,6 @@ pub struct HasSockets;
 
 impl HasData for HasSockets {
     type Data<'a> = Sockets<'a>;
-}
-
-/// Returns an instance's view of sockets and names.
-pub fn sockets(state: &mut HostState) -> Sockets<'_> {
-    let wasi = state.wasi();
-    Sockets {
-        inner: WasiSocketsCtxView { ctx: wasi.context.sockets(), table: &mut wasi.table },
-        connections: &wasi.connections,
-        held: &mut wasi.sockets,
-        means: &wasi.means,
-    }
 }
 
 impl Sockets<'_> {

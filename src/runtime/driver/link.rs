@@ -1,10 +1,7 @@
-//! The host's side of the loop in a guest.
+//! The host functions of the loop in a guest.
 
-use std::any::Any;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use wasmtime::component::{Linker, WasmList};
 use wasmtime::error::Context as _;
@@ -12,91 +9,10 @@ use wasmtime::{StoreContextMut, bail};
 
 use crate::core::error::WasmError;
 use crate::runtime::contract::ErrorText;
-use crate::runtime::drive::Progress;
 use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL, TAKE_TINY};
-use crate::runtime::driver::small::{Form, Shape, SmallMessage, TinyMessage};
-use crate::runtime::instance::make_ready;
-use crate::runtime::state::HostState;
-use crate::runtime::ticker::{Moment, Ticks};
+use crate::runtime::driver::source::{Coming, Driven, MailSource, Usage};
+use crate::runtime::state::{HostState, make_ready};
 use crate::runtime::timers::Interrupted;
-
-/// The source of a guest's messages, and the destination of their outcomes.
-pub trait MailSource: Any + Send {
-    /// Takes the handler's reply or error. Not called for a handler without either.
-    fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>);
-
-    /// Ends the previous message, if there was one, with the fuel that it used and the guest's
-    /// memory size.
-    fn handled(&mut self, fuel: u64, memory_bytes: u64);
-
-    /// Returns the next message's handler and shape, or `None` to end the call. While it is
-    /// pending, the guest keeps its stack.
-    fn poll_next(&mut self) -> Poll<Option<Coming>>;
-
-    /// Takes that message.
-    fn take(&mut self) -> Option<Record>;
-
-    /// Takes that message if it is small.
-    fn take_small(&mut self) -> Option<SmallMessage>;
-
-    /// Takes that message if it is tiny.
-    fn take_tiny(&mut self) -> Option<TinyMessage>;
-}
-
-/// The next message, as announced to the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coming {
-    /// The handler for it.
-    pub handler: HandlerKind,
-    /// Its shape.
-    pub shape: Shape,
-}
-
-impl Coming {
-    /// Encodes it for `driver.wat`.
-    fn word(self) -> u64 {
-        let Shape { form, lengths: [a, b, c, d, e], wants_reply } = self.shape;
-        let form = match form {
-            Form::Whole => 0,
-            Form::Small => 4,
-            Form::Tiny => 8,
-        };
-        u64::from_le_bytes([self.handler as u8 | form, a, b, c, d, e, wants_reply.into(), 0])
-    }
-}
-
-/// The handler for a message, in the encoding of `driver.wat`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandlerKind {
-    /// `handle-message`.
-    Message = 1,
-    /// `handle-callback`.
-    Callback = 2,
-}
-
-/// A component id that the lowering of a result can own: namespace, name, instance.
-pub type Id = (Arc<str>, Arc<str>, Arc<str>);
-
-/// A `component-message` as nested tuples: sender, payload, metadata. The metadata are correlation
-/// id, reply-to, time, and content type.
-pub type Record = (Id, Arc<Vec<u8>>, (Option<String>, Option<Id>, Timestamp, Option<Arc<str>>));
-type Timestamp = (u64, u32);
-
-/// A call of the loop in progress.
-pub struct Driven {
-    /// The source of its messages.
-    pub source: Box<dyn MailSource>,
-    /// The fuel of each message.
-    pub fuel: u64,
-    /// The progress of the call.
-    pub progress: Arc<Progress>,
-    /// The time limit of each message.
-    pub limit: Duration,
-    /// The clock.
-    pub ticks: Ticks,
-    /// When the message in progress started.
-    pub began: Moment,
-}
 
 /// A handler's result: its reply, or the case and the text of an error.
 type HandlerResult = Result<Option<WasmList<u8>>, (u32, ErrorText)>;
@@ -117,20 +33,20 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
     let left = store.get_fuel()?;
     let state = store.data_mut();
     let memory_bytes = state.limiter.memory_bytes();
-    let Driven { source, fuel, limit, ticks, began, .. } = driven(state)?;
+    let Driven { fuel, limit, ticks, began, .. } = driven(state)?;
     if ticks.have_passed(*began, *limit) {
         return Err(Interrupted::DeadlinePassed.into());
     }
     let fuel = *fuel;
     let used = fuel.saturating_sub(left);
-    source.handled(used, memory_bytes);
+    let mut previous = Some(Usage { fuel: used, memory_bytes });
     store.data().context.timers.pace().note_work(used);
     // The mailbox wakes the task that polls this call, so no waker is registered here.
     let coming = poll_fn(|_| {
         let Ok(Driven { source, progress, .. }) = driven(store.data_mut()) else {
             return Poll::Ready(None);
         };
-        let polled = source.poll_next();
+        let polled = source.exchange(previous.take());
         progress.set_waiting(polled.is_pending());
         polled
     });
