@@ -6,7 +6,7 @@ use std::thread;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, Failure};
+use crate::harness::engine::{Engine, Failure};
 
 /// Enough for the guest, and too little.
 const STACKS: [usize; 2] = [4 << 20, 256 << 10];

@@ -3,8 +3,9 @@
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, NO_BYTES, Outcome, With, c, check, take};
-use crate::partners::{Inbox, Letter};
+use crate::harness::engine::{Engine, NO_BYTES, Outcome, With, c, check, take};
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 
 fn prefix(code: u64, payload: &[u8]) -> Outcome<Vec<u8>> {
     let mut out = NO_BYTES;

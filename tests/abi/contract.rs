@@ -3,9 +3,10 @@
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Failure};
-use crate::hosts::{Journal, Store};
-use crate::published::{CODE, WIT, component, component_of};
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::log::Journal;
+use crate::harness::published::{CODE, WIT, component, component_of};
+use crate::harness::store::Store;
 
 const LIFECYCLE: &str = "airssys:core/component-lifecycle@1.0.0";
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::Gate;
-use crate::partners::{Events, Inbox};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::gates::Gate;
+use crate::harness::requests::Inbox;
 
 fn within(timeout_ms: u64) -> With<'static> {
     With { timeout_ms, ..With::default() }
@@ -344,7 +345,7 @@ fn a_request_from_a_component_s_own_callback_is_answered_after_it() {
     let (engine, within) = reachable();
     let inbox = Inbox::new();
     let config = Config::new();
-    crate::hosts::set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
+    crate::harness::log::set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
         if record.message == "ask" {
             let engine = within.get().unwrap();
             let own = engine.find("app/self/0").unwrap();

@@ -1,40 +1,16 @@
-//! Memory and threads come back. Counts those of the whole process: nextest gives each test one of
-//! its own.
+//! Memory, threads and descriptors come back.
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::partners::{Events, Inbox};
+use airssys_wasm::*;
+
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::process::{mappings, resident_kib, threads};
+use crate::harness::requests::Inbox;
 
 /// As many rounds as `AIRSSYS_LEAK_ROUNDS` says, 3,000 by default; 100,000 are the full measure.
 fn rounds() -> usize {
     let rounds = std::env::var("AIRSSYS_LEAK_ROUNDS").ok();
     rounds.map_or(3_000, |text| text.parse().expect("a number of rounds"))
-}
-
-pub fn resident_kib() -> u64 {
-    status_kib("VmRSS:")
-}
-
-/// The most memory since [`forget_peak`].
-pub fn peak_kib() -> u64 {
-    status_kib("VmHWM:")
-}
-
-pub fn forget_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-}
-
-fn status_kib(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).expect("a size");
-    line.split_whitespace().nth(1).unwrap().parse().expect("a number")
-}
-
-pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
-}
-
-pub fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
 /// Runs `round` until memory has its level, then as often as wanted, and holds the two against
@@ -98,7 +74,7 @@ fn requests_leave_memory_level_however_they_end() {
 #[test]
 fn crashes_and_restarts_leave_memory_level() {
     let config = Config::new();
-    crate::hosts::set_logger(&config, airssys_wasm::AIRSSYS_LOG_OFF, |_| {});
+    crate::harness::log::set_logger(&config, airssys_wasm::AIRSSYS_LOG_OFF, |_| {});
     let engine = config.engine();
     let trapper = engine.load("app/trapper/0", "trapper");
     assert_level(|n| {
@@ -131,4 +107,27 @@ fn engines_that_come_and_go_leave_nothing_behind() {
     let after = (resident_kib(), mappings());
     assert!(after.0 <= before.0 + 24 * 1024, "{} KiB, then {} KiB", before.0, after.0);
     assert!(after.1 <= before.2 + 200, "{} mappings, then {}", before.2, after.1);
+}
+
+#[test]
+fn files_and_threads_come_back_after_many_loads_and_engines() {
+    // Counts those of the whole process: nextest gives each test one of its own.
+    let wasm = airssys_wasm_guests::bytes("counter");
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let cycle = || {
+        let engine = Engine::new();
+        for _ in 0..20 {
+            let handle = engine.try_load("app/counter/0", &wasm, None).unwrap();
+            assert_eq!(engine.text(handle, "inc"), "1");
+            engine.unload(handle).unwrap();
+        }
+        assert_eq!(engine.stats()["components"], 0);
+    };
+    cycle();
+    let before = (open(), threads());
+    for _ in 0..3 {
+        cycle();
+    }
+    eventually("threads and files are back", || ((open(), threads()) <= before).then_some(()));
 }

@@ -4,8 +4,9 @@
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Failure, eventually};
-use crate::hosts::{Gate, Journal};
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::gates::Gate;
+use crate::harness::log::Journal;
 
 const PAGE: u64 = 65_536;
 
@@ -238,73 +239,4 @@ fn limits_of_the_load_replace_those_of_the_engine_one_by_one() {
         "max-instances": 9, "max-table-elements": 70,
     });
     assert_eq!(engine.describe(echo).unwrap()["limits"], limits);
-}
-
-#[test]
-fn a_trap_ends_an_instance_and_the_next_message_gets_a_new_one() {
-    let (config, journal) = (Config::new(), Journal::default());
-    journal.attach(&config);
-    let engine = config.engine();
-    let trapper = engine.load("app/trapper/0", "trapper");
-    for (n, command) in ["unreachable", "panic lost", "oob", "div0"].into_iter().enumerate() {
-        let failure = engine.failure(trapper, command);
-        assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
-        assert_eq!(failure.detail["component"], "app/trapper/0");
-        assert!(failure.detail["backtrace"].is_string(), "{failure}");
-        let crashed = engine.describe(trapper).unwrap();
-        assert_eq!(crashed["state"], "crashed");
-        assert_eq!(crashed["health"], "unhealthy");
-        assert_eq!(crashed["memory-bytes"], 0);
-        assert_eq!(crashed["restarts"], n);
-        assert_eq!(engine.text(trapper, "ok"), "ok");
-        assert_eq!(engine.describe(trapper).unwrap()["state"], "running");
-    }
-    let crashes = journal.of("app/trapper/0");
-    assert_eq!(crashes.len(), 4);
-    assert!(crashes[3].contains("divide by zero"), "{crashes:?}");
-    engine.failure(trapper, "unreachable");
-    engine.unload(trapper).unwrap();
-}
-
-#[test]
-fn health_of_a_crashed_component_is_that_of_its_next_instance() {
-    let engine = Engine::new();
-    let trapper = engine.load("app/trapper/0", "trapper");
-    engine.failure(trapper, "unreachable");
-    assert_eq!(engine.health(trapper).unwrap()["health"], "healthy");
-    assert_eq!(engine.describe(trapper).unwrap()["restarts"], 1);
-}
-
-#[test]
-fn mail_behind_a_crash_is_handled_by_the_next_instance() {
-    let (gate, config) = (Gate::default(), Config::new());
-    let journal = gate.attach(&config);
-    let engine = config.engine();
-    let wasi = engine.load("app/wasi/0", "wasi");
-    engine.send(wasi, "print gate").unwrap();
-    gate.reached();
-    engine.send(wasi, "exit 7").unwrap();
-    engine.send(wasi, "print survived").unwrap();
-    gate.open();
-    eventually("the message behind the crash is handled", || {
-        journal.messages().contains(&"survived".to_owned()).then_some(())
-    });
-    let crash = journal.records().into_iter().find(|record| record.level == AIRSSYS_LOG_ERROR);
-    assert!(crash.unwrap().message.contains("exited with code"));
-    assert_eq!(engine.describe(wasi).unwrap()["restarts"], 1);
-}
-
-#[test]
-fn what_one_component_breaks_the_others_do_not_notice() {
-    let engine = Engine::new();
-    let counter = engine.load("app/counter/0", "counter");
-    let options = r#"{"limits": {"max-execution-time-ms": 60}}"#;
-    let trapper = engine.load_with("app/trapper/0", "trapper", options);
-    for (n, command) in
-        ["unreachable", "loop", "recurse", "alloc", "sleep 600000", "oob"].into_iter().enumerate()
-    {
-        engine.failure(trapper, command);
-        assert_eq!(engine.text(counter, "inc"), (n + 1).to_string(), "after {command}");
-    }
-    assert_eq!(engine.describe(counter).unwrap()["restarts"], 0);
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::{Gate, set_logger};
-use crate::partners::{Events, Inbox};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::gates::Gate;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
 
 /// Options of a mailbox for `capacity` messages, with time to wait at a gate.
 fn mailbox(capacity: u32, when_full: &str) -> String {
@@ -20,7 +22,7 @@ struct Full {
     engine: Engine,
     gate: Gate,
     slow: u64,
-    journal: crate::hosts::Journal,
+    journal: crate::harness::log::Journal,
 }
 
 impl Full {
@@ -221,7 +223,7 @@ fn a_callback_of_the_component_that_would_have_to_make_room_does_not_wait() {
         let engine = within.get().unwrap();
         let own = engine.find("app/own/0").unwrap();
         engine.send(own, "log info x").unwrap();
-        let status = |outcome: crate::harness::Outcome| outcome.unwrap_err().status;
+        let status = |outcome: crate::harness::engine::Outcome| outcome.unwrap_err().status;
         let would_wait = AIRSSYS_ERROR_WOULD_DEADLOCK;
         assert_eq!(status(engine.send(own, "log info y")), would_wait);
         assert_eq!(status(engine.request(own, "log info y", inbox).map(drop)), would_wait);
@@ -361,37 +363,6 @@ fn what_waits_when_an_engine_stops_is_a_dead_letter() {
 }
 
 #[test]
-fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
-    let (config, slow_host) = (Config::new(), Gate::default());
-    let waits = slow_host.clone();
-    let events = Events::attach(&config, move |_| waits.pass());
-    let full = Full::new(&config, "drop-oldest");
-    full.engine.send(full.slow, "log info 0").unwrap();
-    slow_host.reached();
-    let sent = 12_000;
-    for n in 1..=sent {
-        full.engine.send(full.slow, format!("log info {n}")).unwrap();
-    }
-    let lost = full.engine.stats()["events-lost"].as_u64().unwrap();
-    // One is with the host; of one component a quarter of 10,000 wait.
-    assert_eq!(lost, sent - 2_500);
-    assert_eq!(full.engine.stats()["dead-letters"], sent + 1);
-    slow_host.open();
-    let all = events.wait(2_502);
-    let news = all.last().unwrap();
-    assert_eq!((&*news.kind, &news.json["count"]), ("events-lost", &json!(lost)));
-    assert_eq!(all.len(), 2_502);
-    let numbers = all[1..2_501].iter().map(|event| {
-        String::from_utf8(event.payload.clone().unwrap()).unwrap()["log info ".len()..]
-            .parse::<u64>()
-            .unwrap()
-    });
-    assert!(numbers.eq(0..2_500), "in order");
-    assert_eq!(events.overlapped.load(std::sync::atomic::Ordering::SeqCst), 0);
-    full.gate.open();
-}
-
-#[test]
 fn a_full_mailbox_leaves_its_mail_to_another_of_the_same_id_that_has_room() {
     for policy in ["reject", "block"] {
         let gate = Gate::default();
@@ -413,4 +384,65 @@ fn a_full_mailbox_leaves_its_mail_to_another_of_the_same_id_that_has_room() {
         engine.until_busy(large, 5, 4);
         gate.open();
     }
+}
+
+#[test]
+fn a_full_mailbox_refuses_hosts_and_components() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let slow = engine.load_with("app/slow/0", "chatty", r#"{"mailbox": {"capacity": 1}}"#);
+    let other = engine.load("app/other/0", "requester");
+    engine.send(slow, "log info gate").unwrap();
+    gate.reached();
+    engine.send(slow, "log info second").unwrap();
+
+    let refused = engine.send(slow, "log info third").unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
+    assert_eq!(
+        refused.detail,
+        json!({ "component": "app/slow/0", "capacity": 1, "max-bytes": 67108864,
+                "limit": "mailbox.capacity", "value": 1 })
+    );
+    assert_eq!(engine.call(slow, "log info x").unwrap_err().status, AIRSSYS_ERROR_QUEUE_FULL);
+    for command in ["send app/slow/0 x", "request app/slow/0 1000 x", "broadcast app/slow/0 x"] {
+        let reply = engine.text(other, command);
+        let expected = if command.starts_with("broadcast") {
+            "error: delivery-failed(app/slow/0: mailbox of app/slow/0 is full (capacity 1 messages, max-bytes 67108864))"
+        } else {
+            "error: queue-full"
+        };
+        assert_eq!(reply, expected, "{command}");
+    }
+    assert_eq!(engine.describe(slow).unwrap()["messages"]["refused"], 5);
+    assert_eq!(engine.json(other, "callbacks"), json!([]), "a refused request has no outcome");
+
+    gate.open();
+    let accepted = |described: &serde_json::Value| described["messages"]["handled"] == 2;
+    eventually("both accepted messages are handled", || {
+        accepted(&engine.describe(slow).unwrap()).then_some(())
+    });
+    assert_eq!(engine.text(slow, "log info again"), "ok");
+}
+
+#[test]
+fn a_mailbox_holds_no_more_bytes_than_it_may() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let slow = engine.load_with("app/slow/0", "chatty", r#"{"mailbox": {"max-bytes": 100000}}"#);
+    engine.send(slow, "log info gate").unwrap();
+    gate.reached();
+    let large = vec![b'x'; 60_000];
+    engine.send(slow, &large).unwrap();
+    let refused = engine.send(slow, &large).unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
+    assert!(refused.message.contains("max-bytes 100000"), "{refused}");
+    engine.send(slow, "small").unwrap();
+    gate.open();
+    eventually("the mailbox is empty", || {
+        (engine.describe(slow).unwrap()["mailbox"]["depth"] == 0).then_some(())
+    });
+    let huge = vec![b'x'; 200_000];
+    engine.send(slow, &huge).expect("alone it is accepted whatever its size");
 }

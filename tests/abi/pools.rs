@@ -7,11 +7,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, PATIENCE, eventually};
-use crate::hosts::{Gate, Journal, Store, set_logger};
-use crate::leaks::mappings;
-use crate::misbehaving::needs_storage;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, PATIENCE, eventually};
+use crate::harness::gates::Gate;
+use crate::harness::log::{Journal, set_logger};
+use crate::harness::process::mappings;
+use crate::harness::published::needs_storage;
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 
 fn pool(instances: usize) -> String {
     let limits = json!({ "max-execution-time-ms": 600_000 });

@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Config, Engine};
-use crate::properties::for_all;
+use crate::harness::engine::{Config, Engine};
+use crate::harness::properties::for_all;
 
 fn schema() -> Value {
     serde_json::from_str(include_str!("../../include/airssys_wasm.schema.json")).unwrap()

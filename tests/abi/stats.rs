@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, eventually};
-use crate::hosts::Gate;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, eventually, message_counts};
+use crate::harness::gates::Gate;
+use crate::harness::requests::Inbox;
 
 /// The entry of a component.
 fn of(engine: &Engine, handle: u64) -> Value {
@@ -157,4 +157,29 @@ fn requests_are_counted_while_they_are_open() {
     assert!(requests(0, 0));
     gate.open();
     eventually("both replies came too late", || requests(0, 2).then_some(()));
+}
+
+#[test]
+fn stats_are_sums_over_what_is_loaded_now() {
+    let engine = Engine::new();
+    let nothing = json!({
+        "components": 0, "binaries": 0, "code-bytes": 0, "messages": message_counts(0, 0, 0),
+        "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
+        "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
+        "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
+    });
+    let mut stats = engine.stats();
+    // The tests share a cache.
+    assert!(stats.as_object_mut().unwrap().remove("cache").is_some());
+    assert_eq!(stats, nothing);
+    let echo = engine.load("app/echo/0", "echo");
+    let probe = engine.load("app/probe/0", "probe");
+    engine.call(echo, "x").unwrap();
+    engine.call(echo, "x").unwrap();
+    engine.failure(probe, "fail runtime-error x");
+    let stats = engine.stats();
+    assert_eq!((&stats["components"], &stats["binaries"]), (&json!(2), &json!(2)));
+    assert_eq!(stats["messages"], message_counts(3, 2, 1));
+    engine.unload(echo).unwrap();
+    assert_eq!(engine.stats()["messages"], message_counts(1, 0, 1));
 }

@@ -5,8 +5,8 @@ use std::ptr;
 
 use airssys_wasm::*;
 
-use crate::harness::{Config, Engine, check};
-use crate::hosts::{NO_RESULT, Store};
+use crate::harness::engine::{Config, Engine, check};
+use crate::harness::store::{NO_RESULT, Store};
 
 /// What every backend has to do.
 fn obeys_the_contract(engine: &Engine) {
@@ -76,7 +76,10 @@ fn a_host_without_exists_and_usage_obeys_the_contract() {
     obeys_the_contract(&config.engine());
 }
 
-fn set(config: &Config, storage: &airssys_storage_t) -> Result<(), crate::harness::Failure> {
+fn set(
+    config: &Config,
+    storage: &airssys_storage_t,
+) -> Result<(), crate::harness::engine::Failure> {
     // SAFETY: a live configuration, and functions that fit `user_data`.
     check(|error| unsafe { airssys_config_set_storage(config.raw(), storage, error) })
 }
@@ -259,7 +262,7 @@ fn a_value_larger_than_the_guest_may_hold_ends_that_call_and_names_the_limit() {
 
 #[test]
 fn a_storage_that_waits_delays_only_the_component_that_asked() {
-    let gate = crate::hosts::Gate::default();
+    let gate = crate::harness::gates::Gate::default();
     let (config, waits) = (Config::new(), gate.clone());
     let store = Store::scripted(move |_, _, key| {
         if key == "gate" {

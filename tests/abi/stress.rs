@@ -8,9 +8,11 @@ use std::time::Instant;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Outcome, PATIENCE, With, eventually, status_name};
-use crate::hosts::set_logger;
-use crate::partners::{Events, Inbox, Letter};
+use crate::harness::engine::{Config, Engine, Outcome, PATIENCE, With, eventually, status_name};
+use crate::harness::events::Events;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 
 const THREADS: u64 = 8;
 const COMPONENTS: usize = 200;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, NO_BYTES, eventually};
-use crate::hosts::Meeting;
+use crate::harness::engine::{Config, Engine, NO_BYTES, eventually};
+use crate::harness::gates::Meeting;
 
 const THREADS: usize = 8;
 const ROUNDS: usize = 150;

@@ -2,8 +2,8 @@
 
 use airssys_wasm::*;
 
-use crate::harness::{Config, Engine, With};
-use crate::hosts::{Journal, Record};
+use crate::harness::engine::{Config, Engine, With};
+use crate::harness::log::{Journal, Record};
 
 fn with_journal() -> (Engine, u64, Journal) {
     let (config, journal) = (Config::new(), Journal::default());

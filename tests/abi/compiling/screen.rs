@@ -6,9 +6,9 @@ use airssys_wasm::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::compiling::binaries::*;
-use crate::harness::{Config, Engine, Failure};
-use crate::properties::for_all;
+use crate::harness::binaries::*;
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::properties::for_all;
 
 /// Refused, with the limit, its value and the place.
 fn refused(engine: &Engine, name: &str, wasm: &[u8], limit: &str) -> Failure {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::escape::stage::{Guest, Stage, hex, never};
-use crate::partners::Inbox;
+use crate::harness::requests::Inbox;
+use crate::harness::stage::{Guest, Stage, hex, never};
 
 const NEVER: &str = "no request of its own";
 
@@ -23,7 +23,7 @@ fn with_requests(stage: &Stage) -> (Guest, Vec<String>) {
 fn assert_answered(stage: &Stage, victim: &Guest) {
     assert_eq!(stage.engine.stats()["requests"]["outstanding"], 3, "none was taken away");
     stage.gate.open();
-    crate::harness::eventually("the victim got its answers", || {
+    crate::harness::engine::eventually("the victim got its answers", || {
         (stage.engine.text(victim.handle, "callbacks") == "3").then_some(())
     });
     assert_eq!(stage.engine.stats()["requests"]["late-replies"], 0);

@@ -4,12 +4,14 @@ use airssys_wasm::*;
 use serde_json::{Value, json};
 use wit_component::StringEncoding;
 
-use crate::escape::raw::Raw;
-use crate::escape::stage::{Guest, Stage, hex, quota};
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::{Gate, Store};
-use crate::leaks::{forget_peak, peak_kib, resident_kib};
-use crate::partners::{Answer, Inbox, Router};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::gates::Gate;
+use crate::harness::process::{forget_peak, peak_kib, resident_kib};
+use crate::harness::raw::Raw;
+use crate::harness::requests::Inbox;
+use crate::harness::router::{Answer, Router};
+use crate::harness::stage::{Guest, Stage, hex, quota};
+use crate::harness::store::Store;
 
 const MIB: u64 = 1 << 20;
 

@@ -3,9 +3,9 @@
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::raw::Raw;
-use crate::harness::Engine;
-use crate::partners::Inbox;
+use crate::harness::engine::Engine;
+use crate::harness::raw::Raw;
+use crate::harness::requests::Inbox;
 
 #[test]
 fn one_long_instruction_past_the_limit_is_no_success() {

@@ -3,7 +3,7 @@
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::stage::{Guest, Stage};
+use crate::harness::stage::{Guest, Stage};
 
 fn with_all_rights(stage: &Stage) -> Guest {
     let all = json!({"messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::escape::stage::{Guest, Stage, hex, not_granted, policy};
+use crate::harness::stage::{Guest, Stage, hex, not_granted, policy};
 
 const DENIED: &str = "error: delivery-failed(capability denied: messaging";
 

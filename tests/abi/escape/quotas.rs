@@ -3,8 +3,8 @@
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::escape::stage::{Guest, Stage, quota};
-use crate::hosts::Store;
+use crate::harness::stage::{Guest, Stage, quota};
+use crate::harness::store::Store;
 
 fn hostile(stage: &Stage, quotas: Value, capabilities: Value) -> Guest {
     let options = json!({"quotas": quotas, "capabilities": capabilities});
@@ -136,7 +136,7 @@ fn storage_of_a_host_that_can_not_count_ends_there_too() {
     let stage = Stage::with(&json!({}), |config| {
         let vtable = store.vtable(false);
         // SAFETY: a live configuration, and functions that fit `user_data`.
-        crate::harness::check(|error| unsafe {
+        crate::harness::engine::check(|error| unsafe {
             airssys_config_set_storage(config.raw(), &raw const vtable, error)
         })
         .unwrap();
@@ -183,7 +183,7 @@ fn output_counts_as_log_records() {
     let bytes: usize = stage.journal.of("app/thief/0").iter().map(String::len).sum();
     assert!((1..100_000).contains(&bytes), "{bytes} bytes of 330,000");
     let denials = stage.trail.since(0);
-    let breach = |d: &&crate::hosts::Decision| d.rule == "quota log-bytes-per-second 1000";
+    let breach = |d: &&crate::harness::audit::Decision| d.rule == "quota log-bytes-per-second 1000";
     assert!(denials.iter().filter(breach).all(|d| d.component == "app/thief/0"));
     assert!(denials.iter().any(|d| breach(&d)));
 }
@@ -226,7 +226,7 @@ fn random_bytes_end_at_their_quota() {
         stage.works(&thief, command, size, "random.read");
         // The next ones are too many, unless a part of a second has gone by: at once, then.
         let breach = quota("random.read", "", "random-bytes-per-second", 1000);
-        let failure = crate::harness::eventually("the quota is used up", || {
+        let failure = crate::harness::engine::eventually("the quota is used up", || {
             let observed = stage.observe(&thief, "insecure-random 600");
             assert!(observed.denials().iter().all(|denial| *denial == breach));
             observed.reply.err().inspect(|_| assert!(!observed.decisions.is_empty()))
@@ -260,7 +260,7 @@ fn wasi_resources_end_at_their_quota() {
         json!({"filesystem": {path: ["read", "list-dir"]}, "network": {"outbound": ["*"]}});
     let options = json!({"quotas": {"wasi-resources": 50}, "capabilities": rights});
     let thief = stage.load_with("app/thief/0", "wasi", &options);
-    let file = crate::escape::stage::hex("file");
+    let file = crate::harness::stage::hex("file");
     for command in [
         "pollables 1000".to_owned(),
         format!("open-many 0 {file} 1000"),

@@ -3,9 +3,9 @@
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::escape::files::ROOT_ONLY;
-use crate::escape::stage::{Denial, Guest, Stage, not_granted, policy, quota};
-use crate::harness::eventually;
+use crate::harness::engine::eventually;
+use crate::harness::stage::{Denial, Guest, Stage, not_granted, policy, quota};
+use crate::harness::tree::ROOT_ONLY;
 
 const SEND: &str = "send-many 1 app/bank/0 note x";
 const REFUSED: &str = "0 error: delivery-failed(capability denied: messaging.send app/bank/0)";

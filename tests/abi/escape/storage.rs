@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::escape::stage::{Stage, hex, not_granted, policy};
-use crate::hosts::Store;
+use crate::harness::stage::{Stage, hex, not_granted, policy};
+use crate::harness::store::Store;
 
 /// Keys that would lead to `secret` of `neighbour/keeper/0`, were they put behind an id unchecked.
 const KEYS: [&str; 22] = [

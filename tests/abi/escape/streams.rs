@@ -5,8 +5,8 @@ use std::fs;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::files::Tree;
-use crate::escape::stage::{Guest, Stage, hex, not_granted, quota};
+use crate::harness::stage::{Guest, Stage, hex, not_granted, quota};
+use crate::harness::tree::Tree;
 
 fn with_files(stage: &Stage, tree: &Tree, actions: &[&str]) -> Guest {
     stage.load("app/thief/0", "wasi", tree.granted(actions))

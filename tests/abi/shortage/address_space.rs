@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::compiling::ending::compiling;
-use crate::harness::{Config, Engine, eventually};
-use crate::leaks::mappings;
-use crate::partners::Inbox;
-use crate::shortage::child::{Limited, config, named, passes, status_kib};
+use crate::compiling::time_limit::compiling;
+use crate::harness::child::{Limited, config, named, passes};
+use crate::harness::engine::{Config, Engine, eventually};
+use crate::harness::process::mappings;
+use crate::harness::process::status_kib;
+use crate::harness::requests::Inbox;
 
 const GIB: u64 = 1 << 30;
 

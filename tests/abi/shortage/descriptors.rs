@@ -1,14 +1,15 @@
 //! Descriptors that the system does not give, and those that a host closes.
 
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, Failure};
-use crate::shortage::child::{Limited, config, passes};
+use crate::harness::child::{Limited, config, passes};
+use crate::harness::engine::{Engine, Failure};
 
 /// All descriptors that the process may have, but `free`.
 fn take_all_but(free: usize) -> Vec<File> {

@@ -1,8 +1,9 @@
 //! Memory that the system does not give.
 
-use crate::handmade::Code;
-use crate::harness::Engine;
-use crate::shortage::child::{Limited, config, passes, status_kib};
+use crate::harness::child::{Limited, config, passes};
+use crate::harness::engine::Engine;
+use crate::harness::handmade::Code;
+use crate::harness::process::status_kib;
 
 /// Grows its memory by 100 MiB, and says how many pages it had, or -1.
 const GROWS: &str = "(i32.store (i32.const 1024) (memory.grow (i32.const 1600)))

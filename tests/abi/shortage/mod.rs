@@ -2,11 +2,8 @@
 //!
 //! What a test takes away from its process is gone for all tests in it: each runs in a process of its own.
 
-mod child;
-
 mod address_space;
-mod bounds;
 mod descriptors;
 mod memory;
-mod signals;
+mod thread_bounds;
 mod threads;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, eventually};
-use crate::hosts::{AuditTrail, Store};
-use crate::partners::Inbox;
-use crate::shortage::child::{
+use crate::harness::audit::AuditTrail;
+use crate::harness::child::{
     Limited, assert_names_the_limit, become_somebody, config, named, passes, threads,
 };
+use crate::harness::engine::{PATIENCE, eventually};
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 
 const ECHOES: usize = 101;
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::set_logger;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
 use crate::target::{assert_sound, sound};
 
 /// What a guest may be sent: commands of our own, and what is none.

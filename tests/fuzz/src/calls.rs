@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, check};
-use crate::hosts::set_logger;
-use crate::partners::{Inbox, Letter};
+use crate::harness::engine::{Config, Engine, With, check};
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 use crate::random::Random;
 use crate::target::{Target, assert_sound, sound};
 

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use airssys_wasm::*;
 
-use crate::harness::{NO_BYTES, check, take};
+use crate::harness::engine::{NO_BYTES, check, take};
 use crate::random::Random;
 use crate::target::{Target, sound};
 

@@ -3,8 +3,8 @@
 use airssys_wasm::*;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Config, Engine, Outcome, c, check};
-use crate::hosts::set_logger;
+use crate::harness::engine::{Config, Engine, Outcome, c, check};
+use crate::harness::log::set_logger;
 use crate::random::Random;
 use crate::target::{Target, sound};
 

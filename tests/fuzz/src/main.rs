@@ -10,19 +10,18 @@
 //!
 //! With FUZZ_DEEP=1 binaries are nested and repeated without bounds.
 
-#[path = "../../abi/handmade.rs"]
-mod handmade;
-#[path = "../../abi/harness.rs"]
+#[path = "../../abi/harness"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod harness;
-#[path = "../../abi/hosts.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod hosts;
-#[path = "../../abi/partners.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod partners;
-#[path = "../../abi/published.rs"]
-mod published;
+mod harness {
+    pub mod callback;
+    pub mod engine;
+    pub mod handmade;
+    pub mod log;
+    pub mod published;
+    pub mod requests;
+    pub mod router;
+    pub mod store;
+}
 
 mod binaries;
 mod calls;

@@ -5,8 +5,8 @@ use std::ops::{Range, RangeInclusive};
 use wasmparser::{BinaryReader, FunctionBody, Operator, Parser, Payload};
 
 use crate::binaries::Host;
-use crate::handmade::Code;
-use crate::published::{WIT, component};
+use crate::harness::handmade::Code;
+use crate::harness::published::{WIT, component};
 use crate::random::Random;
 use crate::target::Target;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Failure, Outcome, status_name};
+use crate::harness::engine::{Failure, Outcome, status_name};
 use crate::random::Random;
 use crate::{calls, codecs, documents, generated, mutants, ways};
 

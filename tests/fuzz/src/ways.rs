@@ -5,10 +5,11 @@ use std::sync::Arc;
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::handmade::Code;
-use crate::harness::{Config, Engine, Outcome, status_name};
-use crate::hosts::{Journal, Store};
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, Outcome, status_name};
+use crate::harness::handmade::Code;
+use crate::harness::log::Journal;
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 use crate::random::Random;
 use crate::target::{Target, assert_sound};
 

@@ -7,15 +7,17 @@
 //! process holds what it held before. What a seed brings about depends on how threads run, so that
 //! it does not repeat a round to the letter.
 
-#[path = "../../abi/harness.rs"]
+#[path = "../../abi/harness"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod harness;
-#[path = "../../abi/hosts.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod hosts;
-#[path = "../../abi/partners.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod partners;
+mod harness {
+    pub mod callback;
+    pub mod engine;
+    pub mod events;
+    pub mod log;
+    pub mod requests;
+    pub mod router;
+    pub mod store;
+}
 #[path = "../../fuzz/src/random.rs"]
 #[expect(dead_code, reason = "shared with the random attacks")]
 mod random;
@@ -28,9 +30,9 @@ mod watch;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::harness::eventually;
+use crate::harness::engine::eventually;
+use crate::harness::requests::Inbox;
 use crate::level::Level;
-use crate::partners::Inbox;
 use crate::random::Random;
 use crate::round::{Round, THREADS, Tally};
 use crate::shortage::{ALL, Resource};

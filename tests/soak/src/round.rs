@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Outcome, With, eventually, status_name};
-use crate::hosts::{Store, set_logger};
-use crate::partners::{Events, Inbox, Letter};
+use crate::harness::engine::{Config, Engine, Outcome, With, eventually, status_name};
+use crate::harness::events::Events;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
+use crate::harness::store::Store;
 use crate::random::Random;
 use crate::shortage::{self, Resource};
 
