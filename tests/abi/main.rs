@@ -1,5 +1,5 @@
-//! Tests through the C ABI, as a host sees it. The tests of a subject are in the file that it names;
-//! `harness` holds no tests.
+//! Tests through the C ABI, as a host sees it. Each file holds the tests of the subject it is named
+//! after; `harness` holds none.
 
 mod harness;
 

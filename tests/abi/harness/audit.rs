@@ -1,4 +1,4 @@
-//! An audit callback that records.
+//! An audit callback that records decisions.
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use airssys_wasm::*;
 use crate::harness::callback::text;
 use crate::harness::engine::{Config, check};
 
-/// A decision of the record, copied; of a record of losses only the numbers.
+/// A copied audit record. A record of losses has only its two counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
     pub decision: i32,
@@ -21,14 +21,14 @@ pub struct Decision {
     pub lost_denied: u64,
 }
 
-/// What a host's audit callback has got so far.
+/// The decisions that the callback has received so far.
 #[derive(Clone, Default)]
 pub struct AuditTrail(Arc<Mutex<Vec<Decision>>>);
 
 struct AuditData(Box<dyn Fn(Decision) + Send + Sync>);
 
 impl AuditTrail {
-    /// Those behind the first `seen`.
+    /// Everything after the first `seen` decisions.
     pub fn since(&self, seen: usize) -> Vec<Decision> {
         self.0.lock().unwrap()[seen..].to_vec()
     }
@@ -37,14 +37,14 @@ impl AuditTrail {
         self.0.lock().unwrap().push(decision);
     }
 
-    /// Keeps all that was refused, and all that was allowed too.
+    /// Records every denial and every permission.
     pub fn attach(&self, config: &Config) {
         let trail = self.clone();
         set_audit(config, 1, move |decision| trail.push(decision));
     }
 }
 
-/// Registers an audit callback; its data is leaked, as others are when they are dropped.
+/// Registers an audit callback. Its data is leaked.
 pub fn set_audit(
     config: &Config,
     sample_allowed: u32,
@@ -68,7 +68,7 @@ unsafe extern "C" fn record(user_data: *mut c_void, record: *const airssys_audit
     assert_eq!(record.size, size_of::<airssys_audit_record_t>());
     let lost = record.decision == AIRSSYS_AUDIT_LOST;
     let shown = |field: *const c_char| {
-        assert_eq!(field.is_null(), lost, "texts are there unless records were lost");
+        assert_eq!(field.is_null(), lost, "a record has texts unless it reports losses");
         if lost { String::new() } else { text(field) }
     };
     (data.0)(Decision {

@@ -1,9 +1,9 @@
-//! Binaries made byte by byte, as a validator would never see them from a toolchain.
+//! Binaries built byte by byte, in shapes that no toolchain produces.
 
 pub const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 pub const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
-/// `end`.
+/// The instruction `end`.
 pub const END: u8 = 0x0b;
 
 pub fn leb(number: usize) -> Vec<u8> {
@@ -19,51 +19,51 @@ pub fn items(id: u8, count: usize, items: &[u8]) -> Vec<u8> {
     section(id, &[&leb(count), items].concat())
 }
 
-/// A component of these sections.
+/// A component made of `sections`.
 pub fn component(sections: &[Vec<u8>]) -> Vec<u8> {
     [&COMPONENT[..], &sections.concat()].concat()
 }
 
-/// A component around a module of these sections.
+/// A component that contains one module made of `sections`.
 pub fn around(sections: &[Vec<u8>]) -> Vec<u8> {
     component(&[section(1, &[&MODULE[..], &sections.concat()].concat())])
 }
 
-/// A module's only function type: from and to so many numbers.
+/// A type section with one function type: `params` numbers to `results` numbers.
 pub fn function_type(params: usize, results: usize) -> Vec<u8> {
     let numbers = |count| [leb(count), vec![0x7f; count]].concat();
     items(1, 1, &[&[0x60][..], &numbers(params), &numbers(results)].concat())
 }
 
-/// A body with declared locals.
+/// A function body.
 pub fn body(locals: &[u8], code: &[u8]) -> Vec<u8> {
     let body = [locals, code, &[END]].concat();
     [leb(body.len()), body].concat()
 }
 
-/// A component with functions of one type.
+/// A component whose functions all have type `ty`.
 pub fn functions(ty: Vec<u8>, bodies: &[Vec<u8>]) -> Vec<u8> {
     let count = bodies.len();
     around(&[ty, items(3, count, &vec![0; count]), items(10, count, &bodies.concat())])
 }
 
-/// A component with one function from a number.
+/// A component with one function that takes a number.
 pub fn function(code: &[u8]) -> Vec<u8> {
     functions(function_type(1, 0), &[body(&[0], code)])
 }
 
-/// Loops in loops, each with a branch to its start.
+/// Nested loops, each with a branch to its start.
 pub fn nested_loops(count: usize) -> Vec<u8> {
     function(&[b"\x03\x40".repeat(count), b"\x20\0\x0d\0\x0b".repeat(count)].concat())
 }
 
-/// Component types in each other by `opens`, which begins a type with one declaration.
+/// Nested component types. `opens` is the start of a type with one declaration.
 pub fn nested_types(opens: &[u8], depth: usize) -> Vec<u8> {
     let inner = [opens[0], 0];
     component(&[items(7, 1, &[opens.repeat(depth), inner.to_vec()].concat())])
 }
 
-/// Instance types, each with an instance of the one before in it.
+/// Instance types, each containing an instance of the previous one.
 pub fn chained_instance_types(count: usize) -> Vec<u8> {
     let mut types = vec![0x42, 0];
     for n in 1..count {
@@ -74,7 +74,7 @@ pub fn chained_instance_types(count: usize) -> Vec<u8> {
     component(&[items(7, count, &types)])
 }
 
-/// Components that instantiate the one inside them ten times, `levels` of them.
+/// `levels` nested components, each of which instantiates the inner one ten times.
 pub fn multiplied(levels: usize) -> Vec<u8> {
     let mut inner = component(&[section(1, &MODULE), items(2, 1, &[0, 0, 0])]);
     for _ in 0..levels {

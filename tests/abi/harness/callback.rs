@@ -1,4 +1,4 @@
-//! What all callbacks share.
+//! Helpers that all callbacks use.
 
 use std::ffi::{CStr, c_char};
 
@@ -12,7 +12,7 @@ pub fn bytes(data: *const u8, len: usize) -> Option<Vec<u8>> {
     (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data, len) }.to_vec())
 }
 
-/// Whether the caller runs on the stack that the system knows for this thread.
+/// Whether the caller runs on the stack that the system gave this thread.
 pub fn on_native_stack() -> bool {
     let local = 0_u8;
     let address = (&raw const local).addr();

@@ -1,4 +1,4 @@
-//! Processes of their own, and what is taken away from them.
+//! Child processes, and limits on them.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::engine::{Config, eventually};
 
-/// Runs a part of a test, which is an ignored test, in a process of its own.
+/// Runs `part`, an ignored test, in a child process.
 #[track_caller]
 pub fn passes(part: &str) {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -17,7 +17,7 @@ pub fn passes(part: &str) {
     assert!(ran, "{part}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
-/// A limit of the process, taken back when it is dropped.
+/// A resource limit of this process, restored on drop.
 pub struct Limited {
     resource: libc::__rlimit_resource_t,
     before: libc::rlimit,
@@ -34,11 +34,11 @@ impl Limited {
         Self { resource, before }
     }
 
-    /// So many threads more than there are; `become_somebody` comes first.
+    /// Allows `more` additional threads. Call `become_somebody` first.
     pub fn to_more_threads(more: usize) -> Self {
-        // Those of a load end after it.
+        // Compiler threads may outlive the load.
         let compiling = || named("airssys-compile") + named("airssys-start");
-        eventually("none ends any more", || (compiling() == 0).then_some(()));
+        eventually("the compiler threads have ended", || (compiling() == 0).then_some(()));
         Self::to(libc::RLIMIT_NPROC, (threads().len() + more) as u64)
     }
 }
@@ -50,7 +50,8 @@ impl Drop for Limited {
     }
 }
 
-/// Has limits hold, which they do not for root, and the number of threads be this process's alone.
+/// Changes to a user that no other process has: root ignores limits, and RLIMIT_NPROC counts
+/// threads per user.
 pub fn become_somebody() {
     // SAFETY: system calls without memory of ours.
     unsafe {
@@ -58,7 +59,7 @@ pub fn become_somebody() {
             let id = 200_000 + libc::getpid() as u32;
             assert_eq!(libc::setresgid(id, id, id), 0);
             assert_eq!(libc::setresuid(id, id, id), 0);
-            // The files in /proc are this user's only then.
+            // Otherwise /proc/self belongs to root.
             assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
         }
     }
@@ -74,12 +75,12 @@ pub fn threads() -> Vec<String> {
     tasks.filter_map(name).collect()
 }
 
-/// How many threads have names that begin so.
+/// The number of threads whose names start with `prefix`.
 pub fn named(prefix: &str) -> usize {
     threads().iter().filter(|name| name.starts_with(prefix)).count()
 }
 
-/// Without the cache of other tests, which is not this user's.
+/// A configuration without the tests' shared cache, which belongs to another user.
 pub fn config() -> Config {
     let messages = json!({ "send": "**", "request": "**", "broadcast": "**" });
     let granted = json!({ "messaging": messages, "storage": ["read", "write", "delete"] });

@@ -1,4 +1,4 @@
-//! The C ABI with Rust's manners: owned results, errors as values, handles freed once.
+//! The C ABI in Rust: owned results, errors as values, handles freed once.
 
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-/// How long anything asynchronous may take before a test gives up.
+/// How long a test waits for anything asynchronous.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A status and the error object that came with it.
@@ -33,7 +33,7 @@ pub fn status_name(status: airssys_status_t) -> String {
     unsafe { CStr::from_ptr(airssys_status_name(status)) }.to_string_lossy().into_owned()
 }
 
-/// Calls a function with a place for its error, and holds the two against each other.
+/// Makes a call with an error output and checks that status and error agree.
 pub fn check(call: impl FnOnce(*mut *mut airssys_error_t) -> airssys_status_t) -> Outcome {
     let mut error = ptr::null_mut();
     let status = call(&raw mut error);
@@ -59,7 +59,7 @@ pub fn check(call: impl FnOnce(*mut *mut airssys_error_t) -> airssys_status_t) -
     Err(failure)
 }
 
-/// Takes bytes over from the library; `None` is "no reply".
+/// Takes ownership of the library's bytes; `None` is "no reply".
 pub fn take(mut bytes: airssys_bytes_t) -> Option<Vec<u8>> {
     let owned = (!bytes.data.is_null()).then(|| {
         // SAFETY: not NULL, so it has `len` bytes.
@@ -81,25 +81,24 @@ pub fn c(text: &str) -> CString {
     CString::new(text).expect("no NUL")
 }
 
-/// A configuration.
 pub struct Config(*mut airssys_config_t);
 
 impl Config {
-    /// For tests that are not about rights: components may write to each other and store.
+    /// For tests that are not about rights: components may send to each other and use storage.
     pub fn new() -> Self {
         let messages = json!({ "send": "**", "request": "**", "broadcast": "**" });
         let granted = json!({ "messaging": messages, "storage": ["read", "write", "delete"] });
         Self::closed().with(&json!({ "capabilities": granted }).to_string())
     }
 
-    /// With the library's own defaults for what components may do: nothing. Keeps what it compiles
-    /// for all tests, since compiling guests takes most of their time.
+    /// Grants nothing, as the library does by default. All tests share a cache directory because
+    /// compiling the guests takes most of their time.
     pub fn closed() -> Self {
         let dir = concat!(env!("CARGO_TARGET_TMPDIR"), "/abi-cache");
         Self::bare().with(&json!({ "cache-dir": dir }).to_string())
     }
 
-    /// The library's own defaults.
+    /// The library's defaults, without the cache.
     pub fn bare() -> Self {
         let mut config = ptr::null_mut();
         // SAFETY: both outputs are valid for writing.
@@ -141,7 +140,7 @@ impl Drop for Config {
     }
 }
 
-/// Whether a caller gives up.
+/// The progress callback: true if the caller gives up.
 pub type GivesUp<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// What a message carries besides its payload.
@@ -151,7 +150,6 @@ pub struct With<'a> {
     pub content_type: Option<&'a str>,
     pub timeout_ms: u64,
     pub flags: u64,
-    /// Says whether the caller gives up.
     pub gives_up: Option<&'a GivesUp<'a>>,
 }
 
@@ -161,7 +159,7 @@ impl With<'static> {
     }
 }
 
-/// An engine that is freed at the end, or before.
+/// An engine, freed on drop at the latest.
 pub struct Engine(AtomicPtr<airssys_engine_t>);
 
 impl Engine {
@@ -169,7 +167,7 @@ impl Engine {
         Config::new().engine()
     }
 
-    /// Without any configuration.
+    /// An engine without a configuration.
     pub fn bare() -> Self {
         let mut engine = ptr::null_mut();
         // SAFETY: no configuration, and outputs that are valid for writing.
@@ -182,7 +180,7 @@ impl Engine {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Frees the engine, perhaps under calls of other threads.
+    /// Frees the engine, possibly during calls on other threads.
     pub fn free(&self) {
         let engine = self.0.swap(ptr::null_mut(), Ordering::SeqCst);
         // SAFETY: not used again: whoever comes later gets NULL.
@@ -322,7 +320,7 @@ impl Engine {
         check(|error| unsafe { airssys_engine_grant(self.raw(), handle, json.as_ptr(), error) })
     }
 
-    /// Takes grants away; `None` takes all.
+    /// Revokes grants; `None` revokes all of them.
     pub fn revoke(&self, handle: u64, json: Option<&str>) -> Outcome {
         let json = json.map(c);
         let json = json.as_ref().map_or(ptr::null(), |text| text.as_ptr());
@@ -361,7 +359,8 @@ impl Engine {
             .expect("stats")
     }
 
-    /// Waits until a component works on a message and `waiting` others are behind it.
+    /// Waits until the component has accepted `accepted` messages, of which `waiting` are in its
+    /// mailbox.
     pub fn until_busy(&self, handle: u64, accepted: u64, waiting: u64) {
         eventually("the component is busy", || {
             let described = self.describe(handle).expect("it is loaded");
@@ -370,11 +369,11 @@ impl Engine {
         });
     }
 
-    /// The callbacks that a requester has got, once there are `count`.
+    /// The callbacks that a requester has received, once there are `count`.
     pub fn callbacks(&self, requester: u64, count: usize) -> Vec<Value> {
         eventually("the callbacks came", || {
             let reply = match self.call(requester, "callbacks") {
-                // The question has to wait its turn.
+                // The mailbox is still full: ask again.
                 Err(Failure { status: AIRSSYS_ERROR_QUEUE_FULL, .. }) => return None,
                 reply => reply.unwrap().expect("a reply"),
             };
@@ -417,7 +416,7 @@ unsafe extern "C" fn progress(gives_up: *mut c_void) -> i32 {
     gives_up().into()
 }
 
-/// Options that carry nothing.
+/// Empty message options.
 pub fn no_options() -> airssys_message_options_t {
     airssys_message_options_t {
         size: size_of::<airssys_message_options_t>(),
@@ -440,7 +439,7 @@ fn document(
     Ok(serde_json::from_slice(&take(out).expect("a document")).expect("JSON"))
 }
 
-/// The counts of a component to which nothing was refused, and that sends nothing.
+/// The `messages` counts of a component that refused, dropped and sent nothing.
 pub fn message_counts(accepted: u64, handled: u64, failed: u64) -> Value {
     json!({
         "accepted": accepted, "refused": 0, "dropped": 0, "handled": handled, "failed": failed,
@@ -448,14 +447,14 @@ pub fn message_counts(accepted: u64, handled: u64, failed: u64) -> Value {
     })
 }
 
-/// Polls until there is an answer; fails after [`PATIENCE`].
+/// Polls until `poll` returns something; panics after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = poll() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(start.elapsed() < PATIENCE, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,4 +1,4 @@
-//! An event callback that records.
+//! An event callback that records events.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::callback::{bytes, text};
 use crate::harness::engine::{Config, PATIENCE, check};
 
-/// An event, copied.
+/// A copied event.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub kind: String,
@@ -21,13 +21,13 @@ pub struct Event {
 
 type OnEvent = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Takes events, and is never freed.
+/// Records events. It is never freed.
 pub struct Events {
     all: Mutex<Vec<Event>>,
     more: Condvar,
     on_event: OnEvent,
     pub dropped: AtomicUsize,
-    /// How many callbacks ran at the same time, at most.
+    /// How many callbacks are running.
     running: AtomicUsize,
     pub overlapped: AtomicUsize,
 }
@@ -65,7 +65,7 @@ impl Events {
         self.all.lock().unwrap().clear();
     }
 
-    /// Waits until there are `count`.
+    /// Waits for `count` of them.
     pub fn wait(&self, count: usize) -> Vec<Event> {
         let all = self.all.lock().unwrap();
         let (all, waited) =

@@ -1,4 +1,4 @@
-//! Places where a log callback waits for the test or for another callback.
+//! Points where a log callback waits for the test or for another callback.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -7,12 +7,12 @@ use airssys_wasm::*;
 use crate::harness::engine::{Config, Engine, Outcome, PATIENCE};
 use crate::harness::log::{Journal, set_logger};
 
-/// A place where a callback waits until the test lets it go on.
+/// A point where callbacks wait until the test opens it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
 
 impl Gate {
-    /// In the callback: says that it is there, and waits.
+    /// Called by the callback: announces it and waits.
     pub fn pass(&self) {
         let (state, changed) = &*self.0;
         let mut state = state.lock().unwrap();
@@ -21,7 +21,7 @@ impl Gate {
         drop(changed.wait_timeout_while(state, PATIENCE, |(_, open)| !*open).unwrap());
     }
 
-    /// In the test: waits until a callback is there.
+    /// Called by the test: waits until a callback has arrived.
     pub fn reached(&self) {
         let (state, changed) = &*self.0;
         let state = state.lock().unwrap();
@@ -34,7 +34,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// A logger whose callback waits at the gate for every record that says `gate`.
+    /// Registers a logger that waits at the gate on each record `gate`, and records everything.
     pub fn attach(&self, config: &Config) -> Journal {
         let (gate, journal) = (self.clone(), Journal::default());
         let keep = journal.clone();
@@ -48,7 +48,7 @@ impl Gate {
     }
 }
 
-/// Where two log callbacks wait for each other, so that both have to run at the same time.
+/// Two log callbacks that wait for each other: both must run at the same time.
 #[derive(Clone, Default)]
 pub struct Meeting(Arc<(Mutex<usize>, Condvar)>);
 
@@ -73,7 +73,7 @@ impl Meeting {
     }
 }
 
-/// Calls that wait behind one that stands at the gate, and what becomes of them.
+/// Two calls to one component, the first of them at a gate. Returns their outcomes after `end`.
 pub fn calls_that_wait(end: impl FnOnce(&Engine, &Gate)) -> (Outcome, Outcome) {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);

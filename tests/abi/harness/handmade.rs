@@ -1,24 +1,23 @@
-//! A component that is written by hand, with places where it can break the rules.
+//! A handwritten component with gaps to fill in with code that breaks the rules.
 
 use crate::harness::published::{WIT, component_of};
 
-/// Pieces of a component's code.
+/// The code for the gaps.
 #[derive(Debug, Default, Clone)]
 pub struct Code<'a> {
-    /// What the allocator does first once `initialize` is done, with `$align` and `$size`.
+    /// Runs at the start of each allocation after `initialize`, with `$align` and `$size`.
     pub realloc: &'a str,
-    /// What `handle-message` does, with `$message`; an empty one is an empty reply.
+    /// The body of `handle-message`, with `$message`. Empty: an empty reply.
     pub message: &'a str,
-    /// What `handle-callback` does; an empty one is a success.
+    /// The body of `handle-callback`. Empty: success.
     pub callback: &'a str,
-    /// What is done after a result of `handle-message` was read, with `$result`.
+    /// Runs in the post-return of `handle-message`, with `$result`.
     pub post: &'a str,
-    /// Anything else.
+    /// Further module fields.
     pub more: &'a str,
 }
 
 impl Code<'_> {
-    /// The binary.
     pub fn component(&self) -> Vec<u8> {
         fn or<'a>(code: &'a str, otherwise: &'a str) -> &'a str {
             if code.is_empty() { otherwise } else { code }

@@ -1,4 +1,4 @@
-//! Loggers that record, or run what a test gives them.
+//! Loggers that record, or run a closure of the test.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use airssys_wasm::*;
 use crate::harness::callback::{on_native_stack, text};
 use crate::harness::engine::{Config, Engine, Outcome, check};
 
-/// A log record, copied.
+/// A copied log record.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub level: airssys_log_level_t,
@@ -18,12 +18,11 @@ pub struct Record {
     pub context: Vec<(String, String)>,
     pub seconds: u64,
     pub nanoseconds: u32,
-    /// Whether the callback ran on the stack that its thread was made with.
+    /// Whether the callback ran on its thread's native stack.
     pub native_stack: bool,
     pub thread: std::thread::ThreadId,
 }
 
-/// What a logger does with a record.
 pub type OnRecord = Box<dyn Fn(&Record) + Send + Sync>;
 
 struct LoggerData {
@@ -31,7 +30,7 @@ struct LoggerData {
     dropped: Arc<AtomicUsize>,
 }
 
-/// The records that came so far.
+/// The records received so far.
 #[derive(Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<Record>>>);
 
@@ -55,14 +54,14 @@ impl Journal {
         self.0.lock().unwrap().push(record.clone());
     }
 
-    /// A logger that keeps everything.
+    /// Registers a logger that records everything.
     pub fn attach(&self, config: &Config) {
         let journal = self.clone();
         set_logger(config, AIRSSYS_LOG_TRACE, move |record| journal.push(record));
     }
 }
 
-/// Registers a logger; the counter says how often its `user_data` was dropped.
+/// Registers a logger. The counter is the number of times that its `user_data` was dropped.
 pub fn set_logger(
     config: &Config,
     min_level: airssys_log_level_t,
@@ -89,16 +88,15 @@ pub fn try_set_logger(
     // SAFETY: a live configuration, and functions that fit `user_data`.
     check(|error| unsafe { airssys_config_set_logger(config.raw(), &raw const logger, error) })
         .inspect_err(|_| {
-            assert_eq!(dropped.load(Ordering::SeqCst), 0, "dropped in spite of the error");
-            // SAFETY: on an error it still belongs to us.
+            assert_eq!(dropped.load(Ordering::SeqCst), 0, "dropped despite the error");
+            // SAFETY: after an error the data still belongs to the caller.
             drop(unsafe { Box::from_raw(user_data.cast::<LoggerData>()) });
         })?;
     Ok(dropped)
 }
 
 unsafe extern "C" fn drop_logger(user_data: *mut c_void) {
-    // SAFETY: made by `try_set_logger`; a second call would be caught by the allocator or the
-    // counter, which is why the box is leaked instead of freed.
+    // SAFETY: made by `try_set_logger` and never freed, so that the counter can show a second call.
     let data = unsafe { &*user_data.cast::<LoggerData>() };
     data.dropped.fetch_add(1, Ordering::SeqCst);
 }
@@ -129,8 +127,8 @@ unsafe extern "C" fn log(user_data: *mut c_void, record: *const airssys_log_reco
     });
 }
 
-/// An engine whose log callback gets the engine; it keeps what the callback returns. It is leaked,
-/// because a callback that is the last to use an engine could not free it.
+/// An engine whose log callback can use the engine. The results of the callback are kept. The
+/// engine is leaked because its own callback may be its last user.
 pub fn with_callback<R: Send + 'static>(
     act: impl Fn(&Engine, &Record) -> Option<R> + Send + Sync + 'static,
 ) -> (&'static Engine, Arc<Mutex<Vec<R>>>) {

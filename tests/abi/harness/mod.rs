@@ -1,4 +1,4 @@
-//! What the tests share: the C ABI in Rust's terms, hosts, components, processes. It holds no tests.
+//! What the tests share: the C ABI in Rust, host callbacks, components and processes.
 
 pub mod audit;
 pub mod binaries;

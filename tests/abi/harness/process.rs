@@ -1,10 +1,10 @@
-//! What this process holds. nextest runs each test in a process of its own.
+//! Resources of this process. nextest runs each test in its own process.
 
 pub fn resident_kib() -> u64 {
     status_kib("VmRSS:")
 }
 
-/// The most memory since [`forget_peak`].
+/// The peak since [`forget_peak`].
 pub fn peak_kib() -> u64 {
     status_kib("VmHWM:")
 }

@@ -1,9 +1,9 @@
-//! Properties over generated cases: the same ones in every run, and small ones if one fails.
+//! Property tests with a fixed seed: every run has the same cases, and failures are shrunk.
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestError, TestRunner};
 
-/// Checks `property` for `cases` values of `strategy`; it panics where it does not hold.
+/// Checks `property` for `cases` values of `strategy`.
 pub fn for_all<S: Strategy>(cases: u32, strategy: S, property: impl Fn(S::Value)) {
     let config = Config {
         cases,

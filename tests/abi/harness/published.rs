@@ -1,11 +1,11 @@
-//! A component that was built against the published contract: its WIT is written here by hand,
-//! not read from `wit/`, and its code uses every import and export by the names and shapes of the
-//! component model's ABI. If a name, a field or a type of the package changed, it would not load.
+//! A component built against the published contract. The WIT is a copy, not read from `wit/`, and
+//! the code uses every import and export. A change of a name, a field or a type in `wit/` makes its
+//! load fail.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// `airssys:core@1.0.0` as it was published; the world had another name then.
+/// `airssys:core@1.0.0` as published. The world had another name.
 pub const WIT: &str = r#"package airssys:core@1.0.0;
 
 interface types {
@@ -408,17 +408,17 @@ pub const CODE: &str = r#"(module
 )
 "#;
 
-/// The component, with `wit` in place of the published package.
+/// The component, built against `wit`.
 pub fn component(wit: &str) -> Vec<u8> {
     component_of(wit, CODE)
 }
 
-/// A component of other code too.
+/// A component of `code`, built against `wit`.
 pub fn component_of(wit: &str, code: &str) -> Vec<u8> {
     encoded(wit, code, StringEncoding::UTF8)
 }
 
-/// The same, with texts in another encoding.
+/// The same with another string encoding.
 pub fn encoded(wit: &str, code: &str, texts: StringEncoding) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("published.wit", wit).expect("WIT");
@@ -431,13 +431,13 @@ pub fn encoded(wit: &str, code: &str, texts: StringEncoding) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// The published component with a piece of its code changed.
+/// The published component with `from` replaced by `to` in its code.
 pub fn with_code(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(CODE.matches(from).count(), 1, "{from}");
     component_of(WIT, &CODE.replace(from, to))
 }
 
-/// A component that traps when its storage fails, in `initialize` too.
+/// A component that traps when its storage fails, also in `initialize`.
 pub fn needs_storage() -> Vec<u8> {
     let start = "(i64.store (i32.const 1024) (local.get 5))";
     let set =

@@ -1,18 +1,18 @@
-//! Components of hand-written code, for calls that no toolchain would make.
+//! Handwritten components for calls that no toolchain generates.
 
 use wit_component::StringEncoding;
 
 use crate::harness::published::{WIT, encoded};
 
-/// What a component begins with that hands over what is in its memory, and keeps what it is given.
+/// The frame of such a component.
 pub struct Raw {
-    /// Pages of memory.
+    /// Memory size in pages.
     pub pages: u32,
-    /// What it imports, in the text format.
+    /// Imports, in the text format.
     pub imports: &'static str,
-    /// What it does with a message; it replies nothing.
+    /// The body of `handle-message`, which does not reply.
     pub handler: String,
-    /// Its encoding of texts.
+    /// The string encoding.
     pub texts: StringEncoding,
 }
 
@@ -24,12 +24,11 @@ impl Default for Raw {
 }
 
 impl Raw {
-    /// The component.
     pub fn component(&self) -> Vec<u8> {
         self.with("")
     }
 
-    /// The component, with other functions too.
+    /// The component with further functions.
     pub fn with(&self, functions: &str) -> Vec<u8> {
         let Self { pages, imports, handler, .. } = self;
         let lifecycle = "airssys:core/component-lifecycle@1.0.0";

@@ -1,4 +1,4 @@
-//! Requests of the host, and the inbox that takes their completions.
+//! Requests of the host, mail for other engines, and the inbox for their completions.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -33,7 +33,8 @@ struct Came {
     on_completion: OnCompletion,
 }
 
-/// Takes completions. It is never freed, so that one that comes too late is counted and no crash.
+/// Receives completions. It is never freed, so that a late completion is counted instead of a
+/// crash.
 #[derive(Clone, Copy)]
 pub struct Inbox(&'static Came);
 
@@ -42,7 +43,7 @@ impl Inbox {
         Self::with(|_| {})
     }
 
-    /// Runs `on_completion` for each, before it counts as come.
+    /// An inbox that runs `on_completion` on each completion before it counts.
     pub fn with(on_completion: impl Fn(&Completed) + Send + Sync + 'static) -> Self {
         Self(Box::leak(Box::new(Came {
             all: Mutex::default(),
@@ -55,7 +56,7 @@ impl Inbox {
         self.0.all.lock().unwrap().clone()
     }
 
-    /// Waits until there are `count`.
+    /// Waits for `count` of them.
     pub fn wait(&self, count: usize) -> Vec<Completed> {
         let all = self.0.all.lock().unwrap();
         let (all, waited) =
@@ -64,21 +65,21 @@ impl Inbox {
         all.clone()
     }
 
-    /// Waits for exactly `count`, and forgets them.
+    /// Waits for exactly `count` and removes them.
     pub fn take(&self, count: usize) {
         let came = self.wait(count).len();
         assert_eq!(came, count);
         self.0.all.lock().unwrap().clear();
     }
 
-    /// Waits for the only completion there is.
+    /// Waits for the only completion.
     pub fn only(&self) -> Completed {
         let mut all = self.wait(1);
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
 
-    /// Waits for one outcome of each of these, no more and no less, and gives them by request.
+    /// Waits for exactly one completion per request.
     pub fn exactly(&self, requests: &[u64]) -> BTreeMap<u64, Completed> {
         let all = self.wait(requests.len());
         let by_request: BTreeMap<_, _> = all.iter().map(|one| (one.request, one.clone())).collect();
@@ -170,7 +171,7 @@ impl Engine {
         })
     }
 
-    /// The id of the request; 0 for a message.
+    /// Returns the id of the request, 0 for a message.
     pub fn deliver(&self, letter: &Letter, inbox: Option<Inbox>) -> Outcome<u64> {
         let (source, target) = (c(&letter.source), c(&letter.target));
         let content_type = letter.content_type.as_deref().map(c);

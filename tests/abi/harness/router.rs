@@ -1,4 +1,4 @@
-//! A router, and mail between engines.
+//! A host's router, and mail between engines.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -22,15 +22,15 @@ pub struct Letter {
     pub payload: Vec<u8>,
 }
 
-/// What a router says to mail.
+/// A router's answer to mail.
 pub enum Answer {
     Taken,
     Refused(airssys_status_t, &'static str),
-    /// It returns without a result.
+    /// The callback returns without a result.
     Nothing,
 }
 
-/// A host's router: what it does with mail, and with the tokens of requests that nobody waits for.
+/// A router of two closures: one takes mail, one the tokens of cancelled requests.
 pub struct Router {
     on_route: Box<dyn Fn(&Letter) -> Answer + Send + Sync>,
     on_cancel: Box<dyn Fn(u64) + Send + Sync>,
@@ -39,7 +39,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Registers a router. It is never freed, so that a second `drop` is counted and no crash.
+    /// Registers a router. It is never freed, so that a second `drop` is counted instead of a
+    /// crash.
     pub fn attach(
         config: &Config,
         on_route: impl Fn(&Letter) -> Answer + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! A server of the host's own, which components try to reach.
+//! A server of the host that components try to reach.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::stage::{Guest, Stage};
 
-/// A host's own server, which nobody is to reach.
+/// A server on localhost.
 pub struct Server(TcpListener);
 
 impl Server {

@@ -1,4 +1,4 @@
-//! An engine with neighbours that must not notice anything, and an audit to hold attempts against.
+//! An engine with neighbours that an attack must not affect, and an audit to check attacks against.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,13 +10,13 @@ use crate::harness::engine::{Config, Engine, Failure, Outcome, eventually};
 use crate::harness::gates::Gate;
 use crate::harness::log::Journal;
 
-/// A component on the stage.
+/// The attacker.
 pub struct Guest {
     pub id: &'static str,
     pub handle: u64,
 }
 
-/// A denial as the audit has it, but for the component.
+/// A denial as the audit records it, without the component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Denial {
     pub action: String,
@@ -30,30 +30,30 @@ fn denial(action: &str, resource: &str, by: &str, rule: &str) -> Denial {
     Denial { action, resource, by, rule }
 }
 
-/// Nothing grants it.
+/// No grant covers it.
 pub fn not_granted(action: &str, resource: &str) -> Denial {
     denial(action, resource, "not-granted", "no grant")
 }
 
-/// Granted to nobody.
+/// Nobody can be granted it.
 pub fn never(action: &str, resource: &str, rule: &str) -> Denial {
     denial(action, resource, "never", rule)
 }
 
-/// The rule at that place refuses it.
+/// Rule number `at` denies it.
 pub fn policy(action: &str, resource: &str, at: usize, reason: &str) -> Denial {
     denial(action, resource, "policy", &format!("policy rules[{at}] deny: {reason}"))
 }
 
-/// A quota is used up.
+/// The quota is used up.
 pub fn quota(action: &str, resource: &str, name: &str, value: u64) -> Denial {
     denial(action, resource, "quota", &format!("quota {name} {value}"))
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 pub struct Observed {
     pub reply: Outcome<Option<Vec<u8>>>,
-    /// The decisions about the attacker, in their order.
+    /// The decisions about the attacker, in order.
     pub decisions: Vec<Decision>,
 }
 
@@ -71,19 +71,19 @@ impl Observed {
     }
 }
 
-/// The engine, with two neighbours: one that keeps a secret in its storage, one that counts.
+/// The engine and two neighbours: one stores a secret, one counts.
 pub struct Stage {
     pub engine: Engine,
     pub trail: AuditTrail,
     pub journal: Journal,
-    /// Where a component that logs `gate` waits.
+    /// A component that logs `gate` waits here.
     pub gate: Gate,
     keeper: u64,
     counter: u64,
     marker: u64,
     counted: Cell<u64>,
     marks: Cell<u64>,
-    /// Up to where the audit was looked at.
+    /// How many decisions were looked at.
     seen: RefCell<usize>,
 }
 
@@ -112,7 +112,6 @@ impl Stage {
         Self { engine, trail, journal, gate, keeper, counter, marker, counted, marks, seen }
     }
 
-    /// Loads a component with these rights.
     pub fn load(&self, id: &'static str, guest: &str, capabilities: Value) -> Guest {
         self.load_with(id, guest, &json!({ "capabilities": capabilities }))
     }
@@ -121,7 +120,7 @@ impl Stage {
         Guest { id, handle: self.engine.load_with(id, guest, &options.to_string()) }
     }
 
-    /// Waits until all decisions made so far were told, and returns those since the last time.
+    /// Waits until the audit has every decision made so far, and returns the new ones.
     fn told(&self) -> Vec<Decision> {
         let mark = format!("mark/number/{}", self.marks.replace(self.marks.get() + 1));
         let reply = self.engine.text(self.marker, &format!("send {mark} x"));
@@ -136,21 +135,21 @@ impl Stage {
         since
     }
 
-    /// What was decided about a component since the last attempt.
+    /// The decisions about `guest` since the last attempt.
     pub fn decided(&self, guest: &Guest) -> Vec<Decision> {
         let mut decisions = self.told();
-        // Of what was allowed a flood may lose some.
+        // A flood may lose records of permissions.
         assert!(decisions.iter().all(|d| d.lost_denied == 0), "denials were lost");
         decisions.retain(|decision| decision.component == guest.id);
         decisions
     }
 
-    /// What was denied to a component since the last attempt.
+    /// The denials of `guest` since the last attempt.
     pub fn denials_of(&self, guest: &Guest) -> Vec<Denial> {
         Observed { reply: Ok(None), decisions: self.decided(guest) }.denials()
     }
 
-    /// Neither data nor state of the neighbours has changed, and they and the host work.
+    /// Checks that the neighbours' data and state are unchanged and that they still work.
     #[track_caller]
     pub fn assert_intact(&self, attempt: &str) {
         let keeper = |command: &str| self.engine.text(self.keeper, command);
@@ -165,7 +164,7 @@ impl Stage {
         }
     }
 
-    /// Has a guest do something, and looks at what came of it and at the neighbours.
+    /// Sends `command` to a guest and checks the neighbours.
     #[track_caller]
     pub fn observe(&self, guest: &Guest, command: &str) -> Observed {
         drop(self.told());
@@ -175,7 +174,7 @@ impl Stage {
         Observed { reply, decisions }
     }
 
-    /// An attempt that is answered with this and denied for these reasons, no more and no less.
+    /// Expects `reply` and exactly these denials.
     #[track_caller]
     pub fn denied_all(&self, guest: &Guest, command: &str, reply: &str, denials: &[Denial]) {
         let observed = self.observe(guest, command);
@@ -188,13 +187,14 @@ impl Stage {
         self.denied_all(guest, command, reply, &[denial]);
     }
 
-    /// Something malformed, or something of nobody: refused before anybody's rights are looked at.
+    /// Expects `reply` without a denial: the input is malformed or names nothing, so no right is
+    /// checked.
     #[track_caller]
     pub fn rejected(&self, guest: &Guest, command: &str, reply: &str) {
         self.denied_all(guest, command, reply, &[]);
     }
 
-    /// An attempt that ends the attacker's instance.
+    /// Expects that `command` ends the attacker's instance.
     #[track_caller]
     pub fn ends(&self, guest: &Guest, command: &str, denials: &[Denial]) -> Failure {
         let observed = self.observe(guest, command);
@@ -202,7 +202,7 @@ impl Stage {
         observed.reply.map(drop).expect_err(command)
     }
 
-    /// What is granted works, and the audit says so if it was a decision about `action`.
+    /// Expects `reply`, and an audit record that allows `action`.
     #[track_caller]
     pub fn works(&self, guest: &Guest, command: &str, reply: &str, action: &str) {
         self.works_like(guest, command, action, |text| text == reply);
@@ -224,7 +224,7 @@ impl Stage {
     }
 }
 
-/// Text as the hexadecimal digits that guests take; `-` for none.
+/// Text in the hexadecimal form that the guests read; `-` is empty.
 pub fn hex(text: &str) -> String {
     if text.is_empty() {
         return "-".into();

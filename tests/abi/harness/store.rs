@@ -1,4 +1,4 @@
-//! Storage callbacks over a store in memory that records, and can be scripted.
+//! Storage callbacks over an in-memory store that records calls and can be scripted.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
@@ -10,21 +10,21 @@ use airssys_wasm::*;
 use crate::harness::callback::{on_native_stack, text};
 use crate::harness::engine::{Config, check};
 
-/// As a result: the callback returns without one.
+/// Makes the callback return without a result.
 pub const NO_RESULT: airssys_storage_result_t = -12_345;
 
-/// What a scripted storage callback answers instead of the store: a result, and what is written.
+/// A scripted answer: the result, and the bytes to write.
 pub type Answer = (airssys_storage_result_t, Vec<u8>);
 
 type Script = Box<dyn Fn(&str, &str, &str) -> Option<Answer> + Send + Sync>;
 
-/// A store in memory that records what it is asked.
+/// An in-memory store that records calls.
 pub struct Store {
     pub values: Mutex<BTreeMap<(String, String), Vec<u8>>>,
     pub calls: Mutex<Vec<String>>,
     pub native_stack: Mutex<Vec<bool>>,
     pub dropped: AtomicUsize,
-    /// Asked first, with operation, namespace and key.
+    /// Called first, with operation, namespace and key. `None`: the store answers.
     script: Script,
 }
 
@@ -53,7 +53,7 @@ impl Store {
         self.values.lock().unwrap().insert((ns.into(), key.into()), value.into());
     }
 
-    /// The callbacks; `exists` and `usage` only if they are wanted.
+    /// The callbacks. Only a `complete` table has `exists` and `usage`.
     pub fn vtable(self: &Arc<Self>, complete: bool) -> airssys_storage_t {
         airssys_storage_t {
             size: size_of::<airssys_storage_t>(),
@@ -85,7 +85,7 @@ impl Store {
 }
 
 unsafe extern "C" fn drop_store(user_data: *mut c_void) {
-    // The reference stays, so that a second call is counted and not a crash.
+    // The reference is kept, so that a second call is counted instead of a crash.
     store(user_data).dropped.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -98,7 +98,7 @@ fn answer(out: *mut airssys_writer_t, (result, text): Answer) {
     // SAFETY: the callback's own writer.
     unsafe {
         let written = airssys_writer_write(out, text.as_ptr(), text.len());
-        // Only what is large may be more than the component can hold.
+        // Only a large value can exceed the component's account.
         assert!(written || text.len() > 1 << 20);
         if result != NO_RESULT {
             airssys_writer_finish(out, result);
@@ -172,12 +172,13 @@ unsafe extern "C" fn list(
         for key in pushed.split(|byte| *byte == b'\n') {
             let key = CString::new(key).expect("no NUL");
             all_text &= key.to_str().is_ok();
-            // SAFETY: the callback's own list, and text. After a refusal nothing is taken.
+            // SAFETY: the callback's own list, and text. After one refusal the list takes no more
+            // keys.
             assert_eq!(unsafe { airssys_keys_push(keys, key.as_ptr()) }, all_text);
         }
         return done(out);
     }
-    // Backwards, because any order is allowed.
+    // In reverse, because any order is allowed.
     for (owner, key) in store.values.lock().unwrap().keys().rev() {
         if *owner == ns && key.starts_with(&prefix) {
             let key = CString::new(key.as_str()).expect("no NUL");

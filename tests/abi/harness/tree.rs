@@ -1,4 +1,4 @@
-//! A directory that is granted, beside secrets that are not.
+//! A granted directory beside secrets that are not granted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::harness::stage::{Denial, Guest, Stage, not_granted};
 
-/// What the standard library makes of `not-permitted`.
+/// How the guest's standard library prints `not-permitted`.
 pub const DENIED: &str = "error: Operation not permitted (os error 63)";
-/// And of a path that is in no directory that was granted.
+/// How it prints the error for a path outside every granted directory.
 pub const NOT_THERE: &str = "error: No such file or directory (os error 44)";
-/// What `preopens` shows to who was granted none.
+/// The reply to `preopens` without grants.
 pub const ROOT_ONLY: &str = "0 / DescriptorFlags(READ)";
 pub const OUTSIDE: &str = "outside of the granted directory";
 pub const NO_LINKS: &str = "components cannot create links";
 
-/// `granted` with what belongs to a component, beside a secret that does not.
+/// A directory `granted` with the component's files, beside a secret.
 pub struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -47,7 +47,7 @@ impl Tree {
         json!({"filesystem": {self.at("granted"): actions}})
     }
 
-    /// The secrets are as they were, and nothing new is beside the granted directory.
+    /// Checks that the secrets are unchanged and that nothing new is beside `granted`.
     #[track_caller]
     pub fn assert_untouched(&self, attempt: &str) {
         for secret in ["secret", "outside/secret", "granted/private/secret"] {
@@ -61,7 +61,7 @@ impl Tree {
 
 pub const ALL: [&str; 4] = ["read", "write", "delete", "list-dir"];
 
-/// One component with these rights to `granted`.
+/// A component with the rights `actions` on `granted`.
 pub fn with_rights(stage: &Stage, tree: &Tree, actions: &[&str]) -> Guest {
     stage.load("app/thief/0", "wasi", tree.granted(actions))
 }
@@ -70,8 +70,8 @@ pub fn refused(action: &str, path: &str) -> Denial {
     not_granted(&format!("filesystem.{action}"), path)
 }
 
-/// One component swaps a directory and a link that leads to `target`, another does `command`. What
-/// the other has seen comes first.
+/// One component swaps a directory and a link to `target` while another runs `command`. Returns
+/// what the second one saw, then the reply of the first.
 pub fn race(stage: &Stage, tree: &Tree, target: &str, command: &str) -> (String, String) {
     symlink(target, tree.at("granted/race-link")).unwrap();
     fs::create_dir(tree.at("granted/race-directory")).unwrap();
