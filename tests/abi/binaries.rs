@@ -12,7 +12,7 @@ fn refused(engine: &Engine, wasm: &[u8]) -> Failure {
 }
 
 #[test]
-fn what_is_no_component_is_refused_with_a_reason() {
+fn bytes_that_are_not_a_component_are_refused_with_a_reason() {
     let engine = Config::bare().with(r#"{"max-component-bytes": 100000}"#).engine();
     let module = wat::parse_str("(module)").unwrap();
     for (wasm, reason) in [
@@ -30,13 +30,13 @@ fn what_is_no_component_is_refused_with_a_reason() {
         let failure = refused(&engine, wasm);
         assert!(failure.message.contains(reason), "{reason}: {failure}");
     }
-    assert_eq!(engine.stats()["binaries"], 0, "what can not be compiled is not kept");
+    assert_eq!(engine.stats()["binaries"], 0, "a binary that does not compile is not kept");
     let limit = airssys_wasm_guests::bytes("echo");
     engine.try_load("app/echo/0", &limit, None).unwrap();
 }
 
 #[test]
-fn a_binary_of_exactly_the_largest_size_is_loaded() {
+fn a_binary_of_exactly_the_maximum_size_is_loaded() {
     let wasm = airssys_wasm_guests::bytes("echo");
     let limit = |bytes: usize| {
         Config::bare().with(&format!(r#"{{"max-component-bytes": {bytes}}}"#)).engine()
@@ -100,7 +100,7 @@ fn files_are_loaded_and_their_errors_name_the_path() {
 }
 
 #[test]
-fn files_that_are_none_are_not_read() {
+fn special_files_are_not_read() {
     let engine = Engine::bare();
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
@@ -114,7 +114,7 @@ fn files_that_are_none_are_not_read() {
         let failure = engine.try_load_file("app/echo/0", path).expect_err(path);
         assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
     }
-    // The system makes these up; reading the first waits for ever.
+    // The system generates these. Reading the first one blocks forever.
     for path in ["/proc/kmsg", "/proc/self/status"] {
         let failure = engine.try_load_file("app/echo/0", path).expect_err(path);
         assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
@@ -138,14 +138,14 @@ fn a_binary_is_compiled_once_for_all_that_load_it() {
     assert_eq!(engine.stats()["binaries"], 2, "it was kept for this load");
 }
 
-/// A component that differs from those of other numbers.
+/// A component that is different for each number.
 fn numbered(n: usize) -> Vec<u8> {
     let text = format!("(component (core module (memory {n})))");
     wat::parse_str(text).unwrap()
 }
 
 #[test]
-fn binaries_that_nobody_uses_do_not_pile_up() {
+fn unused_binaries_do_not_pile_up() {
     let engine = Engine::bare();
     let used = engine.load("app/echo/0", "echo");
     for n in 0..80 {
@@ -158,17 +158,17 @@ fn binaries_that_nobody_uses_do_not_pile_up() {
     assert_eq!(engine.load("app/echo/1", "echo"), used + 81);
     let all: Vec<u64> =
         (0..60).map(|n| engine.try_load("app/numbered/0", &numbered(n), None).unwrap()).collect();
-    assert!(engine.stats()["binaries"].as_u64().unwrap() >= 61, "those in use are all kept");
+    assert!(engine.stats()["binaries"].as_u64().unwrap() >= 61, "binaries in use are kept");
     assert_eq!(all.len(), 60);
 }
 
-/// A component within a component, and so on, around nothing.
+/// Nested empty components.
 fn nested(depth: usize) -> Vec<u8> {
     const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
     let mut binary = HEADER.to_vec();
     for _ in 0..depth {
         let mut outer = HEADER.to_vec();
-        // Section 4 is a component, of that many bytes.
+        // Section 4 is a component, preceded by its size.
         outer.push(4);
         outer.extend_from_slice(unsigned_varint::encode::usize(
             binary.len(),
@@ -181,7 +181,7 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 #[test]
-fn nesting_beyond_what_toolchains_make_is_refused_before_it_takes_time() {
+fn nesting_deeper_than_toolchains_make_is_refused_early() {
     let engine = Engine::bare();
     engine.try_load("app/nested/0", &nested(64), None).unwrap();
     for depth in [65, 20_000] {

@@ -1,4 +1,4 @@
-//! The cache directory: what may be loaded from it as code, who may change it, how much it keeps.
+//! The cache directory: what code is loaded from it, who may write to it, how much it keeps.
 
 use std::fs;
 use std::fs::{File, Permissions};
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::harness::engine::{Config, Engine, Failure};
 
-/// A user who is neither root nor the one of the tests.
+/// A user who is neither root nor the user of the tests.
 const STRANGER: u32 = 54_321;
 
 fn cached(dir: &Path) -> Config {
@@ -27,7 +27,7 @@ fn refused(dir: &Path) -> Failure {
     failure
 }
 
-/// The entries, those that were used last at the end.
+/// The entries, least recently used first.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut entries: Vec<PathBuf> =
@@ -40,13 +40,12 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Hits and misses of an engine.
 fn lookups(engine: &Engine) -> (u64, u64) {
     let cache = &engine.stats()["cache"];
     (cache["hits"].as_u64().unwrap(), cache["misses"].as_u64().unwrap())
 }
 
-/// Loads echo with a new engine, checks that it works, and says how often the cache had it.
+/// Loads echo in a new engine, checks that it works, and returns the number of cache hits.
 fn hits(dir: &Path) -> u64 {
     let engine = cached(dir).engine();
     let echo = engine.load("app/echo/0", "echo");
@@ -56,12 +55,12 @@ fn hits(dir: &Path) -> u64 {
     hits
 }
 
-/// A component that no other test loads, and that is compiled to no more than others of its kind.
+/// A component that no other test loads; all of them compile to the same size.
 fn numbered(number: usize) -> Vec<u8> {
     wat::parse_str(format!(r#"(component (core module (func (export "f{number:03}"))))"#)).unwrap()
 }
 
-/// A directory with echo in it, of which there is one entry.
+/// A cache directory with one entry, echo.
 fn filled() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
@@ -72,7 +71,7 @@ fn filled() -> (tempfile::TempDir, PathBuf, PathBuf) {
     (parent, dir, entry)
 }
 
-/// Gives a file to another user, as only root can.
+/// Changes the owner of a file. Returns false unless this user is root.
 fn give_away(path: &Path, user: u32) -> bool {
     match chown(path, Some(user), None) {
         Ok(()) => true,
@@ -81,11 +80,11 @@ fn give_away(path: &Path, user: u32) -> bool {
     }
 }
 
-/// Runs something on a thread that acts as another user.
+/// Runs `run` on a thread that acts as another user.
 fn as_user<R: Send>(user: u32, run: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let acting = scope.spawn(|| {
-            // The C library's function would change all threads of the process.
+            // The C library's function would change every thread of the process.
             // SAFETY: a system call without pointers.
             let changed = unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) };
             assert_eq!(changed, 0, "{}", std::io::Error::last_os_error());
@@ -96,7 +95,7 @@ fn as_user<R: Send>(user: u32, run: impl FnOnce() -> R + Send) -> R {
 }
 
 #[test]
-fn a_directory_that_takes_the_place_of_the_cache_is_not_used() {
+fn a_directory_that_replaces_the_cache_is_not_used() {
     let (parent, dir, entry) = filled();
     let engine = cached(&dir).engine();
     let moved = parent.path().join("moved");
@@ -112,14 +111,14 @@ fn a_directory_that_takes_the_place_of_the_cache_is_not_used() {
 }
 
 #[test]
-fn an_entry_that_was_made_without_the_key_is_not_loaded() {
+fn an_entry_made_without_the_key_is_not_loaded() {
     let (parent, dir, echo) = filled();
     let counter = {
         let engine = cached(&dir).engine();
         engine.load("app/counter/0", "counter");
         entries(&dir).into_iter().find(|entry| *entry != echo).unwrap()
     };
-    // As somebody does who may write files and knows how they are made.
+    // What an attacker with write access who knows the format would do.
     let whole = fs::read(&echo).unwrap();
     let (magic, artefact) = (&whole[..16], &whole[48..]);
     let mut hasher = blake3::Hasher::new();
@@ -130,17 +129,17 @@ fn an_entry_that_was_made_without_the_key_is_not_loaded() {
     assert_eq!(engine.text(handle, "inc"), "1");
     assert_eq!(lookups(&engine).0, 0);
 
-    // An entry of another directory, whole, with its own key.
+    // A complete entry of another directory, made with that directory's key.
     let other = parent.path().join("other");
     assert_eq!(hits(&other), 0);
     let theirs = other.join(echo.file_name().unwrap());
     fs::copy(&theirs, &echo).unwrap();
     assert_eq!(hits(&dir), 0);
-    assert_eq!(hits(&dir), 1, "it was made anew");
+    assert_eq!(hits(&dir), 1, "it was replaced");
 }
 
 #[test]
-fn a_key_that_is_damaged_or_known_to_others_is_replaced() {
+fn a_damaged_or_exposed_key_is_replaced() {
     let (_parent, dir, _) = filled();
     let key = dir.join("key");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
@@ -169,7 +168,7 @@ fn a_key_that_is_damaged_or_known_to_others_is_replaced() {
 }
 
 #[test]
-fn an_entry_that_others_can_have_written_is_not_loaded() {
+fn an_entry_that_others_could_have_written_is_not_loaded() {
     let (parent, dir, entry) = filled();
     let spoilt: [&dyn Fn(); 6] = [
         &|| set_mode(&entry, 0o620),
@@ -190,7 +189,7 @@ fn an_entry_that_others_can_have_written_is_not_loaded() {
         },
         &|| {
             give_away(&entry, STRANGER);
-            // For tests that are not run by root.
+            // Makes the entry unsafe if the tests do not run as root.
             set_mode(&entry, 0o606);
         },
     ];
@@ -206,7 +205,7 @@ fn an_entry_that_others_can_have_written_is_not_loaded() {
 }
 
 #[test]
-fn a_directory_in_whose_place_others_can_put_another_is_refused() {
+fn a_directory_that_others_could_replace_is_refused() {
     let parent = tempfile::tempdir().unwrap();
     let (above, dir) = (parent.path().join("above"), parent.path().join("above/deep/cache"));
     assert_eq!(hits(&dir), 0);
@@ -217,10 +216,10 @@ fn a_directory_in_whose_place_others_can_put_another_is_refused() {
             assert!(failure.message.contains(part), "{failure}");
         }
     }
-    // In such a directory only the owner of something can rename it.
+    // In a sticky directory only the owner of a file can rename it.
     set_mode(&above, 0o1777);
     assert_eq!(hits(&dir), 1);
-    // A link leads where its owner wants, and so does the directory that it is in.
+    // Whoever can write to the directory of a link decides where the link leads.
     set_mode(&above, 0o755);
     let open = parent.path().join("open");
     fs::create_dir(&open).unwrap();
@@ -240,7 +239,7 @@ fn a_directory_in_whose_place_others_can_put_another_is_refused() {
 }
 
 #[test]
-fn a_path_may_lead_through_links_and_up_again() {
+fn a_path_may_contain_links_and_dot_dot() {
     let (parent, dir, _) = filled();
     let at = parent.path();
     fs::create_dir(at.join("side")).unwrap();
@@ -259,7 +258,7 @@ fn a_path_may_lead_through_links_and_up_again() {
 }
 
 #[test]
-fn a_filled_directory_that_nobody_may_write_to_is_used_as_it_is() {
+fn a_read_only_directory_is_used_unchanged() {
     let (_parent, dir, entry) = filled();
     let key = dir.join("key");
     for path in [&entry, &key] {
@@ -283,12 +282,12 @@ fn a_filled_directory_that_nobody_may_write_to_is_used_as_it_is() {
     fs::remove_file(&key).unwrap();
     set_mode(&dir, 0o555);
     assert!(refused(&dir).message.contains("\"key\""));
-    // So that it can be removed by those who are not root.
+    // Lets other users than root remove it.
     set_mode(&dir, 0o755);
 }
 
 #[test]
-fn a_directory_of_root_s_serves_other_users_and_one_of_theirs_does_not_serve_root() {
+fn root_s_directory_serves_other_users_but_theirs_does_not_serve_root() {
     let (parent, dir, entry) = filled();
     if !give_away(&entry, 0) {
         return;
@@ -316,7 +315,7 @@ fn a_directory_of_root_s_serves_other_users_and_one_of_theirs_does_not_serve_roo
 }
 
 #[test]
-fn what_was_not_used_for_longest_goes_when_there_is_no_room() {
+fn the_least_recently_used_entry_is_evicted() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let engine = cached(&dir).engine();
@@ -337,19 +336,19 @@ fn what_was_not_used_for_longest_goes_when_there_is_no_room() {
         let bound = json!({ "cache-max-bytes": bytes }).to_string();
         cached(&dir).with(&bound).engine()
     };
-    // The oldest is used, so that it is not the next to go.
+    // A hit on the oldest makes it the youngest.
     let engine = bounded(4 * largest);
     let first = (0..4).find(|n| {
         engine.try_load("app/numbered/0", &numbered(*n), None).unwrap();
         let used = entries(&dir).last() == Some(&all[0]);
-        // All others keep their age.
+        // The others keep their age.
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + *n as u64);
         if !used {
             File::open(entries(&dir).last().unwrap()).unwrap().set_modified(time).unwrap();
         }
         used
     });
-    assert!(first.is_some(), "a hit is no use");
+    assert!(first.is_some(), "a hit does not count as use");
     assert_eq!(lookups(&engine).1, 0);
     engine.try_load("app/numbered/0", &numbered(4), None).unwrap();
     let kept = entries(&dir);
@@ -357,7 +356,7 @@ fn what_was_not_used_for_longest_goes_when_there_is_no_room() {
     assert!(kept.contains(&all[0]) && !kept.contains(&all[1]), "{kept:?}");
     assert!(kept.iter().map(size).sum::<u64>() <= 4 * largest);
     drop(engine);
-    // A smaller bound holds at once, and what is too large for it is not kept.
+    // A smaller bound applies at once, and an entry larger than the bound is not kept.
     let engine = bounded(2 * largest);
     assert_eq!(entries(&dir), kept[2..]);
     drop(engine);
@@ -369,7 +368,7 @@ fn what_was_not_used_for_longest_goes_when_there_is_no_room() {
 }
 
 #[test]
-fn engines_share_a_directory_and_other_files_in_it_stay() {
+fn engines_share_a_directory_and_leave_other_files_alone() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let engines = [cached(&dir).engine(), cached(&dir).engine()];
@@ -385,7 +384,7 @@ fn engines_share_a_directory_and_other_files_in_it_stay() {
 }
 
 #[test]
-fn what_a_crashed_writer_left_is_removed_and_what_is_being_written_is_not() {
+fn leftovers_of_a_crashed_writer_are_removed_and_files_being_written_are_kept() {
     let (_parent, dir, _) = filled();
     let [left, written] = ["left", "written"].map(|name| dir.join(format!(".{name}.tmp")));
     fs::write(&left, "half of an en").unwrap();

@@ -20,7 +20,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// Loads echo with a cache, checks that it works, and returns the one entry that there is then.
+/// Loads echo with this cache, checks that it works, and returns the only entry.
 fn echo_through(dir: &Path) -> PathBuf {
     let engine = cached(dir).engine();
     let echo = engine.load("app/echo/0", "echo");
@@ -32,7 +32,7 @@ fn echo_through(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_cache_is_made_for_this_user_only_and_its_entries_are_used_again() {
+fn the_cache_is_private_to_its_user_and_its_entries_are_reused() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("deep/cache");
     let entry = echo_through(&dir);
@@ -44,7 +44,7 @@ fn the_cache_is_made_for_this_user_only_and_its_entries_are_used_again() {
 }
 
 #[test]
-fn a_damaged_entry_is_compiled_anew_and_replaced() {
+fn a_damaged_entry_is_recompiled_and_replaced() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let entry = echo_through(&dir);
@@ -74,12 +74,12 @@ fn a_damaged_entry_is_compiled_anew_and_replaced() {
         let inode = fs::metadata(&entry).unwrap().ino();
         assert!(fs::read(&entry).unwrap() != *damaged, "damage {n} is still there");
         assert_eq!(echo_through(&dir), entry);
-        assert_eq!(fs::metadata(&entry).unwrap().ino(), inode, "damage {n}: not whole again");
+        assert_eq!(fs::metadata(&entry).unwrap().ino(), inode, "damage {n}: not repaired");
     }
 }
 
 #[test]
-fn an_entry_under_the_name_of_another_binary_is_not_taken_for_it() {
+fn an_entry_under_the_name_of_another_binary_is_not_loaded() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let echo = echo_through(&dir);
@@ -94,7 +94,7 @@ fn an_entry_under_the_name_of_another_binary_is_not_taken_for_it() {
 }
 
 #[test]
-fn an_entry_that_can_not_be_written_costs_nothing_but_time() {
+fn an_entry_that_can_not_be_written_costs_only_time() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let entry = echo_through(&dir);
@@ -107,7 +107,7 @@ fn an_entry_that_can_not_be_written_costs_nothing_but_time() {
 }
 
 #[test]
-fn settings_that_change_the_code_have_entries_of_their_own() {
+fn settings_that_change_the_code_have_separate_entries() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     echo_through(&dir);
@@ -132,7 +132,7 @@ fn a_cache_that_others_could_write_to_is_refused() {
     }
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     cached(&dir).engine();
-    // Through a link it is the directory that counts.
+    // The mode of a link's target counts.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let link = parent.path().join("link");
     std::os::unix::fs::symlink(&dir, &link).unwrap();
@@ -140,7 +140,7 @@ fn a_cache_that_others_could_write_to_is_refused() {
 }
 
 #[test]
-fn a_cache_that_is_no_directory_is_refused() {
+fn a_cache_path_that_is_not_a_directory_is_refused() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
     fs::write(&file, "x").unwrap();

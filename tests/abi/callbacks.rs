@@ -30,7 +30,10 @@ fn callbacks_run_on_the_caller_s_native_stack() {
     assert_eq!(records.len(), 21);
     assert!(records.iter().all(|record| record.native_stack));
     let here = std::thread::current().id();
-    assert!(records.iter().all(|record| record.thread == here), "an idle component runs here");
+    assert!(
+        records.iter().all(|record| record.thread == here),
+        "an idle component runs on the caller's thread"
+    );
     let stacks = store.native_stack.lock().unwrap();
     assert!(stacks.len() == 6 && stacks.iter().all(|native| *native));
 }
@@ -87,7 +90,7 @@ fn a_callback_may_use_the_engine() {
 #[test]
 fn a_callback_of_one_engine_may_call_any_component_of_another() {
     let other = Engine::new();
-    // The same handle as that of the calling component, in another engine.
+    // Its handle is the same number as the caller's handle in the other engine.
     let counter = other.load("app/counter/0", "counter");
     let results: Arc<Mutex<Vec<Result<_, Failure>>>> = Arc::default();
     let (config, kept) = (Config::new(), Arc::clone(&results));
@@ -102,7 +105,7 @@ fn a_callback_of_one_engine_may_call_any_component_of_another() {
 }
 
 #[test]
-fn user_data_is_dropped_once_after_its_last_user() {
+fn user_data_is_dropped_once_after_its_last_use() {
     let config = Config::new();
     let first = set_logger(&config, AIRSSYS_LOG_TRACE, |_| ());
     let second = set_logger(&config, AIRSSYS_LOG_TRACE, |_| ());
@@ -114,7 +117,7 @@ fn user_data_is_dropped_once_after_its_last_user() {
             .into_iter()
             .chain([store.dropped.load(Ordering::SeqCst)])
     };
-    assert!(counts().eq([1, 0, 0]), "the second took the place of the first");
+    assert!(counts().eq([1, 0, 0]), "the second replaced the first");
     let engines = [config.engine(), config.engine()];
     drop(config);
     for engine in engines {
@@ -127,8 +130,8 @@ fn user_data_is_dropped_once_after_its_last_user() {
 }
 
 #[test]
-fn callbacks_of_different_components_run_at_once() {
-    // On one worker: a callback that waits must not be the end of it.
+fn callbacks_of_different_components_run_concurrently() {
+    // With one worker: a callback that waits must not hold it.
     let (config, meeting) = (Config::new(), Meeting::default());
     meeting.attach(&config);
     let engine = config.with(r#"{"workers": 1}"#).engine();
@@ -139,9 +142,9 @@ fn callbacks_of_different_components_run_at_once() {
     meeting.assert_met();
 }
 
-/// Callbacks that wait for each other's components need as many threads.
+/// Callbacks that wait for each other's components need one thread each.
 #[test]
-fn hundreds_of_callbacks_of_workers_run_at_once() {
+fn hundreds_of_callbacks_on_workers_run_concurrently() {
     const COMPONENTS: usize = 600;
     let (gate, config) = (Gate::default(), Config::new());
     let (waits, inside) = (gate.clone(), Arc::<AtomicUsize>::default());
@@ -166,12 +169,12 @@ static REACHED: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" fn ends_its_thread(_: *mut c_void, _: *const airssys_log_record_t) {
     REACHED.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: what this thread holds is not used again, which is what the test is about.
+    // SAFETY: nothing on this thread's stack is used again, as the test shows.
     unsafe { libc::pthread_exit(ptr::null_mut()) }
 }
 
 #[test]
-fn a_thread_that_ends_in_a_callback_costs_nobody_else() {
+fn a_thread_that_exits_in_a_callback_affects_nobody_else() {
     let config = Config::new();
     let logger = airssys_logger_t {
         size: size_of::<airssys_logger_t>(),
@@ -180,10 +183,10 @@ fn a_thread_that_ends_in_a_callback_costs_nobody_else() {
         log: Some(ends_its_thread),
         min_level: AIRSSYS_LOG_TRACE,
     };
-    // SAFETY: a live configuration and a logger that is all there.
+    // SAFETY: a live configuration and a complete logger.
     let status = unsafe { airssys_config_set_logger(config.raw(), &logger, ptr::null_mut()) };
     assert_eq!(status, AIRSSYS_OK);
-    // Leaked: whoever freed it would wait for the threads that are in it.
+    // Leaked: a free would wait for the two calls that never return.
     let engine: &'static _ = Box::leak(Box::new(config.engine()));
     let echo = engine.load("app/echo/0", "echo");
     let called = engine.load("app/chatty/0", "chatty");

@@ -1,5 +1,5 @@
-//! Breaches of the Canonical ABI. Where the loop in a component calls the handler, it must find each
-//! breach that Wasmtime finds.
+//! Breaches of the Canonical ABI. The loop in a component must detect every breach that Wasmtime
+//! detects when it calls the handler itself.
 
 use airssys_wasm::*;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::harness::handmade::Code;
 use crate::harness::published::with_code;
 use crate::harness::requests::Inbox;
 
-/// How the messages ended, and what the component has become.
+/// The outcomes, and the state of the component after them.
 #[derive(Debug, PartialEq)]
 struct Observed {
     outcomes: Vec<Result<Option<Vec<u8>>, String>>,
@@ -43,7 +43,8 @@ fn observe(
     Observed { outcomes, state, counts, restarts }
 }
 
-/// The same messages called directly, and through the loop: what Wasmtime makes of them is right.
+/// Sends the same messages by direct calls and through the loop. Wasmtime's direct calls are the
+/// reference.
 fn alike(what: &str, wasm: &[u8], payloads: &[&str]) -> Observed {
     alike_with(None, what, wasm, payloads)
 }
@@ -61,7 +62,7 @@ fn alike_with(options: Option<&str>, what: &str, wasm: &[u8], payloads: &[&str])
     called
 }
 
-/// Each message ends in a trap, and the next one finds a new instance.
+/// Every message ends in a trap, and the next one gets a new instance.
 fn traps(what: &str, code: &Code<'_>) {
     let observed = alike(
         what,
@@ -79,15 +80,15 @@ fn traps(what: &str, code: &Code<'_>) {
 }
 
 #[test]
-fn a_component_that_keeps_the_rules_goes_both_ways() {
+fn a_component_that_keeps_the_rules_replies_both_ways() {
     let observed = alike("an empty reply", &Code::default().component(), &["x", "y"]);
     assert_eq!(observed.outcomes, [Ok(Some(Vec::new())), Ok(Some(Vec::new()))]);
     assert_eq!(observed.restarts, 0);
 }
 
 #[test]
-fn the_loop_is_there_and_not_for_what_may_leave() {
-    // Or the other tests here would hold one way against itself. Its instructions take fuel.
+fn a_component_whose_post_return_could_reach_an_import_gets_no_loop() {
+    // Makes sure that the other tests compare two ways: the loop's instructions take fuel.
     let engine = Engine::new();
     let fuel = |code: Code<'_>| {
         let handle = engine.try_load("app/guest/0", &code.component(), None).unwrap();
@@ -104,7 +105,7 @@ fn the_loop_is_there_and_not_for_what_may_leave() {
 }
 
 #[test]
-fn a_result_that_is_nowhere_or_none_is_a_trap() {
+fn a_result_that_is_out_of_bounds_or_invalid_is_a_trap() {
     for (what, message) in [
         ("unaligned by 1", "(drop (call $reply (i32.const 0) (i32.const 0))) (i32.const 769)"),
         ("unaligned by 2", "(drop (call $reply (i32.const 0) (i32.const 0))) (i32.const 770)"),
@@ -131,7 +132,7 @@ fn a_result_that_is_nowhere_or_none_is_a_trap() {
 }
 
 #[test]
-fn a_result_that_is_odd_but_one_is_read_alike() {
+fn an_odd_but_valid_result_is_read_the_same() {
     for (what, message) in [
         ("at the very end", "(i32.const 262128)"),
         (
@@ -152,7 +153,7 @@ fn a_result_that_is_odd_but_one_is_read_alike() {
 }
 
 #[test]
-fn a_result_past_the_quota_ends_alike() {
+fn a_result_past_the_quota_ends_the_same() {
     let options = Some(r#"{"quotas": {"host-call-data-bytes": 1000}}"#);
     let exceeded = Err("AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED");
     for (message, expected) in [
@@ -171,7 +172,7 @@ fn a_result_past_the_quota_ends_alike() {
 }
 
 #[test]
-fn an_allocator_that_lies_is_a_trap() {
+fn an_allocator_that_returns_a_bad_pointer_is_a_trap() {
     for (what, realloc) in [
         ("unaligned", "(return (i32.const 1028))"),
         ("outside", "(return (i32.const -64))"),
@@ -196,7 +197,7 @@ fn an_allocator_that_lies_is_a_trap() {
 }
 
 #[test]
-fn the_allocator_is_asked_for_the_same_in_the_same_order() {
+fn the_allocator_gets_the_same_calls_in_the_same_order() {
     let engine = Engine::new();
     let message = "(call $reply (i32.const 4096) (i32.sub (global.get $traced) (i32.const 4096)))";
     let post = "(global.set $traced (i32.const 4096))";
@@ -212,14 +213,14 @@ fn the_allocator_is_asked_for_the_same_in_the_same_order() {
         let inbox = Inbox::new();
         engine.request(handle, &payload, inbox).unwrap();
         let mailed = sizes(inbox.only().outcome.unwrap());
-        // The correlation id and whom to reply to come last.
+        // The correlation id and the reply-to id come last.
         assert_eq!(mailed[..called.len()], called, "{length}");
         assert_eq!(mailed[called.len()..], [&[[1, 16]], &called[1..4]].concat(), "{length}");
     }
 }
 
 #[test]
-fn what_follows_a_return_is_done_once_and_with_the_result() {
+fn post_return_runs_once_with_the_result() {
     let message = "(call $reply (i32.const 800) (i32.const 8))";
     let post = "(i32.store (i32.const 800) (global.get $posts))
         (i32.store (i32.const 804) (local.get $result))";
@@ -229,7 +230,7 @@ fn what_follows_a_return_is_done_once_and_with_the_result() {
         |posts: u32, result: u32| Ok(Some([posts.to_le_bytes(), result.to_le_bytes()].concat()));
     assert_eq!(observed.outcomes, [after(0, 0), after(1, 768), after(2, 768)]);
 
-    // After a failure too.
+    // Also after a failure.
     let message = "(if (result i32) (i32.load offset=28 (local.get $message))
         (then (call $fail (i32.const 6) (i32.const 16) (i32.const 3)))
         (else (call $reply (i32.const 800) (i32.const 8))))";
@@ -241,7 +242,7 @@ fn what_follows_a_return_is_done_once_and_with_the_result() {
 }
 
 #[test]
-fn imports_are_out_of_bounds_for_allocators_and_what_follows_a_return() {
+fn allocators_and_post_return_may_not_call_imports() {
     let table = "(table funcref (elem $leave))";
     let through_it = "(call_indirect (i32.const 0))";
     for (what, code) in [
@@ -252,7 +253,7 @@ fn imports_are_out_of_bounds_for_allocators_and_what_follows_a_return() {
     ] {
         traps(what, &code);
     }
-    // Of a component that a compiler made.
+    // A compiled component.
     let engine = Engine::new();
     let hostile = engine.load("app/hostile/0", "hostile");
     assert_eq!(engine.text(hostile, "realloc-next reenter"), "ok");
@@ -262,8 +263,8 @@ fn imports_are_out_of_bounds_for_allocators_and_what_follows_a_return() {
 }
 
 #[test]
-fn callbacks_keep_the_rules_both_ways() {
-    // One with a long payload is handed over directly.
+fn invalid_results_of_callbacks_are_traps() {
+    // A callback with a long payload bypasses the loop.
     for size in [8, 5000] {
         let engine = Engine::new();
         engine.load("app/echo/0", "echo");
@@ -294,8 +295,8 @@ fn callbacks_keep_the_rules_both_ways() {
 }
 
 #[test]
-fn the_handler_is_what_the_component_exports_whatever_its_names_say() {
-    // The types' component takes the handler by another name, and by that name it takes nothing.
+fn the_handler_is_the_export_whatever_the_inner_names_say() {
+    // The inner component gets the handler under a new name, and a decoy under the usual one.
     let honest = Code {
         message: "(call $reply (i32.const 16) (i32.const 3))",
         callback: "(call $reply (i32.const 32) (i32.const 4))",
@@ -304,8 +305,8 @@ fn the_handler_is_what_the_component_exports_whatever_its_names_say() {
     let text = wasmprinter::print_bytes(honest.component()).unwrap();
     let (name, decoy) =
         ("\"import-func-handle-message\"", "(with \"import-func-handle-callback\" ");
-    assert_eq!(text.matches(name).count(), 2, "as `wit-component` names it");
-    let at = text.find(decoy).expect("as `wit-component` names it") + decoy.len();
+    assert_eq!(text.matches(name).count(), 2, "the name that `wit-component` generates");
+    let at = text.find(decoy).expect("the name that `wit-component` generates") + decoy.len();
     let function = text[at..].split("))").next().unwrap();
     let renamed = text.replace(name, "\"the-handler\"");
     let misled = renamed.replacen(decoy, &format!("(with {name} {function})) {decoy}"), 1);
@@ -319,7 +320,7 @@ fn load(engine: &Engine, wasm: &[u8]) -> Outcome<u64> {
 }
 
 #[test]
-fn a_lie_at_load_is_a_trap_of_the_step_that_told_it() {
+fn an_invalid_value_at_load_is_a_trap_of_that_step() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let health = "#health\") (result i32)\n    (i32.const 1))";
@@ -327,7 +328,7 @@ fn a_lie_at_load_is_a_trap_of_the_step_that_told_it() {
     for (from, to, during) in [
         (health, health_that("(i32.const 9)"), "health"),
         (health, health_that("unreachable"), "health"),
-        // Texts that are no UTF-8, or outside of the memory.
+        // Strings that are not UTF-8 or outside the memory.
         ("\"handmade", "\"\\ff\\fendmade".into(), "metadata"),
         ("0x800000030", "0x8fffffff0".into(), "metadata"),
         ("0x300000046", "0x7fffffff00000046".into(), "metadata"),
@@ -343,7 +344,7 @@ fn a_lie_at_load_is_a_trap_of_the_step_that_told_it() {
 }
 
 #[test]
-fn a_reply_outside_of_the_guest_s_memory_is_its_trap() {
+fn an_invalid_reply_is_a_trap_of_the_guest() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let result = "(i32.const 780) (i32.const 4))))))\n    (i32.const 768))";
@@ -371,7 +372,7 @@ fn a_reply_outside_of_the_guest_s_memory_is_its_trap() {
 }
 
 #[test]
-fn an_allocator_that_lies_is_a_trap_of_the_guest() {
+fn a_bad_pointer_from_the_allocator_at_load_is_a_trap() {
     let engine = Engine::new();
     let body = "(local.get $at))\n\n  ;; env-vars";
     for pointer in ["(i32.const 1))", "(i32.const -64))", "unreachable)"] {

@@ -17,7 +17,7 @@ fn code(callback: &Value) -> String {
     payload["code"].as_str().unwrap().to_owned()
 }
 
-/// Asks for something and returns the one callback that comes of it.
+/// Sends a request and returns its only callback.
 fn outcome_of(engine: &Engine, target: &str, timeout_ms: u64, payload: &str) -> Value {
     let requester = engine.load("app/asker/0", "requester");
     let correlation = engine.text(requester, &format!("request {target} {timeout_ms} {payload}"));
@@ -40,7 +40,7 @@ fn a_reply_arrives_as_the_request_s_callback() {
 }
 
 #[test]
-fn the_receiver_of_a_request_sees_whose_it_is() {
+fn the_receiver_of_a_request_sees_its_sender() {
     let engine = Engine::new();
     engine.load("app/probe/0", "probe");
     let asker = engine.load("app/asker/0", "requester");
@@ -63,7 +63,7 @@ fn no_reply_and_an_empty_reply_are_empty_callbacks() {
 }
 
 #[test]
-fn every_way_to_fail_has_its_code() {
+fn every_failure_has_its_code() {
     let engine = Engine::new();
     engine.load("app/probe/0", "probe");
     engine.load("app/minimal/0", "minimal");
@@ -86,7 +86,7 @@ fn every_way_to_fail_has_its_code() {
 }
 
 #[test]
-fn a_deadline_that_passes_is_the_outcome_and_the_late_reply_is_dropped() {
+fn an_expired_deadline_is_the_outcome_and_the_late_reply_is_dropped() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -113,12 +113,12 @@ fn extreme_timeouts_are_answered_once() {
     let callbacks = engine.callbacks(asker, 1);
     assert_eq!(callbacks[0]["correlation"], forever);
     assert_eq!(callbacks[0]["payload"], "late");
-    // With no time at all it is the reply or the deadline that wins, but one of them.
+    // With a timeout of 0 either the reply or the deadline wins.
     for n in 0..50 {
         engine.text(asker, "request app/echo/0 0 x");
         engine.callbacks(asker, 2 + n);
     }
-    // Behind all that: had there been a second outcome, it would have come before this one.
+    // This outcome is last: a second one of the others would precede it.
     let last = engine.text(asker, "request app/echo/0 60000 last");
     let callbacks = engine.callbacks(asker, 52);
     let count = |id: &Value| callbacks.iter().filter(|c| c["correlation"] == *id).count();
@@ -127,7 +127,7 @@ fn extreme_timeouts_are_answered_once() {
 }
 
 #[test]
-fn the_shorter_of_two_deadlines_ends_first_although_it_was_set_later() {
+fn the_shorter_of_two_deadlines_expires_first_although_it_was_set_later() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -142,7 +142,7 @@ fn the_shorter_of_two_deadlines_ends_first_although_it_was_set_later() {
 }
 
 #[test]
-fn requests_that_wait_for_an_unloaded_component_fail_and_the_one_under_way_is_answered() {
+fn unloading_fails_waiting_requests_and_answers_the_running_one() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -176,7 +176,7 @@ fn a_cancelled_request_has_no_callback() {
     let request = engine.text(asker, "request app/slow/0 600000 log info gate");
     gate.reached();
     let refused = |reply: String| assert!(reply.starts_with("error: invalid-message("), "{reply}");
-    // The other has the same id, and still it is not its owner.
+    // Another component with the same id does not own the request.
     refused(engine.text(other, &format!("cancel {request}")));
     assert_eq!(engine.text(asker, &format!("cancel {request}")), "ok");
     refused(engine.text(asker, &format!("cancel {request}")));
@@ -188,7 +188,7 @@ fn a_cancelled_request_has_no_callback() {
 }
 
 #[test]
-fn ids_that_no_request_has_can_not_be_cancelled() {
+fn an_unknown_request_id_can_not_be_cancelled() {
     let engine = Engine::new();
     let asker = engine.load("app/asker/0", "requester");
     let long = "f".repeat(10_000);
@@ -222,7 +222,7 @@ fn a_request_to_nobody_is_refused_at_once() {
 }
 
 #[test]
-fn a_component_may_request_from_itself() {
+fn a_component_may_send_itself_a_request() {
     let engine = Engine::new();
     let asker = engine.load("app/asker/0", "requester");
     let request = engine.text(asker, "request app/asker/0 60000 self");
@@ -257,7 +257,7 @@ fn a_callback_that_traps_or_fails_leaves_the_component_usable() {
 }
 
 #[test]
-fn callbacks_come_through_even_if_the_requester_s_mailbox_is_full() {
+fn callbacks_arrive_even_if_the_requester_s_mailbox_is_full() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -274,7 +274,7 @@ fn callbacks_come_through_even_if_the_requester_s_mailbox_is_full() {
 }
 
 #[test]
-fn callbacks_that_wait_leave_messages_their_places() {
+fn waiting_callbacks_take_no_places_of_messages() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -289,14 +289,14 @@ fn callbacks_that_wait_leave_messages_their_places() {
     engine.until_busy(asker, 4, 0);
     gate.open();
     engine.until_busy(asker, 4, 3);
-    // Three callbacks wait and no message does.
+    // Three callbacks are waiting, and no message.
     engine.send(asker, "note first").unwrap();
     engine.send(asker, "note second").unwrap();
     assert_eq!(engine.send(asker, "note third").unwrap_err().status, AIRSSYS_ERROR_QUEUE_FULL);
 }
 
 #[test]
-fn the_outcome_of_an_unloaded_requester_s_request_goes_nowhere() {
+fn the_outcome_of_an_unloaded_requester_s_request_is_dropped() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();

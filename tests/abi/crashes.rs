@@ -67,7 +67,7 @@ fn mail_behind_a_crash_is_handled_by_the_next_instance() {
 }
 
 #[test]
-fn what_one_component_breaks_the_others_do_not_notice() {
+fn other_components_do_not_notice_a_crash() {
     let engine = Engine::new();
     let counter = engine.load("app/counter/0", "counter");
     let options = r#"{"limits": {"max-execution-time-ms": 60}}"#;
@@ -81,7 +81,7 @@ fn what_one_component_breaks_the_others_do_not_notice() {
     assert_eq!(engine.describe(counter).unwrap()["restarts"], 0);
 }
 
-/// It, in a storage that can be broken.
+/// A component that needs storage, and a switch that makes the storage fail.
 fn depends_on_storage() -> (Engine, u64, Arc<AtomicBool>) {
     let broken = Arc::<AtomicBool>::default();
     let (config, fails) = (Config::new(), Arc::clone(&broken));
@@ -96,7 +96,7 @@ fn depends_on_storage() -> (Engine, u64, Arc<AtomicBool>) {
 }
 
 #[test]
-fn a_component_that_can_not_be_restarted_says_so_and_is_tried_again() {
+fn a_restart_that_fails_is_reported_and_tried_again() {
     let (engine, handle, broken) = depends_on_storage();
     assert_eq!(engine.text(handle, "works"), "works");
     broken.store(true, Ordering::SeqCst);

@@ -9,11 +9,11 @@ use crate::harness::engine::{Config, Engine, Failure, Outcome, With, eventually}
 use crate::harness::gates::Gate;
 use crate::harness::log::{own_handle, set_logger, with_callback};
 
-/// A timeout in case that the library does not see the deadlock.
+/// Ends a test whose deadlock the library misses.
 const SOON: With<'static> = With { timeout_ms: 3000, ..With::nothing() };
 
 #[test]
-fn a_blocking_call_to_the_component_that_is_calling_would_deadlock() {
+fn a_blocking_call_to_the_calling_component_would_deadlock() {
     let (engine, results) = with_callback(|engine, record| {
         (record.message == "go").then(|| {
             let own = own_handle(engine, record);
@@ -33,10 +33,10 @@ fn a_blocking_call_to_the_component_that_is_calling_would_deadlock() {
         assert_eq!(failure.status, AIRSSYS_ERROR_WOULD_DEADLOCK, "{failure}");
         assert_eq!(failure.detail["component"], "app/chatty/0");
     }
-    assert_eq!(engine.text(chatty, "log info done"), "ok", "and nothing is stopped");
+    assert_eq!(engine.text(chatty, "log info done"), "ok", "the component still works");
 }
 
-/// Components whose callbacks call the next one, the last one the first.
+/// A ring of components: each one's callback calls the next.
 fn ring(count: usize, worker: bool) {
     let (engine, results) = with_callback(move |engine, record| {
         let own = record.component.as_deref().unwrap();
@@ -52,7 +52,7 @@ fn ring(count: usize, worker: bool) {
         assert_eq!(engine.text(all[0], "log info on"), "ok");
     }
     eventually("all callbacks came", || (results.lock().unwrap().len() == count).then_some(()));
-    // The innermost is refused, the others are answered.
+    // Only the innermost call is refused.
     let mut expected = vec![None; count];
     expected[0] = Some(AIRSSYS_ERROR_WOULD_DEADLOCK);
     assert_eq!(*results.lock().unwrap(), expected);
@@ -74,9 +74,9 @@ fn a_circle_of_callbacks_would_deadlock_on_workers() {
 }
 
 #[test]
-fn a_load_in_a_callback_whose_component_calls_back_would_deadlock() {
-    // `a` waits for the load, the load for the `initialize` of the new component, and that for
-    // its own callback, which calls `a`.
+fn a_load_in_a_callback_would_deadlock_if_the_new_component_calls_back() {
+    // `a` waits for the load, the load for `initialize`, and `initialize` for its callback, which
+    // calls `a`.
     let (engine, results) =
         with_callback(|engine, record| match record.component.as_deref().unwrap() {
             "app/a/0" => {
@@ -95,8 +95,8 @@ fn a_load_in_a_callback_whose_component_calls_back_would_deadlock() {
 }
 
 #[test]
-fn a_callback_of_an_instance_waits_for_another_of_its_pool() {
-    // Whichever of the two the search for the least busy begins with.
+fn a_callback_may_wait_for_another_instance_of_its_pool() {
+    // The search for the least busy member starts with either of the two.
     for before in 0..2_u64 {
         let gate = Gate::default();
         let waits = gate.clone();
@@ -130,8 +130,8 @@ fn a_callback_of_an_instance_waits_for_another_of_its_pool() {
 }
 
 #[test]
-fn of_a_shutdown_and_a_call_that_wait_for_each_other_one_would_deadlock() {
-    // `a` shuts the other engine down, whose component then calls `a`.
+fn a_shutdown_and_a_call_that_wait_for_each_other_would_deadlock() {
+    // `a` shuts down the other engine, whose component then calls `a`.
     let other = Arc::<OnceLock<Engine>>::default();
     let within = Arc::clone(&other);
     let (engine, results) = with_callback(move |_, record| {
@@ -169,7 +169,7 @@ fn stopped(failure: &Failure) -> bool {
 }
 
 #[test]
-fn the_callback_for_last_words_follows_the_same_rules() {
+fn the_callback_for_last_words_obeys_the_same_rules() {
     // An unfinished line is written when its instance is dropped.
     let (engine, results) = with_callback(|engine, record| {
         (record.message == "last words").then(|| {
@@ -194,11 +194,11 @@ fn the_callback_for_last_words_follows_the_same_rules() {
     assert_eq!(*results.lock().unwrap(), [expected.clone(), expected]);
 }
 
-/// Ends a test whose deadlock the library does not see.
+/// Ends a test whose deadlock the library misses.
 const PATIENT: With<'static> = With { timeout_ms: 10_000, ..With::nothing() };
 
-/// A component `app/caller/0` and a pool of two with room for one message each. Whatever logs `call`
-/// calls the pool, what logs `back` the caller.
+/// A component `app/caller/0` and a pool of two members with room for one message each. The record
+/// `call` makes its callback call the pool, `back` makes it call the caller.
 struct Scene {
     engine: Arc<OnceLock<Engine>>,
     caller: u64,
@@ -250,7 +250,7 @@ impl Scene {
         self.engine.get().unwrap()
     }
 
-    /// One member is at its gate and full, the other waits for the caller and has room.
+    /// One member waits at its gate and is full; the other waits for the caller and has room.
     fn one_full_and_one_waiting(&self) {
         for (n, gate) in self.gates.iter().enumerate() {
             self.engine().send(self.pool, format!("log info gate {n}")).unwrap();
@@ -276,7 +276,7 @@ impl Scene {
 }
 
 #[test]
-fn a_call_waits_for_room_where_it_can_wait_for_the_outcome_too() {
+fn a_call_waits_for_room_in_a_member_that_does_not_wait_for_it() {
     let scene = Scene::new("block");
     scene.one_full_and_one_waiting();
     scene.begin.open();
@@ -291,7 +291,7 @@ fn a_call_waits_for_room_where_it_can_wait_for_the_outcome_too() {
 }
 
 #[test]
-fn a_call_is_refused_where_only_a_member_that_waits_for_it_has_room() {
+fn a_call_is_refused_if_only_a_member_that_waits_for_it_has_room() {
     let scene = Scene::new("reject");
     scene.one_full_and_one_waiting();
     scene.begin.open();

@@ -1,5 +1,5 @@
-//! A component that writes to others works its mail off in one call, which a loop inside it makes many
-//! of; a call of the host goes to its handler directly: nobody may notice which.
+//! A component that sends messages handles its mail in one long call: a loop added at load calls
+//! the handler. A call of the host reaches the handler directly. The results are the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::engine::{Engine, Outcome, With, eventually};
 use crate::harness::requests::Inbox;
 
-/// The outcomes of requests that are made at once, in order.
+/// The outcomes of concurrent requests, in order.
 fn outcomes(engine: &Engine, handle: u64, commands: &[&str]) -> Vec<Outcome<Option<Vec<u8>>>> {
     let inbox = Inbox::new();
     let requests: Vec<u64> =
@@ -19,15 +19,15 @@ fn outcomes(engine: &Engine, handle: u64, commands: &[&str]) -> Vec<Outcome<Opti
 }
 
 #[test]
-fn a_message_arrives_alike_both_ways() {
+fn a_message_arrives_the_same_both_ways() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let senders = [None, Some("a/b/c"), Some("a-namespace/with-a-long-name/and-an-instance")];
     let long = "x/".repeat(150);
     let types = [None, Some(""), Some("text/plain"), Some(&*long)];
     let text: String = "message ".chars().chain(('!'..='~').cycle().take(50_000)).collect();
-    // Around what fits in the 40 and 96 bytes of the two short forms, with a sender, and with 16 of
-    // a correlation id; and around what is copied once more.
+    // Lengths around the 40 and 96 bytes of the two short forms, with a sender and a correlation id
+    // of 16 bytes, and around the length from which payloads are copied once more.
     let lengths =
         [7, 8, 12, 13, 14, 21, 22, 37, 38, 39, 68, 69, 70, 77, 78, 79, 4096, 4097, 40_000];
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -64,7 +64,7 @@ fn a_message_arrives_alike_both_ways() {
 }
 
 #[test]
-fn a_request_of_a_component_arrives_whole() {
+fn a_component_s_request_arrives_complete() {
     let engine = Engine::new();
     engine.load("app/probe/0", "probe");
     for id in ["a/b/c", "a-namespace/with-a-long-name/and-an-instance"] {
@@ -86,7 +86,7 @@ fn a_request_of_a_component_arrives_whole() {
 }
 
 #[test]
-fn each_answer_is_told_alike_both_ways() {
+fn every_answer_is_the_same_both_ways() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let failures = [
@@ -108,7 +108,7 @@ fn each_answer_is_told_alike_both_ways() {
 }
 
 #[test]
-fn each_way_to_fail_is_told_alike_both_ways() {
+fn every_failure_is_the_same_both_ways() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 200, "max-memory-bytes": 8388608}}"#;
     let guest = engine.load_with("app/requester/0", "requester", options);
@@ -124,13 +124,13 @@ fn each_way_to_fail_is_told_alike_both_ways() {
         let [mailed] = outcomes(&engine, guest, &[command]).try_into().unwrap();
         let (mailed, called) = (mailed.unwrap_err(), engine.failure(guest, command));
         assert_eq!(mailed.status, status, "{mailed}");
-        // A trap names the function that it was in, below which the loop stands.
+        // The first line names the function that trapped. The loop is below it.
         assert_eq!(mailed.message.lines().next(), called.message.lines().next());
     }
 }
 
 #[test]
-fn a_failure_is_that_of_its_own_message() {
+fn a_failure_ends_only_its_own_message() {
     let engine = Engine::new();
     let guest = engine.load("app/requester/0", "requester");
     let commands = [
@@ -159,7 +159,7 @@ fn a_failure_is_that_of_its_own_message() {
 }
 
 #[test]
-fn each_message_has_its_own_time() {
+fn every_message_has_its_own_time_limit() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 2000}}"#;
     let guest = engine.load_with("app/requester/0", "requester", options);
@@ -168,7 +168,7 @@ fn each_message_has_its_own_time() {
 }
 
 #[test]
-fn each_message_has_its_own_fuel() {
+fn every_message_has_its_own_fuel() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-fuel": 1000000}}"#;
     let guest = engine.load_with("app/requester/0", "requester", options);
@@ -190,7 +190,7 @@ fn each_message_has_its_own_fuel() {
 }
 
 #[test]
-fn a_call_finds_a_component_that_waits_for_mail() {
+fn a_call_reaches_a_component_that_waits_for_mail() {
     let engine = Engine::new();
     let guest = engine.load("app/requester/0", "requester");
     for n in 1..=300 {
@@ -210,7 +210,7 @@ fn a_call_finds_a_component_that_waits_for_mail() {
 }
 
 #[test]
-fn nobody_else_may_use_the_names_of_the_loop() {
+fn components_may_not_import_the_names_of_the_loop() {
     let engine = Engine::new();
     for name in ["next", "take", "take-small", "take-tiny", "answer"] {
         let wasm =
@@ -222,9 +222,9 @@ fn nobody_else_may_use_the_names_of_the_loop() {
 }
 
 #[test]
-fn the_loop_is_no_instance_of_the_component_s_own() {
+fn the_loop_does_not_count_as_an_instance_of_the_component() {
     let engine = Engine::new();
-    // What `wit-component` makes of a module with imports: itself, and two that tie the knot.
+    // `wit-component` makes three instances of a module with imports: itself and two adapters.
     let load = |instances: u32| {
         let options = format!(r#"{{"limits": {{"max-instances": {instances}}}}}"#);
         let wasm = airssys_wasm_guests::bytes("requester");

@@ -22,7 +22,7 @@ fn an_error_may_be_ignored() {
 }
 
 #[test]
-fn the_values_and_names_of_statuses_are_pinned() {
+fn status_values_and_names_never_change() {
     let pinned = [
         (0, "AIRSSYS_OK"),
         (1, "AIRSSYS_ERROR_INVALID_ARGUMENT"),
@@ -84,7 +84,7 @@ fn an_error_outlives_its_engine_and_moves_to_other_threads() {
 }
 
 #[test]
-fn every_error_of_a_guest_has_its_status_and_its_words() {
+fn every_guest_error_has_its_status_and_message() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     for (kind, status) in [
@@ -108,7 +108,7 @@ fn every_error_of_a_guest_has_its_status_and_its_words() {
 }
 
 #[test]
-fn a_guest_s_words_with_nul_in_them_are_not_cut_off() {
+fn a_guest_error_message_is_not_cut_at_a_nul() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let failure = engine.failure(probe, "fail runtime-error before\0after");

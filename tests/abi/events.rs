@@ -28,7 +28,7 @@ fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
         engine.send(slow, format!("log info {n}")).unwrap();
     }
     let lost = engine.stats()["events-lost"].as_u64().unwrap();
-    // One is with the host; of one component a quarter of 10,000 wait.
+    // One event is with the host. A component may have a quarter of the 10,000 places.
     assert_eq!(lost, sent - 2_500);
     assert_eq!(engine.stats()["dead-letters"], sent + 1);
     slow_host.open();
@@ -67,7 +67,7 @@ fn a_component_can_not_crowd_out_the_events_of_others() {
     let noisy = letters("app/noisy/0", 12_000);
     let quiet = letters("app/quiet/0", 1);
     std::thread::scope(|scope| {
-        // An unload waits for the message that is being handled.
+        // An unload waits for the running message.
         for handle in [noisy, quiet] {
             let unload = scope.spawn({
                 let engine = &engine;

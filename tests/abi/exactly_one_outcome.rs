@@ -1,4 +1,4 @@
-//! An accepted request has exactly one outcome, whatever happens meanwhile and in whatever order.
+//! An accepted request has exactly one outcome, whatever else happens and in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -14,21 +14,21 @@ use crate::harness::properties::for_all;
 use crate::harness::requests::Inbox;
 
 const TARGETS: [&str; 3] = ["app/t/0", "app/t/1", "app/t/2"];
-/// How the mailboxes of the targets treat a message too many.
+/// What the targets' mailboxes do when they are full.
 const POLICIES: [&str; 3] = ["reject", "block", "drop-oldest"];
 const COMMANDS: [&str; 6] =
     ["ok", "unreachable", "sleep 1", "sleep 4", "spin 100000", "no such command"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// By the host, or by the component in the middle.
+    /// Sent by the host or by the asker.
     Request {
         by_host: bool,
         target: usize,
         command: usize,
         timeout_ms: u64,
     },
-    /// One of those that were made before.
+    /// Cancels an earlier request.
     Cancel {
         by_host: bool,
         nth: usize,
@@ -39,7 +39,7 @@ enum Step {
     Load {
         target: usize,
     },
-    /// Fills a mailbox with messages that nobody waits for.
+    /// Fills a mailbox with sends.
     Flood {
         target: usize,
     },
@@ -47,7 +47,7 @@ enum Step {
 
 #[derive(Debug, Clone, Copy)]
 enum End {
-    /// All outcomes come by themselves.
+    /// Wait for all outcomes.
     Wait,
     Free,
     Shutdown(u64),
@@ -57,14 +57,14 @@ enum End {
 struct Case {
     workers: usize,
     capacity: usize,
-    /// One for each thread of the host.
+    /// One script per thread of the host.
     steps: Vec<Vec<Step>>,
     end: End,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
     let target = 0..TARGETS.len();
-    // 0: no deadline.
+    // 0 is no deadline.
     let timeout = prop_oneof![Just(0_u64), Just(1), Just(3), Just(600_000)];
     let step = prop_oneof![
         10 => (any::<bool>(), target.clone(), 0..COMMANDS.len(), timeout).prop_map(
@@ -87,7 +87,7 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|(workers, capacity, steps, end)| Case { workers, capacity, steps, end })
 }
 
-/// What was asked so far, and cancelled.
+/// The requests so far, and those that were cancelled.
 #[derive(Default)]
 struct Asked {
     host: Vec<u64>,
@@ -200,14 +200,14 @@ impl Play {
     }
 
     fn check_component(&self) {
-        // Behind all outcomes that are under way: a second one would have come before it.
+        // A second outcome would arrive before the reply to `callbacks`.
         eventually("no request is open", || {
             (self.engine.stats()["requests"]["outstanding"] == 0).then_some(())
         });
         let asked = self.asked.lock().unwrap();
         let answered = asked.component.iter().filter(|id| !asked.component_cancelled.contains(*id));
         let expected: BTreeMap<_, _> = answered.map(|id| (id.clone(), 1)).collect();
-        // A request is not open any more a moment before its callback is in the mailbox.
+        // A request is closed shortly before its callback is in the mailbox.
         let mut times = BTreeMap::<String, usize>::new();
         for callback in self.engine.callbacks(self.asker, expected.len()) {
             *times.entry(callback["correlation"].as_str().unwrap().to_owned()).or_default() += 1;

@@ -1,4 +1,4 @@
-//! What is explained is what is enforced.
+//! `airssys_engine_explain` agrees with what is enforced.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn allowed(engine: &Engine, handle: u64, action: &str, resource: &str) -> bool {
 }
 
 #[test]
-fn files_are_explained_by_where_their_path_comes_out() {
+fn files_are_explained_by_their_resolved_path() {
     let root = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(root.path()).unwrap();
     let at = |path: &str| root.join(path).to_str().unwrap().to_owned();
@@ -46,7 +46,7 @@ fn files_are_explained_by_where_their_path_comes_out() {
 }
 
 #[test]
-fn hosts_are_explained_by_where_they_lead() {
+fn hosts_are_explained_by_their_address() {
     let engine = Config::closed().engine();
     let rights = json!({"capabilities": {"network": {"outbound": ["*"], "inbound": ["*"]}}});
     let wasi = engine.load_with("app/wasi/0", "wasi", &rights.to_string());
@@ -69,12 +69,12 @@ fn hosts_are_explained_by_where_they_lead() {
         assert_eq!(allowed(&engine, wasi, "network.outbound", host), expected, "{host}");
     }
     assert!(allowed(&engine, wasi, "network.inbound", "127.0.0.1:80"));
-    // What listens is asked for its address only.
+    // Listening is checked by address only.
     assert!(!allowed(&engine, wasi, "network.inbound", "localhost:80"));
 }
 
 #[test]
-fn what_nobody_can_do_is_not_explained_as_allowed() {
+fn impossible_actions_are_explained_as_denied() {
     let engine = Config::closed().engine();
     let rights = json!({"capabilities": {
         "messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
@@ -99,13 +99,13 @@ fn what_nobody_can_do_is_not_explained_as_allowed() {
 }
 
 #[test]
-fn what_is_the_component_s_own_is_one_whatever_it_is_called() {
+fn the_environment_and_the_clock_are_explained_as_one_resource_each() {
     let engine = Config::closed().engine();
     let user = engine.load("app/user/0", "echo");
     let rule = json!({"rules": [{"effect": "deny", "resource": "TOKEN"},
                                 {"effect": "deny", "action": "clock.read"}]});
     engine.set_policies(&rule.to_string()).unwrap();
-    // Names of variables are not told apart.
+    // Variables are not distinguished by name.
     assert!(allowed(&engine, user, "environment.read", "TOKEN"));
     assert!(!allowed(&engine, user, "clock.read", "wall"));
 }

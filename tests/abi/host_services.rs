@@ -11,7 +11,7 @@ fn now() -> Duration {
 }
 
 #[test]
-fn self_id_is_the_id_it_was_loaded_with() {
+fn self_id_is_the_id_given_at_load() {
     let engine = Engine::new();
     let a = engine.load("höhe/name.with-dots/instance 7", "requester");
     assert_eq!(engine.text(a, "self"), "höhe/name.with-dots/instance 7");
@@ -43,7 +43,7 @@ fn a_sleep_lasts_at_least_as_long_as_it_was_asked_to() {
 }
 
 #[test]
-fn components_see_each_other_in_order_and_once() {
+fn the_directory_is_sorted_and_lists_each_id_once() {
     let engine = Engine::new();
     engine.load("b/x/0", "minimal");
     let asker = engine.load("a/asker/0", "requester");
@@ -57,7 +57,7 @@ fn components_see_each_other_in_order_and_once() {
 }
 
 #[test]
-fn metadata_of_others_is_what_they_said() {
+fn metadata_of_others_is_what_they_reported() {
     let engine = Engine::new();
     engine.load_with("app/probe/0", "probe", r#"{"env": {"HEALTH": "degraded"}}"#);
     engine.load("app/minimal/0", "minimal");
