@@ -1,4 +1,4 @@
-//! Interrupts: whatever a component runs ends, with its outcome named, and nothing else does.
+//! Interrupts end whatever a component runs, name themselves in its outcome, and end nothing else.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use crate::harness::engine::{Config, Engine, Failure, With, eventually};
 use crate::harness::gates::Gate;
 use crate::harness::requests::Inbox;
 
-/// Nothing ends by itself here.
+/// No limit ends these messages.
 const ENDLESS: &str = r#"{"limits": {"max-execution-time-ms": 3600000, "max-fuel": null}}"#;
 
 fn assert_interrupted(failure: &Failure) {
@@ -18,14 +18,14 @@ fn assert_interrupted(failure: &Failure) {
     assert!(failure.message.contains("the host interrupted it"), "{failure}");
 }
 
-/// The one completion, which is that of an interrupt.
+/// Expects an interrupt as the only completion.
 fn interrupted(inbox: Inbox) {
     assert_interrupted(&inbox.only().outcome.expect_err("it was interrupted"));
 }
 
 #[test]
-fn a_message_that_runs_ends_and_the_next_gets_a_new_instance() {
-    // It computes or waits, and is called by its loop or by itself.
+fn a_running_message_ends_and_the_next_gets_a_new_instance() {
+    // Guests that compute or wait, with and without the loop.
     for (guest, command) in [
         ("trapper", "loop"),
         ("trapper", "sleep 3600000"),
@@ -44,7 +44,7 @@ fn a_message_that_runs_ends_and_the_next_gets_a_new_instance() {
         engine.interrupt(component).unwrap();
         interrupted(first);
         engine.until_busy(component, 2, 0);
-        assert!(behind.all().is_empty(), "{guest}: {command}: it waited at the interrupt");
+        assert!(behind.all().is_empty(), "{guest}: {command}: it was waiting at the interrupt");
         engine.interrupt(component).unwrap();
         interrupted(behind);
         let described = engine.describe(component).unwrap();
@@ -76,7 +76,7 @@ fn a_call_ends_on_the_thread_that_waits_for_it() {
 }
 
 #[test]
-fn what_waits_behind_others_that_compute_ends_too() {
+fn a_message_that_waits_for_a_busy_worker_ends_too() {
     let engine = Config::new().with(r#"{"workers": 1}"#).engine();
     let load = |n: usize| engine.load_with(&format!("app/busy/{n}"), "trapper", ENDLESS);
     let busy: Vec<u64> = (0..40).map(load).collect();
@@ -92,7 +92,7 @@ fn what_waits_behind_others_that_compute_ends_too() {
 }
 
 #[test]
-fn a_component_that_runs_nothing_is_not_changed() {
+fn an_idle_component_is_not_changed() {
     let engine = Engine::new();
     let requester = engine.load("app/requester/0", "requester");
     let counter = engine.load("app/counter/0", "counter");
@@ -121,7 +121,7 @@ fn all_instances_of_a_pool_are_interrupted() {
 }
 
 #[test]
-fn a_callback_of_the_host_returns_first() {
+fn a_running_host_callback_returns_first() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -136,7 +136,7 @@ fn a_callback_of_the_host_returns_first() {
 }
 
 #[test]
-fn what_is_not_there_can_not_be_interrupted() {
+fn unknown_and_unloaded_components_can_not_be_interrupted() {
     let engine = Engine::new();
     let trapper = engine.load("app/trapper/0", "trapper");
     assert_eq!(engine.interrupt(0).unwrap_err().status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
@@ -147,7 +147,7 @@ fn what_is_not_there_can_not_be_interrupted() {
 }
 
 #[test]
-fn an_unload_with_a_timeout_ends_what_runs() {
+fn an_unload_with_a_timeout_ends_the_running_message() {
     for command in ["loop", "sleep 3600000"] {
         let engine = Engine::new();
         let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
@@ -166,7 +166,7 @@ fn an_unload_with_a_timeout_ends_what_runs() {
 }
 
 #[test]
-fn an_unload_with_a_timeout_ends_a_shutdown_that_runs() {
+fn an_unload_with_a_timeout_ends_a_running_shutdown_function() {
     let engine = Engine::new();
     let options = json!({
         "env": { "LOOP_SHUTDOWN": "1" },
@@ -179,7 +179,7 @@ fn an_unload_with_a_timeout_ends_a_shutdown_that_runs() {
 }
 
 #[test]
-fn an_unload_in_time_is_as_any_other() {
+fn an_unload_within_its_timeout_is_like_any_other() {
     let engine = Engine::new();
     let counter = engine.load("app/counter/0", "counter");
     engine.unload_within(counter, 3_600_000).unwrap();
@@ -192,7 +192,7 @@ fn an_unload_in_time_is_as_any_other() {
 }
 
 #[test]
-fn an_unload_does_not_wait_for_a_callback_of_the_host_for_ever() {
+fn an_unload_with_a_timeout_does_not_wait_forever_for_a_host_callback() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -207,20 +207,20 @@ fn an_unload_does_not_wait_for_a_callback_of_the_host_for_ever() {
     let again = engine.load("app/chatty/0", "chatty");
     gate.open();
     interrupted(inbox);
-    eventually("the other one answers", || engine.call(again, "time").ok());
+    eventually("the new component answers", || engine.call(again, "time").ok());
 }
 
 const ENDS: With<'static> = With { flags: AIRSSYS_MESSAGE_ENDS_WITH_SENDER, ..With::nothing() };
 
 #[test]
-fn a_request_that_is_cancelled_ends_its_message_if_it_says_so() {
+fn cancelling_a_request_ends_its_message_if_the_flag_says_so() {
     for command in ["loop", "sleep 3600000"] {
         let engine = Engine::new();
         let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
         let inboxes = [(); 3].map(|()| Inbox::new());
         let ids = inboxes.map(|inbox| engine.request_with(trapper, command, ENDS, inbox).unwrap());
         engine.until_busy(trapper, 3, 2);
-        // The one that waits is taken back, the one that runs ends, and the one behind runs then.
+        // First the waiting one is withdrawn; then the running one ends and the last one starts.
         for (index, waiting) in [(1, 1), (0, 0), (2, 0)] {
             engine.cancel(ids[index]).unwrap();
             let cancelled = inboxes[index].only();
@@ -235,7 +235,7 @@ fn a_request_that_is_cancelled_ends_its_message_if_it_says_so() {
 }
 
 #[test]
-fn a_request_that_says_nothing_of_it_leaves_its_message_alone() {
+fn cancelling_a_request_without_the_flag_leaves_its_message_alone() {
     let engine = Engine::new();
     let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
     let inbox = Inbox::new();
@@ -250,7 +250,7 @@ fn a_request_that_says_nothing_of_it_leaves_its_message_alone() {
 }
 
 #[test]
-fn the_end_of_the_time_ends_the_message_if_the_sender_says_so() {
+fn a_timeout_ends_the_message_if_the_flag_says_so() {
     let with = With { timeout_ms: 30, ..ENDS };
     for (guest, command) in [("trapper", "loop"), ("hermit", "loop"), ("trapper", "sleep 3600000")]
     {
@@ -268,14 +268,14 @@ fn the_end_of_the_time_ends_the_message_if_the_sender_says_so() {
     }
 }
 
-/// Gives up when it is asked for the third time.
+/// Gives up at the third query.
 fn third(asked: &AtomicU32) -> bool {
     asked.fetch_add(1, Ordering::Relaxed) == 2
 }
 
 #[test]
 fn a_caller_is_asked_whether_it_gives_up() {
-    // On the caller's own stack, on a fiber of it, and on a worker; computing and waiting.
+    // On the caller's stack, on a fiber and on a worker; computing and waiting.
     for (guest, command) in [
         ("hermit", "loop"),
         ("trapper", "loop"),
@@ -319,7 +319,7 @@ fn a_caller_whose_message_waits_may_give_up_too() {
         assert_interrupted(&engine.call_with(trapper, "ok", with).unwrap_err());
         engine.until_busy(trapper, 2 + u64::from(timeout_ms > 0), 0);
     }
-    // No room even to wait in the mailbox.
+    // The mailbox is full, so the call waits for room.
     engine.send(trapper, "ok").unwrap();
     for timeout_ms in [0, 3_000_000] {
         let asked = AtomicU32::new(0);
@@ -328,13 +328,13 @@ fn a_caller_whose_message_waits_may_give_up_too() {
         assert_interrupted(&engine.call_with(trapper, "ok", with).unwrap_err());
         engine.until_busy(trapper, 4, 1);
     }
-    assert!(running.all().is_empty(), "it was not meant");
+    assert!(running.all().is_empty(), "the running message goes on");
     engine.interrupt(trapper).unwrap();
     interrupted(running);
 }
 
 #[test]
-fn a_caller_that_goes_on_gets_its_reply() {
+fn a_caller_that_does_not_give_up_gets_its_reply() {
     let engine = Engine::new();
     let trapper = engine.load_with("app/trapper/0", "trapper", ENDLESS);
     let asked = AtomicU32::new(0);
@@ -348,7 +348,7 @@ fn a_caller_that_goes_on_gets_its_reply() {
 }
 
 #[test]
-fn flags_that_nobody_knows_are_refused() {
+fn unknown_flags_are_refused() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let failure = engine.call_with(echo, "x", With { flags: 1 << 40, ..ENDS }).unwrap_err();

@@ -1,4 +1,4 @@
-//! Arguments that a host gets wrong: each is a status, and the engine goes on.
+//! Wrong arguments of a host: each is an error, and the engine works on.
 
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::{self, null_mut};
@@ -9,7 +9,7 @@ use crate::harness::engine::{Config, Engine, NO_BYTES, Outcome, With, c, check, 
 use crate::harness::log::{Journal, set_logger, try_set_logger};
 use crate::harness::store::Store;
 
-/// Holds a failure against the argument that it must name.
+/// Checks that the error names `argument`.
 fn assert_argument(outcome: Outcome, argument: &str) {
     let failure = outcome.expect_err(argument);
     assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ARGUMENT, "{argument}: {failure}");
@@ -18,7 +18,7 @@ fn assert_argument(outcome: Outcome, argument: &str) {
 }
 
 #[test]
-fn null_is_named_in_every_place_where_it_is_not_allowed() {
+fn a_null_that_is_not_allowed_is_refused_and_named() {
     let (config, engine) = (Config::new(), Engine::new());
     let (cfg, eng) = (config.raw(), engine.raw());
     let echo = engine.load("app/echo/0", "echo");
@@ -32,7 +32,7 @@ fn null_is_named_in_every_place_where_it_is_not_allowed() {
     let mut out = NO_BYTES;
     let o = &raw mut out;
 
-    // SAFETY: NULL is what is tested; everything else is live or valid for writing.
+    // SAFETY: the functions check for NULL; everything else is live or valid for writing.
     unsafe {
         assert_argument(check(|e| airssys_config_new(null_mut(), e)), "out");
         assert_argument(check(|e| airssys_config_set_json(nocfg, id, e)), "config");
@@ -88,7 +88,7 @@ fn null_is_named_in_every_place_where_it_is_not_allowed() {
 }
 
 #[test]
-fn null_is_fine_where_there_is_nothing_to_do() {
+fn null_is_accepted_where_there_is_nothing_to_do() {
     // SAFETY: each function takes NULL.
     unsafe {
         airssys_config_free(null_mut());
@@ -120,7 +120,7 @@ fn empty_bytes_may_be_null_or_not() {
 }
 
 #[test]
-fn lengths_that_nothing_has_are_refused() {
+fn impossible_lengths_are_refused() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let (raw, data, id, mut handle) = (engine.raw(), b"x".as_ptr(), c("a/b/c"), 0);
@@ -137,7 +137,7 @@ fn lengths_that_nothing_has_are_refused() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_refused_with_its_place() {
+fn text_that_is_not_utf_8_is_refused_and_located() {
     let (config, engine) = (Config::new(), Engine::new());
     let echo = engine.load("app/echo/0", "echo");
     let bad = CString::new(b"app/\xff/0".to_vec()).unwrap();
@@ -167,7 +167,7 @@ fn text_that_is_not_utf_8_is_refused_with_its_place() {
 }
 
 #[test]
-fn malformed_ids_are_refused_wherever_an_id_goes_in() {
+fn malformed_ids_are_refused_everywhere() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let wasm = airssys_wasm_guests::bytes("echo");
@@ -208,7 +208,7 @@ fn malformed_ids_are_refused_wherever_an_id_goes_in() {
     assert_eq!(engine.find(&longest), Ok(handle));
 }
 
-/// Bytes that hold a struct at the front, and what follows it.
+/// A buffer with `value` at the front, its `size` field set, and `tail` behind it.
 fn padded<T>(value: &T, size: usize, tail: &[u8]) -> Vec<u64> {
     let mut words = vec![0_u64; 1024];
     let bytes = words.as_mut_ptr().cast::<u8>();
@@ -221,28 +221,28 @@ fn padded<T>(value: &T, size: usize, tail: &[u8]) -> Vec<u64> {
     words
 }
 
-/// Tries a struct in all its sizes, of which its first version has `first`; `set` is given a pointer to
-/// it.
+/// Passes a struct of every size to `set`. `first` is the size of its first version.
 fn try_sizes<T>(value: &T, first: usize, name: &str, set: impl Fn(*const T) -> Outcome) {
     let own = size_of::<T>();
     for size in [0, 1, 8, first - 1, 4097, usize::MAX] {
         assert_argument(set(padded(value, size, &[]).as_ptr().cast()), name);
     }
     set(padded(value, first, &[]).as_ptr().cast())
-        .expect("what an older host does not set is zero");
-    set(padded(value, own + 64, &[0; 64]).as_ptr().cast()).expect("a zero tail is no news");
+        .expect("fields that an older host lacks are zero");
+    set(padded(value, own + 64, &[0; 64]).as_ptr().cast()).expect("a zero tail is accepted");
     for place in [0, 31, 63] {
         let mut tail = [0; 64];
         tail[place] = 1;
         let outcome = set(padded(value, own + 64, &tail).as_ptr().cast());
         assert!(outcome.as_ref().unwrap_err().message.contains("newer"), "{outcome:?}");
         assert_argument(outcome, name);
-        set(padded(value, own, &tail).as_ptr().cast()).expect("what is behind it is not read");
+        set(padded(value, own, &tail).as_ptr().cast())
+            .expect("bytes behind the struct are not read");
     }
 }
 
 #[test]
-fn structs_of_every_size_are_read_or_refused() {
+fn structs_are_read_or_refused_at_every_size() {
     let (config, engine) = (Config::new(), Engine::new());
     let echo = engine.load("app/echo/0", "echo");
     let options = airssys_message_options_t { size: 0, ..no_options() };
@@ -270,7 +270,7 @@ fn structs_of_every_size_are_read_or_refused() {
 }
 
 #[test]
-fn callbacks_that_are_required_are_named_when_they_are_missing() {
+fn missing_callbacks_are_named() {
     let (config, store) = (Config::new(), Store::new());
     let whole = store.vtable(false);
     for (name, storage) in [
@@ -294,13 +294,13 @@ fn callbacks_that_are_required_are_named_when_they_are_missing() {
     let set = |e| unsafe { airssys_config_set_logger(config.raw(), &raw const logger, e) };
     assert_argument(check(set), "logger.log");
     let dropped = store.dropped.load(std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(dropped, 0, "on an error the data stays the host's");
+    assert_eq!(dropped, 0, "after an error the data still belongs to the host");
     drop(config);
     assert_eq!(store.dropped.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
 #[test]
-fn levels_that_there_are_not_are_refused_and_leave_the_data_with_the_host() {
+fn unknown_log_levels_are_refused_and_leave_the_data_with_the_host() {
     let config = Config::new();
     for level in [-1, AIRSSYS_LOG_OFF + 1, i32::MAX, i32::MIN] {
         // `try_set_logger` checks that the data was not dropped.
@@ -317,7 +317,7 @@ fn levels_that_there_are_not_are_refused_and_leave_the_data_with_the_host() {
 }
 
 #[test]
-fn the_namespace_of_hosts_is_not_for_components() {
+fn components_may_not_use_the_namespace_of_hosts() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("echo");
     let failure = engine.try_load("host/engine/0", &wasm, None).unwrap_err();
@@ -326,7 +326,7 @@ fn the_namespace_of_hosts_is_not_for_components() {
 }
 
 unsafe extern "C" fn no_reply(_: *mut c_void, _: *const airssys_completion_t) {
-    unreachable!("what is refused has no outcome");
+    unreachable!("a refused request has no outcome");
 }
 
 unsafe extern "C" fn no_event(_: *mut c_void, _: *const airssys_event_t) {}
@@ -367,14 +367,15 @@ const ENVELOPE: airssys_envelope_t = airssys_envelope_t {
 };
 
 #[test]
-fn what_requests_and_routers_need_is_named_when_it_is_missing() {
+fn missing_arguments_of_requests_and_routers_are_named() {
     let (config, engine) = (Config::new(), Engine::new());
     let (cfg, eng) = (config.raw(), engine.raw());
     let echo = engine.load("app/echo/0", "echo");
     let (nocfg, noeng, no_options) = (null_mut(), null_mut(), ptr::null());
     let mut id = 77;
     let out = &raw mut id;
-    // SAFETY: NULL and numbers are what is tested; everything else is live or valid for writing.
+    // SAFETY: the functions check for NULL and invalid numbers; everything else is live or valid
+    // for writing.
     unsafe {
         let request = |eng, data, reply_fn, out| {
             check(|e| {
@@ -441,7 +442,7 @@ fn what_requests_and_routers_need_is_named_when_it_is_missing() {
 }
 
 #[test]
-fn structs_of_events_and_routers_have_every_size_too() {
+fn structs_of_events_and_routers_are_read_or_refused_at_every_size() {
     let (config, engine) = (Config::new(), Engine::new());
     engine.load("app/echo/0", "echo");
     try_sizes(&EVENTS, size_of_val(&EVENTS), "events", |events| {

@@ -1,4 +1,4 @@
-//! JSON that a host gets wrong: the error names the place, and nothing changes.
+//! Invalid JSON documents: the error names the place, and nothing changes.
 
 use airssys_wasm::*;
 
@@ -13,7 +13,7 @@ fn options_failure(engine: &Engine, options: &str) -> Failure {
 }
 
 #[test]
-fn options_that_can_not_be_used_say_where_and_what_was_meant() {
+fn unknown_option_keys_are_located_with_the_nearest_known_key() {
     let engine = Engine::new();
     for (options, place, nearest) in [
         (r#"{"limit": {}}"#, "options", "limits"),
@@ -29,11 +29,11 @@ fn options_that_can_not_be_used_say_where_and_what_was_meant() {
     }
     let failure = options_failure(&engine, r#"{"qqqqq": 1}"#);
     assert_eq!(failure.detail["nearest"], serde_json::Value::Null, "{failure}");
-    assert!(failure.message.contains("mailbox"), "those that are known: {failure}");
+    assert!(failure.message.contains("mailbox"), "it lists the known keys: {failure}");
 }
 
 #[test]
-fn options_of_wrong_types_and_values_are_refused_with_their_place() {
+fn options_of_wrong_types_and_values_are_refused_and_located() {
     let engine = Engine::new();
     for (options, place) in [
         ("", "options"),
@@ -67,7 +67,7 @@ fn options_of_wrong_types_and_values_are_refused_with_their_place() {
 }
 
 #[test]
-fn a_configuration_that_can_not_be_used_says_where_and_changes_nothing() {
+fn an_invalid_configuration_is_located_and_changes_nothing() {
     let config = Config::new().with(r#"{"name": "kept"}"#);
     for (json, place) in [
         ("nonsense", "config"),
@@ -94,7 +94,7 @@ fn a_configuration_that_can_not_be_used_says_where_and_changes_nothing() {
 }
 
 #[test]
-fn a_key_that_comes_twice_is_refused_in_every_document() {
+fn a_duplicate_key_is_refused_in_every_document() {
     let (config, engine) = (Config::new(), Engine::new());
     let echo = engine.load("app/echo/0", "echo");
     let wasm = airssys_wasm_guests::bytes("echo");
@@ -118,12 +118,12 @@ fn a_key_that_comes_twice_is_refused_in_every_document() {
         assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_OPTIONS, "{json}: {failure}");
         assert!(failure.message.contains(&format!("key {key:?} twice at line 1")), "{failure}");
     }
-    // In different objects they are different keys.
+    // The same key in two objects is no duplicate.
     load(r#"{"env": {"limits": "1"}, "limits": {}}"#).unwrap();
 }
 
 #[test]
-fn json_that_is_made_to_hurt_is_refused_in_few_words() {
+fn malicious_json_is_refused_with_a_short_error() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("echo");
     let long = "k".repeat(4 << 20);

@@ -1,4 +1,4 @@
-//! Memory, threads and descriptors come back.
+//! Memory, threads and descriptors are released.
 
 use airssys_wasm::*;
 
@@ -7,14 +7,13 @@ use crate::harness::events::Events;
 use crate::harness::process::{mappings, resident_kib, threads};
 use crate::harness::requests::Inbox;
 
-/// As many rounds as `AIRSSYS_LEAK_ROUNDS` says, 3,000 by default; 100,000 are the full measure.
+/// `AIRSSYS_LEAK_ROUNDS`, 3,000 by default. A full measurement takes 100,000.
 fn rounds() -> usize {
     let rounds = std::env::var("AIRSSYS_LEAK_ROUNDS").ok();
     rounds.map_or(3_000, |text| text.parse().expect("a number of rounds"))
 }
 
-/// Runs `round` until memory has its level, then as often as wanted, and holds the two against
-/// each other.
+/// Warms up, then checks that further rounds do not add memory.
 fn assert_level(mut round: impl FnMut(usize)) {
     let rounds = rounds();
     for n in 0..rounds / 3 {
@@ -25,13 +24,13 @@ fn assert_level(mut round: impl FnMut(usize)) {
         round(n);
     }
     let after = resident_kib();
-    // What leaks even 1 KiB a round is above this; the allocator's own ups and downs are below.
+    // A leak of 1 KiB per round is above this bound, the noise of the allocator below.
     let room = (rounds as u64 / 2).max(8 * 1024);
     assert!(after <= before + room, "{before} KiB before, {after} KiB after {rounds} rounds");
 }
 
 #[test]
-fn loading_and_unloading_leaves_memory_level() {
+fn loading_and_unloading_keep_memory_level() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("counter");
     let (start, mut mapped) = (threads(), 0);
@@ -50,7 +49,7 @@ fn loading_and_unloading_leaves_memory_level() {
 }
 
 #[test]
-fn requests_leave_memory_level_however_they_end() {
+fn requests_keep_memory_level_however_they_end() {
     let config = Config::new();
     let events = Events::attach(&config, |_| {});
     let engine = config.engine();
@@ -72,7 +71,7 @@ fn requests_leave_memory_level_however_they_end() {
 }
 
 #[test]
-fn crashes_and_restarts_leave_memory_level() {
+fn crashes_and_restarts_keep_memory_level() {
     let config = Config::new();
     crate::harness::log::set_logger(&config, airssys_wasm::AIRSSYS_LOG_OFF, |_| {});
     let engine = config.engine();
@@ -87,7 +86,7 @@ fn crashes_and_restarts_leave_memory_level() {
 }
 
 #[test]
-fn engines_that_come_and_go_leave_nothing_behind() {
+fn freed_engines_leave_nothing_behind() {
     let config = Config::new();
     let cycle = || {
         let engine = config.engine();
@@ -110,8 +109,8 @@ fn engines_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn files_and_threads_come_back_after_many_loads_and_engines() {
-    // Counts those of the whole process: nextest gives each test one of its own.
+fn descriptors_and_threads_are_released_after_many_loads_and_engines() {
+    // Counts the whole process: nextest runs each test in its own.
     let wasm = airssys_wasm_guests::bytes("counter");
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();

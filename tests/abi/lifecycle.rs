@@ -90,7 +90,7 @@ fn an_engine_without_a_configuration_has_the_documented_defaults() {
 }
 
 #[test]
-fn life_cycle_functions_are_called_once_and_in_time() {
+fn life_cycle_functions_are_called_once() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let calls = engine.json(probe, "calls");
@@ -115,7 +115,7 @@ fn a_component_that_refuses_to_initialize_is_not_loaded() {
 }
 
 #[test]
-fn a_trap_or_a_loop_in_initialize_is_that_load_s_error_only() {
+fn a_trap_or_a_loop_in_initialize_fails_only_that_load() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("probe");
     let limit = r#""limits": {"max-execution-time-ms": 100}"#;
@@ -131,7 +131,7 @@ fn a_trap_or_a_loop_in_initialize_is_that_load_s_error_only() {
 }
 
 #[test]
-fn health_is_asked_and_then_remembered() {
+fn health_is_asked_and_remembered() {
     let engine = Engine::new();
     let probe = engine.load_with("app/probe/0", "probe", r#"{"env": {"HEALTH": "degraded"}}"#);
     assert_eq!(engine.describe(probe).unwrap()["health"], "degraded");
@@ -158,7 +158,7 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
     let failure = engine.failure(minimal, "hello");
     assert_eq!(failure.status, AIRSSYS_ERROR_EXPORT_NOT_FOUND);
     assert!(failure.message.contains("handle-message"), "{failure}");
-    // Whoever waits for no outcome is told at once, in the same words.
+    // Senders that wait for no outcome get the same error at once.
     assert_eq!(engine.send(minimal, "hello").unwrap_err(), failure);
     let probe = engine.load("app/probe/0", "probe");
     let some = engine.broadcast(&[probe, minimal], "silent", With::default()).unwrap_err();
@@ -193,7 +193,7 @@ fn two_engines_know_nothing_of_each_other() {
     let other = b.load("app/counter/0", "counter");
     a.text(handle, "inc");
     drop(a);
-    assert_eq!(b.text(other, "get"), "0", "and one outlives the other");
+    assert_eq!(b.text(other, "get"), "0", "one engine outlives the other");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_engine_runs_without_signal_handlers_too() {
 }
 
 #[test]
-fn a_component_is_not_to_be_found_before_its_initialize_is_done() {
+fn a_component_is_not_found_before_it_is_initialized() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();

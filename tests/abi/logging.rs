@@ -1,4 +1,4 @@
-//! Log records: what they hold, in which order they come, and how many a component can cause.
+//! Log records: their contents and order, and how many a component can cause.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ fn now() -> Duration {
 }
 
 #[test]
-fn a_record_has_level_component_text_context_and_time() {
+fn a_record_has_level_component_message_context_and_time() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     let engine = config.engine();
@@ -45,7 +45,7 @@ fn a_record_has_level_component_text_context_and_time() {
 }
 
 #[test]
-fn a_message_may_hold_nul_and_be_empty() {
+fn a_log_message_may_contain_nul_or_be_empty() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     let engine = config.engine();
@@ -70,7 +70,7 @@ fn records_come_in_the_order_they_were_written() {
 }
 
 #[test]
-fn records_below_the_minimum_do_not_reach_the_host() {
+fn records_below_the_minimum_level_do_not_reach_the_host() {
     for (n, (_, min_level)) in LEVELS.into_iter().enumerate() {
         let (config, journal) = (Config::new(), Journal::default());
         let keep = journal.clone();
@@ -88,7 +88,7 @@ fn records_below_the_minimum_do_not_reach_the_host() {
 }
 
 #[test]
-fn a_send_that_fails_is_in_the_log() {
+fn a_failed_send_is_logged() {
     let journal = Journal::default();
     let config = Config::new();
     journal.attach(&config);
@@ -102,7 +102,7 @@ fn a_send_that_fails_is_in_the_log() {
     assert!(record.message.contains("host/engine/0"), "{}", record.message);
 }
 
-/// The engine's own bound, and what may come in a minute of it.
+/// The engine's bound on reports per component.
 const REPORTS_PER_SECOND: usize = 5;
 const REPORTS_PER_MINUTE: usize = REPORTS_PER_SECOND * 61;
 
@@ -112,14 +112,14 @@ fn with_log(options: &Value) -> (Engine, Journal) {
     (config.engine(), journal)
 }
 
-/// How many records a notice says were dropped, for this reason.
+/// The number of dropped records in a notice with this reason.
 fn dropped(message: &str, reason: &str) -> Option<usize> {
     let count = message.strip_suffix(reason)?.strip_suffix(" log record(s) dropped: ")?;
     Some(count.parse().unwrap())
 }
 
 #[test]
-fn failures_that_a_component_brings_about_do_not_fill_the_log() {
+fn failures_of_a_component_do_not_fill_the_log() {
     let (engine, journal) = with_log(&json!({}));
     let probe = engine.load_with("app/probe/0", "probe", r#"{"mailbox": {"capacity": 5000}}"#);
     let mut sent = 3_000;
@@ -142,7 +142,7 @@ fn failures_that_a_component_brings_about_do_not_fill_the_log() {
     };
     let (written, _) = all();
     assert!((1..REPORTS_PER_MINUTE).contains(&written), "{written} of {sent}");
-    // Whatever is not written is counted, sooner or later.
+    // Every record is written or counted as dropped.
     eventually("all is accounted for", || {
         engine.send(probe, "fail runtime-error again").unwrap();
         engine.health(probe).unwrap();
@@ -153,7 +153,7 @@ fn failures_that_a_component_brings_about_do_not_fill_the_log() {
 }
 
 #[test]
-fn crashes_do_not_fill_it_either() {
+fn crashes_do_not_fill_the_log() {
     let (engine, journal) = with_log(&json!({}));
     let trapper = engine.load("app/trapper/0", "hermit");
     for _ in 0..200 {
@@ -164,7 +164,7 @@ fn crashes_do_not_fill_it_either() {
     let records = journal.records();
     assert!(records.len() < REPORTS_PER_MINUTE, "{} records", records.len());
     assert!(records[0].message.starts_with("crashed: "), "{}", records[0].message);
-    // Another component has room of its own.
+    // The bound is per component.
     let other = engine.load("app/trapper/1", "hermit");
     engine.failure(other, "unreachable");
     assert_eq!(journal.of("app/trapper/1").len(), 1);
@@ -179,7 +179,7 @@ fn records_about_a_component_count_against_its_quota() {
         engine.send(hostile, "big-error 3000").unwrap();
     }
     engine.health(hostile).unwrap();
-    // The first one takes what is there and three seconds of what is to come.
+    // The first record uses the quota of the next three seconds.
     let long = journal.of("app/hostile/0").iter().filter(|text| text.len() > 1000).count();
     assert!((1..=30).contains(&long), "{long} of 50");
     let quiet = engine.load_with("app/quiet/0", "chatty", options);
@@ -193,7 +193,7 @@ fn records_about_a_component_count_against_its_quota() {
 }
 
 #[test]
-fn who_may_not_write_to_the_log_is_reported_in_no_words_of_its_own() {
+fn reports_on_a_component_without_the_log_right_contain_none_of_its_text() {
     let rules = json!([{"effect": "deny", "component": "app/mute/*", "action": "log.write"}]);
     let (engine, journal) = with_log(&json!({ "policies": { "rules": rules } }));
     for (id, told) in [("app/mute/0", "runtime-error"), ("app/loud/0", "runtime-error: SECRET")] {
@@ -209,7 +209,7 @@ fn who_may_not_write_to_the_log_is_reported_in_no_words_of_its_own() {
 }
 
 #[test]
-fn what_a_component_writes_is_cut_and_its_length_is_said() {
+fn long_records_are_cut_and_state_their_length() {
     let (engine, journal) = with_log(&json!({}));
     let chatty = engine.load("app/chatty/0", "chatty");
     for (length, whole) in [(65_536, true), (65_537, false), (300_000, false)] {

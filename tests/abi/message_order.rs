@@ -1,4 +1,4 @@
-//! What one sender sends to one receiver is handled in that order, whatever way it takes.
+//! Messages from one sender to one receiver are handled in order, however they are sent.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,23 @@ use crate::harness::engine::{Config, Engine, With, eventually};
 use crate::harness::properties::for_all;
 use crate::harness::requests::Inbox;
 
-/// A way from a sender to a receiver.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     Send,
-    /// A component can not wait for a reply: it sends.
+    /// A component can not call, so it sends.
     Call,
     Request,
     /// To both receivers.
     Broadcast,
 }
 
-/// What one sender sends: to which receiver, by which way.
+/// The messages of one sender: to which receiver, and how.
 type Script = Vec<(usize, Way)>;
 
 #[derive(Debug, Clone)]
 struct Case {
     workers: usize,
-    /// Of the receivers' mailboxes, which make their senders wait.
+    /// The capacity of the receivers' mailboxes, which block.
     capacity: usize,
     hosts: Vec<Script>,
     components: Vec<Script>,
@@ -45,7 +44,7 @@ fn cases() -> impl Strategy<Value = Case> {
 
 const RECEIVERS: [&str; 2] = ["app/r/0", "app/r/1"];
 
-/// Where a message of a script goes.
+/// The receivers of a message.
 fn targets((to, way): (usize, Way)) -> Vec<usize> {
     if way == Way::Broadcast { vec![0, 1] } else { vec![to] }
 }

@@ -1,4 +1,4 @@
-//! Messages of the host, and fire-and-forget between components.
+//! Messages of the host, and sends between components.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,12 +29,12 @@ fn no_reply_and_an_empty_reply_differ() {
 }
 
 #[test]
-fn a_message_carries_what_the_host_said_about_it() {
+fn a_message_carries_sender_content_type_and_time() {
     let engine = Config::new().with(r#"{"name": "desk"}"#).engine();
     let probe = engine.load("app/probe/0", "probe");
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
 
-    // The clock of messages is a few milliseconds behind.
+    // The timestamps of messages lag by a few milliseconds.
     let before = now() - 1;
     let plain = engine.json(probe, "message");
     assert_eq!(plain["sender"], "host/desk/0");
@@ -77,7 +77,7 @@ fn components_send_to_each_other_in_order() {
 }
 
 #[test]
-fn a_component_may_send_to_itself() {
+fn a_component_may_send_itself_a_message() {
     let engine = Engine::new();
     let a = engine.load("app/a/0", "requester");
     assert_eq!(engine.text(a, "send app/a/0 note mine"), "ok");
@@ -85,7 +85,7 @@ fn a_component_may_send_to_itself() {
 }
 
 #[test]
-fn a_broadcast_reaches_all_it_can_and_names_the_others() {
+fn a_broadcast_reaches_every_valid_target_and_names_the_others() {
     let engine = Engine::new();
     let [a, b, c] = ["app/a/0", "app/b/0", "app/c/0"].map(|id| engine.load(id, "requester"));
     assert_eq!(engine.text(a, "broadcast app/b/0,app/c/0 note one"), "ok");
@@ -103,7 +103,7 @@ fn a_broadcast_reaches_all_it_can_and_names_the_others() {
 }
 
 #[test]
-fn malformed_targets_of_a_guest_are_invalid_messages() {
+fn malformed_targets_are_invalid_messages() {
     let engine = Engine::new();
     let a = engine.load("app/a/0", "requester");
     let hex = |text: &str| match text {
@@ -127,7 +127,7 @@ fn malformed_targets_of_a_guest_are_invalid_messages() {
 }
 
 #[test]
-fn a_broadcast_to_many_lists_the_first_that_failed_and_counts_the_rest() {
+fn a_broadcast_lists_the_first_100_failures_and_counts_the_rest() {
     let engine = Engine::new();
     let requester = engine.load("app/requester/0", "requester");
     let targets: Vec<String> = (0..250).map(|n| format!("no/such/{n}")).collect();

@@ -1,5 +1,4 @@
-//! Mail to components that are not loaded here: the host's router takes it, and brings it in
-//! elsewhere.
+//! Mail for components of other engines, which the host's router carries.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,7 +12,7 @@ use crate::harness::gates::Gate;
 use crate::harness::requests::Inbox;
 use crate::harness::router::{Answer, Letter, Router};
 
-/// What a router took and what was cancelled, for a test to look at.
+/// What a router received: mail and cancelled tokens.
 #[derive(Clone, Default)]
 struct Post {
     taken: Arc<Mutex<Vec<Letter>>>,
@@ -29,7 +28,7 @@ impl Post {
         self.tokens.lock().unwrap().clone()
     }
 
-    /// A router that keeps what comes, and then does what `on_route` says.
+    /// Registers a router that records mail and answers with `on_route`.
     fn attach(
         &self,
         config: &Config,
@@ -44,7 +43,7 @@ impl Post {
     }
 }
 
-/// An engine with a router, and a requester in it.
+/// An engine with a router and a requester.
 fn with_router(
     on_route: impl Fn(&Letter) -> Answer + Send + Sync + 'static,
 ) -> (Engine, u64, Post, &'static Router) {
@@ -55,7 +54,7 @@ fn with_router(
     (engine, asker, post, router)
 }
 
-/// Two engines whose routers bring mail in at the other and complete what comes of it.
+/// Two engines whose routers deliver to each other and complete the requests.
 fn two_engines() -> [Arc<OnceLock<Engine>>; 2] {
     let engines = [(); 2].map(|()| Arc::<OnceLock<Engine>>::default());
     for (at, own) in engines.iter().enumerate() {
@@ -65,7 +64,7 @@ fn two_engines() -> [Arc<OnceLock<Engine>>; 2] {
             let (own, token) = (Arc::clone(&own_again), letter.token);
             let inbox = Inbox::with(move |completed| {
                 let own = own.get().unwrap();
-                // Too late for some: the tests that have such look at the callbacks.
+                // Fails if the request is no longer open. Tests check the callbacks.
                 let _ = match &completed.outcome {
                     Ok(reply) => own.complete(token, reply.as_deref()),
                     Err(failure) => {
@@ -95,7 +94,7 @@ fn now_ms() -> u64 {
 }
 
 #[test]
-fn the_router_sees_all_about_the_mail() {
+fn the_router_gets_every_field_of_the_mail() {
     let (engine, asker, post, router) = with_router(|_| Answer::Taken);
     let before = now_ms();
     assert_eq!(engine.text(asker, "send far/away/0 hello"), "ok");
@@ -117,7 +116,7 @@ fn the_router_sees_all_about_the_mail() {
     assert!((before + 600_000..=after + 600_001).contains(&request.deadline_ms), "{request:?}");
     assert!(empty.payload.is_empty());
     assert_eq!(router.off_native_stack.load(Ordering::SeqCst), 0);
-    // What is loaded here never comes to it, what is malformed neither.
+    // Mail for a component of this engine and malformed mail never reach the router.
     assert_eq!(engine.text(asker, "send app/asker/0 note x"), "ok");
     let reply = engine.text(asker, "raw-target 2e 61 62 x");
     assert!(reply.starts_with("error: invalid-message("), "{reply}");
@@ -125,7 +124,7 @@ fn the_router_sees_all_about_the_mail() {
 }
 
 #[test]
-fn a_component_reaches_one_in_another_engine_and_gets_its_reply() {
+fn a_component_gets_replies_from_another_engine() {
     let [here, there] = two_engines();
     let (here, there) = (here.get().unwrap(), there.get().unwrap());
     let asker = here.load("app/asker/0", "requester");
@@ -138,13 +137,13 @@ fn a_component_reaches_one_in_another_engine_and_gets_its_reply() {
     let seen: Value = serde_json::from_str(callback["payload"].as_str().unwrap()).unwrap();
     assert_eq!(seen["sender"], "app/asker/0");
     assert_eq!(seen["reply-to"], "app/asker/0");
-    assert_eq!(seen["correlation-id"], correlation, "both sides know it by one name");
+    assert_eq!(seen["correlation-id"], correlation, "both sides use the same id");
     for n in 0..50 {
         assert_eq!(here.text(asker, &format!("send app/notes/0 note {n}")), "ok");
     }
     let expected: Vec<_> = (0..50).map(|n| n.to_string()).collect();
     assert_eq!(there.json(notes, "received"), json!(expected), "in order");
-    // And back.
+    // The other direction.
     assert_eq!(there.text(notes, "send app/asker/0 note back"), "ok");
     assert_eq!(here.json(asker, "received"), json!(["back"]));
     let reply = here.text(asker, "send no/such/one x");
@@ -152,7 +151,7 @@ fn a_component_reaches_one_in_another_engine_and_gets_its_reply() {
 }
 
 #[test]
-fn a_failure_in_another_engine_is_the_callback_s_code() {
+fn a_failure_in_another_engine_becomes_the_callback_s_code() {
     let [here, there] = two_engines();
     let (here, there) = (here.get().unwrap(), there.get().unwrap());
     let asker = here.load("app/asker/0", "requester");
@@ -196,7 +195,7 @@ fn a_broadcast_reaches_targets_here_and_elsewhere() {
 }
 
 #[test]
-fn what_a_router_refuses_is_the_sender_s_error_and_has_no_callback() {
+fn a_router_s_refusal_is_an_error_of_the_sender_without_a_callback() {
     for (status, expected) in [
         (Some(AIRSSYS_ERROR_COMPONENT_NOT_FOUND), "error: target-not-found(far/away/0)"),
         (Some(AIRSSYS_ERROR_QUEUE_FULL), "error: queue-full"),
@@ -214,7 +213,7 @@ fn what_a_router_refuses_is_the_sender_s_error_and_has_no_callback() {
             assert!(reply.starts_with(expected), "{command}: {reply}");
         }
         assert_eq!(engine.stats()["requests"]["outstanding"], 0);
-        assert!(post.cancelled().is_empty(), "what was refused needs no cancellation");
+        assert!(post.cancelled().is_empty(), "a refused request is not cancelled");
         let token = post.letters()[1].token;
         let late = engine.complete(token, Some(b"late")).unwrap_err();
         assert_eq!(late.status, AIRSSYS_ERROR_REQUEST_NOT_FOUND);
@@ -240,7 +239,7 @@ fn a_request_is_completed_once() {
     let callbacks = engine.callbacks(asker, 1);
     assert_eq!((callbacks.len(), &callbacks[0]["payload"]), (1, &json!("first")));
     assert_eq!(callbacks[0]["correlation"], correlation);
-    // No reply is an empty callback.
+    // A missing reply is an empty callback.
     engine.text(asker, "request far/away/0 600000 x");
     engine.complete(post.letters()[1].token, None).unwrap();
     let callback = engine.callbacks(asker, 2).remove(1);
@@ -248,7 +247,7 @@ fn a_request_is_completed_once() {
 }
 
 #[test]
-fn many_threads_that_complete_one_request_have_one_winner() {
+fn of_many_threads_that_complete_one_request_one_succeeds() {
     let (engine, asker, post, _) = with_router(|_| Answer::Taken);
     for round in 0..50 {
         engine.text(asker, "request far/away/0 600000 x");
@@ -269,7 +268,7 @@ fn many_threads_that_complete_one_request_have_one_winner() {
 }
 
 #[test]
-fn a_request_may_be_completed_within_route_whatever_route_says_then() {
+fn a_request_may_be_completed_within_route_whatever_route_returns() {
     for refuse in [false, true] {
         let engine = Arc::<OnceLock<Engine>>::default();
         let within = Arc::clone(&engine);
@@ -285,7 +284,7 @@ fn a_request_may_be_completed_within_route_whatever_route_says_then() {
         let callbacks = engine.callbacks(asker, 1);
         assert_eq!(callbacks[0]["payload"], "at once");
         assert_eq!(callbacks[0]["correlation"], correlation);
-        // Behind it: had there been a second outcome, it would have come before this one.
+        // This outcome is last: a second one of the other request would precede it.
         engine.text(asker, "request far/away/0 30 x");
         assert_eq!(engine.callbacks(asker, 2).len(), 2);
         assert!(post.cancelled().is_empty());
@@ -293,7 +292,7 @@ fn a_request_may_be_completed_within_route_whatever_route_says_then() {
 }
 
 #[test]
-fn the_router_is_told_of_requests_that_nobody_waits_for() {
+fn the_router_is_told_of_requests_that_nobody_waits_for_any_more() {
     let (engine, asker, post, router) = with_router(|_| Answer::Taken);
     let cancelled = engine.text(asker, "request far/away/0 600000 x");
     assert_eq!(engine.text(asker, &format!("cancel {cancelled}")), "ok");
@@ -316,8 +315,8 @@ fn the_router_is_told_of_requests_that_nobody_waits_for() {
 }
 
 #[test]
-fn a_request_that_waits_in_route_has_its_deadline_from_then_on() {
-    // While the router has it, nobody else decides.
+fn the_deadline_of_a_request_runs_after_route_returns() {
+    // The deadline does not run while the router decides.
     let gate = Gate::default();
     let waits = gate.clone();
     let (engine, asker, post, _) = with_router(move |_| {
@@ -338,7 +337,7 @@ fn a_request_that_waits_in_route_has_its_deadline_from_then_on() {
 }
 
 #[test]
-fn a_slow_route_delays_the_component_that_sends_and_no_other() {
+fn a_slow_route_delays_only_the_sender() {
     let gate = Gate::default();
     let waits = gate.clone();
     let config = Config::new().with(r#"{"workers": 1}"#);
@@ -366,13 +365,13 @@ fn a_slow_route_delays_the_component_that_sends_and_no_other() {
         engine.request(other, "send far/away/0 x", others).unwrap();
         others.wait(n);
     }
-    assert!(inbox.all().is_empty(), "its own component waits");
+    assert!(inbox.all().is_empty(), "the sender waits");
     gate.open();
     inbox.wait(3);
 }
 
 #[test]
-fn mail_that_comes_in_is_told_from_the_host_s_and_refused_like_it() {
+fn delivered_mail_has_its_own_sender_and_is_refused_like_the_host_s() {
     let (engine, _, post, _) = with_router(|_| Answer::Taken);
     let probe = engine.load_with("app/probe/0", "probe", r#"{"codecs": ["cbor"]}"#);
     let letter = |target: &str, payload: &str| Letter {
@@ -408,7 +407,7 @@ fn mail_that_comes_in_is_told_from_the_host_s_and_refused_like_it() {
     assert_eq!(status(&letter("app/probe/0", "payload"), None), AIRSSYS_ERROR_INVALID_MESSAGE);
     let without_callback = Letter { request: true, ..letter("app/probe/0", "len") };
     assert_eq!(status(&without_callback, None), AIRSSYS_ERROR_INVALID_ARGUMENT);
-    assert!(post.letters().is_empty(), "what comes in does not go out");
+    assert!(post.letters().is_empty(), "delivered mail does not go to the router");
     engine.unload(probe).unwrap();
     engine.shutdown(60_000).unwrap();
     assert_eq!(status(&letter("app/probe/0", ""), None), AIRSSYS_ERROR_ENGINE_STOPPED);
@@ -440,8 +439,8 @@ fn a_delivered_request_ends_at_its_deadline_and_can_be_cancelled() {
     engine.cancel(id).unwrap();
     assert_eq!(open.only().status(), AIRSSYS_ERROR_CANCELLED);
     gate.open();
-    // Those whose time was over before their turn came are not handled.
-    eventually("the one that was cancelled came too late", || {
+    // Requests that expired while waiting are not handled.
+    eventually("the reply to the cancelled one was late", || {
         (engine.stats()["requests"]["late-replies"] == 1).then_some(())
     });
     let messages = &engine.describe(slow).unwrap()["messages"];
@@ -449,7 +448,7 @@ fn a_delivered_request_ends_at_its_deadline_and_can_be_cancelled() {
 }
 
 #[test]
-fn an_unloaded_sender_s_request_can_still_be_completed_into_the_void() {
+fn completing_an_unloaded_sender_s_request_has_no_effect() {
     let (engine, asker, post, router) = with_router(|_| Answer::Taken);
     engine.text(asker, "request far/away/0 600000 x");
     engine.unload(asker).unwrap();
@@ -464,7 +463,7 @@ fn an_unloaded_sender_s_request_can_still_be_completed_into_the_void() {
 }
 
 #[test]
-fn a_host_s_broadcast_and_send_do_not_go_to_the_router() {
+fn sends_and_broadcasts_of_the_host_do_not_go_to_the_router() {
     let (engine, asker, post, _) = with_router(|_| Answer::Taken);
     engine.unload(asker).unwrap();
     assert!(engine.send(asker, "x").is_err());

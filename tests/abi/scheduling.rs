@@ -1,4 +1,4 @@
-//! Sharing workers: a guest that waits holds none, and one that computes lets others run.
+//! Workers: a waiting guest holds none, and a computing guest lets others run.
 
 use airssys_wasm::*;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::harness::process::threads;
 
 #[test]
 fn a_guest_that_sleeps_holds_no_worker() {
-    // One worker, which several sleepers would block if a sleep held it.
+    // A sleep that held the only worker would block the others.
     let engine = Config::new().with(r#"{"workers": 1}"#).engine();
     let options = r#"{"limits": {"max-execution-time-ms": 600000}}"#;
     for n in 0..4 {
@@ -36,11 +36,11 @@ fn a_guest_that_computes_lets_others_run_on_the_same_worker() {
 }
 
 #[test]
-fn a_component_that_never_runs_out_of_mail_lets_others_run_on_the_same_worker() {
+fn a_component_with_endless_mail_lets_others_run_on_the_same_worker() {
     let engine = Config::new().with(r#"{"workers": 1}"#).engine();
     let options = r#"{"env": {"TARGET": "app/relay/0"}}"#;
     let relay = engine.load_with("app/relay/0", "relay", options);
-    // It sends itself a message for each that it handles.
+    // It sends itself a message for each message it handles.
     engine.send(relay, u32::MAX.to_le_bytes()).unwrap();
     engine.load("app/echo/0", "echo");
     let asker = engine.load("app/asker/0", "requester");
@@ -53,15 +53,15 @@ fn a_component_that_never_runs_out_of_mail_lets_others_run_on_the_same_worker() 
     assert_eq!(state, (&0.into(), &"running".into()), "it goes on");
 }
 
-/// As many as the design names; each pool has as many as a pool may have, and a rest.
+/// The design promises 10,000. A pool has at most 4096 instances.
 const GUESTS: usize = 10_000;
 const POOLS: [usize; 3] = [4096, 4096, GUESTS - 2 * 4096];
 
-/// All of them wait at the same time, on one worker, on which others are run meanwhile.
+/// All guests wait at the same time. The only worker still serves others.
 fn ten_thousand_hold_no_thread(guest: &str, command: &str) {
     let config = Config::new();
     crate::harness::log::set_logger(&config, AIRSSYS_LOG_OFF, |_| {});
-    // Without guards, for which the system would have to allow more mappings than it does.
+    // Guards would take more mappings than the system allows.
     let engine = config.with(r#"{"workers": 1, "guard-before-memory": false}"#).engine();
     let asker = engine.load("app/asker/0", "requester");
     engine.load("app/echo/0", "echo");
@@ -81,7 +81,7 @@ fn ten_thousand_hold_no_thread(guest: &str, command: &str) {
         described.map(|pool| pool.pointer(of).unwrap().as_u64().unwrap()).sum()
     };
     eventually("all have begun", || (count("/mailbox/depth") == 0).then_some(()));
-    // The one worker is free, and has no help.
+    // The only worker is free, and no thread was added.
     engine.text(asker, "request app/echo/0 600000 here");
     assert_eq!(engine.callbacks(asker, 1)[0]["payload"], "here");
     let ended = count("/messages/handled") + count("/messages/failed");

@@ -11,7 +11,7 @@ use crate::harness::requests::Inbox;
 use crate::harness::router::Letter;
 
 #[test]
-fn one_id_loaded_twice_is_two_components_with_memory_of_their_own() {
+fn an_id_loaded_twice_is_two_components_with_separate_memories() {
     let engine = Engine::new();
     let [a, b] = [(); 2].map(|()| engine.load("app/counter/0", "counter"));
     assert_ne!(a, b);
@@ -24,7 +24,7 @@ fn one_id_loaded_twice_is_two_components_with_memory_of_their_own() {
 }
 
 #[test]
-fn an_id_with_several_components_goes_to_the_least_busy() {
+fn mail_goes_to_the_least_busy_component_of_an_id() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -81,7 +81,7 @@ fn an_id_is_found_while_another_component_of_it_comes_and_goes() {
 }
 
 #[test]
-fn a_message_goes_to_whichever_component_of_an_id_takes_it() {
+fn mail_goes_to_the_component_of_an_id_that_accepts_it() {
     let engine = Engine::new();
     let small = json!({ "limits": { "max-message-bytes": 4 } }).to_string();
     let picky = json!({ "codecs": ["json"] }).to_string();
@@ -89,9 +89,9 @@ fn a_message_goes_to_whichever_component_of_an_id_takes_it() {
         engine.load_with("app/served/0", "echo", options);
     }
     let (sender, inbox) = (engine.load("app/sender/0", "requester"), Inbox::new());
-    // A multicodec of CBOR opens it, and it is longer than four bytes.
+    // It starts with the multicodec of CBOR and is longer than four bytes.
     let payload = "Q x y z";
-    // Whichever the search begins with.
+    // Enough times that the search starts at each component.
     for n in 1..=9 {
         assert_eq!(engine.text(sender, &format!("send app/served/0 {payload}")), "ok");
         engine.text(sender, &format!("request app/served/0 60000 {payload}"));
@@ -103,7 +103,7 @@ fn a_message_goes_to_whichever_component_of_an_id_takes_it() {
 }
 
 #[test]
-fn mail_from_another_engine_goes_to_a_component_of_the_id_that_has_room() {
+fn mail_from_another_engine_goes_to_a_component_with_room() {
     for policy in ["reject", "block"] {
         let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
         gate.attach(&config);
@@ -114,7 +114,7 @@ fn mail_from_another_engine_goes_to_a_component_of_the_id_that_has_room() {
             let options = json!({ "mailbox": mailbox, "limits": limits }).to_string();
             engine.load_with("app/served/0", "chatty", &options)
         };
-        // The one with the fewest messages is the one that is full.
+        // The component with fewer messages is full.
         let (small, large) = (load(1), load(10));
         for (handle, waiting) in [(small, 1), (large, 3)] {
             engine.send(handle, "log info gate").unwrap();

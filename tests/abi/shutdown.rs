@@ -1,4 +1,4 @@
-//! The end of an engine: by a shutdown, by freeing it, and what others see of it.
+//! The end of an engine: shutdown, free, and what others see of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,7 +26,7 @@ fn shutdown_lets_components_finish_their_mail_and_then_calls_their_shutdown() {
     }
     std::thread::scope(|scope| {
         let shutdown = scope.spawn(|| engine.shutdown(u64::MAX));
-        // To no component, so that it changes nothing.
+        // Sent to no component, so it changes nothing.
         eventually("nothing more is accepted", || {
             (engine.send(0, "").unwrap_err().status == AIRSSYS_ERROR_ENGINE_STOPPED).then_some(())
         });
@@ -39,7 +39,7 @@ fn shutdown_lets_components_finish_their_mail_and_then_calls_their_shutdown() {
 }
 
 #[test]
-fn after_a_shutdown_everything_says_that_the_engine_has_stopped() {
+fn after_a_shutdown_every_function_reports_a_stopped_engine() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     engine.shutdown(60_000).unwrap();
@@ -60,7 +60,7 @@ fn after_a_shutdown_everything_says_that_the_engine_has_stopped() {
 }
 
 #[test]
-fn a_shutdown_of_an_engine_without_components_is_done_at_once() {
+fn a_shutdown_without_components_returns_at_once() {
     Engine::new().shutdown(0).unwrap();
 }
 
@@ -82,7 +82,7 @@ fn a_shutdown_reports_the_component_whose_shutdown_failed_and_ends_the_others() 
 }
 
 #[test]
-fn a_shutdown_gives_up_on_what_does_not_finish() {
+fn a_shutdown_times_out_and_counts_the_unfinished_components() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -102,7 +102,7 @@ fn a_shutdown_gives_up_on_what_does_not_finish() {
 }
 
 #[test]
-fn a_shutdown_that_runs_out_of_time_ends_all_calls() {
+fn a_shutdown_that_times_out_ends_all_calls() {
     let (running, waiting) = calls_that_wait(|engine, _| {
         assert_eq!(engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
     });
@@ -142,7 +142,7 @@ fn an_unload_and_a_shutdown_of_the_same_component_both_return() {
 }
 
 #[test]
-fn a_shutdown_waits_for_what_another_thread_unloads() {
+fn a_shutdown_waits_for_components_that_another_thread_unloads() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -161,7 +161,7 @@ fn a_shutdown_waits_for_what_another_thread_unloads() {
 }
 
 #[test]
-fn a_shutdown_that_runs_out_of_time_stops_guests_that_go_on() {
+fn a_shutdown_that_times_out_stops_running_guests() {
     let engine = Engine::new();
     let trapper = engine.load_with("app/trapper/0", "trapper", LONG);
     std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ fn a_shutdown_that_runs_out_of_time_stops_guests_that_go_on() {
 }
 
 #[test]
-fn a_request_that_was_accepted_before_a_shutdown_is_still_answered() {
+fn a_request_accepted_before_a_shutdown_is_answered() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     let engine = config.engine();
@@ -190,7 +190,7 @@ fn a_request_that_was_accepted_before_a_shutdown_is_still_answered() {
 }
 
 #[test]
-fn a_load_that_is_under_way_when_the_engine_stops_is_not_loaded() {
+fn a_load_that_is_running_when_the_engine_stops_fails() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -208,7 +208,7 @@ fn a_load_that_is_under_way_when_the_engine_stops_is_not_loaded() {
 }
 
 #[test]
-fn freeing_an_engine_ends_all_calls_and_returns_after_them() {
+fn freeing_an_engine_ends_all_calls_and_waits_for_them() {
     let (gate, config) = (Gate::default(), Config::new());
     let waits = gate.clone();
     let dropped = set_logger(&config, AIRSSYS_LOG_TRACE, move |_| waits.pass());
@@ -226,8 +226,8 @@ fn freeing_an_engine_ends_all_calls_and_returns_after_them() {
         engine.until_busy(chatty, 2, 1);
         let free = scope.spawn(|| engine.free());
         stopped(waiting.join().unwrap());
-        assert!(!free.is_finished(), "it returns after the call under way");
-        assert_eq!(dropped.load(Ordering::SeqCst), 0, "its callback is still using the data");
+        assert!(!free.is_finished(), "it waits for the running call");
+        assert_eq!(dropped.load(Ordering::SeqCst), 0, "the callback still uses the data");
         gate.open();
         stopped(running.join().unwrap());
         free.join().unwrap();
@@ -264,7 +264,7 @@ fn an_engine_may_be_freed_from_its_own_callback() {
 }
 
 #[test]
-fn an_engine_is_freed_under_guests_that_compute_sleep_and_wait() {
+fn an_engine_may_be_freed_while_guests_compute_sleep_and_wait() {
     let config = Config::new().with(r#"{"limits": {"max-execution-time-ms": 600000}}"#);
     let engine = config.engine();
     for (guest, command) in

@@ -1,4 +1,4 @@
-//! Signal handlers that a host installs after the engine's.
+//! Signal handlers that a host installs after the engine has installed its own.
 
 use std::ffi::{c_int, c_void};
 use std::process::Command;
@@ -9,7 +9,7 @@ use airssys_wasm::*;
 use crate::harness::child::{config, passes};
 use crate::harness::engine::{Engine, eventually};
 
-/// What a handler of the host ends its process with.
+/// The exit code of the host's handler.
 const REPORTED: c_int = 42;
 
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -21,7 +21,7 @@ extern "C" fn report(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     unsafe { libc::_exit(REPORTED) }
 }
 
-/// Takes the signal for its own once, as one that mends what it finds; then passes it on to nobody.
+/// Handles the signal once, like a handler that repairs the fault; then the default action applies.
 extern "C" fn count(signal: c_int) {
     SEEN.fetch_add(1, Ordering::SeqCst);
     // SAFETY: a system call.
@@ -61,7 +61,7 @@ fn traps(engine: &Engine, handle: u64) {
     }
 }
 
-/// Does as Python's `faulthandler` does: says that there was a fault, and leaves it to the one before.
+/// Like Python's `faulthandler`: reports the fault and restores the previous handler.
 extern "C" fn report_and_raise(signal: c_int) {
     SEEN.fetch_add(1, Ordering::SeqCst);
     let before = BEFORE.load(Ordering::SeqCst);
@@ -73,14 +73,14 @@ extern "C" fn report_and_raise(signal: c_int) {
 }
 
 #[test]
-fn traps_end_in_no_handler_that_was_installed_later() {
-    passes("signals::handlers_come_later");
-    passes("signals::a_handler_comes_right_before_the_trap");
+fn traps_never_reach_a_handler_installed_later() {
+    passes("signals::handlers_are_installed_later");
+    passes("signals::a_handler_is_installed_right_before_the_trap");
 }
 
 #[test]
-#[ignore = "run by traps_end_in_no_handler_that_was_installed_later"]
-fn a_handler_comes_right_before_the_trap() {
+#[ignore = "run by traps_never_reach_a_handler_installed_later"]
+fn a_handler_is_installed_right_before_the_trap() {
     let engine = config().engine();
     let trapper = engine.load("app/trapper/0", "trapper");
     for (command, signal) in [("oob", libc::SIGSEGV), ("unreachable", libc::SIGILL)] {
@@ -93,8 +93,8 @@ fn a_handler_comes_right_before_the_trap() {
 }
 
 #[test]
-#[ignore = "run by traps_end_in_no_handler_that_was_installed_later"]
-fn handlers_come_later() {
+#[ignore = "run by traps_never_reach_a_handler_installed_later"]
+fn handlers_are_installed_later() {
     let engine = config().engine();
     let trapper = engine.load("app/trapper/0", "trapper");
     traps(&engine, trapper);
@@ -112,7 +112,7 @@ fn handlers_come_later() {
     }
 }
 
-/// Runs a part that is to end with a fault of its own.
+/// Runs a part that must end with its own fault.
 fn ending(part: &str) -> std::process::ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", part, "--ignored", "--nocapture"]).output().unwrap().status
@@ -125,15 +125,15 @@ fn fault() -> ! {
 }
 
 #[test]
-fn faults_of_the_host_come_to_its_latest_handler() {
+fn faults_of_the_host_reach_its_latest_handler() {
     assert_eq!(ending("signals::faults_with_a_handler").code(), Some(REPORTED));
-    let counted = ending("signals::faults_with_one_that_passes_it_on");
+    let counted = ending("signals::faults_with_a_handler_that_passes_them_on");
     assert_eq!(counted.signal(), Some(libc::SIGSEGV));
-    assert_eq!(ending("signals::faults_with_one_from_before").code(), Some(REPORTED));
+    assert_eq!(ending("signals::faults_with_a_handler_from_before").code(), Some(REPORTED));
 }
 
 #[test]
-#[ignore = "run by faults_of_the_host_come_to_its_latest_handler"]
+#[ignore = "run by faults_of_the_host_reach_its_latest_handler"]
 fn faults_with_a_handler() {
     let engine = config().engine();
     let trapper = engine.load("app/trapper/0", "trapper");
@@ -144,8 +144,8 @@ fn faults_with_a_handler() {
 }
 
 #[test]
-#[ignore = "run by faults_of_the_host_come_to_its_latest_handler"]
-fn faults_with_one_that_passes_it_on() {
+#[ignore = "run by faults_of_the_host_reach_its_latest_handler"]
+fn faults_with_a_handler_that_passes_them_on() {
     let engine = config().engine();
     let trapper = engine.load("app/trapper/0", "trapper");
     take_over((count as *const ()).addr(), libc::SA_ONSTACK);
@@ -156,8 +156,8 @@ fn faults_with_one_that_passes_it_on() {
 }
 
 #[test]
-#[ignore = "run by faults_of_the_host_come_to_its_latest_handler"]
-fn faults_with_one_from_before() {
+#[ignore = "run by faults_of_the_host_reach_its_latest_handler"]
+fn faults_with_a_handler_from_before() {
     take_over((report as *const ()).addr(), libc::SA_SIGINFO | libc::SA_ONSTACK);
     let engine = config().engine();
     let trapper = engine.load("app/trapper/0", "trapper");

@@ -1,4 +1,4 @@
-//! What is counted, of each component and of all.
+//! Statistics per component and in total.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,6 @@ use crate::harness::engine::{Config, Engine, eventually, message_counts};
 use crate::harness::gates::Gate;
 use crate::harness::requests::Inbox;
 
-/// The entry of a component.
 fn of(engine: &Engine, handle: u64) -> Value {
     let stats = engine.stats();
     let entry = stats["per-component"].as_array().unwrap().iter();
@@ -18,7 +17,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[test]
-fn messages_are_counted_where_they_are_accepted_refused_dropped_handled_and_sent() {
+fn accepted_refused_dropped_handled_and_sent_messages_are_counted() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -55,7 +54,8 @@ fn messages_are_counted_where_they_are_accepted_refused_dropped_handled_and_sent
         engine.text(asker, command);
     }
     assert_eq!(engine.callbacks(asker, 1).len(), 1);
-    // Five sent; five commands and what `callbacks` asked handled, and the callback.
+    // The probe got five messages. The asker handled five commands, the `callbacks` query and one
+    // callback.
     eventually("the probe has all", || {
         (of(&engine, probe)["messages"]["handled"] == 5).then_some(())
     });
@@ -86,7 +86,7 @@ fn fuel_time_memory_and_restarts_are_counted() {
     let (few, _) = spent("spin 1000");
     let (many, _) = spent("spin 1000000");
     assert!(many > 1_000_000 && many > 100 * few, "{few} and {many}");
-    // The clock may be coarse: some of them see it move.
+    // The clock may be too coarse for a single call.
     eventually("computing takes time", || (spent("spin 1000000").1 > 0).then_some(()));
     eventually("waits are included", || (spent("sleep 20").1 > 0).then_some(()));
     let (failed, _) = spent("unreachable");
@@ -104,7 +104,7 @@ fn fuel_time_memory_and_restarts_are_counted() {
 }
 
 #[test]
-fn all_together_are_the_sum_of_each() {
+fn totals_are_the_sums_over_components() {
     let engine = Engine::new();
     let loaded = [("a", "echo"), ("b", "trapper"), ("c", "requester")].map(|(name, guest)| {
         engine.load_with(&format!("app/{name}/0"), guest, r#"{"instances": 2}"#)
@@ -138,7 +138,7 @@ fn all_together_are_the_sum_of_each() {
 }
 
 #[test]
-fn requests_are_counted_while_they_are_open() {
+fn open_requests_are_counted() {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -160,7 +160,7 @@ fn requests_are_counted_while_they_are_open() {
 }
 
 #[test]
-fn stats_are_sums_over_what_is_loaded_now() {
+fn stats_cover_only_loaded_components() {
     let engine = Engine::new();
     let nothing = json!({
         "components": 0, "binaries": 0, "code-bytes": 0, "messages": message_counts(0, 0, 0),
@@ -169,7 +169,7 @@ fn stats_are_sums_over_what_is_loaded_now() {
         "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
     });
     let mut stats = engine.stats();
-    // The tests share a cache.
+    // All tests share a cache directory.
     assert!(stats.as_object_mut().unwrap().remove("cache").is_some());
     assert_eq!(stats, nothing);
     let echo = engine.load("app/echo/0", "echo");

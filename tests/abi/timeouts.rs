@@ -35,14 +35,14 @@ fn a_caller_s_timeout_ends_its_wait_for_a_guest_that_never_stops_logging() {
 }
 
 #[test]
-fn a_call_that_was_given_up_counts_once_and_its_component_goes_on() {
+fn a_call_that_timed_out_counts_once_and_its_component_works_on() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 100}}"#;
     let trapper = engine.load_with("app/trapper/0", "trapper", options);
     let with = With { timeout_ms: 10, ..With::default() };
     let failure = engine.call_with(trapper, "loop", with).unwrap_err();
     assert_eq!(failure.detail["limit"], "timeout_ms", "{failure}");
-    // Behind the loop, which its own limit ends.
+    // It waits until the loop ends at its own limit.
     assert_eq!(engine.text(trapper, "ok"), "ok");
     let counts = json!({
         "accepted": 2, "refused": 0, "dropped": 0, "handled": 1, "failed": 1, "sent": 0,
@@ -52,7 +52,7 @@ fn a_call_that_was_given_up_counts_once_and_its_component_goes_on() {
 
 const ID: &str = "app/slow/0";
 
-/// An engine whose component is at a gate.
+/// An engine whose component waits at a gate.
 struct Held {
     engine: Engine,
     gate: Gate,
@@ -79,7 +79,7 @@ impl Held {
         self.engine.describe(self.slow).unwrap()
     }
 
-    /// Opens the gate, and says what was handled after it.
+    /// Opens the gate and returns what was handled after it.
     fn handled(&self) -> Vec<String> {
         self.gate.open();
         eventually("there is room", || (self.described()["mailbox"]["depth"] == 0).then_some(()));
@@ -106,7 +106,7 @@ fn check_unstarted(failure: &Failure, behind: u64) {
 }
 
 #[test]
-fn a_call_that_is_given_up_while_it_waits_is_told_so_and_not_handled() {
+fn a_call_that_times_out_while_waiting_says_so_and_is_not_handled() {
     let held = Held::new(&json!({}));
     let before = held.described();
     let failure = held.engine.call_with(held.slow, "log info late", within(20)).unwrap_err();
@@ -126,7 +126,7 @@ fn a_call_that_is_given_up_while_it_waits_is_told_so_and_not_handled() {
 }
 
 #[test]
-fn what_waits_before_it_is_counted_and_what_waits_behind_it_keeps_its_order() {
+fn a_timeout_counts_the_messages_ahead_and_keeps_the_order_of_the_others() {
     let held = Held::new(&json!({}));
     let send = |text: &str| held.engine.send(held.slow, format!("log info {text}")).unwrap();
     ["1", "2"].into_iter().for_each(send);
@@ -143,7 +143,7 @@ fn what_waits_before_it_is_counted_and_what_waits_behind_it_keeps_its_order() {
 }
 
 #[test]
-fn a_call_that_is_given_up_while_it_runs_is_told_so() {
+fn a_call_that_times_out_while_running_says_so() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 600000}}"#;
     let trapper = engine.load_with("app/trapper/0", "trapper", options);
@@ -157,7 +157,7 @@ fn a_call_that_is_given_up_while_it_runs_is_told_so() {
 }
 
 #[test]
-fn a_request_whose_deadline_passes_while_it_waits_is_told_so_and_not_handled() {
+fn a_request_that_expires_while_waiting_says_so_and_is_not_handled() {
     let (held, inbox) = (Held::new(&json!({})), Inbox::new());
     let letter = Letter {
         source: "far/asker/0".into(),
@@ -180,7 +180,7 @@ fn a_request_whose_deadline_passes_while_it_waits_is_told_so_and_not_handled() {
 }
 
 #[test]
-fn a_component_s_request_whose_deadline_passes_while_it_waits_is_told_so_and_not_handled() {
+fn a_component_s_request_that_expires_while_waiting_says_so_and_is_not_handled() {
     let held = Held::new(&json!({}));
     let asker = held.engine.load("app/asker/0", "requester");
     held.engine.text(asker, "request app/slow/0 20 log info late");
@@ -193,7 +193,7 @@ fn a_component_s_request_whose_deadline_passes_while_it_waits_is_told_so_and_not
 }
 
 #[test]
-fn a_request_that_has_begun_before_its_deadline_is_handled_to_its_end() {
+fn a_request_that_expires_while_running_is_handled_to_the_end() {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     let journal = gate.attach(&config);
     let engine = config.engine();
@@ -207,7 +207,7 @@ fn a_request_that_has_begun_before_its_deadline_is_handled_to_its_end() {
 }
 
 #[test]
-fn the_place_of_what_is_given_up_is_free_again() {
+fn an_expired_message_frees_its_place() {
     let held = Held::new(&json!({ "capacity": 1 }));
     held.engine.call_with(held.slow, "log info x", within(20)).unwrap_err();
     held.engine.send(held.slow, "log info y").unwrap();
@@ -217,7 +217,7 @@ fn the_place_of_what_is_given_up_is_free_again() {
 }
 
 #[test]
-fn whoever_waits_for_room_gets_that_of_what_is_given_up() {
+fn a_sender_that_waits_for_room_gets_the_place_of_an_expired_message() {
     let (held, inbox) = (Held::new(&json!({ "capacity": 1, "when-full": "block" })), Inbox::new());
     std::thread::scope(|scope| {
         held.engine.request_with(held.slow, "log info x", within(1000), inbox).unwrap();

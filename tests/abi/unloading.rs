@@ -8,7 +8,7 @@ use crate::harness::gates::{Gate, calls_that_wait};
 use crate::harness::log::Journal;
 
 #[test]
-fn all_use_of_a_handle_after_unload_is_not_found_and_unloading_again_is_fine() {
+fn a_handle_is_not_found_after_unload_and_unloading_again_succeeds() {
     let engine = Engine::new();
     let handle = engine.load("app/echo/0", "echo");
     engine.unload(handle).unwrap();
@@ -29,7 +29,7 @@ fn all_use_of_a_handle_after_unload_is_not_found_and_unloading_again_is_fine() {
 }
 
 #[test]
-fn handles_are_not_used_again() {
+fn handles_are_not_reused() {
     let engine = Engine::new();
     let first = engine.load("app/echo/0", "echo");
     engine.unload(first).unwrap();
@@ -39,7 +39,7 @@ fn handles_are_not_used_again() {
 }
 
 #[test]
-fn unloading_calls_shutdown_and_freeing_does_not() {
+fn unloading_calls_shutdown_but_freeing_does_not() {
     let journal = Journal::default();
     let config = Config::new();
     journal.attach(&config);
@@ -53,7 +53,7 @@ fn unloading_calls_shutdown_and_freeing_does_not() {
 }
 
 #[test]
-fn a_shutdown_that_fails_is_reported_and_the_component_is_gone_all_the_same() {
+fn a_failing_shutdown_function_is_reported_and_the_component_is_unloaded() {
     let engine = Engine::new();
     for env in [r#"{"SHUTDOWN_FAIL": "still writing"}"#, r#"{"TRAP_SHUTDOWN": "1"}"#] {
         let options = format!(r#"{{"env": {env}}}"#);
@@ -68,7 +68,7 @@ fn a_shutdown_that_fails_is_reported_and_the_component_is_gone_all_the_same() {
 }
 
 #[test]
-fn unloading_answers_the_calls_that_wait_and_lets_the_one_under_way_end() {
+fn unloading_fails_waiting_calls_and_lets_the_running_one_end() {
     let (running, waiting) = calls_that_wait(|engine, gate| {
         let chatty = engine.find("app/chatty/0").unwrap();
         std::thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn a_second_unload_returns_no_sooner_than_the_first() {
             engine.unload(chatty).unwrap();
             journal.messages()
         });
-        // Time for it to be wrong; if it is right, this changes nothing.
+        // Gives a wrong unload time to return too soon.
         for _ in 0..200 {
             if second.is_finished() {
                 break;
@@ -105,6 +105,6 @@ fn a_second_unload_returns_no_sooner_than_the_first() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         gate.open();
-        assert_eq!(second.join().unwrap(), ["gate"], "the message under way had ended");
+        assert_eq!(second.join().unwrap(), ["gate"], "the running message had ended");
     });
 }

@@ -1,12 +1,13 @@
-//! What language runtimes look like passes.
+//! Code like that of language runtimes is accepted.
 
 use crate::harness::binaries::*;
 use crate::harness::engine::Engine;
 
 #[test]
-fn code_like_an_interpreters_is_compiled() {
+fn code_like_an_interpreter_s_is_compiled() {
     let engine = Engine::bare();
-    // The shape of CPython's main loop: a branch table over 800 nested blocks, with thousands of branches.
+    // Shaped like CPython's main loop: a branch table over 800 nested blocks and thousands of
+    // branches.
     let depth = 800;
     let mut code = b"\x02\x40".repeat(depth);
     code.extend(b"\x20\0\x0e");

@@ -1,5 +1,5 @@
-//! Compiling under limits: what is refused before it takes time or memory, what ends a compile, and what is
-//! kept of it.
+//! Limits on compiling: what is refused before it costs time or memory, what ends a compile, and
+//! what is kept of it.
 
 mod accepted;
 mod kept_code;

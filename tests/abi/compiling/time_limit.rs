@@ -1,4 +1,4 @@
-//! Compiles that take too long, and engines that end under them.
+//! Compiles that take too long, and engines that end during a compile.
 
 use std::process::Command;
 use std::thread;
@@ -8,7 +8,7 @@ use airssys_wasm::*;
 use crate::harness::binaries::{function, nested_loops};
 use crate::harness::engine::{Config, Engine, PATIENCE, eventually};
 
-/// Takes minutes: the effort grows with the third power of the number.
+/// Takes minutes to compile: the time grows with the cube of the number of loops.
 fn endless(n: usize) -> Vec<u8> {
     nested_loops(6_000 + n)
 }
@@ -21,13 +21,13 @@ fn patient(max_time_ms: u64) -> Config {
     Config::bare().with(&serde_json::json!({ "compile": limits, "workers": 2 }).to_string())
 }
 
-/// The priorities of the threads that compile; a high number gives way.
+/// The nice values of the compiler threads.
 pub fn compiling() -> Vec<i32> {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     threads
         .filter_map(|thread| {
             let path = thread.unwrap().path();
-            // It may have ended since.
+            // The thread may have ended.
             let name = std::fs::read_to_string(path.join("comm")).ok()?;
             let stat = std::fs::read_to_string(path.join("stat")).ok()?;
             let behind_name = stat.rsplit_once(") ")?.1;
@@ -42,7 +42,7 @@ fn until_compiling() {
 }
 
 #[test]
-fn an_engine_that_is_freed_waits_for_no_compile() {
+fn freeing_an_engine_waits_for_no_compile() {
     let engine = patient(10_000_000).engine();
     let echo = engine.load("app/echo/0", "echo");
     thread::scope(|scope| {
@@ -50,7 +50,7 @@ fn an_engine_that_is_freed_waits_for_no_compile() {
             let engine = &engine;
             scope.spawn(move || engine.try_load("app/endless/0", &endless(n), None))
         });
-        // Two for each; a thread lowers its priority itself, as its first step.
+        // Two threads per load. A thread lowers its own priority as its first step.
         eventually("both are compiled behind all calls", || {
             let threads = compiling();
             (threads.len() == 4 && threads.iter().all(|nice| *nice > 0)).then_some(())
@@ -62,7 +62,7 @@ fn an_engine_that_is_freed_waits_for_no_compile() {
             assert_eq!(failure.status, AIRSSYS_ERROR_ENGINE_STOPPED, "{failure}");
         }
     });
-    // They go on for minutes, behind all others.
+    // The compiles go on for minutes at the lowest priority.
     assert_eq!(compiling(), [19; 4]);
     let another = Engine::bare();
     let echo = another.load("app/echo/0", "echo");
@@ -70,7 +70,7 @@ fn an_engine_that_is_freed_waits_for_no_compile() {
 }
 
 #[test]
-fn a_shutdown_ends_a_load_too() {
+fn a_shutdown_ends_a_running_load() {
     let engine = patient(10_000_000).engine();
     thread::scope(|scope| {
         let load = scope.spawn(|| engine.try_load("app/endless/0", &endless(0), None));
@@ -93,7 +93,7 @@ fn a_compile_that_takes_too_long_ends_its_load() {
     times_out(&endless(0));
     let both = || (compiling() == [19; 2]).then_some(());
     eventually("its threads are behind all others", both);
-    // It is compiled already, although nobody waits for it.
+    // The abandoned compile of this binary is still running, so no other one starts.
     times_out(&endless(0));
     assert_eq!(compiling(), [19; 2]);
     times_out(&endless(1));
@@ -105,21 +105,21 @@ fn a_compile_that_takes_too_long_ends_its_load() {
 }
 
 #[test]
-fn what_was_given_up_is_forgotten_when_it_ends() {
+fn an_abandoned_compile_is_forgotten_when_it_ends() {
     let engine = patient(1).engine();
     for n in 0..5 {
-        // More than a millisecond, and not much more.
+        // Takes a little more than a millisecond to compile.
         let wasm = function(&b"\x20\0\x04\x40\x0b".repeat(1_500 + n));
         let failure = engine.try_load("app/slow/0", &wasm, None).expect_err("it takes longer");
         assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "load {n}: {failure}");
         eventually("its threads end", || compiling().is_empty().then_some(()));
     }
-    assert_eq!(engine.stats()["binaries"], 0, "nobody got what they made");
+    assert_eq!(engine.stats()["binaries"], 0, "abandoned code is dropped");
 }
 
 #[test]
-fn without_threads_nothing_is_loaded_and_later_it_is() {
-    // Nothing is compiled before: the C library keeps the stacks of threads that have ended.
+fn a_load_without_threads_fails_and_works_later() {
+    // Nothing is compiled before, because the C library keeps the stacks of ended threads.
     let engine = Engine::bare();
     let set = |limit: &libc::rlimit| {
         // SAFETY: a live struct.
@@ -131,7 +131,7 @@ fn without_threads_nothing_is_loaded_and_later_it_is() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("a size");
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().expect("a number");
-    // Room for a small binary, and for no stack.
+    // Room for a small binary, but not for a stack.
     set(&libc::rlimit { rlim_cur: (kib + 8 * 1024) * 1024, ..before });
     let failure = engine.try_load("app/new/0", &nested_loops(3), None);
     set(&before);
@@ -143,9 +143,9 @@ fn without_threads_nothing_is_loaded_and_later_it_is() {
     assert_eq!(engine.text(echo, "x"), "x");
 }
 
-/// The part of the test below that runs in a process of its own.
+/// Runs in a child process of the test below.
 #[test]
-#[ignore = "run by stacks_are_not_a_matter_of_the_environment"]
+#[ignore = "run by stack_sizes_do_not_depend_on_the_environment"]
 fn with_small_stacks() {
     let run = || {
         let engine = Engine::bare();
@@ -154,13 +154,13 @@ fn with_small_stacks() {
         let requester = engine.load("app/requester/0", "requester");
         assert_eq!(engine.text(requester, "callbacks"), "[]");
     };
-    // The thread of the test itself has the stack that the environment says.
+    // RUST_MIN_STACK also sets the stack of the test's own thread.
     let test = thread::Builder::new().stack_size(8 << 20).spawn(run).unwrap();
     test.join().unwrap();
 }
 
 #[test]
-fn stacks_are_not_a_matter_of_the_environment() {
+fn stack_sizes_do_not_depend_on_the_environment() {
     for bytes in ["16384", "65536", "131072"] {
         let test = std::env::current_exe().unwrap();
         let output = Command::new(test)

@@ -1,4 +1,4 @@
-//! Fewer threads than there is to do on them.
+//! Bounds on the threads of callbacks.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn with_threads(count: usize) -> Config {
 }
 
 #[test]
-fn a_host_that_holds_its_callbacks_up_gets_no_more_threads_than_configured() {
+fn blocking_callbacks_get_no_more_threads_than_configured() {
     const COMPONENTS: usize = 60;
     let (gate, config) = (Gate::default(), with_threads(7));
     let journal = gate.attach(&config);
@@ -37,7 +37,7 @@ fn a_host_that_holds_its_callbacks_up_gets_no_more_threads_than_configured() {
 }
 
 #[test]
-fn completions_have_no_more_threads_than_configured() {
+fn completions_get_no_more_threads_than_configured() {
     let gate = Gate::default();
     let engine = with_threads(3).engine();
     let echo = engine.load("app/echo/0", "echo");
@@ -54,7 +54,7 @@ fn completions_have_no_more_threads_than_configured() {
 }
 
 #[test]
-fn a_callback_that_had_no_thread_in_the_time_of_its_message_never_runs() {
+fn a_callback_that_gets_no_thread_in_time_never_runs() {
     let (gate, config) = (Gate::default(), with_threads(1));
     let waits = gate.clone();
     let store = Store::scripted(move |_, _, key| {
@@ -77,15 +77,17 @@ fn a_callback_that_had_no_thread_in_the_time_of_its_message_never_runs() {
     let messages = &engine.describe(late).unwrap()["messages"];
     assert_eq!((&messages["failed"], &messages["handled"]), (&json!(1), &json!(0)), "{messages}");
     gate.open();
-    // Behind it, if it were to run.
+    // Would run after the callback, if that ran.
     let id = engine.request(late, "get other", inbox).unwrap();
-    eventually("that has its outcome", || inbox.all().iter().find(|it| it.request == id).map(drop));
+    eventually("the later request has its outcome", || {
+        inbox.all().iter().find(|it| it.request == id).map(drop)
+    });
     let calls = store.calls.lock().unwrap().clone();
     assert!(calls.iter().all(|call| !call.starts_with("set ")), "{calls:?}");
 }
 
 #[test]
-fn a_record_is_written_later_and_holds_no_outcome_up() {
+fn a_record_without_a_thread_is_logged_later_and_delays_no_outcome() {
     let (gate, config) = (Gate::default(), with_threads(1));
     let journal = gate.attach(&config);
     let (engine, inbox) = (config.engine(), Inbox::new());
@@ -93,7 +95,7 @@ fn a_record_is_written_later_and_holds_no_outcome_up() {
     let trapper = engine.load("app/trapper/0", "trapper");
     engine.send(slow, "log info gate").unwrap();
     gate.reached();
-    // That it crashed is a record, for which there is no thread.
+    // The crash is logged, but there is no thread for the record.
     let id = engine.request(trapper, "unreachable", inbox).unwrap();
     inbox.exactly(&[id])[&id].outcome.clone().unwrap_err();
     assert!(journal.of("app/trapper/0").is_empty());
@@ -102,7 +104,7 @@ fn a_record_is_written_later_and_holds_no_outcome_up() {
 }
 
 #[test]
-fn a_loggers_own_thread_is_free_again() {
+fn the_thread_of_a_log_callback_is_reused() {
     let config = with_threads(1);
     set_logger(&config, AIRSSYS_LOG_TRACE, |_| ());
     let engine = config.engine();
