@@ -1,4 +1,4 @@
-//! Attempts on the record of decisions itself.
+//! Attacks on the audit record itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use crate::harness::gates::Gate;
 use crate::harness::stage::{Stage, hex};
 
 #[test]
-fn a_flood_of_denials_is_counted_where_it_can_not_be_kept() {
+fn a_flood_of_denials_is_counted_when_it_can_not_be_kept() {
     let (config, gate, trail) = (Config::closed(), Gate::default(), AuditTrail::default());
     let (pass, keep) = (gate.clone(), trail.clone());
-    // A host that is slow to take the first record.
+    // The host is slow to take the first record.
     set_audit(&config, 0, move |decision| {
         if decision.resource == "app/first/0" {
             pass.pass();
@@ -27,11 +27,11 @@ fn a_flood_of_denials_is_counted_where_it_can_not_be_kept() {
     engine.text(thief, "send-many 1 app/first/0 x");
     gate.reached();
     engine.text(thief, "send-many 50000 app/bank/0 x");
-    // What it wants to hide is at the end.
+    // The denial that the flood should hide comes last.
     let hidden = engine.text(thief, "send-many 1 app/hidden/0 x");
     assert!(hidden.contains("capability denied"), "{hidden}");
     gate.open();
-    let all = eventually("all denials are told or counted", || {
+    let all = eventually("all denials are recorded or counted", || {
         let decisions = trail.since(0);
         let told = decisions.iter().filter(|d| d.decision == AIRSSYS_AUDIT_DENIED).count() as u64;
         let lost: u64 = decisions.iter().map(|d| d.lost_denied).sum();
@@ -45,7 +45,7 @@ fn a_flood_of_denials_is_counted_where_it_can_not_be_kept() {
 }
 
 #[test]
-fn what_is_allowed_does_not_push_denials_out() {
+fn permissions_do_not_displace_denials() {
     let (config, gate, trail) = (Config::closed(), Gate::default(), AuditTrail::default());
     let (pass, keep) = (gate.clone(), trail.clone());
     set_audit(&config, 1, move |decision| {
@@ -64,9 +64,9 @@ fn what_is_allowed_does_not_push_denials_out() {
     }
     engine.text(thief, "send-many 1 app/hidden/0 x");
     gate.open();
-    // Told or lost, the decision behind them has come through.
+    // The last decision arrives, whether those before it were recorded or lost.
     engine.text(thief, "send-many 1 app/last/0 x");
-    let lost = eventually("what was lost is told", || {
+    let lost = eventually("the losses are reported", || {
         let lost: Vec<_> =
             trail.since(0).into_iter().filter(|d| d.decision == AIRSSYS_AUDIT_LOST).collect();
         (!lost.is_empty()).then_some(lost)
@@ -75,7 +75,7 @@ fn what_is_allowed_does_not_push_denials_out() {
 }
 
 #[test]
-fn a_resource_s_name_is_told_whole_with_what_would_end_a_text() {
+fn a_resource_s_name_is_recorded_whole_even_with_a_nul() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", json!({}));
     for name in ["a\0b", "0000000000000001\0", "\n2026 allowed app/thief/0", "\u{202e}x", "\"}"] {
@@ -87,8 +87,8 @@ fn a_resource_s_name_is_told_whole_with_what_would_end_a_text() {
 }
 
 #[test]
-fn rules_that_nobody_wrote_are_not_in_the_record() {
-    // Reasons and patterns come from the host; ids come from whoever loads, and may say anything.
+fn the_record_names_only_existing_rules() {
+    // Reasons and patterns come from the host. Ids may contain any text.
     let called = Arc::new(AtomicBool::new(false));
     let (config, seen) = (Config::closed(), Arc::clone(&called));
     set_audit(&config, 1, move |decision| {

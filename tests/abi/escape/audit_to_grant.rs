@@ -1,4 +1,4 @@
-//! Records that a host can grant from: all that is refused is told with what was asked for.
+//! Audit records that a host can turn into grants: each names what the component asked for.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -17,7 +17,7 @@ fn without_rights(stage: &Stage) -> Guest {
 }
 
 #[test]
-fn what_is_looked_for_without_a_grant_is_recorded_with_its_path() {
+fn a_lookup_without_a_grant_is_recorded_with_its_path() {
     let stage = Stage::new();
     let guest = without_rights(&stage);
     for (command, action, path) in [
@@ -45,7 +45,7 @@ fn what_is_looked_for_without_a_grant_is_recorded_with_its_path() {
 }
 
 #[test]
-fn nothing_is_in_the_root_and_nothing_of_the_host_behind_it() {
+fn the_root_is_empty_and_no_directory_of_the_host() {
     let stage = Stage::new();
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let guest = without_rights(&stage);
@@ -85,7 +85,7 @@ fn nothing_is_in_the_root_and_nothing_of_the_host_behind_it() {
 }
 
 #[test]
-fn what_is_granted_comes_before_the_root() {
+fn granted_directories_take_precedence_over_the_root() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let granted = tree.at("granted");
     let at = |path: &str| json!({"filesystem": {&granted: {"actions": ALL, "guest-path": path}}});
@@ -93,12 +93,12 @@ fn what_is_granted_comes_before_the_root() {
     stage.works(&guest, "read /in/own", "mine", "filesystem.read");
     stage.denied(&guest, "read /inn", NOT_THERE, not_granted("filesystem.read", "/inn"));
     stage.denied(&guest, "read /own", NOT_THERE, not_granted("filesystem.read", "/own"));
-    // Granted, though at another path.
+    // This file is granted, but under another path.
     let own = tree.at("granted/own");
     let elsewhere = "granted, but this instance does not see it at this path";
     let denial = never("filesystem.read", &own, elsewhere);
     stage.denied(&guest, &format!("read {own}"), NOT_THERE, denial);
-    // Where the guest sees a directory as its root, that is its root.
+    // A directory granted as the guest's root replaces the empty root.
     for (id, path) in [("app/root/0", "/"), ("app/dot/0", "."), ("app/dots/0", "./")] {
         let guest = stage.load(id, "wasi", at(path));
         let preopens = stage.observe(&guest, "preopens").text();
@@ -108,7 +108,7 @@ fn what_is_granted_comes_before_the_root() {
     }
 }
 
-/// What a record says, as the options of a load.
+/// A record as load options.
 fn grant(action: &str, resource: &str) -> Value {
     match action.split_once('.') {
         Some(("filesystem", verb)) => json!({"filesystem": {resource: [verb]}}),
@@ -118,7 +118,7 @@ fn grant(action: &str, resource: &str) -> Value {
 }
 
 #[test]
-fn what_a_record_says_can_be_granted_and_is_enough() {
+fn a_grant_made_from_a_record_is_sufficient() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -151,7 +151,7 @@ fn what_a_record_says_can_be_granted_and_is_enough() {
 }
 
 #[test]
-fn sockets_without_a_right_are_none_of_the_host_s() {
+fn sockets_without_a_right_use_no_socket_of_the_host() {
     let stage = Stage::new();
     let guest = without_rights(&stage);
     stage.rejected(&guest, "echo first", "first");
@@ -169,7 +169,7 @@ fn sockets_without_a_right_are_none_of_the_host_s() {
             assert_eq!(observed.denials(), [denial], "{command}");
         }
     }
-    // No end of a connection.
+    // These addresses can not be the end of a connection.
     for address in ["0.0.0.0:80", "127.0.0.1:0", "[::ffff:127.0.0.1]:80"] {
         let observed = stage.observe(&guest, &format!("connect {address}"));
         assert!(observed.text().starts_with("error: "), "{address}: {}", observed.text());
@@ -178,7 +178,7 @@ fn sockets_without_a_right_are_none_of_the_host_s() {
 }
 
 #[test]
-fn a_right_that_comes_later_is_the_next_socket_s() {
+fn a_later_grant_applies_to_the_next_socket() {
     let stage = Stage::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap().to_string();
@@ -192,7 +192,7 @@ fn a_right_that_comes_later_is_the_next_socket_s() {
 }
 
 #[test]
-fn a_directory_of_the_system_s_own_is_not_granted() {
+fn system_directories_can_not_be_granted() {
     let stage = Stage::new();
     for path in ["/proc", "/proc/kmsg", "/proc/self/**", "/sys", "/sys/*"] {
         let rights = json!({"capabilities": {"filesystem": {path: ["read"]}}});
@@ -205,7 +205,7 @@ fn a_directory_of_the_system_s_own_is_not_granted() {
 }
 
 #[test]
-fn files_of_the_system_s_own_are_not_read_through_a_directory_that_they_are_in() {
+fn system_files_are_not_read_through_a_parent_directory() {
     let stage = Stage::new();
     let rights = json!({"filesystem": {"/": ["read", "list-dir"]}});
     let thief = stage.load("app/thief/0", "wasi", rights);

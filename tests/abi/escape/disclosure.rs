@@ -1,4 +1,4 @@
-//! What a component can find out about others and about its host from what it is given anyway.
+//! What a component could learn about others and the host from data that it gets anyway.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,18 +14,18 @@ use crate::harness::router::{Answer, Letter, Router};
 use crate::harness::stage::{Stage, hex};
 use crate::harness::store::Store;
 
-/// Ids that were given one after the other tell nothing of each other: neither does their order, nor
-/// have they more digits in common than chance has it.
+/// Checks that consecutive ids look random: neither their order nor their common digits show a
+/// pattern.
 #[track_caller]
 fn assert_unrelated(ids: &[u64]) {
     assert!(ids.len() >= 64 && !ids.contains(&0));
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    assert_eq!(sorted.len(), ids.len(), "an id was used twice");
+    assert_eq!(sorted.len(), ids.len(), "an id was reused");
     let pairs = ids.len() as u32 - 1;
     let ascending = ids.windows(2).filter(|pair| pair[0] < pair[1]).count() as u32;
-    // Each bound is at least six standard deviations from what is expected.
+    // Each bound is at least six standard deviations from the expected value.
     assert!(ascending > pairs / 8 && ascending < pairs * 7 / 8, "{ascending} of {pairs} ascend");
     let apart: u32 = ids.windows(2).map(|pair| (pair[0] ^ pair[1]).count_ones()).sum();
     assert!((pairs * 25..pairs * 39).contains(&apart), "{apart} bits in {pairs} pairs");
@@ -37,14 +37,14 @@ fn number(correlation: &str) -> u64 {
 }
 
 #[test]
-fn ids_of_requests_do_not_tell_how_many_others_there_were() {
+fn request_ids_do_not_reveal_the_number_of_requests() {
     let engine = Engine::new();
     engine.load("app/echo/0", "echo");
     let thief = engine.load("app/thief/0", "hostile");
     engine.text(thief, "request-many 200 app/echo/0 60000 x");
     let ids = engine.text(thief, "correlations");
     assert_unrelated(&ids.lines().map(number).collect::<Vec<_>>());
-    // The host's own, and those of another engine: the first of each would be the same.
+    // Ids of the host and of another engine: with a counter the first ones would be equal.
     let inbox = Inbox::new();
     let echo = engine.find("app/echo/0").unwrap();
     let ids: Vec<u64> = (0..64).map(|_| engine.request(echo, "x", inbox).unwrap()).collect();
@@ -60,7 +60,7 @@ fn ids_of_requests_do_not_tell_how_many_others_there_were() {
 }
 
 #[test]
-fn tokens_of_a_router_do_not_tell_either() {
+fn router_tokens_do_not_reveal_the_number_of_requests() {
     let (config, tokens) = (Config::new(), Arc::<Mutex<Vec<u64>>>::default());
     let keep = Arc::clone(&tokens);
     let take = move |letter: &Letter| {
@@ -81,7 +81,7 @@ fn tokens_of_a_router_do_not_tell_either() {
 }
 
 #[test]
-fn who_may_read_no_clock_is_told_no_time_with_messages() {
+fn messages_carry_no_time_to_components_without_a_clock() {
     let deny = json!([{"effect": "deny", "component": "app/thief/*", "action": "clock.read"}]);
     let stage = Stage::with_policies(deny);
     let talk = json!({"messaging": {"send": ["**"], "request": ["**"]}});
@@ -91,7 +91,7 @@ fn who_may_read_no_clock_is_told_no_time_with_messages() {
         (seen["seconds"].as_u64().unwrap(), seen["nanoseconds"].as_u64().unwrap())
     };
     for (id, told) in [("app/thief/0", false), ("app/other/0", true)] {
-        // `probe` has the loop that asks for mail, and gets by calls what is too long for it.
+        // `probe` has the loop. Messages too long for the loop reach it by calls.
         let probe = stage.load(id, "probe", json!({}));
         let direct = seconds(&stage.engine.text(probe.handle, "message"));
         let padded = format!("message {}", "x".repeat(5000));
@@ -111,10 +111,10 @@ fn who_may_read_no_clock_is_told_no_time_with_messages() {
                 assert_eq!((seconds, nanoseconds), (0, 0), "{id}");
             }
         }
-        // What is not said is no attempt that was denied.
+        // A time that is left out is not recorded as a denial.
         assert_eq!(stage.denials_of(&probe), []);
     }
-    // Callbacks come on the same ways.
+    // Callbacks arrive in the same ways.
     stage.engine.load("app/echo/0", "echo");
     let thief = stage.load("app/thief/0", "requester", talk);
     for payload in ["x".to_owned(), "x".repeat(5000)] {
@@ -125,7 +125,7 @@ fn who_may_read_no_clock_is_told_no_time_with_messages() {
     let told = stage.engine.json(asker.handle, "callback-times");
     let told: Vec<u64> = serde_json::from_value(told).unwrap();
     assert!(told.len() == 4 && told.iter().all(|seconds| *seconds > 1_700_000_000), "{told:?}");
-    // A policy holds from the next message on.
+    // A policy applies from the next message on.
     let probe = stage.engine.find("app/other/0").unwrap();
     stage
         .engine
@@ -137,7 +137,7 @@ fn who_may_read_no_clock_is_told_no_time_with_messages() {
 }
 
 #[test]
-fn who_may_read_no_clock_does_not_read_it_in_the_times_of_files() {
+fn file_times_carry_no_time_to_components_without_a_clock() {
     let dir = tempfile::tempdir().unwrap();
     let path = fs::canonicalize(dir.path()).unwrap();
     fs::write(path.join("a"), "x").unwrap();
@@ -158,7 +158,7 @@ fn who_may_read_no_clock_does_not_read_it_in_the_times_of_files() {
 }
 
 #[test]
-fn a_list_has_what_the_grants_say_whatever_their_form() {
+fn a_listing_follows_the_grants_in_every_form() {
     let engine = Config::closed().engine();
     for id in [
         "a/b/c",
@@ -206,7 +206,7 @@ fn a_list_has_what_the_grants_say_whatever_their_form() {
     let many = seen(json!(["many/**"]), json!(["many/x1*/0"]));
     assert_eq!(many.len(), 200);
     assert!(many.is_sorted());
-    // The viewer is loaded too.
+    // The viewer itself is also loaded.
     assert_eq!(seen(json!(["**"]), json!(["app/db/0"])).len(), 212);
     let deny = json!({"rules": [
         {"effect": "deny", "action": "directory.list", "resource": "many/*/0"},
@@ -228,7 +228,7 @@ fn a_list_has_what_the_grants_say_whatever_their_form() {
 }
 
 #[test]
-fn what_is_hidden_looks_as_what_is_missing() {
+fn hidden_components_look_like_missing_ones() {
     let stage = Stage::with_policies(json!([
         {"effect": "deny", "action": "directory.list", "resource": "app/hidden/*", "reason": "no"},
         {"effect": "deny", "action": "messaging.*", "resource": "app/hidden/*", "reason": "no"},
@@ -252,7 +252,7 @@ fn what_is_hidden_looks_as_what_is_missing() {
 }
 
 #[test]
-fn words_of_the_host_s_callbacks_go_to_its_log_and_not_to_the_guest() {
+fn error_texts_of_host_callbacks_go_to_the_log_and_not_to_the_guest() {
     let secret = "postgres://admin:hunter2@db: \x1b[31mrefused\nfatal";
     let operations = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
     for (result, expected) in [
@@ -268,7 +268,7 @@ fn words_of_the_host_s_callbacks_go_to_its_log_and_not_to_the_guest() {
             assert_eq!(engine.text(user, command), expected, "{command}");
             let records = journal.records();
             let record = &records[n];
-            // In the name of the engine, and whole: what prints it escapes it.
+            // The record is the engine's and complete. Whoever prints it must escape it.
             assert_eq!((record.component.as_deref(), record.level), (None, AIRSSYS_LOG_WARN));
             let text = format!("storage callback failed for app/user/{n}: {secret}");
             assert_eq!(record.message, text);
@@ -305,7 +305,7 @@ fn words_of_the_host_s_callbacks_go_to_its_log_and_not_to_the_guest() {
 }
 
 #[test]
-fn a_host_that_wants_it_has_its_words_shown() {
+fn error_texts_of_the_host_are_shown_if_configured() {
     let config = Config::new().with(r#"{"host-error-texts": true}"#);
     let journal = Journal::default();
     journal.attach(&config);
@@ -321,7 +321,7 @@ fn a_host_that_wants_it_has_its_words_shown() {
 }
 
 #[test]
-fn a_host_that_fails_at_a_guest_s_will_does_not_have_its_log_filled() {
+fn host_failures_that_a_guest_provokes_do_not_fill_the_log() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     Store::scripted(|_, _, _| Some((AIRSSYS_STORAGE_IO_ERROR, b"no".to_vec()))).attach(&config);

@@ -1,4 +1,4 @@
-//! What a process has without asking: environment, arguments, streams, clocks, random numbers.
+//! What a process normally has: environment, arguments, streams, clocks, random numbers.
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ fn deny(action: &str) -> Value {
 }
 
 #[test]
-fn nothing_of_the_host_s_process_is_to_be_seen() {
-    // Cargo sets it for tests, so it is there to be found.
+fn nothing_of_the_host_s_process_is_visible() {
+    // Cargo sets this variable for tests, so the process has it.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && std::env::vars_os().count() > 5);
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "wasi", json!({}));
@@ -24,13 +24,13 @@ fn nothing_of_the_host_s_process_is_to_be_seen() {
         let observed = stage.observe(&thief, command);
         assert_eq!(observed.text(), reply, "{command}");
     }
-    // What the load gave is there, and nothing else.
+    // Only the variables of the load are visible.
     let given = stage.load_with("app/given/0", "wasi", &json!({"env": {"A": "1"}}));
     stage.works(&given, "env-all", "A=1", "environment.read");
 }
 
 #[test]
-fn another_s_environment_is_not_seen_either() {
+fn another_component_s_environment_is_not_visible() {
     let stage = Stage::new();
     let options = json!({"env": {"TOKEN": "s3cr3t"}, "config": "s3cr3t"});
     stage.load_with("app/victim/0", "wasi", &options);
@@ -54,7 +54,7 @@ fn a_policy_closes_the_environment() {
 }
 
 #[test]
-fn a_policy_closes_the_environment_that_initialize_is_given_too() {
+fn a_policy_also_closes_the_environment_passed_to_initialize() {
     let stage = Stage::with_policies(deny("environment.read"));
     let options = json!({"env": {"TOKEN": "s3cr3t"}, "config": "open"});
     let thief = stage.load_with("app/thief/0", "probe", &options);
@@ -114,7 +114,7 @@ fn a_policy_closes_the_log() {
 }
 
 #[test]
-fn a_policy_against_everything_leaves_nothing() {
+fn a_policy_that_denies_everything_leaves_nothing() {
     let stage = Stage::with_policies(json!([
         {"effect": "deny", "component": "app/**", "reason": "quarantine"}
     ]));
@@ -142,7 +142,7 @@ fn a_policy_against_everything_leaves_nothing() {
 }
 
 #[test]
-fn a_rule_that_allows_grants_nothing() {
+fn an_allow_rule_grants_nothing() {
     let stage = Stage::with_policies(json!([
         {"effect": "allow", "reason": "all"},
         {"effect": "deny", "action": "clock.read", "reason": "behind the first"}

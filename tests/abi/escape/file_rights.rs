@@ -1,4 +1,4 @@
-//! Files with another right than the one that was granted.
+//! Uses of files that need another right than the granted one.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use crate::harness::tree::{
     ALL, DENIED, NO_LINKS, NOT_THERE, OUTSIDE, ROOT_ONLY, Tree, refused, with_rights,
 };
 
-/// Commands on `granted`, with the right that the first refusal is about and where.
+/// Commands on `granted`, each with the right and the path of its first denial.
 fn changes(tree: &Tree) -> Vec<(String, &'static str, String)> {
     let at = |name: &str| tree.at(&format!("granted/{name}"));
     let (own, new, sub) = (at("own"), at("new"), at("sub"));
@@ -29,7 +29,7 @@ fn changes(tree: &Tree) -> Vec<(String, &'static str, String)> {
 }
 
 #[test]
-fn a_right_to_read_changes_nothing() {
+fn the_right_to_read_permits_no_change() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["read"]);
     for (command, action, path) in changes(&tree) {
@@ -43,7 +43,7 @@ fn a_right_to_read_changes_nothing() {
 }
 
 #[test]
-fn open_flags_are_no_way_around() {
+fn open_flags_do_not_circumvent_rights() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["read", "list-dir"]);
     let (own, new, sub) = (tree.at("granted/own"), tree.at("granted/new"), tree.at("granted/sub"));
@@ -64,7 +64,7 @@ fn open_flags_are_no_way_around() {
         let command = format!("raw-open 0 {} {flags}", hex(name));
         stage.denied(&thief, &command, "error: not-permitted", refused("write", path));
     }
-    // A directory that was opened to be read is not changed through it.
+    // A directory opened for reading can not be changed through its descriptor.
     let number = stage.observe(&thief, &format!("raw-open 0 {} directory,read", hex("sub"))).text();
     assert_eq!(number, "1");
     let (made, deep) = (tree.at("granted/sub/x"), tree.at("granted/sub/deep"));
@@ -77,7 +77,7 @@ fn open_flags_are_no_way_around() {
     );
     let command = format!("raw-delete 1 {}", hex("deep"));
     stage.denied(&thief, &command, "error: not-permitted", refused("delete", &deep));
-    // Nor is a file: not written, not cut.
+    // A file opened for reading can be neither written nor truncated.
     let number = stage.observe(&thief, &format!("raw-open 0 {} read", hex("own"))).text();
     stage.denied(
         &thief,
@@ -99,7 +99,7 @@ fn open_flags_are_no_way_around() {
 }
 
 #[test]
-fn a_right_to_write_neither_reads_nor_removes() {
+fn the_right_to_write_permits_neither_reading_nor_removing() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["write"]);
     let (own, granted, sub) = (tree.at("granted/own"), tree.at("granted"), tree.at("granted/sub"));
@@ -116,7 +116,7 @@ fn a_right_to_write_neither_reads_nor_removes() {
 }
 
 #[test]
-fn a_right_to_remove_does_nothing_else() {
+fn the_right_to_delete_permits_nothing_else() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["delete"]);
     let (own, new) = (tree.at("granted/own"), tree.at("granted/new"));
@@ -130,7 +130,7 @@ fn a_right_to_remove_does_nothing_else() {
 }
 
 #[test]
-fn a_right_to_list_reads_nothing() {
+fn the_right_to_list_permits_no_reading() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["list-dir"]);
     let (own, granted) = (tree.at("granted/own"), tree.at("granted"));
@@ -138,7 +138,7 @@ fn a_right_to_list_reads_nothing() {
     stage.denied(&thief, &format!("write {own} x"), DENIED, refused("write", &own));
     let link = format!("raw-read-link 0 {}", hex("own"));
     stage.denied(&thief, &link, "error: not-permitted", refused("read", &own));
-    // A directory is opened, and what is in it is not read.
+    // A directory can be opened, but its files can not be read.
     assert_eq!(
         stage.observe(&thief, &format!("raw-open 0 {} directory,read", hex("sub"))).text(),
         "1"
@@ -146,7 +146,7 @@ fn a_right_to_list_reads_nothing() {
     let command = format!("raw-open 1 {} read", hex("deep"));
     let denial = refused("read", &tree.at("granted/sub/deep"));
     stage.denied(&thief, &command, "error: not-permitted", denial);
-    // Opened without any right, a file is not readable either.
+    // A file opened without access flags can not be read either.
     let number = stage.observe(&thief, &format!("raw-open 0 {} -", hex("own"))).text();
     stage.denied(
         &thief,
@@ -159,14 +159,14 @@ fn a_right_to_list_reads_nothing() {
 }
 
 #[test]
-fn what_takes_a_place_needs_the_right_to_it() {
+fn a_rename_needs_rights_to_both_names() {
     let (stage, tree) = (Stage::new(), Tree::new());
-    // No right to remove: what is there is not to be replaced by a rename.
+    // A rename replaces its target, which needs the right to delete.
     let thief = with_rights(&stage, &tree, &["read", "write"]);
     let (own, other) = (tree.at("granted/own"), tree.at("granted/a.csv"));
     let command = format!("rename {own} {other}");
     stage.denied(&thief, &command, DENIED, refused("delete", &own));
-    // From one directory to another, each with rights of its own.
+    // Renames between directories with different rights.
     let rights = json!({"filesystem": {tree.at("granted"): ALL, tree.at("outside"): ["read"]}});
     let mover = stage.load("app/mover/0", "wasi", rights);
     let (secret, stolen) = (tree.at("outside/secret"), tree.at("granted/stolen"));
@@ -182,7 +182,7 @@ fn what_takes_a_place_needs_the_right_to_it() {
 }
 
 #[test]
-fn a_grant_on_a_file_is_on_no_other() {
+fn a_grant_on_a_file_covers_no_other_file() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let own = tree.at("granted/own");
     symlink("own", tree.at("granted/alias")).unwrap();
@@ -208,7 +208,7 @@ fn a_grant_on_a_file_is_on_no_other() {
 }
 
 #[test]
-fn wildcards_are_on_names_in_one_directory() {
+fn wildcards_match_names_in_one_directory() {
     let (stage, tree) = (Stage::new(), Tree::new());
     for (file, content) in [("sub/b.csv", "3"), ("c.csv.bak", "4"), (".csv", "5"), ("d.CSV", "6")] {
         fs::write(tree.at(&format!("granted/{file}")), content).unwrap();
@@ -224,14 +224,14 @@ fn wildcards_are_on_names_in_one_directory() {
         let command = format!("raw-open 0 {} follow,read", hex(name));
         stage.denied(&thief, &command, "error: not-permitted", refused("read", &path));
     }
-    // Links are not followed, whatever they are called.
+    // Links that match are not followed.
     for name in ["link.csv", "dirlink.csv"] {
         for flags in ["follow,read", "follow,directory,read"] {
             let text = stage.observe(&thief, &format!("raw-open 0 {} {flags}", hex(name))).text();
             assert!(text.starts_with("error: "), "{name}: {text}");
         }
     }
-    // A directory with such a name is opened, and nothing in it.
+    // A directory that matches can be opened, but nothing in it.
     let number =
         stage.observe(&thief, &format!("raw-open 0 {} directory,read", hex("e.csv"))).text();
     let command = format!("raw-open {number} {} read", hex("inner"));
@@ -240,7 +240,7 @@ fn wildcards_are_on_names_in_one_directory() {
     let command = format!("raw-open {number} {} read", hex("../own"));
     let denial = never("filesystem.read", &tree.at("granted/own"), OUTSIDE);
     stage.denied(&thief, &command, "error: not-permitted", denial);
-    // The others are not even seen.
+    // Other names are not even listed.
     let listed = stage.observe(&thief, &format!("list-dir {}", tree.at("granted"))).text();
     assert_eq!(listed, ".csv\na.csv\ndirlink.csv\ne.csv\nlink.csv");
     stage.works(&thief, &format!("read {}", tree.at("granted/a.csv")), "1,2", "filesystem.read");
@@ -248,7 +248,7 @@ fn wildcards_are_on_names_in_one_directory() {
 }
 
 #[test]
-fn two_components_in_one_directory_have_each_their_own_rights() {
+fn two_components_in_one_directory_have_separate_rights() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let reader = stage.load("app/reader/0", "wasi", tree.granted(&["read"]));
     let writer = stage.load("app/writer/0", "wasi", tree.granted(&["write"]));
@@ -262,7 +262,7 @@ fn two_components_in_one_directory_have_each_their_own_rights() {
 }
 
 #[test]
-fn a_held_file_and_a_stream_end_with_the_right() {
+fn open_files_and_streams_end_with_the_right() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let rights = tree.granted(&["read", "write"]);
     let thief = stage.load("app/thief/0", "wasi", rights.clone());
@@ -290,14 +290,14 @@ fn a_held_file_and_a_stream_end_with_the_right() {
         assert!(denials.iter().all(|one| *one == refused(action, &own)), "{command}: {denials:?}");
     }
     assert_eq!(fs::read_to_string(&own).unwrap(), "mine!");
-    // A new instance does not even have the directory.
+    // A new instance does not even see the directory.
     stage.engine.call(thief.handle, "exit 1").unwrap_err();
     stage.rejected(&thief, "preopens", ROOT_ONLY);
     stage.denied(&thief, &format!("read {own}"), NOT_THERE, refused("read", &own));
 }
 
 #[test]
-fn a_pipe_that_nobody_writes_to_keeps_no_threads_of_the_host() {
+fn a_pipe_without_a_writer_holds_no_threads() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let made = std::process::Command::new("mkfifo").arg(tree.at("granted/pipe")).status().unwrap();
     assert!(made.success());
@@ -310,7 +310,7 @@ fn a_pipe_that_nobody_writes_to_keeps_no_threads_of_the_host() {
     for _ in 0..300 {
         assert_eq!(stage.engine.text(thief.handle, &command), DENIED);
     }
-    // Other tests have threads too, though not that many.
+    // Leaves room for threads that come and go.
     let after = threads();
     stage.assert_intact("reading a pipe");
     assert!(after < before + 150, "{before} threads before, {after} after");

@@ -12,7 +12,7 @@ use crate::harness::stage::{Guest, Stage, hex, never, policy};
 use crate::harness::tree::{ALL, DENIED, Tree, deny, with_rights};
 
 #[test]
-fn a_policy_that_is_set_later_reaches_files_that_are_open() {
+fn a_later_policy_applies_to_open_files() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &["read", "list-dir"]);
     let secret = tree.at("granted/private/secret");
@@ -29,7 +29,7 @@ fn a_policy_that_is_set_later_reaches_files_that_are_open() {
     stage.denied(&thief, &format!("read {secret}"), DENIED, denial());
 }
 
-/// All rights to `granted`, and a policy that closes what is in `granted/private`.
+/// A component with all rights to `granted`, and a policy that closes `granted/private`.
 fn with_closed_part() -> (Stage, Tree, Guest) {
     let tree = Tree::new();
     let rule = json!({"effect": "deny", "action": "filesystem.*", "reason": "closed",
@@ -43,7 +43,7 @@ fn with_closed_part() -> (Stage, Tree, Guest) {
 }
 
 #[test]
-fn a_part_that_a_policy_closes_is_closed_by_all_its_names() {
+fn a_closed_part_is_closed_under_every_name() {
     let (stage, tree, thief) = with_closed_part();
     let closed = |action: &str| {
         let path = tree.at("granted/private/secret");
@@ -91,7 +91,7 @@ fn a_part_that_a_policy_closes_is_closed_by_all_its_names() {
 }
 
 #[test]
-fn a_directory_that_a_policy_names_is_closed_with_all_that_is_in_it() {
+fn a_policy_on_a_directory_closes_everything_in_it() {
     let tree = Tree::new();
     for resource in ["granted/private", "granted/private/", "granted/priv*"] {
         let rule = json!({"effect": "deny", "action": "filesystem.*", "reason": "closed",
@@ -115,10 +115,10 @@ fn a_directory_that_a_policy_names_is_closed_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_path_that_is_too_long_for_a_check_is_not_followed_unchecked() {
+fn a_path_too_long_to_check_is_not_followed() {
     let (stage, tree, thief) = with_closed_part();
     let secret = tree.at("granted/private/secret");
-    // The longest ones are longer than the system takes with the directory in front.
+    // The longest paths exceed PATH_MAX once the directory is prepended.
     for slack in [1000, 40, 20, 16, 12, 10, 8] {
         let dots = "./".repeat((4096 - slack - "link/secret".len()) / 2);
         let command = format!("raw-open 0 {} follow,read", hex(&format!("link/{dots}secret")));
@@ -128,7 +128,8 @@ fn a_path_that_is_too_long_for_a_check_is_not_followed_unchecked() {
     tree.assert_untouched("long paths");
 }
 
-/// All rights to `granted`, a policy on `granted/private`, and links of the host's that lead there.
+/// A component with all rights to `granted`, a policy on `granted/private`, and a link of the host
+/// to it.
 fn closed(action: &str) -> (Stage, Tree, Guest) {
     let tree = Tree::new();
     let stage = Stage::with_policies(deny(&tree, "**", action));
@@ -137,7 +138,7 @@ fn closed(action: &str) -> (Stage, Tree, Guest) {
     (stage, tree, thief)
 }
 
-/// Nobody may learn the secret; however it is refused, the audit names the policy.
+/// Expects that the secret stays secret and that the audit names the policy.
 #[track_caller]
 fn stays_closed(stage: &Stage, thief: &Guest, command: &str) {
     let observed = stage.observe(thief, command);
@@ -148,7 +149,7 @@ fn stays_closed(stage: &Stage, thief: &Guest, command: &str) {
 }
 
 #[test]
-fn a_closed_part_is_not_opened_by_renaming_what_it_is_in() {
+fn renaming_a_parent_does_not_open_a_closed_part() {
     let tree = Tree::new();
     fs::create_dir(tree.at("granted/sub/closed")).unwrap();
     fs::write(tree.at("granted/sub/closed/secret"), "treasure").unwrap();
@@ -175,7 +176,7 @@ fn a_policy_against_listing_holds_through_links() {
 }
 
 #[test]
-fn a_policy_that_is_set_later_reaches_files_that_were_opened_through_links() {
+fn a_later_policy_applies_to_files_opened_through_links() {
     let tree = Tree::new();
     let stage = Stage::new();
     symlink("private", tree.at("granted/link")).unwrap();
@@ -188,7 +189,7 @@ fn a_policy_that_is_set_later_reaches_files_that_were_opened_through_links() {
 }
 
 #[test]
-fn nothing_is_made_in_a_closed_part_through_a_link_that_leads_to_nothing_yet() {
+fn nothing_is_created_in_a_closed_part_through_a_dangling_link() {
     let (stage, tree, thief) = closed("filesystem.*");
     symlink("private/new", tree.at("granted/dangling")).unwrap();
     let command = format!("raw-open 0 {} follow,create,write", hex("dangling"));
@@ -203,7 +204,7 @@ fn nothing_is_made_in_a_closed_part_through_a_link_that_leads_to_nothing_yet() {
 }
 
 #[test]
-fn a_name_that_is_no_utf_8_is_not_followed_unchecked() {
+fn a_name_that_is_not_utf_8_is_not_followed() {
     let (stage, tree, thief) = closed("filesystem.*");
     let odd = OsStr::from_bytes(b"odd\xff");
     let inside = Path::new("private").join(odd);

@@ -1,4 +1,5 @@
-//! What is refused after it was looked at: by what was really opened, by Wasmtime, by where it leads.
+//! Refusals after the check of the path: by the file that was opened, by Wasmtime, by the link's
+//! target.
 
 use std::os::unix::fs::symlink;
 
@@ -10,7 +11,7 @@ use crate::harness::tree::{ALL, Tree, deny, race};
 #[test]
 fn a_closed_part_is_not_opened_by_a_race() {
     let tree = Tree::new();
-    // The one who swaps may see what is closed to the other.
+    // The policy does not apply to the component that swaps.
     let stage = Stage::with_policies(deny(&tree, "app/racer/*", "filesystem.*"));
     let command = format!("read-race {} 200", tree.at("granted/race/secret"));
     let seen = race(&stage, &tree, "private", &command).0;
@@ -18,7 +19,7 @@ fn a_closed_part_is_not_opened_by_a_race() {
 }
 
 #[test]
-fn a_link_that_leads_out_is_recorded_as_refused() {
+fn a_link_out_of_the_directory_is_recorded_as_refused() {
     let (stage, tree) = (Stage::new(), Tree::new());
     symlink("../secret", tree.at("granted/link")).unwrap();
     let thief = stage.load("app/thief/0", "wasi", tree.granted(&ALL));
@@ -28,7 +29,7 @@ fn a_link_that_leads_out_is_recorded_as_refused() {
 }
 
 #[test]
-fn a_connection_that_is_refused_is_recorded_with_where_it_was_to() {
+fn a_refused_connection_is_recorded_with_its_address() {
     let stage = Stage::new();
     let address = "127.0.0.1:18083";
     let rights = json!({"network": {"inbound": ["127.0.0.1:18084"]}});
@@ -42,7 +43,7 @@ fn a_connection_that_is_refused_is_recorded_with_where_it_was_to() {
 }
 
 #[test]
-fn a_pipe_that_is_refused_is_recorded() {
+fn a_refused_pipe_is_recorded() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let pipe = tree.at("granted/pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();

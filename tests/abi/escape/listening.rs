@@ -1,4 +1,4 @@
-//! Listening, and datagrams that come in, beyond what was granted.
+//! Listening and incoming datagrams beyond the grants.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -10,14 +10,14 @@ use crate::harness::server::{Server, outbound};
 use crate::harness::stage::{Stage, not_granted};
 
 #[test]
-fn nobody_listens_without_a_right_to() {
+fn nobody_listens_without_a_grant() {
     let stage = Stage::new();
-    // With a right to send, of which binding is a part.
+    // Also with a right to send, which includes binding.
     for granted in [false, true] {
         let sends = json!({"network": {"outbound": ["*", "127.0.0.1"]}});
         let rights = if granted { sends } else { json!({}) };
         let thief = stage.load("app/thief/0", "wasi", rights);
-        // A port that the system is to choose is recorded as any.
+        // Port 0 is recorded without a port.
         for (address, named) in [
             ("127.0.0.1:0", "127.0.0.1"),
             ("127.0.0.1:18080", "127.0.0.1:18080"),
@@ -31,7 +31,7 @@ fn nobody_listens_without_a_right_to() {
                 assert_eq!(denials, [not_granted("network.inbound", named)], "{command}");
             }
         }
-        // What sockets that connect are bound to is not listened on.
+        // An outgoing socket's address can not be listened on.
         let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
         assert!(observed.text().starts_with("error: "), "{}", observed.text());
         assert_eq!(observed.denials().len(), 1);
@@ -40,7 +40,7 @@ fn nobody_listens_without_a_right_to() {
 }
 
 #[test]
-fn who_may_listen_does_so_there_and_nowhere_else() {
+fn a_listener_listens_only_where_it_was_granted() {
     let stage = Stage::new();
     let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
     let granted = format!("127.0.0.1:{port}");
@@ -60,12 +60,12 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
             assert_eq!(observed.denials(), [not_granted("network.inbound", named)], "{command}");
         }
     }
-    // Any port of any address is what connections out begin with; nothing comes in there.
+    // Outgoing connections bind to any port of any address. Nothing comes in there.
     let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
     assert!(observed.text().starts_with("error: "), "{}", observed.text());
     let denials = observed.denials();
     assert!(denials[0].resource.starts_with("0.0.0.0:") && denials.len() == 1, "{denials:?}");
-    // Listening is no right to connect.
+    // The right to listen does not include connecting.
     let server = Server::new();
     let address = server.address().to_string();
     let observed = stage.observe(&thief, &format!("connect {address}"));
@@ -85,7 +85,7 @@ fn who_may_listen_does_so_there_and_nowhere_else() {
 }
 
 #[test]
-fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
+fn datagrams_of_strangers_do_not_arrive_at_a_sender() {
     let stage = Stage::new();
     let [friend, unasked, stranger] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     let address = |socket: &UdpSocket| socket.local_addr().unwrap().to_string();
@@ -93,7 +93,7 @@ fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
     let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
     let port = bound.parse::<SocketAddr>().unwrap().port();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
-    // Who may be sent to does not begin either: that would be listening.
+    // A peer that may be sent to can not start either: accepting its datagram would be listening.
     unasked.send_to(b"unasked", ("127.0.0.1", port)).unwrap();
     let ask = format!("udp-use {} question", address(&friend));
     stage.works(&thief, &ask, "8", "network.outbound");
@@ -103,7 +103,7 @@ fn a_datagram_of_a_stranger_does_not_come_in_where_only_answers_may() {
 }
 
 #[test]
-fn who_listens_takes_nothing_more_when_that_is_revoked() {
+fn a_listener_accepts_nothing_after_a_revocation() {
     let stage = Stage::new();
     let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
     let rights = json!({"network": {"inbound": [format!("127.0.0.1:{port}")]}});
@@ -131,7 +131,7 @@ fn who_listens_takes_nothing_more_when_that_is_revoked() {
 }
 
 #[test]
-fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
+fn a_grant_to_listen_lets_no_datagrams_in_on_other_ports() {
     let stage = Stage::new();
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
     let rights = json!({"network": {"outbound": [friend.local_addr().unwrap().to_string()],
@@ -145,5 +145,5 @@ fn a_right_to_listen_somewhere_lets_no_datagrams_in_elsewhere() {
     stage.works(&thief, &ask, "8", "network.outbound");
     friend.send_to(b"friend", ("127.0.0.1", port)).unwrap();
     let received = stage.observe(&thief, "udp-receive").text();
-    assert!(received.ends_with(" friend"), "on a port that nobody granted: {received}");
+    assert!(received.ends_with(" friend"), "on a port that was not granted: {received}");
 }

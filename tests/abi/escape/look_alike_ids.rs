@@ -1,31 +1,31 @@
-//! Ids that look like another's.
+//! Ids that look like another id.
 
 use serde_json::json;
 
 use crate::harness::stage::{Stage, hex, not_granted};
 
-/// Each is a valid id, and another one than `app/café/0`, which alone is granted.
+/// Valid ids that differ from `app/café/0`, the only one granted.
 const LOOK_ALIKES: [&str; 10] = [
-    "app/cafe\u{301}/0", // e and an accent
-    "app/cafe/0",        // without it
-    "app/CAFÉ/0",        // another case
+    "app/cafe\u{301}/0", // e and a combining accent
+    "app/cafe/0",        // without the accent
+    "app/CAFÉ/0",        // upper case
     "App/café/0",
-    "\u{430}pp/café/0",   // a Cyrillic a
-    "app/café/\u{ff10}",  // a wide 0
-    "app/café/0\u{200b}", // and something invisible
+    "\u{430}pp/café/0",   // Cyrillic a
+    "app/café/\u{ff10}",  // full-width 0
+    "app/café/0\u{200b}", // with a zero-width space
     "app/café\u{feff}/0",
-    "app/\u{202e}café/0", // from right to left
+    "app/\u{202e}café/0", // with a right-to-left override
     "app/café/0 ",
 ];
 
 #[test]
-fn ids_are_their_bytes_and_nothing_that_looks_like_them() {
+fn ids_are_compared_byte_by_byte() {
     let stage = Stage::new();
     let victim = stage.load("app/café/0", "requester", json!({}));
     let rights = json!({"messaging": {"send": ["app/café/0"], "request": ["app/café/0"]}});
     let thief = stage.load("app/thief/0", "hostile", rights);
     for id in LOOK_ALIKES {
-        // Somebody has that id: only the grant decides.
+        // The id exists, so only the grant decides.
         let other = stage.load(id, "requester", json!({}));
         let parts: Vec<_> = id.split('/').map(hex).collect();
         stage.denied(
@@ -48,7 +48,7 @@ fn ids_are_their_bytes_and_nothing_that_looks_like_them() {
 }
 
 #[test]
-fn who_has_a_look_alike_id_has_another_storage_and_no_mail() {
+fn a_look_alike_id_has_separate_storage_and_gets_no_mail() {
     let stage = Stage::new();
     let own = json!({"storage": ["read", "write", "delete"]});
     let victim = stage.load("app/café/0", "storage-user", own.clone());
@@ -65,7 +65,7 @@ fn who_has_a_look_alike_id_has_another_storage_and_no_mail() {
 }
 
 #[test]
-fn a_long_id_that_is_denied_does_not_fill_replies_and_is_cut_in_the_audit() {
+fn a_long_denied_id_is_cut_in_replies_and_in_the_audit() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", json!({}));
     let observed = stage.observe(&thief, "wide-ids 300 255");

@@ -1,5 +1,6 @@
-//! Attempts of hostile guests: each is denied, each denial is in the audit, and the neighbours go on.
-//! Beside each family of attempts stands what is granted and works, so that nothing passes by failing.
+//! Attempts of hostile guests: each is denied, each denial is in the audit, and the neighbours are
+//! unaffected. Each file also uses what is granted, so that no test passes because everything
+//! fails.
 
 mod audit_record;
 mod audit_to_grant;

@@ -1,4 +1,4 @@
-//! Paths and links out of a granted directory.
+//! Paths and links that lead out of a granted directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ fn no_path_leads_out_of_a_directory() {
     let thief = with_rights(&stage, &tree, &ALL);
     let (absolute, root) = (tree.at("secret"), tree.at(""));
     let (secret, root) = (absolute.as_str(), root.trim_end_matches('/'));
-    // Each with the path that is recorded, which is without detours.
+    // Each with the normalized path that is recorded.
     for (path, at) in [
         ("../secret", secret),
         ("./../secret", secret),
@@ -58,7 +58,7 @@ fn no_path_leads_out_of_a_directory() {
 }
 
 #[test]
-fn names_that_only_look_like_a_way_out_are_names() {
+fn names_that_look_like_a_way_out_are_ordinary_names() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     for path in [
@@ -81,7 +81,7 @@ fn names_that_only_look_like_a_way_out_are_names() {
 }
 
 #[test]
-fn paths_of_the_host_that_were_not_granted_are_not_there() {
+fn paths_that_were_not_granted_do_not_exist() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     let preopens = stage.observe(&thief, "preopens").text();
@@ -104,7 +104,7 @@ fn paths_of_the_host_that_were_not_granted_are_not_there() {
 }
 
 #[test]
-fn links_that_lead_out_are_not_followed() {
+fn links_out_of_the_directory_are_not_followed() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     let out =
@@ -159,7 +159,7 @@ fn links_that_lead_out_are_not_followed() {
 }
 
 #[test]
-fn components_make_no_links() {
+fn components_can_not_create_links() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     let link = tree.at("granted/link");
@@ -177,7 +177,7 @@ fn components_make_no_links() {
 }
 
 #[test]
-fn a_file_that_a_link_takes_the_place_of_is_not_followed() {
+fn a_link_that_replaces_a_granted_file_is_not_followed() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let own = tree.at("granted/own");
     let rights = json!({"filesystem": {&own: ["read", "write"]}});
@@ -197,7 +197,7 @@ fn a_file_that_a_link_takes_the_place_of_is_not_followed() {
 }
 
 #[test]
-fn a_directory_that_another_replaces_is_not_followed_to_where_a_link_leads() {
+fn a_link_that_replaces_a_granted_directory_is_not_followed() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let sub = tree.at("granted/sub");
     fs::write(tree.at("granted/sub/secret"), "mine").unwrap();
@@ -208,7 +208,7 @@ fn a_directory_that_another_replaces_is_not_followed_to_where_a_link_leads() {
     stage.works(&victim, &format!("read {sub}/secret"), "mine", "filesystem.read");
     let (link, moved) = (tree.at("granted/link"), tree.at("granted/moved"));
     stage.works(&mover, &format!("rename {sub} {moved}"), "ok", "filesystem.delete");
-    // Of the link the mover may have the name; where it leads is not its to see.
+    // The mover may rename the link but not see where it leads.
     let renamed = stage.observe(&mover, &format!("rename {link} {sub}")).text();
     assert!(renamed == "ok" || renamed.starts_with("error"), "{renamed}");
     if renamed != "ok" {
@@ -245,7 +245,7 @@ fn a_race_of_two_components_writes_nothing_outside() {
 }
 
 #[test]
-fn where_wildcards_are_named_links_are_not_followed_by_a_dot_either() {
+fn links_matched_by_wildcards_are_not_followed_through_a_dot() {
     let (stage, tree) = (Stage::new(), Tree::new());
     symlink("sub", tree.at("granted/link.csv")).unwrap();
     let rights = json!({"filesystem": {tree.at("granted/*.csv"): ["read", "write", "list-dir"]}});
@@ -258,7 +258,7 @@ fn where_wildcards_are_named_links_are_not_followed_by_a_dot_either() {
 }
 
 #[test]
-fn links_that_are_found_by_wildcards_are_not_followed_with_another_right_either() {
+fn links_matched_by_wildcards_are_not_followed_with_another_right() {
     let (stage, tree) = (Stage::new(), Tree::new());
     symlink("sub", tree.at("granted/link.csv")).unwrap();
     let rights = json!({"filesystem": {tree.at("granted"): ["write"],

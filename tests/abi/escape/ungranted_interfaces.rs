@@ -1,4 +1,5 @@
-//! Interfaces of WASI 0.2 that nobody is granted: components that import them load, and reach nothing.
+//! Interfaces of WASI 0.2 that nobody can be granted: components that import them load but reach
+//! nothing.
 
 use airssys_wasm::*;
 use serde_json::json;
@@ -7,7 +8,7 @@ use crate::harness::stage::{Stage, never};
 
 const NOBODY: &str = "this interface cannot be granted";
 
-/// Calls an imported function as soon as it is instantiated.
+/// A component that calls an import during its instantiation.
 fn caller(interface: &str, function: &str) -> Vec<u8> {
     let wat = format!(
         r#"(component
@@ -20,7 +21,7 @@ fn caller(interface: &str, function: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_granted_to_nobody_is_refused_when_it_is_called() {
+fn an_ungranted_interface_is_refused_when_it_is_called() {
     let stage = Stage::new();
     let all = json!({"capabilities": {"network": {"outbound": ["**"], "inbound": ["**"]}}});
     for (interface, function) in [
@@ -32,7 +33,7 @@ fn what_is_granted_to_nobody_is_refused_when_it_is_called() {
     ] {
         let (wasm, options) = (caller(interface, function), all.to_string());
         let loaded = stage.engine.try_load("app/thief/0", &wasm, Some(&options));
-        let failure = loaded.expect_err("it calls");
+        let failure = loaded.expect_err("the call is refused");
         let name = format!("{interface}#{function}");
         assert!(
             failure.message.contains(&format!("capability denied: host.call {name}")),
@@ -45,7 +46,7 @@ fn what_is_granted_to_nobody_is_refused_when_it_is_called() {
 }
 
 #[test]
-fn a_component_of_a_toolchain_that_imports_http_reaches_nothing_with_it() {
+fn a_compiled_component_that_imports_http_reaches_nothing() {
     let stage = Stage::new();
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
@@ -62,7 +63,7 @@ fn a_component_of_a_toolchain_that_imports_http_reaches_nothing_with_it() {
 }
 
 #[test]
-fn resources_that_interfaces_share_stay_one() {
+fn resources_shared_by_interfaces_are_the_same_type() {
     let stage = Stage::new();
     let wat = r#"(component
         (import "wasi:io/streams@0.2.3" (instance $io (export "input-stream" (type (sub resource)))))
@@ -81,7 +82,7 @@ fn resources_that_interfaces_share_stay_one() {
 }
 
 #[test]
-fn resources_without_number_are_refused() {
+fn unlimited_resources_are_refused() {
     let stage = Stage::new();
     for (count, loads) in [(900, true), (1_100, false), (20_000, false)] {
         let exports: String =
@@ -96,7 +97,7 @@ fn resources_without_number_are_refused() {
 }
 
 #[test]
-fn what_is_not_wasi_0_2_is_not_there() {
+fn interfaces_outside_wasi_0_2_do_not_exist() {
     let stage = Stage::new();
     for interface in [
         "wasi:http/outgoing-handler@0.3.0",

@@ -1,4 +1,4 @@
-//! What the host holds and does for a guest that asks WASI for much: memory, threads, fuel.
+//! Memory, threads and fuel that a guest can cost the host through WASI.
 
 use std::fs;
 
@@ -10,12 +10,12 @@ use crate::harness::tree::Tree;
 
 const MIB: u64 = 1 << 20;
 
-/// The least that a component can be given for what the host holds for it.
+/// The smallest `max-host-bytes`.
 const LEAST: u64 = 256 << 10;
 
-/// How far the memory of the process grows at its highest while `act` runs.
+/// The peak growth of the process's memory while `act` runs.
 fn growth(act: impl FnOnce()) -> u64 {
-    // Sets the highest back to the present.
+    // Resets the peak.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = peak();
     act();
@@ -28,7 +28,7 @@ fn peak() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// A directory with so many files.
+/// A directory with this many files, and rights to it.
 fn full_directory(files: usize) -> (tempfile::TempDir, Value) {
     let directory = tempfile::tempdir().unwrap();
     for number in 0..files {
@@ -45,7 +45,7 @@ fn with_host_bytes(stage: &Stage, rights: Value) -> Guest {
     stage.load_with("app/thief/0", "wasi", &options)
 }
 
-/// It ends the attacker's instance, and names the limit.
+/// Expects that `command` ends the attacker's instance and names the limit.
 #[track_caller]
 fn exceeds_host_bytes(stage: &Stage, thief: &Guest, command: &str) {
     let failure = stage.ends(thief, command, &[]);
@@ -55,7 +55,7 @@ fn exceeds_host_bytes(stage: &Stage, thief: &Guest, command: &str) {
 }
 
 #[test]
-fn listings_are_read_as_they_are_asked_for() {
+fn listings_are_read_on_demand() {
     let (directory, rights) = full_directory(30_000);
     let stage = Stage::new();
     let options = json!({"limits": {"max-execution-time-ms": 60_000}, "capabilities": rights});
@@ -63,7 +63,7 @@ fn listings_are_read_as_they_are_asked_for() {
     assert_eq!(stage.engine.text(thief.handle, "list-hold 0 1"), "1");
     let grown = growth(|| assert_eq!(stage.engine.text(thief.handle, "list-hold 0 60"), "60"));
     assert!(grown < 48 * MIB, "{} MiB for 60 listings", grown / MIB);
-    // All of them are there, each once.
+    // Every file is listed once.
     let listed = stage.engine.text(thief.handle, "raw-list 0");
     let mut names: Vec<_> = fs::read_dir(directory.path())
         .unwrap()
@@ -90,7 +90,7 @@ fn a_listing_leaves_no_threads_behind() {
         let engine = &stage.engine;
         let calls = |handle| {
             for _ in 0..25 {
-                // However it ends.
+                // Either outcome is fine.
                 let _ = engine.call(handle, "raw-list 0");
             }
         };
@@ -103,13 +103,13 @@ fn a_listing_leaves_no_threads_behind() {
         }
         most
     });
-    // Of each the thread that calls, and one that it waits for or has just left.
+    // Per thief: the calling thread, and one it waits for or has just left.
     assert!(most < before + 4 * thieves.len(), "{before} threads before, {most} at most");
     stage.assert_intact("listings");
 }
 
 #[test]
-fn what_is_open_counts_as_held() {
+fn open_files_are_charged() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let file = hex("own");
     fs::write(tree.at("granted/large"), vec![b'x'; 1 << 20]).unwrap();
@@ -122,7 +122,7 @@ fn what_is_open_counts_as_held() {
     let open = format!("raw-open 0 {} read", hex("large"));
     let number = stage.engine.text(thief.handle, &open);
     exceeds_host_bytes(&stage, &thief, &format!("read-ahead {number} 20"));
-    // What is closed counts no more.
+    // Closing returns the charge.
     for _ in 0..100 {
         let read = format!("stat {}", tree.at("granted/own"));
         assert_eq!(stage.engine.text(thief.handle, &read), "file 4");
@@ -130,7 +130,7 @@ fn what_is_open_counts_as_held() {
 }
 
 #[test]
-fn sockets_count_as_held() {
+fn sockets_are_charged() {
     let stage = Stage::new();
     for kind in ["tcp", "udp"] {
         let thief = with_host_bytes(&stage, json!({"network": {"outbound": ["*"]}}));
@@ -140,7 +140,7 @@ fn sockets_count_as_held() {
 }
 
 #[test]
-fn random_bytes_count_as_held_and_as_fuel() {
+fn random_bytes_are_charged_and_cost_fuel() {
     let stage = Stage::new();
     let thief = with_host_bytes(&stage, json!({}));
     for command in ["random 300000", "insecure-random 300000"] {
@@ -157,7 +157,7 @@ fn random_bytes_count_as_held_and_as_fuel() {
 }
 
 #[test]
-fn a_list_to_poll_has_a_greatest_length() {
+fn a_poll_list_has_a_maximum_length() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "wasi", json!({}));
     let failure = stage.ends(&thief, "poll-many 1000000", &[]);
@@ -167,7 +167,7 @@ fn a_list_to_poll_has_a_greatest_length() {
 }
 
 #[test]
-fn a_write_takes_a_piece_of_what_is_handed_over() {
+fn a_write_takes_a_piece_of_its_data() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = stage.load("app/thief/0", "wasi", tree.granted(&["read", "write"]));
     let number = stage.engine.text(thief.handle, &format!("raw-open 0 {} read,write", hex("own")));
@@ -177,7 +177,7 @@ fn a_write_takes_a_piece_of_what_is_handed_over() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_not_copied() {
+fn a_path_beyond_the_maximum_is_not_copied() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = stage.load("app/thief/0", "wasi", tree.granted(&crate::harness::tree::ALL));
     assert_eq!(stage.engine.text(thief.handle, "long-path 0 5000"), "error: name-too-long");
@@ -191,13 +191,13 @@ fn a_path_that_is_too_long_is_not_copied() {
 }
 
 #[test]
-fn datagrams_that_are_too_large_are_not_copied() {
+fn datagrams_beyond_the_maximum_are_not_copied() {
     let stage = Stage::new();
     let rights = json!({"network": {"outbound": ["127.0.0.1"]}});
     let limits = json!({"max-memory-bytes": 256 * MIB, "max-execution-time-ms": 60_000});
     let options = json!({"limits": limits, "capabilities": rights});
     let thief = stage.load_with("app/thief/0", "wasi", &options);
-    // Its own memory is as large as what it sends.
+    // The guest's own memory is as large as the datagram.
     assert_eq!(stage.engine.text(thief.handle, "udp-large 1 1000 127.0.0.1:9"), "1");
     let mut reply = String::new();
     let grown =
