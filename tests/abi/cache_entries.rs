@@ -94,7 +94,7 @@ fn an_entry_under_the_name_of_another_binary_is_not_loaded() {
 }
 
 #[test]
-fn an_entry_that_can_not_be_written_costs_only_time() {
+fn an_entry_that_cannot_be_written_costs_only_time() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
     let entry = echo_through(&dir);

@@ -1,4 +1,4 @@
-//! A component that can not wait runs on its caller's stack if that is large enough, otherwise on
+//! A component that cannot wait runs on its caller's stack if that is large enough, otherwise on
 //! its own. The results are the same.
 
 use std::thread;

@@ -188,7 +188,7 @@ fn a_cancelled_request_has_no_callback() {
 }
 
 #[test]
-fn an_unknown_request_id_can_not_be_cancelled() {
+fn an_unknown_request_id_cannot_be_cancelled() {
     let engine = Engine::new();
     let asker = engine.load("app/asker/0", "requester");
     let long = "f".repeat(10_000);

@@ -121,7 +121,7 @@ fn a_restart_that_fails_is_reported_and_tried_again() {
 }
 
 #[test]
-fn a_component_that_can_not_be_restarted_can_be_unloaded() {
+fn a_component_that_cannot_be_restarted_can_be_unloaded() {
     let (engine, handle, broken) = depends_on_storage();
     broken.store(true, Ordering::SeqCst);
     engine.failure(handle, "traps");

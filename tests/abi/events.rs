@@ -47,7 +47,7 @@ fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
 }
 
 #[test]
-fn a_component_can_not_crowd_out_the_events_of_others() {
+fn a_component_cannot_crowd_out_the_events_of_others() {
     let (config, slow_host) = (Config::new(), Gate::default());
     let waits = slow_host.clone();
     let events = Events::attach(&config, move |_| waits.pass());

@@ -136,7 +136,7 @@ fn a_running_host_callback_returns_first() {
 }
 
 #[test]
-fn unknown_and_unloaded_components_can_not_be_interrupted() {
+fn unknown_and_unloaded_components_cannot_be_interrupted() {
     let engine = Engine::new();
     let trapper = engine.load("app/trapper/0", "trapper");
     assert_eq!(engine.interrupt(0).unwrap_err().status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);

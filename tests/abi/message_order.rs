@@ -13,7 +13,7 @@ use crate::harness::requests::Inbox;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     Send,
-    /// A component can not call, so it sends.
+    /// A component cannot call, so it sends.
     Call,
     Request,
     /// To both receivers.

@@ -182,7 +182,7 @@ fn callbacks_go_to_the_instance_that_made_the_request() {
 }
 
 #[test]
-fn an_instance_can_not_cancel_the_request_of_another() {
+fn an_instance_cannot_cancel_the_request_of_another() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();

@@ -338,7 +338,7 @@ fn parser_takes(engine: &Engine, document: &Document) -> bool {
     status != AIRSSYS_ERROR_INVALID_OPTIONS
 }
 
-/// Whether a schema can not decide: it can not check the meaning of patterns and paths.
+/// Whether a schema cannot decide: it cannot check the meaning of patterns and paths.
 fn is_beyond_a_schema(document: &Document) -> bool {
     const MEANINGFUL: [&str; 17] = [
         "app/*/*",

@@ -54,7 +54,7 @@ int main(void)
                   "{\"env\": {\"LOOP_INIT\": \"\"}, \"limits\": {\"max-execution-time-ms\": 50}}",
                   AIRSSYS_ERROR_TIMEOUT, "50");
 
-    /* A directory is a file that can not be read. */
+    /* A directory is a file that cannot be read. */
     airssys_error_t *error = NULL;
     CHECK_STATUS(airssys_engine_load_file(engine, "test/x/0", "/", NULL, &handle, &error),
                  AIRSSYS_ERROR_IO);

@@ -50,7 +50,7 @@ static void check_ended(airssys_engine_t *engine, uint64_t handle, const char *t
 #define CHECK_ENDED(engine, handle, text, quota, value) \
     check_ended((engine), (handle), (text), (quota), (value), __FILE__, __LINE__)
 
-/* One per second: a thousand at once can not all pass on any machine. */
+/* One per second: a thousand at once cannot all pass on any machine. */
 static void messages(void)
 {
     static const struct {

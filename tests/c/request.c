@@ -75,7 +75,7 @@ static void what_ends_early(void)
     CHECK_OK(airssys_engine_cancel(engine, ids[2], NULL));
     CHECK_ANSWER(&cancelled, ids[2], AIRSSYS_ERROR_CANCELLED, "cancelled");
 
-    /* It is complete, so it can not be cancelled; neither can unknown ids. */
+    /* It is complete, so it cannot be cancelled; neither can unknown ids. */
     CHECK_STATUS(airssys_engine_cancel(engine, ids[2], &error), AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     char expected[64];
     snprintf(expected, sizeof expected, "\"request\":%llu", (unsigned long long)ids[2]);

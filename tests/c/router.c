@@ -512,7 +512,7 @@ static void completions(void)
                  AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     let_go(&log, UINT_MAX);
 
-    /* The host can not cancel a component's request. */
+    /* The host cannot cancel a component's request. */
     ask(engine, asks, "request a/b/c 60000 x", correlation, sizeof correlation);
     CHECK_STATUS(airssys_engine_cancel(engine, way->token, NULL), AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     tear_down(&network);

@@ -275,7 +275,7 @@ class ProgramEnd(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_a_child_of_a_fork_in_a_callback(self):
-        # Its thread can not return: the engine's other threads do not exist in the child.
+        # Its thread cannot return: the engine's other threads do not exist in the child.
         for end, code in (
             ("return", 0),
             ("sys.exit(5)", 5),

@@ -12,7 +12,7 @@ use crate::harness::gates::Gate;
 use crate::harness::stage::{Stage, hex};
 
 #[test]
-fn a_flood_of_denials_is_counted_when_it_can_not_be_kept() {
+fn a_flood_of_denials_is_counted_when_it_cannot_be_kept() {
     let (config, gate, trail) = (Config::closed(), Gate::default(), AuditTrail::default());
     let (pass, keep) = (gate.clone(), trail.clone());
     // The host is slow to take the first record.

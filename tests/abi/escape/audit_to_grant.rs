@@ -169,7 +169,7 @@ fn sockets_without_a_right_use_no_socket_of_the_host() {
             assert_eq!(observed.denials(), [denial], "{command}");
         }
     }
-    // These addresses can not be the end of a connection.
+    // These addresses cannot be the end of a connection.
     for address in ["0.0.0.0:80", "127.0.0.1:0", "[::ffff:127.0.0.1]:80"] {
         let observed = stage.observe(&guest, &format!("connect {address}"));
         assert!(observed.text().starts_with("error: "), "{address}: {}", observed.text());
@@ -192,7 +192,7 @@ fn a_later_grant_applies_to_the_next_socket() {
 }
 
 #[test]
-fn system_directories_can_not_be_granted() {
+fn system_directories_cannot_be_granted() {
     let stage = Stage::new();
     for path in ["/proc", "/proc/kmsg", "/proc/self/**", "/sys", "/sys/*"] {
         let rights = json!({"capabilities": {"filesystem": {path: ["read"]}}});

@@ -64,7 +64,7 @@ fn open_flags_do_not_circumvent_rights() {
         let command = format!("raw-open 0 {} {flags}", hex(name));
         stage.denied(&thief, &command, "error: not-permitted", refused("write", path));
     }
-    // A directory opened for reading can not be changed through its descriptor.
+    // A directory opened for reading cannot be changed through its descriptor.
     let number = stage.observe(&thief, &format!("raw-open 0 {} directory,read", hex("sub"))).text();
     assert_eq!(number, "1");
     let (made, deep) = (tree.at("granted/sub/x"), tree.at("granted/sub/deep"));
@@ -138,7 +138,7 @@ fn the_right_to_list_permits_no_reading() {
     stage.denied(&thief, &format!("write {own} x"), DENIED, refused("write", &own));
     let link = format!("raw-read-link 0 {}", hex("own"));
     stage.denied(&thief, &link, "error: not-permitted", refused("read", &own));
-    // A directory can be opened, but its files can not be read.
+    // A directory can be opened, but its files cannot be read.
     assert_eq!(
         stage.observe(&thief, &format!("raw-open 0 {} directory,read", hex("sub"))).text(),
         "1"
@@ -146,7 +146,7 @@ fn the_right_to_list_permits_no_reading() {
     let command = format!("raw-open 1 {} read", hex("deep"));
     let denial = refused("read", &tree.at("granted/sub/deep"));
     stage.denied(&thief, &command, "error: not-permitted", denial);
-    // A file opened without access flags can not be read either.
+    // A file opened without access flags cannot be read either.
     let number = stage.observe(&thief, &format!("raw-open 0 {} -", hex("own"))).text();
     stage.denied(
         &thief,

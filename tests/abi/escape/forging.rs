@@ -30,7 +30,7 @@ fn assert_answered(stage: &Stage, victim: &Guest) {
 }
 
 #[test]
-fn a_component_can_not_cancel_another_s_requests() {
+fn a_component_cannot_cancel_another_s_requests() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let thief = stage.load("app/thief/0", "hostile", json!({}));
@@ -90,7 +90,7 @@ fn a_request_is_cancelled_only_by_its_sender_and_only_once() {
 }
 
 #[test]
-fn another_component_of_the_same_id_can_not_cancel_a_request() {
+fn another_component_of_the_same_id_cannot_cancel_a_request() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let namesake = stage.load("app/victim/0", "hostile", json!({}));
@@ -102,7 +102,7 @@ fn another_component_of_the_same_id_can_not_cancel_a_request() {
 }
 
 #[test]
-fn a_guest_can_not_cancel_a_request_of_the_host() {
+fn a_guest_cannot_cancel_a_request_of_the_host() {
     let stage = Stage::new();
     let slow = stage.load("app/slow/0", "chatty", json!({}));
     stage.engine.send(slow.handle, "log info gate").unwrap();

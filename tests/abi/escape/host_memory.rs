@@ -383,7 +383,7 @@ fn mail_beyond_the_receiver_s_account_is_refused_and_the_bound_named() {
     assert!(host_bytes(&engine, slow) <= MIB);
     gate.open();
     eventually("it has room again", || engine.send(slow, &payload).ok());
-    // Blocking and dropping mailboxes refuse a message that waiting can not help.
+    // Blocking and dropping mailboxes refuse a message that waiting cannot help.
     for when_full in ["block", "drop-oldest"] {
         let full = engine.load_with("app/full/0", "chatty", &options(when_full));
         let refused = engine.send(full, vec![b' '; 2 << 20]).unwrap_err();

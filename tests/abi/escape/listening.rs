@@ -31,7 +31,7 @@ fn nobody_listens_without_a_grant() {
                 assert_eq!(denials, [not_granted("network.inbound", named)], "{command}");
             }
         }
-        // An outgoing socket's address can not be listened on.
+        // An outgoing socket's address cannot be listened on.
         let observed = stage.observe(&thief, "hold-listener 0.0.0.0:0");
         assert!(observed.text().starts_with("error: "), "{}", observed.text());
         assert_eq!(observed.denials().len(), 1);
@@ -93,7 +93,7 @@ fn datagrams_of_strangers_do_not_arrive_at_a_sender() {
     let bound = stage.engine.text(thief.handle, "udp-bind 0.0.0.0:0");
     let port = bound.parse::<SocketAddr>().unwrap().port();
     stranger.send_to(b"stranger", ("127.0.0.1", port)).unwrap();
-    // A peer that may be sent to can not start either: accepting its datagram would be listening.
+    // A peer that may be sent to cannot start either: accepting its datagram would be listening.
     unasked.send_to(b"unasked", ("127.0.0.1", port)).unwrap();
     let ask = format!("udp-use {} question", address(&friend));
     stage.works(&thief, &ask, "8", "network.outbound");

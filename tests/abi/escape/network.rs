@@ -71,7 +71,7 @@ fn any_host_does_not_include_private_addresses() {
         assert!(observed.text().starts_with("error: "), "{host}: {}", observed.text());
         let address: SocketAddr = format!("{host}:{port}").parse().unwrap();
         let denials = observed.denials();
-        // WASI itself refuses addresses that can not be connected to.
+        // WASI itself refuses addresses that cannot be connected to.
         let impossible = address.ip().is_unspecified()
             || address.ip().is_multicast()
             || host == "[::7f00:1]"

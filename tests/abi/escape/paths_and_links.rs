@@ -159,7 +159,7 @@ fn links_out_of_the_directory_are_not_followed() {
 }
 
 #[test]
-fn components_can_not_create_links() {
+fn components_cannot_create_links() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_rights(&stage, &tree, &ALL);
     let link = tree.at("granted/link");

@@ -148,7 +148,7 @@ fn decide(seed: u64) {
     }
 }
 
-/// Rust's standard library ends the process if a new thread can not map its small signal stack or
+/// Rust's standard library ends the process if a new thread cannot map its small signal stack or
 /// the guard page before it.
 fn is_of_a_starting_thread(data: &libc::seccomp_data) -> bool {
     let [_, len, protection, ..] = data.args;

@@ -22,7 +22,7 @@ const KIT: &str = "kit";
 /// A component without imports and exports: only the preamble.
 const MINIMAL: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// The file of a component. Panics if the guests can not be built or if there is none of this name.
+/// The file of a component. Panics if the guests cannot be built or if there is none of this name.
 pub fn component(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| match env::var_os("AIRSSYS_GUESTS_DIR") {

@@ -64,7 +64,7 @@ fn read_out_of_bounds() -> u8 {
 
 fn divide_by_zero() -> u32 {
     // SAFETY: none; the false promise removes Rust's own check so that the instruction itself traps. The
-    // zero is hidden from the optimizer, which therefore can not build on it.
+    // zero is hidden from the optimizer, which therefore cannot build on it.
     let zero = unsafe { NonZeroU32::new_unchecked(black_box(0)) };
     black_box(7) / zero
 }
