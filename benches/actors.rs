@@ -1,4 +1,4 @@
-//! Messages: from the host, between components, and what Wasmtime alone takes for as much.
+//! Messages from the host and between components, compared with Wasmtime alone.
 //!
 //! `cargo bench --bench actors -- --keys` prints what `benches/peers/actors.py` reads.
 
@@ -16,17 +16,17 @@ use common::rounds::{
 
 const HOPS: u32 = 20_000;
 const FLOOD: u64 = 500_000;
-/// As many as the bench of the peers sends.
+/// The same number as in the benches of the peers.
 const PEERS_FLOOD: u64 = 100_000;
 const SPAWNS: u64 = 1_024;
 const AT_ONCE: u64 = 256;
 /// Independent pairs that keep two workers busy.
 const PAIRS: usize = 4;
 
-/// Whom the guests of Wasmtime alone write to.
+/// The id that the guests on Wasmtime alone send to.
 const TARGET: &[(&str, &str)] = &[("TARGET", "bench/pong/0")];
 
-/// A mailbox that takes a flood.
+/// Options of a mailbox large enough for a flood.
 const DEEP: &str = r#"{"mailbox": {"capacity": 1048576, "max-bytes": 1073741824}}"#;
 
 fn main() {
@@ -88,7 +88,7 @@ fn flood(wasm: &[u8]) {
     println!("{:>36} {accept:>8.2}x {consume:>8.2}x\n", "against the channel, wasmtime");
 }
 
-/// Nothing for what a side does not have.
+/// Empty for a value that a side does not have.
 fn shown(value: f64, unit: &str) -> String {
     if value.is_nan() { String::new() } else { format!("{value:.2}{unit}") }
 }
@@ -163,7 +163,7 @@ fn throughput(wasm: &[u8]) {
     println!();
 }
 
-/// Each of them on a thread of its own.
+/// Runs each pair on its own thread.
 fn at_once(instances: &mut [RawInstance], calls: u32) {
     let message = hops(HOPS);
     std::thread::scope(|scope| {
@@ -194,7 +194,7 @@ fn config(workers: usize) -> String {
     format!(r#"{{"workers": {workers}}}"#)
 }
 
-/// One thread sends all it can to one component.
+/// One thread floods one component.
 struct Flood {
     host: Host,
     sink: u64,
@@ -208,8 +208,8 @@ impl Flood {
         Self { host, sink, messages }
     }
 
-    /// Messages a second, until all are accepted, and until all are handled; what the thread that
-    /// sends takes of a processor for each, in nanoseconds.
+    /// Messages per second until all are accepted and until all are handled, and the sender's CPU
+    /// time per message in nanoseconds.
     fn round(&self) -> [f64; 3] {
         let before = self.host.count(self.sink);
         let message = [0; PAYLOAD];
@@ -224,7 +224,7 @@ impl Flood {
     }
 }
 
-/// The least that carries bytes from a thread to a task.
+/// The cheapest way to move bytes from a thread to a task.
 struct Channel {
     tokio: tokio::runtime::Runtime,
 }
@@ -253,7 +253,7 @@ impl Channel {
     }
 }
 
-/// Short lives of components whose binary is known.
+/// Components with a compiled binary that live briefly.
 struct Spawn {
     host: Host,
     wasm: Vec<u8>,

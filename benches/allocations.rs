@@ -1,4 +1,4 @@
-//! How often memory is allocated for a message, on all threads and until it is handled.
+//! Allocations per message, on all threads, until the message is handled.
 
 mod common;
 
@@ -48,7 +48,7 @@ fn repeat(mut work: impl FnMut()) -> impl FnMut() {
     move || (0..COUNT).for_each(|_| work())
 }
 
-/// Does it twice: what is allocated once is not counted.
+/// Runs it twice, so that one-time allocations do not count.
 fn line(what: &str, count: u32, mut work: impl FnMut()) {
     work();
     let before = allocated();

@@ -1,7 +1,7 @@
-//! What a `call` through the C ABI costs on top of Wasmtime.
+//! The cost of a `call` through the C ABI over Wasmtime's own.
 //!
-//! The same component is called by the library and by Wasmtime's own `call_async`, with the same
-//! engine configuration, in turns within one run: the machines are noisy, ratios are not.
+//! The library and Wasmtime's `call_async` call the same component with the same engine
+//! configuration, in turns within one run: the machines are noisy, ratios are not.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! What waits takes memory: idle components, and requests without an answer.
+//! Memory of idle components and of unanswered requests.
 //!
-//! Each figure is of a process of its own, which the bench starts with the name of a case.
+//! Each figure comes from its own process, which the bench starts with the name of a case.
 
 mod common;
 
@@ -20,9 +20,9 @@ static ALLOCATOR: Counting = Counting;
 const REQUESTS: u64 = 1_000_000;
 
 const COMPONENTS: u64 = 10_000;
-/// More than as many mappings allow.
+/// More than the limit on mappings allows.
 const PACKED_COMPONENTS: u64 = 40_000;
-/// So many of the mappings that the system allows a process are left to everything else.
+/// How many of the process's mappings are left for everything else.
 const SPARE_MAPPINGS: usize = 4_000;
 
 fn main() {
@@ -91,7 +91,7 @@ fn airssys(count: u64, config: &str) {
     before.report(&format!("{count} components, called once"), count, "KiB");
 }
 
-/// Stops before the system allows no more mappings, with which even small allocations fail.
+/// Stops before the limit on mappings, at which even small allocations fail.
 fn as_many_as_fit(count: u64, mut make: impl FnMut(u64)) -> u64 {
     let allowed = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
     let allowed: usize = allowed.trim().parse().unwrap();
@@ -104,7 +104,7 @@ fn as_many_as_fit(count: u64, mut make: impl FnMut(u64)) -> u64 {
     count
 }
 
-/// Requests of a component that the host's router takes and does not answer.
+/// Requests of a component that the host's router accepts and never answers.
 fn routed(count: u64) {
     let (router, taken) = doorbell();
     let host = Host::with("{}", Some(router));
@@ -120,7 +120,7 @@ fn routed(count: u64) {
     assert_eq!(outstanding(&host), count);
 }
 
-/// Requests of the host in the mailbox of a component that sleeps.
+/// Requests of the host in the mailbox of a sleeping component.
 fn queued(count: u64) {
     unsafe extern "C" fn done(_: *mut c_void, _: *const airssys_completion_t) {}
 
@@ -142,7 +142,7 @@ fn outstanding(host: &Host) -> u64 {
     host.stats()["requests"]["outstanding"].as_u64().unwrap()
 }
 
-/// What the process takes now.
+/// The current memory of the process.
 struct Now {
     resident: u64,
     mappings: usize,

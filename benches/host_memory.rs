@@ -1,7 +1,7 @@
-//! The most memory of the host that a component can occupy, function by function.
+//! The maximum host memory that a component can occupy, function by function.
 //!
-//! Each attack is made by a component that has 64 MiB and has touched all of it, in a process of its own;
-//! the figure is how much the process takes at most beyond what it took before.
+//! Each attack runs in its own process. The component has 64 MiB and has touched all of it. The
+//! figure is the peak memory of the process beyond the memory before the attack.
 
 mod common;
 
@@ -12,13 +12,13 @@ use common::host::Host;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// What a component may have, and what the host may hold for it.
+/// The limits on a component's memory and on its host memory.
 const LIMIT_MIB: u64 = 64;
 const PAGES: u64 = LIMIT_MIB * 16;
 
-/// Where the attacker's arguments point to: nearly all of its memory.
+/// The attacker's arguments point to nearly all of its memory.
 const AT: &str = "(i32.const 65536)";
-/// What it can hand over in one call, and in one message.
+/// The most that it can pass in one call and in one message.
 const MOST: &str = "(i32.const 33000000)";
 const MESSAGE: &str = "(i32.const 16777216)";
 const OWN_ID: &str =
@@ -29,13 +29,13 @@ const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 const SERVICES: &str = "airssys:core/host-services@1.0.0";
 const STORAGE: &str = "airssys:core/storage@1.0.0";
 
-/// An attack: how it is called, what it imports, and what the component does.
+/// An attack: its name, its imports and its code.
 struct Attack {
     name: &'static str,
     import: String,
-    /// Done with each message.
+    /// Runs for each message.
     handler: String,
-    /// What its exports answer, by their names; the others answer nothing.
+    /// The code of exports, by name. The others return nothing.
     answers: Vec<(&'static str, String)>,
     texts: StringEncoding,
 }
@@ -70,7 +70,7 @@ impl Attack {
         }
     }
 
-    /// With texts that take twice as much in UTF-8.
+    /// With strings that take twice as much in UTF-8.
     fn in_latin1(self) -> Self {
         Self { texts: StringEncoding::CompactUTF16, ..self }
     }
@@ -223,7 +223,7 @@ fn attacks() -> Vec<Attack> {
     ]
 }
 
-/// What a component asks WASI for: a name, and a command of the guest `wasi`, whose directory is `@`.
+/// Requests to WASI: a name, and a command of the guest `wasi`. `@` is its directory.
 const REQUESTS: [(&str, &str); 8] = [
     ("read-directory, 250 at once", "list-hold 0 250"),
     ("open-at, 250 at once", "open-many 0 @/file 250"),
@@ -278,7 +278,7 @@ fn main() {
 fn run(attack: &Attack) {
     let wasm = attack.component();
     let host = Host::new(r#"{"limits": {"max-execution-time-ms": 60000}}"#);
-    // Compiling takes memory, too, and is no part of this.
+    // Compiles first, because compiling takes memory, too.
     let echo = airssys_wasm_guests::bytes("echo");
     host.load("bench/echo/0", &echo, "{}");
     let loaded = host.try_load("a/a/a", &wasm, "{}");
@@ -290,7 +290,7 @@ fn run(attack: &Attack) {
             host.try_unload(handle);
             0.0
         }
-        // The attack is made while it is loaded, and its own memory touched meanwhile.
+        // The attack happens during the load, which also touches the component's own memory.
         None => {
             host.try_load("a/a/a", &wasm, "{}");
             LIMIT_MIB as f64
@@ -299,7 +299,7 @@ fn run(attack: &Attack) {
     println!("{:.1}", (now("VmHWM:") - before - own).max(0.0));
 }
 
-/// What a request to WASI takes, without what the guest's own memory has grown by.
+/// The memory of a request to WASI, without the growth of the guest's own memory.
 fn ask(command: &str) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().canonicalize().unwrap();
@@ -319,7 +319,7 @@ fn ask(command: &str) {
     let (before, own_before) = (now("VmRSS:"), own());
     fs::write("/proc/self/clear_refs", "5").unwrap();
     host.try_call(handle, command.replace('@', path).as_bytes());
-    // One that was ended has given its memory back, which it had at most twice of what it handed over.
+    // An instance that was ended has released its memory, at most twice the size of its data.
     let grown = (own() - own_before).max(0.0);
     println!("{:.1}", (now("VmHWM:") - before - grown).max(0.0));
 }

@@ -1,5 +1,5 @@
-//! How long a message takes while others are at work, and how late a time limit is: the middle and the
-//! slowest.
+//! The latency of messages while other components compute, and how late time limits fire: medians
+//! and maxima.
 
 mod common;
 
@@ -19,11 +19,11 @@ const ECHOES: usize = 100;
 const CALLS: usize = 40_000;
 const CALLERS: usize = 4;
 const PAIRS: usize = 4;
-/// Components that compute without end.
+/// Components that compute endlessly.
 const SPINNERS: [usize; 5] = [0, 1, 2, 4, 100];
 const PHASE: Duration = Duration::from_secs(1);
 const LIMIT_MS: u64 = 20;
-/// Those of a guest are noticed when it gives way.
+/// A guest's time limit is noticed when it yields.
 const LIMITS: usize = 100;
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
     let busy = "components write to each other";
     println!();
     header(&format!("{PAIRS} pairs of {busy}"));
-    // More hops than there is time for.
+    // More hops than fit into the time.
     pairs.rallies.iter().for_each(|ping| pairs.host.send(*ping, &hops(1 << 30)));
     report("call", calls(&pairs.host, &echoes, CALLS / 4));
     report(
@@ -60,7 +60,7 @@ fn main() {
     );
 }
 
-/// Messages, and time limits, beside so many components that compute.
+/// Messages and time limits beside `spinners` computing components.
 fn beside(spinners: usize, echo: &[u8], trapper: &[u8]) {
     println!();
     header(&format!("{spinners} components compute"));
@@ -71,7 +71,7 @@ fn beside(spinners: usize, echo: &[u8], trapper: &[u8]) {
         let computes = host.load(&format!("bench/computes/{i}"), trapper, endless);
         host.send(computes, b"loop");
     }
-    // Computing for a while is what they are known for.
+    // Waits until the scheduler knows that they compute.
     thread::sleep(Duration::from_millis(200));
 
     report("call", calls(&host, &echoes, CALLS / 4));
@@ -114,7 +114,7 @@ fn report(what: &str, samples: Vec<f64>) {
     println!("{what:>46} {count:>8} {p50:>9.2} {p99:>9.2} {p999:>9.2} {most:>9.2}");
 }
 
-/// Nanoseconds of each call, which runs on this thread.
+/// Nanoseconds per call on this thread.
 fn calls(host: &Host, echoes: &[u64], count: usize) -> Vec<f64> {
     let payload = [7; PAYLOAD];
     let call = |i: usize| {
@@ -125,9 +125,9 @@ fn calls(host: &Host, echoes: &[u64], count: usize) -> Vec<f64> {
     (0..count).map(call).collect()
 }
 
-/// Where completions come in.
+/// Receives completions.
 struct Inbox {
-    /// Leaked: a callback that has sent its moment is not at its end yet.
+    /// Leaked: a callback may still run after it has sent its time.
     to: *mut Sender<Instant>,
     from: Receiver<Instant>,
 }
@@ -144,7 +144,7 @@ unsafe extern "C" fn done(to: *mut c_void, _: *const airssys_completion_t) {
     let _ = unsafe { &*to.cast::<Sender<Instant>>() }.send(Instant::now());
 }
 
-/// Nanoseconds from `begin` to the completion of what it begins, one after another.
+/// Nanoseconds from `begin` to its completion, in sequence.
 fn completions(mut begin: impl FnMut(usize, &Inbox)) -> Vec<f64> {
     let inbox = Inbox::new();
     let began = Instant::now();
@@ -157,7 +157,7 @@ fn completions(mut begin: impl FnMut(usize, &Inbox)) -> Vec<f64> {
     samples
 }
 
-/// Nanoseconds beyond the limit until the completion of what `begin` begins.
+/// Nanoseconds from the time limit to the completion of `begin`.
 fn late(mut begin: impl FnMut(&Inbox)) -> Vec<f64> {
     let inbox = Inbox::new();
     let limit = Duration::from_millis(LIMIT_MS);

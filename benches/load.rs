@@ -1,4 +1,4 @@
-//! Loading a binary that is loaded already, and what Wasmtime takes for the parts of it.
+//! Loading a binary that is already compiled, and the steps of a load in Wasmtime alone.
 
 mod common;
 
@@ -10,10 +10,10 @@ use common::raw::{Raw, Send};
 use common::rounds::{Samples, in_turns, nanoseconds, time};
 
 const ROUNDS: usize = 40;
-/// So many at once: making them and ending them are measured apart.
+/// Instances per batch: creation and destruction are measured separately.
 const BATCH: u32 = 64;
 
-/// What loading consists of; all but the end is done for a batch before the next step.
+/// The steps of a load. Each is done for a whole batch before the next.
 const STEPS: [&str; 7] = [
     "store, instantiate_async",
     "functions looked up",
@@ -90,7 +90,7 @@ fn through_the_library(host: &Host, ids: &[String], wasm: &[u8]) -> [f64; STEPS.
     [clock.laps[0], 0.0, 0.0, 0.0, 0.0, 0.0, clock.laps[1]]
 }
 
-/// Nanoseconds for one of a batch, from lap to lap.
+/// Nanoseconds per instance of a batch, per step.
 struct Clock {
     start: Instant,
     laps: Vec<f64>,

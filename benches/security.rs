@@ -1,10 +1,10 @@
-//! What holding components against their rights costs.
+//! The cost of checking rights.
 //!
-//! First the check alone, on the very sources of the library: a decision that is remembered, and one
-//! that is made anew. Then messages between components and calls through the C ABI, with few rights
-//! and with many, in turns within one run.
+//! First the check alone, compiled from the library's sources: cached decisions and new ones. Then
+//! messages between components and calls through the C ABI, with few and with many rights, in turns
+//! within one run.
 
-#[expect(dead_code, unused_imports, reason = "the check uses a part of it, and not its tests")]
+#[expect(dead_code, unused_imports, reason = "the check uses a part of it, without its tests")]
 #[path = "../src/core/mod.rs"]
 mod core;
 #[expect(dead_code, unused_imports, reason = "the check is a part of it, without its tests")]
@@ -33,9 +33,9 @@ use serde_json::{Value, json};
 
 const ROUNDS: usize = 40;
 const ROUND: Duration = Duration::from_millis(10);
-/// How many rules and how many grants.
+/// The numbers of rules and grants.
 const MANY: usize = 100;
-/// More than a component's outbox remembers, fewer than its guard does.
+/// More than a component's outbox caches, fewer than its guard caches.
 const TARGETS: usize = 64;
 
 fn main() {
@@ -44,7 +44,7 @@ fn main() {
     calls();
 }
 
-/// Records go nowhere; what is recorded is made all the same.
+/// Records are made and dropped.
 struct Nowhere;
 
 impl AuditLog for Nowhere {
@@ -57,7 +57,7 @@ impl AuditLog for Nowhere {
     }
 }
 
-/// A component with the last of `count` grants, past `count` rules that are about others.
+/// A component that needs the last of `count` grants and passes `count` rules about others.
 fn guard(count: usize, audit: Option<Arc<dyn AuditLog>>) -> Guard {
     let rules = (0..count).map(|n| {
         let actions = ActionSet::parse("messaging.*").unwrap();

@@ -1,4 +1,4 @@
-//! The header against the sources it is made from, and against its own rules.
+//! Checks the header against its sources and against its own rules.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Comment and declaration of each item of the header; blank lines are between them.
+/// The comment and the declaration of each item of the header. Blank lines separate items.
 fn items(header: &str) -> impl Iterator<Item = (&str, &str)> {
     let items = header.split("\n\n").filter_map(|item| item.split_once("*/\n"));
     items.map(|(comment, declaration)| (comment.trim_start_matches("/**"), declaration))
@@ -73,7 +73,7 @@ fn every_function_says_which_threads_may_call_it() {
     }
 }
 
-/// The part of a comment that lists statuses, or that of the function it refers to.
+/// The list of statuses in a comment, or in the comment of the function it refers to.
 fn statuses<'a>(function: &'a Function, all: &'a [Function]) -> &'a str {
     if let Some((_, list)) = function.comment.split_once("Returns `AIRSSYS_OK`") {
         return list;
@@ -86,7 +86,7 @@ fn statuses<'a>(function: &'a Function, all: &'a [Function]) -> &'a str {
 }
 
 #[test]
-fn every_function_with_a_status_lists_what_it_returns_and_takes_an_error_last() {
+fn every_function_with_a_status_lists_its_statuses_and_takes_an_error_last() {
     let all = functions();
     let with_status = all.iter().filter(|function| {
         let returns = function.declaration.starts_with("airssys_status_t ");
@@ -111,7 +111,7 @@ fn every_function_with_a_status_lists_what_it_returns_and_takes_an_error_last() 
 #[test]
 fn every_parameter_is_explained() {
     let all = functions();
-    // What `_free` takes is its name.
+    // The argument of `_free` needs no explanation.
     for function in all.iter().filter(|function| !function.name.ends_with("_free")) {
         let (_, parameters) = function.declaration.split_once('(').expect("parameters");
         let parameters = parameters.trim_end_matches(");");
@@ -119,10 +119,10 @@ fn every_parameter_is_explained() {
             let name = parameter.trim().rsplit([' ', '*']).next()?;
             (name != "void").then_some(name)
         });
-        // An object that comes first is explained at the head of the header.
+        // The head of the header explains the object that comes first.
         let object = parameters.starts_with("airssys_config_t *config");
         let refers = function.comment.contains("as `airssys_");
-        // What `len` counts is said with the bytes; a status and a handle explain themselves.
+        // `len` is explained with its bytes; a status and a handle explain themselves.
         for name in names.filter(|name| !["len", "status", "result", "handle"].contains(name)) {
             let explained = function.comment.contains(&format!("`{name}`"));
             let explained = explained || (object && name == "config");
@@ -131,7 +131,7 @@ fn every_parameter_is_explained() {
     }
 }
 
-/// The constants of the header with their values.
+/// The constants of the header and their values.
 fn constants() -> Vec<(String, String)> {
     let header = header();
     let defines = header.lines().filter_map(|line| line.strip_prefix("#define AIRSSYS_"));
@@ -141,7 +141,7 @@ fn constants() -> Vec<(String, String)> {
 
 #[test]
 fn macros_and_types_have_the_library_s_prefix() {
-    // Anything else lands in the host's own names.
+    // Any other name pollutes the host's namespace.
     let header = header();
     let defined = header.lines().filter_map(|line| line.strip_prefix("#define "));
     for name in defined.filter_map(|rest| rest.split_whitespace().next()) {
@@ -229,7 +229,7 @@ fn the_values_of_constants_are_pinned() {
     constants.sort();
     let mut pinned = pinned.map(|(name, value)| (name.to_owned(), value.to_owned()));
     pinned.sort();
-    assert_eq!(constants, pinned, "new constants belong into this table, old ones never change");
+    assert_eq!(constants, pinned, "add new constants to this table; old ones never change");
 }
 
 #[test]
@@ -247,8 +247,8 @@ fn the_version_is_that_of_the_crate() {
     assert_eq!(airssys_wasm::airssys_abi_version(), airssys_wasm::AIRSSYS_ABI_VERSION);
 }
 
-/// What programs are linked with, by name. Only additions belong here, unless `AIRSSYS_ABI_VERSION`
-/// changes. That the shared library exports the same is what `tests/c/run.sh symbols` compares.
+/// The functions that programs link with. Only additions are allowed unless `AIRSSYS_ABI_VERSION`
+/// changes. `tests/c/run.sh symbols` checks that the shared library exports the same.
 const ABI: &[&str] = &[
     "uint32_t airssys_abi_version(void);",
     "void airssys_bytes_free(airssys_bytes_t *bytes);",
@@ -304,13 +304,13 @@ fn the_declarations_of_functions_are_pinned() {
     let mut functions = functions();
     functions.sort_by(|one, other| one.name.cmp(&other.name));
     let declared: Vec<_> = functions.into_iter().map(|function| function.declaration).collect();
-    assert_eq!(declared, ABI, "new functions belong into this table, old ones never change");
+    assert_eq!(declared, ABI, "add new functions to this table; old ones never change");
 }
 
-/// The size of a struct, and where its fields are.
+/// The size of a struct and the offsets of its fields.
 macro_rules! layout {
     ($struct:ident { $($field:ident),+ }) => {{
-        // A field that the test does not name is an error.
+        // Compiles only if the test names every field.
         fn _all(whole: airssys_wasm::$struct) {
             let airssys_wasm::$struct { $($field: _),+ } = whole;
         }

@@ -1,10 +1,10 @@
-//! The order of the layers: a file uses only what is in its own layer or below it, and `mod.rs`
-//! only declares.
+//! Checks the layers: a file uses only its own layer and the layers below it, and `mod.rs` only
+//! declares.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top to the bottom.
+/// From top to bottom.
 const LAYERS: [&str; 8] =
     ["ffi", "system", "component", "runtime", "messaging", "storage", "security", "core"];
 
@@ -15,7 +15,7 @@ fn rank(layer: &str) -> Option<usize> {
     LAYERS.iter().position(|name| *name == layer)
 }
 
-/// What is wrong with a line of a file in `layer`.
+/// The offence in a line of a file in `layer`, if any.
 fn offence(layer: &str, line: &str) -> Option<String> {
     let code = line.split("//").next().unwrap_or_default();
     if code.contains("super::super") {
@@ -57,8 +57,8 @@ fn source_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Calls `judge` with layer, file name and text of each line of each layer, and lists what it
-/// says with its place.
+/// Calls `judge` with the layer, file name and text of every line, and returns its complaints with
+/// their places.
 fn offences(judge: impl Fn(&str, &str, &str) -> Option<String>) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -107,7 +107,7 @@ fn every_directory_of_the_sources_is_a_layer() {
 }
 
 #[test]
-fn the_rules_find_what_they_are_for() {
+fn the_rules_find_offences() {
     for (layer, line) in [
         ("core", "use crate::ffi::status::AIRSSYS_OK;"),
         ("core", "    crate::storage::backend::Usage::default()"),
@@ -135,7 +135,7 @@ fn the_rules_find_what_they_are_for() {
     assert!(!only_declares("pub fn run() {}") && !only_declares("pub use engine::Engine;"));
 }
 
-/// The paths between backticks that end like a source file or a directory.
+/// The paths in backticks that end like a source file or a directory.
 fn named_paths(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text.split('`').skip(1).step_by(2);
     quoted.filter(|path| path.contains('/') && (path.ends_with(".rs") || path.ends_with('/')))

@@ -1,4 +1,4 @@
-//! A global allocator that counts, for the benches that install it.
+//! A counting global allocator, for benches that install it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,13 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
 
-/// What has been allocated since the process began.
+/// Allocations since the start of the process.
 #[derive(Clone, Copy)]
 pub struct Allocated {
-    /// How often; a reallocation counts as one.
+    /// The number of allocations and reallocations.
     pub count: u64,
     pub bytes: u64,
-    /// What of the bytes is not freed.
+    /// The bytes that are not freed.
     pub live: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The types of the contract, borrowing as the library's own do.
+//! The types of the contract, borrowed like the library's own.
 
 use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
@@ -62,7 +62,7 @@ pub struct ComponentConfig<'a> {
     pub resource_limits: ResourceLimits,
 }
 
-/// An id that a guest hands over, still in its memory.
+/// An id that a guest passes, still in its memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct GuestId {

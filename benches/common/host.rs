@@ -1,4 +1,4 @@
-//! The library, through its C functions.
+//! The library through its C functions.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
@@ -12,10 +12,10 @@ pub struct Host {
 
 // SAFETY: an engine may be used on any thread.
 unsafe impl Send for Host {}
-// SAFETY: as above, by several at once.
+// SAFETY: as above, also concurrently.
 unsafe impl Sync for Host {}
 
-/// What components may do where a bench says nothing else.
+/// The default rights of components.
 const GRANTED: &str = r#"{"capabilities": {
     "messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
     "storage": ["read", "write", "delete"]
@@ -26,7 +26,7 @@ impl Host {
         Self::with(config, None)
     }
 
-    /// Gives what no component of the engine has the id for to `router`.
+    /// Routes mail for ids that are not loaded to `router`.
     pub fn with(config: &str, router: Option<airssys_router_t>) -> Self {
         let [granted, json] = [GRANTED, config].map(|text| CString::new(text).unwrap());
         let (mut config, mut engine) = (ptr::null_mut(), ptr::null_mut());
@@ -62,7 +62,7 @@ impl Host {
         handle
     }
 
-    /// A load that may fail.
+    /// Loads a component; may fail.
     pub fn try_load(&self, id: &str, wasm: &[u8], options: &str) -> Option<u64> {
         let (id, options) = (CString::new(id).unwrap(), CString::new(options).unwrap());
         let (id, options, len) = (id.as_ptr(), options.as_ptr(), wasm.len());
@@ -74,7 +74,7 @@ impl Host {
         (status == AIRSSYS_OK).then_some(handle)
     }
 
-    /// A call that may fail; the reply is freed.
+    /// Calls a component and frees the reply; may fail.
     pub fn try_call(&self, handle: u64, payload: &[u8]) {
         let mut reply = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
         let (data, len, error) = (payload.as_ptr(), payload.len(), ptr::null_mut());
@@ -85,7 +85,7 @@ impl Host {
         }
     }
 
-    /// An unload that may fail.
+    /// Unloads a component; may fail.
     pub fn try_unload(&self, handle: u64) {
         // SAFETY: a live engine.
         unsafe { airssys_engine_unload(self.engine, handle, ptr::null_mut()) };
@@ -104,7 +104,7 @@ impl Host {
         });
     }
 
-    /// The reply, which the caller frees.
+    /// Returns the reply, which the caller frees.
     pub fn raw_call(&self, handle: u64, payload: &[u8]) -> airssys_bytes_t {
         let mut reply = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
         let (data, len) = (payload.as_ptr(), payload.len());
@@ -132,11 +132,11 @@ impl Host {
         copy
     }
 
-    /// Hands a message over; `done` is called with `user_data` when there is an outcome.
+    /// Sends a request. `done` is called with `user_data` and the outcome.
     ///
     /// # Safety
     ///
-    /// `done` may be called with `user_data` on any thread until the outcome is there.
+    /// `done` may be called with `user_data` on any thread until the outcome has arrived.
     pub unsafe fn request(
         &self,
         handle: u64,
@@ -174,7 +174,7 @@ impl Host {
         stats
     }
 
-    /// How many messages a `relay` has seen. Waits for those before it.
+    /// How many messages a `relay` has seen, including all that are waiting now.
     pub fn count(&self, relay: u64) -> u64 {
         let reply = self.call(relay, b"count").unwrap();
         String::from_utf8(reply).unwrap().parse().unwrap()
@@ -188,7 +188,7 @@ impl Drop for Host {
     }
 }
 
-/// Ends the bench with the library's own words if a function fails.
+/// Panics with the library's error message if a function fails.
 fn check(call: impl FnOnce(*mut *mut airssys_error_t) -> airssys_status_t) {
     let mut error = ptr::null_mut();
     let status = call(&mut error);
@@ -199,22 +199,22 @@ fn check(call: impl FnOnce(*mut *mut airssys_error_t) -> airssys_status_t) {
     }
 }
 
-/// A router that takes everything, and what it is told by: one `()` a message.
+/// A router that accepts everything and sends one `()` per message.
 pub fn doorbell() -> (airssys_router_t, Receiver<()>) {
     unsafe extern "C" fn route(
         bell: *mut c_void,
         _: *const airssys_envelope_t,
         answer: *mut airssys_writer_t,
     ) {
-        // SAFETY: the box of below, which `free` alone ends.
+        // SAFETY: the box below, which only `free` drops.
         let bell = unsafe { &*bell.cast::<Sender<()>>() };
         let _ = bell.send(());
-        // SAFETY: the writer of this callback.
+        // SAFETY: this callback's writer.
         unsafe { airssys_writer_finish(answer, AIRSSYS_OK) };
     }
 
     unsafe extern "C" fn free(bell: *mut c_void) {
-        // SAFETY: the box of below, once.
+        // SAFETY: the box below, dropped once.
         drop(unsafe { Box::from_raw(bell.cast::<Sender<()>>()) });
     }
 

@@ -1,4 +1,4 @@
-//! What the benches share: the library through its C functions, Wasmtime without it, and rounds.
+//! What the benches share: the library through its C functions, Wasmtime alone, and rounds.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub mod allocations;

@@ -1,20 +1,20 @@
-//! Components that write to each other.
+//! Components that send to each other.
 
 use std::sync::mpsc::Receiver;
 
 use super::host::{Host, doorbell};
 
-/// The size of a message.
+/// The size of a message in bytes.
 pub const PAYLOAD: usize = 16;
 /// How many messages a source sends at once.
 pub const BURST: u64 = 20_000;
 
-/// Pairs of components, independent of each other.
+/// Independent pairs of components.
 pub struct Pairs {
     pub host: Host,
-    /// Two that write to each other.
+    /// The two components send to each other.
     pub rallies: Vec<u64>,
-    /// One that writes to the other.
+    /// One component sends to the other.
     pub streams: Vec<[u64; 2]>,
     done: Receiver<()>,
 }
@@ -43,7 +43,7 @@ impl Pairs {
         Self { host, rallies, streams, done }
     }
 
-    /// All pairs at once, until the last message of each.
+    /// Runs all pairs at once until each has handled its last message.
     pub fn ping_pong(&self, count: u32) {
         for ping in &self.rallies {
             self.host.send(*ping, &hops(count));
@@ -51,7 +51,7 @@ impl Pairs {
         self.rallies.iter().for_each(|_| self.done.recv().unwrap());
     }
 
-    /// All sources send all they can; until all is handled.
+    /// All sources send at full speed. Returns when everything is handled.
     pub fn bursts(&self) {
         let counts = || self.streams.iter().map(|[_, sink]| self.host.count(*sink)).sum::<u64>();
         let before = counts();
@@ -67,7 +67,7 @@ impl Pairs {
     }
 }
 
-/// A message that is passed on that often.
+/// A message with this many hops.
 pub fn hops(count: u32) -> [u8; PAYLOAD] {
     let mut message = [0; PAYLOAD];
     message[..4].copy_from_slice(&count.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Wasmtime as the library uses it, and nothing else.
+//! Wasmtime alone, configured as in the library.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -13,14 +13,14 @@ use wasmtime::{Config, Engine, Store, StoreContextMut};
 
 use super::contract::{self, GuestId, InitializeResult, MessageResult, MessagingError};
 
-/// What stands behind the guest's `send`.
+/// The implementation of the guest's `send`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Send {
-    /// Nothing: it traps.
+    /// None: a call traps.
     Trap,
-    /// A function that looks at its arguments.
+    /// A function that reads its arguments.
     Sync,
-    /// The same, as a future.
+    /// The same as an async function.
     Async,
 }
 
@@ -31,7 +31,7 @@ pub struct Raw {
     exports: [ComponentExportIndex; 6],
 }
 
-/// An instance in a store of its own.
+/// An instance in its own store.
 pub struct RawInstance {
     pub store: Store<()>,
     initialize: Func,
@@ -45,7 +45,7 @@ impl Raw {
     pub fn new(wasm: &[u8], send: Send) -> Self {
         let mut config = Config::new();
         config.concurrency_support(false).consume_fuel(true).epoch_interruption(true);
-        // As the library has it for small binaries.
+        // Like the library for small binaries.
         config.memory_init_cow(false);
         let engine = Engine::new(&config).unwrap();
         let component = Component::from_binary(&engine, wasm).unwrap();
@@ -70,7 +70,7 @@ impl Raw {
         (store, instance)
     }
 
-    /// Finds the functions; nothing is called yet.
+    /// Looks up the functions without calling them.
     pub fn look_up(&self, (mut store, instance): (Store<()>, Instance)) -> RawInstance {
         let functions = self.exports.map(|index| instance.get_func(&mut store, index).unwrap());
         let [initialize, handle_message, metadata, health, others @ ..] = functions;
@@ -110,7 +110,7 @@ fn link(linker: &mut Linker<()>, send: Send) {
 }
 
 impl RawInstance {
-    /// Holds the functions against the types that they are called with.
+    /// Checks the types of the functions.
     pub fn check(&self) {
         type Config = (contract::ComponentConfig<'static>,);
         type Message = (contract::ComponentMessage<'static>,);
@@ -169,13 +169,14 @@ impl RawInstance {
         P: ComponentNamedList + Lower + std::marker::Send + Sync,
         R: ComponentNamedList + Lift + std::marker::Send + Sync + 'static,
     {
-        // SAFETY: `Raw::new` has held the functions against the types that the callers above use.
+        // SAFETY: `Raw::new` has checked the functions against the types that the callers above
+        // use.
         let call = unsafe { TypedFunc::<P, R>::new_unchecked(func) };
         ready(call.call_async(&mut self.store, parameters)).unwrap()
     }
 }
 
-/// Polls a future that has nothing to wait for.
+/// Polls a future that never waits.
 pub fn ready<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {

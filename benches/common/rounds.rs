@@ -1,8 +1,8 @@
-//! Sides that are measured in turns: the machines are noisy, ratios within a round are not.
+//! Measures sides in turns: the machines are noisy, ratios within a round are not.
 
 use std::time::{Duration, Instant};
 
-/// What one side gave, a value a round.
+/// The values of one side, one per round.
 pub struct Samples(Vec<f64>);
 
 impl Samples {
@@ -38,11 +38,11 @@ impl From<Vec<f64>> for Samples {
     }
 }
 
-/// What is measured: `M` values of a round.
+/// A side to measure, with `M` values per round.
 pub type Side<'a, const M: usize> = &'a mut dyn FnMut() -> [f64; M];
 
-/// Has each side do its round, in turns. Who begins changes, and a round before is not counted:
-/// threads, caches and memory begin cold.
+/// Runs each side in turns. The first side changes from round to round. A warm-up round is not
+/// counted, because threads, caches and memory start cold.
 pub fn in_turns<const N: usize, const M: usize>(
     rounds: usize,
     sides: [Side<'_, M>; N],
@@ -60,7 +60,7 @@ pub fn in_turns<const N: usize, const M: usize>(
     samples.map(|side| side.map(Samples))
 }
 
-/// How often to do something so that it takes about as long as a round should.
+/// How many repetitions take about as long as a round should.
 pub fn calibrate(round: Duration, mut work: impl FnMut()) -> u32 {
     let mut iterations = 1;
     while time(iterations, &mut work) < round {
@@ -79,7 +79,7 @@ pub fn repeat(iterations: u32, mut work: impl FnMut()) {
     (0..iterations).for_each(|_| work());
 }
 
-/// Nanoseconds for each.
+/// Nanoseconds per repetition.
 pub fn nanoseconds(time: Duration, count: impl Into<u64>) -> f64 {
     time.as_nanos() as f64 / count.into() as f64
 }
@@ -88,26 +88,26 @@ pub fn per_second(time: Duration, count: impl Into<u64>) -> f64 {
     count.into() as f64 / time.as_secs_f64()
 }
 
-/// The time that all threads of the process have spent on a core: what others do on the machine
-/// changes it less than the time of day.
+/// The CPU time of all threads of the process, which other load on the machine affects less than
+/// the elapsed time.
 pub fn processor_time() -> Duration {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-/// The same of this thread alone.
+/// The CPU time of this thread.
 pub fn own_processor_time() -> Duration {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 fn clock(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid clock, and a place for its time.
+    // SAFETY: a valid clock, and an output that is valid for writing.
     let status = unsafe { libc::clock_gettime(clock, &mut time) };
     assert_eq!(status, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Nanoseconds for each of `count`: of the clock, and of processors.
+/// Nanoseconds per item: elapsed and CPU time.
 pub fn both_times(count: impl Into<u64>, work: impl FnOnce()) -> [f64; 2] {
     let (start, used) = (Instant::now(), processor_time());
     work();

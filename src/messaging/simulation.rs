@@ -1,5 +1,5 @@
-//! Messaging as a whole, on one thread and in virtual time: tasks are polled in an order that a seed
-//! decides, components come and go, and a model says what must be true of every message.
+//! Simulates messaging on one thread and in virtual time. A seed decides the order in which tasks
+//! are polled, components come and go, and a model checks every message.
 
 mod actor;
 mod executor;
@@ -14,15 +14,15 @@ use crate::core::simulation::episodes::{self, Episode};
 use crate::messaging::simulation::executor::Step;
 use crate::messaging::simulation::world::World;
 
-/// An episode that takes more steps goes round in circles.
+/// An episode with more steps is in an endless loop.
 const MOST_STEPS: u64 = 300_000;
 
-/// How many pools, threads of a host, and deeds of each there are at first.
+/// Pools at the start, threads of the host, and actions per thread.
 const POOLS: u64 = 4;
 const THREADS: u64 = 5;
 const DEEDS: u64 = 25;
 
-/// Threads are numbered after all actors.
+/// The numbers of threads follow those of all actors.
 const FIRST_THREAD: usize = 1 << 20;
 
 impl Episode for Arc<World> {
@@ -51,7 +51,7 @@ fn every_message_ends_once_in_order_and_within_bounds() {
     assert!(messages > 0 && requests > 0);
 }
 
-/// One life of an engine; how many steps it took.
+/// The life of an engine. Returns the number of steps.
 fn episode(world: &Arc<World>) -> u64 {
     let random = &world.random;
     (0..1 + random.below(POOLS)).for_each(|_| world.load());
@@ -74,7 +74,7 @@ fn episode(world: &Arc<World>) -> u64 {
     steps
 }
 
-/// Runs until nothing goes on any more.
+/// Runs until nothing can continue.
 fn run(world: &Arc<World>) -> u64 {
     for step in 0..MOST_STEPS {
         if world.executor.step() == Step::Idle {
@@ -87,10 +87,10 @@ fn run(world: &Arc<World>) -> u64 {
             actor.mailbox.check();
         }
     }
-    panic!("it does not come to an end: {:?}", world.executor.unfinished());
+    panic!("it does not end: {:?}", world.executor.unfinished());
 }
 
-/// Nobody goes on, and all have done what they were to do: no wake-up was lost.
+/// Nothing can continue: checks that all are done and no wake-up was lost.
 fn check_quiet(world: &World) {
     let unfinished = world.executor.unfinished();
     assert!(unfinished.iter().all(|name| ["actor", "watcher"].contains(name)), "{unfinished:?}");
@@ -117,7 +117,7 @@ fn check_quiet(world: &World) {
     world.model.check_ended(&closed);
 }
 
-/// Every task has ended with its component.
+/// Checks that every task has ended with its component.
 fn check_over(world: &World) {
     assert_eq!(world.executor.unfinished(), ["watcher"]);
     world.check_mailboxes();

@@ -1,4 +1,4 @@
-//! What the scheduler takes from Tokio and the system: where a simulation stands in for both.
+//! What the scheduler needs from Tokio and the system. A simulation replaces both.
 
 use std::future::Future;
 use std::io;
@@ -13,31 +13,31 @@ use crate::runtime::priority;
 use crate::runtime::threads::pool::STACK_BYTES;
 use crate::runtime::threads::signal_stack;
 
-/// Workers for tasks that take turns, threads behind them, and the time.
+/// Workers that run tasks in turns, threads behind the workers, and a clock.
 pub trait Platform: Clone + Send + Sync + 'static {
-    /// What threads wait for.
+    /// The condition variable that threads wait on.
     type Signal: Signal;
 
-    /// A signal that nobody waits for yet.
     fn signal(&self) -> Self::Signal;
 
-    /// Has the workers run `work`.
+    /// Runs `work` on the workers.
     fn spawn(&self, work: impl Future<Output: Send + 'static> + Send + 'static);
 
-    /// Starts a thread behind the workers. Returns once it has all that it needs.
+    /// Starts a thread behind the workers. Returns once the thread has allocated everything it
+    /// needs.
     fn start_thread(&self, run: impl FnOnce() + Send + 'static) -> io::Result<()>;
 
-    /// The time now.
     fn now(&self) -> Instant;
 
-    /// A thread is about to take a lock: another one may come before it.
+    /// Called before a thread takes a lock. A simulation lets another thread go first.
     #[inline(always)]
     fn before_lock(&self) {}
 }
 
 /// A condition variable.
 pub trait Signal: Send + Sync + 'static {
-    /// Gives the lock away until the signal comes, or for so long; whether the time was over.
+    /// Releases the lock and waits for the signal, at most for `most`. Returns whether the wait
+    /// timed out.
     fn wait<'a, T>(
         &self,
         held: MutexGuard<'a, T>,
@@ -45,14 +45,14 @@ pub trait Signal: Send + Sync + 'static {
         most: Duration,
     ) -> (MutexGuard<'a, T>, bool);
 
-    /// For one that waits.
+    /// Wakes one waiting thread.
     fn notify_one(&self);
 
-    /// For all that wait.
+    /// Wakes all waiting threads.
     fn notify_all(&self);
 }
 
-/// Tokio's workers, and threads of the system that are inside of their runtime: guests use its timers.
+/// Tokio's workers, and system threads that enter their runtime because guests use its timers.
 #[derive(Clone)]
 pub struct Tokio(pub Handle);
 
@@ -75,7 +75,7 @@ impl Platform for Tokio {
         thread.spawn(move || {
             let stack = signal_stack::ensure();
             let go = stack.is_ok();
-            // It is waited for.
+            // The receiver waits, so the send succeeds.
             let _ = ready.send(stack);
             if go {
                 priority::stand_behind_calls();

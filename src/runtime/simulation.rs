@@ -1,6 +1,6 @@
-//! Scheduling as a whole, on one thread and in virtual time: the real scheduler on a machine whose threads go
-//! on in an order that a seed decides, at each lock, and in the middle of turns. A model says what must be
-//! true of every turn.
+//! Simulates scheduling on one thread and in virtual time. The real scheduler runs on a machine
+//! that switches threads at every lock and in the middle of turns, in an order that a seed decides.
+//! A model checks every turn.
 
 mod guest;
 mod machine;
@@ -14,7 +14,7 @@ use crate::core::simulation::episodes;
 use crate::runtime::simulation::world::World;
 
 #[test]
-fn every_task_that_is_woken_has_its_turn_in_order_and_in_time() {
+fn every_woken_task_gets_its_turn_in_order_and_in_time() {
     let (mut turns, mut behind) = (0, 0);
     episodes::run(|world: Arc<World>| {
         let (all, its_behind) = world.model.size();

@@ -1,26 +1,26 @@
-//! Whether a guest has used its slice, or the system has held up its thread.
+//! Tells a guest that has used its slice from one whose thread the system has held up.
 
 use crate::runtime::pace::SHORT_WORK_FUEL;
 
-/// How many ticks longer a slice may be in which a guest has done little: it may have spent them in
-/// instructions that take long.
+/// How many ticks a slice may be extended if the guest has done little work. It may have run slow
+/// instructions, so the number is bounded.
 const MAX_EXCUSES: u8 = 2;
 
-/// A guest's time until others get their turn.
+/// The time that a guest computes before others get their turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Slice {
-    /// What was left at its beginning.
+    /// The fuel at the start of the slice.
     fuel: u64,
     excuses: u8,
 }
 
 impl Slice {
-    /// Begins with so much fuel left.
+    /// Starts a slice with `fuel` left.
     pub fn begin(fuel: u64) -> Self {
         Self { fuel, excuses: 0 }
     }
 
-    /// Whether the guest gives way at its end, with so much fuel left.
+    /// Whether the slice ends, that is, the guest must yield, with `fuel` left.
     pub fn ends(&mut self, fuel: u64) -> bool {
         if self.fuel.saturating_sub(fuel) >= SHORT_WORK_FUEL || self.excuses == MAX_EXCUSES {
             return true;

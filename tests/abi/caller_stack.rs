@@ -1,17 +1,17 @@
-//! A component that can not wait runs on its caller's stack where that is large enough, and on one
-//! of its own elsewhere: nobody may notice which.
+//! A component that cannot wait runs on its caller's stack if that is large enough, otherwise on
+//! its own. The results are the same.
 
 use std::thread;
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, Failure};
+use crate::harness::engine::{Engine, Failure};
 
-/// Enough for the guest, and too little.
+/// One is large enough for the guest, one is too small.
 const STACKS: [usize; 2] = [4 << 20, 256 << 10];
 
-/// What `run` returns on a thread with a stack of each size.
+/// The results of `run` on threads with stacks of these sizes.
 fn on_each_stack<R: Send>(run: impl Fn() -> R + Sync) -> [R; 2] {
     STACKS.map(|size| {
         thread::scope(|scope| {
@@ -22,7 +22,7 @@ fn on_each_stack<R: Send>(run: impl Fn() -> R + Sync) -> [R; 2] {
 }
 
 #[test]
-fn each_way_to_fail_is_told_alike_on_each_stack() {
+fn every_failure_is_the_same_on_each_stack() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 80, "max-memory-bytes": 8388608}}"#;
     let hermit = engine.load_with("app/hermit/0", "hermit", options);
@@ -47,7 +47,7 @@ fn each_way_to_fail_is_told_alike_on_each_stack() {
 }
 
 #[test]
-fn a_life_cycle_that_fails_is_told_alike_on_each_stack() {
+fn a_failing_life_cycle_is_the_same_on_each_stack() {
     let engine = Engine::new();
     let load = |at: &str, command: &str| {
         let limits = json!({ "max-execution-time-ms": 80 });
@@ -71,7 +71,7 @@ fn a_life_cycle_that_fails_is_told_alike_on_each_stack() {
 }
 
 #[test]
-fn fuel_is_counted_and_limited_alike_on_each_stack() {
+fn fuel_is_counted_and_limited_the_same_on_each_stack() {
     let options = r#"{"limits": {"max-fuel": 1000000}}"#;
     let [here, elsewhere] = on_each_stack(|| {
         let engine = Engine::new();

@@ -1,10 +1,11 @@
-//! Self-describing payloads, and receivers that declare what they take.
+//! Self-describing payloads, and receivers that declare their codecs.
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, NO_BYTES, Outcome, With, c, check, take};
-use crate::partners::{Inbox, Letter};
+use crate::harness::engine::{Engine, NO_BYTES, Outcome, With, c, check, take};
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 
 fn prefix(code: u64, payload: &[u8]) -> Outcome<Vec<u8>> {
     let mut out = NO_BYTES;
@@ -33,7 +34,7 @@ fn code_of(name: &str) -> Outcome<u64> {
 }
 
 #[test]
-fn what_is_prefixed_is_read_back() {
+fn a_prefix_is_read_back() {
     for code in [0, 0x51, 0x7f, 0x80, 0x3fff, 0x4000, 0x30_6269, (1 << 63) - 1] {
         let payload = prefix(code, b"data").unwrap();
         let (read_code, len) = read(&payload).unwrap();
@@ -49,7 +50,7 @@ fn what_is_prefixed_is_read_back() {
 }
 
 #[test]
-fn a_receiver_that_declares_codecs_is_sent_no_other() {
+fn a_receiver_gets_only_the_codecs_it_declares() {
     let engine = Engine::new();
     let options = r#"{"codecs": ["cbor", "json"], "mailbox": {"when-full": "block"}}"#;
     let echo = engine.load_with("app/echo/0", "echo", options);
@@ -85,7 +86,7 @@ fn a_receiver_that_declares_codecs_is_sent_no_other() {
         let good = prefix(code, b"\x01").unwrap();
         assert_eq!(engine.call(echo, &good), Ok(Some(good.clone())), "nothing is translated");
     }
-    // No prefix of the table: nobody can tell.
+    // A prefix outside the table proves nothing.
     for plain in [&b""[..], br#"{"a": 1}"#, b"\xff\xff"] {
         engine.call(echo, plain).unwrap();
     }
@@ -93,12 +94,12 @@ fn a_receiver_that_declares_codecs_is_sent_no_other() {
 }
 
 #[test]
-fn a_component_that_sends_what_its_receiver_does_not_take_is_told() {
+fn a_component_that_sends_an_undeclared_codec_gets_an_error() {
     let engine = Engine::new();
     engine.load_with("app/echo/0", "echo", r#"{"codecs": ["cbor"]}"#);
     let asker = engine.load("app/asker/0", "requester");
     for command in ["send app/echo/0 ", "request app/echo/0 60000 ", "broadcast app/echo/0 "] {
-        // A text with `p` opens like dag-pb.
+        // `p` is the prefix of dag-pb.
         let reply = engine.text(asker, &format!("{command}payload"));
         for part in ["error: ", "app/echo/0", "dag-pb", "cbor"] {
             assert!(reply.contains(part), "{command}: {reply}");
@@ -112,7 +113,7 @@ fn a_component_that_sends_what_its_receiver_does_not_take_is_told() {
 }
 
 #[test]
-fn who_declares_nothing_takes_everything() {
+fn a_receiver_that_declares_nothing_takes_everything() {
     let engine = Engine::new();
     let echo = engine.load_with("app/echo/0", "echo", r#"{"codecs": []}"#);
     for code in [AIRSSYS_CODEC_CBOR, AIRSSYS_CODEC_BORSH, AIRSSYS_CODEC_SSZ] {

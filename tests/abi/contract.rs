@@ -1,11 +1,12 @@
-//! Components against the contract: the published one fits, and what does not fit is refused.
+//! The published contract: components that match it load, others are refused.
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Failure};
-use crate::hosts::{Journal, Store};
-use crate::published::{CODE, WIT, component, component_of};
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::log::Journal;
+use crate::harness::published::{CODE, WIT, component, component_of};
+use crate::harness::store::Store;
 
 const LIFECYCLE: &str = "airssys:core/component-lifecycle@1.0.0";
 
@@ -45,7 +46,7 @@ fn a_component_of_the_published_contract_loads_and_works() {
 }
 
 #[test]
-fn it_takes_part_in_messaging_and_may_have_no_configuration() {
+fn a_published_component_may_use_messaging_and_have_no_configuration() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     let engine = config.engine();
@@ -66,7 +67,7 @@ fn refused(wasm: &[u8]) -> Failure {
     failure
 }
 
-/// The published contract with one thing changed.
+/// The published contract with `from` replaced by `to`.
 fn changed(from: &str, to: &str) -> String {
     assert!(WIT.contains(from), "{from}");
     WIT.replace(from, to)
@@ -100,7 +101,7 @@ fn exports_of_other_types_are_refused_and_named() {
 }
 
 #[test]
-fn each_function_of_the_life_cycle_is_needed() {
+fn every_life_cycle_function_is_required() {
     for (wit, name) in [
         ("    shutdown: func() -> result<_, component-error>;\n", "shutdown"),
         ("    health: func() -> health-status;\n", "health"),
@@ -131,7 +132,7 @@ fn imports_of_other_types_are_refused_and_named() {
 }
 
 #[test]
-fn imports_that_nobody_provides_are_refused_and_named() {
+fn unknown_imports_are_refused_and_named() {
     let interface = "world runtime-host {\n    import teleport;";
     let wit = changed("world runtime-host {", interface) + "interface teleport { jump: func(); }\n";
     let import = r#"(module (import "airssys:core/teleport@1.0.0" "jump" (func))"#;
@@ -155,7 +156,7 @@ fn another_major_version_of_the_contract_is_refused() {
 }
 
 #[test]
-fn other_exports_do_no_harm_and_are_no_life_cycle() {
+fn other_exports_are_allowed_and_are_not_a_life_cycle() {
     let text = r#"(component
         (core module $m (func (export "f") (result i32) i32.const 1))
         (core instance $i (instantiate $m))

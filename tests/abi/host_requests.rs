@@ -1,26 +1,27 @@
-//! Requests of the host: exactly one outcome each, whatever becomes of them.
+//! Requests of the host have exactly one outcome.
 
 use std::sync::{Arc, OnceLock};
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::Gate;
-use crate::partners::{Events, Inbox};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::gates::Gate;
+use crate::harness::requests::Inbox;
 
 fn within(timeout_ms: u64) -> With<'static> {
     With { timeout_ms, ..With::default() }
 }
 
-/// How many requests are open, and how many replies came too late.
+/// The number of open requests and of late replies.
 fn requests(engine: &Engine) -> (u64, u64) {
     let requests = &engine.stats()["requests"];
     (requests["outstanding"].as_u64().unwrap(), requests["late-replies"].as_u64().unwrap())
 }
 
 #[test]
-fn the_reply_comes_to_the_callback_with_the_request_s_id() {
+fn the_callback_gets_the_reply_and_the_request_s_id() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let inbox = Inbox::new();
@@ -86,7 +87,7 @@ fn a_failure_is_what_a_call_would_have_returned() {
 }
 
 #[test]
-fn what_is_refused_has_no_outcome() {
+fn a_refused_request_has_no_outcome() {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -167,7 +168,8 @@ fn hosts_and_components_do_not_cancel_each_other_s_requests() {
     let hosts = engine.request(slow, "log info gate", inbox).unwrap();
     gate.reached();
     let guests = engine.text(asker, "request app/slow/0 600000 log info x");
-    let number = u64::from_str_radix(&guests, 16).expect("a correlation is a number in hex");
+    let number =
+        u64::from_str_radix(&guests, 16).expect("a correlation id is a hexadecimal number");
     assert_eq!(engine.cancel(number).unwrap_err().status, AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     let refused = engine.text(asker, &format!("cancel {hosts:016x}"));
     assert!(refused.starts_with("error: invalid-message("), "{refused}");
@@ -205,8 +207,7 @@ fn requests_of_an_unloaded_component_end_and_become_dead_letters() {
     assert_eq!(letter.json["component"], "app/slow/0");
 }
 
-/// Requests that are open when an engine ends: one under way, one behind it, one that times out
-/// much later.
+/// An engine with open requests: one running, one waiting, one with a distant deadline.
 fn open_at_the_end(end: impl FnOnce(&Engine, &Gate)) -> (Inbox, Vec<u64>) {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     gate.attach(&config);
@@ -226,7 +227,7 @@ fn open_at_the_end(end: impl FnOnce(&Engine, &Gate)) -> (Inbox, Vec<u64>) {
 }
 
 #[test]
-fn freeing_an_engine_completes_what_is_open() {
+fn freeing_an_engine_completes_open_requests() {
     let (inbox, ids) = open_at_the_end(|engine, gate| {
         gate.open();
         engine.free();
@@ -237,7 +238,7 @@ fn freeing_an_engine_completes_what_is_open() {
 }
 
 #[test]
-fn a_shutdown_that_runs_out_of_time_completes_what_is_open() {
+fn a_shutdown_that_times_out_completes_open_requests() {
     let (inbox, ids) = open_at_the_end(|engine, _| {
         assert_eq!(engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
     });
@@ -294,7 +295,7 @@ fn a_completion_may_request_and_wait_for_the_next_completion() {
 }
 
 #[test]
-fn a_completion_that_blocks_delays_no_other_and_no_component() {
+fn a_blocking_completion_delays_no_other_completion_and_no_component() {
     let gate = Gate::default();
     let waits = gate.clone();
     let blocked = Inbox::with(move |_| waits.pass());
@@ -340,11 +341,11 @@ fn a_completion_may_cancel_unload_and_free() {
 
 #[test]
 fn a_request_from_a_component_s_own_callback_is_answered_after_it() {
-    // Nothing waits, so there is no circle.
+    // The callback does not wait, so there is no deadlock.
     let (engine, within) = reachable();
     let inbox = Inbox::new();
     let config = Config::new();
-    crate::hosts::set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
+    crate::harness::log::set_logger(&config, AIRSSYS_LOG_TRACE, move |record| {
         if record.message == "ask" {
             let engine = within.get().unwrap();
             let own = engine.find("app/self/0").unwrap();
@@ -381,7 +382,7 @@ fn ids_are_not_used_again() {
 }
 
 #[test]
-fn a_request_that_waits_for_room_has_one_deadline_for_both() {
+fn one_deadline_covers_the_wait_for_room_and_the_reply() {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -399,7 +400,7 @@ fn a_request_that_waits_for_room_has_one_deadline_for_both() {
 }
 
 #[test]
-fn a_broadcast_reaches_all_and_names_those_it_does_not_reach() {
+fn a_broadcast_names_the_components_it_does_not_reach() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();

@@ -1,44 +1,19 @@
-//! Memory and threads come back. Counts those of the whole process: nextest gives each test one of
-//! its own.
+//! Memory, threads and descriptors are released.
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::partners::{Events, Inbox};
+use airssys_wasm::*;
 
-/// As many rounds as `AIRSSYS_LEAK_ROUNDS` says, 3,000 by default; 100,000 are the full measure.
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::process::{mappings, resident_kib, threads};
+use crate::harness::requests::Inbox;
+
+/// `AIRSSYS_LEAK_ROUNDS`, 3,000 by default. A full measurement takes 100,000.
 fn rounds() -> usize {
     let rounds = std::env::var("AIRSSYS_LEAK_ROUNDS").ok();
     rounds.map_or(3_000, |text| text.parse().expect("a number of rounds"))
 }
 
-pub fn resident_kib() -> u64 {
-    status_kib("VmRSS:")
-}
-
-/// The most memory since [`forget_peak`].
-pub fn peak_kib() -> u64 {
-    status_kib("VmHWM:")
-}
-
-pub fn forget_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-}
-
-fn status_kib(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).expect("a size");
-    line.split_whitespace().nth(1).unwrap().parse().expect("a number")
-}
-
-pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
-}
-
-pub fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
-}
-
-/// Runs `round` until memory has its level, then as often as wanted, and holds the two against
-/// each other.
+/// Warms up, then checks that further rounds do not add memory.
 fn assert_level(mut round: impl FnMut(usize)) {
     let rounds = rounds();
     for n in 0..rounds / 3 {
@@ -49,13 +24,13 @@ fn assert_level(mut round: impl FnMut(usize)) {
         round(n);
     }
     let after = resident_kib();
-    // What leaks even 1 KiB a round is above this; the allocator's own ups and downs are below.
+    // A leak of 1 KiB per round is above this bound, the noise of the allocator below.
     let room = (rounds as u64 / 2).max(8 * 1024);
     assert!(after <= before + room, "{before} KiB before, {after} KiB after {rounds} rounds");
 }
 
 #[test]
-fn loading_and_unloading_leaves_memory_level() {
+fn loading_and_unloading_keep_memory_level() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("counter");
     let (start, mut mapped) = (threads(), 0);
@@ -74,7 +49,7 @@ fn loading_and_unloading_leaves_memory_level() {
 }
 
 #[test]
-fn requests_leave_memory_level_however_they_end() {
+fn requests_keep_memory_level_however_they_end() {
     let config = Config::new();
     let events = Events::attach(&config, |_| {});
     let engine = config.engine();
@@ -96,9 +71,9 @@ fn requests_leave_memory_level_however_they_end() {
 }
 
 #[test]
-fn crashes_and_restarts_leave_memory_level() {
+fn crashes_and_restarts_keep_memory_level() {
     let config = Config::new();
-    crate::hosts::set_logger(&config, airssys_wasm::AIRSSYS_LOG_OFF, |_| {});
+    crate::harness::log::set_logger(&config, airssys_wasm::AIRSSYS_LOG_OFF, |_| {});
     let engine = config.engine();
     let trapper = engine.load("app/trapper/0", "trapper");
     assert_level(|n| {
@@ -111,7 +86,7 @@ fn crashes_and_restarts_leave_memory_level() {
 }
 
 #[test]
-fn engines_that_come_and_go_leave_nothing_behind() {
+fn freed_engines_leave_nothing_behind() {
     let config = Config::new();
     let cycle = || {
         let engine = config.engine();
@@ -131,4 +106,27 @@ fn engines_that_come_and_go_leave_nothing_behind() {
     let after = (resident_kib(), mappings());
     assert!(after.0 <= before.0 + 24 * 1024, "{} KiB, then {} KiB", before.0, after.0);
     assert!(after.1 <= before.2 + 200, "{} mappings, then {}", before.2, after.1);
+}
+
+#[test]
+fn descriptors_and_threads_are_released_after_many_loads_and_engines() {
+    // Counts the whole process: nextest runs each test in its own.
+    let wasm = airssys_wasm_guests::bytes("counter");
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let cycle = || {
+        let engine = Engine::new();
+        for _ in 0..20 {
+            let handle = engine.try_load("app/counter/0", &wasm, None).unwrap();
+            assert_eq!(engine.text(handle, "inc"), "1");
+            engine.unload(handle).unwrap();
+        }
+        assert_eq!(engine.stats()["components"], 0);
+    };
+    cycle();
+    let before = (open(), threads());
+    for _ in 0..3 {
+        cycle();
+    }
+    eventually("threads and files are back", || ((open(), threads()) <= before).then_some(()));
 }

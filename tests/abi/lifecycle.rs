@@ -1,19 +1,12 @@
-//! Loading, looking, unloading.
+//! Loading a component, and the functions of its life cycle.
 
 use airssys_wasm::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Config, Engine, With};
-use crate::hosts::Journal;
-use crate::partners::Letter;
-
-/// The counts of a component to which nothing was refused, and that sends nothing.
-fn messages(accepted: u64, handled: u64, failed: u64) -> Value {
-    json!({
-        "accepted": accepted, "refused": 0, "dropped": 0, "handled": handled, "failed": failed,
-        "sent": 0,
-    })
-}
+use crate::harness::engine::{Config, Engine, With, message_counts};
+use crate::harness::gates::Gate;
+use crate::harness::published::{WIT, component};
+use crate::harness::router::Letter;
 
 #[test]
 fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
@@ -34,7 +27,7 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
         "capacity": 1024, "max-bytes": 67108864, "when-full": "reject", "depth": 0, "bytes": 0, "waiting": 0,
     });
     assert_eq!(described["mailbox"], mailbox);
-    assert_eq!(described["messages"], messages(1, 1, 0));
+    assert_eq!(described["messages"], message_counts(1, 1, 0));
     assert_eq!((&described["instances"], &described["codecs"]), (&json!(1), &json!([])));
     assert!(described["memory-bytes"].as_u64().unwrap() >= 65_536, "{described}");
     let binary = airssys_wasm_guests::bytes("echo");
@@ -47,50 +40,6 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     engine.unload(handle).unwrap();
     assert_eq!(engine.list(), json!([]));
     assert_eq!(engine.find("app/echo/0").unwrap_err().status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
-}
-
-#[test]
-fn all_use_of_a_handle_after_unload_is_not_found_and_unloading_again_is_fine() {
-    let engine = Engine::new();
-    let handle = engine.load("app/echo/0", "echo");
-    engine.unload(handle).unwrap();
-    for stale in [handle, 0, handle + 1, u64::MAX] {
-        let failures = [
-            engine.call(stale, "x").unwrap_err(),
-            engine.send(stale, "x").unwrap_err(),
-            engine.describe(stale).unwrap_err(),
-            engine.health(stale).unwrap_err(),
-        ];
-        for failure in failures {
-            assert_eq!(failure.status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND, "{failure}");
-            assert_eq!(failure.detail["handle"], stale);
-        }
-        engine.unload(stale).unwrap();
-        engine.unload(stale).unwrap();
-    }
-}
-
-#[test]
-fn handles_are_not_used_again() {
-    let engine = Engine::new();
-    let first = engine.load("app/echo/0", "echo");
-    engine.unload(first).unwrap();
-    let second = engine.load("app/echo/0", "echo");
-    assert_ne!(first, second);
-    assert!(engine.call(first, "x").is_err());
-}
-
-#[test]
-fn one_id_loaded_twice_is_two_components_with_memory_of_their_own() {
-    let engine = Engine::new();
-    let [a, b] = [(); 2].map(|()| engine.load("app/counter/0", "counter"));
-    assert_ne!(a, b);
-    assert_eq!(engine.text(a, "inc"), "1");
-    assert_eq!(engine.text(a, "inc"), "2");
-    assert_eq!(engine.text(b, "inc"), "1");
-    engine.unload(a).unwrap();
-    assert_eq!(engine.find("app/counter/0"), Ok(b), "the other one stays reachable");
-    assert_eq!(engine.text(b, "get"), "1");
 }
 
 #[test]
@@ -141,7 +90,7 @@ fn an_engine_without_a_configuration_has_the_documented_defaults() {
 }
 
 #[test]
-fn life_cycle_functions_are_called_once_and_in_time() {
+fn life_cycle_functions_are_called_once() {
     let engine = Engine::new();
     let probe = engine.load("app/probe/0", "probe");
     let calls = engine.json(probe, "calls");
@@ -150,20 +99,6 @@ fn life_cycle_functions_are_called_once_and_in_time() {
     assert_eq!(calls["health"], 1);
     assert_eq!(calls["handle-message"], 1);
     assert_eq!((&calls["handle-callback"], &calls["shutdown"]), (&json!(0), &json!(0)));
-}
-
-#[test]
-fn unloading_calls_shutdown_and_freeing_does_not() {
-    let journal = Journal::default();
-    let config = Config::new();
-    journal.attach(&config);
-    let engine = config.engine();
-    let handle = engine.load("app/probe/0", "probe");
-    engine.load("app/probe/1", "probe");
-    engine.unload(handle).unwrap();
-    assert_eq!(journal.of("app/probe/0"), ["probe shut down"]);
-    drop(engine);
-    assert_eq!(journal.of("app/probe/1"), [""; 0]);
 }
 
 #[test]
@@ -180,7 +115,7 @@ fn a_component_that_refuses_to_initialize_is_not_loaded() {
 }
 
 #[test]
-fn a_trap_or_a_loop_in_initialize_is_that_load_s_error_only() {
+fn a_trap_or_a_loop_in_initialize_fails_only_that_load() {
     let engine = Engine::new();
     let wasm = airssys_wasm_guests::bytes("probe");
     let limit = r#""limits": {"max-execution-time-ms": 100}"#;
@@ -196,22 +131,7 @@ fn a_trap_or_a_loop_in_initialize_is_that_load_s_error_only() {
 }
 
 #[test]
-fn a_shutdown_that_fails_is_reported_and_the_component_is_gone_all_the_same() {
-    let engine = Engine::new();
-    for env in [r#"{"SHUTDOWN_FAIL": "still writing"}"#, r#"{"TRAP_SHUTDOWN": "1"}"#] {
-        let options = format!(r#"{{"env": {env}}}"#);
-        let handle = engine.load_with("app/probe/0", "probe", &options);
-        let failure = engine.unload(handle).unwrap_err();
-        assert_eq!(failure.status, AIRSSYS_ERROR_SHUTDOWN_FAILED);
-        assert_eq!(failure.detail["component"], "app/probe/0");
-        assert_eq!(failure.message.contains("still writing"), env.contains("FAIL"), "{failure}");
-        assert!(engine.describe(handle).is_err());
-    }
-    assert_eq!(engine.list(), json!([]));
-}
-
-#[test]
-fn health_is_asked_and_then_remembered() {
+fn health_is_asked_and_remembered() {
     let engine = Engine::new();
     let probe = engine.load_with("app/probe/0", "probe", r#"{"env": {"HEALTH": "degraded"}}"#);
     assert_eq!(engine.describe(probe).unwrap()["health"], "degraded");
@@ -228,7 +148,7 @@ fn a_health_check_is_not_counted_as_a_message() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     engine.health(echo).unwrap();
-    assert_eq!(engine.describe(echo).unwrap()["messages"], messages(0, 0, 0));
+    assert_eq!(engine.describe(echo).unwrap()["messages"], message_counts(0, 0, 0));
 }
 
 #[test]
@@ -238,7 +158,7 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
     let failure = engine.failure(minimal, "hello");
     assert_eq!(failure.status, AIRSSYS_ERROR_EXPORT_NOT_FOUND);
     assert!(failure.message.contains("handle-message"), "{failure}");
-    // Whoever waits for no outcome is told at once, in the same words.
+    // Senders that wait for no outcome get the same error at once.
     assert_eq!(engine.send(minimal, "hello").unwrap_err(), failure);
     let probe = engine.load("app/probe/0", "probe");
     let some = engine.broadcast(&[probe, minimal], "silent", With::default()).unwrap_err();
@@ -266,31 +186,6 @@ fn a_component_without_a_life_cycle_loads_and_handles_no_messages() {
 }
 
 #[test]
-fn stats_are_sums_over_what_is_loaded_now() {
-    let engine = Engine::new();
-    let nothing = json!({
-        "components": 0, "binaries": 0, "code-bytes": 0, "messages": messages(0, 0, 0),
-        "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
-        "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
-        "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
-    });
-    let mut stats = engine.stats();
-    // The tests share a cache.
-    assert!(stats.as_object_mut().unwrap().remove("cache").is_some());
-    assert_eq!(stats, nothing);
-    let echo = engine.load("app/echo/0", "echo");
-    let probe = engine.load("app/probe/0", "probe");
-    engine.call(echo, "x").unwrap();
-    engine.call(echo, "x").unwrap();
-    engine.failure(probe, "fail runtime-error x");
-    let stats = engine.stats();
-    assert_eq!((&stats["components"], &stats["binaries"]), (&json!(2), &json!(2)));
-    assert_eq!(stats["messages"], messages(3, 2, 1));
-    engine.unload(echo).unwrap();
-    assert_eq!(engine.stats()["messages"], messages(1, 0, 1));
-}
-
-#[test]
 fn two_engines_know_nothing_of_each_other() {
     let (a, b) = (Engine::new(), Engine::new());
     let handle = a.load("app/counter/0", "counter");
@@ -298,7 +193,7 @@ fn two_engines_know_nothing_of_each_other() {
     let other = b.load("app/counter/0", "counter");
     a.text(handle, "inc");
     drop(a);
-    assert_eq!(b.text(other, "get"), "0", "and one outlives the other");
+    assert_eq!(b.text(other, "get"), "0", "one engine outlives the other");
 }
 
 #[test]
@@ -310,4 +205,30 @@ fn an_engine_runs_without_signal_handlers_too() {
         assert_eq!(engine.text(trapper, "ok"), "ok");
     }
     assert_eq!(engine.failure(trapper, "recurse").detail["limit"], "stack-bytes");
+}
+
+#[test]
+fn a_component_is_not_found_before_it_is_initialized() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let asker = engine.load("app/asker/0", "requester");
+    let wasm = component(WIT);
+    std::thread::scope(|scope| {
+        let loading =
+            scope.spawn(|| engine.try_load("app/late/0", &wasm, Some(r#"{"config": "gate"}"#)));
+        gate.reached();
+        assert_eq!(
+            engine.find("app/late/0").unwrap_err().status,
+            AIRSSYS_ERROR_COMPONENT_NOT_FOUND
+        );
+        assert_eq!(engine.list().as_array().unwrap().len(), 1);
+        assert_eq!(engine.text(asker, "list"), "app/asker/0");
+        let sent = engine.text(asker, "send app/late/0 x");
+        assert_eq!(sent, "error: target-not-found(app/late/0)");
+        gate.open();
+        let handle = loading.join().unwrap().unwrap();
+        assert_eq!(engine.find("app/late/0"), Ok(handle));
+        assert_eq!(engine.text(asker, "send app/late/0 x"), "ok");
+    });
 }

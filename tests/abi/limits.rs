@@ -1,11 +1,11 @@
-//! Limits: each breach ends the message that caused it, is named with its value, and hurts nobody
-//! else.
+//! Limits: a breach ends its message, names the limit and its value, and affects nobody else.
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Failure, eventually};
-use crate::hosts::{Gate, Journal};
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::gates::Gate;
+use crate::harness::log::Journal;
 
 const PAGE: u64 = 65_536;
 
@@ -16,12 +16,12 @@ fn assert_limit(failure: &Failure, status: airssys_status_t, limit: &str, value:
     assert!(failure.message.contains(&value.to_string()), "{failure}");
 }
 
-/// Loads a component given as text.
+/// Loads a component in the text format.
 fn load_text(engine: &Engine, text: &str, options: &str) -> Result<u64, Failure> {
     engine.try_load("app/wat/0", &wat::parse_str(text).expect("a component"), Some(options))
 }
 
-/// A component of core modules, given by their bodies.
+/// A component of core modules with these bodies.
 fn component(modules: &[&str]) -> String {
     let modules: String = modules
         .iter()
@@ -45,7 +45,7 @@ fn an_endless_loop_ends_at_the_time_limit() {
 }
 
 #[test]
-fn time_in_the_host_s_callbacks_counts() {
+fn time_in_host_callbacks_counts() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -54,7 +54,7 @@ fn time_in_the_host_s_callbacks_counts() {
     std::thread::scope(|scope| {
         let call = scope.spawn(|| engine.failure(chatty, "log info gate"));
         gate.reached();
-        // Longer than the limit, however slow this machine is.
+        // Longer than the limit on any machine.
         std::thread::sleep(std::time::Duration::from_millis(60));
         gate.open();
         let failure = call.join().unwrap();
@@ -63,7 +63,7 @@ fn time_in_the_host_s_callbacks_counts() {
 }
 
 #[test]
-fn a_guest_may_log_without_end_only_until_its_time_is_over() {
+fn a_guest_that_logs_endlessly_ends_at_the_time_limit() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);
     let engine = config.engine();
@@ -78,11 +78,11 @@ fn a_guest_may_log_without_end_only_until_its_time_is_over() {
 }
 
 #[test]
-fn fuel_is_counted_for_each_message_anew() {
+fn every_message_starts_with_full_fuel() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-fuel": 1000000}}"#;
     let trapper = engine.load_with("app/trapper/0", "trapper", options);
-    // Together far more than the limit, and each of them below it.
+    // Each is below the limit, the sum far above it.
     for _ in 0..200 {
         assert_eq!(engine.text(trapper, "spin 10000"), "ok");
     }
@@ -95,7 +95,7 @@ fn fuel_is_counted_for_each_message_anew() {
 }
 
 #[test]
-fn recursion_without_end_exhausts_the_guest_s_own_stack() {
+fn endless_recursion_exhausts_only_the_guest_s_stack() {
     let engine = Engine::new();
     let trapper = engine.load("app/trapper/0", "trapper");
     let failure = engine.failure(trapper, "recurse");
@@ -105,7 +105,7 @@ fn recursion_without_end_exhausts_the_guest_s_own_stack() {
 }
 
 #[test]
-fn memory_beyond_the_limit_is_refused_and_the_trap_that_follows_names_it() {
+fn memory_beyond_the_limit_is_refused_and_the_trap_names_the_limit() {
     let engine = Engine::new();
     let limit = 8 << 20;
     let options = format!(
@@ -124,7 +124,7 @@ fn memory_beyond_the_limit_is_refused_and_the_trap_that_follows_names_it() {
 }
 
 #[test]
-fn a_payload_larger_than_the_component_s_memory_is_its_error_only() {
+fn a_payload_larger_than_the_component_s_memory_fails_only_its_message() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-memory-bytes": 4194304}}"#;
     let echo = engine.load_with("app/echo/0", "echo", options);
@@ -135,7 +135,7 @@ fn a_payload_larger_than_the_component_s_memory_is_its_error_only() {
 }
 
 #[test]
-fn data_for_the_host_is_limited_too() {
+fn data_passed_to_the_host_is_limited() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-memory-bytes": 1000000000, "max-execution-time-ms": 60000}}"#;
     let user = engine.load_with("app/user/0", "storage-user", options);
@@ -163,7 +163,7 @@ fn all_memories_of_a_component_count_together() {
 }
 
 #[test]
-fn memory_and_table_that_are_too_large_from_the_start_are_refused_at_load() {
+fn initial_memories_and_tables_beyond_the_limits_are_refused_at_load() {
     let engine = Engine::new();
     let status = AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED;
     let large = component(&["(memory 1025)"]);
@@ -191,7 +191,7 @@ fn more_instances_than_allowed_are_refused_and_named() {
 }
 
 #[test]
-fn the_limit_on_instances_is_none_on_the_memories_of_one() {
+fn the_limit_on_instances_does_not_limit_the_memories_of_one() {
     let engine = Engine::new();
     let two_memories = component(&["(memory 1) (memory 1)"]);
     load_text(&engine, &two_memories, r#"{"limits": {"max-instances": 1}}"#)
@@ -199,7 +199,7 @@ fn the_limit_on_instances_is_none_on_the_memories_of_one() {
 }
 
 #[test]
-fn a_start_function_that_fails_is_that_load_s_error_only() {
+fn a_failing_start_function_fails_only_that_load() {
     let engine = Engine::new();
     let trap = component(&["(func $f unreachable) (start $f)"]);
     let failure = load_text(&engine, &trap, "{}").unwrap_err();
@@ -226,7 +226,7 @@ fn a_start_function_that_fails_is_that_load_s_error_only() {
 }
 
 #[test]
-fn limits_of_the_load_replace_those_of_the_engine_one_by_one() {
+fn limits_of_a_load_replace_the_engine_s_one_by_one() {
     let config = Config::new()
         .with(r#"{"limits": {"max-fuel": 5000000, "max-instances": 9, "max-table-elements": 70}}"#);
     let engine = config.engine();
@@ -238,73 +238,4 @@ fn limits_of_the_load_replace_those_of_the_engine_one_by_one() {
         "max-instances": 9, "max-table-elements": 70,
     });
     assert_eq!(engine.describe(echo).unwrap()["limits"], limits);
-}
-
-#[test]
-fn a_trap_ends_an_instance_and_the_next_message_gets_a_new_one() {
-    let (config, journal) = (Config::new(), Journal::default());
-    journal.attach(&config);
-    let engine = config.engine();
-    let trapper = engine.load("app/trapper/0", "trapper");
-    for (n, command) in ["unreachable", "panic lost", "oob", "div0"].into_iter().enumerate() {
-        let failure = engine.failure(trapper, command);
-        assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
-        assert_eq!(failure.detail["component"], "app/trapper/0");
-        assert!(failure.detail["backtrace"].is_string(), "{failure}");
-        let crashed = engine.describe(trapper).unwrap();
-        assert_eq!(crashed["state"], "crashed");
-        assert_eq!(crashed["health"], "unhealthy");
-        assert_eq!(crashed["memory-bytes"], 0);
-        assert_eq!(crashed["restarts"], n);
-        assert_eq!(engine.text(trapper, "ok"), "ok");
-        assert_eq!(engine.describe(trapper).unwrap()["state"], "running");
-    }
-    let crashes = journal.of("app/trapper/0");
-    assert_eq!(crashes.len(), 4);
-    assert!(crashes[3].contains("divide by zero"), "{crashes:?}");
-    engine.failure(trapper, "unreachable");
-    engine.unload(trapper).unwrap();
-}
-
-#[test]
-fn health_of_a_crashed_component_is_that_of_its_next_instance() {
-    let engine = Engine::new();
-    let trapper = engine.load("app/trapper/0", "trapper");
-    engine.failure(trapper, "unreachable");
-    assert_eq!(engine.health(trapper).unwrap()["health"], "healthy");
-    assert_eq!(engine.describe(trapper).unwrap()["restarts"], 1);
-}
-
-#[test]
-fn mail_behind_a_crash_is_handled_by_the_next_instance() {
-    let (gate, config) = (Gate::default(), Config::new());
-    let journal = gate.attach(&config);
-    let engine = config.engine();
-    let wasi = engine.load("app/wasi/0", "wasi");
-    engine.send(wasi, "print gate").unwrap();
-    gate.reached();
-    engine.send(wasi, "exit 7").unwrap();
-    engine.send(wasi, "print survived").unwrap();
-    gate.open();
-    eventually("the message behind the crash is handled", || {
-        journal.messages().contains(&"survived".to_owned()).then_some(())
-    });
-    let crash = journal.records().into_iter().find(|record| record.level == AIRSSYS_LOG_ERROR);
-    assert!(crash.unwrap().message.contains("exited with code"));
-    assert_eq!(engine.describe(wasi).unwrap()["restarts"], 1);
-}
-
-#[test]
-fn what_one_component_breaks_the_others_do_not_notice() {
-    let engine = Engine::new();
-    let counter = engine.load("app/counter/0", "counter");
-    let options = r#"{"limits": {"max-execution-time-ms": 60}}"#;
-    let trapper = engine.load_with("app/trapper/0", "trapper", options);
-    for (n, command) in
-        ["unreachable", "loop", "recurse", "alloc", "sleep 600000", "oob"].into_iter().enumerate()
-    {
-        engine.failure(trapper, command);
-        assert_eq!(engine.text(counter, "inc"), (n + 1).to_string(), "after {command}");
-    }
-    assert_eq!(engine.describe(counter).unwrap()["restarts"], 0);
 }

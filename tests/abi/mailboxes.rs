@@ -1,26 +1,28 @@
-//! Full mailboxes: what they refuse, whom they keep waiting, what they drop.
+//! Full mailboxes: what they refuse, who waits, what they drop.
 
 use std::sync::{Arc, OnceLock};
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::{Gate, set_logger};
-use crate::partners::{Events, Inbox};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::events::Events;
+use crate::harness::gates::Gate;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
 
-/// Options of a mailbox for `capacity` messages, with time to wait at a gate.
+/// Options with a mailbox of `capacity` and enough time to wait at a gate.
 fn mailbox(capacity: u32, when_full: &str) -> String {
     let mailbox = json!({ "capacity": capacity, "when-full": when_full });
     json!({ "mailbox": mailbox, "limits": { "max-execution-time-ms": 600_000 } }).to_string()
 }
 
-/// An engine whose component `app/slow/0` is at the gate, with one message in its mailbox for one.
+/// An engine whose component `app/slow/0` waits at the gate. Its mailbox of capacity 1 is full.
 struct Full {
     engine: Engine,
     gate: Gate,
     slow: u64,
-    journal: crate::hosts::Journal,
+    journal: crate::harness::log::Journal,
 }
 
 impl Full {
@@ -102,7 +104,7 @@ fn a_wait_for_room_ends_with_its_timeout() {
     full.logged(&["gate", "first"]);
 }
 
-/// What a host that waits for room is told when `end` happens; the gate opens only then.
+/// The status of a send that waits for room when `end` runs. The gate opens afterwards.
 fn told_while_waiting(end: impl FnOnce(&Engine, u64) + Send) -> airssys_status_t {
     let full = Full::new(&Config::new(), "block");
     std::thread::scope(|scope| {
@@ -117,10 +119,10 @@ fn told_while_waiting(end: impl FnOnce(&Engine, u64) + Send) -> airssys_status_t
 }
 
 #[test]
-fn a_wait_for_room_ends_with_its_component_and_with_its_engine() {
+fn a_wait_for_room_ends_when_its_component_or_engine_ends() {
     let unloaded = told_while_waiting(|engine, slow| engine.unload(slow).unwrap());
     assert_eq!(unloaded, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
-    // Whether the rest has finished by then is not the question.
+    // The result of the shutdown does not matter here.
     let stopped = told_while_waiting(|engine, _| drop(engine.shutdown(0)));
     assert_eq!(stopped, AIRSSYS_ERROR_ENGINE_STOPPED);
     let freed = told_while_waiting(|engine, _| engine.free());
@@ -139,7 +141,7 @@ fn a_component_that_waits_for_room_holds_no_worker() {
         engine.request(sender, command, inbox).unwrap();
         engine.until_busy(sender, 1, 0);
     }
-    // The only worker goes on with others, from the host and from each other.
+    // The only worker still serves requests of the host and of components.
     let echo = engine.load("app/echo/0", "echo");
     let others = Inbox::new();
     engine.request(echo, "on a worker", others).unwrap();
@@ -153,7 +155,7 @@ fn a_component_that_waits_for_room_holds_no_worker() {
         let reply = String::from_utf8(completed.outcome.unwrap().unwrap()).unwrap();
         assert!(!reply.starts_with("error"), "{reply}");
     }
-    assert_eq!(full.counts()["refused"], 0, "who waits is not refused");
+    assert_eq!(full.counts()["refused"], 0, "waiting senders are not refused");
     eventually("all is handled", || (full.counts()["handled"] == 4).then_some(()));
 }
 
@@ -170,7 +172,7 @@ fn a_component_s_wait_for_room_ends_with_its_time_limit() {
 }
 
 #[test]
-fn a_component_whose_own_blocking_mailbox_is_full_is_told_so() {
+fn a_component_gets_an_error_if_its_own_blocking_mailbox_is_full() {
     let engine = Engine::new();
     let own = engine.load_with("app/own/0", "requester", &mailbox(1, "block"));
     assert_eq!(engine.text(own, "broadcast app/own/0 note 1"), "ok");
@@ -181,14 +183,14 @@ fn a_component_whose_own_blocking_mailbox_is_full_is_told_so() {
 }
 
 #[test]
-fn of_two_components_that_fill_each_other_s_blocking_mailboxes_one_is_told() {
+fn two_components_that_fill_each_other_s_blocking_mailboxes_do_not_deadlock() {
     let engine = Config::new().with(r#"{"workers": 2}"#).engine();
     let options = mailbox(1, "block");
     let [a, b] = ["app/a/0", "app/b/0"].map(|id| engine.load_with(id, "requester", &options));
     let inbox = Inbox::new();
     let mut refused = 0;
     for round in 0..500 {
-        // Each has to place more than fits while the other places its own.
+        // Each sends more than fits while the other one does the same.
         let flood = |target| format!("broadcast {} note x", [target; 8].join(","));
         for (from, to) in [(a, "app/b/0"), (b, "app/a/0")] {
             engine.request(from, flood(to), inbox).unwrap();
@@ -209,7 +211,7 @@ fn of_two_components_that_fill_each_other_s_blocking_mailboxes_one_is_told() {
 }
 
 #[test]
-fn a_callback_of_the_component_that_would_have_to_make_room_does_not_wait() {
+fn a_callback_does_not_wait_for_room_in_its_own_component() {
     let engine = Arc::<OnceLock<Engine>>::default();
     let within = Arc::clone(&engine);
     let config = Config::new();
@@ -221,7 +223,7 @@ fn a_callback_of_the_component_that_would_have_to_make_room_does_not_wait() {
         let engine = within.get().unwrap();
         let own = engine.find("app/own/0").unwrap();
         engine.send(own, "log info x").unwrap();
-        let status = |outcome: crate::harness::Outcome| outcome.unwrap_err().status;
+        let status = |outcome: crate::harness::engine::Outcome| outcome.unwrap_err().status;
         let would_wait = AIRSSYS_ERROR_WOULD_DEADLOCK;
         assert_eq!(status(engine.send(own, "log info y")), would_wait);
         assert_eq!(status(engine.request(own, "log info y", inbox).map(drop)), would_wait);
@@ -235,12 +237,13 @@ fn a_callback_of_the_component_that_would_have_to_make_room_does_not_wait() {
 }
 
 #[test]
-fn drop_oldest_keeps_the_newest_and_tells_whose_message_went() {
+fn drop_oldest_keeps_the_newest_and_reports_every_dropped_message() {
     let config = Config::new();
     let events = Events::attach(&config, |_| {});
     let full = Full::new(&config, "drop-oldest");
     let (engine, slow, inbox) = (&full.engine, full.slow, Inbox::new());
-    // Each makes the one before go: `first`, a request of the host, one of a component, a call.
+    // Each message displaces the previous one: a send, a request of the host, a request of a
+    // component, a call.
     let request = engine.request(slow, "log info request", inbox).unwrap();
     let asker = engine.load("app/asker/0", "requester");
     let correlation = engine.text(asker, "request app/slow/0 600000 log info asked");
@@ -264,7 +267,7 @@ fn drop_oldest_keeps_the_newest_and_tells_whose_message_went() {
         .map(|letter| String::from_utf8(letter.payload.clone().unwrap()).unwrap())
         .collect();
     let expected = ["first", "request", "asked", "call"].map(|word| format!("log info {word}"));
-    assert_eq!(payloads, expected, "in the order in which they went");
+    assert_eq!(payloads, expected, "in the order in which they were dropped");
     assert!(letters.iter().all(|letter| letter.kind == "dead-letter"));
     let asked = &letters[2].json;
     assert_eq!(asked["component"], "app/slow/0");
@@ -297,7 +300,7 @@ fn drop_oldest_leaves_callbacks_alone() {
     engine.send(holding, "log info hold").unwrap();
     hold.reached();
     engine.send(holding, "log info x").unwrap();
-    // The asker waits for room there, and its own mail waits for the asker.
+    // The asker waits for room in that mailbox, and its own mail waits.
     engine.send(asker, "send app/hold/0 log info y").unwrap();
     engine.until_busy(asker, 4, 0);
     gate.open();
@@ -306,7 +309,7 @@ fn drop_oldest_leaves_callbacks_alone() {
         engine.send(asker, format!("note {n}")).unwrap();
     }
     hold.open();
-    // What asks would make the note go.
+    // A question sent earlier would displace the note.
     eventually("its mail is handled", || {
         (engine.describe(asker).unwrap()["mailbox"]["depth"] == 0).then_some(())
     });
@@ -315,7 +318,7 @@ fn drop_oldest_leaves_callbacks_alone() {
 }
 
 #[test]
-fn bytes_are_a_bound_for_every_policy() {
+fn every_policy_enforces_the_bound_in_bytes() {
     let large = vec![b'x'; 60_000];
     for when_full in ["reject", "block", "drop-oldest"] {
         let (gate, config) = (Gate::default(), Config::new());
@@ -335,7 +338,7 @@ fn bytes_are_a_bound_for_every_policy() {
             second.unwrap();
             assert_eq!(events.wait(1)[0].payload.as_ref().unwrap().len(), large.len());
             assert_eq!(mailbox["depth"], 2);
-            // Alone it is accepted whatever its size, in place of all that wait.
+            // An empty mailbox accepts any size, so this message displaces all others.
             engine.send(slow, vec![b'x'; 200_000]).unwrap();
             assert_eq!(engine.describe(slow).unwrap()["mailbox"]["depth"], 1);
         } else {
@@ -346,14 +349,14 @@ fn bytes_are_a_bound_for_every_policy() {
 }
 
 #[test]
-fn what_waits_when_an_engine_stops_is_a_dead_letter() {
+fn mail_that_waits_when_an_engine_stops_becomes_dead_letters() {
     let config = Config::new();
     let events = Events::attach(&config, |_| {});
     let full = Full::new(&config, "reject");
     assert_eq!(full.engine.shutdown(0).unwrap_err().status, AIRSSYS_ERROR_TIMEOUT);
     full.gate.open();
     full.engine.free();
-    // Told before the engine was free.
+    // The events arrive before the free returns.
     let letters = events.all();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].payload.as_deref(), Some(&b"log info first"[..]));
@@ -361,44 +364,13 @@ fn what_waits_when_an_engine_stops_is_a_dead_letter() {
 }
 
 #[test]
-fn events_come_one_at_a_time_in_order_and_are_lost_if_the_host_is_slow() {
-    let (config, slow_host) = (Config::new(), Gate::default());
-    let waits = slow_host.clone();
-    let events = Events::attach(&config, move |_| waits.pass());
-    let full = Full::new(&config, "drop-oldest");
-    full.engine.send(full.slow, "log info 0").unwrap();
-    slow_host.reached();
-    let sent = 12_000;
-    for n in 1..=sent {
-        full.engine.send(full.slow, format!("log info {n}")).unwrap();
-    }
-    let lost = full.engine.stats()["events-lost"].as_u64().unwrap();
-    // One is with the host; of one component a quarter of 10,000 wait.
-    assert_eq!(lost, sent - 2_500);
-    assert_eq!(full.engine.stats()["dead-letters"], sent + 1);
-    slow_host.open();
-    let all = events.wait(2_502);
-    let news = all.last().unwrap();
-    assert_eq!((&*news.kind, &news.json["count"]), ("events-lost", &json!(lost)));
-    assert_eq!(all.len(), 2_502);
-    let numbers = all[1..2_501].iter().map(|event| {
-        String::from_utf8(event.payload.clone().unwrap()).unwrap()["log info ".len()..]
-            .parse::<u64>()
-            .unwrap()
-    });
-    assert!(numbers.eq(0..2_500), "in order");
-    assert_eq!(events.overlapped.load(std::sync::atomic::Ordering::SeqCst), 0);
-    full.gate.open();
-}
-
-#[test]
-fn a_full_mailbox_leaves_its_mail_to_another_of_the_same_id_that_has_room() {
+fn mail_for_a_full_mailbox_goes_to_a_component_of_the_same_id_with_room() {
     for policy in ["reject", "block"] {
         let gate = Gate::default();
         let config = Config::new();
         let _journal = gate.attach(&config);
         let engine = config.engine();
-        // The one with the fewest messages is the one that is full.
+        // The component with fewer messages is full.
         let small = engine.load_with("app/slow/0", "chatty", &mailbox(1, policy));
         let large = engine.load_with("app/slow/0", "chatty", &mailbox(10, policy));
         for (handle, waiting) in [(small, 1), (large, 3)] {
@@ -413,4 +385,65 @@ fn a_full_mailbox_leaves_its_mail_to_another_of_the_same_id_that_has_room() {
         engine.until_busy(large, 5, 4);
         gate.open();
     }
+}
+
+#[test]
+fn a_full_mailbox_refuses_hosts_and_components() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let slow = engine.load_with("app/slow/0", "chatty", r#"{"mailbox": {"capacity": 1}}"#);
+    let other = engine.load("app/other/0", "requester");
+    engine.send(slow, "log info gate").unwrap();
+    gate.reached();
+    engine.send(slow, "log info second").unwrap();
+
+    let refused = engine.send(slow, "log info third").unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
+    assert_eq!(
+        refused.detail,
+        json!({ "component": "app/slow/0", "capacity": 1, "max-bytes": 67108864,
+                "limit": "mailbox.capacity", "value": 1 })
+    );
+    assert_eq!(engine.call(slow, "log info x").unwrap_err().status, AIRSSYS_ERROR_QUEUE_FULL);
+    for command in ["send app/slow/0 x", "request app/slow/0 1000 x", "broadcast app/slow/0 x"] {
+        let reply = engine.text(other, command);
+        let expected = if command.starts_with("broadcast") {
+            "error: delivery-failed(app/slow/0: mailbox of app/slow/0 is full (capacity 1 messages, max-bytes 67108864))"
+        } else {
+            "error: queue-full"
+        };
+        assert_eq!(reply, expected, "{command}");
+    }
+    assert_eq!(engine.describe(slow).unwrap()["messages"]["refused"], 5);
+    assert_eq!(engine.json(other, "callbacks"), json!([]), "a refused request has no outcome");
+
+    gate.open();
+    let accepted = |described: &serde_json::Value| described["messages"]["handled"] == 2;
+    eventually("both accepted messages are handled", || {
+        accepted(&engine.describe(slow).unwrap()).then_some(())
+    });
+    assert_eq!(engine.text(slow, "log info again"), "ok");
+}
+
+#[test]
+fn a_mailbox_holds_no_more_than_max_bytes() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let engine = config.engine();
+    let slow = engine.load_with("app/slow/0", "chatty", r#"{"mailbox": {"max-bytes": 100000}}"#);
+    engine.send(slow, "log info gate").unwrap();
+    gate.reached();
+    let large = vec![b'x'; 60_000];
+    engine.send(slow, &large).unwrap();
+    let refused = engine.send(slow, &large).unwrap_err();
+    assert_eq!(refused.status, AIRSSYS_ERROR_QUEUE_FULL);
+    assert!(refused.message.contains("max-bytes 100000"), "{refused}");
+    engine.send(slow, "small").unwrap();
+    gate.open();
+    eventually("the mailbox is empty", || {
+        (engine.describe(slow).unwrap()["mailbox"]["depth"] == 0).then_some(())
+    });
+    let huge = vec![b'x'; 200_000];
+    engine.send(slow, &huge).expect("an empty mailbox accepts any size");
 }

@@ -7,19 +7,21 @@ use std::sync::{Arc, Condvar, Mutex};
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, PATIENCE, eventually};
-use crate::hosts::{Gate, Journal, Store, set_logger};
-use crate::leaks::mappings;
-use crate::misbehaving::needs_storage;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, PATIENCE, eventually};
+use crate::harness::gates::Gate;
+use crate::harness::log::{Journal, set_logger};
+use crate::harness::process::mappings;
+use crate::harness::published::needs_storage;
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 
 fn pool(instances: usize) -> String {
     let limits = json!({ "max-execution-time-ms": 600_000 });
     json!({ "instances": instances, "limits": limits }).to_string()
 }
 
-/// A barrier in the log callback: says how many came, and whether as many as wanted were there at
-/// the same time.
+/// A barrier in the log callback: counts arrivals, and reports whether enough were there at the
+/// same time.
 #[derive(Clone)]
 struct Barrier(Arc<(Mutex<(usize, usize)>, Condvar)>, usize);
 
@@ -52,9 +54,9 @@ impl Barrier {
 }
 
 #[test]
-fn as_many_messages_run_at_the_same_time_as_there_are_instances() {
-    // More instances than workers: a callback holds none. More messages than instances: the rest
-    // has to wait.
+fn one_message_per_instance_runs_at_the_same_time() {
+    // More instances than workers, because a callback holds no worker. More messages than
+    // instances, so that some wait.
     for (instances, messages) in [(4, 4), (3, 7), (4, 2)] {
         let config = Config::new().with(r#"{"workers": 1}"#);
         let parallel = instances.min(messages);
@@ -73,7 +75,7 @@ fn as_many_messages_run_at_the_same_time_as_there_are_instances() {
 }
 
 #[test]
-fn calls_of_as_many_threads_run_at_the_same_time_as_there_are_instances() {
+fn one_call_per_instance_runs_at_the_same_time() {
     for (instances, threads) in [(3, 3), (2, 5), (4, 2)] {
         let (config, parallel) = (Config::new(), instances.min(threads));
         let barrier = Barrier::attach(&config, parallel);
@@ -89,13 +91,13 @@ fn calls_of_as_many_threads_run_at_the_same_time_as_there_are_instances() {
 }
 
 #[test]
-fn instances_share_handle_and_id_and_have_memories_of_their_own() {
+fn instances_share_handle_and_id_but_not_memory() {
     let engine = Engine::new();
     let handle = engine.load_with("app/pool/0", "counter", &pool(4));
     assert_eq!(engine.find("app/pool/0"), Ok(handle));
     let row = json!([{ "handle": handle, "id": "app/pool/0", "state": "running", "instances": 4 }]);
     assert_eq!(engine.list(), row);
-    // One after the other, so that all are equally busy and take turns.
+    // One after the other, so that the equally busy instances take turns.
     let numbers: Vec<u64> = (0..8).map(|_| engine.text(handle, "inc").parse().unwrap()).collect();
     assert_eq!(numbers, [1, 1, 1, 1, 2, 2, 2, 2]);
     let described = engine.describe(handle).unwrap();
@@ -108,7 +110,7 @@ fn instances_share_handle_and_id_and_have_memories_of_their_own() {
 }
 
 #[test]
-fn a_call_waits_for_an_instance_that_has_room() {
+fn a_call_waits_for_an_instance_with_room() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -118,7 +120,7 @@ fn a_call_waits_for_an_instance_that_has_room() {
         engine.send(handle, "log info gate").unwrap();
     }
     engine.until_busy(handle, 2, 0);
-    // One has few messages and no room, the other has more of both.
+    // The one with fewer messages has no room.
     engine.send(handle, format!("log info {}", "x".repeat(2000))).unwrap();
     for _ in 0..2 {
         engine.send(handle, "log info small").unwrap();
@@ -140,7 +142,7 @@ fn the_least_busy_instance_gets_the_message() {
     engine.send(handle, "log info gate").unwrap();
     gate.reached();
     for n in 0..20 {
-        // From hosts and from components: the idle one takes it.
+        // The idle instance takes messages of hosts and of components.
         assert_eq!(engine.text(handle, &format!("log info {n}")), "ok");
         let asker = engine.load("app/asker/0", "requester");
         engine.text(asker, "request app/pool/0 60000 log info asked");
@@ -152,13 +154,13 @@ fn the_least_busy_instance_gets_the_message() {
 }
 
 #[test]
-fn callbacks_come_to_the_instance_that_made_the_request() {
+fn callbacks_go_to_the_instance_that_made_the_request() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
     engine.load("app/slow/0", "chatty");
     let askers = engine.load_with("app/asker/0", "requester", &pool(4));
-    // None has a callback yet, so that they take turns: the n-th is made by instance n mod 4.
+    // No instance has a callback yet, so they take turns: request n comes from instance n mod 4.
     let made: Vec<String> =
         (0..12).map(|_| engine.text(askers, "request app/slow/0 600000 log info gate")).collect();
     gate.open();
@@ -172,7 +174,7 @@ fn callbacks_come_to_the_instance_that_made_the_request() {
             made.iter().position(|made| callback["correlation"] == **made).expect("one of ours")
         };
         let numbers: Vec<_> = callbacks.as_array().unwrap().iter().map(number).collect();
-        assert_eq!(numbers.len(), 3, "each made three");
+        assert_eq!(numbers.len(), 3, "each instance made three");
         assert!(numbers.iter().all(|n| n % 4 == numbers[0] % 4), "{numbers:?}");
         seen.extend(numbers);
         (seen.len() == made.len()).then_some(())
@@ -180,7 +182,7 @@ fn callbacks_come_to_the_instance_that_made_the_request() {
 }
 
 #[test]
-fn an_instance_can_not_cancel_the_request_of_another() {
+fn an_instance_cannot_cancel_the_request_of_another() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -195,10 +197,10 @@ fn an_instance_can_not_cancel_the_request_of_another() {
 }
 
 #[test]
-fn a_load_that_fails_half_way_takes_its_instances_back() {
+fn a_load_that_fails_half_way_frees_its_instances() {
     let sets = Arc::<AtomicUsize>::default();
     let (config, count) = (Config::new(), Arc::clone(&sets));
-    // The third instance of each load, until there were enough.
+    // Fails the third instance of each of the 30 loads.
     Store::scripted(move |operation, _, _| {
         let number = if operation == "set" { count.fetch_add(1, Ordering::SeqCst) } else { 0 };
         let fails = number % 3 == 2 && number < 90;
@@ -213,10 +215,14 @@ fn a_load_that_fails_half_way_takes_its_instances_back() {
         let failure = engine.try_load("bad/guest/0", &wasm, Some(options)).unwrap_err();
         assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
         assert_eq!(failure.detail["during"], "initialize", "{failure}");
-        assert_eq!(sets.load(Ordering::SeqCst), 3 * round, "the rest was not begun");
+        assert_eq!(
+            sets.load(Ordering::SeqCst),
+            3 * round,
+            "the remaining instances were not started"
+        );
         before = if round == 1 { mappings() } else { before };
     }
-    // Counts those of the whole process: nextest gives each test one of its own.
+    // Counts the whole process: nextest runs each test in its own.
     assert!(mappings() < before + 58, "instances of failed loads are still there");
     assert_eq!(engine.list(), json!([]));
     assert_eq!(engine.find("bad/guest/0").unwrap_err().status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
@@ -293,7 +299,7 @@ fn storage_is_shared_by_all_instances() {
 }
 
 #[test]
-fn each_instance_has_a_mailbox_of_its_own() {
+fn each_instance_has_its_own_mailbox() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();

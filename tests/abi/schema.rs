@@ -1,4 +1,4 @@
-//! The published JSON schema against the parsers: both take the same documents.
+//! The published JSON schema and the parsers accept the same documents.
 
 use std::ffi::CString;
 use std::ptr;
@@ -8,14 +8,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Config, Engine};
-use crate::properties::for_all;
+use crate::harness::engine::{Config, Engine};
+use crate::harness::properties::for_all;
 
 fn schema() -> Value {
     serde_json::from_str(include_str!("../../include/airssys_wasm.schema.json")).unwrap()
 }
 
-/// As much of JSON Schema 2020-12 as the schema uses; anything else in it is a failure.
+/// A validator for the part of JSON Schema 2020-12 that the schema uses. It panics at anything
+/// else.
 struct Schema(Value);
 
 impl Schema {
@@ -90,7 +91,7 @@ fn is_of_type(name: &Value, value: &Value) -> bool {
     }
 }
 
-/// A document, and which definition it is of.
+/// A document and the definition it belongs to.
 #[derive(Debug, Clone)]
 struct Document {
     definition: &'static str,
@@ -165,10 +166,10 @@ fn seeds() -> Vec<Document> {
     .into()
 }
 
-/// A change somewhere in a document.
+/// A mutation of a document.
 #[derive(Debug, Clone)]
 struct Change {
-    /// Which of the values it is made to.
+    /// The index of the value to change.
     at: prop::sample::Index,
     to: Edit,
 }
@@ -249,7 +250,7 @@ fn documents() -> impl Strategy<Value = Document> {
     (prop::sample::select(seeds()), vec(change, 0..3)).prop_map(|(mut document, changes)| {
         for change in changes {
             let at = change.at.index(count(&document.value));
-            apply(nth(&mut document.value, &mut { at }).expect("there are as many"), change.to);
+            apply(nth(&mut document.value, &mut { at }).expect("the index is in range"), change.to);
         }
         document
     })
@@ -298,8 +299,8 @@ fn apply(value: &mut Value, edit: Edit) {
     }
 }
 
-/// Whether the parser takes a document. Anything but `AIRSSYS_ERROR_INVALID_OPTIONS` is no word of
-/// the parser's.
+/// Whether the parser accepts a document. Only `AIRSSYS_ERROR_INVALID_OPTIONS` comes from the
+/// parser.
 fn parser_takes(engine: &Engine, document: &Document) -> bool {
     let text = document.value.to_string();
     let json = CString::new(text.clone()).unwrap();
@@ -337,7 +338,7 @@ fn parser_takes(engine: &Engine, document: &Document) -> bool {
     status != AIRSSYS_ERROR_INVALID_OPTIONS
 }
 
-/// What a schema can not say: that a pattern means something, that a path exists.
+/// Whether a schema cannot decide: it cannot check the meaning of patterns and paths.
 fn is_beyond_a_schema(document: &Document) -> bool {
     const MEANINGFUL: [&str; 17] = [
         "app/*/*",
@@ -361,7 +362,7 @@ fn is_beyond_a_schema(document: &Document) -> bool {
     let mut patterns = Vec::new();
     collect_patterns(&document.value, "", &mut patterns);
     patterns.iter().any(|(key, text)| {
-        // An action stands where a pattern may, too, and any host is no id.
+        // An action may stand in the place of a pattern, and `*` is a host but not an id.
         let action = *text == "read" && !["read", "write", "delete"].contains(&key.as_str());
         let hosts = ["outbound", "inbound", "host-pattern", "resource"];
         let any = *text == "*" && !hosts.contains(&key.as_str());
@@ -369,7 +370,7 @@ fn is_beyond_a_schema(document: &Document) -> bool {
     })
 }
 
-/// The texts where patterns and paths stand, with their keys.
+/// The strings that are patterns or paths, with their keys.
 fn collect_patterns<'a>(value: &'a Value, key: &str, found: &mut Vec<(String, &'a str)>) {
     const KEYS: [&str; 15] = [
         "send",
@@ -403,7 +404,7 @@ fn collect_patterns<'a>(value: &'a Value, key: &str, found: &mut Vec<(String, &'
     }
 }
 
-/// Holds both against each other for one document.
+/// Compares schema and parser for one document.
 fn compare(engine: &Engine, schema: &Schema, document: &Document, verdicts: &mut [u32; 2]) {
     let valid = schema.accepts(document.definition, &document.value);
     if valid && is_beyond_a_schema(document) {
@@ -415,31 +416,37 @@ fn compare(engine: &Engine, schema: &Schema, document: &Document, verdicts: &mut
 }
 
 #[test]
-fn the_schema_and_the_parsers_take_the_same_documents() {
+fn the_schema_and_the_parsers_accept_the_same_documents() {
     let (engine, schema) = (Engine::new(), Schema(schema()));
     for seed in seeds() {
         assert!(schema.accepts(seed.definition, &seed.value), "{seed:#?}");
         assert!(parser_takes(&engine, &seed), "{seed:#?}");
     }
-    // Every value of every document, replaced by every other.
+    // Replaces every value of every document by every other value.
     let mut verdicts = [0; 2];
     for seed in seeds() {
         for at in 0..count(&seed.value) {
             for by in all_values() {
                 let mut document = seed.clone();
-                *nth(&mut document.value, &mut { at }).expect("there are as many") = by;
+                *nth(&mut document.value, &mut { at }).expect("the index is in range") = by;
                 compare(&engine, &schema, &document, &mut verdicts);
             }
         }
     }
-    assert!(verdicts.iter().all(|count| *count > 500), "too few of a kind: {verdicts:?}");
+    assert!(
+        verdicts.iter().all(|count| *count > 500),
+        "too few valid or invalid documents: {verdicts:?}"
+    );
     let verdicts = std::cell::Cell::new([0; 2]);
     for_all(2000, documents(), |document| {
         let mut counts = verdicts.get();
         compare(&engine, &schema, &document, &mut counts);
         verdicts.set(counts);
     });
-    assert!(verdicts.get().iter().all(|count| *count > 200), "too few of a kind: {verdicts:?}");
+    assert!(
+        verdicts.get().iter().all(|count| *count > 200),
+        "too few valid or invalid documents: {verdicts:?}"
+    );
 }
 
 #[test]

@@ -1,12 +1,11 @@
-//! What is counted, of each component and of all.
+//! Statistics per component and in total.
 
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Engine, eventually};
-use crate::hosts::Gate;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, eventually, message_counts};
+use crate::harness::gates::Gate;
+use crate::harness::requests::Inbox;
 
-/// The entry of a component.
 fn of(engine: &Engine, handle: u64) -> Value {
     let stats = engine.stats();
     let entry = stats["per-component"].as_array().unwrap().iter();
@@ -18,7 +17,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[test]
-fn messages_are_counted_where_they_are_accepted_refused_dropped_handled_and_sent() {
+fn accepted_refused_dropped_handled_and_sent_messages_are_counted() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -55,7 +54,8 @@ fn messages_are_counted_where_they_are_accepted_refused_dropped_handled_and_sent
         engine.text(asker, command);
     }
     assert_eq!(engine.callbacks(asker, 1).len(), 1);
-    // Five sent; five commands and what `callbacks` asked handled, and the callback.
+    // The probe got five messages. The asker handled five commands, the `callbacks` query and one
+    // callback.
     eventually("the probe has all", || {
         (of(&engine, probe)["messages"]["handled"] == 5).then_some(())
     });
@@ -86,7 +86,7 @@ fn fuel_time_memory_and_restarts_are_counted() {
     let (few, _) = spent("spin 1000");
     let (many, _) = spent("spin 1000000");
     assert!(many > 1_000_000 && many > 100 * few, "{few} and {many}");
-    // The clock may be coarse: some of them see it move.
+    // The clock may be too coarse for a single call.
     eventually("computing takes time", || (spent("spin 1000000").1 > 0).then_some(()));
     eventually("waits are included", || (spent("sleep 20").1 > 0).then_some(()));
     let (failed, _) = spent("unreachable");
@@ -104,7 +104,7 @@ fn fuel_time_memory_and_restarts_are_counted() {
 }
 
 #[test]
-fn all_together_are_the_sum_of_each() {
+fn totals_are_the_sums_over_components() {
     let engine = Engine::new();
     let loaded = [("a", "echo"), ("b", "trapper"), ("c", "requester")].map(|(name, guest)| {
         engine.load_with(&format!("app/{name}/0"), guest, r#"{"instances": 2}"#)
@@ -138,7 +138,7 @@ fn all_together_are_the_sum_of_each() {
 }
 
 #[test]
-fn requests_are_counted_while_they_are_open() {
+fn open_requests_are_counted() {
     let (gate, config, inbox) = (Gate::default(), Config::new(), Inbox::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -157,4 +157,29 @@ fn requests_are_counted_while_they_are_open() {
     assert!(requests(0, 0));
     gate.open();
     eventually("both replies came too late", || requests(0, 2).then_some(()));
+}
+
+#[test]
+fn stats_cover_only_loaded_components() {
+    let engine = Engine::new();
+    let nothing = json!({
+        "components": 0, "binaries": 0, "code-bytes": 0, "messages": message_counts(0, 0, 0),
+        "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
+        "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
+        "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
+    });
+    let mut stats = engine.stats();
+    // All tests share a cache directory.
+    assert!(stats.as_object_mut().unwrap().remove("cache").is_some());
+    assert_eq!(stats, nothing);
+    let echo = engine.load("app/echo/0", "echo");
+    let probe = engine.load("app/probe/0", "probe");
+    engine.call(echo, "x").unwrap();
+    engine.call(echo, "x").unwrap();
+    engine.failure(probe, "fail runtime-error x");
+    let stats = engine.stats();
+    assert_eq!((&stats["components"], &stats["binaries"]), (&json!(2), &json!(2)));
+    assert_eq!(stats["messages"], message_counts(3, 2, 1));
+    engine.unload(echo).unwrap();
+    assert_eq!(engine.stats()["messages"], message_counts(1, 0, 1));
 }

@@ -1,19 +1,19 @@
-//! A component's storage: in memory, and through the host's callbacks.
+//! Storage of components, in memory and through the host's callbacks.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
 use airssys_wasm::*;
 
-use crate::harness::{Config, Engine, check};
-use crate::hosts::{NO_RESULT, Store};
+use crate::harness::engine::{Config, Engine, check};
+use crate::harness::store::{NO_RESULT, Store};
 
-/// What every backend has to do.
+/// The contract of every backend.
 fn obeys_the_contract(engine: &Engine) {
     let a = engine.load("app/a/0", "storage-user");
     let b = engine.load("app/b/0", "storage-user");
     let quota = u64::MAX;
-    assert_eq!(engine.call(a, "get k"), Ok(None), "a missing key is none, and no error");
+    assert_eq!(engine.call(a, "get k"), Ok(None), "a missing key is not an error");
     assert_eq!(engine.text(a, "exists k"), "false");
     assert_eq!(engine.text(a, "usage"), format!("0 {quota} 0"));
     assert_eq!(engine.text(a, "list"), "");
@@ -29,7 +29,7 @@ fn obeys_the_contract(engine: &Engine) {
     assert_eq!(engine.text(a, "exists empty"), "true");
     assert_eq!(engine.text(a, "usage"), format!("{} {quota} 3", 1 + 3 + 3 + 3 + 5));
 
-    assert_eq!(engine.call(b, "get k"), Ok(None), "another component has keys of its own");
+    assert_eq!(engine.call(b, "get k"), Ok(None), "components have separate keys");
     assert_eq!(engine.text(b, "set k other"), "ok");
     assert_eq!(engine.text(b, "delete raw"), "ok");
     assert_eq!(engine.text(a, "get k"), "2nd");
@@ -57,7 +57,7 @@ fn obeys_the_contract(engine: &Engine) {
 }
 
 #[test]
-fn memory_obeys_the_contract() {
+fn the_store_in_memory_obeys_the_contract() {
     obeys_the_contract(&Engine::new());
 }
 
@@ -76,13 +76,16 @@ fn a_host_without_exists_and_usage_obeys_the_contract() {
     obeys_the_contract(&config.engine());
 }
 
-fn set(config: &Config, storage: &airssys_storage_t) -> Result<(), crate::harness::Failure> {
+fn set(
+    config: &Config,
+    storage: &airssys_storage_t,
+) -> Result<(), crate::harness::engine::Failure> {
     // SAFETY: a live configuration, and functions that fit `user_data`.
     check(|error| unsafe { airssys_config_set_storage(config.raw(), storage, error) })
 }
 
 #[test]
-fn the_host_is_asked_with_the_component_s_id_and_its_key() {
+fn the_host_s_callbacks_get_the_component_s_id_and_key() {
     let (config, store) = (Config::new(), Store::new());
     store.attach(&config);
     store.put("app/user/0", "ready", "made by the host");
@@ -108,7 +111,7 @@ fn the_host_is_asked_with_the_component_s_id_and_its_key() {
 }
 
 #[test]
-fn keys_are_checked_before_any_backend_sees_them() {
+fn keys_are_checked_before_the_backend() {
     let (config, store) = (Config::new(), Store::new());
     store.attach(&config);
     for engine in [config.engine(), Engine::new()] {
@@ -130,13 +133,13 @@ fn keys_are_checked_before_any_backend_sees_them() {
         refused("list a\0");
         assert_eq!(engine.text(user, &format!("set {} v", "k".repeat(1024))), "ok");
     }
-    assert_eq!(store.calls.lock().unwrap().len(), 1, "only the key that is allowed");
+    assert_eq!(store.calls.lock().unwrap().len(), 1, "only the valid key");
 }
 
-/// The configuration of a host that wants components to see what it says.
+/// A configuration that shows the host's error texts to components.
 const SHOWN: &str = r#"{"host-error-texts": true}"#;
 
-/// A host whose every callback answers the same.
+/// A host whose callbacks all give the same answer.
 fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> Engine {
     let config = Config::new().with(SHOWN);
     Store::scripted(move |_, _, _| Some((result, text.into()))).attach(&config);
@@ -146,7 +149,7 @@ fn host_that_answers(result: airssys_storage_result_t, text: &'static str) -> En
 const COMMANDS: [&str; 6] = ["get k", "set k v", "delete k", "exists k", "list", "usage"];
 
 #[test]
-fn errors_of_a_host_that_wants_it_reach_the_guest_with_their_words() {
+fn error_texts_of_the_host_reach_the_guest_if_configured() {
     for (result, expected) in [
         (AIRSSYS_STORAGE_QUOTA_EXCEEDED, "error: quota-exceeded"),
         (AIRSSYS_STORAGE_INVALID_KEY, "error: invalid-key(it said sö)"),
@@ -161,7 +164,7 @@ fn errors_of_a_host_that_wants_it_reach_the_guest_with_their_words() {
 }
 
 #[test]
-fn results_that_nobody_knows_are_io_errors() {
+fn unknown_results_are_io_errors() {
     for result in [5, -1, i32::MAX, i32::MIN] {
         let engine = host_that_answers(result, "");
         let user = engine.load("app/user/0", "storage-user");
@@ -174,7 +177,7 @@ fn results_that_nobody_knows_are_io_errors() {
 }
 
 #[test]
-fn errors_without_words_and_with_bad_ones_still_make_text() {
+fn errors_with_missing_or_invalid_text_still_have_text() {
     let config = Config::new().with(SHOWN);
     let answers = |operation: &str, _: &str, _: &str| match operation {
         "get" => Some((AIRSSYS_STORAGE_IO_ERROR, Vec::new())),
@@ -189,7 +192,7 @@ fn errors_without_words_and_with_bad_ones_still_make_text() {
 }
 
 #[test]
-fn a_callback_that_returns_without_a_result_has_failed() {
+fn a_callback_that_returns_without_a_result_fails() {
     let engine = host_that_answers(NO_RESULT, "half a value");
     let user = engine.load("app/user/0", "storage-user");
     for command in COMMANDS {
@@ -199,25 +202,25 @@ fn a_callback_that_returns_without_a_result_has_failed() {
 }
 
 #[test]
-fn not_found_means_nothing_there_and_nothing_to_do() {
+fn not_found_means_that_there_is_nothing_to_read_or_delete() {
     let engine = host_that_answers(AIRSSYS_STORAGE_NOT_FOUND, "");
     let user = engine.load("app/user/0", "storage-user");
     assert_eq!(engine.call(user, "get k"), Ok(None));
     assert_eq!(engine.text(user, "delete k"), "ok");
     assert_eq!(engine.text(user, "exists k"), "false");
     let set = engine.text(user, "set k v");
-    assert!(set.starts_with("error: io-error("), "a lost write is no success: {set}");
+    assert!(set.starts_with("error: io-error("), "a failed write is not a success: {set}");
 }
 
 #[test]
-fn a_host_that_writes_nothing_has_an_empty_value() {
+fn a_get_that_writes_nothing_returns_an_empty_value() {
     let engine = host_that_answers(AIRSSYS_STORAGE_OK, "");
     let user = engine.load("app/user/0", "storage-user");
     assert_eq!(engine.call(user, "get k"), Ok(Some(Vec::new())));
 }
 
 #[test]
-fn keys_of_a_careless_host_are_put_in_order_and_narrowed_to_the_prefix() {
+fn unsorted_keys_of_the_host_are_sorted_and_filtered_by_prefix() {
     let engine = host_that_answers_keys(b"b\nxa\nab\nb\na");
     let user = engine.load("app/user/0", "storage-user");
     assert_eq!(engine.text(user, "list"), "a\nab\nb\nxa");
@@ -225,11 +228,14 @@ fn keys_of_a_careless_host_are_put_in_order_and_narrowed_to_the_prefix() {
 }
 
 #[test]
-fn a_key_that_is_no_text_fails_the_listing() {
+fn a_key_that_is_not_utf_8_fails_the_listing() {
     let engine = host_that_answers_keys(b"good\n\xff\nalso good");
     let user = engine.load("app/user/0", "storage-user");
     let reply = engine.text(user, "list");
-    assert!(reply.starts_with("error: io-error("), "a listing with a hole is no success: {reply}");
+    assert!(
+        reply.starts_with("error: io-error("),
+        "an incomplete listing is not a success: {reply}"
+    );
 }
 
 fn host_that_answers_keys(keys: &'static [u8]) -> Engine {
@@ -242,7 +248,7 @@ fn host_that_answers_keys(keys: &'static [u8]) -> Engine {
 }
 
 #[test]
-fn a_value_larger_than_the_guest_may_hold_ends_that_call_and_names_the_limit() {
+fn a_value_larger_than_the_guest_s_limit_ends_the_call_and_names_the_limit() {
     let config = Config::new();
     let huge = |operation: &str, _: &str, key: &str| {
         (operation == "get" && key == "huge").then(|| (AIRSSYS_STORAGE_OK, vec![b'x'; 80 << 20]))
@@ -258,8 +264,8 @@ fn a_value_larger_than_the_guest_may_hold_ends_that_call_and_names_the_limit() {
 }
 
 #[test]
-fn a_storage_that_waits_delays_only_the_component_that_asked() {
-    let gate = crate::hosts::Gate::default();
+fn a_slow_storage_delays_only_the_component_that_uses_it() {
+    let gate = crate::harness::gates::Gate::default();
     let (config, waits) = (Config::new(), gate.clone());
     let store = Store::scripted(move |_, _, key| {
         if key == "gate" {
@@ -268,7 +274,7 @@ fn a_storage_that_waits_delays_only_the_component_that_asked() {
         None
     });
     store.attach(&config);
-    // One worker: the one that a waiting callback sits on must not be the only one.
+    // With one worker: a waiting callback must not hold it.
     let engine = config.with(r#"{"workers": 1}"#).engine();
     let slow = engine.load("app/slow/0", "storage-user");
     engine.send(slow, "set gate x").unwrap();
@@ -282,14 +288,14 @@ fn a_storage_that_waits_delays_only_the_component_that_asked() {
 }
 
 #[test]
-fn a_writer_that_refused_something_fails_whatever_follows() {
+fn a_writer_that_refused_bytes_fails_whatever_follows() {
     unsafe extern "C" fn get(
         _: *mut c_void,
         _: *const c_char,
         key: *const c_char,
         out: *mut airssys_writer_t,
     ) {
-        // Never touched, so it takes no memory.
+        // The pages are never touched, so they take no memory.
         let huge = vec![0_u8; 256 << 20];
         // SAFETY: the callback's own key and writer, and bytes.
         unsafe {
@@ -309,9 +315,9 @@ fn a_writer_that_refused_something_fails_whatever_follows() {
     set(&config, &storage).unwrap();
     let engine = config.engine();
     let user = engine.load("app/user/0", "storage-user");
-    assert_eq!(engine.text(user, "get k"), "abc", "of several results the last one counts");
+    assert_eq!(engine.text(user, "get k"), "abc", "the last of several results counts");
     for key in ["huge", "null"] {
         let reply = engine.text(user, &format!("get {key}"));
-        assert!(reply.starts_with("error: io-error("), "half a value is no success: {reply}");
+        assert!(reply.starts_with("error: io-error("), "half a value is not a success: {reply}");
     }
 }

@@ -1,4 +1,4 @@
-//! Everything at once, from many threads, on many components.
+//! Many threads use many components in every way at once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -8,22 +8,24 @@ use std::time::Instant;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Outcome, PATIENCE, With, eventually, status_name};
-use crate::hosts::set_logger;
-use crate::partners::{Events, Inbox, Letter};
+use crate::harness::engine::{Config, Engine, Outcome, PATIENCE, With, eventually, status_name};
+use crate::harness::events::Events;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 
 const THREADS: u64 = 8;
 const COMPONENTS: usize = 200;
 const GUESTS: [&str; 6] = ["echo", "counter", "requester", "requester", "trapper", "probe"];
 const POLICIES: [&str; 3] = ["reject", "block", "drop-oldest"];
 
-/// What each thread does, so often; `AIRSSYS_STRESS_ROUNDS` says otherwise.
+/// Rounds per thread; `AIRSSYS_STRESS_ROUNDS` changes it.
 fn rounds() -> usize {
     let rounds = std::env::var("AIRSSYS_STRESS_ROUNDS").ok();
     rounds.map_or(1_500, |text| text.parse().expect("a number of rounds"))
 }
 
-/// Xorshift: what a thread does depends on its seed alone.
+/// Xorshift: a thread's actions depend only on its seed.
 struct Random(u64);
 
 impl Random {
@@ -52,8 +54,8 @@ struct Stress {
     statuses: Mutex<BTreeSet<(&'static str, airssys_status_t)>>,
 }
 
-/// What the header lists for the functions that are used here, but for what no host can provoke
-/// with these arguments.
+/// The statuses that the header lists for these functions, without those that these arguments can
+/// not cause.
 fn documented(function: &str) -> &'static [airssys_status_t] {
     const DELIVERY: &[airssys_status_t] = &[
         AIRSSYS_ERROR_QUEUE_FULL,
@@ -97,7 +99,7 @@ impl Stress {
             Err(failure) => {
                 assert!(documented(function).contains(&failure.status), "{function}: {failure}");
                 if failure.status == AIRSSYS_ERROR_SHUTDOWN_FAILED {
-                    // No guest's shutdown fails, but its time may be over before it is.
+                    // No guest's shutdown fails, but it may exceed its time limit.
                     assert_eq!(failure.detail["code"], "timeout", "{function}: {failure}");
                 }
                 None
@@ -105,7 +107,7 @@ impl Stress {
         }
     }
 
-    /// Puts a new component into a slot, and ends the one that was there.
+    /// Loads a component into a slot and unloads the previous one.
     fn replace(&self, random: &mut Random, slot: usize) {
         let options = json!({
             "mailbox": { "capacity": 1 + random.below(8), "when-full": random.of(&POLICIES) },
@@ -114,14 +116,13 @@ impl Stress {
         });
         let wasm = airssys_wasm_guests::bytes(random.of(&GUESTS));
         let loaded = self.engine.try_load(&id(slot), &wasm, Some(&options.to_string()));
-        // Where there is much to do, its time may be over before its turn comes.
+        // Under load its time limit may pass before it gets a worker.
         let Some(handle) = self.check("load", loaded) else { return };
         let before = self.slots[slot].swap(handle, Ordering::SeqCst);
         self.check("unload", self.engine.unload(before));
     }
 
-    /// A command for a guest that is one of several: what it does not know it answers with an
-    /// error.
+    /// A random command. Guests answer commands that they do not know with an error.
     fn command(&self, random: &mut Random) -> String {
         let (one, other) = (id(random.below(COMPONENTS)), id(random.below(COMPONENTS)));
         match random.below(10) {
@@ -190,14 +191,14 @@ impl Stress {
             97 => drop(engine.list()),
             98 => drop(engine.stats()),
             _ => {
-                // Two unload the same one.
+                // Two threads unload the same component.
                 self.check("unload", engine.unload(handle));
             }
         }
     }
 }
 
-/// Ends the process if a test that waits in many threads hangs: none of them could be joined.
+/// Ends the process if the test hangs, because its threads could not be joined.
 struct Watchdog(std::sync::Arc<AtomicBool>);
 
 impl Watchdog {
@@ -224,7 +225,7 @@ impl Drop for Watchdog {
 }
 
 #[test]
-fn many_threads_do_everything_at_once_and_the_engine_ends_clean() {
+fn many_threads_do_everything_at_once_and_the_engine_shuts_down_cleanly() {
     let _watchdog = Watchdog::new();
     let config = Config::new();
     set_logger(&config, AIRSSYS_LOG_WARN, |_| {});
@@ -284,7 +285,7 @@ fn many_threads_do_everything_at_once_and_the_engine_ends_clean() {
     ] {
         assert!(
             seen.contains(&(function, status)),
-            "{function} never said {}",
+            "{function} never returned {}",
             status_name(status)
         );
     }

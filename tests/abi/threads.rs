@@ -1,4 +1,4 @@
-//! Many threads, small threads, and other processes.
+//! Many threads, threads with small stacks, and forked processes.
 
 use std::ffi::c_void;
 use std::sync::Barrier;
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, NO_BYTES, eventually};
-use crate::hosts::Meeting;
+use crate::harness::engine::{Config, Engine, NO_BYTES, eventually};
+use crate::harness::gates::Meeting;
 
 const THREADS: usize = 8;
 const ROUNDS: usize = 150;
 
-/// The threads that are named as those of engines are; each test has a process of its own.
+/// The number of engine threads. nextest runs each test in its own process.
 fn workers() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names =
@@ -22,7 +22,7 @@ fn workers() -> usize {
 }
 
 #[test]
-fn workers_are_as_many_as_configured_from_the_first_load_to_the_end() {
+fn the_configured_number_of_workers_runs_from_the_first_load_to_the_free() {
     let config = Config::new().with(r#"{"workers": 3}"#);
     let engine = config.engine();
     assert_eq!(engine.stats()["components"], 0);
@@ -52,7 +52,7 @@ fn eight_threads_call_one_component_and_no_call_is_lost() {
 }
 
 #[test]
-fn eight_threads_use_components_of_their_own_and_one_engine() {
+fn eight_threads_use_separate_components_of_one_engine() {
     let engine = Engine::new();
     std::thread::scope(|scope| {
         for n in 0..THREADS {
@@ -77,7 +77,7 @@ fn eight_threads_use_components_of_their_own_and_one_engine() {
 }
 
 #[test]
-fn every_thread_s_sends_stay_in_order() {
+fn sends_of_every_thread_stay_in_order() {
     let options = r#"{"mailbox": {"capacity": 10000}}"#;
     let engine = Engine::new();
     let receiver = engine.load_with("app/r/0", "requester", options);
@@ -175,7 +175,7 @@ fn calls_of_two_threads_run_at_the_same_time() {
 }
 
 #[test]
-fn threads_that_make_engines_with_one_cache_at_once_do_not_meet_in_it() {
+fn threads_may_create_engines_with_one_cache_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let start = Barrier::new(THREADS);
     std::thread::scope(|scope| {
@@ -197,7 +197,7 @@ fn threads_that_make_engines_with_one_cache_at_once_do_not_meet_in_it() {
 
 struct SmallCall<'a> {
     engine: &'a Engine,
-    /// 0: the thread does nothing.
+    /// 0: make no call.
     handle: u64,
     status: airssys_status_t,
 }
@@ -218,7 +218,7 @@ extern "C" fn small_call(argument: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// How many bytes of its stack a thread that makes one call has written to.
+/// How many bytes of stack a thread with one call writes to.
 fn stack_used(engine: &Engine, handle: u64) -> usize {
     const SIZE: usize = 512 * 1024;
     let mut call = SmallCall { engine, handle, status: AIRSSYS_OK };
@@ -249,7 +249,7 @@ fn stack_used(engine: &Engine, handle: u64) -> usize {
 }
 
 #[test]
-fn a_call_needs_no_more_of_its_caller_s_stack_than_the_header_says() {
+fn a_call_uses_no_more_stack_than_the_header_says() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let nothing = stack_used(&engine, 0);
@@ -260,7 +260,7 @@ fn a_call_needs_no_more_of_its_caller_s_stack_than_the_header_says() {
 }
 
 #[test]
-fn a_child_of_a_fork_is_told_so_and_makes_an_engine_of_its_own() {
+fn a_forked_child_gets_an_error_and_may_create_its_own_engine() {
     let engine = Engine::new();
     let echo = engine.load("app/echo/0", "echo");
     let wasm = airssys_wasm_guests::bytes("echo");
@@ -287,7 +287,7 @@ fn a_child_of_a_fork_is_told_so_and_makes_an_engine_of_its_own() {
             .try_load("app/echo/0", &wasm, None)
             .and_then(|handle| own.call(handle, "child"))
             .is_ok_and(|reply| reply.as_deref() == Some(b"child"));
-        // SAFETY: nothing of the parent's is run at exit.
+        // SAFETY: `_exit` runs none of the parent's exit handlers.
         unsafe { libc::_exit(if told && works { 42 } else { 1 }) };
     }
     let mut status = 0;

@@ -1,9 +1,9 @@
-//! Components built for WASI: everything closed, output as log records.
+//! Components built for WASI: nothing is granted, and output becomes log records.
 
 use airssys_wasm::*;
 
-use crate::harness::{Config, Engine, With};
-use crate::hosts::{Journal, Record};
+use crate::harness::engine::{Config, Engine, With};
+use crate::harness::log::{Journal, Record};
 
 fn with_journal() -> (Engine, u64, Journal) {
     let (config, journal) = (Config::new(), Journal::default());
@@ -14,7 +14,7 @@ fn with_journal() -> (Engine, u64, Journal) {
 }
 
 #[test]
-fn a_component_for_wasi_gets_nothing_that_was_not_granted() {
+fn a_wasi_component_gets_nothing_that_was_not_granted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().display();
     std::fs::write(directory.path().join("secret"), "secret").unwrap();
@@ -50,7 +50,7 @@ fn a_component_for_wasi_gets_nothing_that_was_not_granted() {
 }
 
 #[test]
-fn output_becomes_records_a_line_each() {
+fn each_line_of_output_becomes_a_record() {
     let (engine, wasi, journal) = with_journal();
     engine.text(wasi, "print to out");
     engine.text(wasi, "eprint to err");
@@ -72,7 +72,7 @@ fn output_becomes_records_a_line_each() {
 }
 
 #[test]
-fn a_line_may_come_in_pieces_and_an_unfinished_one_comes_at_the_end() {
+fn a_line_may_come_in_pieces_and_an_unfinished_line_is_logged_at_the_end() {
     let (engine, wasi, journal) = with_journal();
     engine.text(wasi, "partial one ");
     engine.text(wasi, "partial line");
@@ -86,7 +86,7 @@ fn a_line_may_come_in_pieces_and_an_unfinished_one_comes_at_the_end() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_cut_between_characters() {
+fn a_long_line_is_split_between_characters() {
     let (engine, wasi, journal) = with_journal();
     let line = "€".repeat(9000);
     engine.text(wasi, &format!("print {line}"));
@@ -98,7 +98,7 @@ fn a_line_that_is_too_long_is_cut_between_characters() {
 }
 
 #[test]
-fn output_that_is_no_text_is_shown_as_well_as_can_be() {
+fn output_that_is_not_utf_8_is_logged_lossily() {
     let (engine, wasi, journal) = with_journal();
     let reply = engine.call(wasi, b"partial \xff\xfe").unwrap_err();
     assert_eq!(reply.status, AIRSSYS_ERROR_RUNTIME, "the guest takes text only");
@@ -119,14 +119,14 @@ fn an_exit_ends_the_instance_with_its_code() {
 }
 
 #[test]
-fn a_panic_s_words_are_in_the_log() {
+fn a_panic_message_is_logged() {
     let (engine, wasi, journal) = with_journal();
     assert_eq!(engine.failure(wasi, "panic oh no").status, AIRSSYS_ERROR_TRAP);
     assert!(journal.messages().iter().any(|message| message.contains("oh no")));
 }
 
 #[test]
-fn sleep_in_wasi_counts_against_the_time_limit_and_the_caller_s() {
+fn sleep_in_wasi_counts_against_the_time_limit_and_the_caller_s_timeout() {
     let engine = Engine::new();
     let options = r#"{"limits": {"max-execution-time-ms": 60}}"#;
     let wasi = engine.load_with("app/wasi/0", "wasi", options);
@@ -140,7 +140,7 @@ fn sleep_in_wasi_counts_against_the_time_limit_and_the_caller_s() {
 }
 
 #[test]
-fn a_guest_that_writes_much_does_not_lose_a_line() {
+fn a_guest_that_writes_many_lines_loses_none() {
     let (engine, wasi, journal) = with_journal();
     let lines: Vec<String> = (0..5000).map(|n| format!("line {n}")).collect();
     engine.text(wasi, &format!("print {}", lines.join("\n")));
@@ -148,7 +148,7 @@ fn a_guest_that_writes_much_does_not_lose_a_line() {
 }
 
 #[test]
-fn a_component_for_any_version_of_wasi_0_2_is_linked() {
+fn components_for_every_version_of_wasi_0_2_are_linked() {
     let engine = Engine::new();
     for patch in (0..=12).chain([99]) {
         let wat = format!(

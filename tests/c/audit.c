@@ -1,7 +1,7 @@
-/* Audit: which decisions are recorded, in what words and order, and what a slow host is told of. */
+/* Audit: which decisions are recorded, with what text, in what order, and what a slow host misses. */
 #include "audit_list.h"
 
-/* A denial of each kind, with its words. */
+/* A denial of each kind, with its text. */
 static void denials(void)
 {
     struct audit_list list = AUDIT_LIST;
@@ -52,13 +52,13 @@ static void denials(void)
     enum { EXPECTED = sizeof expected / sizeof *expected };
     for (size_t i = 0; i < EXPECTED; i++)
         CHECK_RECORDED(&list, i, DENIED, expected[i]);
-    /* All were told before the engine was gone, in their order, one at a time. */
+    /* All records arrive before the engine is freed, in order, one at a time. */
     CHECK_NUMBER(list.count, EXPECTED);
     CHECK_NUMBER(list.most_inside, 1);
     CHECK_NUMBER(list.drops, 1);
 }
 
-/* All that was allowed, with its words. */
+/* Every permission, with its text. */
 static void allowed(void)
 {
     struct audit_list list = AUDIT_LIST;
@@ -71,17 +71,17 @@ static void allowed(void)
                             "{\"capabilities\": {\"storage\": [\"read\", \"write\"]}}");
     uint64_t chatty = load(engine, "chatty");
     airssys_bytes_t reply = {0};
-    /* Also what is known already from the time before. */
+    /* Also decisions that are cached from before. */
     CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
     CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
-    /* It was allowed, whether it could be done or not. */
+    /* The send was allowed, even though it failed. */
     CHECK_REPLY(engine, requester, "send test/gone/0 x", "error: target-not-found(test/gone/0)");
     CHECK_REPLY(engine, requester, "broadcast test/echo/0 x", "ok");
     CHECK_REPLY(engine, user, "set k v", "ok");
     CHECK_REPLY(engine, user, "get k", "v");
     CHECK_OK(call(engine, chatty, "millis", &reply, NULL));
     airssys_bytes_free(&reply);
-    /* What the host does is no decision about a component. */
+    /* Actions of the host are not decisions about a component. */
     CHECK_OK(send_text(engine, chatty, "sleep 0"));
     airssys_engine_free(engine);
 
@@ -100,7 +100,7 @@ static void allowed(void)
     CHECK_NUMBER(list.count, EXPECTED);
 }
 
-/* Each so-manieth that allows something, all that deny. */
+/* Samples permissions; records every denial. */
 static void samples(void)
 {
     static const struct {
@@ -123,10 +123,10 @@ static void samples(void)
     }
 }
 
-/* Of the 16,384 that wait: what one component may have, of those that deny and of the others. */
+/* The share of the 16,384 queued records that one component may have: denials, and permissions. */
 enum { DENYING = 16384 / 4, ALLOWING = 16384 / 8 };
 
-/* Holds the callback with one record, and makes the host miss others. */
+/* Blocks the callback with one record, so that others are lost. */
 static void of_a_slow_host(void)
 {
     struct audit_list list = AUDIT_LIST;
@@ -139,7 +139,7 @@ static void of_a_slow_host(void)
     CHECK_REPLY(engine, hostile, "send-many 1 test/echo/0 x", "1");
     wait_for_records(&list, 1);
 
-    /* Nobody waits for the host, and a component leaves most of the room to others. */
+    /* Nobody waits for the host, and one component leaves most of the queue to others. */
     snprintf(command, sizeof command, "send-many %d test/echo/0 x", ALLOWING + 3);
     CHECK_REPLY(engine, hostile, command, "2051");
     snprintf(command, sizeof command, "send-many %d test/gone/0 x", DENYING + 5);
@@ -154,7 +154,7 @@ static void of_a_slow_host(void)
     CHECK_NUMBER(list.lost_allowed, 3);
     CHECK_NUMBER(list.lost_denied, 5);
 
-    /* What comes after that is recorded as before. */
+    /* Later decisions are recorded as before. */
     CHECK_REPLY(engine, hostile, "send-many 1 test/echo/0 x", "1");
     wait_for_records(&list, 1 + ALLOWING + DENYING + 2);
     airssys_engine_free(engine);
@@ -163,7 +163,7 @@ static void of_a_slow_host(void)
     CHECK_NUMBER(list.most_inside, 1);
 }
 
-/* A name of any length is cut, at a character. */
+/* A long name is cut between characters. */
 static void long_names(void)
 {
     struct audit_list list = AUDIT_LIST;
@@ -172,14 +172,14 @@ static void long_names(void)
     char *command = malloc(20000), *at = command;
     REQUIRE(command != NULL);
     at += sprintf(at, "raw-cancel 61");
-    /* An umlaut has two bytes, and 4,096 is in the middle of one. */
+    /* An umlaut has two bytes, and byte 4,096 is in the middle of one. */
     for (int i = 0; i < 4000; i++)
         at += sprintf(at, "c3bc");
     airssys_bytes_t reply = {0};
     CHECK_OK(call(engine, hostile, command, &reply, NULL));
     airssys_bytes_free(&reply);
     free(command);
-    /* A NUL in it does not end it. */
+    /* A NUL does not end the name. */
     CHECK_OK(call(engine, hostile, "raw-cancel 610062", &reply, NULL));
     airssys_bytes_free(&reply);
     CHECK_RECORDED(&list, 1, DENIED,
@@ -193,7 +193,7 @@ struct caller {
     uint64_t echo, requester;
 };
 
-/* Any function but shutdown. */
+/* Any function except shutdown. */
 static void call_in_record(void *user_data, const airssys_audit_record_t *record)
 {
     struct caller *caller = user_data;
@@ -203,7 +203,7 @@ static void call_in_record(void *user_data, const airssys_audit_record_t *record
                                     record->resource, &json, NULL));
     CHECK_CONTAINS((const char *)json.data, "\"allowed\":false");
     airssys_bytes_free(&json);
-    /* What is denied once is granted. */
+    /* The callback grants what was denied. */
     CHECK_OK(airssys_engine_grant(caller->engine, caller->requester,
                                   "{\"messaging\": {\"send\": [\"test/echo/0\"]}}", NULL));
     audit_list_take(&caller->list, record);
@@ -218,7 +218,7 @@ static void from_the_callback(void)
     audit.user_data = &caller;
     audit.record = call_in_record;
     REQUIRE(airssys_config_set_audit(config, &audit, NULL) == AIRSSYS_OK);
-    memset(&audit, 0xff, sizeof audit); /* It was copied. */
+    memset(&audit, 0xff, sizeof audit); /* The library has copied it. */
     airssys_engine_t *engine = caller.engine = silent_engine(config);
     caller.echo = load(engine, "echo");
     caller.requester = load(engine, "requester");
@@ -230,7 +230,7 @@ static void from_the_callback(void)
     CHECK_NUMBER(caller.list.count, 1);
 }
 
-/* Frees its engine in the first record. */
+/* Frees its own engine at the first record. */
 static void free_in_record(void *user_data, const airssys_audit_record_t *record)
 {
     struct caller *caller = user_data;
@@ -268,14 +268,14 @@ static void of_whom(void)
     airssys_config_t *config = new_strict_config();
     airssys_audit_t audit = audit_to(&list, 0);
     CHECK_OK(airssys_config_set_audit(config, &audit, NULL));
-    /* Refused: it stays the host's, and the one that was set stays, too. */
+    /* Refused: the host still owns its data, and the previous callback stays set. */
     audit = audit_to(&other, 0);
     audit.size = 3;
     CHECK_STATUS(airssys_config_set_audit(config, &audit, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
     CHECK_NUMBER(list.drops, 0);
     CHECK_NUMBER(other.drops, 0);
 
-    /* Replaced: the engines that were made before keep the old one, which goes with the last. */
+    /* Replaced: engines created before keep the old one, which is dropped with the last of them. */
     airssys_engine_t *before[2] = {engine_with(config), engine_with(config)};
     audit = audit_to(&other, 0);
     CHECK_OK(airssys_config_set_audit(config, &audit, NULL));
@@ -298,7 +298,7 @@ static void of_whom(void)
     CHECK_RECORDED(&other, 0, DENIED, "test/requester/0 messaging.send d/e/f: not-granted: no grant");
     CHECK_NUMBER(list.count + other.count, 2);
 
-    /* Replaced and never used. */
+    /* Replaced without use. */
     config = new_strict_config();
     audit = audit_to(&list, 0);
     CHECK_OK(airssys_config_set_audit(config, &audit, NULL));

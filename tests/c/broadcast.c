@@ -1,4 +1,4 @@
-/* One message for several components: all are tried, and who did not get it is named. */
+/* One message for several components: all are tried, and those that did not get it are named. */
 #include "answer.h"
 #include "holding_log.h"
 
@@ -21,11 +21,11 @@ static void everybody_gets_it(void)
     char payload[] = "inc";
     CHECK_OK(airssys_engine_broadcast(engine, handles, COUNT, (const uint8_t *)payload, 3, NULL,
                                       NULL));
-    memset(payload, 'x', 3); /* It was copied. */
+    memset(payload, 'x', 3); /* The library has copied it. */
     for (int i = 0; i < COUNT; i++)
         CHECK_REPLY(engine, handles[i], "get", "1");
 
-    /* Nobody, and one more than once. */
+    /* No component, and one component twice. */
     CHECK_OK(broadcast(engine, NULL, 0, "inc", NULL));
     CHECK_OK(broadcast(engine, handles, 0, "inc", NULL));
     uint64_t thrice[3] = {handles[0], handles[0], handles[0]};
@@ -93,10 +93,10 @@ static void some_do_not(void)
             CHECK_CONTAINS(member, part);
     }
     airssys_error_free(error);
-    /* What has no codec in front is fine for the one that looks at codecs. */
+    /* The receiver with codecs also takes a payload without a prefix. */
     CHECK_WRITTEN(&log, "all all all ");
 
-    /* All have their reason. */
+    /* Each failure has its reason. */
     static const uint8_t cbor[] = {0x51, 0xa0};
     uint64_t failing[] = {picky, full, gone};
     CHECK_STATUS(airssys_engine_broadcast(engine, failing, 3, cbor, sizeof cbor, NULL, &error),
@@ -111,7 +111,7 @@ static void some_do_not(void)
     CHECK_WRITTEN(&log, "all all all waits ");
 }
 
-/* A mailbox that blocks its senders holds a broadcast up for as long as the options allow. */
+/* A blocking mailbox delays a broadcast for as long as the options allow. */
 static void some_block(void)
 {
     struct holding_log log = HOLDING_LOG;

@@ -5,7 +5,7 @@
 #define STORAGE_DENIED(action) \
     "error: io-error(capability denied: storage." action " test/storage-user/0)"
 
-/* Calls, and copies the reply. */
+/* Calls and copies the reply. */
 static const char *reply_to(airssys_engine_t *engine, uint64_t handle, const char *text, char *copy,
                             size_t size)
 {
@@ -28,7 +28,7 @@ static void check_denied_all(airssys_engine_t *engine)
     CHECK_REPLY(engine, requester, "broadcast test/echo/0 x",
                 "error: delivery-failed(test/echo/0: delivery-failed: "
                 "capability denied: messaging.broadcast test/echo/0)");
-    /* Itself, too. */
+    /* Also itself. */
     CHECK_REPLY(engine, requester, "send test/requester/0 note x",
                 DENIED("send", "test/requester/0"));
     CHECK_REPLY(engine, requester, "list", "");
@@ -45,17 +45,17 @@ static void check_denied_all(airssys_engine_t *engine)
     CHECK_REPLY(engine, user, "list", STORAGE_DENIED("read"));
     CHECK_REPLY(engine, user, "usage", STORAGE_DENIED("read"));
     CHECK_REPLY(engine, user, "delete k", STORAGE_DENIED("delete"));
-    /* The right is looked at before the key. */
+    /* The right is checked before the key. */
     CHECK_REPLY(engine, user, "set-hex 00 v", STORAGE_DENIED("write"));
 
-    /* What reaches nothing of the host's is open. */
+    /* Functions that reach nothing of the host need no grant. */
     airssys_bytes_t time = {0};
     CHECK_OK(call(engine, chatty, "millis", &time, NULL));
     CHECK(time.len >= 13);
     airssys_bytes_free(&time);
     CHECK_REPLY(engine, chatty, "log debug x", "ok");
 
-    /* The host may do everything, as before. */
+    /* The host itself needs no rights. */
     CHECK_REPLY(engine, echo, "x", "x");
     airssys_engine_free(engine);
 }
@@ -65,7 +65,7 @@ static void denied_by_default(void)
     check_denied_all(engine_with(NULL));
     check_denied_all(new_strict_engine());
 
-    /* An empty set grants nothing either, and a load's own set takes the place of the default. */
+    /* An empty set grants nothing either, and the set of a load replaces the default. */
     airssys_engine_t *engine = new_engine();
     load(engine, "echo");
     const char *nothing[] = {"{\"capabilities\": {}}", "{\"capabilities\": []}",
@@ -75,13 +75,13 @@ static void denied_by_default(void)
         CHECK_REPLY(engine, requester, "send test/echo/0 x", DENIED("send", "test/echo/0"));
         CHECK_OK(airssys_engine_unload(engine, requester, NULL));
     }
-    /* Options that name none leave the default. */
+    /* Options without capabilities keep the default. */
     uint64_t requester = load_as(engine, "test/requester/0", "requester", "{\"quotas\": {}}");
     CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
     airssys_engine_free(engine);
 }
 
-/* Who may not write to an id does not learn whether somebody has it. */
+/* A component without a right to an id does not learn whether the id exists. */
 static void who_is_there(void)
 {
     static const char *const commands[] = {
@@ -98,13 +98,13 @@ static void who_is_there(void)
         reply_to(engine, requester, command, missing, sizeof missing);
         CHECK_CONTAINS(missing, "capability denied");
         CHECK_CONTAINS(missing, "app/gone/0");
-        /* The same but for the id that was asked for, which has as many bytes. */
+        /* The same error except for the id, which has the same length. */
         for (char *at; (at = strstr(missing, "gone")) != NULL;)
             memcpy(at, "here", 4);
         CHECK_TEXT(missing, present);
     }
 
-    /* Who may is told. */
+    /* A component with the right is told. */
     CHECK_OK(airssys_engine_grant(engine, requester,
                                   "{\"messaging\": {\"send\": [\"app/*/0\"]}}", NULL));
     CHECK_REPLY(engine, requester, "send app/here/0 x", "ok");
@@ -114,13 +114,13 @@ static void who_is_there(void)
     airssys_engine_free(engine);
 }
 
-/* Which ids a pattern is for. */
+/* Which ids a pattern matches. */
 static void patterns(void)
 {
     static const char *const ids[] = {"app/log/0", "app/log/1", "app/logger/0", "lib/log/0"};
     static const struct {
         const char *pattern;
-        /* Of each of the ids. */
+        /* The expected result for each id. */
         bool grants[4];
     } cases[] = {
         {"app/log/0", {true, false, false, false}},
@@ -143,7 +143,7 @@ static void patterns(void)
         snprintf(options, sizeof options,
                  "{\"capabilities\": {\"messaging\": {\"send\": [\"%s\"]}}}", cases[i].pattern);
         uint64_t requester = load_as(engine, "test/requester/0", "requester", options);
-        /* A second time, when the decision is remembered. */
+        /* A second time, when the decision is cached. */
         for (int round = 0; round < 2; round++) {
             for (size_t j = 0; j < 4; j++) {
                 snprintf(command, sizeof command, "send %s x", ids[j]);
@@ -151,14 +151,14 @@ static void patterns(void)
                 CHECK_REPLY(engine, requester, command, cases[i].grants[j] ? "ok" : expected);
             }
         }
-        /* One action is no other. */
+        /* A grant for one action covers no other. */
         CHECK_REPLY(engine, requester, "request app/log/0 1000 x", DENIED("request", "app/log/0"));
         CHECK_OK(airssys_engine_unload(engine, requester, NULL));
     }
     airssys_engine_free(engine);
 }
 
-/* Components see whom they may write to, in whatever way. */
+/* Components see the components that they may send to in any way. */
 static void directory(void)
 {
     airssys_engine_t *engine = new_strict_engine();
@@ -181,7 +181,7 @@ static void directory(void)
     airssys_engine_free(engine);
 }
 
-/* All ways to write a grant down. */
+/* All forms of a grant. */
 static void forms(void)
 {
     static const char *const forms[] = {
@@ -208,7 +208,7 @@ static void forms(void)
     airssys_engine_free(engine);
 }
 
-/* What can not be granted is told when it is, and nothing is loaded. */
+/* An invalid grant is an error, and nothing is loaded. */
 static void invalid(void)
 {
     static const struct {

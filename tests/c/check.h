@@ -71,7 +71,7 @@ static inline void check_contains(const char *came, const char *part, const char
 #define CHECK_TEXT(came, expected) check_text((came), (expected), __FILE__, __LINE__, #came)
 #define CHECK_CONTAINS(came, part) check_contains((came), (part), __FILE__, __LINE__, #came)
 
-/* Ends the program: for what a test can not go on without. */
+/* Ends the program: for what a test cannot go on without. */
 #define REQUIRE(condition)                                                              \
     do {                                                                                \
         if (!(condition)) {                                                             \

@@ -1,9 +1,9 @@
-/* Prefixes that say what a payload is: written, read, refused, and looked at for receivers. */
+/* Prefixes of payloads: written, read, refused, and checked for receivers. */
 #include "host.h"
 
 #define LARGEST (UINT64_MAX >> 1)
 
-/* A name and a code that belong together, both ways. */
+/* A name and its code, converted both ways. */
 static void pair(const char *name, uint64_t code)
 {
     uint64_t found = 4711;
@@ -57,7 +57,7 @@ static void names(void)
     CHECK_NUMBER(code, 4711);
 }
 
-/* Puts a code in front of a payload, looks at the bytes, and reads the code again. */
+/* Prefixes a payload with a code, checks the bytes, and reads the code back. */
 static void round_trip(uint64_t code, const void *payload, size_t len, const char *prefix)
 {
     size_t prefix_len = strlen(prefix), found_len = 4711;
@@ -79,9 +79,9 @@ static void prefixes(void)
     round_trip(AIRSSYS_CODEC_JSON, "{}", 2, "\x80\x04");
     round_trip(AIRSSYS_CODEC_SSZ, "\0\0", 2, "\x81\xea\x02");
     round_trip(AIRSSYS_CODEC_BORSH, "data", 4, "\xef\xc4\xc1\x01");
-    /* A payload that has a prefix is a payload like any other. */
+    /* A payload with a prefix can get another prefix. */
     round_trip(AIRSSYS_CODEC_RAW, "\x80\x04{}", 4, "\x55");
-    /* No payload, with a pointer and without. */
+    /* An empty payload, with a pointer and with NULL. */
     round_trip(AIRSSYS_CODEC_CBOR, "", 0, "\x51");
     round_trip(AIRSSYS_CODEC_CBOR, NULL, 0, "\x51");
     /* Codes that the header does not name. */
@@ -94,7 +94,7 @@ static void prefixes(void)
     round_trip(AIRSSYS_CODEC_MESSAGEPACK, large, sizeof large, "\x81\x04");
 }
 
-/* What begins with no code: outputs stay as they are. */
+/* Payloads without a code: outputs are unchanged. */
 static void refuses(const void *payload, size_t len)
 {
     uint64_t code = 4711;
@@ -118,15 +118,15 @@ static void no_prefixes(void)
     };
     refuses(NULL, 0);
     refuses("", 0);
-    /* Cut off. */
+    /* Truncated. */
     refuses("\x80", 1);
     refuses("\x80\x84", 2);
     refuses(ones, 8);
-    /* Longer than necessary. */
+    /* Not the shortest encoding. */
     refuses("\x80\0", 2);
     refuses("\xd5\0", 2);
     refuses("\x80\x84\0", 3);
-    /* Of ten bytes. */
+    /* Ten bytes long. */
     refuses(ones, 9);
     refuses(ones, 10);
     refuses(ones, sizeof ones);
@@ -178,7 +178,7 @@ static airssys_status_t call_with(airssys_engine_t *engine, uint64_t handle, con
     return status;
 }
 
-/* What a component declares is looked at when a message is sent, in whatever way. */
+/* The declared codecs are checked on every way to send a message. */
 static void receivers(void)
 {
     airssys_engine_t *engine = new_engine();
@@ -206,7 +206,7 @@ static void receivers(void)
                  AIRSSYS_ERROR_DELIVERY_FAILED);
     CHECK_NUMBER(id, 4711);
 
-    /* What does not open with a code that is known is nobody's business. */
+    /* A payload without a known code is not checked. */
     CHECK_OK(call_with(engine, picky, "{}", 2, NULL));
     CHECK_OK(call_with(engine, picky, "", 0, NULL));
     CHECK_OK(call_with(engine, picky, "\xff\xff", 2, NULL));

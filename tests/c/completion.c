@@ -49,7 +49,7 @@ static void use_everything(void *user_data, const airssys_completion_t *completi
     /* Waits for another completion, on another thread. */
     CHECK_ANSWER(&inner, request(host->engine, host->echo, "inner", &inner), AIRSSYS_OK, "inner");
 
-    /* Its own request is over, another is not. */
+    /* Its own request is complete, another is still open. */
     CHECK_STATUS(airssys_engine_cancel(host->engine, completion->request, NULL),
                  AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     CHECK_OK(airssys_engine_cancel(host->engine, host->other, NULL));
@@ -57,7 +57,7 @@ static void use_everything(void *user_data, const airssys_completion_t *completi
     uint64_t loaded = load_as(host->engine, "test/loaded/0", "counter", NULL);
     CHECK_REPLY(host->engine, loaded, "inc", "1");
     CHECK_OK(airssys_engine_unload(host->engine, loaded, NULL));
-    /* The component that replied, which waits for nobody. */
+    /* The component that replied. It waits for nobody. */
     CHECK_OK(airssys_engine_unload(host->engine, host->echo, NULL));
     airssys_engine_t *other = new_engine();
     CHECK_REPLY(other, load(other, "echo"), "other", "other");
@@ -87,7 +87,7 @@ static void reentry(void)
     CHECK_NUMBER(held.times, 1);
 }
 
-/* Each completion makes the next request. */
+/* Each completion sends the next request. */
 static void go_on(void *user_data, const airssys_completion_t *completion)
 {
     struct host *host = user_data;
@@ -116,7 +116,7 @@ static void chain(void)
     airssys_engine_free(host.engine);
 }
 
-/* Waits until all are inside a completion: they run at once, and none delays another. */
+/* Waits until all are inside a completion: completions run concurrently and do not delay each other. */
 static void meet(void *user_data, const airssys_completion_t *completion)
 {
     struct host *host = user_data;
@@ -146,15 +146,15 @@ static void end_engine(void *user_data, const airssys_completion_t *completion)
     struct host *host = user_data;
     (void)completion;
     airssys_engine_free(host->engine);
-    /* Let go only now: freeing has waited for nobody. */
+    /* Released only now: the free has waited for no completion. */
     let_go(host->log, UINT_MAX);
     done(host);
 }
 
-/* How the request comes to the completion that frees the engine. */
+/* How the request reaches the completion that frees the engine. */
 enum way { REPLIED, TIMED_OUT, CANCELLED };
 
-/* One request is inside a component, others wait behind it; all of them end, once. */
+/* One request is running, others wait behind it. All of them end exactly once. */
 static void free_in_completion(enum way way)
 {
     enum { OPEN = 20 };
@@ -177,7 +177,7 @@ static void free_in_completion(enum way way)
     if (way == CANCELLED) {
         CHECK_OK(airssys_engine_request(host.engine, host.chatty, NULL, 0, NULL, end_engine, &host,
                                         &id, NULL));
-        /* The engine may be gone before this returns; the call is under way meanwhile. */
+        /* The engine may be freed before this returns, while the call is running. */
         CHECK_OK(airssys_engine_cancel(host.engine, id, NULL));
     } else {
         CHECK_OK(airssys_engine_request(host.engine, way == REPLIED ? host.echo : host.chatty, NULL,

@@ -1,4 +1,4 @@
-/* A circle of callbacks over two engines is noticed as one within an engine is; reentry.c has those. */
+/* A cycle of callbacks across two engines is detected like one within an engine (see reentry.c). */
 #include "calling_log.h"
 
 int main(void)
@@ -6,7 +6,7 @@ int main(void)
     check_begin();
     struct log outer = {0}, inner = {0};
     airssys_engine_t *one = engine_on(&outer), *two = engine_on(&inner);
-    (void)load(two, "echo"); /* So that the handles differ. */
+    (void)load(two, "echo"); /* Makes the handles differ. */
     outer.handle = load(two, "chatty");
     outer.other = two;
     inner.handle = load(one, "chatty");

@@ -1,10 +1,10 @@
-/* A host that finds the library at run time: opens it, checks what it is, uses it, closes it, and again. */
+/* A host that loads the library at run time: opens, checks, uses and closes it, twice. */
 #include "check.h"
 
 #include <airssys_wasm.h>
 #include <dlfcn.h>
 
-/* ISO C has no cast from an object pointer to a function pointer; POSIX has dlsym all the same. */
+/* ISO C has no cast from an object pointer to a function pointer, but POSIX requires it for dlsym. */
 #define FIND(library, function)                                       \
     do {                                                              \
         void *symbol = dlsym(library, "airssys_" #function);          \

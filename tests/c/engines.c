@@ -1,4 +1,4 @@
-/* Two engines in one process have nothing to do with each other, but may be used together. */
+/* Two engines in one process are independent, but may be used together. */
 #include "calling_log.h"
 
 /* A callback of one engine calls a component of the other, which nobody waits for. The numbers of
@@ -39,7 +39,7 @@ int main(void)
     CHECK_REPLY(one, counter_one, "inc", "1");
     CHECK_REPLY(two, counter_two, "get", "0");
 
-    /* One ends, the other goes on. */
+    /* One ends; the other works on. */
     CHECK_OK(airssys_engine_shutdown(one, 10000, NULL));
     CHECK_REPLY(two, user_two, "get k", "two");
     airssys_engine_free(one);
@@ -47,7 +47,7 @@ int main(void)
     CHECK_OK(airssys_engine_find(two, "test/counter/0", &found, NULL));
     CHECK_NUMBER(found, counter_two);
 
-    /* And the next one begins with nothing. */
+    /* A new engine starts empty. */
     one = new_engine();
     CHECK_STATUS(airssys_engine_find(one, "test/counter/0", &found, NULL),
                  AIRSSYS_ERROR_COMPONENT_NOT_FOUND);

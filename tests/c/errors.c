@@ -1,7 +1,7 @@
-/* Errors are objects of their own: complete, usable anywhere and for as long as wanted. */
+/* Error objects are independent: complete, and usable on any thread for any time. */
 #include "host.h"
 
-/* What a thread that knows nothing but the error finds in it. */
+/* Checks an error on a thread that has nothing else. */
 static void *examine(void *argument)
 {
     airssys_error_t *error = argument;
@@ -20,7 +20,7 @@ int main(void)
     airssys_engine_t *engine = new_engine();
     uint64_t probe = load(engine, "probe"), trapper = load(engine, "trapper");
 
-    /* On a failure the error is written, and outputs are not. */
+    /* On failure the error is written and outputs are not. */
     airssys_bytes_t reply = {NULL, 17, 18};
     airssys_error_t *error = NULL;
     CHECK_STATUS(call(engine, probe, "fail runtime-error the red one", &reply, &error),
@@ -29,20 +29,20 @@ int main(void)
     CHECK(reply.data == NULL && reply.len == 17 && reply.capacity == 18);
     memset(&reply, 0, sizeof reply);
 
-    /* On a success outputs are written, and the error is not: the one before is still there. */
+    /* On success outputs are written and the error is not: the previous error is unchanged. */
     airssys_error_t *before = error;
     CHECK_OK(call(engine, probe, "empty", &reply, &error));
     CHECK(error == before);
     CHECK(reply.data != NULL);
     airssys_bytes_free(&reply);
 
-    /* Two errors at once do not disturb each other. */
+    /* Two errors exist independently. */
     airssys_error_t *trap = NULL;
     CHECK_STATUS(call(engine, trapper, "unreachable", &reply, &trap), AIRSSYS_ERROR_TRAP);
     CHECK_CONTAINS(airssys_error_message(trap), "test/trapper/0");
     CHECK_CONTAINS(airssys_error_detail_json(trap), "\"backtrace\":");
 
-    /* NULL ignores the error, not the failure. */
+    /* With NULL only the status reports the failure. */
     CHECK_STATUS(call(engine, trapper, "unreachable", &reply, NULL), AIRSSYS_ERROR_TRAP);
     CHECK_REPLY(engine, trapper, "ok", "ok");
 
@@ -66,7 +66,7 @@ int main(void)
         airssys_error_free(failed);
     }
 
-    /* A limit is named with its value. */
+    /* The error names the limit and its value. */
     uint64_t small = load_as(engine, "test/small/0", "trapper",
                              "{\"limits\": {\"max-memory-bytes\": 4194304}}");
     airssys_error_t *limit = NULL;
@@ -86,7 +86,7 @@ int main(void)
     CHECK_CONTAINS(airssys_error_message(nul), "tail");
     airssys_error_free(nul);
 
-    /* Errors outlive their engine, on other threads too. */
+    /* Errors outlive their engine, also on other threads. */
     airssys_engine_free(engine);
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, examine, error) == 0);

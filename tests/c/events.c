@@ -1,4 +1,4 @@
-/* Events: what is told of messages that were accepted and never handled, in what order, to whom. */
+/* Events about messages that were accepted and never handled: contents, order and receiver. */
 #include "answer.h"
 #include "event_list.h"
 #include "holding_log.h"
@@ -10,7 +10,7 @@ static airssys_engine_t *engine_telling(struct event_list *list, struct holding_
     airssys_config_t *config = config_holding(log);
     airssys_events_t events = events_to(list);
     REQUIRE(airssys_config_set_events(config, &events, NULL) == AIRSSYS_OK);
-    memset(&events, 0xff, sizeof events); /* It was copied. */
+    memset(&events, 0xff, sizeof events); /* The library has copied it. */
     airssys_engine_t *engine = engine_with(config);
     airssys_config_free(config);
     return engine;
@@ -28,7 +28,7 @@ static void *unload(void *argument)
     return NULL;
 }
 
-/* Whatever waits when its receiver is unloaded: all about it, oldest first. */
+/* Mail that waits when its receiver is unloaded: every field, oldest first. */
 static void of_an_unloaded_component(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -84,7 +84,7 @@ static void of_an_unloaded_component(void)
     snprintf(part, sizeof part, "\"correlation\":\"%016llx\"", (unsigned long long)id);
     CHECK_CONTAINS(list.events[2].json, part);
 
-    /* What was handled, whether it failed or not, is no dead letter; nor is what was refused. */
+    /* Handled messages, failed ones included, and refused messages are not dead letters. */
     uint64_t probe = load(engine, "probe");
     CHECK_FAILS(engine, probe, "fail runtime-error x", AIRSSYS_ERROR_RUNTIME, "x");
     CHECK_STATUS(send_text(engine, ender.handle, "late"), AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
@@ -101,7 +101,7 @@ static void *free_engine(void *argument)
     return NULL;
 }
 
-/* What waits when the engine is freed is told before that has returned. */
+/* Mail that waits when the engine is freed is reported before the free returns. */
 static void of_a_freed_engine(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -125,10 +125,10 @@ static void of_a_freed_engine(void)
     CHECK_NUMBER(list.drops, 1);
 }
 
-/* A host that takes its time is told how many events it has missed, and holds nobody up. */
+/* A slow host is told how many events it has missed, and delays nobody. */
 static void of_a_slow_host(void)
 {
-    /* Of one receiver a quarter of 10,000 wait. */
+    /* One receiver may have a quarter of the 10,000 places. */
     enum { WAITING = 2500, TOO_MANY = 123 };
     struct holding_log log = HOLDING_LOG;
     struct event_list list = EVENT_LIST;
@@ -149,7 +149,7 @@ static void of_a_slow_host(void)
     pthread_mutex_lock(&list.lock);
     CHECK_NUMBER(list.count, 1);
     list.held = false;
-    /* The last event comes where the first ones are kept. */
+    /* The last event follows the events that were kept. */
     list.count = 0;
     pthread_cond_broadcast(&list.changed);
     while (list.count < WAITING)
@@ -189,7 +189,7 @@ static void count_lost(void *user_data, const airssys_event_t *event)
     pthread_mutex_unlock(&lost->lock);
 }
 
-/* Payloads that wait for the host are bounded, too. */
+/* Queued payloads are bounded, too. */
 static void of_large_payloads(void)
 {
     enum { LARGE = 16 << 20 };
@@ -217,7 +217,7 @@ static void of_large_payloads(void)
     while (lost.letters == 0)
         pthread_cond_wait(&lost.changed, &lost.lock);
     pthread_mutex_unlock(&lost.lock);
-    /* One of them is all that may wait of one receiver; of the six that are dropped five are lost. */
+    /* Only one of them may wait per receiver: of the six dropped messages five are lost. */
     for (int i = 0; i < 5; i++)
         CHECK_OK(airssys_engine_send(engine, chatty, payload, LARGE, NULL, NULL));
     CHECK_OK(send_text(engine, chatty, "log info last"));
@@ -248,7 +248,7 @@ static void free_in_event(void *user_data, const airssys_event_t *event)
     struct freer *freer = user_data;
     if (event->payload_len != 5 || memcmp(event->payload, "first", 5) != 0)
         return;
-    /* Any function, then the last. */
+    /* Any function, finally free. */
     CHECK_NUMBER(counted(freer->engine, "dead-letters"), 1);
     CHECK_OK(send_text(freer->engine, freer->chatty, "third"));
     airssys_engine_free(freer->engine);
@@ -288,7 +288,7 @@ static void of_whom(void)
     CHECK_STATUS(airssys_config_set_events(config, &events, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
     CHECK_NUMBER(list.drops, 0);
 
-    /* Replaced: the engine that was made before keeps the old one. */
+    /* Replaced: the engine created before keeps the old one. */
     airssys_engine_t *before = engine_with(config);
     events = events_to(&other);
     CHECK_OK(airssys_config_set_events(config, &events, NULL));
@@ -301,7 +301,7 @@ static void of_whom(void)
     airssys_engine_free(after);
     CHECK_NUMBER(other.drops, 1);
 
-    /* Replaced and never used, and none at all. */
+    /* Replaced without use, and removed. */
     config = new_config();
     events = events_to(&list);
     CHECK_OK(airssys_config_set_events(config, &events, NULL));

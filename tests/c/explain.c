@@ -1,7 +1,7 @@
-/* Explaining: whether a component would be allowed to do something, and by what. */
+/* `airssys_engine_explain`: whether a component may do something, and why. */
 #include "audit_list.h"
 
-/* Explains, and compares the whole document; its members are in the order of their names. */
+/* Compares the whole document. Its members are sorted by name. */
 static void check_explained(airssys_engine_t *engine, uint64_t handle, const char *action,
                             const char *resource, bool allowed, const char *by, const char *rule,
                             const char *until, const char *file, int line)
@@ -40,7 +40,7 @@ static void by_what(void)
     CHECK_EXPLAINED("messaging.send", "app/db/0", true, "grant", "grant app/db/*", "null");
     CHECK_EXPLAINED("messaging.send", "app/web/0", false, "not-granted", "no grant", "null");
     CHECK_EXPLAINED("messaging.request", "app/web/0", true, "grant", "grant app/**", "9999999999999");
-    /* Not any more. */
+    /* Expired. */
     CHECK_EXPLAINED("messaging.request", "lib/web/0", false, "not-granted", "no grant", "null");
     CHECK_EXPLAINED("messaging.broadcast", "app/db/0", false, "not-granted", "no grant", "null");
     CHECK_EXPLAINED("directory.list", "app/db/0", true, "grant", "grant app/db/*", "null");
@@ -67,14 +67,14 @@ static void by_what(void)
         "{\"effect\": \"deny\", \"action\": \"messaging.*\", \"reason\": \"not \\\"now\\\"\"}, "
         "{\"effect\": \"deny\", \"action\": \"clock.read\"}]}",
         NULL));
-    /* Allowed by a rule is granted by a grant. */
+    /* An allow rule does not replace the grant. */
     CHECK_EXPLAINED("messaging.send", "app/db/0", true, "grant", "grant app/db/*", "null");
     CHECK_EXPLAINED("messaging.broadcast", "app/db/0", false, "not-granted", "no grant", "null");
     CHECK_EXPLAINED("messaging.send", "app/db/1", false, "policy",
                     "policy rules[1] deny: not \\\"now\\\"", "null");
     CHECK_EXPLAINED("clock.read", "", false, "policy", "policy rules[2] deny", "null");
 
-    /* What is explained is what is done, and only that is recorded. */
+    /* The explanation matches the decision, and only the decision is recorded. */
     CHECK_REPLY(engine, requester, "send app/db/1 x",
                 "error: delivery-failed(capability denied: messaging.send app/db/1)");
     CHECK_RECORDED(&list, 0, DENIED,
@@ -84,7 +84,7 @@ static void by_what(void)
     CHECK_NUMBER(list.count, 1);
 }
 
-/* A quota that is used up is no part of it. */
+/* A used-up quota is not part of an explanation. */
 static void without_quotas(void)
 {
     airssys_engine_t *engine = new_strict_engine();
@@ -112,7 +112,7 @@ static void wrong(void)
         CHECK_STATUS(airssys_engine_explain(engine, requester, actions[i], "a/b/c", &json, &error),
                      AIRSSYS_ERROR_INVALID_OPTIONS);
         CHECK_CONTAINS(airssys_error_message(error), "action: ");
-        /* All there are. */
+        /* All actions. */
         CHECK_CONTAINS(airssys_error_message(error), "\"filesystem.list-dir\"");
         airssys_error_free(error);
     }

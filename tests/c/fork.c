@@ -1,4 +1,4 @@
-/* After a fork the child is told that it can not use its parent's engine, and makes its own. */
+/* After a fork the child gets an error for its parent's engine and may create its own. */
 #include "host.h"
 
 #include <sys/wait.h>
@@ -9,7 +9,7 @@ static void must_not_come(void *user_data, const airssys_completion_t *completio
     CHECK(!"called");
 }
 
-/* Every function of an engine; what `unload` and the like do is not looked at, only that they refuse. */
+/* Every function of an engine must refuse. */
 static void check_forked(airssys_engine_t *engine, uint64_t handle)
 {
     uint64_t out = 0;
@@ -95,7 +95,7 @@ static void wait_for_rest(void)
 }
 #endif
 
-/* Runs `child` in a child, and counts how it ended. */
+/* Runs `child` in a child process and checks its exit. */
 static void in_child(void (*child)(airssys_engine_t *engine, uint64_t handle),
                      airssys_engine_t *engine, uint64_t handle)
 {
@@ -108,7 +108,7 @@ static void in_child(void (*child)(airssys_engine_t *engine, uint64_t handle),
         check_passed = check_failed = 0;
         alarm(20); /* Alarms are not inherited. */
         child(engine, handle);
-        /* Nothing of the parent is torn down: its threads are not here. */
+        /* Nothing of the parent is torn down: its threads do not exist in the child. */
         _exit(check_failed > 0 || check_passed == 0);
     }
     REQUIRE(waitpid(pid, &status, 0) == pid);
@@ -155,7 +155,7 @@ static void *keep_busy(void *argument)
     struct busy *busy = argument;
     for (bool stop = false; !stop;) {
         airssys_bytes_t reply = {0};
-        /* Recorded only if wrong: how often this runs is chance. */
+        /* Recorded only on failure, because the number of runs is random. */
         if (call(busy->engine, busy->trapper, "oob", &reply, NULL) != AIRSSYS_ERROR_TRAP)
             CHECK(!"a trap");
         uint64_t minimal = load_as(busy->engine, "test/minimal/0", "minimal", NULL);
@@ -173,7 +173,7 @@ int main(void)
 {
     check_begin();
 
-    /* Before there is any engine, a fork is none of the library's business. */
+    /* A fork before the first engine does not affect the library. */
     in_child(only_own, NULL, 0);
 
     airssys_engine_t *engine = new_engine();
@@ -183,7 +183,7 @@ int main(void)
     in_child(grandchild, engine, echo);
     CHECK_REPLY(engine, echo, "parent", "parent");
 
-    /* Not under AddressSanitizer: its allocator's own locks do not survive such a fork. */
+    /* Not under AddressSanitizer, whose allocator's locks do not survive such a fork. */
 #ifndef __SANITIZE_ADDRESS__
     struct busy busy = {0};
     pthread_t thread;

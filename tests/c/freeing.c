@@ -1,4 +1,4 @@
-/* An engine ends while several threads use it in a loop: each call ends with a status. */
+/* An engine ends while several threads use it in loops: each call returns a status. */
 #include "answer.h"
 
 #include <semaphore.h>
@@ -11,7 +11,7 @@ enum use { SEND, CALL, REQUEST, BROADCAST };
 struct host {
     airssys_engine_t *engine;
     uint64_t shared;
-    /* Held by whoever enters a call: no call may begin once the engine is being freed. */
+    /* Held while a call starts: no call may start once the engine is being freed. */
     sem_t entry;
     bool closing;
     pthread_mutex_t lock;
@@ -24,7 +24,7 @@ struct user {
     enum use use;
     uint64_t own;
     char id[32];
-    /* Whether the semaphore is its own. */
+    /* Whether this thread holds the semaphore. */
     bool entering;
 };
 
@@ -40,7 +40,7 @@ static void count(void *user_data, const airssys_completion_t *completion)
     pthread_mutex_unlock(&host->lock);
 }
 
-/* Recorded only if wrong: how often this is asked is chance. */
+/* Recorded only on failure, because the number of checks is random. */
 static void check_expected(airssys_status_t status, enum use use)
 {
     if (status != AIRSSYS_OK && status != AIRSSYS_ERROR_ENGINE_STOPPED &&
@@ -137,7 +137,7 @@ static void set_up(struct host *host)
     host->shared = load(host->engine, "echo");
 }
 
-/* Freed in the middle of calls that are under way, when no other begins. */
+/* Frees the engine during calls, while no new call starts. */
 static void freed(unsigned rounds, const enum use uses[THREADS])
 {
     static struct host host;
@@ -177,7 +177,7 @@ struct looper {
     struct host *host;
 };
 
-/* Shutting down may come at any time: every thread goes on until it is told. */
+/* A shutdown may come at any time: every thread continues until it gets the error. */
 static void *use_until_stopped(void *argument)
 {
     const struct looper *looper = argument;

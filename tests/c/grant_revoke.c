@@ -1,4 +1,4 @@
-/* Grants that come and go while a component runs: by a call of the host's, or with time. */
+/* Grants that change while a component runs, by calls of the host or by time. */
 #include "host.h"
 
 #include <time.h>
@@ -13,7 +13,7 @@ static uint64_t load_granted(airssys_engine_t *engine, const char *guest, const 
     return load_as(engine, id, guest, options);
 }
 
-/* Each is in force at the next decision. */
+/* Each change applies from the next decision on. */
 static void come_and_go(void)
 {
     static const char grant[] = "{\"messaging\": {\"send\": [\"test/*/0\"]}}";
@@ -25,7 +25,7 @@ static void come_and_go(void)
         CHECK_OK(airssys_engine_grant(engine, requester, grant, NULL));
         CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
         CHECK_REPLY(engine, requester, "list", "test/echo/0\ntest/requester/0\ntest/storage-user/0");
-        /* Nobody else has it, and it is for nothing else. */
+        /* The grant covers no other component and no other action. */
         CHECK_REPLY(engine, requester, "request test/echo/0 1000 x", DENIED("request", "test/echo/0"));
         CHECK_REPLY(engine, user, "list",
                     "error: io-error(capability denied: storage.read test/storage-user/0)");
@@ -39,12 +39,12 @@ static void come_and_go(void)
     CHECK_OK(airssys_engine_revoke(engine, user, "{\"storage\": [\"write\"]}", NULL));
     CHECK_REPLY(engine, user, "set k w",
                 "error: io-error(capability denied: storage.write test/storage-user/0)");
-    /* What was stored stays. */
+    /* Stored values are kept. */
     CHECK_REPLY(engine, user, "get k", "v");
     airssys_engine_free(engine);
 }
 
-/* What is held is taken away as it was granted, all of it or nothing. */
+/* A grant is revoked in the form in which it was granted, completely or not at all. */
 static void by_name(void)
 {
     airssys_engine_t *engine = new_strict_engine();
@@ -55,12 +55,12 @@ static void by_name(void)
                                       "\"request\": [\"test/**\"]}}");
 
     static const char *const not_held[] = {
-        /* A part of what a pattern covers, another spelling, another action. */
+        /* A part of a pattern, another spelling, another action. */
         "{\"messaging\": {\"send\": [\"test/echo/0\"]}}",
         "{\"messaging\": {\"send\": [\"test/*/*\"]}}",
         "{\"messaging\": {\"broadcast\": [\"test/**\"]}}",
         "{\"storage\": [\"read\"]}",
-        /* One that is held does not go if the other is not. */
+        /* Nothing is revoked unless all of it is held. */
         "{\"messaging\": {\"send\": [\"test/**\", \"test/echo/0\"]}}",
         "{\"messaging\": {\"send\": [\"test/**\"]}, \"storage\": [\"read\"]}",
     };
@@ -79,7 +79,7 @@ static void by_name(void)
                "test/requester/0 holds no grant messaging.send test/echo/0");
     airssys_error_free(error);
 
-    /* Another grant covers it still, then none. */
+    /* Another grant still covers it, then none. */
     CHECK_OK(airssys_engine_revoke(engine, requester, "{\"messaging\": {\"send\": [\"test/**\"]}}",
                                    NULL));
     CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
@@ -89,7 +89,7 @@ static void by_name(void)
     CHECK_STATUS(airssys_engine_revoke(engine, requester,
                                        "{\"messaging\": {\"send\": [\"test/*/0\"]}}", NULL),
                  AIRSSYS_ERROR_INVALID_OPTIONS);
-    /* Nothing is a set, too. */
+    /* An empty set is valid, too. */
     CHECK_OK(airssys_engine_revoke(engine, requester, "{}", NULL));
     CHECK_REPLY(engine, requester, "list", "test/echo/0\ntest/requester/0");
     airssys_engine_free(engine);
@@ -111,7 +111,7 @@ static void all_of_them(void)
     airssys_engine_free(engine);
 }
 
-/* A document that can not be used changes nothing; neither does a handle that is nobody's. */
+/* An invalid document or an unknown handle changes nothing. */
 static void invalid(void)
 {
     static const char *const documents[] = {
@@ -180,14 +180,14 @@ static bool succeeds(airssys_engine_t *engine, uint64_t handle, const char *comm
     return succeeded;
 }
 
-/* Grants something for a while: it is allowed, and then it is not any more. */
+/* A temporary grant: the action is allowed, then denied. */
 static void check_ends(airssys_engine_t *engine, uint64_t handle, const char *grants,
                        const char *action, const char *resource, const char *command,
                        const char *denied)
 {
     char grant[256];
     CHECK_REPLY(engine, handle, command, denied);
-    /* On a machine so slow that it has expired when it is used, a longer while. */
+    /* Tries a longer time if the grant has expired before its first use. */
     for (unsigned ms = 50; !succeeds(engine, handle, command); ms *= 2) {
         snprintf(grant, sizeof grant, "{%s, \"expires-in-ms\": %u}", grants, ms);
         CHECK_OK(airssys_engine_grant(engine, handle, grant, NULL));
@@ -202,7 +202,7 @@ static void check_ends(airssys_engine_t *engine, uint64_t handle, const char *gr
 static void with_time(void)
 {
     airssys_engine_t *engine = new_strict_engine();
-    /* It is written to as often as is possible, and none of that is to fail for want of room. */
+    /* A mailbox that drops the oldest message, so that no send fails for lack of room. */
     load_as(engine, "test/echo/0", "echo", "{\"mailbox\": {\"when-full\": \"drop-oldest\"}}");
     long long begin = now_ms();
     uint64_t requester =
@@ -211,7 +211,7 @@ static void with_time(void)
                      "{\"messaging\": {\"request\": [\"test/echo/0\"]}, "
                      "\"expires-in-ms\": 3600000}]");
     long long expires = until(engine, requester, "messaging.request", "test/echo/0");
-    /* The library's clock may be some milliseconds behind. */
+    /* The library's clock may lag by some milliseconds. */
     CHECK(expires > begin && expires <= now_ms() + 3600000);
     check_ends(engine, requester, "\"messaging\": {\"send\": [\"test/echo/0\"]}", "messaging.send",
                "test/echo/0", "send test/echo/0 x", DENIED("send", "test/echo/0"));
@@ -219,12 +219,12 @@ static void with_time(void)
     check_ends(engine, user, "\"storage\": [\"write\"]", "storage.write", "test/storage-user/0",
                "set k v", "error: io-error(capability denied: storage.write test/storage-user/0)");
 
-    /* A grant that has expired is held until it is taken away, or made anew. */
+    /* An expired grant stays in the list until it is revoked or renewed. */
     CHECK_OK(airssys_engine_grant(engine, requester, "{\"messaging\": {\"send\": [\"test/echo/0\"]}}",
                                   NULL));
     CHECK_NUMBER(until(engine, requester, "messaging.send", "test/echo/0"), 0);
     CHECK_REPLY(engine, requester, "send test/echo/0 x", "ok");
-    /* The same grant for a time takes the place of the one for good. */
+    /* The same grant with an expiry replaces the one without. */
     CHECK_OK(airssys_engine_grant(engine, requester,
                                   "{\"messaging\": {\"send\": [\"test/echo/0\"]}, "
                                   "\"expires-at-ms\": 1}",
@@ -233,7 +233,7 @@ static void with_time(void)
     CHECK_OK(airssys_engine_revoke(engine, requester,
                                    "{\"messaging\": {\"send\": [\"test/echo/0\"]}}", NULL));
 
-    /* Of two that cover the same, the longer one counts. */
+    /* Of two grants for the same action the longer one counts. */
     CHECK_OK(airssys_engine_grant(engine, requester,
                                   "{\"messaging\": {\"send\": [\"test/**\"]}, "
                                   "\"expires-at-ms\": 9999999999999}",
@@ -246,7 +246,7 @@ static void with_time(void)
     airssys_engine_free(engine);
 }
 
-/* The instances of a pool have one set of rights. */
+/* The instances of a pool share their rights. */
 static void of_a_pool(void)
 {
     static const char grant[] = "{\"messaging\": {\"send\": [\"test/echo/0\"]}}";
@@ -262,7 +262,7 @@ static void of_a_pool(void)
     airssys_engine_free(engine);
 }
 
-/* Grants belong to a component, not to its id: they go with it, and outlive its crashes. */
+/* Grants belong to a component, not to its id: they end with the unload and survive crashes. */
 static void of_a_component(void)
 {
     static const char grant[] = "{\"messaging\": {\"send\": [\"test/**\"]}}";
@@ -290,7 +290,7 @@ struct changer {
     bool revokes;
 };
 
-/* The component that logs gets or loses a right while it waits for the host's callback. */
+/* A component gains or loses a right while it waits for a log callback. */
 static void change_in_log(void *user_data, const airssys_log_record_t *record)
 {
     static const char grant[] = "{\"storage\": [\"write\"]}";
@@ -338,7 +338,7 @@ static void *grant_and_revoke(void *argument)
     return NULL;
 }
 
-/* Whatever a component does meanwhile is allowed or denied, and nothing else. */
+/* Every action during the changes is either allowed or denied. */
 static void meanwhile(void)
 {
     static const char denied[] = DENIED("send", "test/echo/0");

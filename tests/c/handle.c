@@ -1,4 +1,4 @@
-/* Handles name one component for ever: unknown, stale and zero ones are told, and never reused. */
+/* A handle names one component forever: unknown, stale and zero handles are errors, none is reused. */
 #include "host.h"
 
 static void check_gone(airssys_engine_t *engine, uint64_t handle)
@@ -25,7 +25,7 @@ int main(void)
     check_gone(engine, echo + 1);
     check_gone(engine, UINT64_MAX);
 
-    /* One id twice: two components, found as one. */
+    /* One id loaded twice: two components, one result of find. */
     uint64_t counters[2] = {load(engine, "counter"), load(engine, "counter")}, found = 0;
     CHECK(counters[0] != counters[1]);
     CHECK_REPLY(engine, counters[0], "inc", "1");
@@ -34,7 +34,7 @@ int main(void)
     CHECK_OK(airssys_engine_find(engine, "test/counter/0", &found, NULL));
     CHECK(found == counters[0] || found == counters[1]);
 
-    /* Unloading one leaves the other, and unloading it again does nothing. */
+    /* Unloading one keeps the other. Unloading it again does nothing. */
     CHECK_OK(airssys_engine_unload(engine, counters[0], NULL));
     check_gone(engine, counters[0]);
     CHECK_REPLY(engine, counters[1], "inc", "1");
@@ -46,7 +46,7 @@ int main(void)
     CHECK(again != counters[0] && again != counters[1]);
     check_gone(engine, counters[0]);
 
-    /* What is not there is not found, and nothing is written. */
+    /* An unknown id is not found, and the output is not written. */
     CHECK_OK(airssys_engine_unload(engine, again, NULL));
     CHECK_OK(airssys_engine_unload(engine, counters[1], NULL));
     found = 4711;
@@ -64,7 +64,7 @@ int main(void)
                      AIRSSYS_ERROR_INVALID_ID);
     CHECK_NUMBER(found, 4711);
 
-    /* A handle of another engine is a number that this one does not know. */
+    /* A handle of another engine is unknown here. */
     airssys_engine_t *other = new_engine();
     CHECK_FAILS(other, echo, "hello", AIRSSYS_ERROR_COMPONENT_NOT_FOUND, "handle");
     airssys_engine_free(other);

@@ -1,16 +1,16 @@
-/* A log callback that holds who logs "hold" until it is let go: a component that is certainly at work. */
+/* A log callback that blocks on the record "hold" until released: its component is certainly busy. */
 #ifndef HOLDING_LOG_H
 #define HOLDING_LOG_H
 
 #include "host.h"
 
-/* The command of `chatty` that is held. */
+/* The command that makes `chatty` block. */
 #define HOLD "log info hold"
 
 struct holding_log {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* How many have come to be held, and how many of them may go on. */
+    /* How many records have blocked, and how many of them are released. */
     unsigned came, let_go;
     /* All other messages, each followed by a space. */
     char written[4096];
@@ -18,7 +18,7 @@ struct holding_log {
     unsigned drops;
 };
 
-/* Static initialisation: a callback may come until the last engine is gone. */
+/* Static: callbacks may come until the last engine is freed. */
 #define HOLDING_LOG {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
 
 static inline void holding_log_take(void *user_data, const airssys_log_record_t *record)
@@ -49,7 +49,7 @@ static inline void holding_log_drop(void *user_data)
     pthread_mutex_unlock(&log->lock);
 }
 
-/* Waits until so many have come to be held, those that went on included. */
+/* Waits until `count` records have blocked, including released ones. */
 static inline void wait_until_held(struct holding_log *log, unsigned count)
 {
     pthread_mutex_lock(&log->lock);
@@ -58,7 +58,7 @@ static inline void wait_until_held(struct holding_log *log, unsigned count)
     pthread_mutex_unlock(&log->lock);
 }
 
-/* Lets the first `count` of all that come go on; UINT_MAX: everybody. */
+/* Releases the first `count` records; UINT_MAX releases all. */
 static inline void let_go(struct holding_log *log, unsigned count)
 {
     pthread_mutex_lock(&log->lock);
@@ -67,7 +67,7 @@ static inline void let_go(struct holding_log *log, unsigned count)
     pthread_mutex_unlock(&log->lock);
 }
 
-/* Waits until as much has been written as `expected` has bytes, and compares. */
+/* Waits for as many bytes as `expected` has and compares them. */
 static inline void check_written(struct holding_log *log, const char *expected, const char *file,
                                  int line)
 {
@@ -80,7 +80,7 @@ static inline void check_written(struct holding_log *log, const char *expected, 
 
 #define CHECK_WRITTEN(log, expected) check_written((log), (expected), __FILE__, __LINE__)
 
-/* Waits until the last engine that used the log has let it go. */
+/* Waits until the last engine has dropped the log. */
 static inline void wait_until_dropped(struct holding_log *log, unsigned count)
 {
     pthread_mutex_lock(&log->lock);

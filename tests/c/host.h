@@ -46,7 +46,7 @@ static inline airssys_config_t *new_strict_config(void)
     return config;
 }
 
-/* What components of tests that are not about rights may do. */
+/* The rights of components in tests that are not about rights. */
 #define TEST_GRANTS                                                                             \
     "{\"messaging\": {\"send\": [\"**\"], \"request\": [\"**\"], \"broadcast\": [\"**\"]}, " \
     "\"storage\": [\"read\", \"write\", \"delete\"]}"
@@ -66,7 +66,7 @@ static inline void log_nothing(void *user_data, const airssys_log_record_t *reco
     (void)record;
 }
 
-/* What guests do wrong on purpose is not shown. Takes the configuration. */
+/* Does not print the deliberate failures of guests. Takes ownership of the configuration. */
 static inline airssys_engine_t *silent_engine(airssys_config_t *config)
 {
     airssys_logger_t logger = {0};
@@ -84,7 +84,7 @@ static inline airssys_engine_t *new_engine(void)
     return silent_engine(new_config());
 }
 
-/* An engine whose components may do nothing but what their loads grant. */
+/* An engine whose components have only the rights that their loads grant. */
 static inline airssys_engine_t *new_strict_engine(void)
 {
     return silent_engine(new_strict_config());
@@ -117,7 +117,7 @@ static inline airssys_status_t call(airssys_engine_t *engine, uint64_t handle, c
                                error);
 }
 
-/* Calls, and compares the reply. */
+/* Calls and compares the reply. */
 static inline void check_reply(airssys_engine_t *engine, uint64_t handle, const char *text,
                                const char *expected, const char *file, int line)
 {
@@ -135,7 +135,7 @@ static inline void check_reply(airssys_engine_t *engine, uint64_t handle, const 
     airssys_bytes_free(&reply);
 }
 
-/* Calls, and looks at how it fails; frees the error. */
+/* Expects a failure, checks and frees the error. */
 static inline void check_fails(airssys_engine_t *engine, uint64_t handle, const char *text,
                                airssys_status_t status, const char *part, const char *file,
                                int line)
@@ -165,7 +165,7 @@ static inline long long number_in(const airssys_bytes_t *json, const char *path)
     return found != NULL ? atoll(found) : -1;
 }
 
-/* What `airssys_engine_describe` says under `path`. */
+/* The number at `path` in the document of `airssys_engine_describe`. */
 static inline long long described(airssys_engine_t *engine, uint64_t handle, const char *path)
 {
     airssys_bytes_t json = {0};
@@ -175,7 +175,7 @@ static inline long long described(airssys_engine_t *engine, uint64_t handle, con
     return number;
 }
 
-/* What `airssys_engine_stats` says under `path`. */
+/* The number at `path` in the document of `airssys_engine_stats`. */
 static inline long long counted(airssys_engine_t *engine, const char *path)
 {
     airssys_bytes_t json = {0};
@@ -185,7 +185,7 @@ static inline long long counted(airssys_engine_t *engine, const char *path)
     return number;
 }
 
-/* Waits until as much mail waits for a component. */
+/* Waits until this much mail waits for a component. */
 static inline void wait_for_depth(airssys_engine_t *engine, uint64_t handle, long long depth)
 {
     while (described(engine, handle, "mailbox.depth") != depth)
@@ -197,7 +197,7 @@ static inline airssys_status_t send_text(airssys_engine_t *engine, uint64_t hand
     return airssys_engine_send(engine, handle, (const uint8_t *)text, strlen(text), NULL, NULL);
 }
 
-/* A call whose argument `name` is wrong; it says `&error` for its error. */
+/* Expects an error about argument `name`. The call passes `&error`. */
 #define REFUSES(name, call)                                                            \
     do {                                                                               \
         airssys_error_t *error = NULL;                                                 \

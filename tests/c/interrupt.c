@@ -1,4 +1,4 @@
-/* Interrupts, unloads with a timeout, and senders whose patience ends. */
+/* Interrupts, unloads with a timeout, and senders that give up. */
 #include "answer.h"
 #include "host.h"
 
@@ -71,7 +71,7 @@ int main(void)
         CHECK_REPLY(engine, busy, "ok", "ok");
     }
 
-    /* One that runs nothing is left alone. */
+    /* An idle component is unchanged. */
     long long restarts = described(engine, busy, "restarts");
     CHECK_OK(airssys_engine_interrupt(engine, busy, NULL));
     CHECK_REPLY(engine, busy, "ok", "ok");

@@ -1,4 +1,4 @@
-/* Not a test: leaks all that can be leaked, and `run.sh asan` wants to be told. */
+/* Not a test: leaks every kind of object. `run.sh asan` expects the leaks to be reported. */
 #include "host.h"
 
 int main(void)

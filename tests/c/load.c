@@ -1,4 +1,4 @@
-/* Loading: what can not be loaded is told apart, and leaves nothing behind. */
+/* Loading: each failure has its own error and leaves nothing behind. */
 #include "host.h"
 
 static const uint8_t core_module[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
@@ -54,7 +54,7 @@ int main(void)
                   "{\"env\": {\"LOOP_INIT\": \"\"}, \"limits\": {\"max-execution-time-ms\": 50}}",
                   AIRSSYS_ERROR_TIMEOUT, "50");
 
-    /* A directory is a file that can not be read. */
+    /* A directory is a file that cannot be read. */
     airssys_error_t *error = NULL;
     CHECK_STATUS(airssys_engine_load_file(engine, "test/x/0", "/", NULL, &handle, &error),
                  AIRSSYS_ERROR_IO);
@@ -69,14 +69,14 @@ int main(void)
     CHECK_STATUS(airssys_engine_find(engine, "test/x/0", &handle, NULL),
                  AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
 
-    /* The smallest component loads, from memory that may go right after, and handles nothing. */
+    /* The smallest component loads from memory that is freed right after, and handles no messages. */
     uint8_t copy[sizeof component];
     memcpy(copy, component, sizeof copy);
     CHECK_OK(airssys_engine_load(engine, "test/x/0", copy, sizeof copy, "{}", &handle, NULL));
     memset(copy, 0, sizeof copy);
     CHECK_FAILS(engine, handle, "hello", AIRSSYS_ERROR_EXPORT_NOT_FOUND, "test/x/0");
 
-    /* A failing `shutdown` is told, and the component is gone all the same. */
+    /* A failing `shutdown` is reported, and the component is unloaded. */
     uint64_t probe = load_as(engine, "test/probe/0", "probe",
                              "{\"env\": {\"SHUTDOWN_FAIL\": \"I stay\"}}");
     CHECK_STATUS(airssys_engine_unload(engine, probe, &error), AIRSSYS_ERROR_SHUTDOWN_FAILED);

@@ -1,4 +1,4 @@
-/* The host's log: levels, components, context, order, and when user_data is let go. */
+/* The host's log: levels, components, context, order, and when user_data is dropped. */
 #include "host.h"
 
 #define ROOM 2048
@@ -73,13 +73,13 @@ static airssys_engine_t *engine_on(struct log *log, airssys_log_level_t min_leve
     airssys_config_t *config = new_config();
     airssys_logger_t logger = logger_of(log, min_level);
     REQUIRE(airssys_config_set_logger(config, &logger, NULL) == AIRSSYS_OK);
-    memset(&logger, 0xff, sizeof logger); /* It was copied. */
+    memset(&logger, 0xff, sizeof logger); /* The library has copied it. */
     airssys_engine_t *engine = engine_with(config);
     airssys_config_free(config);
     return engine;
 }
 
-/* Waits until there are `count` lines; the watchdog of the test ends a wait for what never comes. */
+/* Waits until there are `count` lines. The test's watchdog bounds the wait. */
 static void wait_for(struct log *log, size_t count)
 {
     pthread_mutex_lock(&log->lock);
@@ -123,7 +123,7 @@ static void contents(void)
     CHECK_TEXT(log->lines[6].message, "head");
     CHECK_NUMBER(log->lines[6].message_len, 9);
 
-    /* In the order they were written, whoever runs the component. */
+    /* In the order of writing, on any thread. */
     log->count = 0;
     CHECK_OK(airssys_engine_send(engine, chatty, (const uint8_t *)"flood 1000", 10, NULL, NULL));
     wait_for(log, 1000);
@@ -158,7 +158,7 @@ static void what_the_library_reports(void)
     CHECK_CONTAINS(log->lines[1].message, "crashed");
     CHECK_TEXT(log->lines[1].component, "test/trapper/0");
 
-    /* What is written in `shutdown` is there when `unload` has returned. */
+    /* Records of `shutdown` arrive before `unload` returns. */
     CHECK_OK(airssys_engine_unload(engine, probe, NULL));
     CHECK_NUMBER(log->count, 3);
     CHECK_TEXT(log->lines[2].message, "probe shut down");

@@ -1,4 +1,4 @@
-/* A mailbox without room: its senders are refused, wait, or push the oldest message out. */
+/* A full mailbox: senders are refused, wait, or displace the oldest message. */
 #include "answer.h"
 #include "event_list.h"
 #include "holding_log.h"
@@ -21,7 +21,7 @@ static void must_not_come(void *user_data, const airssys_completion_t *completio
     CHECK(!"called");
 }
 
-/* `chatty` with one message inside, so that what follows waits. */
+/* `chatty` with a running message, so that later messages wait. */
 static uint64_t load_held(airssys_engine_t *engine, struct holding_log *log, const char *options)
 {
     uint64_t chatty = load_as(engine, "test/chatty/0", "chatty", options);
@@ -30,7 +30,7 @@ static uint64_t load_held(airssys_engine_t *engine, struct holding_log *log, con
     return chatty;
 }
 
-/* No sender gets in, in whatever way it tries. */
+/* Every way to send is refused. */
 static void check_full(airssys_engine_t *engine, uint64_t handle, uint64_t timeout_ms,
                        const char *bound)
 {
@@ -163,7 +163,7 @@ static void block(void)
     CHECK_OK(send_text(engine, chatty, "log info first"));
     check_full(engine, chatty, 1, "1 message");
 
-    /* A thread that goes on only when there is room, and keeps its order. */
+    /* A thread that waits for room and keeps its order. */
     struct sender sender = SENDER(engine, chatty, "log info %d", COUNT);
     pthread_t thread = start(&sender);
     pthread_mutex_lock(&sender.lock);
@@ -185,7 +185,7 @@ static void block(void)
     airssys_engine_free(engine);
 }
 
-/* Whoever waits for room is accepted in the end, or refused: not both. */
+/* A sender that waits for room is either accepted or refused. */
 static void waiting_is_not_refused(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -209,7 +209,7 @@ static void *unload(void *argument)
     return NULL;
 }
 
-/* Who waits for room in a mailbox that goes away is told. */
+/* A sender gets an error if the mailbox goes away while it waits. */
 static void block_until_the_end(bool of_engine)
 {
     enum { SENDERS = 4 };
@@ -238,7 +238,7 @@ static void block_until_the_end(bool of_engine)
     airssys_engine_free(engine);
 }
 
-/* A callback of the component that would wait for room with itself. */
+/* A callback that would wait for room in its own component. */
 struct self {
     airssys_engine_t *engine;
     uint64_t handle;
@@ -292,7 +292,7 @@ static void block_on_oneself(void)
     airssys_engine_free(self.engine);
 }
 
-/* A component waits for room in the mailbox of another, as a host does. */
+/* A component waits for room in another's mailbox like a host. */
 static void *send_as_guest(void *argument)
 {
     struct sender *sender = argument;
@@ -349,7 +349,7 @@ static void drop_oldest(void)
         "{\"mailbox\": {\"capacity\": 2, \"max-bytes\": 2000, \"when-full\": \"drop-oldest\"}}");
     airssys_bytes_t json = {0};
 
-    /* A request and a call are told that they made room. */
+    /* A displaced request and a displaced call get an error. */
     uint64_t id = request(engine, chatty, "log info oldest", &oldest);
     struct sender caller = SENDER(engine, chatty, "log info call", 0);
     pthread_t thread;
@@ -367,7 +367,7 @@ static void drop_oldest(void)
                                           "log info d", "log info e"};
     wait_for_events(&list, 3);
 
-    /* A large one takes the place of several. */
+    /* A large message displaces several. */
     char large[1700];
     memset(large, 'x', sizeof large);
     memcpy(large, "log trace ", 10);

@@ -1,4 +1,4 @@
-/* Arguments that can not be used are a status that names them: NULL in every place, bad UTF-8, bad sizes. */
+/* Invalid arguments are errors that name the argument: NULL, invalid UTF-8, wrong sizes. */
 #include "host.h"
 
 static const uint8_t payload[] = "x";
@@ -137,12 +137,12 @@ static void configurations(void)
     audit.size = 0;
     REFUSES("audit", airssys_config_set_audit(config, &audit, &error));
 
-    /* What was refused stays the host's. */
+    /* The host keeps what was refused. */
     airssys_config_free(config);
     CHECK_NUMBER(drops, 0);
 }
 
-/* A host that was compiled with a newer header, whose struct has a field that this library lacks. */
+/* A host compiled with a newer header, whose struct has a field that this library lacks. */
 static void newer_structs(airssys_engine_t *engine, uint64_t echo)
 {
     struct {
@@ -311,7 +311,7 @@ static void engines(void)
     requests(engine, echo);
     routed(engine);
 
-    /* Nothing of the above has hurt the engine. */
+    /* The engine still works. */
     CHECK_REPLY(engine, echo, "still here", "still here");
     airssys_engine_free(engine);
 }
@@ -322,11 +322,11 @@ int main(void)
     configurations();
     engines();
 
-    /* No error is asked for. */
+    /* No error output. */
     CHECK_STATUS(airssys_engine_shutdown(NULL, 0, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
     CHECK_STATUS(airssys_config_new(NULL, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
 
-    /* Nothing is released, nothing is written. */
+    /* Nothing is freed and nothing is written. */
     airssys_error_free(NULL);
     airssys_bytes_free(NULL);
     airssys_config_free(NULL);

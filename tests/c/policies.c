@@ -31,7 +31,7 @@ static struct world new_world(void)
     return world;
 }
 
-/* From the next decision on, also about what was decided before. */
+/* A rule applies from the next decision on, also to cached decisions. */
 static void a_deny_beats_a_grant(void)
 {
     struct world world = new_world();
@@ -46,12 +46,12 @@ static void a_deny_beats_a_grant(void)
         CHECK_REPLY(world.engine, world.requester, "send test/requester/0 note x", "ok");
         CHECK_REPLY(world.engine, world.requester, "broadcast test/echo/0 x", "ok");
         CHECK_REPLY(world.engine, world.user, "set k v", "ok");
-        /* A grant that comes later is no way around it. */
+        /* A later grant does not override it. */
         CHECK_OK(airssys_engine_grant(world.engine, world.requester,
                                       "{\"messaging\": {\"send\": [\"test/echo/0\"]}}", NULL));
         CHECK_REPLY(world.engine, world.requester, "send test/echo/0 x", DENIED("send", "test/echo/0"));
 
-        /* A set takes the place of the one before. */
+        /* A set replaces the previous one. */
         set(world.engine, "{\"effect\": \"deny\", \"action\": \"storage.write\"}");
         CHECK_REPLY(world.engine, world.requester, "send test/echo/0 x", "ok");
         CHECK_REPLY(world.engine, world.user, "set k w", STORAGE_DENIED("write"));
@@ -61,7 +61,7 @@ static void a_deny_beats_a_grant(void)
     airssys_engine_free(world.engine);
 }
 
-/* Whom and what a rule is about. */
+/* Which components and resources a rule matches. */
 static void what_rules_cover(void)
 {
     static const struct {
@@ -114,7 +114,7 @@ static void order(void)
     set(world.engine, DENY_ALL ", " ALLOW_ECHO);
     CHECK_REPLY(world.engine, world.requester, "send test/echo/0 x", DENIED("send", "test/echo/0"));
 
-    /* What a rule allows has to be granted all the same. */
+    /* An allow rule does not replace the grant. */
     set(world.engine, ALLOW_ECHO ", {\"effect\": \"allow\"}");
     CHECK_OK(airssys_engine_revoke(world.engine, world.requester, NULL, NULL));
     CHECK_REPLY(world.engine, world.requester, "send test/echo/0 x", DENIED("send", "test/echo/0"));
@@ -122,7 +122,7 @@ static void order(void)
     airssys_engine_free(world.engine);
 }
 
-/* What every component may is refused by rules only. */
+/* Only rules deny what every component may do. */
 static void what_is_open(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -139,14 +139,14 @@ static void what_is_open(void)
     CHECK_REPLY(engine, chatty, "log info third", "ok");
     CHECK_WRITTEN(&log, "first third ");
 
-    /* Neither have the clocks, so that the call ends. */
+    /* Clocks have no error either, so the call ends. */
     set(engine, "{\"effect\": \"deny\", \"action\": \"clock.read\", \"component\": \"test/chatty/*\"}");
     CHECK_FAILS(engine, chatty, "time", AIRSSYS_ERROR_TRAP, "capability denied: clock.read");
     CHECK_FAILS(engine, chatty, "millis", AIRSSYS_ERROR_TRAP, "capability denied: clock.read");
     CHECK_REPLY(engine, chatty, "log info fourth", "ok");
     CHECK_WRITTEN(&log, "first third fourth ");
 
-    /* A component's own request goes on. */
+    /* A component's open request is not affected. */
     CHECK_OK(send_text(engine, chatty, HOLD));
     wait_until_held(&log, 1);
     CHECK_OK(call(engine, requester, "request test/chatty/0 60000 log info fifth", &id, NULL));
@@ -161,7 +161,7 @@ static void what_is_open(void)
     CHECK_REPLY(engine, requester, cancel, "ok");
     let_go(&log, 1);
 
-    /* Who may write to somebody sees him, unless a rule refuses that. */
+    /* A component sees the components it may send to, unless a rule denies that. */
     set(engine, "{\"effect\": \"deny\", \"action\": \"directory.list\", \"resource\": \"test/chatty/*\"}");
     CHECK_REPLY(engine, requester, "list", "test/requester/0");
     CHECK_REPLY(engine, requester, "metadata test/chatty/0",
@@ -170,7 +170,7 @@ static void what_is_open(void)
     airssys_engine_free(engine);
 }
 
-/* An engine begins with the policies of its configuration. */
+/* An engine starts with the policies of its configuration. */
 static void of_a_configuration(void)
 {
     airssys_config_t *config = new_config();
@@ -188,7 +188,7 @@ static void of_a_configuration(void)
     uint64_t requesters[2] = {load(first, "requester"), load(second, "requester")};
     CHECK_REPLY(first, requesters[0], "send test/requester/0 note x",
                 DENIED("send", "test/requester/0"));
-    /* Engines do not share what is changed later. */
+    /* Engines do not share later changes. */
     set(first, "");
     CHECK_REPLY(first, requesters[0], "send test/requester/0 note x", "ok");
     CHECK_REPLY(second, requesters[1], "send test/requester/0 note x",

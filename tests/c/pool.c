@@ -1,4 +1,4 @@
-/* Several instances behind one handle: they work at once, and look like one component. */
+/* Several instances behind one handle: they run concurrently and look like one component. */
 #include "answer.h"
 #include "holding_log.h"
 
@@ -13,7 +13,7 @@ struct meeting {
     unsigned came;
 };
 
-/* Nobody leaves before all instances are here: calls one after the other would never end. */
+/* Nobody leaves before all instances have arrived: sequential calls would never end. */
 static void meet(void *user_data, const airssys_log_record_t *record)
 {
     struct meeting *meeting = user_data;
@@ -48,7 +48,7 @@ static void at_once(void)
     logger.user_data = &meeting;
     logger.log = meet;
     REQUIRE(airssys_config_set_logger(config, &logger, NULL) == AIRSSYS_OK);
-    /* One worker: callers lend their threads, and callbacks have some of their own. */
+    /* One worker: calls run on the callers' threads, callbacks on their own threads. */
     REQUIRE(airssys_config_set_json(config, "{\"workers\": 1}", NULL) == AIRSSYS_OK);
     struct caller caller = {engine_with(config), 0};
     airssys_config_free(config);
@@ -74,7 +74,7 @@ static void at_once(void)
         CHECK_OK(answers[i].status);
     }
 
-    /* From other components, by the id. */
+    /* From other components, by id. */
     uint64_t requester = load(caller.engine, "requester");
     load_as(caller.engine, "test/pool/2", "chatty", POOL);
     for (int i = 0; i < INSTANCES; i++)
@@ -110,7 +110,7 @@ static void looks_like_one(void)
     CHECK_NUMBER(times(&json, "\"instances\":1"), 1);
     airssys_bytes_free(&json);
 
-    /* Each call counts once, wherever it went; instances share no memory. */
+    /* Each call counts once, in any instance. Instances share no memory. */
     for (int i = 0; i < 3 * INSTANCES; i++) {
         airssys_bytes_t reply = {0};
         CHECK_OK(call(engine, pool, "inc", &reply, NULL));
@@ -242,7 +242,7 @@ static void unloads_at_work(void)
     CHECK_WRITTEN(&log, "");
 }
 
-/* Every instance has a mailbox of its own; a full pool is full when all of them are. */
+/* Every instance has its own mailbox. A pool is full when all of them are. */
 static void has_room_in_each(void)
 {
     struct holding_log log = HOLDING_LOG;

@@ -1,4 +1,4 @@
-/* Quotas: how much a component may do and hold, what it is told when that is used up, and what is recorded. */
+/* Quotas: how much a component may do and hold, and the errors and records of a breach. */
 #include "audit_list.h"
 #include "holding_log.h"
 
@@ -9,7 +9,7 @@
     "\"broadcast\": [\"**\"]}, \"storage\": [\"read\", \"write\", \"delete\"]}"
 #define ALL_WITH(quotas) "{" ALL ", \"quotas\": {" quotas "}}"
 
-/* Calls, and copies the reply. */
+/* Calls and copies the reply. */
 static const char *reply_to(airssys_engine_t *engine, uint64_t handle, const char *text, char *copy,
                             size_t size)
 {
@@ -21,7 +21,7 @@ static const char *reply_to(airssys_engine_t *engine, uint64_t handle, const cha
     return copy;
 }
 
-/* Repeats a command until it is answered as expected. */
+/* Repeats a command until the expected reply. */
 static void until_reply(airssys_engine_t *engine, uint64_t handle, const char *text,
                         const char *expected)
 {
@@ -30,7 +30,7 @@ static void until_reply(airssys_engine_t *engine, uint64_t handle, const char *t
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
-/* A call that is ended by a quota says by which. */
+/* The error of a call that a quota ends names the quota. */
 static void check_ended(airssys_engine_t *engine, uint64_t handle, const char *text,
                         const char *quota, long long value, const char *file, int line)
 {
@@ -50,7 +50,7 @@ static void check_ended(airssys_engine_t *engine, uint64_t handle, const char *t
 #define CHECK_ENDED(engine, handle, text, quota, value) \
     check_ended((engine), (handle), (text), (quota), (value), __FILE__, __LINE__)
 
-/* One a second: a thousand at once can not all pass, however slow the machine. */
+/* One per second: a thousand at once cannot all pass on any machine. */
 static void messages(void)
 {
     static const struct {
@@ -77,7 +77,7 @@ static void messages(void)
         /* All of them. */
         wait_for_records(&list, (size_t)(1000 - accepted));
         CHECK_NUMBER(list.denied, 1000 - accepted);
-        /* There is more with time. */
+        /* The quota refills with time. */
         until_reply(engine, hostile, cases[i].one, "1");
         airssys_engine_free(engine);
     }
@@ -121,10 +121,10 @@ static void requests(void)
     CHECK_RECORDED(&list, 1, DENIED,
                    "test/hostile/0 messaging.request test/chatty/0: quota: "
                    "quota outstanding-requests 3");
-    /* Messages are no requests. */
+    /* Messages do not count as requests. */
     CHECK_REPLY(engine, hostile, "send-many 5 test/chatty/0 log info x", "5");
 
-    /* What is cancelled, answered or refused is not under way any more. */
+    /* Cancelled, answered and refused requests are no longer open. */
     CHECK_REPLY(engine, hostile, "cancel-kept", "3");
     CHECK_REPLY(engine, hostile, "request-many 9 test/gone/0 60000 x",
                 "0 error: target-not-found(test/gone/0)");
@@ -150,7 +150,7 @@ static void stored(void)
                    "quota storage-bytes 10");
     CHECK_REPLY(engine, user, "set b 1234", "ok");
     CHECK_REPLY(engine, user, "usage", "10 10 2");
-    /* What takes no more room is always stored, and what was refused has changed nothing. */
+    /* A value that takes no more room is always stored. A refused value has changed nothing. */
     CHECK_REPLY(engine, user, "set b 4321", "ok");
     CHECK_REPLY(engine, user, "set b 54321", "error: quota-exceeded");
     CHECK_REPLY(engine, user, "get b", "4321");
@@ -164,7 +164,7 @@ static void stored(void)
     CHECK_REPLY(engine, user, "set d ", "ok");
     CHECK_REPLY(engine, user, "list", "b\nc\nd");
 
-    /* Quotas are those of one component. */
+    /* Each component has its own quotas. */
     uint64_t hostile = load_as(engine, "test/hostile/0", "hostile", ALL_WITH(""));
     CHECK_REPLY(engine, hostile, "set-many 100 1000", "100");
     airssys_engine_free(engine);
@@ -211,14 +211,14 @@ static void logged(void)
     airssys_engine_t *engine = engine_logging(&lines, &list);
     uint64_t hostile = load_as(engine, "test/hostile/0", "hostile",
                                "{\"quotas\": {\"log-bytes-per-second\": 1}}");
-    /* More than a second's worth passes, and is paid for: for an hour there is no room. */
+    /* A record larger than the quota passes and uses up the quota of an hour. */
     CHECK_REPLY(engine, hostile, "log-many 1 3600", "ok");
     CHECK_REPLY(engine, hostile, "log-many 100 1", "ok");
     CHECK_NUMBER(lines.count, 1);
     CHECK_RECORDED(&list, 0, DENIED,
                    "test/hostile/0 log.write : quota: quota log-bytes-per-second 1");
 
-    /* What was dropped is told when there is room again. */
+    /* The number of dropped records is logged when there is room again. */
     uint64_t chatty = load_as(engine, "test/chatty/0", "chatty",
                               "{\"quotas\": {\"log-bytes-per-second\": 1000}}");
     CHECK_REPLY(engine, hostile, "log-many 1 1", "ok");
@@ -227,7 +227,7 @@ static void logged(void)
     char text[1024];
     snprintf(text, sizeof text, "log info %01000d", 0);
     unsigned before = lines.count, tried = 0;
-    /* Each takes a second's worth: the second one comes too soon unless the first took as long. */
+    /* Each uses the quota of a second: the second one is too early unless the first took a second. */
     do {
         CHECK_REPLY(engine, chatty, text, "ok");
         CHECK_REPLY(engine, chatty, text, "ok");
@@ -240,7 +240,7 @@ static void logged(void)
     airssys_engine_free(engine);
 }
 
-/* Whatever is too large ends the call; the component goes on with a new instance. */
+/* Data beyond the quota ends the call. The component continues with a new instance. */
 static void handed_to_the_host(void)
 {
     airssys_engine_t *engine = new_strict_engine();
@@ -281,7 +281,7 @@ static void of_wasi(void)
                    "test/wasi/0 random.read : quota: quota random-bytes-per-second 1");
 }
 
-/* Components that share a handle share what they may use. */
+/* Instances of a pool share their quotas. */
 static void of_a_pool(void)
 {
     airssys_engine_t *engine = new_strict_engine();
@@ -320,7 +320,7 @@ static void of_a_configuration(void)
         airssys_error_free(error);
     }
     airssys_engine_t *engine = silent_engine(config);
-    /* The default holds for what a load does not name. */
+    /* Defaults apply to quotas that a load does not name. */
     uint64_t first = load_as(engine, "test/first/0", "storage-user", "{\"quotas\": {\"storage-bytes\": 3}}");
     CHECK_REPLY(engine, first, "set a 1", "ok");
     CHECK_REPLY(engine, first, "set b 1", "error: quota-exceeded");

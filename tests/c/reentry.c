@@ -1,4 +1,4 @@
-/* Callbacks call the library: everything works, and what would wait for itself is refused. */
+/* Callbacks call the library: everything works, except calls that would wait for themselves. */
 #include "host.h"
 
 /* What a log callback does for the component that logs; `log info now` triggers it. */
@@ -37,7 +37,7 @@ static void act_on_others(struct host *host)
     CHECK_NUMBER(found, loaded);
     CHECK_OK(airssys_engine_unload(host->engine, loaded, NULL));
 
-    /* An engine of its own, and configurations. */
+    /* Another engine, and configurations. */
     airssys_engine_t *other = new_engine();
     uint64_t echo = load(other, "echo");
     airssys_engine_free(other);
@@ -58,14 +58,14 @@ static void act_on_itself(struct host *host)
     airssys_error_free(error);
     CHECK_STATUS(airssys_engine_shutdown(host->engine, 1000, NULL), AIRSSYS_ERROR_WOULD_DEADLOCK);
 
-    /* A timeout does not make it possible, it is known from the start. */
+    /* A timeout does not help: the deadlock is certain. */
     airssys_message_options_t options = {0};
     options.size = sizeof options;
     options.timeout_ms = 60000;
     CHECK_STATUS(airssys_engine_call(host->engine, host->first, NULL, 0, &options, &out, NULL),
                  AIRSSYS_ERROR_WOULD_DEADLOCK);
 
-    /* What does not wait is fine. */
+    /* Functions that do not wait work. */
     CHECK_OK(airssys_engine_describe(host->engine, host->first, &out, NULL));
     CHECK_CONTAINS((const char *)out.data, "test/first/0");
     airssys_bytes_free(&out);
@@ -83,7 +83,7 @@ static void second_calls_first(struct host *host)
                 "test/first/0");
 }
 
-/* The callback of the first waits for the third, whose callback would wait for the first. */
+/* The first one's callback waits for the third, whose callback would wait for the first. */
 static void call_in_a_circle(struct host *host)
 {
     host->act = second_calls_first;
@@ -91,7 +91,7 @@ static void call_in_a_circle(struct host *host)
     host->act = call_in_a_circle;
 }
 
-/* Triggers it on this thread, and on a worker. */
+/* Triggers the callback on this thread and on a worker. */
 static void both_ways(struct host *host, void (*act)(struct host *host))
 {
     unsigned before = host->acted;
@@ -109,7 +109,7 @@ static void both_ways(struct host *host, void (*act)(struct host *host))
         pthread_cond_wait(&host->done, &host->lock);
     pthread_mutex_unlock(&host->lock);
 
-    /* Behind it in the mailbox: the message is over when this one is answered. */
+    /* A later message: when it is answered, the first one has ended. */
     CHECK_REPLY(host->engine, host->first, "log info after", "ok");
 }
 
@@ -136,7 +136,7 @@ int main(void)
     both_ways(&host, act_on_itself);
     both_ways(&host, call_in_a_circle);
 
-    /* Refused calls leave nothing behind: from outside all of them answer. */
+    /* Refused calls leave nothing behind: all components answer. */
     CHECK_REPLY(host.engine, host.first, "log info outside", "ok");
     CHECK_REPLY(host.engine, host.third, "log info outside", "ok");
     airssys_engine_free(host.engine);

@@ -1,4 +1,4 @@
-/* Requests of the host: every outcome comes to its callback, exactly once. */
+/* Requests of the host: every outcome reaches its callback exactly once. */
 #include "answer.h"
 #include "holding_log.h"
 
@@ -48,7 +48,7 @@ static void what_is_sent(airssys_engine_t *engine)
     char command[] = "message", expected[64];
     CHECK_OK(airssys_engine_request(engine, probe, (const uint8_t *)command, 7, &options,
                                     answer_take, &answer, &id, NULL));
-    memset(command, 0, sizeof command); /* It was copied. */
+    memset(command, 0, sizeof command); /* The library has copied it. */
     CHECK_ANSWER(&answer, id, AIRSSYS_OK, "\"sender\":\"some/body/0\"");
     CHECK_CONTAINS(answer.reply, "\"reply-to\":\"some/body/0\"");
     CHECK_CONTAINS(answer.reply, "\"content-type\":\"text/plain\"");
@@ -58,7 +58,7 @@ static void what_is_sent(airssys_engine_t *engine)
                  "\"sender\":\"host/engine/0\"");
 }
 
-/* A request that has its outcome while its message is still handled, or waits. */
+/* Requests with an outcome before their message is handled. */
 static void what_ends_early(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -75,7 +75,7 @@ static void what_ends_early(void)
     CHECK_OK(airssys_engine_cancel(engine, ids[2], NULL));
     CHECK_ANSWER(&cancelled, ids[2], AIRSSYS_ERROR_CANCELLED, "cancelled");
 
-    /* It has its outcome; so have all that never were. */
+    /* It is complete, so it cannot be cancelled; neither can unknown ids. */
     CHECK_STATUS(airssys_engine_cancel(engine, ids[2], &error), AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     char expected[64];
     snprintf(expected, sizeof expected, "\"request\":%llu", (unsigned long long)ids[2]);
@@ -87,12 +87,12 @@ static void what_ends_early(void)
                  AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     CHECK_NUMBER(counted(engine, "requests.outstanding"), 1);
 
-    /* One that is being handled can be cancelled too. */
+    /* A running request can be cancelled, too. */
     CHECK_OK(airssys_engine_cancel(engine, ids[0], NULL));
     CHECK_ANSWER(&held, ids[0], AIRSSYS_ERROR_CANCELLED, "test/chatty/0");
     CHECK_NUMBER(counted(engine, "requests.late-replies"), 0);
 
-    /* The others are handled but for the one whose time was over; their replies are dropped. */
+    /* The others are handled, except the expired one, and their replies are dropped. */
     let_go(&log, UINT_MAX);
     CHECK_ANSWER(&after, request(engine, chatty, "log info after", &after), AIRSSYS_OK, "ok");
     CHECK_WRITTEN(&log, "cancelled after ");
@@ -122,7 +122,7 @@ static void *free_engine(void *argument)
     return NULL;
 }
 
-/* One request inside the component and others behind it, when component or engine are taken away. */
+/* One running request and others behind it when the component or the engine ends. */
 static void what_is_taken_away(void *(*take_away)(void *), airssys_status_t status,
                                const char *message)
 {
@@ -164,7 +164,7 @@ static void must_not_come(void *user_data, const airssys_completion_t *completio
     CHECK(!"called");
 }
 
-/* A graceful end answers what is open; then nothing more is accepted. */
+/* A graceful shutdown answers open requests and accepts no more. */
 static void what_is_shut_down(void)
 {
     enum { OPEN = 100 };
@@ -183,7 +183,7 @@ static void what_is_shut_down(void)
     CHECK_NUMBER(id, 4711);
     airssys_engine_free(engine);
 
-    /* Out of patience: those that wait end with the engine, at the latest when it is freed. */
+    /* Timed out: waiting requests end with the engine, at the latest when it is freed. */
     struct holding_log log = HOLDING_LOG;
     struct answer inside = ANSWER, behind = ANSWER;
     engine = engine_holding(&log);

@@ -1,4 +1,4 @@
-/* Reply, deadline, cancellation and the end of the engine race for requests: one of them wins. */
+/* Reply, deadline, cancellation and the end of the engine race for requests: exactly one wins. */
 #include "host.h"
 
 #define THREADS 4
@@ -8,8 +8,8 @@ struct race;
 
 struct slot {
     struct race *race;
-    uint64_t id;                 /* As the function named it; 0: not yet, or refused. */
-    uint64_t completed;          /* As the callback named it. */
+    uint64_t id;                 /* As the function returned it; 0: not yet, or refused. */
+    uint64_t completed;          /* As the callback got it. */
     airssys_status_t outcome;
     unsigned outcomes, cancelled; /* How often a callback came, how often a cancellation took it. */
 };
@@ -40,7 +40,7 @@ static void count(void *user_data, const airssys_completion_t *completion)
     pthread_mutex_unlock(&slot->race->lock);
 }
 
-/* Cancels what may be there, be over, or be taken by another at the same time. */
+/* Cancels a request that may be open, complete, or being cancelled by another thread. */
 static void cancel(struct race *race, struct slot *slot)
 {
     pthread_mutex_lock(&race->lock);
@@ -49,7 +49,7 @@ static void cancel(struct race *race, struct slot *slot)
     if (id == 0)
         return;
     airssys_status_t status = airssys_engine_cancel(race->engine, id, NULL);
-    /* Recorded only if wrong: how often this is asked is chance. */
+    /* Recorded only on failure, because the number of checks is random. */
     if (status != AIRSSYS_OK && status != AIRSSYS_ERROR_REQUEST_NOT_FOUND)
         CHECK_STATUS(status, AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     pthread_mutex_lock(&race->lock);
@@ -66,7 +66,7 @@ static void *run(void *argument)
         airssys_message_options_t options = {0};
         uint64_t id = 0;
         options.size = sizeof options;
-        /* About as long as the component takes, or no deadline at all. */
+        /* About as long as the component takes, or no deadline. */
         options.timeout_ms = (uint64_t)(i % 3);
         own->race = race;
         airssys_status_t status =
@@ -165,7 +165,7 @@ static void race(unsigned stop_after)
         pthread_cond_wait(&race.changed, &race.lock);
     pthread_mutex_unlock(&race.lock);
 
-    /* What had its outcome early was taken back, or handled all the same and its reply dropped. */
+    /* Messages of early outcomes were withdrawn, or handled with their replies dropped. */
     long long taken_back = described(race.engine, race.handle, "messages.dropped");
     CHECK_OK(airssys_engine_shutdown(race.engine, UINT64_MAX, NULL));
     CHECK_NUMBER(counted(race.engine, "requests.outstanding"), 0);

@@ -1,4 +1,4 @@
-/* What goes into a component comes back as it was, and belongs to the caller. */
+/* Data passes through a component unchanged, and replies belong to the caller. */
 #include "host.h"
 
 int main(void)
@@ -8,20 +8,20 @@ int main(void)
     uint64_t echo = load(engine, "echo"), probe = load(engine, "probe");
     airssys_bytes_t reply = {0};
 
-    /* Any bytes: NULs, and what is no UTF-8. */
+    /* Any bytes: NULs and invalid UTF-8. */
     const uint8_t binary[] = {0, 255, 'a', 0, 128};
     CHECK_OK(airssys_engine_call(engine, echo, binary, sizeof binary, NULL, &reply, NULL));
     CHECK_NUMBER(reply.len, sizeof binary);
     CHECK(reply.data != NULL && memcmp(reply.data, binary, sizeof binary) == 0);
     CHECK(reply.data != binary);
 
-    /* The second release finds nothing. */
+    /* A second free does nothing. */
     airssys_bytes_free(&reply);
     CHECK(reply.data == NULL && reply.len == 0 && reply.capacity == 0);
     airssys_bytes_free(&reply);
     airssys_bytes_free(NULL);
 
-    /* The payload is copied: it may change as soon as the call has returned, the reply stays. */
+    /* The payload is copied: it may change after the call, and the reply stays. */
     uint8_t changing[] = "before";
     CHECK_OK(airssys_engine_call(engine, echo, changing, 6, NULL, &reply, NULL));
     memcpy(changing, "after!", 6);
@@ -33,7 +33,7 @@ int main(void)
     airssys_bytes_free(&reply);
     echo = load(engine, "echo");
 
-    /* Two ways to say nothing at all going in. */
+    /* Two ways to pass an empty payload. */
     CHECK_OK(airssys_engine_call(engine, echo, NULL, 0, NULL, &reply, NULL));
     CHECK(reply.data != NULL);
     CHECK_NUMBER(reply.len, 0);
@@ -43,12 +43,12 @@ int main(void)
     CHECK_NUMBER(reply.len, 0);
     airssys_bytes_free(&reply);
 
-    /* Coming out, an empty reply and no reply differ. */
+    /* An empty reply differs from no reply. */
     CHECK_OK(call(engine, probe, "empty", &reply, NULL));
     CHECK(reply.data != NULL);
     CHECK_NUMBER(reply.len, 0);
     airssys_bytes_free(&reply);
-    reply.data = changing; /* So that it shows whether "none" is written. */
+    reply.data = changing; /* Shows whether "no reply" is written. */
     CHECK_OK(call(engine, probe, "silent", &reply, NULL));
     CHECK(reply.data == NULL);
     CHECK_NUMBER(reply.len, 0);
@@ -68,7 +68,7 @@ int main(void)
     airssys_bytes_free(&reply);
     free(large);
 
-    /* What else a message carries. */
+    /* The other fields of a message. */
     airssys_message_options_t options = {0};
     options.size = sizeof options;
     options.sender = "app/browser/7";
@@ -83,7 +83,7 @@ int main(void)
     free(text);
     airssys_bytes_free(&reply);
 
-    /* The library's own documents are C strings too. */
+    /* The library's documents are also C strings. */
     CHECK_OK(airssys_engine_describe(engine, probe, &reply, NULL));
     REQUIRE(reply.data != NULL);
     CHECK_NUMBER(strlen((const char *)reply.data), reply.len);

@@ -1,17 +1,17 @@
-/* Two engines in one process, joined by a router that takes the mail of each to the other. */
+/* Two engines in one process, joined by a router that carries mail between them. */
 #include "holding_log.h"
 
 #include <limits.h>
 
 struct network;
 
-/* What a router does with the mail it gets. */
+/* What a router does with mail. */
 enum manner {
     DELIVER,
     REFUSE,         /* `refusal` with `text`. */
     SAY_NOTHING,
-    SWALLOW,        /* Takes it over and never completes it. */
-    COMPLETE_INSIDE, /* Completes before it has answered. */
+    SWALLOW,        /* Accepts it and never completes it. */
+    COMPLETE_INSIDE, /* Completes it before the router returns. */
     COMPLETE_AND_REFUSE
 };
 
@@ -22,22 +22,22 @@ struct way {
     airssys_status_t refusal;
     const char *text;
     unsigned routed, cancels, drops;
-    /* Of the last request. */
+    /* From the last request. */
     uint64_t token;
-    /* What `airssys_engine_complete` said: of accepted, of refused. */
+    /* Counts of results of `airssys_engine_complete`: accepted, refused. */
     unsigned completed, too_late;
     uint64_t deadline_ms;
     char payload[64];
 };
 
-/* A request on its way, until it is completed. */
+/* A request that is not yet completed. */
 struct transit {
     struct way *way;
     uint64_t token, request;
     struct transit *next;
 };
 
-/* Everything under one lock: what it is held for never waits for another callback. */
+/* One lock for everything. It is never held while waiting for another callback. */
 struct network {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -58,7 +58,7 @@ static void free_transit(struct network *network, struct transit *transit)
     free(transit);
 }
 
-/* Completes a request in the engine it comes from. With the lock. */
+/* Completes a request in its own engine. The caller holds the lock. */
 static void complete(struct way *way, uint64_t token, airssys_status_t status, const void *reply,
                      size_t len, const char *message)
 {
@@ -151,7 +151,7 @@ static void route(void *user_data, const airssys_envelope_t *envelope, airssys_w
     pthread_mutex_unlock(&way->network->lock);
 }
 
-/* Ends the request in the engine that has it, which then completes it, too late. */
+/* Cancels the request in the other engine, whose completion is then late. */
 static void cancel(void *user_data, uint64_t token)
 {
     struct way *way = user_data;
@@ -193,13 +193,13 @@ static void set_up(struct network *network, struct holding_log *log)
         router.route = route;
         router.cancel = cancel;
         REQUIRE(airssys_config_set_router(config, &router, NULL) == AIRSSYS_OK);
-        memset(&router, 0xff, sizeof router); /* It was copied. */
+        memset(&router, 0xff, sizeof router); /* The library has copied it. */
         network->engines[i] = engine_with(config);
         airssys_config_free(config);
     }
 }
 
-/* Frees one engine: no callback begins a call with it any more. */
+/* Frees one engine: no callback starts a call with it any more. */
 static void free_one(struct network *network, int which)
 {
     pthread_mutex_lock(&network->lock);
@@ -218,7 +218,7 @@ static void tear_down(struct network *network)
         CHECK_NUMBER(network->ways[i].drops, 1);
 }
 
-/* Sets how a way behaves, and forgets what was counted. */
+/* Sets how a direction behaves and resets its counters. */
 static void behave(struct way *way, enum manner manner)
 {
     pthread_mutex_lock(&way->network->lock);
@@ -228,7 +228,7 @@ static void behave(struct way *way, enum manner manner)
     pthread_mutex_unlock(&way->network->lock);
 }
 
-/* Waits until a counter of a way has reached a value. */
+/* Waits until a counter of a direction has reached a value. */
 static void wait_for(struct way *way, const unsigned *counter, unsigned value)
 {
     pthread_mutex_lock(&way->network->lock);
@@ -247,13 +247,13 @@ static void ask(airssys_engine_t *engine, uint64_t handle, const char *text, cha
     airssys_bytes_free(&bytes);
 }
 
-/* A requester that has nothing of before; its replies to `request` are correlation ids. */
+/* A new requester. It replies to `request` with a correlation id. */
 static uint64_t requester(airssys_engine_t *engine, const char *id)
 {
     return load_as(engine, id, "requester", NULL);
 }
 
-/* The callbacks that came, which must be one, of `correlation` and with `part`. */
+/* Expects exactly one callback, with `correlation` and containing `part`. */
 static void check_callback(airssys_engine_t *engine, uint64_t handle, const char *correlation,
                            const char *part, int line)
 {
@@ -267,7 +267,7 @@ static void check_callback(airssys_engine_t *engine, uint64_t handle, const char
                "one callback");
 }
 
-/* Waits for a callback that nothing but its arrival tells of: that of a deadline. */
+/* Polls for the callback of a deadline, which nothing else announces. */
 static void wait_for_callback(airssys_engine_t *engine, uint64_t handle)
 {
     char callbacks[2048] = "[]";
@@ -277,7 +277,7 @@ static void wait_for_callback(airssys_engine_t *engine, uint64_t handle)
 
 #define ERROR_TYPE "\"content-type\":\"application/vnd.airssys.error+json\""
 
-/* One request from engine `from` to the other, and what the requester gets of it. */
+/* One request from engine `from` to the other, and its callback. */
 static void check_request(struct network *network, int from, const char *command,
                           const char *part, int line)
 {
@@ -316,7 +316,7 @@ static void there_and_back(int from)
                   "\"sender\":\"test/echo/0\"");
     CHECK_REQUEST(&network, from, "request test/probe/0 60000 silent", "\"payload\":\"\"");
     CHECK_REQUEST(&network, from, "request test/probe/0 60000 empty", "\"payload\":\"\"");
-    /* Its receiver sees who asked. */
+    /* The receiver sees the sender. */
     CHECK_REQUEST(&network, from, "request test/probe/0 60000 message",
                   "\\\"sender\\\":\\\"test/asks/");
     CHECK_REQUEST(&network, from, "request test/probe/0 60000 message",
@@ -336,7 +336,7 @@ static void there_and_back(int from)
     CHECK_REQUEST(&network, from, "request test/minimal/0 60000 x",
                   "\\\"code\\\":\\\"export-not-found\\\"");
 
-    /* Nobody has that id, here or there; a payload that is not what its receiver takes. */
+    /* An id that exists nowhere; a payload that the receiver does not take. */
     airssys_engine_t *here = network.engines[from];
     uint64_t asks = requester(here, "test/asks/0");
     CHECK_REPLY(here, asks, "request no/body/0 60000 x",
@@ -363,7 +363,7 @@ static void there_and_back(int from)
     tear_down(&network);
 }
 
-/* Messages of one sender come in the order in which it sends them, in both directions. */
+/* Messages of one sender arrive in order, in both directions. */
 static void order(void)
 {
     enum { COUNT = 300 };
@@ -393,7 +393,7 @@ static void order(void)
     tear_down(&network);
 }
 
-/* What the router says instead of taking the mail over. */
+/* Refusals of the router. */
 static void refusals(void)
 {
     static const struct {
@@ -420,7 +420,7 @@ static void refusals(void)
         way->text = cases[i].text;
         CHECK_REPLY(network.engines[0], a, "send a/b/c x", cases[i].reply);
         CHECK_REPLY(network.engines[0], a, "request a/b/c 60000 x", cases[i].reply);
-        /* A refused request is over. */
+        /* A refused request is complete. */
         CHECK_STATUS(airssys_engine_complete(network.engines[0], way->token, AIRSSYS_OK, NULL, 0,
                                              NULL, NULL),
                      AIRSSYS_ERROR_REQUEST_NOT_FOUND);
@@ -438,7 +438,7 @@ static void refusals(void)
     tear_down(&network);
 }
 
-/* Completed inside `route`, also by a router that then refuses: the outcome that was given counts. */
+/* Completed inside `route`: the outcome counts, even if the router then refuses. */
 static void completions_inside(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -455,7 +455,7 @@ static void completions_inside(void)
     tear_down(&network);
 }
 
-/* What the host may say of a request that its router took. */
+/* Outcomes that the host may give to a routed request. */
 static void completions(void)
 {
     static const struct {
@@ -495,7 +495,7 @@ static void completions(void)
         CHECK_OK(airssys_engine_unload(engine, asks, NULL));
     }
 
-    /* Requests that no router got: of the host, of components of the same engine, of nobody. */
+    /* Requests that no router got: of the host, between components of one engine, unknown ones. */
     uint64_t chatty = load(engine, "chatty"), asks = requester(engine, "test/asks/0");
     char correlation[64];
     CHECK_OK(send_text(engine, chatty, HOLD));
@@ -512,7 +512,7 @@ static void completions(void)
                  AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     let_go(&log, UINT_MAX);
 
-    /* The host can not cancel what a component has asked for. */
+    /* The host cannot cancel a component's request. */
     ask(engine, asks, "request a/b/c 60000 x", correlation, sizeof correlation);
     CHECK_STATUS(airssys_engine_cancel(engine, way->token, NULL), AIRSSYS_ERROR_REQUEST_NOT_FOUND);
     tear_down(&network);
@@ -538,7 +538,7 @@ static void cancelled(void)
     wait_for(way, &way->too_late, 1);
     CHECK_NUMBER(counted(network.engines[1], "requests.outstanding"), 0);
     CHECK_NUMBER(counted(network.engines[0], "requests.outstanding"), 0);
-    /* Again there is nothing to cancel. */
+    /* Cancelling again is an error. */
     char reply[256];
     ask(network.engines[0], a, command, reply, sizeof reply);
     CHECK_CONTAINS(reply, "error: invalid-message(");
@@ -550,7 +550,7 @@ static void cancelled(void)
     tear_down(&network);
 }
 
-/* The deadline goes with the request, and ends it on both sides, once on each. */
+/* The deadline travels with the request and ends it once on each side. */
 static void late(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -565,7 +565,7 @@ static void late(void)
     pthread_mutex_lock(&network.lock);
     while (network.open > 0)
         pthread_cond_wait(&network.changed, &network.lock);
-    /* Whichever side was first, the other comes too late. */
+    /* One side is first, the other is late. */
     CHECK_NUMBER(way->completed + way->too_late, 1);
     pthread_mutex_unlock(&network.lock);
     wait_for_callback(network.engines[0], a);
@@ -577,7 +577,7 @@ static void late(void)
     CHECK(way->cancels <= 1);
     CHECK(way->deadline_ms > 1600000000000u); /* After 2020. */
 
-    /* A router that took it and says nothing more: the deadline is the end. */
+    /* The router accepts and never completes: the deadline ends the request. */
     uint64_t again = requester(network.engines[0], "test/again/0");
     behave(way, SWALLOW);
     ask(network.engines[0], again, "request a/b/c 1 x", correlation, sizeof correlation);
@@ -603,7 +603,7 @@ static void *free_in_thread(void *argument)
     return NULL;
 }
 
-/* The engine that has the requests is freed: their requester learns of each. */
+/* The receiving engine is freed: the requester gets an outcome for each request. */
 static void receiver_freed(void)
 {
     enum { OPEN = 5 };
@@ -641,7 +641,7 @@ static void receiver_freed(void)
     tear_down(&network);
 }
 
-/* The engine that the requests come from is freed: what comes back is let go. */
+/* The requesting engine is freed: late completions are dropped. */
 static void requester_freed(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -664,7 +664,7 @@ static void requester_freed(void)
     tear_down(&network);
 }
 
-/* Everybody asks everybody else over the router, both ways at once: each gets as many callbacks. */
+/* All components send requests in both directions at once: each gets all its callbacks. */
 static void crowd(void)
 {
     enum { EACH = 4, ROUNDS = 50 };
@@ -706,7 +706,7 @@ static void crowd(void)
     tear_down(&network);
 }
 
-/* Mail that a host brings in itself. */
+/* Mail that a host delivers itself. */
 static void delivered_by_hand(void)
 {
     struct holding_log log = HOLDING_LOG;
@@ -725,7 +725,7 @@ static void delivered_by_hand(void)
     CHECK_NUMBER(id, 0);
     CHECK_REPLY(engine, notes, "received", "[\"hello\",\"hello\"]");
 
-    /* Not loaded here: nobody looks further. */
+    /* Not loaded here: delivered mail is not routed again. */
     id = 4711;
     envelope.target = "no/body/0";
     CHECK_STATUS(airssys_engine_deliver(engine, &envelope, NULL, NULL, &id, NULL),
@@ -740,7 +740,7 @@ static void delivered_by_hand(void)
     CHECK_NUMBER(id, 4711);
     CHECK_NUMBER(network.ways[0].routed, 0);
 
-    /* A deadline that has passed is the outcome, whatever becomes of the message. */
+    /* An expired deadline is the outcome, whatever happens to the message. */
     envelope.source = "far/away/0";
     envelope.kind = AIRSSYS_KIND_REQUEST;
     envelope.deadline_ms = 1;

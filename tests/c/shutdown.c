@@ -1,7 +1,7 @@
-/* Ending engines: gracefully, out of patience, and in the middle of things. */
+/* The end of engines: graceful, timed out, and during calls. */
 #include "host.h"
 
-/* A storage whose `get` waits until it is let go: a call that is certainly under way. */
+/* A storage whose `get` waits until released: a call that is certainly running. */
 struct gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -115,7 +115,7 @@ static void graceful(void)
     CHECK_CONTAINS(airssys_error_message(error), "I stay");
     airssys_error_free(error);
 
-    /* Nothing is accepted any more, and the second time there is nothing left to end. */
+    /* Nothing is accepted any more. A second shutdown has nothing to do. */
     CHECK_FAILS(engine, counter, "get", AIRSSYS_ERROR_ENGINE_STOPPED, "shut down");
     CHECK_STATUS(airssys_engine_send(engine, counter, NULL, 0, NULL, NULL),
                  AIRSSYS_ERROR_ENGINE_STOPPED);
@@ -162,7 +162,7 @@ static void *free_engine(void *argument)
     return NULL;
 }
 
-/* `free` with one call inside a callback and others waiting behind it: all of them end. */
+/* `free` with one call in a callback and others waiting behind it: all end. */
 static void free_under_way(void)
 {
     enum { WAITING = 4 };
@@ -181,7 +181,7 @@ static void free_under_way(void)
     wait_for_depth(engine, user, WAITING);
     REQUIRE(pthread_create(&threads[1], NULL, free_engine, &freer) == 0);
 
-    /* Those that wait need not wait for the one inside, but `free` does. */
+    /* The waiting calls end at once; `free` waits for the running one. */
     for (int i = 0; i < WAITING; i++) {
         REQUIRE(pthread_join(threads[2 + i], NULL) == 0);
         CHECK_STATUS(waiting[i].status, AIRSSYS_ERROR_ENGINE_STOPPED);
@@ -198,7 +198,7 @@ static void free_under_way(void)
     CHECK_NUMBER(gate.drops, 1);
 }
 
-/* `free` with guests that would go on for very long. */
+/* `free` with guests that would run for very long. */
 static void free_endless(void)
 {
     airssys_engine_t *engine = new_engine();
@@ -259,7 +259,7 @@ static void free_from_callback(bool on_worker)
         call_get(&caller);
         CHECK(caller.status == AIRSSYS_OK || caller.status == AIRSSYS_ERROR_ENGINE_STOPPED);
     }
-    /* Released when the last has left: here that may be a worker, a moment later. */
+    /* Dropped when the last user has left: here possibly a worker, a moment later. */
     pthread_mutex_lock(&gate.lock);
     while (gate.drops == 0)
         pthread_cond_wait(&gate.changed, &gate.lock);

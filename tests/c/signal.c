@@ -1,4 +1,4 @@
-/* The host's own faults are still the host's, and its other signals are left alone. */
+/* The host's own faults reach the host, and its other signals are untouched. */
 /* MAP_ANONYMOUS, which POSIX has only since 2024. */
 #define _DEFAULT_SOURCE
 
@@ -73,7 +73,7 @@ int main(void)
     fault();
     airssys_engine_free(engine);
 
-    /* With signals each side gets its own, before, after and between traps, on every thread. */
+    /* With signal handlers each side gets its own faults, between traps too and on every thread. */
     struct sigaction pipe, interrupt, terminate, child;
     sigaction(SIGPIPE, NULL, &pipe);
     sigaction(SIGINT, NULL, &interrupt);
@@ -95,7 +95,7 @@ int main(void)
     CHECK(same_handler(SIGTERM, &terminate));
     CHECK(same_handler(SIGCHLD, &child));
 
-    /* The host's faults are its own after the engine has gone, too. */
+    /* The host's faults also reach it after the engine is freed. */
     airssys_engine_free(engine);
     fault();
 

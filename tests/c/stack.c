@@ -21,7 +21,7 @@ static size_t promised(void)
     return (kib != NULL ? (size_t)atoi(kib) : 64) * 1024;
 }
 
-/* Large enough for anything; how deep it was used shows in the pattern. */
+/* Large enough for anything. A pattern shows how deep it was used. */
 #define MEASURED_STACK (4u * 1024 * 1024)
 #define PATTERN 0xA5
 

@@ -1,9 +1,9 @@
-/* The host's storage: what the callbacks get, what their answers become, and when user_data is let go. */
+/* The host's storage: arguments and answers of the callbacks, and when user_data is dropped. */
 #include "host.h"
 
 #define ROOM 32
 
-/* A store that does what a test wants. */
+/* A store that a test controls. */
 struct store {
     pthread_mutex_t lock;
     struct {
@@ -12,7 +12,7 @@ struct store {
         size_t len;
         bool used;
     } entries[ROOM];
-    /* What every callback answers instead, and the text with it; AIRSSYS_STORAGE_OK: its own. */
+    /* The answer of every callback and its text; AIRSSYS_STORAGE_OK: the store answers. */
     airssys_storage_result_t forced;
     const char *text;
     unsigned gets, exists_calls, usage_calls, drops;
@@ -28,7 +28,7 @@ static bool force(struct store *store, airssys_writer_t *out)
     return true;
 }
 
-/* Gives the result, unless the test is about a callback that gives none. */
+/* Finishes with a result, unless the test is about a missing one. */
 static void answer(const struct store *store, airssys_writer_t *out, airssys_storage_result_t result)
 {
     if (!store->mute)
@@ -113,7 +113,7 @@ static void del(void *user_data, const char *ns, const char *key,
     answer(store, out, result);
 }
 
-/* Pushes all it has, whatever the prefix, the last first, and each twice: the library sorts it out. */
+/* Pushes every key regardless of the prefix, in reverse and twice: the library sorts and filters. */
 static void list(void *user_data, const char *ns, const char *prefix,
                  airssys_keys_t *keys, airssys_writer_t *out)
 {
@@ -205,7 +205,7 @@ static airssys_engine_t *engine_on(struct store *store, bool optional)
     CHECK_OK(airssys_config_set_json(config, "{\"host-error-texts\": true}", NULL));
     airssys_storage_t storage = table_of(store, optional);
     REQUIRE(airssys_config_set_storage(config, &storage, NULL) == AIRSSYS_OK);
-    memset(&storage, 0xff, sizeof storage); /* It was copied. */
+    memset(&storage, 0xff, sizeof storage); /* The library has copied it. */
     airssys_engine_t *engine = engine_with(config);
     airssys_config_free(config);
     return engine;
@@ -252,13 +252,13 @@ static void operations(bool optional)
                 optional ? "12345 18446744073709551615 67" : "38 18446744073709551615 4");
     CHECK_NUMBER(store->usage_calls, optional ? 1 : 0);
 
-    /* A missing key is no error, as the callback's own NOT_FOUND is none. */
+    /* A missing key is not an error, and neither is NOT_FOUND. */
     CHECK_REPLY(engine, one, "delete apple", "ok");
     CHECK_REPLY(engine, one, "delete apple", "ok");
     CHECK(find(store, "shop/cart/1", "apple") < 0);
     CHECK(find(store, "shop/cart/2", "apple") >= 0);
 
-    /* What is stored stays over an unload, under the id. */
+    /* Stored values survive an unload under their id. */
     CHECK_OK(airssys_engine_unload(engine, one, NULL));
     one = load_as(engine, "shop/cart/1", "storage-user", NULL);
     CHECK_REPLY(engine, one, "get banana", "yellow");
@@ -285,7 +285,7 @@ static void errors(void)
         store->forced = AIRSSYS_STORAGE_QUOTA_EXCEEDED;
         CHECK_REPLY(engine, user, commands[i], "error: quota-exceeded");
 
-        /* A text that is no UTF-8 is repaired, not passed on. */
+        /* Invalid UTF-8 is replaced, not passed on. */
         store->text = "\xff!";
         store->forced = AIRSSYS_STORAGE_IO_ERROR;
         CHECK_REPLY(engine, user, commands[i], "error: io-error(\xef\xbf\xbd!)");
@@ -302,7 +302,7 @@ static void errors(void)
         airssys_bytes_free(&reply);
     }
 
-    /* A callback that gives no result has failed, whatever it wrote. */
+    /* A callback without a result fails, whatever it wrote. */
     store->forced = AIRSSYS_STORAGE_OK;
     CHECK_REPLY(engine, user, "set k v", "ok");
     store->mute = true;
@@ -314,7 +314,7 @@ static void errors(void)
     }
     store->mute = false;
 
-    /* The component and its engine go on. */
+    /* The component and its engine still work. */
     store->forced = AIRSSYS_STORAGE_OK;
     CHECK_REPLY(engine, user, "set k v", "ok");
     CHECK_REPLY(engine, user, "get k", "v");
@@ -322,7 +322,7 @@ static void errors(void)
     free(store);
 }
 
-/* A host that has not said so keeps its words for its log. */
+/* By default the host's error texts go only to its log. */
 static void silent_errors(void)
 {
     struct store *store = new_store();
@@ -426,7 +426,7 @@ static void too_much(void)
     airssys_engine_t *engine = engine_with(config);
     airssys_config_free(config);
     uint64_t user = load(engine, "storage-user");
-    /* A host that overlooks the refusal must not pass a part of the value for the whole. */
+    /* A host that ignores the refusal must not return a part of the value as the whole. */
     const char expected[] = "error: io-error(the host's get gave more than ";
     airssys_bytes_t reply = {0};
     CHECK_OK(airssys_engine_call(engine, user, (const uint8_t *)"get k", 5, NULL, &reply, NULL));
@@ -445,20 +445,20 @@ static void ownership(void)
     airssys_config_t *config = new_config();
     airssys_storage_t storage = table_of(first, true);
 
-    /* Refused: it stays the host's. */
+    /* Refused: the host still owns it. */
     storage.get = NULL;
     CHECK_STATUS(airssys_config_set_storage(config, &storage, NULL),
                  AIRSSYS_ERROR_INVALID_ARGUMENT);
     CHECK_NUMBER(first->drops, 0);
 
-    /* Replaced: let go at once, if no engine has it. */
+    /* Replaced: dropped at once if no engine uses it. */
     storage = table_of(first, true);
     CHECK_OK(airssys_config_set_storage(config, &storage, NULL));
     storage = table_of(second, true);
     CHECK_OK(airssys_config_set_storage(config, &storage, NULL));
     CHECK_NUMBER(first->drops, 1);
 
-    /* Two engines and the configuration hold it; it goes with the last. */
+    /* Two engines and the configuration share it. It is dropped with the last. */
     airssys_engine_t *engines[2] = {engine_with(config), engine_with(config)};
     uint64_t users[2] = {load(engines[0], "storage-user"), load(engines[1], "storage-user")};
     CHECK_REPLY(engines[0], users[0], "set k v", "ok");

@@ -1,4 +1,4 @@
-/* Many threads at once: on one component, on different ones, loading and unloading. */
+/* Many threads: on one component, on different ones, loading and unloading. */
 #include "host.h"
 
 #define THREADS 8
@@ -10,7 +10,7 @@ struct job {
     int number;
 };
 
-/* Everybody calls the one counter, which must lose nothing. */
+/* All threads call one counter, which must lose no call. */
 static void *call_shared(void *argument)
 {
     const struct job *job = argument;
@@ -23,7 +23,7 @@ static void *call_shared(void *argument)
     return NULL;
 }
 
-/* Everybody has components of their own, under one id and of one binary. */
+/* Each thread has its own components, with one id and one binary. */
 static void *call_own(void *argument)
 {
     const struct job *job = argument;
@@ -39,7 +39,7 @@ static void *call_own(void *argument)
     return NULL;
 }
 
-/* One component is taken away by several at once, while others call it. */
+/* Several threads unload one component while others call it. */
 static void *call_and_unload(void *argument)
 {
     const struct job *job = argument;

@@ -1,4 +1,4 @@
-/* Waiting: what the caller allows, what the component may take, and who is affected. */
+/* Timeouts of callers and time limits of components, and whom they affect. */
 #include "host.h"
 
 static airssys_status_t call_for(airssys_engine_t *engine, uint64_t handle, const char *text,
@@ -23,7 +23,7 @@ int main(void)
     airssys_bytes_t reply = {0};
     airssys_error_t *error = NULL;
 
-    /* The caller gives up; the message names what was allowed. */
+    /* The caller's timeout expires; the error names it. */
     CHECK_STATUS(call_for(engine, sleeper, "sleep-then 300 done", 20, &reply, &error),
                  AIRSSYS_ERROR_TIMEOUT);
     CHECK_CONTAINS(airssys_error_message(error), "test/sleeper/0");
@@ -32,25 +32,25 @@ int main(void)
     CHECK_CONTAINS(airssys_error_detail_json(error), "\"value\":20");
     airssys_error_free(error);
 
-    /* Its message is handled all the same, and the next waits for it: no crash, no restart. */
+    /* The message is still handled, and the next one waits for it: no crash, no restart. */
     CHECK_REPLY(engine, sleeper, "self", "test/sleeper/0");
     CHECK_OK(airssys_engine_describe(engine, sleeper, &reply, NULL));
     CHECK_CONTAINS((const char *)reply.data, "\"restarts\":0");
     CHECK_CONTAINS((const char *)reply.data, "\"handled\":2");
     airssys_bytes_free(&reply);
 
-    /* Behind another's message the wait in the mailbox counts. */
+    /* The wait in the mailbox counts, too. */
     CHECK_OK(airssys_engine_send(engine, sleeper, (const uint8_t *)"sleep-then 300 x", 16, NULL,
                                  NULL));
     CHECK_STATUS(call_for(engine, sleeper, "self", 20, &reply, NULL), AIRSSYS_ERROR_TIMEOUT);
 
-    /* A computing guest is left alone by the caller's timeout, too. */
+    /* The caller's timeout does not end a computing guest either. */
     uint64_t spinner = load_as(engine, "test/spinner/0", "trapper", NULL);
     CHECK_STATUS(call_for(engine, spinner, "spin 300000000", 1, &reply, NULL),
                  AIRSSYS_ERROR_TIMEOUT);
     CHECK_REPLY(engine, spinner, "ok", "ok");
 
-    /* The component's own limit ends its instance, whether it sleeps or computes. */
+    /* The component's own limit ends its instance, sleeping or computing. */
     static const char *const endless[] = {"sleep 60000", "loop", "loop-log"};
     for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) {
         CHECK_STATUS(call_for(engine, trapper, endless[i], 0, &reply, &error),
@@ -62,7 +62,7 @@ int main(void)
         CHECK_REPLY(engine, counter, "get", "0");
     }
 
-    /* Longer than any clock reaches. */
+    /* Longer than any clock can represent. */
     CHECK_OK(call_for(engine, trapper, "ok", UINT64_MAX, &reply, NULL));
     airssys_bytes_free(&reply);
     CHECK_OK(call_for(engine, trapper, "sleep 20", UINT64_MAX, &reply, NULL));

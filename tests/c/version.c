@@ -1,4 +1,4 @@
-/* The library that is loaded is the one that the header describes, and names all its statuses. */
+/* The loaded library matches the header and names all its statuses. */
 #include "host.h"
 
 int main(void)
@@ -42,17 +42,17 @@ int main(void)
     PINNED(AIRSSYS_ERROR_DELIVERY_FAILED, 23);
     PINNED(AIRSSYS_ERROR_INTERRUPTED, 24);
 
-    /* A status that is added without a line above is noticed here. */
+    /* Fails if a new status has no line above. */
     CHECK_TEXT(airssys_status_name(25), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(-1), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MAX), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MIN), "AIRSSYS_ERROR_UNKNOWN");
 
-    /* What two engines tell each other by. */
+    /* Values that engines exchange. */
     CHECK_NUMBER(AIRSSYS_KIND_MESSAGE, 0);
     CHECK_NUMBER(AIRSSYS_KIND_REQUEST, 1);
 
-    /* What audit records say. */
+    /* Values in audit records. */
     CHECK_NUMBER(AIRSSYS_AUDIT_ALLOWED, 1);
     CHECK_NUMBER(AIRSSYS_AUDIT_DENIED, 2);
     CHECK_NUMBER(AIRSSYS_AUDIT_LOST, 3);

@@ -1,4 +1,4 @@
-// The header from C++: owners that free, lambdas as callbacks. Compiles as C++11 and later.
+// The header in C++: owning wrappers, and lambdas as callbacks. Compiles as C++11 and later.
 #include <airssys_wasm.h>
 
 #include <cstdio>
@@ -29,7 +29,7 @@ void check(bool condition, const char *what, int line)
 
 #define CHECK(condition) check((condition), #condition, __LINE__)
 
-// What the C functions free, as owners.
+// Owners for objects that C functions free.
 struct Free {
     void operator()(airssys_config_t *config) const { airssys_config_free(config); }
     void operator()(airssys_engine_t *engine) const { airssys_engine_free(engine); }
@@ -47,7 +47,7 @@ struct Bytes : airssys_bytes_t {
     std::string text() const { return std::string(reinterpret_cast<const char *>(data), len); }
 };
 
-// A store that outlives its engine by `drop`, not by luck.
+// A store whose `drop` guarantees that it outlives its engine.
 struct Store {
     std::mutex lock;
     std::map<std::pair<std::string, std::string>, std::string> values;
@@ -220,7 +220,7 @@ void futures()
     }
     CHECK(thrown);
 
-    // What is open when the engine goes ends with it.
+    // Open requests end with the engine.
     auto sleeper = request(engine, trapper, "sleep 3600000");
     auto behind = request(engine, trapper, "ok");
     engine.reset();
@@ -257,7 +257,7 @@ int main()
         CHECK(airssys_engine_new(config.get(), &raw_engine, nullptr) == AIRSSYS_OK);
         Engine engine(raw_engine);
         uint64_t echo = load(engine, "echo");
-        // Its own storage is not granted either if nobody does.
+        // Without a grant its own storage is denied, too.
         const char *storing = R"({"capabilities": {"storage": ["read", "write", "delete"]}})";
         uint64_t user = load(engine, "storage-user", storing);
         uint64_t probe = load(engine, "probe"), chatty = load(engine, "chatty");

@@ -1,4 +1,4 @@
-"""Joins engines of two processes over a socket; as a program, the process at the other end.
+"""Joins engines of two processes over a socket. As a program: the other process.
 
 A frame is the sizes of a JSON header and of a payload, and then these two.
 """
@@ -31,11 +31,11 @@ SIZES = struct.Struct("!II")
 
 
 class Link:
-    """A router whose mail goes through a socket, and what brings in the mail from there."""
+    """A router that sends mail through a socket and delivers the mail that arrives."""
 
     def __init__(self, sock, cancels=True):
         self.engine = None
-        #: Headers of all frames that came.
+        #: Headers of all received frames.
         self.seen = []
         self.closed = threading.Event()
         if not cancels:
@@ -44,7 +44,7 @@ class Link:
         self._open = {}
         self._asked = {}
         self._numbers = itertools.count()
-        # Who writes must not keep the reader from reading: both ends would wait for each other.
+        # Writing must not block the reader, or both ends would wait for each other.
         self._outgoing = queue.SimpleQueue()
         self._threads = [threading.Thread(target=work) for work in (self._read, self._write)]
 
@@ -54,7 +54,7 @@ class Link:
             thread.start()
 
     def stop(self):
-        """Ends both threads; the other end sees that the socket is closed."""
+        """Ends both threads. The other end sees a closed socket."""
         self._outgoing.put(None)
         self._threads[1].join()
         self._threads[0].join()
@@ -65,10 +65,10 @@ class Link:
         self._threads[0].join()
 
     def seen_of(self, what):
-        """Headers of the frames of one kind that came."""
+        """Headers of the received frames of one kind."""
         return [header for header in tuple(self.seen) if header["do"] == what]
 
-    # What the engine asks for.
+    # Called by the engine.
 
     def route(self, envelope):
         if self.closed.is_set():
@@ -79,7 +79,7 @@ class Link:
     def cancel(self, token):
         self._send("cancel", token=token)
 
-    # What the other end asks for.
+    # Called for frames of the other end.
 
     def _on_deliver(self, payload, **header):
         envelope = Envelope(payload=payload, **header)
@@ -95,7 +95,7 @@ class Link:
 
     def _done(self, token, made):
         self._open.pop(token, None)
-        # Who has cancelled it does not wait for an answer.
+        # A cancelled request needs no answer.
         if not made.cancelled():
             error = made.exception()
             self._answer(token, error, None if error else made.result())
@@ -112,7 +112,7 @@ class Link:
         try:
             self.engine.complete(token, payload if reply else None, error)
         except (RequestNotFound, EngineStopped):
-            # It came too late.
+            # The reply is late.
             pass
 
     def _on_cancel(self, payload, token):
@@ -120,7 +120,7 @@ class Link:
         if made is not None:
             made.cancel()
 
-    # Looking into the other process, for tests.
+    # Access to the other process, for tests.
 
     def stats(self):
         """`Engine.stats` at the other end: a future."""
@@ -186,7 +186,7 @@ class Link:
 def main():
     descriptor, guests = int(sys.argv[1]), Path(sys.argv[2])
     link = Link(socket.socket(fileno=descriptor))
-    # The parent looks at what is complained about; that components crash is what it wants.
+    # The parent checks stderr for complaints. Crashes of components are intended.
     logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
     limits = {"max_execution_time_ms": 3_600_000, "max_fuel": 100_000_000}
     with Engine(name="far", router=link, capabilities=RIGHTS) as engine:

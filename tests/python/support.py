@@ -1,4 +1,4 @@
-"""What the tests share: the package of this checkout, the guests, and engines that end."""
+"""What the tests share: the package of this checkout, the guests, and engines that are closed."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ sys.path.insert(0, str(PACKAGE_PARENT))
 
 from airssys_wasm import Component, DictStorage, Engine  # noqa: E402
 
-# Without a handler, Python prints the crash of every component that a test makes crash.
+# Without a handler, Python would print every deliberate crash of a component.
 logging.getLogger("airssys_wasm.component").addHandler(logging.NullHandler())
 
-#: What the components of a test may do that is not about rights.
+#: The rights of components in tests that are not about rights.
 RIGHTS = {
     "messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
     "storage": ["read", "write", "delete"],
@@ -29,7 +29,7 @@ RIGHTS = {
 #: The component of :meth:`EngineTest.held_up`.
 USER = "test/user/0"
 
-# How long a test waits for what must happen; only a failing test waits as long.
+# How long a test waits for something that must happen.
 PATIENCE = 60.0
 
 
@@ -42,10 +42,10 @@ def guest(name: str) -> Path:
 
 
 def run_python(*lines: str, imports: bool = True) -> "subprocess.CompletedProcess[str]":
-    """Runs a program of its own, which has the paths of some guests, and imports the package."""
+    """Runs a program in another process, with the package and the paths of some guests."""
     head = [
         "import os, sys",
-        # What a child does first: before all that the package does there.
+        # Runs first in a child, before the package's own handlers.
         "born = os.pipe()",
         "os.register_at_fork(after_in_child=lambda: os.write(born[1], b'x'))",
         f"sys.path.insert(0, {str(PACKAGE_PARENT)!r})",
@@ -59,7 +59,7 @@ def run_python(*lines: str, imports: bool = True) -> "subprocess.CompletedProces
         head += [
             "import airssys_wasm",
             "import functools, logging",
-            # What the library says itself on stderr is what counts, not the log of what is lost.
+            # The library's own output on stderr counts, not the log of losses.
             "logging.getLogger('airssys_wasm').addHandler(logging.NullHandler())",
             f"Engine = functools.partial(airssys_wasm.Engine, capabilities={RIGHTS!r})",
         ]
@@ -73,7 +73,7 @@ def run_python(*lines: str, imports: bool = True) -> "subprocess.CompletedProces
 
 
 class EngineTest(unittest.TestCase):
-    """A test with engines that are closed when it ends."""
+    """A test whose engines are closed at its end."""
 
     def engine(self, **options: Any) -> Engine:
         engine = Engine(**{"capabilities": RIGHTS, **options})
@@ -81,11 +81,11 @@ class EngineTest(unittest.TestCase):
         return engine
 
     def bare_engine(self, **options: Any) -> Engine:
-        """An engine whose components may do nothing that a test does not grant."""
+        """An engine whose components have only the rights that a test grants."""
         return self.engine(**{"capabilities": {}, **options})
 
     def load(self, name: str, **options: Any) -> Component:
-        """A guest in an engine of its own."""
+        """A guest in its own engine."""
         return self.engine().load(f"test/{name}/0", guest(name), **options)
 
     def directory(self) -> Path:
@@ -95,10 +95,10 @@ class EngineTest(unittest.TestCase):
         return Path(directory.name).resolve()
 
     def held_up(self, engine_options: Any = None, **options: Any) -> Any:
-        """A component that is busy until the gate is opened, and the request that it works on."""
+        """A component that is busy until the gate opens, and its running request."""
         gate = Gate()
         engine = self.engine(storage=gate, **(engine_options or {}))
-        # Before the engine is closed, which would wait for the component.
+        # Runs before the engine is closed, which would wait for the component.
         self.addCleanup(gate.open)
         user = engine.load(USER, guest("storage-user"), limits=Gate.LIMITS, **options)
         busy = user.request("set gate v")
@@ -106,7 +106,7 @@ class EngineTest(unittest.TestCase):
         return gate, user, busy
 
     def eventually(self, condition: Callable[[], Any]) -> Any:
-        """Waits for what happens on another thread, and returns it."""
+        """Waits for something that happens on another thread, and returns it."""
         deadline = time.monotonic() + PATIENCE
         while not (found := condition()):
             self.assertLess(time.monotonic(), deadline, "it did not happen")
@@ -115,7 +115,7 @@ class EngineTest(unittest.TestCase):
 
 
 class Hooked(DictStorage):
-    """A storage that first does what a test wants done inside a callback.
+    """A storage that runs a hook of the test inside its callbacks.
 
     `hook(operation, namespace, key)` runs before each read and write of a component.
     """
@@ -137,9 +137,9 @@ class Hooked(DictStorage):
 
 
 class Gate(Hooked):
-    """A storage that holds a component up in each access to the key `gate`, until it is opened."""
+    """A storage that blocks each access to the key `gate` until it is opened."""
 
-    #: Loads a component that may be held up as long as a test takes.
+    #: Load options for a component that may block for the whole test.
     LIMITS = {"max_execution_time_ms": 3_600_000}
 
     def __init__(self) -> None:
@@ -154,10 +154,10 @@ class Gate(Hooked):
                 raise TimeoutError("nobody opened the gate")
 
     def wait_for_arrival(self) -> None:
-        """Waits until one more component is held up."""
+        """Waits until one more component is blocked."""
         if not self._arrived.acquire(timeout=PATIENCE):
             raise TimeoutError("no component came to the gate")
 
     def open(self) -> None:
-        """Lets all go on, now and from now on."""
+        """Releases all accesses, now and later."""
         self._open.set()

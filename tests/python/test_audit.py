@@ -1,4 +1,4 @@
-"""The record of decisions on what components may do."""
+"""Audit records: decisions on what components may do."""
 
 import dataclasses
 import gc
@@ -18,7 +18,7 @@ ECHO = "test/echo/0"
 REQUESTER = "test/requester/0"
 HOSTILE = "test/hostile/0"
 
-#: How many records about one component wait for a callback that is slow; of all four times as many.
+#: How many records about one component are queued for a slow callback. In total four times as many.
 OF_ONE = 4096
 
 
@@ -31,7 +31,7 @@ def plain(record):
 
 class AuditTest(EngineTest):
     def audited(self, audit, **options):
-        """An engine with a component that others may want to write to."""
+        """An engine with a component that others can send to."""
         engine = self.bare_engine(audit=audit, **options)
         engine.load(ECHO, guest("echo"), mailbox={"capacity": 1 << 20})
         return engine
@@ -65,7 +65,7 @@ class Records(AuditTest):
                 "no grant",
             ),
         )
-        # Its clock is read every few milliseconds.
+        # The library reads the clock every few milliseconds.
         self.assertLess(before - 0.1, record.time)
         self.assertLess(record.time, after + 0.1)
         with self.assertRaises(dataclasses.FrozenInstanceError):
@@ -180,7 +180,7 @@ class Records(AuditTest):
 
 class Sampling(AuditTest):
     def allowed(self, audit_sample, messages=1000):
-        """How many records there are of so many messages, and of all that was allowed."""
+        """How many records so many messages make, and how many permissions."""
         records = []
         engine = self.audited(records.append, audit_sample=audit_sample)
         hostile = self.hostile(engine, capabilities={"messaging": {"send": [ECHO]}})
@@ -216,7 +216,7 @@ class Sampling(AuditTest):
 
 class Losses(AuditTest):
     def held_up_audit(self):
-        """A callback that takes nothing until it is let go on, what it takes, and both events."""
+        """A callback that blocks until released, its records, and both events."""
         records = []
         inside, go_on = threading.Event(), threading.Event()
 
@@ -230,7 +230,7 @@ class Losses(AuditTest):
     def test_denials(self):
         audit, records, inside, go_on = self.held_up_audit()
         engine = self.audited(audit)
-        # Before the engine is closed, which waits for the callback.
+        # Runs before the engine is closed, which waits for the callback.
         self.addCleanup(go_on.set)
         requester, hostile = self.requester(engine), self.hostile(engine)
         requester.call("send test/first/0 x")
@@ -242,14 +242,14 @@ class Losses(AuditTest):
         requester.call("send test/last/0 x")
         go_on.set()
         self.eventually(lambda: len(records) == 1 + OF_ONE + 1 + 1)
-        # The losses are told where they were.
+        # The losses are reported in their place.
         self.assertEqual(records[0].resource, "test/first/0")
         kept = records[1:-2]
         self.assertEqual({plain(record)[:2] for record in kept}, {("denied", HOSTILE)})
         lost = records[-2]
         self.assertEqual(lost, AuditRecord(lost.time, "lost", lost_allowed=0, lost_denied=100))
         self.assertEqual(records[-1].resource, "test/last/0")
-        # It goes on as if nothing had happened, and says it once.
+        # Later records arrive normally, and the losses are reported once.
         requester.call("send test/more/0 x")
         self.eventually(lambda: records[-1].resource == "test/more/0")
         self.assertEqual([record.decision for record in records].count("lost"), 1)
@@ -268,7 +268,7 @@ class Losses(AuditTest):
                 capabilities={"messaging": {"send": [ECHO]}},
             )
             sender.call(f"send-many {OF_ONE} {ECHO} x")
-        # Half of the room is theirs, and the other half that of what was refused.
+        # Permissions have half of the queue, denials the other half.
         self.assertGreaterEqual(engine.stats()["audit-lost"]["allowed"], OF_ONE)
         for n in range(1000):
             requester.call(f"send test/missing/{n} x")
@@ -343,7 +343,7 @@ class Callbacks(AuditTest):
         self.assertFalse(seen[0].allowed)
         self.assertEqual(seen[1:], [b"x", b"y", "end"])
 
-    def test_one_that_grants_what_was_refused(self):
+    def test_one_that_grants_what_was_denied(self):
         def ask(record):
             component = engine.find(record.component)
             component.grant({"messaging": {"send": [record.resource]}})
@@ -408,7 +408,7 @@ class Callbacks(AuditTest):
                 self.assertIsNone(reference())
 
     def test_an_engine_that_nobody_closes(self):
-        # Neither the callback nor the records keep it.
+        # Neither the callback nor the records keep the engine alive.
         records = []
         engine = Engine(audit=records.append)
         self.requester(engine).call(f"send {ECHO} x")

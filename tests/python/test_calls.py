@@ -73,7 +73,7 @@ class RoundTrips(EngineTest):
         self.assertEqual(self.load("echo").call(payload), b"grow")
         payload.extend(b"ing")
 
-    def test_what_is_no_payload(self):
+    def test_types_that_are_not_payloads(self):
         echo = self.load("echo")
         for payload in (None, 5, ["a"], object()):
             with self.subTest(payload):
@@ -94,7 +94,7 @@ class Messages(EngineTest):
         )
         self.assertEqual(seen["sender"], "a/b/c")
         self.assertEqual(seen["content-type"], "text/plain")
-        # The options of one message are not those of the next.
+        # Options apply to one message only.
         seen = json.loads(probe.call("message"))
         self.assertEqual(seen["sender"], "host/tests/0")
         self.assertIsNone(seen["content-type"])

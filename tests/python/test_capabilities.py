@@ -1,4 +1,4 @@
-"""What components may do: what is granted, and nothing else."""
+"""Capabilities: components may do only what is granted."""
 
 import json
 import time
@@ -23,7 +23,7 @@ OWN = "test/user/0"
 
 NOT_GRANTED = Explanation(False, "not-granted", "no grant")
 
-#: How far Python's clock and the library's, which it reads every few milliseconds, may differ.
+#: How far Python's clock and the library's may differ, in seconds.
 CLOCKS = 0.1
 
 
@@ -36,7 +36,7 @@ def storage_denied(action, namespace=OWN):
 
 
 class Rights(EngineTest):
-    """Tests with a component that writes to others, and one that stores."""
+    """Tests with a component that sends and one that stores."""
 
     def setUp(self):
         self.the_engine = self.bare_engine()
@@ -98,7 +98,7 @@ class Default(Rights):
             self.assertEqual(requester.call(f"metadata {target}"), expected.encode())
 
     def test_what_needs_no_grant(self):
-        # A clock, the log, and the answer to who asks.
+        # Clocks, the log, and replies.
         entries = []
         engine = self.bare_engine(logger=entries.append)
         chatty = engine.load("test/chatty/0", guest("chatty"))
@@ -154,7 +154,7 @@ class Messages(Rights):
                     for target in targets:
                         reply = requester.call(f"send {target} x")
                         granted = target in expected
-                        # There are none of these.
+                        # These components do not exist.
                         missing = f"error: target-not-found({target})".encode()
                         self.assertEqual(
                             reply, missing if granted else denied("messaging.send", target)
@@ -162,7 +162,7 @@ class Messages(Rights):
                         explained = requester.explain("messaging.send", target)
                         self.assertEqual(explained.allowed, granted)
 
-    def test_a_denied_and_a_missing_target_are_not_told_apart(self):
+    def test_a_denied_and_a_missing_target_look_the_same(self):
         self.the_engine.load("hidden/there/0", guest("echo"))
         requester = self.requester(capabilities={"messaging": {"send": ["test/**"]}})
         for command in (
@@ -222,12 +222,12 @@ class Messages(Rights):
         self.assertEqual(reply, denied("messaging.request", "far/a/0"))
         self.assertEqual(asked, ["far/a/0"])
 
-    def test_the_rights_of_one_are_not_those_of_another(self):
+    def test_components_do_not_share_rights(self):
         granted = self.requester(capabilities=RIGHTS)
         other = self.the_engine.load("test/requester/1", guest("requester"))
         self.assertEqual(granted.call(f"send {ECHO} x"), b"ok")
         self.assertEqual(other.call(f"send {ECHO} x"), denied("messaging.send", ECHO))
-        # Nor of one that has the same id.
+        # Not even those of a component with the same id.
         same = self.requester()
         self.assertEqual(same.call(f"send {ECHO} x"), denied("messaging.send", ECHO))
         self.assertEqual(granted.call(f"send {ECHO} x"), b"ok")
@@ -275,7 +275,7 @@ class Storages(Rights):
 
 class Spelling(Rights):
     def test_forms(self):
-        """One right in each of the ways to write it."""
+        """One right in every form."""
         for rights in (
             {"messaging": {"send": [ECHO]}},
             {"messaging": {"send": ECHO}},
@@ -330,8 +330,8 @@ class Spelling(Rights):
         with self.assertRaises(InvalidOptions):
             self.requester(capabilities={}, options={"capabilities": {}})
 
-    def test_names_of_files_are_taken_as_they_are(self):
-        # `_` is not `-` in them, as it is in names of options.
+    def test_file_names_are_not_rewritten(self):
+        # `_` is not turned into `-` in them, unlike in option names.
         directory = self.directory() / "with_underscore"
         directory.mkdir()
         rights = {"filesystem": {directory: {"actions": ["read"], "guest_path": "/in_side"}}}
@@ -347,7 +347,7 @@ class Defaults(EngineTest):
         self.assertEqual(user.call("set k v"), b"ok")
         self.assertEqual(user.call("get k"), storage_denied("storage.read"))
 
-    def test_those_of_a_load_take_their_place(self):
+    def test_a_load_replaces_them(self):
         engine = self.bare_engine(capabilities={"storage": ["write"]})
         other = engine.load(OWN, guest("storage-user"), capabilities={"storage": ["read"]})
         self.assertEqual(other.call("set k v"), storage_denied("storage.write"))
@@ -355,7 +355,7 @@ class Defaults(EngineTest):
         none = engine.load(OWN, guest("storage-user"), capabilities={})
         self.assertEqual(none.call("set k v"), storage_denied("storage.write"))
 
-    def test_their_time_begins_with_each_load(self):
+    def test_their_expiry_counts_from_each_load(self):
         engine = self.bare_engine(capabilities={"storage": ["read"], "expires_in_ms": 3_600_000})
         for _ in range(2):
             before = time.time()
@@ -391,7 +391,7 @@ class Changes(Rights):
 
         engine = self.bare_engine(storage=Hooked(hook))
         user = engine.load(OWN, guest("storage-user"), capabilities={"storage": ["read"]})
-        # It reads, and then it writes.
+        # It reads, then it writes.
         self.assertEqual(user.call("incr n"), b"1")
 
     def test_revoke_while_it_handles_a_message(self):
@@ -414,7 +414,7 @@ class Changes(Rights):
         requester.revoke()
         self.assertEqual(requester.call("send b/c/d x"), denied("messaging.send", "b/c/d"))
         self.assertEqual(requester.describe()["grants"], [])
-        # Nothing is left to be taken away, which is fine.
+        # Revoking nothing succeeds.
         requester.revoke()
         requester.grant({"messaging": {"send": [ECHO]}})
         self.assertEqual(requester.call(f"send {ECHO} x"), b"ok")
@@ -431,7 +431,7 @@ class Changes(Rights):
         requester = self.requester(capabilities=rights)
         held = requester.describe()["grants"]
         for wrong, action, pattern in (
-            # Patterns are names: a part of one, or more than one, is another.
+            # Patterns are compared as text: a part of a pattern is another pattern.
             ({"messaging": {"send": ["**"]}}, "messaging.send", "**"),
             ({"messaging": {"request": [ECHO]}}, "messaging.request", ECHO),
             ({"storage": ["read", "delete"]}, "storage.delete", "own namespace"),
@@ -507,7 +507,7 @@ class Explanations(Rights):
         requester = self.requester(capabilities=rights)
         for action, resource, expected in (
             ("messaging.send", ECHO, Explanation(True, "grant", "grant test/*/*")),
-            # There need not be one.
+            # The target need not exist.
             ("messaging.send", "test/x/y", Explanation(True, "grant", "grant test/*/*")),
             ("messaging.send", "other/x/y", NOT_GRANTED),
             ("messaging.request", ECHO, Explanation(True, "grant", f"grant {ECHO}", 4e9)),
@@ -557,7 +557,7 @@ class Explanations(Rights):
 
 class Expiry(Rights):
     def check_expires(self, component, grants, command, granted, refused):
-        """It may until the time that is set for it, and not after it."""
+        """Expects that the right holds until its expiry and not after it."""
         until = time.time() + 0.3
         component.grant({**grants, "expires_at_ms": round(until * 1000)})
         while True:

@@ -1,4 +1,4 @@
-"""Payloads that say what they are."""
+"""Self-describing payloads."""
 
 import array
 import json
@@ -27,7 +27,7 @@ class Names(unittest.TestCase):
                 self.assertEqual(codec.name(code), name)
 
     def test_unknown_codes_have_no_name(self):
-        # The last two are those of "cbor", but for bits that do not fit.
+        # The last two are "cbor" with extra bits that do not fit.
         for code in (0, 0x7B, LARGEST, (1 << 64) - 1, -1, (1 << 64) + 0x51, 0x51 - (1 << 64)):
             with self.subTest(code):
                 self.assertIsNone(codec.name(code))

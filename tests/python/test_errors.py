@@ -1,4 +1,4 @@
-"""Each way to fail: the class, its builtin relatives, and what the message tells."""
+"""Errors: their classes, builtin bases and messages."""
 
 import concurrent.futures
 import pickle
@@ -84,7 +84,7 @@ class Classes(unittest.TestCase):
 
 
 class Words(EngineTest):
-    def test_words_of_a_component_are_escaped_where_they_are_printed(self):
+    def test_error_texts_of_a_component_are_escaped_when_printed(self):
         probe = self.load("probe")
         with self.assertRaises(ComponentError) as caught:
             probe.call("fail runtime-error \x1b[31mtwo\nlines")
@@ -161,7 +161,7 @@ class Arguments(EngineTest):
 
 
 class Binaries(EngineTest):
-    def test_what_is_no_component(self):
+    def test_binaries_that_are_not_components(self):
         binary = guest("echo").read_bytes()
         core_module = b"\0asm\1\0\0\0"
         for name, wasm in (
@@ -298,7 +298,7 @@ class Failures(EngineTest):
                     trapper.call(command, timeout=0.0251)
                 self.assertNotIn("max-execution-time-ms", caught.exception.message)
                 self.assertIn("26", caught.exception.message)
-        # It comes after what the component is still busy with.
+        # It waits for the message that the component still handles.
         self.assertEqual(trapper.call("ok"), b"ok")
 
     def test_queue_full(self):

@@ -1,4 +1,4 @@
-"""What an engine tells its host."""
+"""Events of an engine."""
 
 import dataclasses
 import gc
@@ -14,7 +14,7 @@ from airssys_wasm import Engine, Event, QueueFull, WouldDeadlock
 
 class Events(EngineTest):
     def dropping(self, events, **options):
-        """A component that is held up and drops the oldest of its mail."""
+        """A blocked component that drops its oldest mail."""
         return self.held_up({"events": events}, when_full="drop-oldest", **options)
 
     def test_mail_that_made_room(self):
@@ -76,7 +76,7 @@ class Events(EngineTest):
         self.eventually(lambda: user.engine.closed)
         gate.open()
         closing.join(PATIENCE)
-        # Told before `close` returns. The one that was under way is none.
+        # Reported before `close` returns. The running message is no dead letter.
         self.assertEqual([event.payload for event in events], [b"set k %d" % n for n in range(20)])
 
     def test_one_at_a_time_and_in_order(self):
@@ -148,7 +148,7 @@ class Events(EngineTest):
         user.send("kept")
         self.eventually(lambda: len(seen) == 3)
         self.assertEqual(seen, [b"dropped", b"request", "end"])
-        # What is left is handled, and is no dead letter of the end.
+        # The rest is handled, so closing makes no dead letters.
         gate.open()
         user.engine.shutdown()
 

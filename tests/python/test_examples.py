@@ -1,4 +1,4 @@
-"""The examples, as programs of their own."""
+"""The examples, run as programs."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ class Examples(unittest.TestCase):
             ["2 chunks", "4 the", "2 cat", "2 dog", "2 sat", "1 stayed", "1 then", "1 too"]
             + ["1 went", "the storage holds 8 keys"],
         )
-        # A record of each chunk.
+        # One record per chunk.
         records = result.stderr.splitlines()
         self.assertEqual(len(records), 2, result.stderr)
         for record in records:

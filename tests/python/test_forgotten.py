@@ -1,4 +1,4 @@
-"""Engines that nobody closes, and nobody refers to any more."""
+"""Engines that are neither closed nor referenced any more."""
 
 import functools
 import gc
@@ -15,7 +15,7 @@ from airssys_wasm import DictStorage, Engine
 
 
 class Keeper(DictStorage):
-    """A storage, logger, router and sink that refers to its engine."""
+    """A storage, logger, router and sink that references its engine."""
 
     engine = None
 
@@ -27,20 +27,20 @@ class Keeper(DictStorage):
 
 
 def threads_and_descriptors():
-    """How many this process has, where it can tell."""
+    """The numbers of threads and descriptors, where the system shows them."""
     return [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")]
 
 
 @unittest.skipUnless(os.path.isdir("/proc/self/task"), "no /proc here")
 class Circles(EngineTest):
-    """Engines that only what they call themselves refers to."""
+    """Engines referenced only by their own callbacks."""
 
     def collected(self, gone):
         gc.collect()
         return gone.is_set()
 
     def gone(self, make):
-        """Engines as `make` makes them, of a new keeper each, go with all that they have."""
+        """Checks that engines of `make`, each with a new keeper, are freed completely."""
         make(Keeper()).close()
         before = threads_and_descriptors()
         events = []
@@ -92,7 +92,7 @@ class Circles(EngineTest):
         self.gone(make)
 
     def test_a_circle_that_goes_during_its_own_callback(self):
-        # What the callback refers to is the last that refers to the engine, on a worker's thread.
+        # On a worker's thread, the callback holds the last reference to the engine.
         gate, gone = Gate(), threading.Event()
         weakref.finalize(gate, gone.set)
         gate.engine = Engine(storage=gate, capabilities=RIGHTS)
@@ -109,7 +109,7 @@ class Circles(EngineTest):
             self.eventually(lambda: self.collected(gone))
 
     def test_a_collection_in_a_callback(self):
-        # The collector runs on a thread that the engine waits for, and finds that engine.
+        # The collector runs on a thread that the engine waits for, and collects that engine.
         collected = threading.Event()
 
         class Collecting(DictStorage):
@@ -129,12 +129,12 @@ class Circles(EngineTest):
                     user.send("set k v")
                 del storage, user
                 self.assertTrue(collected.wait(PATIENCE))
-                # Does nothing while the other thread collects.
+                # `gc.collect` does nothing while the other thread collects, so this polls.
                 self.eventually(lambda: self.collected(gone))
 
 
 class Forgotten(EngineTest):
-    def test_an_engine_that_no_thread_could_be_had_for(self):
+    def test_an_engine_that_gets_no_thread(self):
         gone = threading.Event()
         storage = DictStorage()
         weakref.finalize(storage, gone.set)
@@ -162,7 +162,7 @@ class Forgotten(EngineTest):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del engine
-            # The component still needs it.
+            # The component still needs the engine.
             gc.collect()
             self.assertEqual(user.call("get k"), b"v")
             self.assertEqual(caught, [])

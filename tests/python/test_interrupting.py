@@ -1,4 +1,4 @@
-"""Interrupts: by a thread, by a signal, by the sender's patience."""
+"""Interrupts: by a thread, by a signal, by the sender's timeout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airssys_wasm import (
 )
 from support import guest, run_python
 
-#: Nothing ends by itself here.
+#: No limit ends these messages.
 ENDLESS = {"max-execution-time-ms": 3_600_000, "max-fuel": None}
 
 
@@ -58,7 +58,7 @@ class Interrupting(unittest.TestCase):
         thread.join()
         self.assertEqual(len(raised), 1)
 
-    def test_the_sender_s_patience(self) -> None:
+    def test_the_sender_s_timeout(self) -> None:
         with self.assertRaises(Timeout):
             self.busy.call("loop", timeout=0.02, interrupts=True)
         self.assertEqual(self.busy.call("ok"), b"ok")
@@ -113,7 +113,7 @@ class Signals(unittest.TestCase):
                         "assert busy.describe()['messages']['failed'] == 1",
                     )
 
-    def test_ctrl_c_takes_a_message_back_that_waits(self) -> None:
+    def test_ctrl_c_withdraws_a_waiting_message(self) -> None:
         self.check(
             "signal.signal(signal.SIGINT, signal.default_int_handler)",
             "made = busy.request('loop')",

@@ -106,7 +106,7 @@ class Records(EngineTest):
         self.assertTrue(arrived.wait(PATIENCE))
         self.assertEqual(entries[0].message, "hello")
 
-    def test_what_a_component_says_when_it_is_unloaded(self):
+    def test_records_during_an_unload(self):
         with self.assertLogs(LOGGER, "INFO") as logged:
             self.load("probe").unload()
         self.assertEqual([r.getMessage() for r in logged.records], ["probe shut down"])

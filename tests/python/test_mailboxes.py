@@ -1,4 +1,4 @@
-"""Full mailboxes, one message for several, components that share the work, and what they take."""
+"""Full mailboxes, broadcasts, pools and declared codecs."""
 
 import json
 import threading
@@ -72,7 +72,7 @@ class WhenFull(EngineTest):
     def test_block_waits_for_room(self):
         gate, user, busy = self.held_up(mailbox={"capacity": 1}, when_full="block")
         user.send("set k 0")
-        # There is no room, and none comes.
+        # There is no room, and none becomes free.
         for use in (user.send, user.request):
             with self.subTest(use.__name__), self.assertRaises(QueueFull):
                 use("set k never", timeout=0.01)
@@ -155,7 +155,7 @@ class Broadcast(EngineTest):
         engine.broadcast([], "note nobody")
         for component in all_of_them:
             self.assertEqual(json.loads(component.call("received")), ["hello", "again"])
-        # As often as it is named.
+        # Once per mention.
         engine.broadcast([all_of_them[0]] * 3, "note 3")
         self.assertEqual(json.loads(all_of_them[0].call("received"))[2:], ["3"] * 3)
 
@@ -234,7 +234,7 @@ class Pools(EngineTest):
             self.assertIn("instances", caught.exception.message)
 
     def check_all_work_at_once(self, start, **options):
-        # None comes out of its callback before all are in theirs.
+        # No callback returns before all have started.
         meeting = threading.Barrier(self.INSTANCES, timeout=PATIENCE)
 
         def meet(entry):
@@ -242,7 +242,7 @@ class Pools(EngineTest):
                 meeting.wait()
 
         for _ in range(5):
-            # A new one each time: an instance that has just replied may not yet count as idle.
+            # A new pool each time: an instance that has just replied may not count as idle yet.
             chatty = self.pool("chatty", self.engine(logger=meet, **options))
             self.assertEqual(start(chatty), [b"ok"] * self.INSTANCES)
         self.assertFalse(meeting.broken)
@@ -279,7 +279,7 @@ class Pools(EngineTest):
         counter = self.pool("counter")
         made = [counter.request("inc") for _ in range(100)]
         counts = [int(one.result(PATIENCE)) for one in made]
-        # How many instances have counted that far: each from 1 and without a gap.
+        # How many instances have counted this far. Each counts from 1 without gaps.
         reached = [counts.count(n) for n in range(1, max(counts) + 1)]
         self.assertEqual(reached, sorted(reached, reverse=True))
         self.assertLessEqual(reached[0], self.INSTANCES)
@@ -315,7 +315,7 @@ class Codecs(EngineTest):
         for payload in (
             codec.prefix("json", "{}"),
             codec.prefix("cbor", b"\xa0"),
-            # What does not say what it is.
+            # A payload without a prefix.
             b"",
             b"{}",
             b"text",

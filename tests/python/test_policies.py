@@ -1,4 +1,4 @@
-"""Rules of an engine that hold for all its components."""
+"""Policies: rules for all components of an engine."""
 
 import threading
 import unittest
@@ -29,7 +29,7 @@ def storage_denied(action):
 
 
 class Policies(EngineTest):
-    """Tests with components that may do all that policies do not refuse."""
+    """Tests with components that have every right unless a policy denies it."""
 
     def setUp(self):
         self.the_engine = self.engine()
@@ -76,17 +76,17 @@ class Rules(Policies):
         explained = user.explain("storage.write", OWN)
         self.assertEqual(explained, Explanation(False, "not-granted", "no grant"))
 
-    def test_whom_they_are_about(self):
+    def test_matching_components(self):
         plugin, other = self.requester("plugins/x/0"), self.requester("app/x/0")
         rule = {"effect": "deny", "component": "plugins/*/*", "action": "messaging.*"}
         self.the_engine.set_policies([rule])
         self.assertEqual(plugin.call(f"send {ECHO} x"), denied("messaging.send", ECHO))
         self.assertEqual(other.call(f"send {ECHO} x"), b"ok")
-        # Those that are loaded later, too.
+        # Also components that are loaded later.
         later = self.requester("plugins/y/0")
         self.assertEqual(later.call(f"send {ECHO} x"), denied("messaging.send", ECHO))
 
-    def test_what_they_are_about(self):
+    def test_matching_actions_and_resources(self):
         user = self.user()
         user.call("set k v")
         for action, commands in {
@@ -100,7 +100,7 @@ class Rules(Policies):
                     refused = user.call(command) == storage_denied(action)
                     self.assertEqual(refused, command in commands)
 
-    def test_what_is_open_to_every_component_can_be_refused(self):
+    def test_functions_that_need_no_grant_can_be_denied(self):
         entries = []
         engine = self.engine(logger=entries.append)
         chatty = engine.load("test/chatty/0", guest("chatty"))
@@ -129,10 +129,10 @@ class Rules(Policies):
         self.assertNotIn(ECHO, requester.call("list").decode().split())
         expected = f"error: invalid-state(capability denied: directory.list {ECHO})"
         self.assertEqual(requester.call(f"metadata {ECHO}"), expected.encode())
-        # It may be written to all the same.
+        # Sending to it is still allowed.
         self.assertEqual(requester.call(f"send {ECHO} x"), b"ok")
 
-    def test_the_host_is_not_held_against_them(self):
+    def test_policies_do_not_apply_to_the_host(self):
         self.the_engine.set_policies([{"effect": "deny"}])
         echo = self.the_engine.find(ECHO)
         self.assertEqual(echo.call("x", sender="plugins/x/0"), b"x")
@@ -140,7 +140,7 @@ class Rules(Policies):
 
 
 class Changes(Policies):
-    def test_they_take_the_place_of_all_others(self):
+    def test_a_set_replaces_the_previous_one(self):
         engine = self.engine(policies=[STORAGE_IS_REFUSED])
         user = self.user(engine)
         self.assertEqual(user.call("set k v"), storage_denied("storage.write"))
@@ -166,8 +166,8 @@ class Changes(Policies):
         engine = self.engine(policies={"rules": [STORAGE_IS_REFUSED]})
         self.assertFalse(self.user(engine).explain("storage.read", OWN).allowed)
 
-    def test_in_force_at_the_next_check(self):
-        # In the middle of a message: it reads, and then it writes.
+    def test_changes_apply_at_the_next_check(self):
+        # In the middle of a message: it reads, then it writes.
         def hook(operation, namespace, key):
             if operation == "get":
                 engine.set_policies([{"effect": "deny", "action": "storage.write"}])
@@ -205,7 +205,7 @@ class Changes(Policies):
                 one.result(PATIENCE)
         self.assertLessEqual(seen, {b"ok", refused})
 
-    def test_what_is_malformed_changes_nothing(self):
+    def test_a_malformed_document_changes_nothing(self):
         user = self.user()
         self.the_engine.set_policies([STORAGE_IS_REFUSED])
         for wrong, expected in (

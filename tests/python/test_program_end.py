@@ -5,7 +5,7 @@ import unittest
 
 from support import PATIENCE, run_python
 
-#: An engine with a component whose storage is as the test defines it, and one that computes.
+#: An engine with a component whose storage the test defines, and one that computes.
 BUSY = (
     "import threading, time",
     "LIMITS = {'max_execution_time_ms': 3_600_000}",
@@ -25,13 +25,13 @@ BUSY = (
 
 
 class ProgramEnd(unittest.TestCase):
-    """Each program has the exit code that it asked for, and says nothing of its own."""
+    """Each program ends with its own exit code and prints nothing else."""
 
     def ends(self, *lines, code=0, out="", err=""):
         result = run_python(*BUSY, *lines)
         self.assertEqual((result.returncode, result.stdout, result.stderr), (code, out, err))
 
-    def test_nothing_under_way(self):
+    def test_an_idle_engine(self):
         self.ends("user = start(airssys_wasm.DictStorage())", "user.call('set k v')")
 
     def test_mail_that_waits(self):
@@ -195,7 +195,7 @@ class ProgramEnd(unittest.TestCase):
         )
 
     def test_handlers_that_run_before_and_after(self):
-        # The first is run last, when the engines of the program are closed.
+        # The first handler runs last, after the engines are closed.
         result = run_python(
             "import atexit, sys",
             "@atexit.register",
@@ -275,7 +275,7 @@ class ProgramEnd(unittest.TestCase):
 
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_a_child_of_a_fork_in_a_callback(self):
-        # Its thread has nowhere to return to: the engine's other threads are not there.
+        # Its thread cannot return: the engine's other threads do not exist in the child.
         for end, code in (
             ("return", 0),
             ("sys.exit(5)", 5),

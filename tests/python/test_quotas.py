@@ -1,4 +1,4 @@
-"""How much components may do of what they may."""
+"""Quotas: how much components may do."""
 
 import time
 import unittest
@@ -35,7 +35,7 @@ class Quotas(EngineTest):
         return self.the_engine.load(OWN, guest("storage-user"), quotas=quotas)
 
     def check_recorded(self, component, action, resource, rule):
-        """There is a record of the quota, and none of anything else."""
+        """Expects records of the quota and of nothing else."""
         self.eventually(lambda: self.records)
         found = {
             (record.decision, record.component, record.action, record.resource, record.by)
@@ -53,13 +53,13 @@ class Messages(Quotas):
         hostile = self.hostile(messages_per_second=50)
         began = time.monotonic()
         sent, _, error = hostile.call(f"send-many 10000 {ECHO} x").decode().partition(" ")
-        # One second's worth at once, and what comes in while it sends.
+        # One second's quota at once, plus what refills while it sends.
         most = 50 * (1 + time.monotonic() - began) + 1
         self.assertTrue(50 <= int(sent) <= most, (sent, most))
         self.assertEqual(error, self.REFUSED)
         self.assertEqual(hostile.describe()["messages"]["sent"], int(sent))
         self.check_recorded(hostile, "messaging.send", ECHO, "messages-per-second 50")
-        # It fills up again.
+        # The quota refills.
         self.eventually(lambda: hostile.call(f"send-many 1 {ECHO} x") == b"1")
 
     def test_requests_and_broadcasts_count(self):
@@ -72,8 +72,8 @@ class Messages(Quotas):
         reply = hostile.call(f"broadcast-many 10000 {ECHO} x").decode()
         self.assertIn("quota exceeded: messages-per-second 50", reply)
 
-    def test_what_is_denied_counts_too(self):
-        # It costs the host a look, and a record.
+    def test_denied_messages_count_too(self):
+        # A denial also costs the host a check and a record.
         hostile = self.the_engine.load(
             "test/hostile/0",
             guest("hostile"),
@@ -108,7 +108,7 @@ class Messages(Quotas):
         self.check_recorded(
             hostile, "messaging.request", "test/chatty/0", "outstanding-requests 3"
         )
-        # Each that has its outcome makes room for another.
+        # Each outcome makes room for another request.
         self.assertEqual(hostile.call("cancel-kept"), b"3")
         self.assertEqual(hostile.call(f"request-many 3 {ECHO} 60000 x"), b"3")
         self.eventually(lambda: hostile.call("callbacks") == b"3")
@@ -124,7 +124,7 @@ class Storage(Quotas):
         self.assertEqual(user.call("usage"), b"10 10 1")
         self.assertEqual(user.call("set b x"), b"error: quota-exceeded")
         self.check_recorded(user, "storage.write", OWN, "storage-bytes 10")
-        # What takes no more room than before.
+        # Values that take no more room than before.
         self.assertEqual(user.call("fill a 9"), b"ok")
         self.assertEqual(user.call("fill a 7"), b"ok")
         self.assertEqual(user.call("set b x"), b"ok")
@@ -179,7 +179,7 @@ class Others(Quotas):
             hostile.call("log-many 1 1")
             return [e for e in entries if e.message.endswith("dropped: log-bytes-per-second 1000")]
 
-        # When there is room again, a record says how many are missing: these, and those since.
+        # Once there is room again, a record reports how many were dropped in total.
         entry = self.eventually(told)[0]
         self.assertEqual(entry.component, hostile.id)
         self.assertGreaterEqual(int(entry.message.split()[0]), 1000 - kept)
@@ -205,7 +205,7 @@ class Others(Quotas):
         self.assertEqual(hostile.call(f"big-send {ECHO} {quota - 1000}"), b"ok")
 
     def test_mailbox_bytes(self):
-        # The quota of what waits is the mailbox's own.
+        # The mailbox's own bound is the quota for waiting mail.
         gate, user, _ = self.held_up(mailbox={"max_bytes": 2000})
         hostile = user.engine.load("test/hostile/0", guest("hostile"))
         sent, _, error = (
@@ -216,7 +216,7 @@ class Others(Quotas):
             user.send("x" * 500)
         gate.open()
 
-    def test_they_are_not_looked_at_by_explain(self):
+    def test_explain_ignores_them(self):
         user = self.user(storage_keys=1)
         user.call("set a v")
         self.assertEqual(user.call("set b v"), b"error: quota-exceeded")
@@ -232,7 +232,7 @@ class Options(EngineTest):
         one = engine.load(OWN, guest("storage-user"))
         one.call("set a v")
         self.assertEqual(one.call("set b v"), b"error: quota-exceeded")
-        # A load changes some of them, and lifts others.
+        # A load changes some of them and lifts others.
         own = {"storage_keys": None, "messages-per-second": 7}
         other = engine.load("test/user/1", guest("storage-user"), quotas=own)
         self.assertEqual(

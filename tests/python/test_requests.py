@@ -1,4 +1,4 @@
-"""Requests: one outcome each, whatever happens, and no thread that waits for it."""
+"""Requests: exactly one outcome each, and no thread waits for it."""
 
 import asyncio
 import concurrent.futures
@@ -37,11 +37,11 @@ THREADS = 8
 
 class RequestTest(EngineTest):
     def setUp(self):
-        # Whatever a test does, nothing may be left behind.
+        # No test may leave anything behind.
         self.addCleanup(lambda: self.eventually(lambda: not _registry._expected))
 
     def check_outcome(self, made, error=None, reply=None):
-        """Each way to ask tells the same, and there is one outcome."""
+        """Checks that every accessor reports the same single outcome."""
         calls = []
         self.assertEqual(concurrent.futures.wait([made], PATIENCE).done, {made})
         made.add_done_callback(calls.append)
@@ -117,13 +117,13 @@ class Outcomes(RequestTest):
     def test_its_own_timeout(self):
         gate, user, busy = self.held_up()
         waiting = user.request("set k v", timeout=0.05)
-        # Nobody asks for it, and it ends.
+        # It ends although nobody waits for it.
         error = self.check_outcome(waiting, Timeout)
         self.assertIs(error.detail["started"], False)
         self.assertFalse(busy.done())
         gate.open()
         self.check_outcome(busy, reply=b"ok")
-        # Its message never had its turn.
+        # Its message was never handled.
         self.assertIsNone(user.call("get k"))
         self.assertEqual(user.engine.stats()["requests"], {"outstanding": 0, "late-replies": 0})
 
@@ -190,7 +190,7 @@ class Outcomes(RequestTest):
                 self.assertIn(USER, error.message)
             gate.open()
             unloading.result(PATIENCE)
-        # The message under way ends as usual.
+        # The running message ends normally.
         self.check_outcome(busy, reply=b"ok")
 
     def test_the_engine_is_closed(self):
@@ -216,7 +216,7 @@ class Outcomes(RequestTest):
             ending = pool.submit(user.engine.shutdown, None)
             gate.open()
             ending.result(PATIENCE)
-        # All that was accepted is handled, and answered.
+        # All accepted requests are handled and answered.
         for n, made in enumerate(waiting):
             self.check_outcome(made, reply=str(n // 2 + 1).encode())
         self.check_outcome(busy, reply=b"ok")
@@ -237,7 +237,7 @@ class Outcomes(RequestTest):
             pass
         with self.assertRaises(ComponentNotFound):
             gone.request("x")
-        # Only the one that holds the component up.
+        # Only the request that blocks the component.
         self.assertEqual(len(_registry._expected), 1)
         self.assertEqual(user.engine.stats()["requests"]["outstanding"], 1)
 
@@ -304,7 +304,7 @@ class Threads(RequestTest):
             list(pool.map(work, range(THREADS)))
 
     def test_one_outcome_for_each_when_all_happens_at_once(self):
-        # Replies, cancellations, timeouts, unloads and the end of the engine.
+        # Replies, cancellations, timeouts, unloads and the end of the engine, concurrently.
         for _ in range(5):
             engine = Engine()
             told = []
@@ -344,7 +344,7 @@ class Callbacks(RequestTest):
         def calling(entry):
             if entry.component == "test/chatty/0":
                 made.append(echo.request(entry.message))
-                # Its own component too: nobody waits here.
+                # Also to its own component, because nobody waits here.
                 made.append(chatty.request("millis"))
 
         engine = self.engine(logger=calling)
@@ -360,7 +360,7 @@ class Callbacks(RequestTest):
         def hook(operation, namespace, key):
             replies.append(echo.request(key).result(PATIENCE))
 
-        # One worker, and that one has its hands full.
+        # The only worker is busy.
         engine = self.engine(storage=Hooked(hook), workers=1)
         echo = engine.load("test/echo/0", guest("echo"))
         user = engine.load(USER, guest("storage-user"), limits=Gate.LIMITS)
@@ -513,7 +513,7 @@ class Lifetime(RequestTest):
             self.check_outcome(made, reply=None)
             self.eventually(lambda: caught)
         self.assertEqual([warning.category for warning in caught], [ResourceWarning])
-        # A warning refers to its source.
+        # A warning references its source.
         caught.clear()
         self.eventually(lambda: gc.collect() >= 0 and reference() is None)
 
@@ -542,7 +542,7 @@ class Lifetime(RequestTest):
 
     @unittest.skipUnless(hasattr(os, "kill") and os.name == "posix", "no signals here")
     def test_an_interrupt_while_the_engine_is_closed(self):
-        # The outcomes come on the thread that closes it, which Ctrl-C can keep from taking them.
+        # Outcomes arrive on the closing thread, and Ctrl-C can interrupt that thread before it takes them.
         result = run_python(
             "import signal, threading, time",
             "class Interrupt(BaseException): pass",

@@ -1,4 +1,4 @@
-"""Engines of one process that reach each other's components through routers in Python."""
+"""Engines of one process, joined by routers in Python."""
 
 import dataclasses
 import gc
@@ -31,14 +31,14 @@ from airssys_wasm import (
     Trap,
 )
 
-#: What a request's callback has as its content type when there is no reply.
+#: The content type of a callback without a reply.
 ERROR = "application/vnd.airssys.error+json"
 
 SENDER = "test/sender/0"
 
 
 class Recorder:
-    """A router that keeps what it gets, and does with it what a test says."""
+    """A router that records its mail and runs a hook of the test."""
 
     def __init__(self, do=None):
         self.envelopes = []
@@ -55,7 +55,7 @@ class Recorder:
 
 
 class Bridge:
-    """Takes mail from one engine to another of this process."""
+    """Carries mail from one engine of this process to another."""
 
     def __init__(self):
         self.home = None
@@ -90,7 +90,7 @@ class RouterTest(EngineTest):
         return self.engine(router=router, **options).load(SENDER, guest("requester"))
 
     def callbacks(self, sender, count):
-        """The callbacks that a component has had, as soon as there are so many."""
+        """The callbacks of a component, once there are this many."""
 
         def look():
             return json.loads(sender.call("callbacks"))
@@ -101,7 +101,7 @@ class RouterTest(EngineTest):
         return found
 
     def outcome(self, sender):
-        """What the only request of a component ended with: a reply, or a code."""
+        """The outcome of a component's only request: a reply or a code."""
         [callback] = self.callbacks(sender, 1)
         if callback["content-type"] == ERROR:
             return json.loads(callback["payload"])
@@ -154,7 +154,7 @@ class Routing(RouterTest):
         )
         self.assertEqual(router.cancelled, [])
 
-    def test_what_is_loaded_here_is_not_routed(self):
+    def test_mail_for_loaded_components_is_not_routed(self):
         router = Recorder()
         sender = self.sender(router)
         with sender.engine.load("test/echo/0", guest("echo")):
@@ -208,7 +208,7 @@ class Routing(RouterTest):
         self.assertEqual(sender.engine.stats()["requests"]["outstanding"], 0)
         self.assertEqual(json.loads(sender.call("callbacks")), [])
 
-    def test_words_of_the_host_stay_with_it(self):
+    def test_error_texts_of_the_host_stay_with_it(self):
         def refuse(envelope):
             raise self.current
 
@@ -316,7 +316,7 @@ class Completing(RouterTest):
                 sender.engine.complete(self.router.envelopes[-1].token, reply)
                 self.assertEqual(self.outcome(sender), expected)
 
-    def test_words_of_the_host_stay_with_it(self):
+    def test_error_texts_of_the_host_stay_with_it(self):
         sender = self.sender(self.router)
         sender.call("request app/far/0 60000 x")
         with self.assertLogs("airssys_wasm", "ERROR") as logged:
@@ -534,7 +534,7 @@ class Delivering(EngineTest):
         for request in (True, False):
             for target, source, error in (
                 (USER, "a/b/c", QueueFull),
-                # Not given to the engine's own router.
+                # Not passed to the engine's own router.
                 ("app/nobody/0", "a/b/c", ComponentNotFound),
                 ("nonsense", "a/b/c", InvalidId),
                 (USER, "nonsense", InvalidId),
@@ -627,7 +627,7 @@ class TwoEngines(RouterTest):
         self.hold_far()
         self.requester.call("request far/user/0 50 set gate v")
         self.gate.wait_for_arrival()
-        # Both engines know it; whichever is first tells.
+        # Both engines know the deadline; the first one reports it.
         self.assertIn(self.outcome(self.requester)["code"], ("correlation-timeout", "timeout"))
         self.eventually(lambda: self.there.stats()["requests"]["outstanding"] == 0)
         self.gate.open()

@@ -1,4 +1,4 @@
-"""Handlers of signals that Python installs after the engine's."""
+"""Signal handlers that Python installs after the engine's."""
 
 import subprocess
 import sys

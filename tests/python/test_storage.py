@@ -1,4 +1,4 @@
-"""Storage in Python: what components see of it, and what it may do meanwhile."""
+"""Storage in Python: what components see, and what its methods may do."""
 
 import gc
 import logging
@@ -20,7 +20,7 @@ USER = "test/user/0"
 
 
 class FourMethods:
-    """No more than a storage must have."""
+    """Only the required methods of a storage."""
 
     def __init__(self):
         self._inner = DictStorage()
@@ -31,7 +31,7 @@ class FourMethods:
 
 
 class Raising(DictStorage):
-    """Raises in every method, once a test says what."""
+    """Raises the test's exception in every method."""
 
     error = None
 
@@ -153,7 +153,7 @@ class Data(StorageTest):
 class Exceptions(StorageTest):
     OPERATIONS = ("get k", "set k v", "delete k", "list", "exists k", "usage")
 
-    def test_words_of_the_host_stay_with_it(self):
+    def test_error_texts_of_the_host_stay_with_it(self):
         storage = Raising()
         entries = []
         user = self.user(storage, logger=entries.append)
@@ -345,7 +345,7 @@ class Reentrance(StorageTest):
         self.assertIn("test/user/0", caught[0])
 
     def test_engines_do_not_mistake_each_others_components(self):
-        # The first component of each engine: the same handle, but no circle.
+        # The first component of each engine has the same handle, but there is no deadlock.
         other = self.engine().load("test/echo/0", guest("echo"))
         replies = []
 
@@ -382,7 +382,7 @@ class Reentrance(StorageTest):
         self.assertFalse(engine.closed)
 
     def test_everything_else_from_a_worker_thread(self):
-        # One worker, and that one is in the callback: nothing may need another.
+        # The only worker is in the callback, so nothing may need another.
         outcome = []
         done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Many threads, and the end of engines while they are in use."""
+"""Many threads, and closing engines in use."""
 
 import gc
 import os
@@ -100,7 +100,7 @@ class Closing(EngineTest):
             with self.assertRaises(EngineClosed) as caught:
                 use()
             self.assertIn("closed", caught.exception.message)
-        # There is nothing left to unload, so this has nothing to complain about.
+        # There is nothing left to unload, so this raises nothing.
         echo.unload()
 
     def test_shutdown_then_close(self):
@@ -224,7 +224,7 @@ class Closing(EngineTest):
                 engine.close(timeout=timeout)
 
     def test_close_in_what_a_call_waits_for(self):
-        # The call of one engine waits for a callback of the other, which waits for that call.
+        # A call of one engine waits for a callback of the other, which waits for that call.
         caught = []
 
         def outer(operation, namespace, key):
@@ -283,7 +283,7 @@ class Closing(EngineTest):
             self.assertIsNone(reference())
 
     def test_close_during_a_workers_callback_says_nothing(self):
-        # The guest goes on after its callback, in an engine that is just being freed: no panic on
+        # The guest continues after its callback in an engine that is being freed: no panic on
         # stderr, and close returns.
         with tempfile.TemporaryDirectory() as cache:
             result = run_python(
@@ -310,7 +310,7 @@ class Closing(EngineTest):
 
 @unittest.skipUnless(hasattr(os, "kill") and os.name == "posix", "no signals here")
 class Interrupts(unittest.TestCase):
-    def test_an_interrupted_callback_is_no_success(self):
+    def test_an_interrupted_callback_is_not_a_success(self):
         # Python raises at the start of a function, outside of any `try` in it, what a signal
         # handler raises. A callback that never ran must not count as one that answered.
         result = run_python(
@@ -347,7 +347,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), (0, "end\n"), result.stderr)
 
     def test_an_interrupt_at_the_end_of_a_callback_does_not_keep_the_thread_in_it(self):
-        # A thread that passed for one in a callback could not close its engine any more.
+        # A thread marked as being in a callback could not close its engine any more.
         result = run_python(
             "from airssys_wasm import _callbacks",
             "engine = Engine(storage=airssys_wasm.DictStorage())",
@@ -371,7 +371,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), expected, result.stderr)
 
     def test_no_interrupt_is_lost(self):
-        # Most of them come while the guest runs, and show at the start of its next callback.
+        # Most interrupts arrive while the guest runs and surface at the start of its next callback.
         result = run_python(
             "import signal, threading, time",
             "signal.signal(signal.SIGINT, signal.default_int_handler)",
@@ -416,7 +416,7 @@ class Interrupts(unittest.TestCase):
         expected = (0, "5 5\nend\n")
         self.assertEqual((result.returncode, result.stdout), expected, result.stderr)
 
-    def test_other_unraisable_exceptions_go_where_they_went(self):
+    def test_other_unraisable_exceptions_keep_their_hook(self):
         result = run_python(
             "class Broken:",
             "    def __del__(self):",

@@ -20,7 +20,7 @@ PEER = Path(__file__).with_name("router_peer.py")
 
 @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no Unix sockets here")
 class Joined(RouterTest):
-    """An engine of this process, and one of another."""
+    """An engine of this process and an engine of another process."""
 
     LINK_OPTIONS = {}
 
@@ -47,7 +47,7 @@ class Joined(RouterTest):
         self.link.start(self.near)
         self.killed = False
         self.addCleanup(self.end_peer)
-        # It is there.
+        # Waits until the peer is ready.
         self.far_stats()
 
     def end_peer(self):
@@ -76,7 +76,7 @@ class Joined(RouterTest):
         return self.link.call(id, payload).result(PATIENCE)
 
     def wait_until_far_works(self, count=1):
-        """Waits until so many requests of this process are under way in the other."""
+        """Waits until this many requests of this process are open in the other."""
         self.eventually(lambda: self.far_stats()["requests"]["outstanding"] == count)
 
     def codes(self, found):
@@ -149,7 +149,7 @@ class TwoProcesses(Joined):
         self.assertEqual(self.link.seen_of("complete"), [])
         self.callbacks(self.requester, 0)
 
-    def test_a_reply_that_meets_its_cancellation(self):
+    def test_a_reply_that_crosses_its_cancellation(self):
         for _ in range(200):
             correlation = self.ask("far/echo/0", "x")
             self.requester.call(f"cancel {correlation}")
@@ -167,7 +167,7 @@ class TwoProcesses(Joined):
         self.assertEqual(self.codes(found), {"correlation-timeout"})
         self.assertEqual(len({callback["correlation"] for callback in found}), 20)
         self.assertEqual(self.near.stats()["requests"]["outstanding"], 0)
-        # From now on the sender is told at once.
+        # From now on senders get the error at once.
         for command in ("send far/echo/0 x", "request far/echo/0 60000 x"):
             reply = self.requester.call(command)
             self.assertEqual(reply, b"error: delivery-failed(the host's router failed)")
@@ -198,14 +198,14 @@ class TwoProcesses(Joined):
 
     def test_a_deadline(self):
         self.ask("far/trapper/0", "sleep 3600000", timeout_ms=200)
-        # Both processes know it; whichever is first tells.
+        # Both processes know the deadline; the first one reports it.
         self.assertIn(self.outcome(self.requester)["code"], ("timeout", "correlation-timeout"))
         self.wait_until_far_works(0)
         self.callbacks(self.requester, 1)
 
 
 class WithoutCancellations(Joined):
-    """The other end learns nothing of the end of a request but its deadline."""
+    """The other end learns of a request's end only through its deadline."""
 
     LINK_OPTIONS = {"cancels": False}
 

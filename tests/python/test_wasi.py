@@ -1,4 +1,4 @@
-"""What WASI components may do: files, network, and what every component has."""
+"""Rights of WASI components: files, network, and what every component has."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ class WasiTest(EngineTest):
         )
 
     def recorded(self):
-        """What was refused, all of it: the engine is closed."""
+        """All denials. Closes the engine."""
         self.the_engine.close()
         return [(record.action, record.resource, record.by) for record in self.records]
 
@@ -114,7 +114,7 @@ class Files(WasiTest):
         self.assertFalse(os.path.lexists(self.inside / "mine"))
         self.assertEqual((self.root / "secret").read_text(), "secret")
 
-    def test_what_takes_the_place_of_a_directory_is_not_reached(self):
+    def test_a_directory_that_replaces_a_granted_one_is_not_reached(self):
         wasi = self.files(["read"])
         self.assertEqual(wasi.call(f"read {self.inside}/a.txt"), b"content")
         self.inside.rename(self.root / "moved")
@@ -127,7 +127,7 @@ class Files(WasiTest):
         self.assertEqual(wasi.call(f"hold {self.inside}/a.txt"), b"ok")
         self.assertEqual(wasi.call("read-held"), b"content")
         wasi.revoke({"filesystem": {self.inside: ["read"]}})
-        # What is open, too.
+        # Also open files.
         self.assertTrue(wasi.call("read-held").startswith(b"error"))
         self.assertEqual(wasi.call(f"read {self.inside}/a.txt"), REFUSED)
         wasi.grant({"filesystem": {self.inside: ["read"]}})
@@ -148,7 +148,7 @@ class Files(WasiTest):
         )
         self.assertEqual(wasi.call(f"read {self.root}/secret"), REFUSED)
         self.assertEqual(wasi.call(f"read {self.inside}/a.txt"), b"content")
-        # Whatever leads there.
+        # Through every path.
         (self.inside / "link").symlink_to("../secret")
         self.assertEqual(wasi.call(f"read {self.inside}/link"), REFUSED)
 
@@ -159,7 +159,7 @@ class Files(WasiTest):
         self.assertFalse((self.inside / "new").exists())
         recorded = self.recorded()
         self.assertIn(("filesystem.write", f"{self.inside}/new", "not-granted"), recorded)
-        # The standard library of the guest hands `..` on, it is the host that refuses it.
+        # The guest's standard library passes `..` on; the host refuses it.
         self.assertIn("never", [by for _, _, by in recorded])
 
     def test_explain(self):
@@ -206,7 +206,7 @@ class Network(WasiTest):
             self.recorded(),
             [
                 ("network.outbound", address, "not-granted"),
-                # A port that the system is to choose may be any.
+                # Port 0 stands for any port.
                 ("network.inbound", "127.0.0.1", "not-granted"),
                 ("network.outbound", "localhost", "not-granted"),
                 ("network.outbound", address, "not-granted"),
@@ -234,7 +234,7 @@ class Network(WasiTest):
             "127.0.0.2": False,
             f"127.0.0.1:{int(port) ^ 1}": False,
             "localhost": False,
-            # Public addresses only.
+            # Only public addresses.
             "*": False,
         }.items():
             with self.subTest(pattern):
@@ -264,14 +264,14 @@ class Network(WasiTest):
             connection.shutdown(socket.SHUT_WR)
             self.assertEqual(connection.recv(100), b"hello")
         self.assertEqual(made.result(PATIENCE), b"hi")
-        # It may not connect, and not listen elsewhere.
+        # It may neither connect nor listen elsewhere.
         _, address = self.listener()
         self.assertEqual(wasi.call(f"connect {address}"), NO_CONNECTION)
         self.assertTrue(wasi.call("listen 0.0.0.0:0").startswith(b"error"))
 
 
 class Ambient(WasiTest):
-    """What every component has, unless a policy refuses it."""
+    """What every component has unless a policy denies it."""
 
     def test_environment(self):
         wasi = self.wasi(env={"NAME": "value"})
@@ -307,7 +307,7 @@ class Quotas(WasiTest):
             wasi.call("pollables 100")
         self.assertEqual(caught.exception.detail["limit"], "wasi-resources")
         self.assertEqual(caught.exception.detail["value"], 50)
-        # With the next instance they are free again.
+        # The next instance starts with the full quota.
         self.assertEqual(wasi.call("pollables 10"), b"10")
 
     def test_output_counts_as_log(self):

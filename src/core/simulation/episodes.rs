@@ -1,4 +1,4 @@
-//! Runs one episode after the other, each with a seed of its own.
+//! Runs episodes in sequence, each with its own seed.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,20 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const STEPS: u64 = 1_000_000;
 const SEED: u64 = 1;
 
-/// A world in which things happen as its seed decides.
+/// A simulated world. Its seed decides everything that happens.
 pub trait Episode {
-    /// The world before anything has happened.
+    /// The initial world.
     fn new(seed: u64) -> Self;
 
-    /// All that happens, and how many steps it takes. Panics if something is not as it must be.
+    /// Runs the episode and returns the number of steps. Panics if an invariant is broken.
     fn run(&self) -> u64;
 
-    /// What has happened last.
+    /// The last events.
     fn last_events(&self) -> String;
 }
 
-/// `AIRSSYS_SIMULATION_STEPS` is how many steps there are at least, `AIRSSYS_SIMULATION_SEED` the seed of the
-/// first episode; each has the next one. A failure names its episode's own, which alone has it again.
+/// `AIRSSYS_SIMULATION_STEPS` is the minimum number of steps. `AIRSSYS_SIMULATION_SEED` is the seed
+/// of the first episode; each following episode has the next seed. A failure names the seed that
+/// reproduces it alone.
 pub fn run<E: Episode>(mut over: impl FnMut(E)) {
     let least = setting("AIRSSYS_SIMULATION_STEPS", STEPS);
     let first = setting("AIRSSYS_SIMULATION_SEED", SEED);
@@ -38,7 +39,7 @@ pub fn run<E: Episode>(mut over: impl FnMut(E)) {
 
 fn setting(name: &str, default: u64) -> u64 {
     let text = std::env::var(name);
-    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }
 
 fn fail(seed: u64, steps: u64, events: &str, panic: &(dyn Any + Send)) -> ! {

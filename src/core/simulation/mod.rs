@@ -1,4 +1,4 @@
-//! What simulations have in common: a seed decides all that happens, and any failure names it.
+//! Common parts of the simulations: a seed decides everything, and every failure names its seed.
 
 pub mod episodes;
 pub mod random;

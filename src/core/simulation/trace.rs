@@ -5,7 +5,7 @@ use std::time::Duration;
 
 const LENGTH: usize = 60;
 
-/// What has happened lately, with its time and two numbers.
+/// The last events, each with its time and two numbers.
 #[derive(Default)]
 pub struct Trace(VecDeque<(Duration, &'static str, u64, u64)>);
 
@@ -17,7 +17,7 @@ impl Trace {
         self.0.push_back((at, what, a, b));
     }
 
-    /// A line for each.
+    /// One line per event.
     pub fn text(&self) -> String {
         self.0.iter().map(|(at, what, a, b)| format!("  {at:?} {what} {a} {b}\n")).collect()
     }

@@ -1,4 +1,4 @@
-//! A component at work, as `component::actor` has it, with a random guest.
+//! An actor like `component::actor` with a random guest.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,18 +19,18 @@ use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{Ended, Requester, number, payload, sender};
 use crate::messaging::simulation::world::World;
 
-/// The most messages that are worked off at a time.
+/// The maximum number of messages handled in one turn.
 const BATCH: u64 = 6;
 
 pub struct Actor {
     pub number: usize,
     pub mailbox: Arc<Mailbox>,
     pub is_closed: AtomicBool,
-    /// It has got its last mail.
+    /// The actor gets no more mail.
     is_over: AtomicBool,
     world: Weak<World>,
     messenger: ComponentMessenger,
-    /// Its requests, of which some are over.
+    /// Its requests, open and closed.
     requests: Mutex<Vec<CorrelationId>>,
 }
 
@@ -76,7 +76,7 @@ impl Actor {
             while left > 0 {
                 let Some(mut mail) = self.mailbox.next().await else { return };
                 left -= 1;
-                // A guest that asks for its mail itself keeps the right to run meanwhile.
+                // A guest with a loop keeps the right to run between messages.
                 let asks = random.one_in(2);
                 loop {
                     self.handle(mail).await;
@@ -96,7 +96,7 @@ impl Actor {
     }
 
     async fn handle(&self, mail: Mail) {
-        assert!(!self.is_over.load(Ordering::Relaxed), "mail comes after the last");
+        assert!(!self.is_over.load(Ordering::Relaxed), "mail after the end");
         self.is_over.store(matches!(mail, Mail::Shutdown(_)), Ordering::Relaxed);
         match mail {
             Mail::Message(message, reply) => {
@@ -118,7 +118,7 @@ impl Actor {
         number
     }
 
-    /// Handles a message past the queue; the right to run is held.
+    /// Handles a message that bypasses the queue. The caller holds the right to run.
     pub async fn handle_directly(&self, sender: usize, number: u64) -> Ended {
         let model = Arc::clone(&self.world().model);
         model.begun(self.number, sender, number);
@@ -145,7 +145,7 @@ impl Actor {
         }
     }
 
-    /// What a guest does with a message, in a form that may lead to itself.
+    /// Handles a message. Boxed, because handling can recurse.
     fn act(&self) -> Pin<Box<dyn Future<Output = Ended> + Send + '_>> {
         Box::pin(async move {
             let world = self.world();
@@ -201,7 +201,7 @@ impl Actor {
         }
     }
 
-    /// Tries until it is accepted or refused, or the guest's time is over.
+    /// Retries until the message is accepted or refused, or the guest's time is over.
     async fn hand_over<T>(
         &self,
         world: &Arc<World>,
@@ -239,7 +239,7 @@ impl Actor {
         }
     }
 
-    /// Accepts nothing more; waits until it has ended.
+    /// Closes the actor and waits for its end.
     pub async fn end(&self, gracefully: bool) {
         let world = self.world();
         self.is_closed.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One thread, virtual time, and tasks that are polled in a random order.
+//! An executor with one thread, virtual time and a random order of polls.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,12 +12,11 @@ use crate::core::simulation::random::Random;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Of so many polls one is of a task that nobody has woken: a task may be polled for nothing.
+/// One poll in this many is spurious: the task was not woken.
 const ONE_FOR_NOTHING: u64 = 16;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs tasks until none of them goes on.
 pub struct Executor {
     tasks: Mutex<Vec<Task>>,
     clock: Mutex<Time>,
@@ -26,7 +25,7 @@ pub struct Executor {
 
 struct Task {
     name: &'static str,
-    /// `None` while it is polled, and when it has ended.
+    /// `None` while the task is polled and after its end.
     work: Option<Work>,
     ended: bool,
     woken: Arc<Woken>,
@@ -45,7 +44,7 @@ impl Wake for Woken {
     }
 }
 
-/// What a step has done.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Polled,
@@ -59,20 +58,20 @@ impl Executor {
         Arc::new(Self { tasks: Mutex::default(), clock, random })
     }
 
-    /// A task; `name` is for the trace.
+    /// Adds a task. `name` is for the trace.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let task = Task { name, work: Some(Box::pin(work)), ended: false, woken };
         self.tasks.lock().unwrap().push(task);
     }
 
-    /// Drops all tasks, which may hold what holds this.
+    /// Drops all tasks. They may form reference cycles with this executor.
     pub fn clear(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         drop(tasks);
     }
 
-    /// The names of tasks that have not ended.
+    /// The names of the unfinished tasks.
     pub fn unfinished(&self) -> Vec<&'static str> {
         let tasks = self.tasks.lock().unwrap();
         tasks.iter().filter(|task| !task.ended).map(|task| task.name).collect()
@@ -96,7 +95,7 @@ impl Executor {
         Step::Polled
     }
 
-    /// A task that was woken, or now and then any.
+    /// Chooses a woken task, sometimes any task.
     fn choose(&self) -> Option<usize> {
         let tasks = self.tasks.lock().unwrap();
         let is_woken = |task: &Task| !task.ended && task.woken.0.load(Ordering::Relaxed);
@@ -116,7 +115,7 @@ impl Executor {
         nth(&is_woken, woken)
     }
 
-    /// Lets time pass until the next sleeper wakes; false if nobody sleeps.
+    /// Advances time to the next sleeper. Returns false if nobody sleeps.
     pub fn advance(&self) -> bool {
         let mut time = self.clock.lock().unwrap();
         let Some(next) = time.sleepers.iter().map(|(at, _)| *at).min() else { return false };
@@ -136,7 +135,7 @@ impl Executor {
         self.sleep_until(self.now() + time).await;
     }
 
-    /// Looks for something that a thread would wait for, less and less often.
+    /// Polls for a condition that a thread would block on, less and less often.
     pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         let mut pause = Duration::from_millis(1);
         loop {
@@ -161,7 +160,7 @@ impl Executor {
     }
 }
 
-/// What a task that is done for now does.
+/// Yields once.
 pub async fn give_way() {
     let mut given = false;
     poll_fn(|cx| {
@@ -174,7 +173,7 @@ pub async fn give_way() {
     .await;
 }
 
-/// The output of a future, unless it is too late.
+/// The output of `work`, or `None` if `over` finishes first.
 pub async fn within<F: Future>(over: impl Future<Output = ()>, work: F) -> Option<F::Output> {
     tokio::select! {
         biased;
@@ -183,7 +182,7 @@ pub async fn within<F: Future>(over: impl Future<Output = ()>, work: F) -> Optio
     }
 }
 
-/// The time of an executor.
+/// An executor's clock.
 pub struct Virtual(pub Arc<Executor>);
 
 impl Clock for Virtual {

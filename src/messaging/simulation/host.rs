@@ -1,4 +1,4 @@
-//! What threads of a host do, as `system::sending` has it.
+//! Threads of a host that act like `system::sending`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{self, Ended, payload};
 use crate::messaging::simulation::world::{SimulatedPool, World};
 
-/// A thread that does so much, one after the other. `sender`: its number.
+/// A thread that performs a number of actions in sequence. `sender` is its number.
 pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
     let mut requests = Vec::new();
     for _ in 0..deeds {
@@ -32,7 +32,7 @@ pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
                 let (id, is_over): (CorrelationId, Arc<AtomicBool>) = requests.swap_remove(at);
                 let before = is_over.load(Ordering::Relaxed);
                 let cancelled = world.messaging.correlations.cancel_of_host(id);
-                assert_eq!(cancelled, !before, "a request is open until it has its outcome");
+                assert_eq!(cancelled, !before, "a request is open until its outcome");
                 assert!(is_over.load(Ordering::Relaxed));
             }
             _ => world.executor.sleep(world.moment()).await,
@@ -40,7 +40,7 @@ pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
     }
 }
 
-/// Loads and unloads.
+/// Loads and unloads components.
 pub async fn rule(world: Arc<World>, deeds: u64) {
     for _ in 0..deeds {
         world.executor.sleep(world.moment()).await;
@@ -61,7 +61,7 @@ pub async fn rule(world: Arc<World>, deeds: u64) {
     }
 }
 
-/// A message of this number, as a host makes it.
+/// Message `number` of a host.
 fn message(world: &World, number: u64, sender: usize) -> Message {
     let bytes = payload(number, sender, world.random.index(500));
     Message::new(None, Payload::copy_of(&bytes))
@@ -102,14 +102,14 @@ async fn request(world: &Arc<World>, sender: usize) -> Option<(CorrelationId, Ar
             Some((ticket.id, is_over))
         }
         None => {
-            assert!(correlations.discard(ticket), "what is refused has no outcome");
+            assert!(correlations.discard(ticket), "a refused request has no outcome");
             world.model.refused(number);
             None
         }
     }
 }
 
-/// A call, perhaps from a callback of the component `caller`.
+/// A call, possibly from a callback of the component `caller`.
 pub async fn call(world: &Arc<World>, sender: usize, caller: Option<&Arc<WaitNode>>) {
     let Some(pool) = world.any_pool() else { return };
     let (number, deadline) = (world.model.offer(sender), world.patience());
@@ -141,8 +141,8 @@ pub async fn call(world: &Arc<World>, sender: usize, caller: Option<&Arc<WaitNod
     world.model.returned(number, &outcome);
 }
 
-/// Handles a message past the queue of a member that is idle; false if that would be a circle, `None`
-/// if it has to be queued.
+/// Lets an idle member handle a message directly. Returns false if that would deadlock, `None` if
+/// the message must be queued.
 async fn enter(
     world: &Arc<World>,
     pool: &SimulatedPool,
@@ -178,7 +178,7 @@ async fn enter(
     all_closed.then_some(false)
 }
 
-/// Queues mail, and waits for room where that is what senders do; `None` if it is refused.
+/// Queues mail and waits for room if the mailbox blocks. Returns `None` if the mail is refused.
 async fn queue(
     world: &Arc<World>,
     members: &Arc<Members>,
@@ -208,7 +208,7 @@ async fn queue(
             Some(rooms) => within(world.over(deadline), rooms.wait()).await,
             None => None,
         };
-        // One that goes round in circles is found by its steps.
+        // The bound on steps catches an endless loop.
         give_way().await;
         if waited.is_none() {
             back.withdraw();

@@ -1,4 +1,4 @@
-//! What must be true of messages and requests, whatever the order in which things happen.
+//! The invariants of messages and requests in every order of events.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,10 +11,10 @@ use crate::core::ports::DeadLetters;
 use crate::core::simulation::trace::Trace;
 use crate::messaging::simulation::executor::Executor;
 
-/// How late an outcome may be for its deadline: those are rounded up to ticks.
+/// How late a deadline may expire: deadlines are rounded up to ticks.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What became of a message.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Offered,
@@ -22,25 +22,25 @@ enum State {
     Accepted,
     Begun,
     Ended(Ended),
-    /// Accepted, and never to be handled.
+    /// Accepted, but never handled.
     Dead,
 }
 
-/// How its handling ended.
+/// How a message's handling ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With a reply of so many bytes.
+    /// With a reply of this size.
     Replied(usize),
     Failed,
-    /// Whoever handled it dropped it.
+    /// The handler dropped it.
     Lost,
 }
 
-/// Who has a request.
+/// The owner of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requester {
     Host,
-    /// A component, by its mailbox.
+    /// A component, by the number of its mailbox.
     Component(usize),
 }
 
@@ -65,7 +65,7 @@ struct Known {
     requests: Vec<Request>,
     by_message: HashMap<u64, usize>,
     by_correlation: HashMap<CorrelationId, usize>,
-    /// By sender and mailbox, the last message that was begun.
+    /// The last message that was started, by sender and mailbox.
     last: HashMap<(usize, usize), u64>,
     begun: HashMap<usize, u64>,
     trace: Trace,
@@ -87,7 +87,7 @@ impl Model {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Notes an event for the trace of a failure.
+    /// Records an event for the trace.
     pub fn trace(&self, what: &'static str, a: u64, b: u64) {
         let at = self.executor.now() - self.origin;
         self.known().trace.note(at, what, a, b);
@@ -98,7 +98,7 @@ impl Model {
         self.known().trace.text()
     }
 
-    /// A message that a sender is about to hand over, and its number: the next of all.
+    /// Registers a message that a sender is about to send. Returns its number.
     pub fn offer(&self, sender: usize) -> u64 {
         let mut known = self.known();
         known.messages.push(State::Offered);
@@ -123,7 +123,8 @@ impl Model {
         self.change(message, State::Offered, State::Refused, "refused");
     }
 
-    /// A mailbox's receiver begins with a message: later than with those that its sender sent before.
+    /// Called when a message is started. Earlier messages of its sender must have been started
+    /// before.
     pub fn begun(&self, mailbox: usize, sender: usize, message: u64) {
         self.change(message, State::Accepted, State::Begun, "begun");
         let mut known = self.known();
@@ -139,12 +140,12 @@ impl Model {
         self.change(message, State::Begun, State::Ended(how), "ended");
     }
 
-    /// How many messages the receiver of a mailbox has begun with.
+    /// How many messages of a mailbox were started.
     pub fn begun_of(&self, mailbox: usize) -> u64 {
         self.known().begun.get(&mailbox).copied().unwrap_or_default()
     }
 
-    /// A request was accepted; `correlation` is what its component knows it by.
+    /// Called when a request was accepted. `correlation` is its id for the component.
     pub fn opened(
         &self,
         of: Requester,
@@ -157,10 +158,13 @@ impl Model {
         let at = known.requests.len();
         known.requests.push(Request { of, message, deadline, state: RequestState::Open });
         assert!(known.by_message.insert(message, at).is_none());
-        assert!(known.by_correlation.insert(correlation, at).is_none(), "an id comes twice");
+        assert!(
+            known.by_correlation.insert(correlation, at).is_none(),
+            "a correlation id is used twice"
+        );
     }
 
-    /// A component has taken a request back.
+    /// Called when a component has cancelled a request.
     pub fn cancelled(&self, correlation: CorrelationId) {
         let mut known = self.known();
         let at = known.by_correlation[&correlation];
@@ -169,7 +173,7 @@ impl Model {
         request.state = RequestState::Cancelled;
     }
 
-    /// A component gets a callback.
+    /// Called when a component gets a callback.
     pub fn called_back(&self, mailbox: usize, callback: &Message) {
         let correlation = callback.correlation.expect("a callback has one");
         let at = self.known().by_correlation[&correlation];
@@ -182,7 +186,7 @@ impl Model {
         self.outcome(at, Requester::Component(mailbox), told);
     }
 
-    /// The host gets the outcome of a request.
+    /// Called when the host gets the outcome of a request.
     pub fn completed(&self, message: u64, outcome: &Outcome) {
         let at = self.known().by_message[&message];
         let told = match outcome {
@@ -210,7 +214,7 @@ impl Model {
             let deadline = deadline.expect("a deadline that passes");
             assert!(now >= deadline, "message {message} has timed out too early");
         }
-        // Of a component the callback may wait in the mailbox.
+        // A component's callback may wait in its mailbox.
         if let (Requester::Host, Some(deadline)) = (of, deadline) {
             assert!(
                 now <= deadline + TICK,
@@ -220,12 +224,12 @@ impl Model {
         }
     }
 
-    /// Whether an outcome is that of its message.
+    /// Checks that an outcome fits its message.
     fn fits(&self, message: u64, state: State, told: &Result<usize, (String, String)>) {
         let error = told.as_ref().err().map(|(code, text)| (code.as_str(), text.as_str()));
         let fits = match (error, state) {
             (None, State::Ended(Ended::Replied(bytes))) => told == &Ok(bytes),
-            // The callback would have been too large.
+            // The callback was too large.
             (Some(("resource-limit-exceeded", _)), State::Ended(Ended::Replied(_))) => true,
             (Some(("runtime-error", _)), State::Ended(Ended::Failed)) => true,
             (Some(("delivery-failed", text)), State::Ended(Ended::Lost)) => {
@@ -242,7 +246,7 @@ impl Model {
         assert!(fits, "message {message} is {state:?}, its requester is told {told:?}");
     }
 
-    /// The outcome of a call, which has waited for it.
+    /// Checks the outcome of a call.
     pub fn returned(&self, message: u64, outcome: &Outcome) {
         let state = self.known().messages[message as usize];
         self.trace("returned", message, 0);
@@ -262,7 +266,8 @@ impl Model {
         self.fits(message, state, &told);
     }
 
-    /// All that was accepted has ended; of requests those that are not of `closed` mailboxes.
+    /// Checks that all accepted messages have ended, and all requests except those of `closed`
+    /// mailboxes.
     pub fn check_ended(&self, closed: &[usize]) {
         let known = self.known();
         for (message, state) in known.messages.iter().enumerate() {
@@ -276,7 +281,7 @@ impl Model {
         }
     }
 
-    /// How many messages and requests there were.
+    /// The number of messages and of requests.
     pub fn size(&self) -> (usize, usize) {
         let known = self.known();
         (known.messages.len(), known.requests.len())
@@ -290,12 +295,12 @@ impl DeadLetters for Model {
     }
 }
 
-/// The number that a message carries, and its sender.
+/// The number and the sender that a payload contains.
 pub fn number(message: &Message) -> u64 {
     read(&message.payload, 0)
 }
 
-/// Who sent it.
+/// The sender.
 pub fn sender(message: &Message) -> usize {
     read(&message.payload, 8) as usize
 }
@@ -304,7 +309,7 @@ fn read(payload: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(payload[at..at + 8].try_into().unwrap())
 }
 
-/// A payload that carries both, of `bytes` more.
+/// A payload that contains both, and `bytes` more bytes.
 pub fn payload(message: u64, sender: usize, bytes: usize) -> Vec<u8> {
     let mut payload = [message.to_le_bytes(), (sender as u64).to_le_bytes()].concat();
     payload.resize(16 + bytes, 0);

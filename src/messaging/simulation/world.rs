@@ -1,4 +1,4 @@
-//! Components, by id, and what they share.
+//! Components by id, and what they share.
 
 use std::future::ready;
 use std::sync::{Arc, Mutex};
@@ -24,13 +24,13 @@ use crate::security::guard::{Authority, Guard};
 use crate::security::pattern::Pattern;
 use crate::security::quota::Quotas;
 
-/// How many ids there are. Pools may share one.
+/// The number of ids. Pools may share one.
 const IDS: u64 = 4;
 
-/// The most members of a pool.
+/// The maximum number of members of a pool.
 const MEMBERS: u64 = 3;
 
-/// The quota of requests under way, of some components.
+/// The quota of open requests, for some components.
 const REQUESTS: u64 = 3;
 
 pub struct World {
@@ -39,11 +39,11 @@ pub struct World {
     pub model: Arc<Model>,
     pub messaging: Arc<MessagingContext>,
     pools: Mutex<Vec<Arc<SimulatedPool>>>,
-    /// All there have ever been, by their number.
+    /// All actors ever loaded, by number.
     actors: Mutex<Vec<Arc<Actor>>>,
 }
 
-/// Members with one handle.
+/// Members that share a handle.
 pub struct SimulatedPool {
     pub id: Arc<ComponentId>,
     pub members: Arc<Members>,
@@ -72,7 +72,7 @@ impl World {
         })
     }
 
-    /// An id, which somebody may have.
+    /// A random id. A component with it may exist.
     pub fn any_id(&self) -> ComponentId {
         let instance = self.random.below(IDS).to_string();
         ComponentId::new("some", "body", &instance).unwrap()
@@ -99,7 +99,7 @@ impl World {
         Arc::clone(its.expect("an actor has it"))
     }
 
-    /// Loads a pool of some id, with limits of its own.
+    /// Loads a pool with a random id and random limits.
     pub fn load(self: &Arc<Self>) {
         let (id, handle) = (Arc::new(self.any_id()), self.all_actors().len() as u64 + 1);
         let (options, host_bytes) = (self.any_options(), self.any_host_bytes());
@@ -172,7 +172,7 @@ impl World {
         self.random.pick(&[3000, 8000, 1 << 20])
     }
 
-    /// Unloads a pool as an engine does, or has it end after its mail.
+    /// Unloads a pool like an engine does, or lets it finish its mail first.
     pub async fn unload(&self, pool: &SimulatedPool) {
         let mailboxes = pool.members.all();
         let gracefully = self.random.one_in(3);
@@ -187,7 +187,7 @@ impl World {
         self.messaging.registry.remove(&pool.id, mailboxes);
     }
 
-    /// Takes memory of some component for a while.
+    /// Charges memory to a random component for a while.
     pub async fn charge_somebody(&self) {
         let Some(actor) = self.any_actor() else { return };
         let charge = actor.mailbox.account().charge(100 + self.random.below(6000));
@@ -195,18 +195,18 @@ impl World {
         drop(charge);
     }
 
-    /// Some time, or none.
+    /// A random time, or none.
     pub fn moment(&self) -> Duration {
         Duration::from_millis(self.random.pick(&[0, 0, 1, 2, 7, 30, 3000]))
     }
 
-    /// When somebody's patience is over; it may be at once.
+    /// A random deadline, possibly now.
     pub fn patience(&self) -> Option<std::time::Instant> {
         let ms = self.random.pick(&[None, Some(0), Some(1), Some(6), Some(40), Some(20_000)]);
         ms.map(|ms| self.executor.now() + Duration::from_millis(ms))
     }
 
-    /// Waits until `deadline`, or for ever.
+    /// Waits until `deadline`, or forever.
     pub async fn over(&self, deadline: Option<std::time::Instant>) {
         match deadline {
             Some(deadline) => self.executor.sleep_until(deadline).await,
@@ -215,7 +215,7 @@ impl World {
         ready(()).await;
     }
 
-    /// Checks what must be true of mailboxes while nobody has anything to do.
+    /// Checks the invariants of idle mailboxes.
     pub fn check_mailboxes(&self) {
         for actor in &*self.actors.lock().unwrap() {
             actor.mailbox.check();

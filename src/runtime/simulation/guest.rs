@@ -1,4 +1,5 @@
-//! Tasks as components are: they handle mail, compute in slices, wait, and wake each other.
+//! Tasks that behave like components: they handle mail, compute in slices, wait, and wake each
+//! other.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,18 +15,18 @@ use pin_project_lite::pin_project;
 use crate::runtime::pace::{Pace, SHORT_WORK_FUEL};
 use crate::runtime::simulation::world::World;
 
-/// The most ticks that a guest computes for one message.
+/// The maximum number of ticks that a guest computes for one message.
 const TICKS: u64 = 40;
 
-/// The most turns of two that write to each other.
+/// The maximum number of messages that two guests exchange.
 const ROUNDS: u64 = 200;
 
-/// Of so many turns one is held up, where the system does so.
+/// On a rough system, one turn in this many is held up.
 const ONE_HELD_UP_IN: u64 = 20;
 
 pub enum Mail {
     Work,
-    /// To be sent back, so many times.
+    /// To be sent back this many times.
     Back(Arc<Guest>, u64),
 }
 
@@ -34,9 +35,9 @@ pub struct Guest {
     pub number: usize,
     pub pace: Arc<Pace>,
     pub mail: Mutex<VecDeque<Mail>>,
-    /// It waits for mail.
+    /// Set while the guest waits for mail.
     pub waiting: Mutex<Option<Waker>>,
-    /// It waits for a time.
+    /// Set while the guest sleeps.
     pub sleeping: Mutex<Option<Waker>>,
     pub interrupted: AtomicBool,
 }
@@ -57,7 +58,7 @@ impl Guest {
     }
 }
 
-/// The whole life of a guest.
+/// The life of a guest.
 pub fn run(world: Arc<World>, guest: Arc<Guest>) -> impl Future<Output = ()> + Send {
     let owned = Owned { world: Arc::clone(&world), number: guest.number };
     let watched = (Arc::clone(&world), guest.number);
@@ -76,7 +77,7 @@ pub fn run(world: Arc<World>, guest: Arc<Guest>) -> impl Future<Output = ()> + S
     Watched { work, world: watched.0, number: watched.1 }
 }
 
-/// Tells the model when it is dropped.
+/// Tells the model when the task is dropped.
 struct Owned {
     world: Arc<World>,
     number: usize,
@@ -89,7 +90,7 @@ impl Drop for Owned {
 }
 
 pin_project! {
-    /// Tells the model of each turn.
+    /// Reports each turn to the model.
     struct Watched<F> {
         #[pin]
         work: F,
@@ -98,7 +99,7 @@ pin_project! {
     }
 }
 
-/// The end of a turn, which may be a panic.
+/// Ends the turn, even after a panic.
 struct Turn<'a>(&'a World, usize, Poll<()>);
 
 impl Drop for Turn<'_> {
@@ -167,7 +168,7 @@ impl World {
         }
     }
 
-    /// What a guest does in so many ticks, or until its time is over.
+    /// Computes for `ticks` ticks, or until the guest is interrupted or its deadline passes.
     async fn compute(self: &Arc<Self>, guest: &Arc<Guest>, ticks: u64) {
         let (machine, pace) = (&self.machine, &guest.pace);
         let limit = machine.random.pick(&[0, 3, 20, 1000]);
@@ -219,7 +220,7 @@ impl World {
         .await;
     }
 
-    /// Waits for a time, or an interrupt.
+    /// Sleeps until a time or an interrupt.
     async fn sleep(&self, guest: &Arc<Guest>) {
         let until = self.machine.now() + self.moment();
         poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! Threads that have a stack each, and all run on this one: whenever one of them waits or lets others go
-//! first, the seed decides who goes on. Time passes when nobody can.
+//! Simulated threads that share this thread, each with its own stack. Whenever one waits or yields,
+//! the seed decides which one continues. Time passes when none can.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,13 +11,13 @@ use crate::core::simulation::random::Random;
 use crate::runtime::ticker::{TICK, Ticks};
 use crate::runtime::turns;
 
-/// In words.
+/// The stack size in words.
 const STACK: usize = 16 << 10;
 
-/// A thread.
+/// A thread's number.
 pub type Number = usize;
 
-/// Time since the beginning.
+/// The time since the start.
 pub type Moment = Duration;
 
 pub struct Machine {
@@ -41,16 +41,16 @@ type Body = Box<dyn FnOnce() + Send>;
 struct Thread {
     name: &'static str,
     does: Does,
-    /// Its time was over when it was parked last.
+    /// Whether the last park timed out.
     timed_out: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Does {
     Run,
-    /// It is at something that takes until then.
+    /// Busy until then.
     Pass(Moment),
-    /// It waits for another thread, perhaps not longer than until then.
+    /// Waits for another thread, at most until then.
     Park(Option<Moment>),
     End,
 }
@@ -73,12 +73,12 @@ impl Machine {
         self.state().now
     }
 
-    /// The moment as the system's clock has it.
+    /// A moment as an `Instant`.
     pub fn instant(&self, at: Moment) -> Instant {
         self.origin + at
     }
 
-    /// A thread, which begins when it is its turn.
+    /// Adds a thread. It starts at its first turn.
     pub fn start(&self, name: &'static str, body: impl FnOnce() + Send + 'static) -> Number {
         let mut state = self.state();
         state.threads.push(Thread { name, does: Does::Run, timed_out: false });
@@ -90,36 +90,36 @@ impl Machine {
         self.state().current
     }
 
-    /// The name of the thread that runs.
+    /// The name of the running thread.
     pub fn current_name(&self) -> &'static str {
         let state = self.state();
         state.current.map_or("nobody", |at| state.threads[at].name)
     }
 
-    /// Lets other threads go first.
+    /// Yields to other threads.
     pub fn step(&self) {
         self.does(|_| Does::Run);
     }
 
-    /// Is at something that takes so long.
+    /// Keeps this thread busy for `time`.
     pub fn pass(&self, time: Duration) {
         self.does(|now| Does::Pass(now + time));
     }
 
-    /// Is at something until the next tick.
+    /// Keeps this thread busy until the next tick.
     pub fn pass_a_tick(&self) {
         let into = self.now().as_nanos() % TICK.as_nanos();
         self.pass(TICK - Duration::from_nanos(into as u64));
     }
 
-    /// Waits for [`Machine::unpark`], at most until then; whether the time was over.
+    /// Waits for [`Machine::unpark`], at most until `until`. Returns whether the wait timed out.
     pub fn park(&self, until: Option<Moment>) -> bool {
         self.does(|_| Does::Park(until));
         let state = self.state();
         state.current.is_some_and(|at| state.threads[at].timed_out)
     }
 
-    /// Has a thread go on, if it is parked.
+    /// Wakes a thread if it is parked.
     pub fn unpark(&self, number: Number) {
         let thread = &mut self.state().threads[number];
         if let Does::Park(_) = thread.does {
@@ -130,7 +130,7 @@ impl Machine {
     fn does(&self, what: impl FnOnce(Moment) -> Does) {
         let mut state = self.state();
         let now = state.now;
-        // Whoever unwinds does so alone: the number of panics is the real thread's.
+        // A thread unwinds without a switch: the count of panics belongs to the real thread.
         let Some(at) = state.current.filter(|_| !std::thread::panicking()) else { return };
         state.threads[at].does = what(now);
         drop(state);
@@ -138,14 +138,14 @@ impl Machine {
         turns::aside(|| generator::yield_with(()));
     }
 
-    /// When the first of the threads of this name has waited for others long enough.
+    /// When the first parked thread of this name times out.
     pub fn gives_up(&self, name: &str) -> Option<Moment> {
         let state = self.state();
         let its = state.threads.iter().filter(|it| it.name == name);
         its.filter_map(|it| if let Does::Park(until) = it.does { until } else { None }).min()
     }
 
-    /// How many threads of this name there are, and how many of them wait for others.
+    /// The number of threads of this name, and how many of them are parked.
     pub fn count(&self, name: &str) -> (usize, usize) {
         let state = self.state();
         let its = state.threads.iter().filter(|it| it.name == name && it.does != Does::End);
@@ -154,14 +154,15 @@ impl Machine {
         })
     }
 
-    /// Ends the episode if something is not as it must be. A panic would only end a task.
+    /// Fails the episode unless `holds`. A panic would end only a task.
     pub fn expect(&self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.state().failure.get_or_insert_with(otherwise);
         }
     }
 
-    /// Runs the threads until none goes on; how many steps it took. `at_rest` is called before time passes.
+    /// Runs the threads until none can continue and returns the number of steps. Calls `at_rest`
+    /// before time passes.
     pub fn run(self: &Arc<Self>, stacks: &mut Stacks, mut at_rest: impl FnMut()) -> u64 {
         let mut steps = 0;
         loop {
@@ -203,7 +204,7 @@ impl Machine {
         state.current
     }
 
-    /// Lets time pass until somebody goes on.
+    /// Advances time until a thread can continue.
     fn advance(&self) -> bool {
         let mut state = self.state();
         let until = |it: &Thread| match it.does {
@@ -223,13 +224,13 @@ impl Machine {
     }
 }
 
-/// The stacks of threads, by number.
+/// The stacks, by thread.
 #[derive(Default)]
 pub struct Stacks(Vec<Option<Generator<'static, (), ()>>>);
 
 fn stack(body: Body) -> Generator<'static, (), ()> {
     Gn::<()>::new_opt(STACK, || {
-        // As the system has it: a panic ends the thread.
+        // As on a real system, a panic ends the thread.
         let _ = catch_unwind(AssertUnwindSafe(body));
     })
 }

@@ -1,4 +1,4 @@
-//! What must be true of tasks and their turns, whatever the order in which things happen.
+//! The invariants of tasks and their turns in every order of events.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use crate::runtime::simulation::machine::{Machine, Moment};
 use crate::runtime::simulation::platform::{COMPUTE, Simulated};
 use crate::runtime::ticker::{LONG_SLICE_TICKS, SHORT_SLICE_TICKS, TICK};
 
-/// How long a guest takes beside what it computes, at most, until it gives way.
+/// The maximum time that a guest takes besides computing before it yields.
 const SMALL_WORK: Duration = Duration::from_micros(300);
 
 const SHORT_SLICE: Duration = TICK.saturating_mul(SHORT_SLICE_TICKS as u32);
 const LONG_SLICE: Duration = TICK.saturating_mul(LONG_SLICE_TICKS as u32);
 
-/// Where a task waits for its turn, as its last one was.
+/// Where a task waits for its turn. Its last turn decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Workers,
-    /// Behind the workers, with something new.
+    /// Behind the workers, to start something new.
     Begins,
-    /// Behind the workers, in something that it goes on with.
+    /// Behind the workers, to continue something.
     GoesOn,
-    /// Behind the workers, unless it is expedited at this moment.
+    /// Behind the workers, or with them: it is expedited at this moment.
     Either,
 }
 
@@ -32,11 +32,11 @@ impl Place {
     }
 }
 
-/// Whether a task's next turn would not be behind the workers.
+/// Whether a task's next turn is kept from the queue behind the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expedited {
     No,
-    /// Others are at it, or were while it changed.
+    /// Unknown: it is being expedited, or changed meanwhile.
     Perhaps,
     Yes,
 }
@@ -59,12 +59,12 @@ struct Task {
     state: State,
     turn_began: u64,
     worked: bool,
-    /// The tick at the end of its last turn, if that was long and full of work.
+    /// The tick at which its last turn ended, if that turn was long and did much work.
     computed_until: Option<u64>,
     /// Its guest is in a call that takes several turns.
     in_call: bool,
     expedited: Expedited,
-    /// How many are at expediting it.
+    /// How many threads are expediting it.
     expediting: u32,
     /// How often it has changed.
     changes: u64,
@@ -74,9 +74,10 @@ struct Task {
 #[derive(Default)]
 struct Known {
     tasks: Vec<Task>,
-    /// Of the last turn behind the workers that was nobody's before others: whether its task went on.
+    /// The last turn behind the workers that did not jump the queue: whether its task continued
+    /// something, and when.
     last_went_on: Option<(bool, Moment)>,
-    /// When nobody waited behind the workers last.
+    /// When the queue behind the workers was last empty.
     none_behind: Moment,
     closed: bool,
     trace: Trace,
@@ -88,7 +89,7 @@ pub struct Model {
     machine: Arc<Machine>,
     platform: Simulated,
     most_threads: usize,
-    /// Nothing is held up but by turns.
+    /// The system holds no thread up and refuses none.
     smooth: bool,
     known: Mutex<Known>,
 }
@@ -111,7 +112,7 @@ impl Model {
         (self.machine.now().as_nanos() / TICK.as_nanos()) as u64
     }
 
-    /// A task that has its first turn to come; its number.
+    /// Adds a task that waits for its first turn. Returns its number.
     pub fn spawned(&self) -> usize {
         let mut known = self.known();
         let number = known.tasks.len();
@@ -131,7 +132,7 @@ impl Model {
         number
     }
 
-    /// A task is about to be woken.
+    /// Called before a task is woken.
     pub fn woken(&self, number: usize) {
         let (now, tick) = (self.machine.now(), self.tick());
         let mut known = self.known();
@@ -144,7 +145,7 @@ impl Model {
         }
     }
 
-    /// A task has its turn.
+    /// Called when a task's turn starts.
     pub fn begins(&self, number: usize) {
         let (now, tick) = (self.machine.now(), self.tick());
         let behind = self.machine.current_name() == COMPUTE;
@@ -181,12 +182,12 @@ impl Model {
         task.changes += 1;
     }
 
-    /// Whether a thread was not to be had since then: tasks may have gone to the workers instead.
+    /// Whether a thread was refused since then. Tasks may have gone to the workers instead.
     fn was_missing(&self, since: Moment) -> bool {
         self.platform.missing_since().is_some_and(|at| at >= since)
     }
 
-    /// Whether others that wait behind the workers should have come first.
+    /// Checks that no other task behind the workers should have been first.
     fn check_order(&self, known: &mut Known, number: usize, since: Moment, place: Place) {
         let now = self.machine.now();
         let last = known.last_went_on.filter(|(_, at)| !self.was_missing(*at));
@@ -200,7 +201,7 @@ impl Model {
             }
         };
         for (other, task) in known.tasks.iter().enumerate() {
-            // One of this very moment may not have come to its place yet.
+            // A task woken at this very moment may not be queued yet.
             if let State::Waiting { since: its, place: that } = task.state
                 && that.is_behind()
                 && its < now
@@ -216,7 +217,7 @@ impl Model {
         known.last_went_on = Some((goes_on, now));
     }
 
-    /// A task's turn is over.
+    /// Called when a task's turn ends.
     pub fn ends(&self, number: usize, has_ended: bool) {
         let (now, tick) = (self.machine.now(), self.tick());
         let mut known = self.known();
@@ -234,24 +235,24 @@ impl Model {
         }
     }
 
-    /// A task has done more than short work in this turn.
+    /// Called when a task has done more than short work in its turn.
     pub fn worked(&self, number: usize) {
         self.known().tasks[number].worked = true;
     }
 
-    /// A task's guest is in a call that takes several turns.
+    /// Called when a task's guest begins a call that takes several turns.
     pub fn begin_deadline(&self, number: usize) {
         let task = &mut self.known().tasks[number];
         task.in_call = true;
         task.expedited = if task.expediting > 0 { Expedited::Perhaps } else { Expedited::No };
     }
 
-    /// That call is over.
+    /// Called when that call ends.
     pub fn end_deadline(&self, number: usize) {
         self.known().tasks[number].in_call = false;
     }
 
-    /// A task is about to be expedited; what is known of it.
+    /// Called before a task is expedited; returns what is known of it.
     pub fn expediting(&self, number: usize) -> Before {
         let task = &mut self.known().tasks[number];
         let is_certain = task.expedited == Expedited::No;
@@ -266,7 +267,7 @@ impl Model {
         Before { changes: task.changes, is_certain }
     }
 
-    /// A task was expedited.
+    /// Called after a task was expedited.
     pub fn expedited(&self, number: usize, before: Before) {
         let now = self.machine.now();
         let mut known = self.known();
@@ -287,7 +288,7 @@ impl Model {
         }
     }
 
-    /// The future of a task is gone.
+    /// Called when a task's future is dropped.
     pub fn dropped(&self, number: usize) {
         let now = self.machine.now();
         let mut known = self.known();
@@ -301,12 +302,12 @@ impl Model {
         self.machine.expect(!before, || format!("{number} is dropped twice"));
     }
 
-    /// Nothing runs behind the workers from now on.
+    /// Called when nothing may run behind the workers any more.
     pub fn closed(&self) {
         self.known().closed = true;
     }
 
-    /// Why a wait is too long.
+    /// Why a task has waited too long, if it has.
     fn overlooked(&self, known: &Known, since: Moment, place: Place) -> Option<&'static str> {
         if !self.smooth {
             return None;
@@ -322,7 +323,7 @@ impl Model {
         (now - since > turns * (LONG_SLICE + SMALL_WORK)).then_some("all others had their turns")
     }
 
-    /// Nobody goes on at this moment.
+    /// Checks a moment at which no thread can continue.
     pub fn at_rest(&self, waiting: usize) {
         let (threads, parked) = self.machine.count(COMPUTE);
         let longest = self.platform.longest_poll();
@@ -332,7 +333,7 @@ impl Model {
         if !known.tasks.iter().any(waits_behind) {
             known.none_behind = self.machine.now();
         }
-        // What was not to be had comes later, one thread with each task.
+        // Refused threads are added later, one per task.
         let was_missing = self.was_missing(known.none_behind);
         let expect = |holds, text: &dyn Fn() -> String| self.machine.expect(holds, text);
         expect(threads <= self.most_threads, &|| format!("{threads} threads compute"));
@@ -357,7 +358,7 @@ impl Model {
         }
     }
 
-    /// Nothing goes on any more: no wake-up was lost.
+    /// Checks that no wake-up was lost, once nothing can continue.
     pub fn check_quiet(&self) {
         for (number, task) in self.known().tasks.iter().enumerate() {
             let state = task.state;
@@ -365,7 +366,7 @@ impl Model {
         }
     }
 
-    /// All have ended.
+    /// Checks that everything has ended.
     pub fn check_over(&self) {
         assert_eq!(self.machine.count(COMPUTE).0, 0, "threads are left");
         for (number, task) in self.known().tasks.iter().enumerate() {
@@ -377,7 +378,7 @@ impl Model {
         self.known().tasks[number].state == State::Ended
     }
 
-    /// How many turns there were, and how many of them behind the workers.
+    /// The number of turns, and of those behind the workers.
     pub fn size(&self) -> (u64, u64) {
         let known = self.known();
         (known.turns, known.turns_behind)

@@ -1,4 +1,4 @@
-//! Workers as Tokio has them, and threads behind them, on a simulated machine.
+//! Workers like Tokio's and threads behind them, on the simulated machine.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use crate::runtime::platform::{Platform, Signal};
 use crate::runtime::simulation::machine::{Machine, Moment, Number};
 
-/// The names of the threads.
 pub const WORKER: &str = "worker";
 pub const COMPUTE: &str = "compute";
 
-/// A worker takes what waits longest, or what is so close behind it, but passes over it only so often.
+/// A worker takes one of the `CHOICE` oldest tasks, but passes over the oldest at most `MOST_PASSES`
+/// times.
 const CHOICE: usize = 3;
 const MOST_PASSES: u32 = 2;
 
-/// Of so many waits one ends without a signal.
+/// One wait in this many ends without a signal.
 const ONE_WAIT_IN_VAIN: u64 = 32;
 
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub struct Simulated(Arc<Shared>);
 struct Shared {
     machine: Arc<Machine>,
     workers: Mutex<Workers>,
-    /// Of so many threads behind the workers one is not to be had; 0: all are.
+    /// One thread in this many is refused; 0 refuses none.
     one_missing_in: u64,
 }
 
@@ -39,10 +39,10 @@ struct Workers {
     idle: Vec<Number>,
     count: usize,
     busy: usize,
-    /// When all of them were busy last.
+    /// When all workers were last busy.
     crowded: Option<Moment>,
     ended: bool,
-    /// All that has not ended, by number.
+    /// All tasks that have not ended, by number.
     spawned: BTreeMap<u64, Arc<Spawned>>,
     next: u64,
     missing_since: Option<Moment>,
@@ -63,7 +63,7 @@ enum Phase {
     Idle,
     Queued,
     Polled,
-    /// Polled, and woken since.
+    /// Woken while it is polled.
     Again,
 }
 
@@ -84,7 +84,6 @@ impl Wake for Spawned {
 }
 
 impl Simulated {
-    /// So many workers.
     pub fn new(machine: &Arc<Machine>, workers: usize, one_missing_in: u64) -> Self {
         let own = Self(Arc::new(Shared {
             machine: Arc::clone(machine),
@@ -98,23 +97,23 @@ impl Simulated {
         own
     }
 
-    /// When there was no worker free last.
+    /// When no worker was last free.
     pub fn crowded(&self) -> Option<Moment> {
         let workers = self.0.workers();
         if workers.busy == workers.count { Some(self.0.machine.now()) } else { workers.crowded }
     }
 
-    /// When a thread was not to be had last.
+    /// When a thread was last refused.
     pub fn missing_since(&self) -> Option<Moment> {
         self.0.workers().missing_since
     }
 
-    /// The longest time that a worker had no look at what else there is.
+    /// The longest time that a worker spent in one poll.
     pub fn longest_poll(&self) -> Duration {
         self.0.workers().longest_poll
     }
 
-    /// Ends the workers, and drops all that they have not ended.
+    /// Ends the workers and drops all unfinished tasks.
     pub fn end(&self) {
         let machine = &self.0.machine;
         let idle = {
@@ -258,7 +257,7 @@ impl Platform for Simulated {
     }
 }
 
-/// Threads that wait for a signal.
+/// The threads that wait for a signal.
 pub struct Waiting {
     machine: Arc<Machine>,
     threads: Mutex<Vec<Number>>,

@@ -1,4 +1,4 @@
-//! An engine's scheduler, guests, and who does something with them.
+//! A scheduler, guests, and hosts that act on them.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,19 +13,19 @@ use crate::runtime::simulation::machine::{Machine, Moment, Number, Stacks};
 use crate::runtime::simulation::model::Model;
 use crate::runtime::simulation::platform::{COMPUTE, Simulated};
 
-/// How many threads of each kind there are, hosts, and deeds of each, at most.
+/// Maxima: threads of each kind, hosts, and actions per host.
 const THREADS: u64 = 4;
 const HOSTS: u64 = 3;
 const DEEDS: u64 = 80;
 
-/// The most guests at a time.
+/// The maximum number of guests at a time.
 const GUESTS: u64 = 16;
 
 pub struct World {
     pub machine: Arc<Machine>,
     pub model: Model,
     pub scheduler: Scheduler<Simulated>,
-    /// The system holds threads up now and then.
+    /// The system sometimes holds threads up.
     pub is_rough: bool,
     /// Some guests panic.
     pub has_defects: bool,
@@ -69,7 +69,7 @@ impl World {
         })
     }
 
-    /// A guest that has not ended.
+    /// A random guest that has not ended.
     pub fn any_guest(&self) -> Option<Arc<Guest>> {
         let mut guests = self.guests.lock().unwrap();
         guests.retain(|guest| !self.model.has_ended(guest.number));
@@ -77,7 +77,7 @@ impl World {
         at.map(|at| Arc::clone(&guests[at]))
     }
 
-    /// One more guest, if there is room.
+    /// Adds a guest unless there are enough.
     pub fn add_guest(self: &Arc<Self>) {
         let mut guests = self.guests.lock().unwrap();
         if guests.len() < self.most_guests {
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// Ends what a guest computes, as `Timers` has it.
+    /// Interrupts a guest like `Timers` does.
     fn interrupt(&self, guest: &Guest) {
         guest.interrupted.store(true, Ordering::Relaxed);
         self.wake(guest.number, guest.sleeping.lock().unwrap().take());
@@ -113,12 +113,12 @@ impl World {
         self.model.expedited(guest.number, before);
     }
 
-    /// Wakes a guest then.
+    /// Wakes a guest at a moment.
     pub fn wake_at(&self, at: Moment, guest: &Arc<Guest>, task: Waker) {
         self.set_timer(Timer { at, guest: Arc::clone(guest), task, is_deadline: false });
     }
 
-    /// Ends what a guest computes then.
+    /// Ends the computation of a guest at a moment.
     pub async fn expedite_at(&self, at: Moment, guest: &Arc<Guest>) {
         let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         self.set_timer(Timer { at, guest: Arc::clone(guest), task, is_deadline: true });
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// Some time between two deeds.
+    /// A random pause between two actions.
     pub fn moment(&self) -> Duration {
         Duration::from_micros(self.machine.random.pick(&[0, 0, 40, 700, 3000, 15_000]))
     }
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// Lets others have nothing to do until threads are about to end for that.
+    /// Pauses until shortly before idle threads end.
     fn rest(&self) {
         let now = self.machine.now();
         let rest = self.machine.gives_up(COMPUTE).map_or(Duration::ZERO, |at| at - now);
@@ -185,9 +185,9 @@ impl World {
         self.machine.pass(rest.saturating_sub(before));
     }
 
-    /// Closes the scheduler, and ends the workers.
+    /// Closes the scheduler and ends the workers.
     fn end(&self) {
-        // Longer than any turn, if nobody is held up.
+        // Longer than any turn, unless a thread is held up.
         self.scheduler.close(Duration::from_secs(1));
         self.model.closed();
         self.platform.end();

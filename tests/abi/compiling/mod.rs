@@ -1,9 +1,7 @@
-//! Compiling under limits: what is refused before it takes time or memory, what ends a compile, and what is
-//! kept of it.
+//! Limits on compiling: what is refused before it costs time or memory, what ends a compile, and
+//! what is kept of it.
 
-mod binaries;
-
-pub mod ending;
-mod kept;
-mod real;
+mod accepted;
+mod kept_code;
 mod screen;
+pub mod time_limit;

@@ -1,16 +1,16 @@
-//! What is refused before Wasmtime sees it.
+//! Binaries that are refused before Wasmtime sees them.
 //!
-//! Tried with Wasmtime 48.0.8, which does each of these if it is let.
+//! The damage that the comments name was measured with Wasmtime 48.0.8 without the screen.
 
 use airssys_wasm::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::compiling::binaries::*;
-use crate::harness::{Config, Engine, Failure};
-use crate::properties::for_all;
+use crate::harness::binaries::*;
+use crate::harness::engine::{Config, Engine, Failure};
+use crate::harness::properties::for_all;
 
-/// Refused, with the limit, its value and the place.
+/// Expects a refusal that names the limit, its value and the offset.
 fn refused(engine: &Engine, name: &str, wasm: &[u8], limit: &str) -> Failure {
     let failure = engine.try_load("app/bad/0", wasm, None).expect_err(name);
     assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{name}: {failure}");
@@ -26,10 +26,10 @@ fn refused(engine: &Engine, name: &str, wasm: &[u8], limit: &str) -> Failure {
 }
 
 #[test]
-fn types_that_are_nested_too_deep_are_refused() {
+fn types_nested_too_deep_are_refused() {
     let engine = Engine::bare();
-    // Wasmtime's parser recurses into these, and overflows its stack at 962 of either. Versions after 48
-    // refuse them by themselves.
+    // Wasmtime's parser recurses into these and overflows its stack at a depth of 962. Versions
+    // after 48 refuse them.
     for depth in [101, 962, 5_000, 1_000_000] {
         for (name, opens) in
             [("component types", b"\x41\x01\x01"), ("instance types", b"\x42\x01\x01")]
@@ -53,7 +53,7 @@ fn types_that_are_nested_too_deep_are_refused() {
 }
 
 #[test]
-fn instances_of_instances_are_as_deep_as_types() {
+fn nested_instances_count_as_nested_types() {
     let engine = Engine::bare();
     let bags = |count: usize| {
         let bags: Vec<Vec<u8>> = (0..count)
@@ -89,10 +89,10 @@ fn functions_that_take_long_to_compile_are_refused_by_name() {
         function(&[opened, table.repeat(count), vec![END; targets]].concat())
     };
     for (name, wasm, limit) in [
-        // 14 KB that compile for 14 seconds.
+        // 14 KB that take 14 seconds to compile.
         ("2,000 nested loops", nested_loops(2_000), "max-function-cost"),
         ("5,000 nested loops", nested_loops(5_000), "max-function-cost"),
-        // 23 seconds and 1.3 GiB.
+        // This one takes 23 seconds and 1.3 GiB.
         ("200 KB of loops", function(&b"\x03\x40\x0b".repeat(66_000)), "max-function-blocks"),
         ("100 KB of loops", function(&b"\x03\x40\x0b".repeat(33_000)), "max-function-cost"),
         ("40,000 ifs", function(&b"\x20\0\x04\x40\x0b".repeat(40_000)), "max-function-cost"),
@@ -141,7 +141,7 @@ fn locals_are_counted_before_they_are_made() {
         let wasm = functions(function_type(0, 0), &[body(&locals, &[])]);
         refused(&engine, "locals", &wasm, "max-function-locals");
     }
-    // Each loop passes each local on.
+    // Every loop carries every local.
     let mut code = b"\x03\x40".repeat(1_000);
     (1..=1_000).for_each(|n| {
         code.extend([&[0x20][..], &leb(n), &[0x41, 1, 0x6a, 0x21], &leb(n)].concat())
@@ -152,7 +152,7 @@ fn locals_are_counted_before_they_are_made() {
 }
 
 #[test]
-fn binaries_with_too_much_in_them_are_refused() {
+fn binaries_with_too_many_items_are_refused() {
     let engine = Engine::bare();
     let nothing = || functions(function_type(0, 0), &vec![body(&[0], &[]); 200_000]);
     // 0.8 MB that take 1.1 GB.
@@ -203,7 +203,7 @@ fn binaries_with_too_much_in_them_are_refused() {
             )]),
         ),
         ("instances", multiplied(6)),
-        // A few hundred bytes, of which Wasmtime makes 10 to the power of 12 instances.
+        // A few hundred bytes that make Wasmtime create 10 to the power of 12 instances.
         ("instances of instances", multiplied(12)),
     ] {
         refused(&engine, name, &wasm, "max-definitions");
@@ -212,7 +212,7 @@ fn binaries_with_too_much_in_them_are_refused() {
 }
 
 #[test]
-fn what_is_done_when_a_module_is_instantiated_is_compiled_too() {
+fn the_cost_of_compiling_initializers_counts() {
     let engine = Engine::bare();
     let of_global = b"\x7f\0\x23\0\x0b".repeat(30_000);
     let globals = items(6, 30_001, &[b"\x7f\0\x41\x01\x0b".to_vec(), of_global].concat());
@@ -222,7 +222,7 @@ fn what_is_done_when_a_module_is_instantiated_is_compiled_too() {
     let elements = [start, leb(500_000), vec![0; 500_000]].concat();
     for (name, wasm) in [
         ("globals of globals", around(&[globals])),
-        // 0.5 MB that compile for 36 seconds with 2.7 GiB.
+        // 0.5 MB that take 36 seconds and 2.7 GiB to compile.
         (
             "data segments",
             around(&[items(5, 1, &[0, 1]), items(11, 100_000, &b"\0\x41\0\x0b\0".repeat(100_000))]),
@@ -243,7 +243,7 @@ fn what_is_done_when_a_module_is_instantiated_is_compiled_too() {
 }
 
 #[test]
-fn functions_between_components_are_compiled_too() {
+fn the_cost_of_compiling_adapters_counts() {
     let engine = Engine::bare();
     let lowered = |count| {
         component(&[
@@ -258,7 +258,7 @@ fn functions_between_components_are_compiled_too() {
 }
 
 #[test]
-fn the_memory_is_estimated_before_it_is_taken() {
+fn memory_is_estimated_before_it_is_allocated() {
     let engine = Engine::bare();
     let exceeds = |name: &str, engine: &Engine, wasm: &[u8], limit: &str| {
         let failure = engine.try_load("app/large/0", wasm, None).expect_err(name);
@@ -303,7 +303,7 @@ fn the_memory_is_estimated_before_it_is_taken() {
 }
 
 #[test]
-fn limits_are_what_the_configuration_says() {
+fn limits_are_configurable() {
     let echo = airssys_wasm_guests::bytes("echo");
     for key in [
         "max-functions",
@@ -321,7 +321,7 @@ fn limits_are_what_the_configuration_says() {
     ] {
         let config = Config::bare().with(&format!(r#"{{"compile": {{"{key}": 1}}}}"#));
         let failure = config.engine().try_load("app/echo/0", &echo, None);
-        // It has one module, in it.
+        // The inner component counts, too.
         if !matches!(key, "max-component-depth") {
             let failure = failure.expect_err(key);
             assert_eq!(failure.detail["limit"], format!("compile.{key}"), "{failure}");
@@ -337,7 +337,7 @@ fn limits_are_what_the_configuration_says() {
     engine.try_load("app/blocks/0", &blocks, None).unwrap();
 }
 
-/// Bytes that mean something in many places, and any.
+/// Bytes that are valid in many places, mixed with random ones.
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
     let known = prop_oneof![
         Just(b"\x41\x01\x01".to_vec()),

@@ -1,13 +1,13 @@
-//! Other people's names, requests and answers.
+//! Forged senders, requests and replies.
 
 use serde_json::{Value, json};
 
-use crate::escape::stage::{Guest, Stage, hex, never};
-use crate::partners::Inbox;
+use crate::harness::requests::Inbox;
+use crate::harness::stage::{Guest, Stage, hex, never};
 
 const NEVER: &str = "no request of its own";
 
-/// A victim with three requests under way to a component that is held up at the gate.
+/// A victim with three open requests to a component that waits at the gate.
 fn with_requests(stage: &Stage) -> (Guest, Vec<String>) {
     let slow = stage.load("app/slow/0", "chatty", json!({}));
     let rights = json!({"messaging": {"request": ["app/slow/0"]}});
@@ -19,18 +19,18 @@ fn with_requests(stage: &Stage) -> (Guest, Vec<String>) {
     (victim, ids.lines().map(str::to_owned).collect())
 }
 
-/// All of the victim's requests are answered, once.
+/// Expects exactly one answer to each of the victim's requests.
 fn assert_answered(stage: &Stage, victim: &Guest) {
-    assert_eq!(stage.engine.stats()["requests"]["outstanding"], 3, "none was taken away");
+    assert_eq!(stage.engine.stats()["requests"]["outstanding"], 3, "no request was cancelled");
     stage.gate.open();
-    crate::harness::eventually("the victim got its answers", || {
+    crate::harness::engine::eventually("the victim got its answers", || {
         (stage.engine.text(victim.handle, "callbacks") == "3").then_some(())
     });
     assert_eq!(stage.engine.stats()["requests"]["late-replies"], 0);
 }
 
 #[test]
-fn nobody_cancels_another_s_requests_by_their_ids() {
+fn a_component_cannot_cancel_another_s_requests() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let thief = stage.load("app/thief/0", "hostile", json!({}));
@@ -43,7 +43,7 @@ fn nobody_cancels_another_s_requests_by_their_ids() {
 }
 
 #[test]
-fn a_range_of_guesses_around_real_ids_cancels_nothing() {
+fn guesses_around_real_ids_cancel_nothing() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let thief = stage.load("app/thief/0", "hostile", json!({}));
@@ -60,7 +60,7 @@ fn a_range_of_guesses_around_real_ids_cancels_nothing() {
 }
 
 #[test]
-fn an_id_of_nobody_and_of_another_are_told_apart_by_nothing() {
+fn unknown_ids_and_ids_of_others_get_the_same_error() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let thief = stage.load("app/thief/0", "hostile", json!({}));
@@ -77,7 +77,7 @@ fn an_id_of_nobody_and_of_another_are_told_apart_by_nothing() {
 }
 
 #[test]
-fn a_request_is_cancelled_by_who_made_it_and_only_once() {
+fn a_request_is_cancelled_only_by_its_sender_and_only_once() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let all_three = stage.observe(&victim, "cancel-kept");
@@ -90,7 +90,7 @@ fn a_request_is_cancelled_by_who_made_it_and_only_once() {
 }
 
 #[test]
-fn another_instance_of_the_same_id_does_not_cancel_either() {
+fn another_component_of_the_same_id_cannot_cancel_a_request() {
     let stage = Stage::new();
     let (victim, ids) = with_requests(&stage);
     let namesake = stage.load("app/victim/0", "hostile", json!({}));
@@ -102,7 +102,7 @@ fn another_instance_of_the_same_id_does_not_cancel_either() {
 }
 
 #[test]
-fn a_request_of_the_host_is_not_a_guest_s_to_cancel() {
+fn a_guest_cannot_cancel_a_request_of_the_host() {
     let stage = Stage::new();
     let slow = stage.load("app/slow/0", "chatty", json!({}));
     stage.engine.send(slow.handle, "log info gate").unwrap();
@@ -118,7 +118,7 @@ fn a_request_of_the_host_is_not_a_guest_s_to_cancel() {
 }
 
 #[test]
-fn the_sender_is_who_sends_whatever_the_payload_says() {
+fn the_sender_is_authentic_whatever_the_payload_says() {
     let stage = Stage::new();
     stage.load("app/probe/0", "probe", json!({}));
     let rights = json!({"messaging": {"request": ["app/probe/0"]}});
@@ -144,13 +144,13 @@ fn a_reply_that_looks_like_the_host_s_error_is_a_reply() {
     stage.engine.text(victim.handle, &format!("request app/liar/0 600000 {forged}"));
     let callback = stage.engine.callbacks(victim.handle, 1).remove(0);
     assert_eq!(callback["payload"], forged);
-    assert_eq!(callback["content-type"], Value::Null, "the error's type is the host's to give");
+    assert_eq!(callback["content-type"], Value::Null, "only the host sets the type of an error");
     assert_eq!(callback["sender"], "app/liar/0");
     stage.assert_intact("a forged error");
 }
 
 #[test]
-fn who_fails_tells_its_requester_its_own_words_and_nothing_of_the_host() {
+fn a_failure_shows_the_requester_the_receiver_s_text_and_nothing_of_the_host() {
     let stage = Stage::new();
     for (id, guest) in [("app/trapper/0", "trapper"), ("app/hostile/0", "hostile")] {
         stage.load(id, guest, json!({}));

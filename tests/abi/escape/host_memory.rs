@@ -1,19 +1,21 @@
-//! What a component makes the host hold: bounded, charged to the component, and named.
+//! Host memory that a component causes: bounded, charged to the component, and named in errors.
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
 use wit_component::StringEncoding;
 
-use crate::escape::raw::Raw;
-use crate::escape::stage::{Guest, Stage, hex, quota};
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::{Gate, Store};
-use crate::leaks::{forget_peak, peak_kib, resident_kib};
-use crate::partners::{Answer, Inbox, Router};
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::gates::Gate;
+use crate::harness::process::{forget_peak, peak_kib, resident_kib};
+use crate::harness::raw::Raw;
+use crate::harness::requests::Inbox;
+use crate::harness::router::{Answer, Router};
+use crate::harness::stage::{Guest, Stage, hex, quota};
+use crate::harness::store::Store;
 
 const MIB: u64 = 1 << 20;
 
-/// Rights to write to everybody and to store.
+/// Rights to message everybody and to use storage.
 fn everything() -> Value {
     json!({"messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
            "storage": ["read", "write", "delete"]})
@@ -23,7 +25,7 @@ fn host_bytes(engine: &Engine, handle: u64) -> u64 {
     engine.describe(handle).unwrap()["host-bytes"].as_u64().expect("a number")
 }
 
-/// Runs an attack, of which the whole process may take so many MiB more.
+/// Runs an attack during which the process may take at most `mib` MiB more.
 #[track_caller]
 fn within(mib: u64, attack: impl FnOnce()) {
     forget_peak();
@@ -34,7 +36,7 @@ fn within(mib: u64, attack: impl FnOnce()) {
 }
 
 #[test]
-fn answers_to_itself_do_not_fill_the_mailbox_and_each_request_has_its_outcome() {
+fn answers_to_oneself_are_bounded_and_every_request_has_its_outcome() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", everything());
     within(200, || {
@@ -56,7 +58,7 @@ fn answers_to_itself_do_not_fill_the_mailbox_and_each_request_has_its_outcome() 
 }
 
 #[test]
-fn an_outcome_that_does_not_fit_is_a_small_error() {
+fn an_outcome_that_does_not_fit_becomes_a_small_error() {
     let engine = Engine::new();
     engine.load("app/probe/0", "probe");
     let options = json!({"limits": {"max-message-bytes": 50_000}}).to_string();
@@ -73,7 +75,7 @@ fn an_outcome_that_does_not_fit_is_a_small_error() {
 }
 
 #[test]
-fn a_long_error_of_the_receiver_keeps_its_code_where_its_text_does_not_fit() {
+fn a_long_error_keeps_its_code_if_its_text_does_not_fit() {
     let engine = Engine::new();
     engine.load("app/probe/0", "probe");
     let options = json!({"limits": {"max-message-bytes": 600}}).to_string();
@@ -87,7 +89,7 @@ fn a_long_error_of_the_receiver_keeps_its_code_where_its_text_does_not_fit() {
 }
 
 #[test]
-fn messages_beyond_the_greatest_size_are_refused_where_they_are_sent() {
+fn messages_beyond_the_maximum_size_are_refused_when_they_are_sent() {
     let engine = Engine::new();
     let options = json!({"limits": {"max-message-bytes": 100}}).to_string();
     let small = engine.load_with("app/small/0", "hostile", &options);
@@ -122,7 +124,7 @@ fn messages_beyond_the_greatest_size_are_refused_where_they_are_sent() {
 }
 
 #[test]
-fn a_message_that_the_receiver_has_no_room_for_does_not_enter_it() {
+fn a_message_that_exceeds_the_receiver_s_memory_does_not_reach_it() {
     let engine = Engine::new();
     let options = json!({"limits": {"max-memory-bytes": 16 * MIB, "max-message-bytes": 100 * MIB}});
     let options = options.to_string();
@@ -141,21 +143,21 @@ fn a_message_that_the_receiver_has_no_room_for_does_not_enter_it() {
             assert_eq!(inbox.only().status(), AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED);
         }
     }
-    // The reply to a request of its own.
+    // The reply to the victim's own request.
     engine.text(victim, "request app/sender/0 60000 blob 16000000");
     let callbacks = engine.callbacks(victim, 1);
     assert_eq!(callbacks[0]["content-type"], "application/vnd.airssys.error+json");
-    // What a component sends.
+    // A send of a component.
     let dead_letters = || engine.stats()["dead-letters"].as_u64().unwrap();
     let before = dead_letters();
     assert_eq!(engine.text(sender, "big-send app/victim/0 16000000"), "ok");
     eventually("it is a dead letter", || (dead_letters() == before + 1).then_some(()));
-    assert_eq!(engine.text(victim, "received"), r#"["kept"]"#, "it has kept its state");
+    assert_eq!(engine.text(victim, "received"), r#"["kept"]"#, "its state is kept");
     assert_eq!(engine.describe(victim).unwrap()["restarts"], 0);
 }
 
 #[test]
-fn a_component_whose_memory_has_grown_takes_again_what_it_has_taken() {
+fn a_component_whose_memory_has_grown_accepts_the_same_message_again() {
     let engine = Engine::new();
     let options = json!({"limits": {"max-memory-bytes": 32 * MIB}}).to_string();
     let echo = engine.load_with("app/echo/0", "echo", &options);
@@ -169,7 +171,7 @@ fn a_component_whose_memory_has_grown_takes_again_what_it_has_taken() {
 fn long_ids_are_not_read() {
     for texts in [StringEncoding::UTF8, StringEncoding::CompactUTF16, StringEncoding::UTF16] {
         let engine = Engine::new();
-        // Three parts at the same 10 million bytes; UTF-16 has two for each unit.
+        // All three parts point to the same 10 million bytes. UTF-16 has two bytes per unit.
         let units = if texts == StringEncoding::UTF16 { 5_000_000 } else { 10_000_000 };
         let id = format!("(i32.const 131072) (i32.const {units})").repeat(3);
         let raw = Raw {
@@ -193,14 +195,14 @@ fn long_ids_are_not_read() {
 }
 
 #[test]
-fn a_broadcast_does_not_look_at_what_its_targets_point_to() {
+fn a_broadcast_does_not_read_long_targets() {
     for texts in [StringEncoding::UTF8, StringEncoding::CompactUTF16] {
         let engine = Engine::new();
         let raw = Raw {
             pages: 740,
             imports: r#"(import "airssys:core/host-messaging@1.0.0" "broadcast"
                 (func $broadcast (param i32 i32 i32 i32 i32)))"#,
-            // 180 texts of 9 million bytes each, all the same ones.
+            // 180 strings that point to the same 9 million bytes.
             handler: "(loop $again
                    (i64.store (i32.add (i32.const 65536) (i32.mul (local.get $n) (i32.const 8)))
                      (i64.const 0x0089544000020000))
@@ -228,7 +230,7 @@ fn a_broadcast_does_not_look_at_what_its_targets_point_to() {
 }
 
 #[test]
-fn a_log_record_is_cut_with_its_length_named() {
+fn a_long_log_record_is_cut_and_states_its_length() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", json!({}));
     within(40, || {
@@ -248,7 +250,7 @@ fn a_log_record_is_cut_with_its_length_named() {
 }
 
 #[test]
-fn keys_cost_what_they_take_and_end_at_the_limit() {
+fn keys_are_charged_and_end_at_the_limit() {
     let stage = Stage::new();
     let options = json!({"capabilities": everything(), "limits": {"max-host-bytes": 2 * MIB}});
     let thief = stage.load_with("app/thief/0", "hostile", &options);
@@ -260,11 +262,11 @@ fn keys_cost_what_they_take_and_end_at_the_limit() {
     let breach = quota("storage.write", "app/thief/0", "max-host-bytes", 2 * MIB);
     assert_eq!(stage.denials_of(&thief)[0], breach);
     assert!(host_bytes(&stage.engine, thief.handle) > MIB * 19 / 10);
-    // Another component of that id has the same namespace.
+    // Another component with this id shares the namespace.
     let again = stage.load_with("app/thief/0", "hostile", &options);
     assert_eq!(stage.engine.text(again.handle, "set-many 1 100000"), "0 error: quota-exceeded");
     stage.engine.unload(again.handle).unwrap();
-    // What a list would take is an error, and what was deleted is free again.
+    // A listing that exceeds the account is an error. Deleted keys free their charge.
     let keys = stage.engine.text(thief.handle, "raw-keys -");
     assert!(keys.starts_with("error: io-error(max-host-bytes 2097152 exceeded: "), "{keys}");
     for n in 0..2000 {
@@ -280,7 +282,7 @@ fn keys_cost_what_they_take_and_end_at_the_limit() {
 }
 
 #[test]
-fn what_is_stored_costs_no_more_than_is_charged() {
+fn stored_values_cost_no_more_than_is_charged() {
     let engine = Engine::new();
     let limits = json!({"max-host-bytes": 32 * MIB, "max-execution-time-ms": 120_000});
     let options = json!({"limits": limits}).to_string();
@@ -289,7 +291,7 @@ fn what_is_stored_costs_no_more_than_is_charged() {
     let reply = engine.text(thief, "set-many 250000 0");
     assert!(reply.ends_with("error: quota-exceeded"), "{reply}");
     let (charged, taken) = (host_bytes(&engine, thief), resident_kib() - before);
-    // The guest's own memory is in there too.
+    // The bound includes the guest's own memory.
     assert!(taken * 1024 <= charged + 4 * MIB, "{taken} KiB for {charged} bytes");
 }
 
@@ -309,7 +311,7 @@ fn answers_of_the_host_s_storage_are_bounded_by_the_account() {
 }
 
 #[test]
-fn content_types_are_bounded_and_count() {
+fn content_types_are_bounded_and_charged() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -352,13 +354,13 @@ fn requests_that_nobody_answers_are_bounded_by_the_account() {
     assert!((500..1000).contains(&made), "{made} requests in 1 MiB");
     assert!(host_bytes(&engine, thief) <= MIB);
     assert_eq!(engine.stats()["requests"]["outstanding"], made);
-    assert_eq!(engine.text(other, "request far/away/0 60000 x").len(), 16, "others go on");
+    assert_eq!(engine.text(other, "request far/away/0 60000 x").len(), 16, "others still work");
     assert_eq!(engine.text(thief, "cancel-kept"), made.to_string());
-    assert!(host_bytes(&engine, thief) < MIB / 4, "what was held is free again");
+    assert!(host_bytes(&engine, thief) < MIB / 4, "the charge is released");
 }
 
 #[test]
-fn mail_that_a_receiver_has_no_room_for_is_refused_and_the_bound_named() {
+fn mail_beyond_the_receiver_s_account_is_refused_and_the_bound_named() {
     let (gate, config) = (Gate::default(), Config::new());
     gate.attach(&config);
     let engine = config.engine();
@@ -381,7 +383,7 @@ fn mail_that_a_receiver_has_no_room_for_is_refused_and_the_bound_named() {
     assert!(host_bytes(&engine, slow) <= MIB);
     gate.open();
     eventually("it has room again", || engine.send(slow, &payload).ok());
-    // A message that finds nothing to wait for is refused by those that block and drop, too.
+    // Blocking and dropping mailboxes refuse a message that waiting cannot help.
     for when_full in ["block", "drop-oldest"] {
         let full = engine.load_with("app/full/0", "chatty", &options(when_full));
         let refused = engine.send(full, vec![b' '; 2 << 20]).unwrap_err();
@@ -391,7 +393,7 @@ fn mail_that_a_receiver_has_no_room_for_is_refused_and_the_bound_named() {
 }
 
 #[test]
-fn all_that_was_held_is_released() {
+fn everything_charged_is_released() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "hostile", everything());
     let Guest { handle, .. } = thief;
@@ -418,7 +420,7 @@ fn all_that_was_held_is_released() {
 }
 
 #[test]
-fn names_that_a_binary_gives_its_parts_do_not_fill_errors() {
+fn long_names_in_a_binary_do_not_fill_errors() {
     let engine = Engine::new();
     let name = "n".repeat(1 << 20);
     let raw = Raw { handler: "(call $deep)".into(), imports: "", ..Raw::default() };

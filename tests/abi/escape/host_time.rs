@@ -1,16 +1,16 @@
-//! What a component has the host do takes the component's own time.
+//! Work that the host does for a component costs the component's time and fuel.
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::raw::Raw;
-use crate::harness::Engine;
-use crate::partners::Inbox;
+use crate::harness::engine::Engine;
+use crate::harness::raw::Raw;
+use crate::harness::requests::Inbox;
 
 #[test]
-fn one_long_instruction_past_the_limit_is_no_success() {
+fn a_long_instruction_that_ends_after_the_limit_is_a_timeout() {
     let own_id = r#"(import "airssys:core/host-messaging@1.0.0" "self-id" (func (param i32)))"#;
-    // The first is called on its caller's stack, the second by the loop inside it.
+    // The first runs on its caller's stack, the second in its loop.
     for imports in ["", own_id] {
         let engine = Engine::new();
         let raw = Raw {
@@ -33,7 +33,7 @@ fn one_long_instruction_past_the_limit_is_no_success() {
 }
 
 #[test]
-fn copies_of_the_host_take_fuel() {
+fn copies_by_the_host_cost_fuel() {
     let engine = Engine::new();
     let options = json!({"limits": {"max-fuel": 1_000_000}}).to_string();
     let send = r#"(import "airssys:core/host-messaging@1.0.0" "send"

@@ -1,9 +1,9 @@
-//! Values that break the canonical ABI, and binaries that are too deep.
+//! Values that break the Canonical ABI, and binaries nested too deep.
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::stage::{Guest, Stage};
+use crate::harness::stage::{Guest, Stage};
 
 fn with_all_rights(stage: &Stage) -> Guest {
     let all = json!({"messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]},
@@ -11,7 +11,7 @@ fn with_all_rights(stage: &Stage) -> Guest {
     stage.load("app/thief/0", "hostile", all)
 }
 
-/// It traps, nothing is decided, and the next instance works.
+/// Expects a trap without a decision, and a working next instance.
 fn traps(stage: &Stage, thief: &Guest, command: &str) {
     let observed = stage.observe(thief, command);
     let failure = observed.reply.expect_err(command);
@@ -21,7 +21,7 @@ fn traps(stage: &Stage, thief: &Guest, command: &str) {
 }
 
 #[test]
-fn text_that_is_none_or_nowhere_is_a_trap() {
+fn invalid_or_out_of_bounds_text_is_a_trap() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     for function in ["log", "get", "cancel", "send"] {
@@ -34,7 +34,7 @@ fn text_that_is_none_or_nowhere_is_a_trap() {
 }
 
 #[test]
-fn bytes_and_lists_that_are_nowhere_are_a_trap() {
+fn out_of_bounds_bytes_and_lists_are_a_trap() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     for kind in ["out-of-range", "crossing", "wrapping", "huge"] {
@@ -51,7 +51,7 @@ fn bytes_and_lists_that_are_nowhere_are_a_trap() {
 }
 
 #[test]
-fn cases_that_a_variant_does_not_have_are_a_trap() {
+fn unknown_variant_cases_are_a_trap() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     for command in
@@ -63,7 +63,7 @@ fn cases_that_a_variant_does_not_have_are_a_trap() {
 }
 
 #[test]
-fn a_place_for_results_that_is_none_is_a_trap() {
+fn an_invalid_result_pointer_is_a_trap() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     for kind in ["out-of-range", "crossing", "wrapping", "unaligned"] {
@@ -72,7 +72,7 @@ fn a_place_for_results_that_is_none_is_a_trap() {
 }
 
 #[test]
-fn an_allocator_that_lies_to_the_host_is_its_own_trap() {
+fn an_allocator_that_misleads_the_host_traps_its_own_component() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
     for kind in ["out-of-range", "unaligned", "trap", "reenter"] {
@@ -80,7 +80,7 @@ fn an_allocator_that_lies_to_the_host_is_its_own_trap() {
         assert_eq!(stage.engine.text(thief.handle, &format!("realloc-next {kind}")), "ok");
         traps(&stage, &thief, "raw-get 6b");
     }
-    // Where it has the host write is its own memory, whatever becomes of that.
+    // The host writes only into the guest's memory, wherever the pointer leads.
     for kind in ["null", "same"] {
         let _ = stage.observe(&thief, &format!("realloc {kind}"));
         let _ = stage.observe(&thief, &format!("realloc-next {kind}"));
@@ -128,7 +128,7 @@ fn leb(mut number: usize) -> Vec<u8> {
     }
 }
 
-/// A type index, which is signed.
+/// A type index. Its encoding is signed.
 fn index(number: usize) -> Vec<u8> {
     let mut bytes = leb(number);
     let last = bytes.last_mut().unwrap();
@@ -143,7 +143,7 @@ fn section(id: u8, body: &[u8]) -> Vec<u8> {
     [&[id][..], &leb(body.len()), body].concat()
 }
 
-/// `count` types, each made of the one before by `shape`; the first is text.
+/// `count` types, each made from the previous one by `shape`. The first is `string`.
 fn types(count: usize, shape: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let mut body = leb(count + 1);
     body.push(0x73);
@@ -168,7 +168,7 @@ fn refused(stage: &Stage, name: &str, wasm: &[u8], expected: &str) {
 }
 
 #[test]
-fn components_within_components_end_at_a_bound() {
+fn components_within_components_are_bounded() {
     let stage = Stage::new();
     for depth in [65, 200, 5_000, 100_000] {
         refused(
@@ -185,7 +185,7 @@ fn components_within_components_end_at_a_bound() {
 }
 
 #[test]
-fn types_within_types_end_at_a_bound() {
+fn types_within_types_are_bounded() {
     let stage = Stage::new();
     let list = |of: Vec<u8>| [vec![0x70], of].concat();
     let pair = |of: Vec<u8>| [vec![0x6f, 2], of.clone(), of].concat();
@@ -193,7 +193,7 @@ fn types_within_types_end_at_a_bound() {
         ("lists 200 deep", types(200, list)),
         ("lists 5,000 deep", types(5_000, list)),
         ("lists 500,000 deep", types(500_000, list)),
-        // 2 to the power of 60 values, in 300 bytes.
+        // 2 to the power of 60 values in 300 bytes.
         ("pairs of pairs", types(60, pair)),
         ("many pairs of pairs", types(5_000, pair)),
     ] {
@@ -203,7 +203,7 @@ fn types_within_types_end_at_a_bound() {
 }
 
 #[test]
-fn binaries_that_end_too_soon_or_lie_about_their_size_are_refused() {
+fn truncated_binaries_and_wrong_sizes_are_refused() {
     let stage = Stage::new();
     let whole = airssys_wasm_guests::bytes("hostile");
     for end in [0, 1, 7, 9, 100, whole.len() / 2, whole.len() - 1] {

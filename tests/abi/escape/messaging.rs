@@ -1,12 +1,12 @@
-//! Writing to those that one was not granted, and learning of them.
+//! Messages to components that were not granted, and finding out about them.
 
 use serde_json::json;
 
-use crate::escape::stage::{Guest, Stage, hex, not_granted, policy};
+use crate::harness::stage::{Guest, Stage, hex, not_granted, policy};
 
 const DENIED: &str = "error: delivery-failed(capability denied: messaging";
 
-/// A receiver that notes what comes, `app/bank/0`.
+/// A receiver `app/bank/0` that records its messages.
 fn bank(stage: &Stage) -> Guest {
     stage.load("app/bank/0", "requester", json!({}))
 }
@@ -16,10 +16,10 @@ fn received(stage: &Stage, guest: &Guest) -> String {
 }
 
 #[test]
-fn nothing_is_sent_without_a_grant_whether_there_is_a_receiver_or_not() {
+fn nothing_is_sent_without_a_grant_whether_or_not_a_receiver_exists() {
     let stage = Stage::new();
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "requester", json!({})));
-    // Also to itself, and to who holds what it wants.
+    // Also to itself and to the neighbour with the secret.
     for id in ["app/bank/0", "app/nobody/0", "app/thief/0", "neighbour/keeper/0", "host/engine/0"] {
         for (action, command) in [
             ("send", format!("send {id} note pay")),
@@ -40,7 +40,7 @@ fn nothing_is_sent_without_a_grant_whether_there_is_a_receiver_or_not() {
 }
 
 #[test]
-fn one_way_to_write_is_not_another() {
+fn a_grant_to_send_is_no_grant_to_request_or_broadcast() {
     let stage = Stage::new();
     let bank = bank(&stage);
     for (id, granted) in [("app/a/0", "send"), ("app/b/0", "request"), ("app/c/0", "broadcast")] {
@@ -66,7 +66,7 @@ fn one_way_to_write_is_not_another() {
 }
 
 #[test]
-fn a_broadcast_reaches_the_granted_ones_and_tells_the_same_of_denied_and_missing_ones() {
+fn a_broadcast_reaches_granted_targets_and_reports_denied_and_missing_ones_alike() {
     let stage = Stage::new();
     let bank = bank(&stage);
     let friend = stage.load("app/friend/0", "requester", json!({}));
@@ -85,7 +85,7 @@ fn a_broadcast_reaches_the_granted_ones_and_tells_the_same_of_denied_and_missing
 }
 
 #[test]
-fn a_pattern_grants_no_more_than_it_says() {
+fn a_pattern_grants_only_what_it_matches() {
     let stage = Stage::new();
     let bank = bank(&stage);
     for id in ["app/a/b", "app/banker/0", "app/bank/00", "apps/bank/0", "app/log-x/0"] {
@@ -98,14 +98,14 @@ fn a_pattern_grants_no_more_than_it_says() {
         stage.denied(&thief, &format!("send {id} x"), &reply, not_granted("messaging.send", id));
     }
     stage.works(&thief, "send app/bank/0 note x", "ok", "messaging.send");
-    // Granted and missing: that is told to who may know it.
+    // Granted but missing: the component may know that.
     let missing = "error: target-not-found(app/log/1)";
     stage.works(&thief, "send app/log/1 x", missing, "messaging.send");
     assert_eq!(received(&stage, &bank), r#"["x"]"#);
 }
 
 #[test]
-fn what_one_may_not_write_to_one_does_not_see() {
+fn components_are_visible_only_with_a_right_to_write_to_them() {
     let stage = Stage::new();
     let rights = json!({"messaging": {"request": ["app/bank/*"]}});
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "requester", rights));
@@ -117,14 +117,14 @@ fn what_one_may_not_write_to_one_does_not_see() {
     }
     let seen = stage.observe(&thief, "metadata app/bank/0").text();
     assert!(seen.contains(r#""name":"requester""#), "{seen}");
-    // A revoked right takes the sight with it.
+    // Revoking the right hides the component again.
     stage.engine.revoke(thief.handle, None).unwrap();
     assert_eq!(stage.engine.text(thief.handle, "list"), "");
     assert_eq!(received(&stage, &bank), "[]");
 }
 
 #[test]
-fn a_list_that_policies_cut_short_does_not_show_what_is_denied() {
+fn a_listing_does_not_show_components_that_a_policy_denies() {
     let rule = json!({"effect": "deny", "component": "app/thief/*", "action": "directory.list",
                       "resource": "app/bank/0", "reason": "secret"});
     let stage = Stage::with_policies(json!([rule]));
@@ -137,13 +137,13 @@ fn a_list_that_policies_cut_short_does_not_show_what_is_denied() {
         "error: invalid-state(capability denied: directory.list app/bank/0)",
         policy("directory.list", "app/bank/0", 0, "secret"),
     );
-    // The rule is about seeing: writing is granted.
+    // The rule denies listing only. Sending is granted.
     stage.works(&thief, "send app/bank/0 note x", "ok", "messaging.send");
     assert_eq!(received(&stage, &bank), r#"["x"]"#);
 }
 
 #[test]
-fn a_denial_beats_the_widest_grant_and_only_for_whom_it_is() {
+fn a_deny_rule_overrides_the_widest_grant_for_its_component_only() {
     let rule = json!({"effect": "deny", "component": "plugins/**", "action": "messaging.*",
                       "resource": "app/bank/*", "reason": "no plugins"});
     let stage = Stage::with_policies(json!([rule]));
@@ -168,7 +168,7 @@ fn a_denial_beats_the_widest_grant_and_only_for_whom_it_is() {
 }
 
 #[test]
-fn no_malformed_id_reaches_anybody_even_with_all_rights() {
+fn malformed_ids_reach_nobody_even_with_all_rights() {
     let stage = Stage::new();
     let bank = bank(&stage);
     let all = json!({"messaging": {"send": ["**"], "request": ["**"], "broadcast": ["**"]}});

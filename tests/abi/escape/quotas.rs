@@ -1,10 +1,10 @@
-//! Too much of everything: each quota is named with its value, and the neighbours do not feel it.
+//! Floods: each quota is named with its value, and the neighbours are unaffected.
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::escape::stage::{Guest, Stage, quota};
-use crate::hosts::Store;
+use crate::harness::stage::{Guest, Stage, quota};
+use crate::harness::store::Store;
 
 fn hostile(stage: &Stage, quotas: Value, capabilities: Value) -> Guest {
     let options = json!({"quotas": quotas, "capabilities": capabilities});
@@ -24,7 +24,7 @@ fn a_flood_of_messages_ends_at_the_quota() {
         .map(|(n, e)| (n.parse::<usize>().unwrap(), e.to_owned()))
         .unwrap();
     assert_eq!(error, "error: delivery-failed(quota exceeded: messages-per-second 20)");
-    // A second's worth at once, and what seconds that pass bring.
+    // One second's quota at once, plus that of the seconds that pass.
     assert!((20..500).contains(&accepted), "{accepted}");
     let denials = observed.denials();
     assert_eq!(denials.len(), 1000 - accepted);
@@ -32,7 +32,7 @@ fn a_flood_of_messages_ends_at_the_quota() {
     assert!(denials.iter().all(|denial| *denial == breach));
     let notes = stage.engine.json(bank.handle, "received");
     assert_eq!(notes.as_array().unwrap().len(), accepted);
-    // Targets of a broadcast count one by one.
+    // Each target of a broadcast counts.
     let observed = stage.observe(&thief, "broadcast-many 500 app/bank/0 note x");
     let text = observed.text();
     assert!(text.contains("quota exceeded: messages-per-second 20"), "{text}");
@@ -51,14 +51,14 @@ fn a_flood_of_requests_ends_at_the_quota() {
     let breach = quota("messaging.request", "app/slow/0", "outstanding-requests", 5);
     let command = "request-many 50 app/slow/0 600000 millis";
     stage.denied_all(&thief, command, reply, &vec![breach; 45]);
-    // What is given back can be used again.
+    // Returned quota can be used again.
     stage.works(&thief, "cancel-kept", "5", "messaging.cancel");
     stage.works(&thief, "request-many 5 app/slow/0 600000 millis", "5", "messaging.request");
     stage.gate.open();
 }
 
 #[test]
-fn a_crash_gives_back_no_more_requests_than_it_ends() {
+fn a_crash_returns_only_the_requests_it_ends() {
     let stage = Stage::new();
     let slow = stage.load("app/slow/0", "chatty", json!({}));
     stage.engine.send(slow.handle, "log info gate").unwrap();
@@ -75,7 +75,7 @@ fn a_crash_gives_back_no_more_requests_than_it_ends() {
 }
 
 #[test]
-fn a_mailbox_is_full_by_bytes_for_the_flooder_and_open_for_others_elsewhere() {
+fn a_mailbox_full_of_bytes_refuses_the_flooder_and_leaves_others_alone() {
     let stage = Stage::new();
     let options = json!({"mailbox": {"max-bytes": 100_000, "capacity": 1000}});
     let slow = stage.load_with("app/slow/0", "chatty", &options);
@@ -104,7 +104,7 @@ fn a_mailbox_is_full_by_bytes_for_the_flooder_and_open_for_others_elsewhere() {
 }
 
 #[test]
-fn storage_ends_at_its_bytes() {
+fn storage_ends_at_its_quota_of_bytes() {
     let stage = Stage::new();
     let rights = json!({"storage": ["read", "write", "delete"]});
     let thief = hostile(&stage, json!({"storage-bytes": 10_000}), rights);
@@ -112,31 +112,31 @@ fn storage_ends_at_its_bytes() {
     let reply = "9 error: quota-exceeded";
     stage.denied_all(&thief, "set-many 50 1000", reply, &vec![breach.clone(); 41]);
     stage.denied(&thief, "big-set 10001", "error: quota-exceeded", breach.clone());
-    // Keys count, too, and what is given back can be used again.
+    // Keys count, too. Deleting returns quota.
     stage.denied(&thief, "long-key 1024", "error: quota-exceeded", breach);
     stage.works(&thief, "raw-delete 6b30", "ok", "storage.delete");
     stage.works(&thief, "raw-set 6b30 x", "ok", "storage.write");
 }
 
 #[test]
-fn storage_ends_at_its_keys() {
+fn storage_ends_at_its_quota_of_keys() {
     let stage = Stage::new();
     let rights = json!({"storage": ["read", "write", "delete"]});
     let thief = hostile(&stage, json!({"storage-keys": 7}), rights);
     let breach = quota("storage.write", "app/thief/0", "storage-keys", 7);
     let reply = "7 error: quota-exceeded";
     stage.denied_all(&thief, "set-many 20 1", reply, &vec![breach; 13]);
-    // What is there can be written again.
+    // Existing keys can be overwritten.
     stage.works(&thief, "set-many 7 100", "7", "storage.write");
 }
 
 #[test]
-fn storage_of_a_host_that_can_not_count_ends_there_too() {
+fn storage_of_a_host_without_usage_ends_at_its_quota() {
     let store = Store::new();
     let stage = Stage::with(&json!({}), |config| {
         let vtable = store.vtable(false);
         // SAFETY: a live configuration, and functions that fit `user_data`.
-        crate::harness::check(|error| unsafe {
+        crate::harness::engine::check(|error| unsafe {
             airssys_config_set_storage(config.raw(), &raw const vtable, error)
         })
         .unwrap();
@@ -152,20 +152,20 @@ fn storage_of_a_host_that_can_not_count_ends_there_too() {
 }
 
 #[test]
-fn a_flood_of_log_records_is_cut_and_said_to_be() {
+fn a_flood_of_log_records_is_cut_and_reported() {
     let stage = Stage::new();
     let thief = hostile(&stage, json!({"log-bytes-per-second": 1000}), json!({}));
     let observed = stage.observe(&thief, "log-many 500 100");
-    assert_eq!(observed.text(), "ok", "a guest is not told");
+    assert_eq!(observed.text(), "ok", "the guest gets no error");
     let breach = quota("log.write", "", "log-bytes-per-second", 1000);
     let denials = observed.denials();
     assert!(!denials.is_empty() && denials.iter().all(|denial| *denial == breach), "{denials:?}");
     let kept = stage.journal.of("app/thief/0").len();
     assert!((5..400).contains(&kept), "{kept} of 500 records");
-    // One large record is not a way around it.
+    // A single large record does not circumvent the quota.
     let observed = stage.observe(&thief, "long-log-context 100 10000");
     assert_eq!(observed.text(), "ok");
-    // Others log as they like.
+    // Others are not limited.
     let chatty = stage.load("app/chatty/0", "chatty", json!({}));
     stage.engine.text(chatty.handle, "flood 300");
     assert_eq!(stage.journal.of("app/chatty/0").len(), 300);
@@ -183,13 +183,13 @@ fn output_counts_as_log_records() {
     let bytes: usize = stage.journal.of("app/thief/0").iter().map(String::len).sum();
     assert!((1..100_000).contains(&bytes), "{bytes} bytes of 330,000");
     let denials = stage.trail.since(0);
-    let breach = |d: &&crate::hosts::Decision| d.rule == "quota log-bytes-per-second 1000";
+    let breach = |d: &&crate::harness::audit::Decision| d.rule == "quota log-bytes-per-second 1000";
     assert!(denials.iter().filter(breach).all(|d| d.component == "app/thief/0"));
     assert!(denials.iter().any(|d| breach(&d)));
 }
 
 #[test]
-fn one_call_hands_over_no_more_than_its_quota() {
+fn one_call_passes_no_more_data_than_its_quota() {
     let stage = Stage::new();
     let quotas = json!({"host-call-data-bytes": 100_000});
     let rights = json!({"messaging": {"send": ["app/bank/0"], "broadcast": ["**"]},
@@ -224,9 +224,9 @@ fn random_bytes_end_at_their_quota() {
         let thief = stage.load_with(id, "wasi", &options);
         let size = "600";
         stage.works(&thief, command, size, "random.read");
-        // The next ones are too many, unless a part of a second has gone by: at once, then.
+        // More bytes exceed the quota unless part of a second has passed. Then ask again.
         let breach = quota("random.read", "", "random-bytes-per-second", 1000);
-        let failure = crate::harness::eventually("the quota is used up", || {
+        let failure = crate::harness::engine::eventually("the quota is used up", || {
             let observed = stage.observe(&thief, "insecure-random 600");
             assert!(observed.denials().iter().all(|denial| *denial == breach));
             observed.reply.err().inspect(|_| assert!(!observed.decisions.is_empty()))
@@ -238,7 +238,7 @@ fn random_bytes_end_at_their_quota() {
 }
 
 #[test]
-fn one_call_for_random_bytes_gets_no_more_than_a_call_may_move() {
+fn one_call_for_random_bytes_gets_no_more_than_the_quota_of_a_call() {
     let stage = Stage::new();
     let options = json!({"quotas": {"host-call-data-bytes": 10_000}});
     let thief = stage.load_with("app/thief/0", "wasi", &options);
@@ -260,7 +260,7 @@ fn wasi_resources_end_at_their_quota() {
         json!({"filesystem": {path: ["read", "list-dir"]}, "network": {"outbound": ["*"]}});
     let options = json!({"quotas": {"wasi-resources": 50}, "capabilities": rights});
     let thief = stage.load_with("app/thief/0", "wasi", &options);
-    let file = crate::escape::stage::hex("file");
+    let file = crate::harness::stage::hex("file");
     for command in [
         "pollables 1000".to_owned(),
         format!("open-many 0 {file} 1000"),
@@ -272,7 +272,7 @@ fn wasi_resources_end_at_their_quota() {
         let observed = stage.observe(&thief, &command);
         let denials = observed.denials();
         match &observed.reply {
-            // Most end the instance; some have an error for it.
+            // Most interfaces trap; some return an error.
             Err(failure) => {
                 assert_eq!(
                     failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
@@ -290,14 +290,14 @@ fn wasi_resources_end_at_their_quota() {
         }
     }
     assert_eq!(stage.engine.text(thief.handle, "echo again"), "again");
-    // Who holds few may go on for as long as it likes.
+    // A component that holds few resources may create any number in sequence.
     for _ in 0..100 {
         assert_eq!(stage.engine.text(thief.handle, &format!("read {path}/file")), "x");
     }
 }
 
 #[test]
-fn memory_and_time_of_the_neighbours_are_not_the_flooder_s() {
+fn the_flooder_takes_no_memory_or_time_of_its_neighbours() {
     let stage = Stage::new();
     let limits = json!({"max-memory-bytes": 4 << 20, "max-execution-time-ms": 1500});
     let thief = stage.load_with("app/thief/0", "trapper", &json!({"limits": limits}));

@@ -1,11 +1,11 @@
-//! Rights that change, and moments at which they might not hold.
+//! Changes of rights, and moments at which rights might not be enforced.
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::escape::files::ROOT_ONLY;
-use crate::escape::stage::{Denial, Guest, Stage, not_granted, policy, quota};
-use crate::harness::eventually;
+use crate::harness::engine::eventually;
+use crate::harness::stage::{Denial, Guest, Stage, not_granted, policy, quota};
+use crate::harness::tree::ROOT_ONLY;
 
 const SEND: &str = "send-many 1 app/bank/0 note x";
 const REFUSED: &str = "0 error: delivery-failed(capability denied: messaging.send app/bank/0)";
@@ -29,10 +29,10 @@ fn received(stage: &Stage, bank: &Guest) -> usize {
 }
 
 #[test]
-fn what_is_revoked_is_denied_from_the_next_message_on() {
+fn a_revoked_right_is_denied_from_the_next_message_on() {
     let stage = Stage::new();
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "hostile", to_bank()));
-    // Twice, since the second decision is one that is remembered.
+    // Twice, because the second decision is cached.
     stage.works(&thief, SEND, "1", "messaging.send");
     stage.works(&thief, SEND, "1", "messaging.send");
     stage.engine.revoke(thief.handle, Some(&to_bank().to_string())).unwrap();
@@ -47,7 +47,7 @@ fn what_is_revoked_is_denied_from_the_next_message_on() {
 }
 
 #[test]
-fn revoking_storage_takes_it_at_once_too() {
+fn revoking_storage_takes_effect_at_once() {
     let stage = Stage::new();
     let storage = json!({"storage": ["read", "write"]});
     let thief = stage.load("app/thief/0", "storage-user", storage.clone());
@@ -60,13 +60,13 @@ fn revoking_storage_takes_it_at_once_too() {
 }
 
 #[test]
-fn a_grant_ends_when_it_says_and_stays_ended() {
+fn a_grant_expires_on_time_and_stays_expired() {
     let stage = Stage::new();
     let (bank, mut rights) = (bank(&stage), to_bank());
     rights["expires-in-ms"] = json!(200);
     let thief = stage.load("app/thief/0", "hostile", rights.clone());
     let mut sent = 0;
-    // Asked again and again, so that the right is remembered while it holds.
+    // Asks repeatedly, so that the right is cached while it is valid.
     eventually("it has expired", || match stage.engine.text(thief.handle, SEND).as_str() {
         "1" => {
             sent += 1;
@@ -77,7 +77,7 @@ fn a_grant_ends_when_it_says_and_stays_ended() {
     });
     drop(stage.decided(&thief));
     stage.denied(&thief, SEND, REFUSED, denied());
-    // A crash makes no new grant of it.
+    // A crash does not renew the grant.
     stage.ends(&thief, "raw-string log huge", &[]);
     stage.denied(&thief, SEND, REFUSED, denied());
     assert_eq!(received(&stage, &bank), sent);
@@ -87,7 +87,7 @@ fn a_grant_ends_when_it_says_and_stays_ended() {
 }
 
 #[test]
-fn a_grant_that_expired_before_the_load_is_none() {
+fn a_grant_that_expired_before_the_load_has_no_effect() {
     let stage = Stage::new();
     let (bank, mut rights) = (bank(&stage), to_bank());
     rights["expires-at-ms"] = json!(1);
@@ -100,7 +100,7 @@ fn a_grant_that_expired_before_the_load_is_none() {
 }
 
 #[test]
-fn a_directory_whose_grants_have_expired_is_not_to_be_seen() {
+fn a_directory_with_expired_grants_is_not_visible() {
     let stage = Stage::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
@@ -119,7 +119,7 @@ fn initialize_has_no_more_rights_than_the_rest() {
     assert_eq!(stage.engine.text(thief.handle, "kept"), REFUSED);
     assert_eq!(received(&stage, &bank), 0);
     stage.assert_intact("initialize");
-    // What is granted is granted there too.
+    // Grants apply in `initialize`, too.
     let mut options = at(SEND);
     options["capabilities"] = to_bank();
     let client = stage.load_with("app/client/0", "hostile", &options);
@@ -158,7 +158,7 @@ fn shutdown_has_no_more_rights_than_the_rest() {
 }
 
 #[test]
-fn a_crash_neither_widens_rights_nor_takes_them() {
+fn a_crash_changes_no_rights() {
     let stage = Stage::new();
     let (bank, mut rights) = (bank(&stage), to_bank());
     rights["storage"] = json!(["read"]);
@@ -171,7 +171,7 @@ fn a_crash_neither_widens_rights_nor_takes_them() {
         let failure = stage.ends(&thief, "raw-string log huge", &[]);
         assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
     }
-    // What was taken away stays so.
+    // A revoked right stays revoked.
     stage.engine.revoke(thief.handle, None).unwrap();
     stage.ends(&thief, "raw-string log huge", &[]);
     stage.denied(&thief, SEND, REFUSED, denied());
@@ -179,15 +179,14 @@ fn a_crash_neither_widens_rights_nor_takes_them() {
 }
 
 #[test]
-fn a_crash_does_not_fill_a_quota_again() {
+fn a_crash_does_not_refill_a_quota() {
     let stage = Stage::new();
     let bank = bank(&stage);
     let options = json!({"capabilities": to_bank(), "quotas": {"messages-per-second": 1}});
     let thief = stage.load_with("app/thief/0", "hostile", &options);
     stage.engine.text(thief.handle, "send-many 1 app/bank/0 note x");
     drop(stage.decided(&thief));
-    // Three crashes within the second that the one message needs: at most two seconds pass, or the
-    // test is tried again.
+    // Three crashes within one second, the time for one message. Slower attempts are repeated.
     eventually("three crashes within a second", || {
         let begun = std::time::Instant::now();
         let before = received(&stage, &bank);
@@ -205,7 +204,7 @@ fn a_crash_does_not_fill_a_quota_again() {
 }
 
 #[test]
-fn what_is_revoked_is_so_for_all_members_of_a_pool() {
+fn a_revocation_applies_to_all_instances_of_a_pool() {
     let stage = Stage::new();
     let bank = bank(&stage);
     let options = json!({"instances": 3, "capabilities": to_bank()});
@@ -221,7 +220,7 @@ fn what_is_revoked_is_so_for_all_members_of_a_pool() {
 }
 
 #[test]
-fn members_of_a_pool_share_a_quota() {
+fn instances_of_a_pool_share_a_quota() {
     let stage = Stage::new();
     let slow = stage.load("app/slow/0", "chatty", json!({}));
     stage.engine.send(slow.handle, "log info gate").unwrap();
@@ -244,7 +243,7 @@ fn members_of_a_pool_share_a_quota() {
 }
 
 #[test]
-fn a_policy_holds_from_the_next_decision_of_a_guest_that_runs() {
+fn a_policy_applies_from_the_next_decision_of_a_running_guest() {
     let stage = Stage::new();
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "hostile", to_bank()));
     stage.works(&thief, SEND, "1", "messaging.send");
@@ -252,7 +251,7 @@ fn a_policy_holds_from_the_next_decision_of_a_guest_that_runs() {
     let reply = std::thread::scope(|scope| {
         let (engine, handle) = (&stage.engine, thief.handle);
         let call = scope.spawn(move || engine.text(handle, &format!("log-then {SEND}")));
-        // The guest is in the middle of a message.
+        // The guest is handling a message.
         stage.gate.reached();
         stage.engine.set_policies(&rules.to_string()).unwrap();
         stage.gate.open();
@@ -268,7 +267,7 @@ fn a_policy_holds_from_the_next_decision_of_a_guest_that_runs() {
 }
 
 #[test]
-fn a_grant_is_revoked_in_the_middle_of_a_message() {
+fn a_grant_can_be_revoked_in_the_middle_of_a_message() {
     let stage = Stage::new();
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "hostile", to_bank()));
     stage.works(&thief, SEND, "1", "messaging.send");
@@ -286,11 +285,11 @@ fn a_grant_is_revoked_in_the_middle_of_a_message() {
 }
 
 #[test]
-fn rights_are_those_of_one_load_and_not_of_an_id() {
+fn rights_belong_to_one_load_and_not_to_an_id() {
     let stage = Stage::new();
     let (bank, first) = (bank(&stage), stage.load("app/thief/0", "hostile", to_bank()));
     stage.works(&first, SEND, "1", "messaging.send");
-    // A namesake beside it, and a successor.
+    // Another component with the same id, and a later one.
     let beside = stage.load("app/thief/0", "hostile", json!({}));
     stage.denied(&beside, SEND, REFUSED, denied());
     stage.engine.unload(first.handle).unwrap();
@@ -301,7 +300,7 @@ fn rights_are_those_of_one_load_and_not_of_an_id() {
 }
 
 #[test]
-fn a_target_that_is_loaded_anew_under_a_granted_id_is_the_one_that_gets_the_mail() {
+fn a_target_reloaded_under_a_granted_id_gets_the_mail() {
     let stage = Stage::new();
     let (bank, thief) = (bank(&stage), stage.load("app/thief/0", "hostile", to_bank()));
     stage.works(&thief, SEND, "1", "messaging.send");

@@ -1,13 +1,14 @@
-//! Another component's storage, and one's own without the right to it.
+//! Storage of another component, and own storage without a grant.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::escape::stage::{Stage, hex, not_granted, policy};
-use crate::hosts::Store;
+use crate::harness::stage::{Stage, hex, not_granted, policy};
+use crate::harness::store::Store;
 
-/// Keys that would lead to `secret` of `neighbour/keeper/0`, were they put behind an id unchecked.
+/// Keys that would lead to `secret` of `neighbour/keeper/0` if they were appended to an id
+/// unchecked.
 const KEYS: [&str; 22] = [
     "secret",
     "neighbour/keeper/0/secret",
@@ -43,7 +44,7 @@ fn no_key_leads_to_another_s_storage() {
             stage.works(&thief, &format!("raw-get {key}"), "nothing", "storage.read");
             stage.works(&thief, &format!("raw-exists {key}"), "false", "storage.read");
             stage.works(&thief, &format!("raw-keys {key}"), "", "storage.read");
-            // Its own key of that name comes and goes; `works` looks at the neighbour's.
+            // This is the component's own key of that name; `works` checks the neighbour's.
             stage.works(&thief, &format!("raw-set {key} mine"), "ok", "storage.write");
             stage.works(&thief, &format!("raw-get {key}"), "mine", "storage.read");
             stage.works(&thief, &format!("raw-delete {key}"), "ok", "storage.delete");
@@ -54,7 +55,7 @@ fn no_key_leads_to_another_s_storage() {
 }
 
 #[test]
-fn a_host_s_backend_is_asked_for_the_asker_s_namespace_alone() {
+fn the_host_s_backend_sees_only_the_component_s_own_namespace() {
     let store = Store::new();
     let stage = Stage::with(&json!({}), |config| Arc::clone(&store).attach(config));
     let own = json!({"storage": ["read", "write", "delete"]});
@@ -73,7 +74,7 @@ fn a_host_s_backend_is_asked_for_the_asker_s_namespace_alone() {
 }
 
 #[test]
-fn keys_that_are_none_do_not_reach_a_backend() {
+fn invalid_keys_do_not_reach_a_backend() {
     let store = Store::new();
     let stage = Stage::with(&json!({}), |config| Arc::clone(&store).attach(config));
     let own = json!({"storage": ["read", "write", "delete"]});
@@ -91,12 +92,12 @@ fn keys_that_are_none_do_not_reach_a_backend() {
     let reply = stage.observe(&thief, &format!("raw-keys {}", hex("\0"))).text();
     assert!(reply.starts_with("error: invalid-key("), "{reply}");
     assert!(!store.calls.lock().unwrap().iter().any(|call| call.contains("app/thief/0")));
-    // The longest key there may be is one.
+    // A key of the maximum length is valid.
     stage.works(&thief, "long-key 1024", "ok", "storage.write");
 }
 
 #[test]
-fn forms_of_a_letter_are_keys_of_their_own() {
+fn unicode_forms_of_a_letter_are_different_keys() {
     let stage = Stage::new();
     let own = json!({"storage": ["read", "write", "delete"]});
     let user = stage.load("app/user/0", "hostile", own);
@@ -112,7 +113,7 @@ fn forms_of_a_letter_are_keys_of_their_own() {
 }
 
 #[test]
-fn not_even_the_own_storage_without_a_grant() {
+fn own_storage_needs_a_grant_too() {
     let stage = Stage::new();
     let thief = stage.load("app/thief/0", "storage-user", json!({}));
     for (action, command) in [
@@ -130,7 +131,7 @@ fn not_even_the_own_storage_without_a_grant() {
 }
 
 #[test]
-fn each_right_to_storage_is_one_of_its_own() {
+fn every_right_to_storage_is_separate() {
     let stage = Stage::new();
     for (id, granted) in [("app/r/0", "read"), ("app/w/0", "write"), ("app/d/0", "delete")] {
         let thief = stage.load(id, "storage-user", json!({"storage": [granted]}));
@@ -147,7 +148,7 @@ fn each_right_to_storage_is_one_of_its_own() {
 }
 
 #[test]
-fn a_grant_on_others_namespaces_gives_nothing() {
+fn a_grant_on_another_namespace_gives_nothing() {
     let stage = Stage::new();
     let others = json!({"storage": [{"action": "read", "namespace-pattern": "neighbour/**"},
                                     {"action": "write", "namespace-pattern": "neighbour/**"}]});

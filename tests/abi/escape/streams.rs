@@ -1,12 +1,12 @@
-//! Streams asked for more than they permit, and joined where a right is missing at one end.
+//! Streams asked for more than they permit, and splices with a right at one end only.
 
 use std::fs;
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::escape::files::Tree;
-use crate::escape::stage::{Guest, Stage, hex, not_granted, quota};
+use crate::harness::stage::{Guest, Stage, hex, not_granted, quota};
+use crate::harness::tree::Tree;
 
 fn with_files(stage: &Stage, tree: &Tree, actions: &[&str]) -> Guest {
     stage.load("app/thief/0", "wasi", tree.granted(actions))
@@ -17,7 +17,7 @@ fn open(stage: &Stage, thief: &Guest, file: &str, flags: &str) -> String {
 }
 
 #[test]
-fn more_than_a_stream_permits_is_a_trap_and_no_memory_of_the_host() {
+fn writing_more_than_a_stream_permits_is_a_trap_and_takes_no_host_memory() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let thief = with_files(&stage, &tree, &["read", "write"]);
     for to in ["out", "1"] {
@@ -39,7 +39,7 @@ fn more_than_a_stream_permits_is_a_trap_and_no_memory_of_the_host() {
 }
 
 #[test]
-fn a_read_of_any_length_gets_a_piece() {
+fn a_read_of_any_length_returns_a_piece() {
     let (stage, tree) = (Stage::new(), Tree::new());
     fs::write(tree.at("granted/large"), vec![b'x'; 1 << 20]).unwrap();
     let thief = with_files(&stage, &tree, &["read"]);
@@ -70,7 +70,7 @@ fn a_splice_needs_the_right_at_both_ends() {
 }
 
 #[test]
-fn all_that_can_be_asked_of_an_open_file_ends_with_the_right() {
+fn every_operation_on_an_open_file_ends_with_the_right() {
     let (stage, tree) = (Stage::new(), Tree::new());
     let rights = tree.granted(&["read", "write"]);
     let thief = stage.load("app/thief/0", "wasi", rights.clone());
@@ -99,7 +99,7 @@ fn all_that_can_be_asked_of_an_open_file_ends_with_the_right() {
 }
 
 #[test]
-fn a_list_to_poll_counts_as_data_that_is_handed_over() {
+fn a_poll_list_counts_as_data_passed_to_the_host() {
     let stage = Stage::new();
     let options = json!({"quotas": {"host-call-data-bytes": 100_000}});
     let thief = stage.load_with("app/thief/0", "wasi", &options);

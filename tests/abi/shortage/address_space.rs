@@ -1,19 +1,20 @@
-//! Address space and mappings that the system does not give.
+//! Shortage of address space and mappings.
 
 use std::fmt::Write as _;
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::compiling::ending::compiling;
-use crate::harness::{Config, Engine, eventually};
-use crate::leaks::mappings;
-use crate::partners::Inbox;
-use crate::shortage::child::{Limited, config, named, passes, status_kib};
+use crate::compiling::time_limit::compiling;
+use crate::harness::child::{Limited, config, named, passes};
+use crate::harness::engine::{Config, Engine, eventually};
+use crate::harness::process::mappings;
+use crate::harness::process::status_kib;
+use crate::harness::requests::Inbox;
 
 const GIB: u64 = 1 << 30;
 
-/// Works with components as any host does.
+/// Uses components like any host.
 fn works(engine: &Engine) {
     let [counter, trapper] =
         ["counter", "trapper"].map(|it| engine.load(&format!("app/{it}/0"), it));
@@ -25,7 +26,7 @@ fn works(engine: &Engine) {
     inbox.exactly(&ids);
 }
 
-/// Has a memory that has no large reservation grow beyond what there is room for without moving.
+/// Makes a memory without a large reservation grow until it has to move.
 fn moves_a_memory(engine: &Engine) {
     let options = r#"{"limits": {"max-memory-bytes": 100000000}}"#;
     let trapper = engine.load_with("app/trapper/1", "trapper", options);
@@ -33,12 +34,12 @@ fn moves_a_memory(engine: &Engine) {
 }
 
 #[test]
-fn a_process_with_little_address_space_gets_small_reservations() {
+fn little_address_space_leads_to_small_reservations() {
     passes("shortage::address_space::loads_in_3_gib");
 }
 
 #[test]
-#[ignore = "run by a_process_with_little_address_space_gets_small_reservations"]
+#[ignore = "run by little_address_space_leads_to_small_reservations"]
 fn loads_in_3_gib() {
     let _limit = Limited::to(libc::RLIMIT_AS, 3 * GIB);
     for signals in [true, false] {
@@ -101,12 +102,12 @@ fn loads_forty_thousand() {
     let before = mappings();
     let live: Vec<u64> = (0..COMPONENTS)
         .map(|number| {
-            // Every other has a stack of its own, as it may wait.
+            // Every other component may wait, so it has its own stack.
             let wasm = if number % 2 == 0 { &counter } else { &chatty };
             engine.try_load(&format!("app/many/{number}"), wasm, None).unwrap()
         })
         .collect();
-    // At work, on workers and so on stacks of their own.
+    // Makes all of them run on workers, so on their own stacks.
     let inbox = Inbox::new();
     let counters = live.iter().step_by(2);
     let ids: Vec<u64> = counters.map(|it| engine.request(*it, "inc", inbox).unwrap()).collect();
@@ -114,7 +115,7 @@ fn loads_forty_thousand() {
     assert!(outcomes.values().all(|it| it.outcome.is_ok()));
     let taken = mappings() - before;
     assert!(taken < COMPONENTS / 4, "{taken} mappings");
-    // Any of them goes, and another comes.
+    // Any one can be unloaded and another loaded.
     for (number, handle) in live.iter().enumerate().step_by(1000) {
         engine.unload(*handle).unwrap();
         engine.try_load(&format!("app/many/{number}"), &counter, None).unwrap();
@@ -122,18 +123,18 @@ fn loads_forty_thousand() {
 }
 
 #[test]
-fn a_thread_without_memory_for_signals_has_a_worker_run_its_call() {
+fn a_call_from_a_thread_without_a_signal_stack_runs_on_a_worker() {
     passes("shortage::address_space::calls_without_a_signal_stack");
 }
 
 #[test]
-#[ignore = "run by a_thread_without_memory_for_signals_has_a_worker_run_its_call"]
+#[ignore = "run by a_call_from_a_thread_without_a_signal_stack_runs_on_a_worker"]
 fn calls_without_a_signal_stack() {
     let engine = config().with(r#"{"memory-reservation": "large"}"#).engine();
     let [counter, user] =
         ["counter", "storage-user"].map(|it| engine.load(&format!("app/{it}/0"), it));
     assert_eq!(engine.text(counter, "inc"), "1");
-    // Their stacks would be room.
+    // Their stacks would free address space.
     eventually("the threads that compiled are gone", || compiling().is_empty().then_some(()));
     let start = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {
@@ -141,25 +142,24 @@ fn calls_without_a_signal_stack() {
             start.wait();
             (engine.text(user, "set k v"), engine.failure(counter, "inc"))
         });
-        // What the calls need besides is there already.
+        // Leaves the allocator enough free memory for everything else that the calls need.
         drop(vec![0_u8; 100 << 10]);
         let _limit = Limited::to(libc::RLIMIT_AS, (status_kib("VmSize:") + 128) << 10);
         start.wait();
         let (done, failure) = calls.join().unwrap();
         assert_eq!(done, "ok");
-        // It was on no worker before, and there is no room for its stack.
+        // It has not run on a worker, and there is no room for its fiber stack.
         assert_eq!(failure.status, AIRSSYS_ERROR_IO, "{failure}");
         assert!(failure.message.contains("RLIMIT_AS"), "{failure}");
     });
-    assert_eq!(engine.text(counter, "inc"), "2", "it is what it was");
+    assert_eq!(engine.text(counter, "inc"), "2", "its state is kept");
 }
 
 #[test]
-fn loads_leave_mappings_for_what_runs() {
+fn loads_leave_mappings_for_running_components() {
     passes("shortage::address_space::loads_until_refused");
 }
 
-/// A component with many memories.
 fn with_memories(count: usize) -> Vec<u8> {
     let mut text = String::from("(component (core module $m ");
     (0..count).for_each(|_| text.push_str("(memory 1)"));
@@ -168,12 +168,12 @@ fn with_memories(count: usize) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "run by loads_leave_mappings_for_what_runs"]
+#[ignore = "run by loads_leave_mappings_for_running_components"]
 fn loads_until_refused() {
     let most: usize =
         std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
     if most > 300_000 {
-        // As many components would take more memory than a test may.
+        // Without the memories, so many components would take too much memory.
         return;
     }
     let engine = config().engine();
@@ -189,12 +189,12 @@ fn loads_until_refused() {
     assert_eq!(failure.detail["value"], most, "{failure}");
     assert!(failure.message.contains("vm.max_map_count"), "{failure}");
     assert!(mappings() < most - most / 20, "{} of {most}", mappings());
-    // Smaller ones, until those are refused too.
+    // Smaller components, until they are refused, too.
     let mut small = Vec::new();
     while let Ok(handle) = engine.try_load("app/small/0", &counter, None) {
         small.push(handle);
     }
-    // All of them at work, on workers and so on stacks of their own.
+    // Makes all of them run on workers, so on their own stacks.
     let inbox = Inbox::new();
     let ids: Vec<u64> = small.iter().map(|it| engine.request(*it, "inc", inbox).unwrap()).collect();
     let outcomes = inbox.exactly(&ids);

@@ -1,16 +1,17 @@
-//! Descriptors that the system does not give, and those that a host closes.
+//! Shortage of descriptors, and descriptors that a host closes.
 
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Engine, Failure};
-use crate::shortage::child::{Limited, config, passes};
+use crate::harness::child::{Limited, config, passes};
+use crate::harness::engine::{Engine, Failure};
 
-/// All descriptors that the process may have, but `free`.
+/// Opens descriptors until only `free` are left.
 fn take_all_but(free: usize) -> Vec<File> {
     let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     taken.truncate(taken.len() - free);
@@ -24,12 +25,12 @@ fn load_with_directory(engine: &Engine, wasm: &[u8], path: &str) -> Result<u64, 
 }
 
 #[test]
-fn a_directory_without_a_descriptor_is_an_error_of_the_load() {
+fn a_load_fails_without_a_descriptor_for_its_directory() {
     passes("shortage::descriptors::grants");
 }
 
 #[test]
-#[ignore = "run by a_directory_without_a_descriptor_is_an_error_of_the_load"]
+#[ignore = "run by a_load_fails_without_a_descriptor_for_its_directory"]
 fn grants() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().canonicalize().unwrap();
@@ -61,7 +62,6 @@ fn grants() {
     assert_eq!(read(load().unwrap()), "content");
 }
 
-/// Has the number 2 be closed, or another file's.
 fn close_stderr() {
     // SAFETY: nothing in this process holds it open for longer.
     assert_eq!(unsafe { libc::close(2) }, 0);
@@ -79,17 +79,17 @@ fn open_at_2(path: &std::path::Path) -> OwnedFd {
 }
 
 #[test]
-fn words_of_components_go_to_stderr_and_to_no_file_that_has_its_number() {
+fn records_go_to_stderr_and_never_to_a_file_with_its_number() {
     passes("shortage::descriptors::logs_without_stderr");
     passes("shortage::descriptors::logs_to_the_first_stderr");
 }
 
 #[test]
-#[ignore = "run by words_of_components_go_to_stderr_and_to_no_file_that_has_its_number"]
+#[ignore = "run by records_go_to_stderr_and_never_to_a_file_with_its_number"]
 fn logs_without_stderr() {
     let directory = tempfile::tempdir().unwrap();
     close_stderr();
-    // Made without stderr; what opens next has its number, whoever that is.
+    // The engine starts without stderr. The next file that is opened gets its number.
     let engine = config().engine();
     let path = directory.path().join("file");
     let _file = open_at_2(&path);
@@ -99,7 +99,7 @@ fn logs_without_stderr() {
 }
 
 #[test]
-#[ignore = "run by words_of_components_go_to_stderr_and_to_no_file_that_has_its_number"]
+#[ignore = "run by records_go_to_stderr_and_never_to_a_file_with_its_number"]
 fn logs_to_the_first_stderr() {
     let directory = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
@@ -115,17 +115,17 @@ fn logs_to_the_first_stderr() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_end_the_process() {
+fn a_broken_pipe_on_stderr_does_not_end_the_process() {
     passes("shortage::descriptors::logs_to_a_dead_pipe");
 }
 
 #[test]
-#[ignore = "run by a_log_that_nobody_reads_does_not_end_the_process"]
+#[ignore = "run by a_broken_pipe_on_stderr_does_not_end_the_process"]
 fn logs_to_a_dead_pipe() {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors, one of which takes the place of stderr.
     let mut reader = unsafe {
-        // As programs that are not written in Rust have it.
+        // The default action, as in programs that are not written in Rust.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
         assert_eq!(libc::dup2(ends[1], 2), 2);
@@ -139,7 +139,7 @@ fn logs_to_a_dead_pipe() {
     let len = reader.read(&mut line).unwrap();
     assert!(String::from_utf8_lossy(&line[..len]).contains("one"));
     drop(reader);
-    // On this thread, and on one of the library's.
+    // On this thread and on a thread of the library.
     assert_eq!(engine.text(chatty, "log error two"), "ok");
     engine.send(chatty, "log error three").unwrap();
     assert_eq!(engine.text(chatty, "log error four"), "ok");
@@ -147,7 +147,7 @@ fn logs_to_a_dead_pipe() {
     // SAFETY: an output that is valid for writing, and read once it was written.
     unsafe {
         libc::sigpending(mask.as_mut_ptr());
-        assert_eq!(libc::sigismember(mask.as_ptr(), libc::SIGPIPE), 0, "it does not wait");
+        assert_eq!(libc::sigismember(mask.as_ptr(), libc::SIGPIPE), 0, "no SIGPIPE is pending");
         libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), mask.as_mut_ptr());
         assert_eq!(libc::sigismember(mask.as_ptr(), libc::SIGPIPE), 0, "it is not blocked");
     }

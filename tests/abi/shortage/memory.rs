@@ -1,10 +1,11 @@
-//! Memory that the system does not give.
+//! Shortage of memory.
 
-use crate::handmade::Code;
-use crate::harness::Engine;
-use crate::shortage::child::{Limited, config, passes, status_kib};
+use crate::harness::child::{Limited, config, passes};
+use crate::harness::engine::Engine;
+use crate::harness::handmade::Code;
+use crate::harness::process::status_kib;
 
-/// Grows its memory by 100 MiB, and says how many pages it had, or -1.
+/// Grows its memory by 100 MiB and replies with the old size in pages, or -1.
 const GROWS: &str = "(i32.store (i32.const 1024) (memory.grow (i32.const 1600)))
     (call $reply (i32.const 1024) (i32.const 4))";
 
@@ -16,12 +17,12 @@ fn grow(engine: &Engine, handle: u64) -> i32 {
 }
 
 #[test]
-fn memory_that_the_system_refused_does_not_count() {
+fn memory_that_the_system_refuses_does_not_count() {
     passes("shortage::memory::grows");
 }
 
 #[test]
-#[ignore = "run by memory_that_the_system_refused_does_not_count"]
+#[ignore = "run by memory_that_the_system_refuses_does_not_count"]
 fn grows() {
     let engine = config().engine();
     let wasm = Code { message: GROWS, ..Code::default() }.component();
@@ -37,7 +38,7 @@ fn grows() {
     }
     assert_eq!(grow(&engine, grower), 4);
     assert_eq!(used(), before + (100 << 20));
-    // Beyond its own limit, and beyond what its type allows.
+    // Beyond the component's limit, and beyond the maximum of the memory's type.
     for pages in ["1600", "65535"] {
         let message = GROWS.replace("1600", pages);
         let wasm = Code { message: &message, ..Code::default() }.component();

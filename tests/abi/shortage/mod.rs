@@ -1,12 +1,9 @@
-//! A system that has nothing to give for a while.
+//! A system that is temporarily short of resources.
 //!
-//! What a test takes away from its process is gone for all tests in it: each runs in a process of its own.
-
-mod child;
+//! A limit applies to the whole process, so each test runs in a child process.
 
 mod address_space;
-mod bounds;
 mod descriptors;
 mod memory;
-mod signals;
+mod thread_bounds;
 mod threads;

@@ -1,4 +1,4 @@
-//! Threads that the system does not give.
+//! Shortage of threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, eventually};
-use crate::hosts::{AuditTrail, Store};
-use crate::partners::Inbox;
-use crate::shortage::child::{
+use crate::harness::audit::AuditTrail;
+use crate::harness::child::{
     Limited, assert_names_the_limit, become_somebody, config, named, passes, threads,
 };
+use crate::harness::engine::{PATIENCE, eventually};
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 
 const ECHOES: usize = 101;
 
 #[test]
-fn an_engine_without_a_thread_is_an_error_and_later_it_is_made() {
+fn creating_an_engine_without_threads_fails_and_works_later() {
     passes("shortage::threads::makes_engines");
 }
 
 #[test]
-#[ignore = "run by an_engine_without_a_thread_is_an_error_and_later_it_is_made"]
+#[ignore = "run by creating_an_engine_without_threads_fails_and_works_later"]
 fn makes_engines() {
     become_somebody();
     let config = config();
@@ -37,18 +38,18 @@ fn makes_engines() {
 }
 
 #[test]
-fn a_load_without_threads_is_an_error_that_leaves_nothing_and_later_it_works() {
+fn a_load_without_threads_fails_cleanly_and_works_later() {
     passes("shortage::threads::loads");
 }
 
 #[test]
-#[ignore = "run by a_load_without_threads_is_an_error_that_leaves_nothing_and_later_it_works"]
+#[ignore = "run by a_load_without_threads_fails_cleanly_and_works_later"]
 fn loads() {
     become_somebody();
     let cache = tempfile::tempdir().unwrap();
     let config = config().with(&json!({ "cache-dir": cache.path().join("cache") }).to_string());
     let wasm = airssys_wasm_guests::bytes("echo");
-    // Threads to compile on are another matter: from here on nothing is compiled.
+    // From here on nothing is compiled: this test is not about compiler threads.
     config.engine().try_load("app/echo/0", &wasm, None).unwrap();
     eventually("all are gone", || (named("airssys") == 0).then_some(()));
     let mut refused = 0;
@@ -77,12 +78,12 @@ fn loads() {
 }
 
 #[test]
-fn what_was_accepted_gets_on_while_there_is_no_thread() {
+fn accepted_work_proceeds_without_new_threads() {
     passes("shortage::threads::requests_and_records");
 }
 
 #[test]
-#[ignore = "run by what_was_accepted_gets_on_while_there_is_no_thread"]
+#[ignore = "run by accepted_work_proceeds_without_new_threads"]
 fn requests_and_records() {
     become_somebody();
     let (config, trail, store) = (config(), AuditTrail::default(), Store::new());
@@ -95,7 +96,7 @@ fn requests_and_records() {
     let inbox = Inbox::new();
     let ids: Vec<u64> = (0..ECHOES).map(|_| engine.request(echo, "x", inbox).unwrap()).collect();
     inbox.exactly(&ids);
-    // A callback that a guest waits for, on a worker.
+    // A callback for a guest on a worker.
     engine.send(user, "set k v").unwrap();
     eventually("it is stored", || store.value("app/user/0", "k"));
     eventually("it is recorded", || (!trail.since(0).is_empty()).then_some(()));
@@ -106,19 +107,19 @@ fn requests_and_records() {
 }
 
 #[test]
-fn more_threads_come_once_there_are_some() {
+fn threads_are_added_once_the_system_has_some() {
     passes("shortage::threads::callbacks_that_wait_for_each_other");
 }
 
 #[test]
-#[ignore = "run by more_threads_come_once_there_are_some"]
+#[ignore = "run by threads_are_added_once_the_system_has_some"]
 fn callbacks_that_wait_for_each_other() {
     become_somebody();
     let config = config();
     let (tell, told) = mpsc::channel();
     let open = Arc::<AtomicBool>::default();
     let waits = Arc::clone(&open);
-    // The first holds the one thread that there is, until one that comes later has begun.
+    // The first callback holds the only thread until the second one starts.
     let store = Store::scripted(move |_, _, key| {
         if key == "first" {
             tell.send(()).unwrap();
@@ -144,12 +145,12 @@ fn callbacks_that_wait_for_each_other() {
 }
 
 #[test]
-fn a_file_operation_that_had_no_thread_is_not_done_later() {
+fn a_file_operation_that_got_no_thread_is_not_done_later() {
     passes("shortage::threads::writes_files");
 }
 
 #[test]
-#[ignore = "run by a_file_operation_that_had_no_thread_is_not_done_later"]
+#[ignore = "run by a_file_operation_that_got_no_thread_is_not_done_later"]
 fn writes_files() {
     become_somebody();
     let root = tempfile::tempdir().unwrap();

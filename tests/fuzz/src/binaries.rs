@@ -1,13 +1,13 @@
-//! An engine that is given any binary.
+//! An engine that loads arbitrary binaries.
 
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, eventually};
-use crate::hosts::set_logger;
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
 use crate::target::{assert_sound, sound};
 
-/// What a guest may be sent: commands of our own, and what is none.
+/// Messages for guests: commands of our own guests, and garbage.
 const PAYLOADS: [&str; 16] = [
     "ok",
     "",
@@ -27,7 +27,7 @@ const PAYLOADS: [&str; 16] = [
     "alloc 1000000",
 ];
 
-/// It, and a component that nothing may disturb.
+/// The engine, and a component that nothing may disturb.
 pub struct Host {
     engine: Engine,
     echo: u64,
@@ -54,7 +54,7 @@ impl Host {
         Self { engine, echo, cases: 0, loaded: 0 }
     }
 
-    /// Loads it, uses it, and unloads it.
+    /// Loads, uses and unloads a binary.
     pub fn try_out(&mut self, wasm: &[u8]) {
         let Self { engine, echo, cases, loaded } = self;
         *cases += 1;
@@ -62,7 +62,7 @@ impl Host {
             *loaded += 1;
             let inbox = Inbox::new();
             let mut requests = Vec::new();
-            // Of all, in the end, a few in each case.
+            // A few messages per case; all of them over many cases.
             for n in 0..4 {
                 let payload = PAYLOADS[(*cases * 3 + n) as usize % PAYLOADS.len()];
                 let with = With { timeout_ms: 1000, ..With::default() };

@@ -1,4 +1,4 @@
-//! Calls of the C ABI by several threads, in any order and with any arguments.
+//! Calls of the C ABI from several threads, in any order and with any arguments.
 
 use std::ptr;
 use std::sync::Mutex;
@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, With, check};
-use crate::hosts::set_logger;
-use crate::partners::{Inbox, Letter};
+use crate::harness::engine::{Config, Engine, With, check};
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
 use crate::random::Random;
 use crate::target::{Target, assert_sound, sound};
 
@@ -62,7 +63,7 @@ impl Calls {
     }
 }
 
-/// What the threads of a case share.
+/// The state that the threads of a case share.
 struct Shared<'a> {
     engine: &'a Engine,
     guests: &'a [Vec<u8>],
@@ -128,7 +129,7 @@ impl Shared<'_> {
         }
     }
 
-    /// Of a component, or of one that was, or none.
+    /// A handle of a component, of an unloaded one, or of none.
     fn handle(&self, random: &mut Random) -> u64 {
         let handles = self.handles.lock().unwrap();
         if handles.is_empty() || random.one_in(10) {
@@ -159,7 +160,7 @@ impl Shared<'_> {
             19 => _ = sound(engine.interrupt(handle)),
             3 | 4 => _ = sound(engine.call_with(handle, payload, With { timeout_ms: 200, ..with })),
             5..=8 => {
-                // Counted before any outcome is looked at.
+                // Counted before any outcome is checked.
                 let mut requests = self.requests.lock().unwrap();
                 requests.extend(sound(engine.request_with(handle, payload, with, self.inbox)));
             }
@@ -222,13 +223,13 @@ impl Shared<'_> {
         _ = sound(self.engine.complete(random.number(), Some(b"x")));
     }
 
-    /// NULL, and texts that are none.
+    /// NULL, and invalid strings.
     fn garbage(&self, random: &mut Random) {
         let (engine, handle) = (self.engine.raw(), self.handle(random));
         let not_utf8 = c"\xff\xfe".as_ptr();
         let text = if random.one_in(2) { ptr::null() } else { not_utf8 };
         let (mut out, wasm) = (0, &self.guests[0]);
-        // SAFETY: NULL and what is no UTF-8 are refused; all else is live.
+        // SAFETY: the library refuses NULL and invalid UTF-8; everything else is live.
         unsafe {
             let (data, len, none) = (wasm.as_ptr(), wasm.len(), ptr::null());
             let load =
@@ -239,7 +240,7 @@ impl Shared<'_> {
             let list = check(|e| airssys_engine_list(engine, ptr::null_mut(), e));
             let null = check(|e| airssys_engine_unload(ptr::null_mut(), handle, e));
             for outcome in [load, send, find, list, null] {
-                assert_sound(&outcome.expect_err("an argument that is none"));
+                assert_sound(&outcome.expect_err("an invalid argument"));
             }
             airssys_engine_free(ptr::null_mut());
             airssys_config_free(ptr::null_mut());

@@ -1,23 +1,23 @@
-//! Prefixes of payloads, against a decoder of their own.
+//! Prefixes of payloads, compared with an independent decoder.
 
 use std::ffi::{CStr, CString};
 
 use airssys_wasm::*;
 
-use crate::harness::{NO_BYTES, check, take};
+use crate::harness::engine::{NO_BYTES, check, take};
 use crate::random::Random;
 use crate::target::{Target, sound};
 
 pub struct Codecs;
 
 impl Target for Codecs {
-    /// A hundred payloads, each behind its length.
+    /// A hundred payloads, each preceded by its length.
     fn input(&self, random: &mut Random) -> Vec<u8> {
         let payload = |_| {
             let len = random.below(24);
             let mut payload = random.bytes(len);
             if random.one_in(2) {
-                // Longer numbers than any.
+                // Numbers longer than any valid one.
                 payload.iter_mut().for_each(|byte| *byte |= 0x80);
             }
             [vec![len as u8], payload].concat()
@@ -77,7 +77,7 @@ fn hold_against_the_model(input: &[u8]) {
     }
 }
 
-/// The number that a payload begins with, of at most 63 bits and as short as can be.
+/// The number at the start of a payload: at most 63 bits, in the shortest encoding.
 fn decoded(payload: &[u8]) -> Option<(u64, usize)> {
     let len = payload.iter().take(9).position(|byte| byte & 0x80 == 0)? + 1;
     if len > 1 && payload[len - 1] == 0 {

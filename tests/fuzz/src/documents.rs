@@ -1,14 +1,14 @@
-//! Documents of JSON: configurations, options, grants and policies.
+//! JSON documents: configurations, options, grants and policies.
 
 use airssys_wasm::*;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Config, Engine, Outcome, c, check};
-use crate::hosts::set_logger;
+use crate::harness::engine::{Config, Engine, Outcome, c, check};
+use crate::harness::log::set_logger;
 use crate::random::Random;
 use crate::target::{Target, sound};
 
-/// What is known to be accepted; the first line says what it is, as that of each input.
+/// Valid documents. The first line of every input names the kind of document.
 const SEEDS: [&str; 5] = [
     include_str!("../corpus/documents/config"),
     include_str!("../corpus/documents/load-options"),
@@ -17,7 +17,7 @@ const SEEDS: [&str; 5] = [
     include_str!("../corpus/documents/policies"),
 ];
 
-/// Words that mean something somewhere.
+/// Words that are meaningful somewhere.
 const WORDS: [&str; 20] = [
     "**",
     "*",

@@ -1,28 +1,27 @@
-//! Random attacks through the C ABI, for as long as one wants: `make fuzz`.
+//! Random attacks through the C ABI: `make fuzz`.
 //!
-//! Each target makes inputs from numbers, so that a number is enough to have a case again. Cases run in a
-//! process of their own, a batch after the other, with little memory: what ends it, or stays too long
-//! in one case, is a failure, and the input is kept.
+//! Each target makes inputs from numbers, so a number reproduces a case. Batches of cases run in
+//! child processes with little memory. A case that ends the process or takes too long is a failure,
+//! and its input is kept.
 //!
-//!     fuzz [SECONDS [TARGET…]]     each target for so long; FUZZ_SEED: another beginning
+//!     fuzz [SECONDS [TARGET…]]     each target for this long; FUZZ_SEED: the first seed
 //!     fuzz case TARGET SEED        one case
 //!     fuzz file TARGET FILE        one input
 //!
 //! With FUZZ_DEEP=1 binaries are nested and repeated without bounds.
 
-#[path = "../../abi/handmade.rs"]
-mod handmade;
-#[path = "../../abi/harness.rs"]
+#[path = "../../abi/harness"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod harness;
-#[path = "../../abi/hosts.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod hosts;
-#[path = "../../abi/partners.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod partners;
-#[path = "../../abi/published.rs"]
-mod published;
+mod harness {
+    pub mod callback;
+    pub mod engine;
+    pub mod handmade;
+    pub mod log;
+    pub mod published;
+    pub mod requests;
+    pub mod router;
+    pub mod store;
+}
 
 mod binaries;
 mod calls;
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        // What test runners ask: there is none of the kind that they run.
+        // Test runners ask for a list of tests. There are none.
         ["--list", ..] | ["--exact", ..] => ExitCode::SUCCESS,
         ["batch", target, seed, millis, status] => {
             let time = Duration::from_millis(millis.parse().expect("milliseconds"));

@@ -1,19 +1,19 @@
-//! Components of our own with something changed.
+//! Mutants of our own components.
 
 use std::ops::{Range, RangeInclusive};
 
 use wasmparser::{BinaryReader, FunctionBody, Operator, Parser, Payload};
 
 use crate::binaries::Host;
-use crate::handmade::Code;
-use crate::published::{WIT, component};
+use crate::harness::handmade::Code;
+use crate::harness::published::{WIT, component};
 use crate::random::Random;
 use crate::target::Target;
 
 const GUESTS: [&str; 7] =
     ["requester", "hostile", "relay", "probe", "words", "storage-user", "trapper"];
 
-/// How often a part is repeated, unless there is no bound.
+/// The maximum repetitions of a part, except with FUZZ_DEEP.
 const MOST_COPIES: usize = 8;
 
 pub struct Mutants {
@@ -33,7 +33,7 @@ impl Mutants {
 
 impl Target for Mutants {
     fn input(&self, random: &mut Random) -> Vec<u8> {
-        // The small ones more often.
+        // Small components more often.
         let last = self.guests.len() - 1;
         let of = random.below(last * 2);
         let of = if of > last { last - of % 2 } else { of };
@@ -48,7 +48,7 @@ impl Target for Mutants {
                     sections(&mut wasm, other, random);
                 }
                 4 => inside(&mut wasm, random, true),
-                // What stays valid: other data, and other instructions of the same types.
+                // Valid mutants: other data, and other instructions of the same types.
                 5..=7 => inside(&mut wasm, random, false),
                 _ => operators(&mut wasm, random),
             }
@@ -113,7 +113,7 @@ fn sections_of(wasm: &[u8]) -> Vec<Vec<u8>> {
     sections
 }
 
-/// Leaves a section out, does one twice, changes two, or takes one from `other`.
+/// Removes, repeats or swaps sections, or takes one from `other`.
 fn sections(wasm: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let (mut own, others) = (sections_of(wasm), sections_of(other));
     if own.is_empty() {
@@ -132,7 +132,7 @@ fn sections(wasm: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     wasm.extend(own.concat());
 }
 
-/// Changes a few bytes of code, or of data.
+/// Changes a few bytes of code or data.
 fn inside(wasm: &mut [u8], random: &mut Random, code: bool) {
     let ranges: Vec<Range<usize>> = Parser::new(0)
         .parse_all(wasm)
@@ -154,10 +154,10 @@ fn inside(wasm: &mut [u8], random: &mut Random, code: bool) {
     }
 }
 
-/// Opcodes that take and give the same: `i32`s to compare, `i64`s, then arithmetic.
+/// Opcodes of the same type: comparisons of `i32`, of `i64`, then arithmetic.
 const ALIKE: [RangeInclusive<u8>; 4] = [0x46..=0x4f, 0x51..=0x5a, 0x6a..=0x78, 0x7c..=0x8a];
 
-/// Changes instructions, and numbers in them, so that the code stays valid.
+/// Changes instructions and their constants so that the code stays valid.
 fn operators(wasm: &mut [u8], random: &mut Random) {
     let bodies = bodies(wasm);
     if bodies.is_empty() {
@@ -188,7 +188,7 @@ fn operators(wasm: &mut [u8], random: &mut Random) {
     }
 }
 
-/// Where the bodies of functions are.
+/// The ranges of function bodies.
 fn bodies(wasm: &[u8]) -> Vec<Range<usize>> {
     Parser::new(0)
         .parse_all(wasm)

@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed (SplitMix64).
+//! Random numbers from a seed (SplitMix64).
 
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// From an input; what is missing is 0.
+    /// Takes the seed from an input. Missing bytes are 0.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut seed = [0; 8];
         seed.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -41,7 +41,7 @@ impl Random {
         (0..len).map(|_| self.next() as u8).collect()
     }
 
-    /// A number as faults like it: small, a power of two or next to one, or any.
+    /// A number that tends to expose faults: small, at or next to a power of two, or any.
     pub fn number(&mut self) -> u64 {
         match self.below(4) {
             0 => self.below(20) as u64,

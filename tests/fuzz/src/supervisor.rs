@@ -1,4 +1,4 @@
-//! Runs batches of cases in other processes, and says what became of them.
+//! Runs batches of cases in child processes and reports their results.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::target::TARGETS;
 
-/// How long a process lives, so that what it leaves behind shows, or ends.
+/// How long a process runs: long enough to show leaks, and bounded to end them.
 const BATCH: Duration = Duration::from_secs(20);
 
-/// How long one case may take: all of the limits that a case has are far shorter.
+/// How long one case may take. Every limit within a case is far shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much memory a process may use.
+/// The maximum memory of a process.
 const MOST_BYTES: u64 = 2 << 30;
 
-/// What ended a process before its time.
+/// Why a process ended early.
 struct Ended {
     how: String,
     status: String,
@@ -28,7 +28,7 @@ struct Files {
     output: PathBuf,
 }
 
-/// Runs the targets of these names, or all, each for `time`.
+/// Runs these targets, or all, each for `time`.
 pub fn run(time: Duration, names: &[&str]) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = std::env::var("FUZZ_SEED").ok().map(|seed| seed.parse().expect("a number"));
@@ -71,7 +71,7 @@ pub fn run(time: Duration, names: &[&str]) -> ExitCode {
 }
 
 impl Files {
-    /// Runs a process to its end; how many cases it did.
+    /// Runs a process to its end and returns the number of cases.
     fn supervise(&self, arguments: &[&str]) -> Result<u64, Ended> {
         let output = File::create(&self.output).expect("a file for the output");
         fs::write(&self.status, "").expect("a file for the status");
@@ -91,7 +91,7 @@ impl Files {
         }
     }
 
-    /// Waits for the end of a process; what was wrong with it.
+    /// Waits for the end of a process and returns its failure.
     fn watch(&self, child: &mut Child) -> Option<String> {
         let (mut last, mut since) = (String::new(), Instant::now());
         loop {
@@ -111,7 +111,7 @@ impl Files {
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             };
-            // It may have ended just now.
+            // The process may have ended just now.
             _ = child.kill();
             _ = child.wait();
             return Some(wrong);
@@ -154,7 +154,7 @@ impl Files {
     }
 }
 
-/// How much memory a process has; nothing if it is gone.
+/// The memory of a process, `None` if it is gone.
 fn resident_bytes(process: u32) -> u64 {
     let pages = fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096

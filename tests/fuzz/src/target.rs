@@ -1,25 +1,25 @@
-//! What is attacked, and the cases of one process.
+//! The targets, and the cases of one process.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Failure, Outcome, status_name};
+use crate::harness::engine::{Failure, Outcome, status_name};
 use crate::random::Random;
 use crate::{calls, codecs, documents, generated, mutants, ways};
 
-/// A kind of input. A case that fails panics, or ends the process.
+/// A kind of input. A failing case panics or ends the process.
 pub trait Target {
     fn input(&self, random: &mut Random) -> Vec<u8>;
 
     fn run(&mut self, input: &[u8]);
 }
 
-/// Makes a target.
+/// Creates a target.
 type Start = fn() -> Box<dyn Target>;
 
-/// By name.
+/// All targets, by name.
 pub const TARGETS: [(&str, Start); 6] = [
     ("generated", || Box::new(generated::Generated::new())),
     ("mutants", || Box::new(mutants::Mutants::new())),
@@ -34,20 +34,20 @@ fn start(name: &str) -> Box<dyn Target> {
     start()
 }
 
-/// How much memory of its own a process may have, and no core file.
+/// Limits the private memory of the process and disables core files.
 fn limit_this_process() {
     let limit = |resource, most| {
         let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-        // SAFETY: a limit of this process, from a value that lives.
+        // SAFETY: a live struct.
         assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
     };
     limit(libc::RLIMIT_CORE, 0);
-    // Not RLIMIT_AS: Wasmtime reserves more addresses than there is memory.
+    // Not RLIMIT_AS, because Wasmtime reserves more address space than memory.
     limit(libc::RLIMIT_DATA, 4 << 30);
 }
 
-/// Cases from `seed` on, until the time is over. What is under way is in the file `status`, and in the
-/// end how many there were.
+/// Runs cases from `seed` on until the time is over. The file `status` holds the running case, at
+/// the end the number of cases.
 pub fn batch(name: &str, seed: u64, time: Duration, status: &str) {
     limit_this_process();
     let (mut target, began, mut done) = (start(name), Instant::now(), 0_u64);
@@ -64,7 +64,7 @@ pub fn batch(name: &str, seed: u64, time: Duration, status: &str) {
     fs::write(status, format!("done - {done}")).expect("the status is written");
 }
 
-/// The inputs that are kept in the repository.
+/// The inputs in the repository.
 pub fn corpus(name: &str, status: &str) {
     limit_this_process();
     let mut target = start(name);
@@ -97,7 +97,7 @@ pub fn write_input(name: &str, seed: u64, file: &str) {
     fs::write(file, input).expect("the input is written");
 }
 
-/// Whether no defect of the library was met.
+/// Panics if a failure is a defect of the library.
 pub fn sound<T>(outcome: Outcome<T>) -> Outcome<T> {
     if let Err(failure) = &outcome {
         assert_sound(failure);

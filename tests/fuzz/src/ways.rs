@@ -1,18 +1,20 @@
-//! The loop in a component against direct calls: the same messages, and all that comes of them.
+//! The loop in a component, compared with direct calls: the same messages must have the same
+//! effects.
 
 use std::sync::Arc;
 
 use airssys_wasm::*;
 use serde_json::{Value, json};
 
-use crate::handmade::Code;
-use crate::harness::{Config, Engine, Outcome, status_name};
-use crate::hosts::{Journal, Store};
-use crate::partners::Inbox;
+use crate::harness::engine::{Config, Engine, Outcome, status_name};
+use crate::harness::handmade::Code;
+use crate::harness::log::Journal;
+use crate::harness::requests::Inbox;
+use crate::harness::store::Store;
 use crate::random::Random;
 use crate::target::{Target, assert_sound};
 
-/// What an allocator does; most are honest. `{n}`, `{len}`, `{out}`: a number.
+/// Code of allocators, most of them correct. `{n}`, `{len}` and `{out}` become numbers.
 const REALLOC: [&str; 8] = [
     "(return (i32.const {out}))",
     "(if (i32.eq (local.get $size) (i32.const {n})) (then (return (i32.const {out}))))",
@@ -24,7 +26,7 @@ const REALLOC: [&str; 8] = [
     "(if (i32.gt_u (local.get $size) (i32.const 40)) (then (loop $on (br $on))))",
 ];
 
-/// What a handler does before it returns.
+/// Code that a handler runs before it returns.
 const WORK: [&str; 6] = [
     "(call $leave)",
     "(call $set (i32.const 16) (i32.const 3) (i32.load offset=24 (local.get $message))
@@ -36,7 +38,7 @@ const WORK: [&str; 6] = [
     "(if (i32.eq (i32.load offset=28 (local.get $message)) (i32.const 3)) (then unreachable))",
 ];
 
-/// What it returns.
+/// Return values of a handler.
 const RESULT: [&str; 9] = [
     "(i32.const {n})",
     "(call $reply (i32.load offset=24 (local.get $message)) (i32.load offset=28 (local.get $message)))",
@@ -50,7 +52,7 @@ const RESULT: [&str; 9] = [
     "(i32.store8 (i32.const 772) (i32.const {n})) (i32.const 768)",
 ];
 
-/// What is done after the return.
+/// Code of the post-return.
 const POST: [&str; 6] = [
     "(call $leave)",
     "unreachable",
@@ -60,17 +62,18 @@ const POST: [&str; 6] = [
     "(call_indirect (i32.const 0))",
 ];
 
-/// Numbers that are next to a bound, of the handmade component's memory in particular.
+/// Numbers next to a bound, in particular of the handmade component's memory.
 const NUMBERS: [i64; 19] =
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 64, 255, 768, 1026, 262_128, 262_132, 262_140, 262_144, -1, -8];
 
-/// The same of lengths. A message that is mailed leaves more in memory, which no reply is to show.
+/// The same for lengths. A message through the loop leaves more in memory, which no reply may show.
 const LENGTHS: [i64; 6] = [0, 1, 4, 5, -1, -8];
 
-/// Places for nothing: outside, or not aligned. What overlaps is laid out in another order by the loop.
+/// Invalid places: out of bounds or unaligned. Overlapping places are left out, because the loop
+/// writes in another order.
 const OUTSIDE: [i64; 4] = [262_145, 262_148, -1, -8];
 
-/// What the guest `requester` is told.
+/// Commands for the guest `requester`.
 const COMMANDS: [&str; 15] = [
     "ok",
     "note a",
@@ -110,11 +113,11 @@ impl Ways {
         Self { engine: config.engine(), journal, store, observed: 0 }
     }
 
-    /// All that can be seen of a component that got these messages.
+    /// Everything observable of a component that got these messages.
     fn observe(&mut self, wasm: &[u8], messages: &[Vec<u8>], way: Way) -> Value {
         self.observed += 1;
         let Self { engine, journal, store, observed } = self;
-        // All of the same length.
+        // All messages have the same length.
         let id = format!("app/guest/{observed:016}");
         let handle = match engine.try_load(&id, wasm, None) {
             Ok(handle) => handle,
@@ -129,7 +132,7 @@ impl Ways {
                 Ok(reply) => json!({ "reply": reply }),
                 Err(failure) => {
                     assert_sound(&failure);
-                    // What a trap is called differs where the loop finds it.
+                    // The text of a trap differs if the loop detects it.
                     let text = (failure.status != AIRSSYS_ERROR_TRAP)
                         .then(|| failure.message.replace(&id, "the guest"));
                     json!({ "status": status_name(failure.status), "text": text })
@@ -154,7 +157,7 @@ impl Ways {
     }
 }
 
-/// One way to hand a message over and to have its outcome.
+/// One way to send a message and get its outcome.
 type Way = fn(&Engine, u64, &[u8]) -> Outcome<Option<Vec<u8>>>;
 
 impl Target for Ways {
@@ -198,7 +201,7 @@ impl Target for Ways {
     }
 }
 
-/// Some code, or once in so many times none.
+/// Random code once in `rarely` times, otherwise none.
 fn some(from: &[&str], rarely: usize, random: &mut Random) -> String {
     if rarely > 1 && !random.one_in(rarely) {
         return String::new();

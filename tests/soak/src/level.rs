@@ -1,10 +1,10 @@
-//! What the process holds, which must not grow from round to round.
+//! Resources of the process, which must not grow from round to round.
 
 use std::fs;
 
 use crate::watch::lost_starts;
 
-/// What the library has when no engine is there.
+/// What the library keeps without an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Level {
     threads: usize,
@@ -13,10 +13,10 @@ pub struct Level {
     resident_kib: usize,
 }
 
-/// What the allocator and the kernel do by themselves.
+/// Tolerances for the allocator and the kernel.
 const ROOM: Level = Level { threads: 0, descriptors: 0, mappings: 100, resident_kib: 32 * 1024 };
 
-/// The descriptors of a runtime of Tokio's.
+/// The descriptors of a Tokio runtime.
 const LOST: usize = 3;
 
 impl Level {
@@ -34,8 +34,8 @@ impl Level {
         }
     }
 
-    /// What two rounds have left, of which some may be on its way out: of what is counted exactly the
-    /// least, of the rest the most.
+    /// Combines two measurements, during which resources may still be released: the minimum of
+    /// exact counts, the maximum of the rest.
     pub fn with(self, other: Self) -> Self {
         Self {
             threads: self.threads.min(other.threads),
@@ -45,7 +45,7 @@ impl Level {
         }
     }
 
-    /// Whether it is no more than it was.
+    /// Whether nothing has grown.
     pub fn is_within(self, before: Self) -> bool {
         self.threads <= before.threads + ROOM.threads
             && self.descriptors <= before.descriptors + LOST * lost_starts()

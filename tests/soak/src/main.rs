@@ -1,21 +1,23 @@
-//! Everything at once, on all threads, at random, on a system that is short of threads, mappings and
-//! descriptors for moments, with callbacks that fail: `make soak`.
+//! Random calls on all threads, with failing callbacks, on a system that is temporarily short of
+//! threads, mappings and descriptors: `make soak`.
 //!
-//!     soak [SECONDS]      SOAK_SEED: another beginning; SOAK_SHORT="threads mappings": only of these
+//!     soak [SECONDS]      SOAK_SEED: the first seed; SOAK_SHORT="threads mappings": only these
 //!
-//! A round is the life of an engine. At its end each request has had exactly one outcome, and the
-//! process holds what it held before. What a seed brings about depends on how threads run, so that
-//! it does not repeat a round to the letter.
+//! A round is the life of an engine. At its end every request has had exactly one outcome, and the
+//! process holds no more than before. Threads run in a different order each time, so a seed does
+//! not reproduce a round exactly.
 
-#[path = "../../abi/harness.rs"]
+#[path = "../../abi/harness"]
 #[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod harness;
-#[path = "../../abi/hosts.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod hosts;
-#[path = "../../abi/partners.rs"]
-#[expect(dead_code, reason = "shared with the tests of the ABI")]
-mod partners;
+mod harness {
+    pub mod callback;
+    pub mod engine;
+    pub mod events;
+    pub mod log;
+    pub mod requests;
+    pub mod router;
+    pub mod store;
+}
 #[path = "../../fuzz/src/random.rs"]
 #[expect(dead_code, reason = "shared with the random attacks")]
 mod random;
@@ -28,21 +30,21 @@ mod watch;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::harness::eventually;
+use crate::harness::engine::eventually;
+use crate::harness::requests::Inbox;
 use crate::level::Level;
-use crate::partners::Inbox;
 use crate::random::Random;
 use crate::round::{Round, THREADS, Tally};
 use crate::shortage::{ALL, Resource};
 
-/// So many rounds without a shortage come first, and then so many until memory has its level.
+/// Rounds without a shortage at the start, then rounds until memory is level.
 const WARM_UP: u64 = 4;
 const UNTIL_LEVEL: u64 = 12;
 
 fn main() -> ExitCode {
     let first = std::env::args().nth(1).unwrap_or_else(|| "5".into());
     if first.starts_with("--") {
-        // What test runners ask: there is none of the kind that they run.
+        // Test runners ask for a list of tests. There are none.
         return ExitCode::SUCCESS;
     }
     let time = Duration::from_secs(first.parse().expect("seconds"));
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
 
 fn run(time: Duration, seed: u64, short: &[Resource]) {
     let (began, mut tally) = (Instant::now(), Tally::default());
-    // Never freed, so that an outcome that comes too late is counted.
+    // Never freed, so that a late outcome is counted.
     let inboxes: &'static [Inbox] = (0..=THREADS).map(|_| Inbox::new()).collect::<Vec<_>>().leak();
     let mut rounds = 0;
     let mut before: Option<Level> = None;

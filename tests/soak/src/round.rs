@@ -1,4 +1,4 @@
-//! The life of an engine: calls in any order, by many threads, then its end.
+//! The life of an engine: random calls from many threads, then its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::{Config, Engine, Outcome, With, eventually, status_name};
-use crate::hosts::{Store, set_logger};
-use crate::partners::{Events, Inbox, Letter};
+use crate::harness::engine::{Config, Engine, Outcome, With, eventually, status_name};
+use crate::harness::events::Events;
+use crate::harness::log::set_logger;
+use crate::harness::requests::Inbox;
+use crate::harness::router::Letter;
+use crate::harness::store::Store;
 use crate::random::Random;
 use crate::shortage::{self, Resource};
 
@@ -21,10 +24,10 @@ const SLOTS: usize = 24;
 const GUESTS: [&str; 6] = ["echo", "counter", "requester", "trapper", "storage-user", "probe"];
 const POLICIES: [&str; 3] = ["reject", "block", "drop-oldest"];
 
-/// So long threads do what comes to them.
+/// How long the threads make calls.
 const TIME: Duration = Duration::from_millis(1500);
 
-/// How often each function returned each status, and how many requests were accepted.
+/// Counts of statuses per function, and of accepted requests.
 #[derive(Default)]
 pub struct Tally {
     pub requests: usize,
@@ -40,7 +43,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// No shortage may bring these about.
+/// Statuses that no shortage may cause.
 const NEVER: [airssys_status_t; 5] = [
     AIRSSYS_ERROR_PANIC,
     AIRSSYS_ERROR_FORKED,
@@ -62,10 +65,10 @@ fn id(slot: usize) -> String {
     format!("app/s/{slot}")
 }
 
-/// A configuration, for all threads.
+/// A configuration that all threads use.
 struct Shared(Config);
 
-// SAFETY: every function of the library may be called from any thread, several at once.
+// SAFETY: any thread may call any function of the library, also concurrently.
 unsafe impl Sync for Shared {}
 
 pub struct Round {
@@ -77,7 +80,7 @@ pub struct Round {
     slots: Vec<AtomicU64>,
     asked: Mutex<Vec<u64>>,
     statuses: Mutex<BTreeMap<(&'static str, airssys_status_t), u64>>,
-    /// Callbacks of the host fail, some of them.
+    /// Some of the host's callbacks fail.
     failing: Arc<AtomicBool>,
 }
 
@@ -135,7 +138,8 @@ impl Round {
         self.end(tally);
     }
 
-    /// That of the round's engine; those of the others that threads make are behind it, one for each.
+    /// The inbox of the round's engine, followed by one inbox per thread for the engines that
+    /// threads create.
     fn inbox(&self) -> Inbox {
         self.inboxes[0]
     }
@@ -156,14 +160,14 @@ impl Round {
         }
     }
 
-    /// After all shortages the engine does what it always does, and ends.
+    /// After all shortages the engine works normally and ends.
     fn end(mut self, tally: &mut Tally) {
         let engine = self.engine();
         let echo = engine.try_load("app/echo/0", guest("echo"), None);
         let echo = echo.unwrap_or_else(|failure| panic!("after all shortages: {failure}"));
         let reply = engine.call(echo, "x").unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(reply.as_deref(), Some(&b"x"[..]));
-        // Half of the engines are freed under their requests.
+        // Half of the engines are freed with open requests.
         let frees_at_once = self.random.one_in(2);
         let engine = self.engine();
         if !frees_at_once {
@@ -188,7 +192,7 @@ impl Round {
         }
     }
 
-    /// Each request has exactly one outcome.
+    /// Checks that every request has exactly one outcome.
     fn outcomes(&self) -> usize {
         let asked = self.asked.lock().unwrap().clone();
         for completed in self.inbox().exactly(&asked).values() {
@@ -258,7 +262,7 @@ impl Round {
         }
     }
 
-    /// Puts a new component into a slot, and ends the one that was there.
+    /// Loads a component into a slot and unloads the previous one.
     fn replace(&self, random: &mut Random, slot: usize) {
         let options = json!({
             "mailbox": { "capacity": 1 + random.below(8), "when-full": pick(random, &POLICIES) },
@@ -287,7 +291,7 @@ impl Round {
         }
     }
 
-    /// Another engine, which is freed under its requests.
+    /// Creates another engine and frees it with open requests.
     fn another_engine(&self, random: &mut Random, inbox: Inbox) {
         let Some(engine) = self.count("new", self.config.0.try_engine()) else { return };
         let wasm = guest(pick(random, &GUESTS));
@@ -305,7 +309,7 @@ impl Round {
     }
 }
 
-/// A command for a guest that is one of several: what it does not know it answers with an error.
+/// A random command. Guests answer commands that they do not know with an error.
 fn command(random: &mut Random) -> String {
     let (one, other) = (id(random.below(SLOTS)), id(random.below(SLOTS)));
     match random.below(14) {
@@ -326,7 +330,7 @@ fn command(random: &mut Random) -> String {
     }
 }
 
-/// Some milliseconds in which something is short, and some in which nothing is.
+/// A few milliseconds with a shortage, then a few without.
 fn moment(random: &mut Random, short: &[Resource], failing: &AtomicBool) {
     for resource in short {
         if random.one_in(3) {

@@ -1,9 +1,9 @@
-//! A system that has nothing to give for a moment.
+//! Temporary shortages of system resources.
 //!
-//! A filter (seccomp) hands each system call that makes something to a thread of this process, which
-//! lets it through, or has it fail as a real shortage does. It sees all calls of all threads but its
-//! own, whatever makes them. malloc takes its memory another way, as a Rust program ends when it has
-//! none.
+//! A seccomp filter passes every system call that creates a resource to a thread of this process,
+//! which lets it through or makes it fail like in a real shortage. It sees the calls of all other
+//! threads, including those of dependencies. malloc gets its memory in another way, because a Rust
+//! program ends without memory.
 
 use std::io::Error;
 use std::mem::zeroed;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::random::Random;
 
-/// What may be short.
+/// A resource that can be short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     Threads,
@@ -28,7 +28,7 @@ impl Resource {
         ["threads", "mappings", "descriptors"][self as usize]
     }
 
-    /// The calls that make it, and how they fail.
+    /// The system calls that create it, and their error.
     fn calls(self) -> (&'static [c_long], c_int) {
         match self {
             Self::Threads => (&[libc::SYS_clone3, libc::SYS_clone], libc::EAGAIN),
@@ -54,19 +54,19 @@ impl Resource {
     }
 }
 
-/// Of a thousand calls for each resource, so many fail.
+/// How many of a thousand calls fail, per resource.
 static RATES: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
-/// So many have failed.
+/// How many calls have failed.
 static FAILED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
-/// Where the filter hands its calls to.
+/// The descriptor on which the filter passes its calls.
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 
-/// Has so many of a thousand calls for a resource fail, until the next word on it.
+/// Makes `per_thousand` of a thousand calls for a resource fail from now on.
 pub fn set(resource: Resource, per_thousand: u32) {
     RATES[resource as usize].store(per_thousand, SeqCst);
 }
 
-/// There is enough of everything.
+/// Ends all shortages.
 pub fn end() {
     RATES.iter().for_each(|rate| rate.store(0, SeqCst));
 }
@@ -76,11 +76,11 @@ pub fn failed(resource: Resource) -> u64 {
     FAILED[resource as usize].load(SeqCst)
 }
 
-/// Puts all threads that this one starts from now on under the filter, this one included.
+/// Puts this thread and all threads that it starts from now on under the filter.
 pub fn begin(seed: u64) -> Result<(), Error> {
     // SAFETY: no other thread runs yet.
     unsafe {
-        // One heap that grows by brk: no mapping of malloc's fails.
+        // One heap that grows by brk, so that no mapping of malloc fails.
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_MAX, 0);
     }
@@ -97,7 +97,7 @@ fn filter() -> Result<c_int, Error> {
         jf: jump.1,
         k: value,
     };
-    // The number of the call is the first field of what a filter sees.
+    // The number of the call is the first field of a filter's input.
     let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (0, 0), 0)];
     for (at, call) in calls.iter().enumerate() {
         let to_the_end = calls.len() - at;
@@ -108,7 +108,7 @@ fn filter() -> Result<c_int, Error> {
     program.push(instruction(answer, (0, 0), libc::SECCOMP_RET_ALLOW));
     program.push(instruction(answer, (0, 0), libc::SECCOMP_RET_USER_NOTIF));
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: a program that lives until the call returns.
+    // SAFETY: the program lives until the call returns.
     let listener = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -121,7 +121,7 @@ fn filter() -> Result<c_int, Error> {
 const RECEIVE: u64 = 0xc050_2100;
 const SEND: u64 = 0xc018_2101;
 
-/// Answers each call. Allocates nothing: who allocates may be one that waits for the answer.
+/// Answers each call without allocating: a thread that waits for the answer may hold the allocator.
 fn decide(seed: u64) {
     let mut random = Random::new(seed);
     let listener = loop {
@@ -131,7 +131,7 @@ fn decide(seed: u64) {
         }
     };
     loop {
-        // SAFETY: the kernel fills the one and reads the other; both are plain numbers.
+        // SAFETY: the kernel fills one struct and reads the other; both are plain numbers.
         unsafe {
             let mut call: libc::seccomp_notif = zeroed();
             if libc::ioctl(listener, RECEIVE, &raw mut call) != 0 {
@@ -148,8 +148,8 @@ fn decide(seed: u64) {
     }
 }
 
-/// Rust's standard library ends the process where a thread that begins can not have its small stack
-/// for signals, or the page before that.
+/// Rust's standard library ends the process if a new thread cannot map its small signal stack or
+/// the guard page before it.
 fn is_of_a_starting_thread(data: &libc::seccomp_data) -> bool {
     let [_, len, protection, ..] = data.args;
     let small = len < 64 << 10;

@@ -1,19 +1,19 @@
-//! Ends the process if a round hangs, or a thread of it panics, and says which round it was.
+//! Ends the process if a round hangs or panics, and names the round.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// The longest that a round may take.
+/// The maximum duration of a round.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Where the library has Tokio start its workers.
+/// The place where the library makes Tokio start its workers.
 const STARTER: &str = "airssys-start";
 
-/// How often Tokio panicked there. It leaves a runtime that never ran, with its descriptors.
+/// How often Tokio panicked there. Each time it leaks the descriptors of a runtime.
 static LOST_STARTS: AtomicUsize = AtomicUsize::new(0);
 
-/// How often Tokio could not start its workers.
+/// How often Tokio failed to start its workers.
 pub fn lost_starts() -> usize {
     LOST_STARTS.load(SeqCst)
 }
@@ -21,7 +21,7 @@ pub fn lost_starts() -> usize {
 static ROUND: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// A round that is watched until it is dropped.
+/// Watches a round until it is dropped.
 pub struct Watched;
 
 pub fn round(seed: u64, number: u64) -> Watched {
@@ -30,7 +30,7 @@ pub fn round(seed: u64, number: u64) -> Watched {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if std::thread::current().name() == Some(STARTER) {
-                // Tokio's, for want of a thread; the library catches it.
+                // A panic of Tokio for lack of a thread. The library catches it.
                 LOST_STARTS.fetch_add(1, SeqCst);
                 return;
             }

@@ -1,6 +1,6 @@
 //! Builds the components that the tests load, from the sources in `tests/guests`.
 //!
-//! `component` and `bytes` build on first use, or take what is in the directory `AIRSSYS_GUESTS_DIR`.
+//! `component` and `bytes` build on first use, or use the directory `AIRSSYS_GUESTS_DIR`.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use wit_component::ComponentEncoder;
 const CORE_TARGET: &str = "wasm32-unknown-unknown";
 const WASI_TARGET: &str = "wasm32-wasip2";
 
-/// The guest that needs a target of its own.
+/// The guest that is built for another target.
 const WASI_GUEST: &str = "wasi";
 
-/// Shared by the guests and none itself.
+/// The crate that the guests share.
 const KIT: &str = "kit";
 
-/// A component that imports and exports nothing: preamble only.
+/// A component without imports and exports: only the preamble.
 const MINIMAL: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// The file of a component. Panics if the guests can not be built or if there is none of this name.
+/// The file of a component. Panics if the guests cannot be built or if there is none of this name.
 pub fn component(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| match env::var_os("AIRSSYS_GUESTS_DIR") {
@@ -34,13 +34,13 @@ pub fn component(name: &str) -> PathBuf {
     file
 }
 
-/// The content of a component's file. Panics as `component` does.
+/// The content of a component's file. Panics like `component`.
 pub fn bytes(name: &str) -> Vec<u8> {
     let file = component(name);
     fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Builds all components and returns the directory that holds them. `report` is told what happens.
+/// Builds all components and returns their directory. `report` gets progress messages.
 pub fn build(report: &dyn Fn(&str)) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -65,7 +65,7 @@ pub fn build(report: &dyn Fn(&str)) -> Result<PathBuf, String> {
             .join(guest.replace('-', "_"))
             .with_extension("wasm");
         let module = fs::read(&module).map_err(|error| format!("{}: {error}", module.display()))?;
-        // The linker for WASI makes components by itself.
+        // The linker for WASI creates components itself.
         let component = if guest == WASI_GUEST { module } else { encode(&guest, &module)? };
         write(&components, &guest, &component, report)?;
     }
@@ -113,7 +113,8 @@ fn cargo(sources: &Path, target: &Path, triple: &str, packages: &[&str]) -> Resu
     Err(format!("cargo failed to build the guests for {triple} ({})\n{said}", output.status))
 }
 
-/// Whether a variable that suits the build around this one, such as a coverage run, would disturb it.
+/// Whether an environment variable of the outer build, such as a coverage run, would disturb this
+/// one.
 fn steers_the_build(name: &OsStr) -> bool {
     const NAMES: [&str; 6] = [
         "CARGO_ENCODED_RUSTFLAGS",
@@ -156,7 +157,7 @@ fn write(
     let file = directory.join(name).with_extension("wasm");
     let unchanged = fs::read(&file).is_ok_and(|present| present == content);
     if !unchanged {
-        // Other test processes may be reading the file, or writing it too.
+        // Other test processes may be reading or writing the file.
         let partial = directory.join(format!("{name}.{}.partial", process::id()));
         fs::write(&partial, content)
             .and_then(|()| fs::rename(&partial, &file))

@@ -1,4 +1,4 @@
-//! Builds the guests and says where they are.
+//! Builds the guests and prints their directory.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Offers logging and time as commands.
+//! Logging and time as commands.
 
 use guest_kit::types::LogLevel;
 use guest_kit::{

@@ -1,4 +1,4 @@
-//! Counts in memory: what it knows ends with its instance.
+//! Counts in memory. The count ends with the instance.
 
 use std::cell::Cell;
 

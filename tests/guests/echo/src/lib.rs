@@ -1,4 +1,4 @@
-//! Replies with what it was sent. The benchmarks measure with it: it must do nothing else.
+//! Replies with the message. The benchmarks measure it, so it must do nothing else.
 
 use guest_kit::{Component, ComponentMessage, ComponentMetadata, Reply};
 

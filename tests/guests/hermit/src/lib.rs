@@ -1,4 +1,4 @@
-//! Fails as the trapper does, and imports nothing.
+//! Fails like the trapper, without imports.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use guest_kit::{
     Args, Component, ComponentConfig, ComponentError, ComponentMessage, ComponentMetadata, Reply,
 };
 
-/// What is done at the end.
+/// The command for `shutdown`.
 static AT_SHUTDOWN: OnceLock<String> = OnceLock::new();
 
 struct Hermit;

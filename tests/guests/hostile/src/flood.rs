@@ -1,9 +1,9 @@
-//! Too much, and too large.
+//! Floods and oversized values.
 
 use guest_kit::types::LogLevel;
 use guest_kit::{ComponentId, Render, Reply, host_services, text};
 
-/// Tries all, and says how many succeeded, and the first error.
+/// Makes all attempts and returns how many succeeded, and the first error.
 pub fn tally<T, E: Render>(
     items: impl IntoIterator<Item = T>,
     mut attempt: impl FnMut(T) -> Result<(), E>,
@@ -21,7 +21,7 @@ pub fn tally<T, E: Render>(
     text(format!("{succeeded}{first_error}"))
 }
 
-/// An id of three parts, each of that many bytes.
+/// An id whose three parts have `size` bytes each.
 pub fn wide_id(size: usize) -> ComponentId {
     let part = "x".repeat(size);
     ComponentId { namespace: part.clone(), name: part.clone(), instance: part }
@@ -34,7 +34,7 @@ pub fn log_many(count: u64, size: usize) {
     }
 }
 
-/// One record with that many pairs; each name and each value has that many bytes.
+/// One record with many pairs. Each name and each value has `size` bytes.
 pub fn long_log_context(count: usize, size: usize) {
     let part = "x".repeat(size);
     let pairs = vec![(part.clone(), part); count];

@@ -1,4 +1,4 @@
-//! Does what only a hostile component does: too much, too large, malformed, and not its own.
+//! A hostile component: floods, oversized and malformed values, and attacks on others.
 
 mod flood;
 mod malformed;
@@ -13,16 +13,16 @@ use guest_kit::{
 };
 
 thread_local! {
-    /// The requests that `request-many` made.
+    /// The requests of `request-many`.
     static CORRELATIONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static CALLBACKS: Cell<u64> = const { Cell::new(0) };
-    /// Those that said that a request had failed.
+    /// The callbacks that reported a failure.
     static FAILED_CALLBACKS: Cell<u64> = const { Cell::new(0) };
     static DESCRIPTION_BYTES: Cell<usize> = const { Cell::new(0) };
-    /// What the next callback does, and `shutdown`.
+    /// The command for the next callback, and for `shutdown`.
     static ON_CALLBACK: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
     static AT_SHUTDOWN: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
-    /// What was replied to commands that nobody waits for.
+    /// The replies to commands that nobody waits for.
     static KEPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -113,7 +113,7 @@ impl Component for Hostile {
     }
 }
 
-/// Carries a command out that nobody waits for.
+/// Executes a command that nobody waits for.
 fn keep(command: &[u8]) {
     let reply = match obey(command) {
         Ok(reply) => String::from_utf8_lossy(&reply.unwrap_or_default()).into(),
@@ -226,12 +226,12 @@ fn obey(command: &[u8]) -> Reply {
     }
 }
 
-/// The parts of an id that no text form of an id could carry.
+/// The parts of an id that has no text form.
 fn raw_id(args: &mut Args<'_>) -> Result<ComponentId, WasmError> {
     Ok(ComponentId { namespace: args.hex()?, name: args.hex()?, instance: args.hex()? })
 }
 
-/// The number whose 16 hexadecimal digits make a correlation id.
+/// The number of a correlation id, which is 16 hexadecimal digits.
 fn number_of(id: &str) -> Result<u64, WasmError> {
     u64::from_str_radix(id, 16)
         .map_err(|_| WasmError::RuntimeError(format!("not a correlation id: {id}")))

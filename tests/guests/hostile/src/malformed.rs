@@ -1,10 +1,11 @@
-//! Calls of host functions with arguments that no bindings would make, and results of that kind.
+//! Calls with arguments that no bindings generate, and results of that kind.
 
 use std::arch::wasm32::memory_size;
 
 use guest_kit::{Args, Reply, WasmError, text};
 
-/// The functions as the canonical ABI lowers them. The last parameter of all but `log` is where the result goes.
+/// The functions as the Canonical ABI lowers them. The last parameter, except of `log`, is the
+/// result pointer.
 mod lowered {
     #[link(wasm_import_module = "airssys:core/host-services@1.0.0")]
     unsafe extern "C" {
@@ -55,7 +56,7 @@ mod lowered {
     }
 }
 
-/// Where a result goes that is wanted by nobody; larger than any.
+/// Space for unused results, larger than any result.
 #[repr(align(8))]
 struct Results([u64; 16]);
 
@@ -63,8 +64,8 @@ pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
     let mut results = Results([0; 16]);
     let result = &raw mut results.0 as usize;
     let (x, one) = ("x".as_ptr() as usize, 1);
-    // SAFETY: the host checks what it is given, which is what is tried here; results go to `results`, or where
-    // the host must refuse to write.
+    // SAFETY: the host must check its arguments. Results go to `results`, or to places that the
+    // host must refuse.
     unsafe {
         match command {
             "raw-string" => {
@@ -87,7 +88,7 @@ pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
             }
             "raw-list" => {
                 let kind = args.word()?;
-                // Three strings, of which the last is malformed.
+                // Three strings. The last one is malformed.
                 let target = [x, one, x, one, INVALID.as_ptr() as usize, INVALID.len()];
                 let (start, count) = match kind {
                     "inner" => (&raw const target as usize, 1),
@@ -124,12 +125,12 @@ pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
 
 const INVALID: &[u8] = b"app\xff\xfe";
 
-/// The start and the size of bytes that are no text, or not in the memory.
+/// The address and length of bytes that are invalid UTF-8 or out of bounds.
 fn span(kind: &str) -> Result<(usize, usize), WasmError> {
     let end = memory_size(0) << 16;
     Ok(match kind {
         "invalid" => (INVALID.as_ptr() as usize, INVALID.len()),
-        // Half of a pair, as UTF-8 must not have it.
+        // A surrogate, which UTF-8 forbids.
         "surrogate" => (b"\xed\xa0\x80".as_ptr() as usize, 3),
         "out-of-range" => (usize::MAX - 0xffff, 8),
         "crossing" => (end - 8, 16),

@@ -1,4 +1,4 @@
-//! The guest's `cabi_realloc`, which the host calls for memory to put arguments and results into.
+//! The guest's `cabi_realloc`, which the host calls to allocate arguments and results.
 
 use std::alloc::{Layout, alloc, realloc};
 use std::cell::Cell;
@@ -22,7 +22,7 @@ thread_local! {
     static ANSWER: Cell<Answer> = const { Cell::new(Answer::Honest) };
 }
 
-/// Answers the host's next request for memory in the way `kind` names.
+/// Answers the host's next allocation as `kind` says.
 pub fn arm(kind: &str) -> Result<(), WasmError> {
     ANSWER.set(match kind {
         "null" => Answer::Null,
@@ -37,11 +37,11 @@ pub fn arm(kind: &str) -> Result<(), WasmError> {
     Ok(())
 }
 
-/// Takes the place of the one that wit-bindgen links weakly.
+/// Overrides the one that wit-bindgen links weakly.
 ///
 /// # Safety
 ///
-/// That of `std::alloc`, unless it is armed: then nobody in here may use what it returns.
+/// That of `std::alloc`. If it is armed, nobody in this guest may use the result.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cabi_realloc(
     old: *mut u8,
@@ -55,7 +55,7 @@ unsafe extern "C" fn cabi_realloc(
         Answer::OutOfRange => return 0xffff_0000_usize as *mut u8,
         Answer::Unaligned => return 3 as *mut u8,
         Answer::Same => {
-            // Until the instance ends: everything the host writes overlaps, in memory that nobody uses.
+            // Until the instance ends, everything the host writes overlaps, in unused memory.
             ANSWER.set(Answer::Same);
             return 16 as *mut u8;
         }
@@ -67,7 +67,7 @@ unsafe extern "C" fn cabi_realloc(
     if size == 0 {
         return align as *mut u8;
     }
-    // SAFETY: sizes and alignment come from the host, as the canonical ABI has them.
+    // SAFETY: sizes and alignment come from the host, as the Canonical ABI requires.
     unsafe {
         if old_size == 0 {
             alloc(Layout::from_size_align_unchecked(size, align))

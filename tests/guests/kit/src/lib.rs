@@ -1,7 +1,7 @@
-//! What the guests share: the bindings, defaults for the life cycle, and text forms of ids and errors.
+//! What the guests share: bindings, life cycle defaults, and text forms of ids and errors.
 
 pub mod bindings {
-    //! What wit-bindgen makes of the package; `export!` needs its path.
+    //! The output of wit-bindgen. `export!` needs its path.
     wit_bindgen::generate!({
         path: "../../../wit/core",
         world: "component",
@@ -24,7 +24,7 @@ pub use text::{Args, Render, format_id, outcome, parse_id, text};
 /// The result of handling a message.
 pub type Reply = Result<Option<Vec<u8>>, WasmError>;
 
-/// `Guest` with defaults for all that most guests leave alone.
+/// `Guest` with the defaults that most guests use.
 pub trait Component {
     /// Usually `guest_kit::metadata!(…)`.
     fn metadata() -> ComponentMetadata;
@@ -74,7 +74,7 @@ impl<T: Component> Guest for T {
     }
 }
 
-/// Metadata of the calling crate: whether it keeps state, and the names of its commands.
+/// The metadata of the calling crate. Arguments: whether it keeps state, and its commands.
 #[macro_export]
 macro_rules! metadata {
     ($stateful:expr, $operations:expr) => {

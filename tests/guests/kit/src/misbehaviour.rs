@@ -1,4 +1,4 @@
-//! Ways to fail that need no host function.
+//! Failures that need no host function.
 
 use std::alloc::{Layout, alloc};
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use crate::{Args, Reply, text};
 pub const COMMANDS: [&str; 9] =
     ["ok", "unreachable", "panic", "loop", "recurse", "alloc", "oob", "div0", "spin"];
 
-/// Carries out one of [`COMMANDS`]; `payload` is the whole of it.
+/// Executes one of [`COMMANDS`]. `payload` is the whole command.
 pub fn misbehave(command: &str, mut args: Args<'_>, payload: &[u8]) -> Reply {
     match command {
         "ok" => {}
@@ -33,17 +33,17 @@ pub fn misbehave(command: &str, mut args: Args<'_>, payload: &[u8]) -> Reply {
     text("ok")
 }
 
-/// Not a tail call and no sum that could become one, so every level takes a frame of the real stack and
-/// nothing of the one in linear memory.
+/// Not a tail call, nor a sum that could become one: every level takes a frame of the real stack
+/// and nothing of the stack in linear memory.
 fn recurse(depth: u32) -> u32 {
     if depth == 0 { 1 } else { recurse(depth - 1).rotate_left(5) ^ depth }
 }
 
-/// Takes pieces of memory, and touches each, until there is no more.
+/// Allocates and touches memory until there is none left.
 fn exhaust_memory() -> ! {
     let piece = Layout::new::<[u8; 1 << 20]>();
     loop {
-        // SAFETY: the layout has a size, and what is written is inside the piece.
+        // SAFETY: the layout is not empty, and the write is in bounds.
         unsafe {
             let start = alloc(piece);
             if start.is_null() {
@@ -57,18 +57,19 @@ fn exhaust_memory() -> ! {
 
 fn read_out_of_bounds() -> u8 {
     let last = usize::MAX as *const u8;
-    // SAFETY: the address is outside all that Rust allocated, and the sandbox turns the read into a trap.
+    // SAFETY: none for Rust; the address is out of bounds, and the sandbox turns the read into a
+    // trap.
     unsafe { black_box(last).read_volatile() }
 }
 
 fn divide_by_zero() -> u32 {
     // SAFETY: none; the false promise removes Rust's own check so that the instruction itself traps. The
-    // zero is hidden from the optimizer, which therefore can not build on it.
+    // zero is hidden from the optimizer, which therefore cannot build on it.
     let zero = unsafe { NonZeroU32::new_unchecked(black_box(0)) };
     black_box(7) / zero
 }
 
-/// Xorshift: each round needs the one before.
+/// Xorshift: each round needs the result of the previous one.
 fn spin(rounds: u64) -> u64 {
     (0..rounds).fold(0x9E37_79B9, |mut x, _| {
         x ^= x << 13;

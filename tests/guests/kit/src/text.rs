@@ -2,8 +2,8 @@
 
 use crate::{ComponentError, ComponentId, MessagingError, Reply, StorageError, WasmError};
 
-/// The words of a command, taken from the front; words are separated by one space (or line break) each.
-/// What remains stays bytes, so that a command can end in a payload of any kind.
+/// The words of a command, taken from the front and separated by one space or line break. The rest
+/// stays bytes, so that a command can end in any payload.
 pub struct Args<'a> {
     rest: &'a [u8],
 }
@@ -36,7 +36,7 @@ impl<'a> Args<'a> {
         parse_id(self.word()?)
     }
 
-    /// The next word as text given by the hexadecimal digits of its bytes; `-` is the empty text.
+    /// The next word decoded from hexadecimal digits; `-` is empty.
     pub fn hex(&mut self) -> Result<String, WasmError> {
         let word = self.word()?;
         if word == "-" {
@@ -53,17 +53,17 @@ impl<'a> Args<'a> {
         String::from_utf8(bytes).map_err(|_| invalid(&format!("not UTF-8: {word}")))
     }
 
-    /// All that remains.
+    /// The rest.
     pub fn rest(self) -> &'a [u8] {
         self.rest
     }
 
-    /// All that remains, as text.
+    /// The rest as text.
     pub fn rest_text(self) -> Result<&'a str, WasmError> {
         utf8(self.rest)
     }
 
-    /// What to answer to a command that no arm of a guest's `match` knows.
+    /// The error for an unknown command.
     pub fn unknown(command: &str) -> Reply {
         Err(WasmError::RuntimeError(format!("unknown command: {command}")))
     }
@@ -77,12 +77,12 @@ fn invalid(text: &str) -> WasmError {
     WasmError::RuntimeError(text.into())
 }
 
-/// A reply of text.
+/// A text reply.
 pub fn text(text: impl Into<String>) -> Reply {
     Ok(Some(text.into().into_bytes()))
 }
 
-/// A reply of what a host function returned: its value as text, or `error: ` and the error.
+/// A reply with the result of a host function: its value as text, or `error: ` and the error.
 pub fn outcome<T, E: Render>(result: Result<T, E>, show: impl FnOnce(T) -> String) -> Reply {
     text(match result {
         Ok(value) => show(value),
@@ -95,7 +95,7 @@ pub fn format_id(id: &ComponentId) -> String {
     format!("{}/{}/{}", id.namespace, id.name, id.instance)
 }
 
-/// The id that `format_id` made this text of.
+/// Parses the form of `format_id`.
 pub fn parse_id(text: &str) -> Result<ComponentId, WasmError> {
     match text.split('/').collect::<Vec<_>>()[..] {
         [namespace, name, instance] => Ok(ComponentId {
@@ -107,7 +107,7 @@ pub fn parse_id(text: &str) -> Result<ComponentId, WasmError> {
     }
 }
 
-/// An error as the name of its WIT case, with its value in parentheses.
+/// The name of an error's WIT case, with its value in parentheses.
 pub trait Render {
     fn render(&self) -> String;
 }

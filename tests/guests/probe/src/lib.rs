@@ -1,4 +1,4 @@
-//! Shows what its life cycle functions were given, and fails in them when told to.
+//! Shows the arguments of its life cycle functions, and fails in them on command.
 
 use std::cell::{Cell, RefCell};
 

@@ -1,4 +1,4 @@
-//! Passes messages on. The benchmarks measure with it: it must do nothing else.
+//! Forwards messages. The benchmarks measure it, so it must do nothing else.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use guest_kit::{
     ComponentMetadata, Render, Reply, WasmError, host_messaging, parse_id, text,
 };
 
-// What a command begins with, as the number that another message would begin with.
+// The start of a command, read as the number at the start of other messages.
 const COUNT: u32 = u32::from_le_bytes(*b"coun");
 const BURST: u32 = u32::from_le_bytes(*b"burs");
 

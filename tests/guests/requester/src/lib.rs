@@ -1,4 +1,4 @@
-//! Offers every messaging function as a command, and keeps what comes back.
+//! Every messaging function as a command. Keeps the callbacks.
 
 use std::cell::RefCell;
 

@@ -1,6 +1,6 @@
 //! Counts the words of one piece of text. The other half of the example is in `words`.
 //!
-//! Any text it is sent is answered with a JSON object: each word in lower case, and how often it occurs.
+//! The reply to a text is a JSON object: each word in lower case, and how often it occurs.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl Component for Splitter {
             *counts.entry(word.to_lowercase()).or_default() += 1;
         }
 
-        // The return value is the reply: it arrives in the `handle_callback` of whoever asked.
+        // The return value is the reply. It arrives in the `handle_callback` of the requester.
         text(serde_json::json!(counts).to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! Offers every storage function as a command.
+//! Every storage function as a command.
 
 use guest_kit::{
     Args, Component, ComponentMessage, ComponentMetadata, Reply, StorageError, outcome, storage,

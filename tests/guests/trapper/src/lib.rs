@@ -1,4 +1,4 @@
-//! Fails in every way a guest can.
+//! Fails in every way that a guest can.
 
 use guest_kit::misbehaviour::{COMMANDS, misbehave};
 use guest_kit::types::LogLevel;

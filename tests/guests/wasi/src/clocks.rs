@@ -1,4 +1,4 @@
-//! Clocks, random numbers, and what waits for them.
+//! Clocks, random numbers and pollables.
 
 use std::cell::RefCell;
 use std::thread;
@@ -52,7 +52,7 @@ pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
             POLLABLES.with_borrow_mut(|kept| keep(kept, count, make))
         }
         "poll-many" => {
-            // One that is ready, named many times in one list.
+            // One ready pollable, many times in one list.
             let ready = monotonic_clock::subscribe_duration(0);
             let list = vec![&ready; args.number()?];
             text(poll::poll(&list).len().to_string())

@@ -1,6 +1,6 @@
-//! `wasi:filesystem` itself: paths and flags that the standard library would not pass on. A directory or file is
-//! named by a number: first come the preopened directories, then what `raw-open` opened, in order. `root` is the
-//! directory in which everything that was not granted is looked for.
+//! Direct calls of `wasi:filesystem`, with paths and flags that the standard library would not pass
+//! on. A number names a directory or file: first the preopened directories, then what `raw-open`
+//! opened, in order. `root` is the directory in which everything not granted is looked up.
 
 use std::cell::{Cell, RefCell};
 
@@ -47,7 +47,7 @@ pub const COMMANDS: &[&str] = &[
     "stream-write",
 ];
 
-/// How much `raw-read` asks for at once.
+/// The size of a read of `raw-read`.
 const PIECE: u64 = 64 << 10;
 
 thread_local! {
@@ -62,7 +62,7 @@ pub fn handle(command: &str, args: Args<'_>) -> Reply {
     with_open(|open| act(command, args, open))
 }
 
-/// What is open, by its numbers.
+/// Open descriptors, by number.
 pub fn with_open(act: impl FnOnce(&mut Vec<Descriptor>) -> Reply) -> Reply {
     OPEN.with_borrow_mut(|open| {
         if open.is_empty() {
@@ -159,7 +159,7 @@ fn act(command: &str, mut args: Args<'_>, open: &mut Vec<Descriptor>) -> Reply {
         }
         "list-hold" => {
             let (directory, count) = (pick(open, &mut args)?, args.number()?);
-            // Begun, and never read to their ends.
+            // Started and never read to the end.
             let begin = || {
                 let listing = directory.read_directory()?;
                 listing.read_directory_entry()?;
@@ -266,7 +266,7 @@ fn invalid(text: &str) -> WasmError {
     WasmError::RuntimeError(text.into())
 }
 
-/// Of how many times a file tells.
+/// How many timestamps a file has.
 fn dated(stat: DescriptorStat) -> String {
     let times = [
         stat.data_access_timestamp,

@@ -1,4 +1,4 @@
-//! Replies of what the standard library and WASI returned.
+//! Replies with results of the standard library and of WASI.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use wasip2::filesystem::types::ErrorCode as FileError;
 use wasip2::io::streams::StreamError;
 use wasip2::sockets::network::ErrorCode as NetworkError;
 
-/// The text of the standard library's error, or the name of the WASI case.
+/// The text of a standard library error, or the name of a WASI case.
 pub struct Failure(String);
 
 impl Render for Failure {
@@ -60,8 +60,8 @@ pub fn done<E: Into<Failure>>(result: Result<(), E>) -> Reply {
     show(result, |()| "ok".into())
 }
 
-/// Adds to `kept` what `make` makes, at most `count` times and no more after the first error. Says how many
-/// it made, and the error.
+/// Calls `make` up to `count` times until the first error and keeps the results. Returns their
+/// number and the error.
 pub fn keep<T, E: Into<Failure>>(
     kept: &mut Vec<T>,
     count: usize,
@@ -76,7 +76,7 @@ pub fn keep<T, E: Into<Failure>>(
     text(count.to_string())
 }
 
-/// How often which result came.
+/// Counts of results.
 #[derive(Default)]
 pub struct Tally(BTreeMap<String, u64>);
 
@@ -86,7 +86,7 @@ impl Tally {
         *self.0.entry(key).or_default() += 1;
     }
 
-    /// A line each: the number and the result.
+    /// One line per result: its count and the result.
     pub fn reply(self) -> Reply {
         let lines: Vec<_> = self.0.iter().map(|(result, n)| format!("{n} {result}")).collect();
         text(lines.join("\n"))

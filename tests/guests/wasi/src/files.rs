@@ -1,5 +1,5 @@
-//! Files as the standard library shows them. It strips the guest path of a preopened directory from a path and
-//! hands the rest on as it is.
+//! Files through the standard library. It strips the guest path of a preopened directory from a
+//! path and passes on the rest unchanged.
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -36,7 +36,7 @@ pub const COMMANDS: &[&str] = &[
 ];
 
 thread_local! {
-    /// The file that stays open from one message to the next.
+    /// The file that stays open between messages.
     static HELD: RefCell<Option<File>> = const { RefCell::new(None) };
 }
 
@@ -106,7 +106,7 @@ fn symlink(target: &str, link: &str) -> io::Result<()> {
     fs::soft_link(target, link)
 }
 
-/// One day after 1970 began.
+/// One day after the start of 1970.
 fn set_times(path: &str) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(86400);
     File::open(path)?.set_times(fs::FileTimes::new().set_accessed(time).set_modified(time))
@@ -130,12 +130,12 @@ fn read_from_start(file: &mut File) -> io::Result<String> {
     Ok(content)
 }
 
-/// Lets `DIR/race` be a directory and a symlink to `target` by turns, and reads `DIR/race/secret` each time.
-/// Another component that does `read-race` at the same time is what makes it a race.
+/// Alternates `DIR/race` between a directory and a symlink to `target`, and reads `DIR/race/secret`
+/// each time. A second component that runs `read-race` at the same time makes it a race.
 fn swap_race(directory: &str, target: &str, rounds: u64) -> Reply {
     let at = |name: &str| format!("{directory}/{name}");
     let (race_path, plain, link) = (at("race"), at("race-directory"), at("race-link"));
-    // Both may be left from the last time.
+    // Both may be left over from the last run.
     let _ = fs::create_dir(&plain);
     let _ = symlink(target, &link);
     let mut turn = 0;

@@ -1,5 +1,4 @@
-//! Uses WASI, through the Rust standard library and directly, for what a component gets with and without
-//! rights to it.
+//! Uses WASI through the Rust standard library and directly.
 
 mod clocks;
 mod descriptors;
@@ -16,7 +15,7 @@ guest_kit::export!(Wasi);
 
 type Handler = fn(&str, Args<'_>) -> Reply;
 
-/// Who handles which commands.
+/// The handlers, by command.
 const HANDLERS: [(&[&str], Handler); 6] = [
     (process::COMMANDS, process::handle),
     (files::COMMANDS, files::handle),

@@ -1,4 +1,4 @@
-//! Sockets and names. What can stay open from one message to the next stays open in `Held`.
+//! Sockets and names. `Held` keeps sockets open between messages.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -166,7 +166,7 @@ fn resolve(host: &str) -> io::Result<Vec<String>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip().to_string()).collect())
 }
 
-/// The result as part of a longer reply.
+/// A result as part of a longer reply.
 fn line(result: io::Result<String>) -> String {
     result.unwrap_or_else(|error| format!("error: {}", Failure::from(error).render()))
 }
@@ -179,7 +179,7 @@ fn address(args: &mut Args<'_>) -> Result<SocketAddr, WasmError> {
     args.number()
 }
 
-/// Writes, then reads until the other side ends.
+/// Writes, then reads to the end.
 fn exchange(stream: &mut TcpStream, content: &[u8]) -> io::Result<String> {
     stream.write_all(content)?;
     stream.shutdown(Shutdown::Write)?;
@@ -188,7 +188,7 @@ fn exchange(stream: &mut TcpStream, content: &[u8]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into())
 }
 
-/// Writes, then reads what comes first.
+/// Writes, then reads once.
 fn talk(stream: &mut TcpStream, content: &[u8]) -> io::Result<String> {
     stream.write_all(content)?;
     let mut answer = [0; 4096];
@@ -202,7 +202,7 @@ fn receive(socket: &UdpSocket) -> io::Result<String> {
     Ok(format!("{sender} {}", String::from_utf8_lossy(&datagram[..size])))
 }
 
-/// A socket that can send to `remote`, bound to what the system chooses.
+/// A socket that can send to `remote`, bound to an address that the system chooses.
 fn unbound(remote: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(any(remote))
 }
@@ -212,7 +212,7 @@ fn any(remote: SocketAddr) -> SocketAddr {
     (local, 0).into()
 }
 
-/// Hands all datagrams to WASI in one call, as the standard library never does.
+/// Passes all datagrams to WASI in one call. The standard library never does that.
 fn send_mixed(content: &[u8], remotes: &[SocketAddr]) -> Result<u64, ErrorCode> {
     let family = if remotes.iter().all(SocketAddr::is_ipv4) {
         IpAddressFamily::Ipv4

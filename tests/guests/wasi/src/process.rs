@@ -45,7 +45,7 @@ fn write_out(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Asks WASI itself: the library reads the environment only once.
+/// Asks WASI, because the library reads the environment only once.
 fn environment_lines() -> Vec<String> {
     let mut lines: Vec<_> = environment::get_environment()
         .into_iter()

@@ -1,5 +1,5 @@
-//! `wasi:io` itself, beyond what it permits: more bytes, more pollables. `out` is standard output, a number a
-//! file that `raw-open` opened.
+//! Direct calls of `wasi:io` beyond what it permits: too many bytes, too many pollables. `out` is
+//! standard output; a number is a file that `raw-open` opened.
 
 use std::cell::RefCell;
 
@@ -61,7 +61,7 @@ fn act(command: &str, mut args: Args<'_>, open: &[Descriptor]) -> Reply {
         }
         "read-ahead" => {
             let (file, count) = (pick(open, &mut args)?, args.number()?);
-            // Of what is ready to be read most is left.
+            // Most of the available data is left unread.
             let begin = || {
                 let stream = file.read_via_stream(0)?;
                 stream.subscribe().block();

@@ -1,7 +1,7 @@
-//! Counts the words of texts: an example of components at work together.
+//! Counts the words of texts: an example of cooperating components.
 //!
-//! A host sends `count` and a text. This component hands each paragraph to `demo/splitter/0`, takes the
-//! counts that come back, and keeps the sums in its storage, where they outlive this instance.
+//! A host sends `count` and a text. This component sends each paragraph to `demo/splitter/0` and
+//! adds the returned counts to the sums in its storage, which outlive this instance.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ use guest_kit::{
 const TIMEOUT_MS: u64 = 5_000;
 const ERROR_TYPE: &str = "application/vnd.airssys.error+json";
 
-// Nothing else runs in an instance while one of its functions does, so plain cells are enough.
+// An instance runs one function at a time, so plain cells are enough.
 thread_local! {
     static CHUNKS: Cell<u64> = const { Cell::new(0) };
     static OUTSTANDING: Cell<u64> = const { Cell::new(0) };
@@ -45,9 +45,10 @@ impl Component for Words {
         }
     }
 
-    /// Arrives once for each request, whether it was answered or failed.
+    /// Called once per request, whether it was answered or failed.
     fn handle_callback(message: ComponentMessage) -> Result<(), WasmError> {
-        // A fresh instance also gets the callbacks of the one before it, which it did not count.
+        // A new instance also gets callbacks for requests of the previous one, which it did not
+        // count.
         OUTSTANDING.set(OUTSTANDING.get().saturating_sub(1));
         if message.metadata.content_type.as_deref() == Some(ERROR_TYPE) {
             let reason = String::from_utf8_lossy(&message.payload);
@@ -70,7 +71,7 @@ impl Component for Words {
     }
 }
 
-/// Requests the counts of each paragraph. They arrive after this function has returned.
+/// Requests the counts of each paragraph. The replies arrive after this function has returned.
 fn count(text_to_count: &str) -> Reply {
     let splitter =
         ComponentId { namespace: "demo".into(), name: "splitter".into(), instance: "0".into() };
@@ -97,7 +98,7 @@ fn stored(key: &str) -> Result<u64, StorageError> {
     Ok(String::from_utf8_lossy(&value).parse().unwrap_or(0))
 }
 
-/// The most frequent words, a line each; those equally frequent in the order of the alphabet.
+/// The most frequent words, one per line. Ties are in alphabetical order.
 fn top(limit: usize) -> Reply {
     let mut counts = Vec::new();
     for key in storage::list_keys(Some("word:")).map_err(storage_failed)? {
