@@ -157,6 +157,7 @@ typedef struct airssys_event_t airssys_event_t;
 typedef struct airssys_events_t airssys_events_t;
 typedef struct airssys_audit_record_t airssys_audit_record_t;
 typedef struct airssys_audit_t airssys_audit_t;
+typedef struct airssys_engine_t airssys_engine_t;
 typedef struct airssys_message_options_t airssys_message_options_t;
 typedef struct airssys_completion_t airssys_completion_t;
 typedef struct airssys_envelope_t airssys_envelope_t;
@@ -791,7 +792,8 @@ airssys_status_t airssys_config_set_audit(airssys_config_t *config,
 
 /* -- ENGINES AND COMPONENTS -------------------------------------------------------------------- */
 
-
+/** An engine: components, their workers, storage and log. Release it with `airssys_engine_free`. */
+struct airssys_engine_t;
 
 /**
  * Makes an engine. Its workers start with the first load.

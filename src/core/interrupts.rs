@@ -10,8 +10,10 @@ pub struct Interrupts {
     /// The count when the mailbox handed out the message in progress.
     seen: AtomicU64,
     /// Notified of each interrupt.
-    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    listener: OnceLock<Listener>,
 }
+
+type Listener = Box<dyn Fn(&Interrupts) + Send + Sync>;
 
 /// The interrupt count at some earlier moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub struct Seen(pub u64);
 
 impl Interrupts {
     /// Sets the listener. Called once.
-    pub fn tell(&self, listener: impl Fn() + Send + Sync + 'static) {
+    pub fn tell(&self, listener: impl Fn(&Self) + Send + Sync + 'static) {
         let first = self.listener.set(Box::new(listener)).is_ok();
         debug_assert!(first, "a component has one listener");
     }
@@ -28,7 +30,7 @@ impl Interrupts {
     pub fn interrupt(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
         if let Some(told) = self.listener.get() {
-            told();
+            told(self);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_task::Runnable;
 
-use crate::runtime::pace::Pace;
+use crate::runtime::pace::{CallTime, Pace};
 use crate::runtime::platform::{Platform, Signal};
 
 /// How long an idle thread waits for work before it ends.
@@ -141,19 +141,24 @@ impl<P: Platform> Background<P> {
         Ok(())
     }
 
-    /// Takes the waiting task of a pace out of the queue. A task that does not wait yet will not be
-    /// queued the next time.
-    pub fn expedite(&self, pace: &Arc<Pace>) -> Option<Runnable> {
+    /// Takes the waiting task of a pace out of the queue if its guest's call `is_over`. A task that
+    /// does not wait yet will not be queued the next time.
+    pub fn expedite(
+        &self,
+        pace: &Arc<Pace>,
+        is_over: impl FnOnce(CallTime) -> bool,
+    ) -> Option<Runnable> {
         let queue = &mut *self.0.lock();
-        let waiting =
-            [&mut queue.beginning, &mut queue.continuing].into_iter().find_map(|waiting| {
-                let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace))?;
-                waiting.remove(at)
-            });
-        if waiting.is_none() {
-            pace.set_expedited();
+        if !pace.expedite_if(is_over) {
+            return None;
         }
-        waiting.map(|it| it.task)
+        let waiting = [&mut queue.beginning, &mut queue.continuing];
+        let task = waiting.into_iter().find_map(|waiting| {
+            let at = waiting.iter().position(|it| Arc::ptr_eq(&it.pace, pace))?;
+            waiting.remove(at)
+        })?;
+        pace.take_expedited();
+        Some(task.task)
     }
 
     /// Returns the number of queued tasks.
@@ -230,6 +235,7 @@ mod tests {
     use std::panic::resume_unwind;
 
     use super::*;
+    use crate::core::interrupts::Seen;
 
     type Deed = Box<dyn FnOnce() + Send>;
 
@@ -348,6 +354,10 @@ mod tests {
         assert_eq!(*told.0.lock().unwrap(), ["first", "second"]);
     }
 
+    fn call() -> CallTime {
+        CallTime { deadline: std::time::Instant::now(), seen: Seen(0) }
+    }
+
     #[test]
     fn an_expedited_task_leaves_the_queue_or_does_not_enter_it() {
         let (hands, background, told) = one_thread();
@@ -361,14 +371,18 @@ mod tests {
         .map(|(name, reason)| push(&background, &told, name, reason, || ()))
         .collect();
         for pace in &paces[1..3] {
-            background.expedite(pace).expect("it waits").run();
+            assert!(background.expedite(pace, |_| true).is_none(), "it is in no call");
+            pace.begin_call(call());
+            assert!(background.expedite(pace, |_| false).is_none());
+            background.expedite(pace, |_| true).expect("it waits").run();
         }
         assert_eq!(*told.0.lock().unwrap(), ["b", "c"]);
         hands.run_threads();
         assert_eq!(*told.0.lock().unwrap(), ["b", "c", "a", "d"]);
 
         let pace = Arc::<Pace>::default();
-        assert!(background.expedite(&pace).is_none());
+        pace.begin_call(call());
+        assert!(background.expedite(&pace, |_| true).is_none());
         let push = || {
             let (task, ended) = async_task::spawn(async {}, drop::<Runnable>);
             ended.detach();
@@ -376,5 +390,9 @@ mod tests {
         };
         assert!(push().is_err(), "expedited before it came");
         assert!(push().is_ok(), "once");
+        assert!(background.expedite(&pace, |_| true).is_some());
+        assert!(background.expedite(&pace, |_| true).is_none());
+        pace.begin_call(call());
+        assert!(push().is_ok(), "another call has its own end");
     }
 }

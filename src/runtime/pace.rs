@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use pin_project_lite::pin_project;
 
+use crate::core::interrupts::Seen;
 use crate::runtime::ticker::{AtomicMoment, LONG_SLICE_TICKS, SHORT_SLICE_TICKS, TICK, Ticks};
 
 /// Fuel below which a guest cannot have filled a slice: the system held up its thread. A slice has
@@ -24,11 +25,20 @@ pub struct Pace {
     turn_began: AtomicMoment,
     /// The end of the last turn longer than a short slice.
     computed_until: AtomicMoment,
-    /// The deadline of a guest call that takes several turns.
-    deadline: Mutex<Option<Instant>>,
-    /// Whether the next turn must not wait behind the workers. Set and taken under the lock of
-    /// the queue behind the workers, so that no task slips past.
+    /// The guest call that takes several turns.
+    call: Mutex<Option<CallTime>>,
+    /// Whether that call is over, so that its next turn must not wait behind the workers. Set under
+    /// the lock of `call`, and set and taken under that of the queue: no task slips past.
     expedited: AtomicBool,
+}
+
+/// What ends a guest call.
+#[derive(Debug, Clone, Copy)]
+pub struct CallTime {
+    /// Its deadline.
+    pub deadline: Instant,
+    /// The interrupts before it.
+    pub seen: Seen,
 }
 
 impl Pace {
@@ -54,34 +64,44 @@ impl Pace {
         ticks.short_slice_is_over(self.turn_began.load())
     }
 
-    /// Sets the deadline of a guest call; what expedited an earlier call has no effect on this one.
-    pub fn begin_deadline(&self, at: Instant) {
-        *self.lock_deadline() = Some(at);
-        self.expedited.store(false, Ordering::Relaxed);
+    /// Marks the start of a guest call that takes several turns.
+    pub fn begin_call(&self, call: CallTime) {
+        self.set_call(Some(call));
     }
 
-    /// Marks the end of that guest call.
-    pub fn end_deadline(&self) {
-        *self.lock_deadline() = None;
+    /// Marks the end of that call.
+    pub fn end_call(&self) {
+        self.set_call(None);
+    }
+
+    fn set_call(&self, new: Option<CallTime>) {
+        let mut call = self.lock_call();
+        *call = new;
+        self.expedited.store(false, Ordering::Relaxed);
     }
 
     /// Returns whether a guest call takes several turns.
     pub fn is_in_call(&self) -> bool {
-        self.lock_deadline().is_some()
+        self.lock_call().is_some()
     }
 
     /// Returns the ticks of the guest's next slice: fewer than a long slice if its deadline comes
     /// earlier, or is not known yet.
     pub fn next_slice_ticks(&self) -> u64 {
-        let Some(deadline) = *self.lock_deadline() else { return SHORT_SLICE_TICKS };
+        let Some(CallTime { deadline, .. }) = *self.lock_call() else { return SHORT_SLICE_TICKS };
         let left = deadline.saturating_duration_since(Instant::now());
         let whole_ticks = left.as_nanos() / TICK.as_nanos();
         u64::try_from(whole_ticks).map_or(LONG_SLICE_TICKS, |whole| LONG_SLICE_TICKS.min(whole + 1))
     }
 
-    /// Keeps the next turn from waiting behind the workers.
-    pub(super) fn set_expedited(&self) {
-        self.expedited.store(true, Ordering::Relaxed);
+    /// Keeps the next turn of a call from waiting behind the workers if `is_over`; returns whether.
+    pub(super) fn expedite_if(&self, is_over: impl FnOnce(CallTime) -> bool) -> bool {
+        let call = self.lock_call();
+        let over = call.is_some_and(is_over);
+        if over {
+            self.expedited.store(true, Ordering::Relaxed);
+        }
+        over
     }
 
     /// Returns whether the next turn must not wait behind the workers, once.
@@ -89,8 +109,8 @@ impl Pace {
         self.expedited.swap(false, Ordering::Relaxed)
     }
 
-    fn lock_deadline(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_call(&self) -> MutexGuard<'_, Option<CallTime>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

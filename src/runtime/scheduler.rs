@@ -8,7 +8,7 @@ use async_task::{Runnable, ScheduleInfo, WithInfo};
 use tokio::runtime::Handle;
 
 use crate::runtime::background::{Background, Reason};
-use crate::runtime::pace::{Pace, Paced};
+use crate::runtime::pace::{CallTime, Pace, Paced};
 use crate::runtime::platform::{Platform, Tokio};
 use crate::runtime::ticker::Ticks;
 use crate::runtime::turns::{self, Offered, Turns};
@@ -79,10 +79,11 @@ impl<P: Platform> Scheduler<P> {
         self.workers.spawn(Turns::new(task, self.ticks.clone()));
     }
 
-    /// Moves a task that waits behind the workers to them: its guest must end now. A task that runs
-    /// gets its next turn there.
-    pub fn expedite(&self, pace: &Arc<Pace>) {
-        self.background.expedite(pace).into_iter().for_each(|task| self.queue(task));
+    /// Moves a task that waits behind the workers to them if its guest's call `is_over`. A task that
+    /// runs gets its next turn there.
+    pub fn expedite(&self, pace: &Arc<Pace>, is_over: impl FnOnce(CallTime) -> bool) {
+        let task = self.background.expedite(pace, is_over);
+        task.into_iter().for_each(|task| self.queue(task));
     }
 
     /// Returns the number of tasks that wait behind the workers.
@@ -112,6 +113,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::core::interrupts::Seen;
     use crate::runtime::pace::SHORT_WORK_FUEL;
     use crate::runtime::ticker::SHORT_SLICE_TICKS;
 
@@ -235,6 +237,10 @@ mod tests {
         waker.wake();
     }
 
+    fn call() -> CallTime {
+        CallTime { deadline: Instant::now() + PATIENCE, seen: Seen(0) }
+    }
+
     fn on_this_thread() -> String {
         std::thread::current().name().unwrap_or_default().to_owned()
     }
@@ -350,6 +356,7 @@ mod tests {
         let pace = Arc::<Pace>::default();
         let (its, own) = (scheduler.clone(), Arc::clone(&pace));
         scheduler.spawn(Arc::clone(&pace), async move {
+            own.begin_call(call());
             for _ in 0..2 {
                 compute(&its, &own);
                 tell.send(on_this_thread()).unwrap();
@@ -360,7 +367,7 @@ mod tests {
         for _ in 0..3 {
             assert_ne!(arrives(&told), "airssys-compute");
             // In its turn, or in the queue.
-            scheduler.expedite(&pace);
+            scheduler.expedite(&pace, |_| true);
         }
         drop(let_go);
     }
@@ -385,7 +392,7 @@ mod tests {
             scheduler.spawn(pace, async move {
                 compute(&its, &own);
                 if goes_on {
-                    own.begin_deadline(Instant::now() + PATIENCE);
+                    own.begin_call(call());
                 }
                 yield_now().await;
                 tell.send(if goes_on { "goes on" } else { "begins" }).unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::core::interrupts::{Interrupts, Seen};
-use crate::runtime::pace::Pace;
+use crate::runtime::pace::{CallTime, Pace};
 use crate::runtime::scheduler::Scheduler;
 
 /// Notifies guest calls in progress that their engine stops.
@@ -54,8 +54,7 @@ pub enum Interrupted {
 /// compute.
 pub struct EndOfCall {
     wait: Pin<Box<dyn Future<Output = Interrupted> + Send>>,
-    scheduler: Scheduler,
-    pace: Arc<Pace>,
+    timers: Timers,
     /// The waker of the task, and the one made of it.
     wakers: Option<(Waker, Waker)>,
 }
@@ -64,13 +63,12 @@ impl Future for EndOfCall {
     type Output = Interrupted;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Interrupted> {
-        let Self { wait, scheduler, pace, wakers } = &mut *self;
+        let Self { wait, timers, wakers } = &mut *self;
         let (_, expediting) = match wakers.take() {
             Some(made) if made.0.will_wake(cx.waker()) => wakers.insert(made),
             _ => {
                 let task = cx.waker().clone();
-                let (scheduler, pace) = (scheduler.clone(), Arc::clone(pace));
-                let expedite = Expedite { scheduler, pace, task: task.clone() };
+                let expedite = Expedite { timers: timers.clone(), task: task.clone() };
                 wakers.insert((task, Arc::new(expedite).into()))
             }
         };
@@ -80,20 +78,20 @@ impl Future for EndOfCall {
 
 impl Drop for EndOfCall {
     fn drop(&mut self) {
-        self.pace.end_deadline();
+        self.timers.pace.end_call();
     }
 }
 
 /// Wakes a task, wherever it waits for its turn.
 struct Expedite {
-    scheduler: Scheduler,
-    pace: Arc<Pace>,
+    timers: Timers,
     task: Waker,
 }
 
 impl Wake for Expedite {
     fn wake(self: Arc<Self>) {
-        self.scheduler.expedite(&self.pace);
+        let Timers { scheduler, pace, interrupts, stop, .. } = &self.timers;
+        scheduler.expedite(pace, |call| check(call, interrupts, stop).is_err());
         self.task.wake_by_ref();
     }
 }
@@ -116,11 +114,11 @@ impl Timers {
         let (pace, interrupted) = (Arc::<Pace>::default(), Arc::<Notify>::default());
         interrupts.tell({
             let (scheduler, pace) = (scheduler.clone(), Arc::clone(&pace));
-            let interrupted = Arc::clone(&interrupted);
-            move || {
+            let (interrupted, stop) = (Arc::clone(&interrupted), Arc::clone(&stop));
+            move |interrupts| {
                 interrupted.notify_waiters();
                 // An interrupted component must not queue behind others that compute.
-                scheduler.expedite(&pace);
+                scheduler.expedite(&pace, |call| check(call, interrupts, &stop).is_err());
             }
         });
         Self { scheduler, pace, interrupts, interrupted, stop }
@@ -153,15 +151,7 @@ impl Timers {
 
     /// Checks that a guest call may continue.
     pub fn check(&self, deadline: Instant, seen: Seen) -> Result<(), Interrupted> {
-        if self.stop.is_given() {
-            Err(Interrupted::Stopping)
-        } else if self.interrupts.since(seen) {
-            Err(Interrupted::ByHost)
-        } else if Instant::now() >= deadline {
-            Err(Interrupted::DeadlinePassed)
-        } else {
-            Ok(())
-        }
+        check(CallTime { deadline, seen }, &self.interrupts, &self.stop)
     }
 
     /// Returns a timer that can be polled on any thread; `None` if the engine stops.
@@ -176,13 +166,9 @@ impl Timers {
     /// Waits for what ends a guest call that takes several turns: the deadline, the stop of the
     /// engine, or the next interrupt after `seen`.
     pub fn end_of_call(&self, deadline: Instant, seen: Seen) -> EndOfCall {
-        self.pace.begin_deadline(deadline);
-        EndOfCall {
-            wait: Box::pin(self.interruption(deadline, Some(seen))),
-            scheduler: self.scheduler.clone(),
-            pace: Arc::clone(&self.pace),
-            wakers: None,
-        }
+        self.pace.begin_call(CallTime { deadline, seen });
+        let wait = Box::pin(self.interruption(deadline, Some(seen)));
+        EndOfCall { wait, timers: self.clone(), wakers: None }
     }
 
     /// Waits for the first of: the deadline, the stop of the engine, and, given `seen`, the next
@@ -218,5 +204,17 @@ impl Timers {
             })
             .await
         }
+    }
+}
+
+fn check(call: CallTime, interrupts: &Interrupts, stop: &StopSignal) -> Result<(), Interrupted> {
+    if stop.is_given() {
+        Err(Interrupted::Stopping)
+    } else if interrupts.since(call.seen) {
+        Err(Interrupted::ByHost)
+    } else if Instant::now() >= call.deadline {
+        Err(Interrupted::DeadlinePassed)
+    } else {
+        Ok(())
     }
 }

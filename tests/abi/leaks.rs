@@ -1,7 +1,5 @@
 //! Memory, threads and descriptors are released.
 
-use airssys_wasm::*;
-
 use crate::harness::engine::{Config, Engine, With, eventually};
 use crate::harness::events::Events;
 use crate::harness::process::{mappings, resident_kib, threads};

@@ -1,6 +1,7 @@
 //! Signal handlers that a host installs after the engine has installed its own.
 
 use std::ffi::{c_int, c_void};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::runtime::pace::{Pace, SHORT_WORK_FUEL};
+use crate::core::interrupts::Seen;
+use crate::runtime::pace::{CallTime, Pace, SHORT_WORK_FUEL};
 use crate::runtime::simulation::world::World;
 
 /// The maximum number of ticks that a guest computes for one message.
@@ -182,8 +183,8 @@ impl World {
             if is_over {
                 self.note_work(guest);
                 if long_slice.is_none() {
-                    pace.begin_deadline(machine.instant(due));
-                    self.model.begin_deadline(guest.number);
+                    pace.begin_call(CallTime { deadline: machine.instant(due), seen: Seen(0) });
+                    self.model.begin_call(guest.number);
                     self.expedite_at(due, guest).await;
                 }
                 self.give_way(guest).await;
@@ -197,8 +198,8 @@ impl World {
         }
         if long_slice.is_some() {
             self.forget_deadline(guest.number);
-            pace.end_deadline();
-            self.model.end_deadline(guest.number);
+            pace.end_call();
+            self.model.end_call(guest.number);
         }
     }
 

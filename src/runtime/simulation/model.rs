@@ -52,7 +52,8 @@ enum State {
 /// What is known of a task before it is expedited.
 pub struct Before {
     changes: u64,
-    is_certain: bool,
+    state: State,
+    expedited: Expedited,
 }
 
 struct Task {
@@ -241,46 +242,48 @@ impl Model {
     }
 
     /// Called when a task's guest begins a call that takes several turns.
-    pub fn begin_deadline(&self, number: usize) {
-        let task = &mut self.known().tasks[number];
-        task.in_call = true;
-        task.expedited = if task.expediting > 0 { Expedited::Perhaps } else { Expedited::No };
+    pub fn begin_call(&self, number: usize) {
+        self.known().tasks[number].set_call(true);
     }
 
     /// Called when that call ends.
-    pub fn end_deadline(&self, number: usize) {
-        self.known().tasks[number].in_call = false;
+    pub fn end_call(&self, number: usize) {
+        self.known().tasks[number].set_call(false);
     }
 
     /// Called before a task is expedited; returns what is known of it.
     pub fn expediting(&self, number: usize) -> Before {
         let task = &mut self.known().tasks[number];
-        let is_certain = task.expedited == Expedited::No;
         task.expediting += 1;
         task.changes += u64::from(task.expediting > 1);
+        let before = Before { changes: task.changes, state: task.state, expedited: task.expedited };
         if let State::Waiting { place, .. } = &mut task.state
             && place.is_behind()
         {
             *place = Place::Either;
         }
         task.expedited = Expedited::Perhaps;
-        Before { changes: task.changes, is_certain }
+        before
     }
 
-    /// Called after a task was expedited.
-    pub fn expedited(&self, number: usize, before: Before) {
+    /// Called after a task was expedited, if its call `is_over`.
+    pub fn expedited(&self, number: usize, before: Before, is_over: bool) {
         let now = self.machine.now();
         let mut known = self.known();
-        known.trace.note(now, "expedited", number as u64, 0);
+        known.trace.note(now, "expedited", number as u64, u64::from(is_over));
         let task = &mut known.tasks[number];
         task.expediting -= 1;
         if task.expediting > 0 || task.changes != before.changes {
             return;
         }
+        if !is_over {
+            (task.state, task.expedited) = (before.state, before.expedited);
+            return;
+        }
         match &mut task.state {
             State::Waiting { since, place } if *place == Place::Either => {
                 (*since, *place) = (now, Place::Workers);
-                if before.is_certain {
+                if before.expedited == Expedited::No {
                     task.expedited = Expedited::No;
                 }
             }
@@ -396,6 +399,13 @@ impl Known {
 }
 
 impl Task {
+    /// A call and its end are changes of their own: each clears what expedited the last one.
+    fn set_call(&mut self, in_call: bool) {
+        self.in_call = in_call;
+        self.changes += 1;
+        self.expedited = if self.expediting > 0 { Expedited::Perhaps } else { Expedited::No };
+    }
+
     fn wait(&mut self, since: Moment, tick: u64, again: bool) {
         let rested = self.computed_until.is_none_or(|until| tick - until >= LONG_SLICE_TICKS);
         let computes = self.computed_until.is_some() && (again || !rested);

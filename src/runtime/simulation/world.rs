@@ -109,8 +109,13 @@ impl World {
 
     fn expedite(&self, guest: &Guest) {
         let before = self.model.expediting(guest.number);
-        self.scheduler.expedite(&guest.pace);
-        self.model.expedited(guest.number, before);
+        let mut over = false;
+        self.scheduler.expedite(&guest.pace, |call| {
+            let due = self.machine.instant(self.machine.now()) >= call.deadline;
+            over = due || guest.interrupted.load(Ordering::Relaxed);
+            over
+        });
+        self.model.expedited(guest.number, before, over);
     }
 
     /// Wakes a guest at a moment.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use airssys_wasm::*;
 use serde_json::json;
