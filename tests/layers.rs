@@ -124,7 +124,7 @@ fn the_rules_find_offences() {
         ("ffi", "use crate::core::id::ComponentId;"),
         ("component", "use crate::messaging::mailbox::Mailbox;"),
         ("component", "use crate::runtime::instance::Instance;"),
-        ("runtime", "use crate::storage::namespaced::NamespacedStorage;"),
+        ("runtime", "use crate::storage::component_storage::NamespacedStorage;"),
         ("core", "use crate::core::id::ComponentId;"),
         ("core", "/// See crate::ffi::status."),
         ("core", "use std::sync::Arc;"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::defects::{Uncounted, caught, caught_here};
-use crate::component::mail_feed::{MailFeed, Turn, Unfinished};
+use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
 use crate::component::status::{State, Status};
 use crate::component::stopwatch::Stopwatch;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
@@ -23,8 +23,8 @@ use crate::messaging::messenger::ComponentMessenger;
 use crate::runtime::block_on::block_on;
 use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
-use crate::runtime::drive::run_host_jobs;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
+use crate::runtime::guest_call::run_host_jobs;
 use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::{
     HandleCallback, HandleMessage, HandlerExport, InitialConfig, Instance, incoming,
@@ -274,7 +274,7 @@ impl Actor {
             let host = Arc::clone(&self.spec.host);
             let guard = Arc::clone(&self.spec.context.guard);
             let pace = Arc::clone(self.spec.context.timers.pace());
-            let turn = Turn { most, pace, ticks: self.ticks().clone() };
+            let turn = TurnLimit { most, pace, ticks: self.ticks().clone() };
             let mail_feed = MailFeed::new(mailbox, status, host, guard, mail, turn);
             let uncounted = Uncounted::new(&self.status);
             let (outcome, mail_feed) = instance.work_off(mail_feed).await;

@@ -33,7 +33,7 @@ pub struct Unfinished {
 }
 
 /// How long a guest may run before it yields.
-pub struct Turn {
+pub struct TurnLimit {
     /// The most messages.
     pub most: usize,
     /// The pace of the component.
@@ -42,7 +42,7 @@ pub struct Turn {
     pub ticks: Ticks,
 }
 
-impl Turn {
+impl TurnLimit {
     /// Returns whether further mail has to wait for the next turn.
     fn is_over(&self, handled: usize) -> bool {
         handled >= self.most || handled > 0 && self.pace.turn_is_over(&self.ticks)
@@ -55,8 +55,8 @@ pub struct MailFeed {
     status: Arc<Status>,
     host: Arc<ComponentId>,
     guard: Arc<Guard>,
-    progress: Progress,
-    turn: Turn,
+    current: Current,
+    turn: TurnLimit,
     /// Messages handled since the last pause.
     handled: usize,
     /// The sender of the last message, cached: successive messages often share it.
@@ -65,7 +65,7 @@ pub struct MailFeed {
 }
 
 /// The message in progress.
-enum Progress {
+enum Current {
     /// None yet; this one is handed out first.
     First(Mail),
     /// None: the last one has its outcome.
@@ -76,7 +76,7 @@ enum Progress {
     Failed { mail: Mail, watch: Stopwatch, error: CallError },
 }
 
-impl Progress {
+impl Current {
     fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Between)
     }
@@ -91,14 +91,14 @@ impl MailFeed {
         host: Arc<ComponentId>,
         guard: Arc<Guard>,
         first: Mail,
-        turn: Turn,
+        turn: TurnLimit,
     ) -> Self {
         Self {
             mailbox,
             status,
             host,
             guard,
-            progress: Progress::First(first),
+            current: Current::First(first),
             turn,
             handled: 0,
             sender: None,
@@ -117,17 +117,17 @@ impl MailFeed {
     /// Ends the feed; returns the number of messages handled since the last pause, and the
     /// unfinished mail.
     pub fn end(self) -> (usize, Option<Unfinished>) {
-        let unfinished = match self.progress {
-            Progress::First(mail) => Some(Unfinished {
+        let unfinished = match self.current {
+            Current::First(mail) => Some(Unfinished {
                 mail,
                 watch: Stopwatch::start(&self.turn.ticks),
                 answer: Ok(None),
             }),
-            Progress::Between => None,
-            Progress::Handling { mail, watch, reply } => {
+            Current::Between => None,
+            Current::Handling { mail, watch, reply } => {
                 Some(Unfinished { mail, watch, answer: Ok(reply) })
             }
-            Progress::Failed { mail, watch, error } => {
+            Current::Failed { mail, watch, error } => {
                 Some(Unfinished { mail, watch, answer: Err(error) })
             }
         };
@@ -136,7 +136,7 @@ impl MailFeed {
 
     /// Returns the message in progress, as the guest may see it.
     fn message(&self) -> Option<MessageView<'_>> {
-        let Progress::Handling { mail, .. } = &self.progress else { return None };
+        let Current::Handling { mail, .. } = &self.current else { return None };
         Some(self.view(mail.message()?))
     }
 
@@ -150,10 +150,10 @@ impl MailFeed {
 
     /// Delivers the outcome of the message in progress, unless it failed.
     fn finish(&mut self, usage: Usage) {
-        let (mail, watch, reply) = match self.progress.take() {
-            Progress::Handling { mail, watch, reply } => (mail, watch, reply),
+        let (mail, watch, reply) = match self.current.take() {
+            Current::Handling { mail, watch, reply } => (mail, watch, reply),
             other => {
-                self.progress = other;
+                self.current = other;
                 return;
             }
         };
@@ -173,11 +173,11 @@ impl MailFeed {
 
     /// Returns the next mail, or `None` to end the call.
     fn poll_mail(&mut self) -> Poll<Option<Mail>> {
-        match self.progress.take() {
-            Progress::First(mail) => return Poll::Ready(Some(mail)),
-            Progress::Between => {}
+        match self.current.take() {
+            Current::First(mail) => return Poll::Ready(Some(mail)),
+            Current::Between => {}
             failed => {
-                self.progress = failed;
+                self.current = failed;
                 return Poll::Ready(None);
             }
         }
@@ -194,7 +194,7 @@ impl MailFeed {
 
 impl MailSource for MailFeed {
     fn answer(&mut self, answer: Result<Option<&[u8]>, WasmError>) {
-        let Progress::Handling { mail, reply, .. } = &mut self.progress else { return };
+        let Current::Handling { mail, reply, .. } = &mut self.current else { return };
         let wanted = matches!(mail, Mail::Message(_, to) if !to.is_nobody());
         let limit = self.mailbox.options().bounds.max_message;
         let error = match answer {
@@ -207,8 +207,8 @@ impl MailSource for MailFeed {
             }
             Err(error) => CallError::Guest(error),
         };
-        if let Progress::Handling { mail, watch, .. } = self.progress.take() {
-            self.progress = Progress::Failed { mail, watch, error };
+        if let Current::Handling { mail, watch, .. } = self.current.take() {
+            self.current = Current::Failed { mail, watch, error };
         }
     }
 
@@ -222,13 +222,13 @@ impl MailSource for MailFeed {
             Mail::Callback(message) => (HandlerKind::Callback, message),
             // Such mail goes another way, see `takes`.
             Mail::Health(_) | Mail::Shutdown(_) => {
-                self.progress = Progress::First(mail);
+                self.current = Current::First(mail);
                 return Poll::Ready(None);
             }
         };
         let shape = Shape::of(&self.view(message));
         let watch = Stopwatch::start(&self.turn.ticks);
-        self.progress = Progress::Handling { mail, watch, reply: None };
+        self.current = Current::Handling { mail, watch, reply: None };
         Poll::Ready(Some(Coming { handler, shape }))
     }
 
@@ -241,8 +241,8 @@ impl MailSource for MailFeed {
     }
 
     fn take(&mut self) -> Option<Record> {
-        let Self { progress, sender, payload, host, guard, .. } = self;
-        let Progress::Handling { mail, .. } = progress else { return None };
+        let Self { current, sender, payload, host, guard, .. } = self;
+        let Current::Handling { mail, .. } = current else { return None };
         let message = mail.message()?;
         let from = message.sender.as_ref().unwrap_or(host);
         let id = match sender {

@@ -14,7 +14,7 @@ use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::action::Action;
 use crate::security::guard::{Dropped, Guard, LogRoom};
-use crate::storage::namespaced::NamespacedStorage;
+use crate::storage::component_storage::ComponentStorage;
 
 /// What a log record, and each of its pairs, counts besides its text.
 const RECORD_BYTES: usize = 64;
@@ -40,7 +40,7 @@ pub struct HostContext {
     /// Who sees the error texts of host code.
     pub host_error_texts: HostErrorTexts,
     /// The component's own storage.
-    pub storage: NamespacedStorage,
+    pub storage: ComponentStorage,
     /// The timers it waits on.
     pub timers: Timers,
     /// Runs its blocking system calls.

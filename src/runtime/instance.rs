@@ -17,10 +17,10 @@ use crate::runtime::contract::{
     ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
     LifecycleError, MessageMetadata, ResourceLimits, WasmError,
 };
-use crate::runtime::drive::{Deadline, Drive, Progress, run_host_jobs};
 use crate::runtime::driver::attach;
 use crate::runtime::driver::source::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
+use crate::runtime::guest_call::{Deadline, GuestCall, Progress, run_host_jobs};
 use crate::runtime::host_context::HostContext;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
@@ -136,7 +136,7 @@ impl Instance {
         } else {
             let call = prepared.pre.instantiate_async(&mut store);
             let (ticker, limit) = (Some(&runtime.ticker), limits.max_execution_time);
-            Drive::new(call, ticker, &off_fiber, limit, &context.timers).await
+            GuestCall::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
             Ok(Ok(wasm)) => link(prepared, &wasm, &mut store),
@@ -285,13 +285,13 @@ impl Instance {
         &'a mut self,
         func: &'a TypedFunc<P, R>,
         parameters: P,
-    ) -> Drive<'a, impl Future<Output = wasmtime::Result<R>> + Send + use<'a, P, R>>
+    ) -> GuestCall<'a, impl Future<Output = wasmtime::Result<R>> + Send + use<'a, P, R>>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'a,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         make_ready(&mut self.store, self.fuel);
-        Drive::new(
+        GuestCall::new(
             func.call_async(&mut self.store, parameters),
             Some(&self.runtime.ticker),
             &self.off_fiber,

@@ -2,6 +2,6 @@
 //! namespace.
 
 pub mod backend;
+pub mod component_storage;
 pub mod memory;
-pub mod namespaced;
 pub mod reservations;

@@ -30,7 +30,7 @@ use crate::runtime::threads::signal_stack;
 use crate::runtime::timers::Timers;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
-use crate::storage::namespaced::NamespacedStorage;
+use crate::storage::component_storage::ComponentStorage;
 use crate::system::binary_file;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
@@ -158,7 +158,7 @@ impl Engine {
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
                 host_error_texts: self.host_error_texts,
-                storage: NamespacedStorage::new(
+                storage: ComponentStorage::new(
                     Arc::clone(&self.storage),
                     Arc::clone(id),
                     Arc::clone(&plan.guard),

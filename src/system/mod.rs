@@ -3,8 +3,8 @@
 pub mod audit;
 pub mod binary_file;
 pub mod blocking;
+pub mod call;
 pub mod callbacks;
-pub mod calling;
 pub mod capabilities;
 pub mod components;
 pub mod config;

@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::core::error::WasmError;
-use crate::runtime::drive::Progress;
 use crate::runtime::driver::small::{Form, Shape, SmallMessage, TinyMessage};
+use crate::runtime::guest_call::Progress;
 use crate::runtime::ticker::{Moment, Ticks};
 
 /// The source of a guest's messages, and the destination of their outcomes.

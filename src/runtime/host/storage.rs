@@ -11,7 +11,7 @@ use crate::runtime::host::work::work;
 use crate::runtime::lifting::{ShortText, TooLong};
 use crate::runtime::state::HostState;
 use crate::storage::backend::{self, Page, StorageError};
-use crate::storage::namespaced::{MAX_KEY_BYTES, NamespacedStorage, NewValue, too_long};
+use crate::storage::component_storage::{ComponentStorage, MAX_KEY_BYTES, NewValue, too_long};
 
 /// A key, or a prefix of one, as passed by a guest.
 type Key = ShortText<MAX_KEY_BYTES>;
@@ -59,7 +59,7 @@ impl Storage<'_> {
         &mut self,
         name: &'static str,
         take: fn(&mut Store<'_>, P) -> Taken<A>,
-        operation: fn(&NamespacedStorage, A) -> Result<R, StorageError>,
+        operation: fn(&ComponentStorage, A) -> Result<R, StorageError>,
     ) -> wasmtime::Result<()>
     where
         P: ComponentNamedList + Lift + Send + 'static,

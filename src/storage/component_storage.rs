@@ -17,7 +17,7 @@ pub const MAX_KEY_BYTES: usize = 1024;
 
 /// The storage of one component. Its namespace is its id.
 #[derive(Clone)]
-pub struct NamespacedStorage {
+pub struct ComponentStorage {
     backend: Arc<dyn Backend>,
     namespace: Arc<ComponentId>,
     guard: Arc<Guard>,
@@ -42,7 +42,7 @@ pub struct StorageUsage {
     pub quota_bytes: u64,
 }
 
-impl NamespacedStorage {
+impl ComponentStorage {
     /// Creates the storage of the component `namespace`. `reservations` belong to the backend.
     pub fn new(
         backend: Arc<dyn Backend>,

@@ -24,7 +24,7 @@ pin_project! {
     /// and timer are used only for calls longer than their first turn, which is at most one tick. A
     /// host job is never cut short: its time counts once it is over.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Drive<'a, F: Future> {
+    pub struct GuestCall<'a, F: Future> {
         #[pin]
         call: F,
         output: Option<F::Output>,
@@ -40,7 +40,7 @@ pin_project! {
     }
 }
 
-impl<'a, F: Future> Drive<'a, F> {
+impl<'a, F: Future> GuestCall<'a, F> {
     /// Drives `call` for at most `limit`. `ticker` makes the guest yield.
     #[inline(always)]
     pub fn new(
@@ -107,7 +107,7 @@ impl Progress {
     }
 }
 
-impl<F: Future> Future for Drive<'_, F> {
+impl<F: Future> Future for GuestCall<'_, F> {
     type Output = Result<F::Output, Interrupted>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
