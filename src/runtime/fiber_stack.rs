@@ -1,5 +1,5 @@
-//! The stacks of guests that may wait. The guard below a stack takes no mapping of its own where the system
-//! has such guards (Linux 6.13 and newer), so that stacks side by side count as one.
+//! The stacks of guests that may wait. On Linux 6.13 and newer the guard below a stack takes no
+//! mapping of its own, so that neighbouring stacks count as one mapping.
 
 use std::io;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use memmap2::{MmapOptions, MmapRaw};
 use wasmtime::{Error, StackCreator, StackMemory};
 
-/// Makes them.
+/// Creates fiber stacks.
 pub struct FiberStacks;
 
-/// One of them, above its guard.
+/// A stack above its guard.
 struct FiberStack {
     bytes: MmapRaw,
     guard: usize,
@@ -30,7 +30,7 @@ impl FiberStack {
 
 fn page_size() -> usize {
     #[expect(unsafe_code, reason = "a system call")]
-    // SAFETY: it takes a number and returns one.
+    // SAFETY: the call takes a number and returns one.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).unwrap_or(64 << 10)
 }
@@ -40,7 +40,7 @@ fn protect(bytes: &MmapRaw, guard: usize) -> io::Result<()> {
     if install_guard(bytes, guard) { Ok(()) } else { forbid(bytes, guard) }
 }
 
-/// Makes them so without a mapping of their own; false where the system does not.
+/// Does so without a mapping of their own; returns false if the system cannot.
 #[cfg(target_os = "linux")]
 fn install_guard(bytes: &MmapRaw, guard: usize) -> bool {
     /// `MADV_GUARD_INSTALL`, which `libc` does not name.
@@ -56,7 +56,7 @@ fn install_guard(_: &MmapRaw, _: usize) -> bool {
     false
 }
 
-/// Whether the guard below a stack splits the mapping that it is in.
+/// Returns whether the guard below a stack splits its mapping.
 pub fn guards_take_mappings() -> bool {
     static SPLITS: OnceLock<bool> = OnceLock::new();
     *SPLITS.get_or_init(|| {
@@ -66,7 +66,7 @@ pub fn guards_take_mappings() -> bool {
     })
 }
 
-/// The same with a mapping of its own.
+/// Does so with a mapping of their own.
 fn forbid(bytes: &MmapRaw, guard: usize) -> io::Result<()> {
     #[expect(unsafe_code, reason = "a system call")]
     // SAFETY: the bytes are mapped, and nobody uses them.
@@ -77,7 +77,7 @@ fn forbid(bytes: &MmapRaw, guard: usize) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for stacks of the host")]
-// SAFETY: a stack is mapped by itself, on whole pages, zero, with an inaccessible page below it.
+// SAFETY: each stack is a mapping of whole, zeroed pages above an inaccessible one.
 unsafe impl StackCreator for FiberStacks {
     fn new_stack(&self, size: usize, _zeroed: bool) -> Result<Box<dyn StackMemory>, Error> {
         Ok(Box::new(FiberStack::new(size)?))
@@ -85,7 +85,7 @@ unsafe impl StackCreator for FiberStacks {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for stacks of the host")]
-// SAFETY: the ranges are of one mapping, whole pages, and live as long as this.
+// SAFETY: the ranges are whole pages of one mapping, which lives as long as `self`.
 unsafe impl StackMemory for FiberStack {
     fn top(&self) -> *mut u8 {
         self.bytes.as_mut_ptr().wrapping_add(self.bytes.len())

@@ -1,7 +1,7 @@
-//! How many memory mappings the process has, and may have.
+//! The memory mappings of the process, and the limit on them.
 //!
-//! A thread, a guest's stack and the host's own memory take some of them, and where there is none left much
-//! ends the process. So loads are refused while there are some.
+//! Threads, guests' stacks and the host's own memory take mappings, and running out of them ends the
+//! process in many places. So loads are refused while some are left.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,25 +11,25 @@ use thiserror::Error;
 
 use crate::runtime::fiber_stack;
 
-/// This part of what the system allows is kept for what runs.
+/// One part in this many of the limit is kept for what already runs.
 const RESERVE: usize = 16;
 
-/// What instances take.
+/// The mappings that instances take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Their memories and stacks are parts of a few mappings.
+    /// Memories and stacks share a few mappings.
     Shared,
-    /// So many for each.
+    /// As many for each instance.
     Each {
-        /// A linear memory.
+        /// For a linear memory.
         memory: usize,
-        /// The stack of a guest.
+        /// For a guest's stack.
         stack: usize,
     },
 }
 
 impl Taken {
-    /// What instances take whose memories are packed, or not.
+    /// Returns what instances take, with packed memories or without.
     pub fn with(packed_memories: bool) -> Self {
         match (packed_memories, fiber_stack::guards_take_mappings()) {
             (true, false) => Self::Shared,
@@ -40,33 +40,33 @@ impl Taken {
     }
 }
 
-/// The process has nearly as many as the system allows.
+/// The process has nearly as many mappings as the system allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "the process has {count} of vm.max_map_count {most} memory mappings, and {kept} are kept for what runs: \
      raise it (sysctl -w vm.max_map_count=1048576), or load less"
 )]
 pub struct Full {
-    /// How many it has.
+    /// The mappings that it has.
     pub count: usize,
-    /// How many it may have.
+    /// The mappings that it may have.
     pub most: usize,
-    /// How many of them loads leave.
+    /// The mappings that loads must leave.
     pub kept: usize,
 }
 
-/// Mappings of the process that are used up by loads.
+/// The mappings that loads use up.
 #[derive(Debug)]
 struct Budget {
-    /// So many may be taken before all are counted again.
+    /// The mappings that may be taken before all are counted again.
     left: usize,
-    /// So many will be taken by what is loaded, once it runs.
+    /// The mappings that loaded components will take once they run.
     promised: usize,
 }
 
 static BUDGET: Mutex<Budget> = Mutex::new(Budget { left: 0, promised: 0 });
 
-/// Mappings that something will take while it lives.
+/// A reservation of mappings for the life of its owner.
 #[derive(Debug)]
 pub struct Promise(usize);
 
@@ -76,7 +76,7 @@ impl Drop for Promise {
     }
 }
 
-/// Whether so many may be taken now, and so many later.
+/// Reserves `now` mappings at once and `later` ones for later, if they are left.
 pub fn admit(now: usize, later: usize) -> Result<Promise, Full> {
     let mut budget = budget();
     let wanted = now.saturating_add(later);
@@ -88,7 +88,7 @@ pub fn admit(now: usize, later: usize) -> Result<Promise, Full> {
         if free < wanted {
             return Err(Full { count, most, kept });
         }
-        // Others take some too, and are not seen until the next time.
+        // What others take meanwhile is seen at the next count.
         budget.left = (free / 2).max(wanted);
     }
     budget.left = budget.left.saturating_sub(wanted);
@@ -100,7 +100,7 @@ fn budget() -> MutexGuard<'static, Budget> {
     BUDGET.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many mappings a process may have; `None` where the system does not say.
+/// Returns the limit on mappings; `None` if the system does not tell.
 pub fn most() -> Option<usize> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -108,7 +108,7 @@ pub fn most() -> Option<usize> {
     fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
-/// How many mappings the process has. Takes time with their number: about 0.1 µs for each.
+/// Returns the number of mappings. Takes about 0.1 µs for each.
 pub fn count() -> Option<usize> {
     if !cfg!(target_os = "linux") {
         return None;

@@ -1,27 +1,28 @@
-//! Linear memories that lie side by side, so that the system counts many of them as one mapping.
+//! Linear memories side by side: the system counts many of them as one mapping.
 //!
-//! Nothing around them is inaccessible, so a guest must check each access: the tunables of the engine must
+//! Nothing around them is inaccessible, so guests must check each access: the engine's tunables must
 //! reserve nothing and have no guards.
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType};
 
-/// A memory can grow by so much, or by half of what it has, before it moves.
+/// The room for growth without a move, unless half of the memory's size is more.
 const ROOM_BYTES: usize = 1 << 20;
 
-/// What is copied at a time.
+/// The bytes copied at a time.
 const PAGE: [u8; 4096] = [0; 4096];
 
-/// Makes them.
+/// Creates packed memories.
 pub struct PackedMemories;
 
-/// One of them. All of its capacity is readable and writable, and zero beyond its size: memories never shrink.
+/// A packed memory. All of its capacity is readable and writable, and zero beyond its size: memories
+/// never shrink.
 struct PackedMemory {
     size: usize,
     bytes: MmapRaw,
 }
 
-/// Memory of the system, which becomes resident as it is used, for one of that size and more.
+/// Maps memory for `size` bytes and some growth. It becomes resident as it is used.
 fn map(size: usize) -> std::io::Result<MmapMut> {
     let capacity = size.saturating_add(ROOM_BYTES.max(size / 2));
     let map = MmapOptions::new().len(capacity).no_reserve_swap().map_anon()?;
@@ -38,7 +39,7 @@ impl PackedMemory {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for memories of the host")]
-// SAFETY: a memory is mapped by itself and zero, and nobody else has its address.
+// SAFETY: each memory is a mapping of its own, zeroed, whose address nobody else has.
 unsafe impl MemoryCreator for PackedMemories {
     fn new_memory(
         &self,
@@ -59,7 +60,7 @@ unsafe impl MemoryCreator for PackedMemories {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for memories of the host")]
-// SAFETY: `as_ptr` stays the same until the memory outgrows its capacity, and all of that is accessible.
+// SAFETY: `as_ptr` changes only when the memory outgrows its capacity, all of which is accessible.
 unsafe impl LinearMemory for PackedMemory {
     fn byte_size(&self) -> usize {
         self.size
@@ -72,10 +73,10 @@ unsafe impl LinearMemory for PackedMemory {
     fn grow_to(&mut self, size: usize) -> Result<(), Error> {
         if size > self.bytes.len() {
             let mut moved = map(size)?;
-            // SAFETY: as many bytes are mapped, and Wasmtime, whose memory it is, waits for this.
+            // SAFETY: both mappings have as many bytes, and Wasmtime waits for this copy of its memory.
             let bytes = unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.size) };
             for (to, from) in moved.chunks_mut(PAGE.len()).zip(bytes.chunks(PAGE.len())) {
-                // A page that was never written becomes resident in neither place.
+                // A page that was never written stays non-resident in both places.
                 if from != &PAGE[..from.len()] {
                     to[..from.len()].copy_from_slice(from);
                 }
@@ -105,7 +106,7 @@ mod tests {
             memory.grow_to(size).unwrap();
             assert!(memory.byte_capacity() >= memory.byte_size());
             #[expect(unsafe_code, reason = "reads what the trait gives a pointer to")]
-            // SAFETY: as many bytes are accessible, and nobody else has them.
+            // SAFETY: as many bytes are accessible, and nobody else uses them.
             let bytes =
                 unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), memory.byte_size()) };
             assert!(bytes[..before].iter().all(|byte| *byte == 7), "{size}");
