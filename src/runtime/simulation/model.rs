@@ -52,7 +52,8 @@ enum State {
 /// What is known of a task before it is expedited.
 pub struct Before {
     changes: u64,
-    state: State,
+    /// Where it waits, if behind the workers.
+    place: Option<Place>,
     expedited: Expedited,
 }
 
@@ -243,25 +244,35 @@ impl Model {
 
     /// Called when a task's guest begins a call that takes several turns.
     pub fn begin_call(&self, number: usize) {
-        self.known().tasks[number].set_call(true);
+        let now = self.machine.now();
+        let mut known = self.known();
+        known.trace.note(now, "begins a call", number as u64, 0);
+        known.tasks[number].set_call(true);
     }
 
     /// Called when that call ends.
     pub fn end_call(&self, number: usize) {
-        self.known().tasks[number].set_call(false);
+        let now = self.machine.now();
+        let mut known = self.known();
+        known.trace.note(now, "ends a call", number as u64, 0);
+        known.tasks[number].set_call(false);
     }
 
     /// Called before a task is expedited; returns what is known of it.
     pub fn expediting(&self, number: usize) -> Before {
-        let task = &mut self.known().tasks[number];
+        let now = self.machine.now();
+        let mut known = self.known();
+        known.trace.note(now, "expediting", number as u64, 0);
+        let task = &mut known.tasks[number];
         task.expediting += 1;
         task.changes += u64::from(task.expediting > 1);
-        let before = Before { changes: task.changes, state: task.state, expedited: task.expedited };
+        let mut was = None;
         if let State::Waiting { place, .. } = &mut task.state
             && place.is_behind()
         {
-            *place = Place::Either;
+            was = Some(std::mem::replace(place, Place::Either));
         }
+        let before = Before { changes: task.changes, place: was, expedited: task.expedited };
         task.expedited = Expedited::Perhaps;
         before
     }
@@ -277,7 +288,10 @@ impl Model {
             return;
         }
         if !is_over {
-            (task.state, task.expedited) = (before.state, before.expedited);
+            if let (State::Waiting { place, .. }, Some(was)) = (&mut task.state, before.place) {
+                *place = was;
+            }
+            task.expedited = before.expedited;
             return;
         }
         match &mut task.state {
