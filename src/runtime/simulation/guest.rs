@@ -182,7 +182,7 @@ impl World {
             };
             if is_over {
                 self.note_work(guest);
-                if long_slice.is_none() {
+                if !pace.is_in_call() {
                     pace.begin_call(CallTime { deadline: machine.instant(due), seen: Seen(0) });
                     self.model.begin_call(guest.number);
                     self.expedite_at(due, guest).await;
@@ -196,7 +196,7 @@ impl World {
             machine.pass_a_tick();
             self.note_work(guest);
         }
-        if long_slice.is_some() {
+        if pace.is_in_call() {
             self.forget_deadline(guest.number);
             pace.end_call();
             self.model.end_call(guest.number);
