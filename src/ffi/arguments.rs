@@ -1,9 +1,215 @@
-//! Checks raw arguments and converts them. The project has no other pointer casts.
+//! The arguments of C functions: raw pointers come in, checked values come out. The project has no
+//! other pointer casts.
+//!
+//! A C function begins with [`arguments!`], which gives each of its pointers a type of this file.
+//! The type states what C passes, and its methods rely on that. The rest of the function is safe:
+//!
+//! ```text
+//! pub unsafe extern "C" fn airssys_engine_set_policies(
+//!     engine: *mut airssys_engine_t,
+//!     json: *const c_char,
+//!     error: *mut *mut airssys_error_t,
+//! ) -> airssys_status_t {
+//!     arguments!(unsafe { engine: Object, json: Text, error: Out });
+//!     on_engine(engine, error, |engine| Ok(engine.set_policies(json.required()?)?))
+//! }
+//! ```
+//!
+//! The parameters themselves keep the types of C. cbindgen prints them, and Rust programs call
+//! these functions too.
 
 use std::ffi::{CStr, c_char};
+use std::ptr::NonNull;
 
 use crate::core::bounds::MAX_CONTENT_TYPE_BYTES;
 use crate::ffi::failure::Failure;
+
+/// Replaces pointers that C passed by arguments of the same names, which errors repeat. Only for
+/// parameters of an `unsafe extern "C"` function. A pointer and its length are one argument:
+///
+/// ```text
+/// arguments!(unsafe { engine: Object, payload[len]: Slice, options: Versioned, error: Out });
+/// ```
+macro_rules! arguments {
+    (unsafe { $($name:ident $([$len:ident])? : $type:ident),+ $(,)? }) => {
+        let call = $crate::ffi::arguments::Call;
+        $(
+            // SAFETY: the header demands what `$type` says, for as long as the function runs. What
+            // is read through the argument borrows `call`, so it does not outlive the function.
+            let $name = unsafe {
+                $crate::ffi::arguments::$type::new($name, $($len,)? stringify!($name), &call)
+            };
+        )+
+    };
+}
+pub(super) use arguments;
+
+/// A running C function. What its arguments point to is borrowed from it.
+pub struct Call;
+
+fn null(name: &str) -> Failure {
+    Failure::argument(name, "is NULL")
+}
+
+/// A text. C passes NULL, or a NUL-terminated text that nobody changes during the call.
+pub struct Text<'a> {
+    pointer: *const c_char,
+    name: &'static str,
+    _call: &'a Call,
+}
+
+impl<'a> Text<'a> {
+    /// # Safety
+    ///
+    /// `pointer` is what [`Text`] says, as long as `call` lives.
+    pub unsafe fn new(pointer: *const c_char, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, name, _call: call }
+    }
+
+    /// The text; NULL is an error.
+    pub fn required(&self) -> Result<&'a str, Failure> {
+        self.optional()?.ok_or_else(|| null(self.name))
+    }
+
+    /// The text; NULL is none.
+    pub fn optional(&self) -> Result<Option<&'a str>, Failure> {
+        if self.pointer.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: a `Text` that is not NULL is NUL-terminated.
+        let text = unsafe { CStr::from_ptr(self.pointer) };
+        text.to_str().map(Some).map_err(|error| {
+            let problem = format!("is not UTF-8 from byte {}", error.valid_up_to());
+            Failure::argument(self.name, &problem)
+        })
+    }
+
+    /// The text as a content type; NULL is none.
+    pub fn content_type(&self) -> Result<Option<&'a str>, Failure> {
+        let content_type = self.optional()?;
+        match content_type.map_or(0, str::len) {
+            ..=MAX_CONTENT_TYPE_BYTES => Ok(content_type),
+            bytes => {
+                let problem =
+                    format!("has {bytes} bytes, at most {MAX_CONTENT_TYPE_BYTES} are allowed");
+                Err(Failure::argument(self.name, &problem))
+            }
+        }
+    }
+}
+
+/// Bytes or numbers. C passes a length of 0, or NULL, or a pointer to that many values, which
+/// nobody changes during the call. A pointer that the function does not read may be anything.
+pub struct Slice<'a, T> {
+    pointer: *const T,
+    len: usize,
+    name: &'static str,
+    _call: &'a Call,
+}
+
+impl<'a, T: Copy> Slice<'a, T> {
+    /// # Safety
+    ///
+    /// `pointer` is what [`Slice`] says, as long as `call` lives.
+    pub unsafe fn new(pointer: *const T, len: usize, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, len, name, _call: call }
+    }
+
+    /// The values. A length of 0 is empty, whatever the pointer.
+    pub fn get(&self) -> Result<&'a [T], Failure> {
+        let Self { pointer, len, name, .. } = *self;
+        if len == 0 {
+            return Ok(&[]);
+        }
+        if !pointer.is_aligned() {
+            return Err(Failure::argument(name, "is not aligned"));
+        }
+        if pointer.is_null() {
+            return Err(Failure::argument(name, &format!("is NULL with a length of {len}")));
+        }
+        if len > isize::MAX as usize / size_of::<T>() {
+            return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
+        }
+        // SAFETY: a `Slice` that is not NULL has `len` values; it is aligned, and no longer than an
+        // object can be.
+        Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+    }
+
+    /// The values; NULL is none, and an error with another length than 0.
+    pub fn optional(&self) -> Result<Option<&'a [T]>, Failure> {
+        let values = self.get()?;
+        Ok((!self.pointer.is_null()).then_some(values))
+    }
+}
+
+/// An object of the library. C passes NULL, or an object that nobody releases during the call.
+/// Exception: an engine may be freed meanwhile. It then lives until the last `Entered` ends, and
+/// after that nothing uses it.
+pub struct Object<'a, T> {
+    pointer: *const T,
+    name: &'static str,
+    _call: &'a Call,
+}
+
+impl<'a, T> Object<'a, T> {
+    /// # Safety
+    ///
+    /// `pointer` is what [`Object`] says, as long as `call` lives.
+    pub unsafe fn new(pointer: *const T, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, name, _call: call }
+    }
+
+    /// The object; NULL is an error.
+    pub fn required(&self) -> Result<&'a T, Failure> {
+        self.optional().ok_or_else(|| null(self.name))
+    }
+
+    /// The object; NULL is none.
+    pub fn optional(&self) -> Option<&'a T> {
+        // SAFETY: an `Object` is NULL or live.
+        unsafe { self.pointer.as_ref() }
+    }
+}
+
+/// An output. C passes NULL, or a pointer that is valid for writing during the call.
+pub struct Out<'a, T> {
+    pointer: *mut T,
+    name: &'static str,
+    call: &'a Call,
+}
+
+impl<'a, T> Out<'a, T> {
+    /// # Safety
+    ///
+    /// `pointer` is what [`Out`] says, as long as `call` lives.
+    pub unsafe fn new(pointer: *mut T, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, name, call }
+    }
+
+    /// The place; NULL is an error.
+    pub fn required(&self) -> Result<Place<'a, T>, Failure> {
+        self.optional().ok_or_else(|| null(self.name))
+    }
+
+    /// The place; NULL is none.
+    pub fn optional(&self) -> Option<Place<'a, T>> {
+        NonNull::new(self.pointer).map(|pointer| Place { pointer, _call: self.call })
+    }
+}
+
+/// An output that is not NULL.
+pub struct Place<'a, T> {
+    pointer: NonNull<T>,
+    _call: &'a Call,
+}
+
+impl<T> Place<'_, T> {
+    /// Writes the output.
+    pub fn write(self, value: T) {
+        // SAFETY: an `Out` that is not NULL is valid for writing.
+        unsafe { self.pointer.write(value) };
+    }
+}
 
 /// A struct whose first field is the size of the caller's version.
 ///
@@ -15,24 +221,54 @@ pub unsafe trait Sized0: Copy {
     const FIRST_SIZE: usize;
 }
 
-/// `NULL` or a reference.
-///
-/// # Safety
-///
-/// `pointer` is NULL, or points to a live `T` that nobody changes during `'a`.
-pub unsafe fn reference<'a, T>(pointer: *const T) -> Option<&'a T> {
-    // SAFETY: this function's contract.
-    unsafe { pointer.as_ref() }
+/// A struct of the caller's version. C passes NULL, or a pointer to a size and that many bytes, the
+/// size included, which nobody changes during the call. The fields are what the header says: a text
+/// is a [`Text`], a function behaves as documented.
+pub struct Versioned<'a, T> {
+    pointer: *const T,
+    name: &'static str,
+    /// As long as this lives, the pointers in the struct are valid.
+    pub call: &'a Call,
 }
 
-/// A required object.
-///
-/// # Safety
-///
-/// As [`reference()`].
-pub unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
-    // SAFETY: this function's contract.
-    unsafe { reference(pointer) }.ok_or_else(|| Failure::argument(name, "is NULL"))
+impl<'a, T: Sized0> Versioned<'a, T> {
+    /// # Safety
+    ///
+    /// `pointer` is what [`Versioned`] says, as long as `call` lives.
+    pub unsafe fn new(pointer: *const T, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, name, call }
+    }
+
+    /// A copy of the struct; NULL is an error.
+    pub fn required(&self) -> Result<T, Failure> {
+        self.optional()?.ok_or_else(|| null(self.name))
+    }
+
+    /// A copy of the struct; NULL is none. Fields that the caller's version lacks are zero. Fields
+    /// that this library does not know must be zero.
+    pub fn optional(&self) -> Result<Option<T>, Failure> {
+        let Self { pointer, name, .. } = *self;
+        if pointer.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: a `Versioned` that is not NULL begins with its size.
+        let size = unsafe { pointer.cast::<usize>().read_unaligned() };
+        if size < T::FIRST_SIZE || size > 4096 {
+            let problem = format!("has size {size}, {} was expected", size_of::<T>());
+            return Err(Failure::argument(name, &problem));
+        }
+        // SAFETY: a `Versioned` has as many bytes as its size says.
+        let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
+        if given.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
+            return Err(Failure::argument(name, "uses fields of a newer version of this library"));
+        }
+        let mut value = std::mem::MaybeUninit::<T>::zeroed();
+        let known = size.min(size_of::<T>());
+        // SAFETY: both sides have `known` bytes and do not overlap.
+        unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.as_ptr(), known) };
+        // SAFETY: a `Sized0` is valid with zero fields; the others hold what the caller wrote.
+        Ok(Some(unsafe { value.assume_init() }))
+    }
 }
 
 /// Takes an object back from C, to be dropped.
@@ -43,147 +279,4 @@ pub unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Fail
 pub unsafe fn free<T>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: this function's contract.
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
-}
-
-/// A required text.
-///
-/// # Safety
-///
-/// `pointer` is NULL, or points to a NUL-terminated text that nobody changes during `'a`.
-pub unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str, Failure> {
-    // SAFETY: this function's contract.
-    unsafe { optional_text(pointer, name) }?.ok_or_else(|| Failure::argument(name, "is NULL"))
-}
-
-/// An optional text.
-///
-/// # Safety
-///
-/// As [`text`].
-pub unsafe fn optional_text<'a>(
-    pointer: *const c_char,
-    name: &str,
-) -> Result<Option<&'a str>, Failure> {
-    if pointer.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: not NULL, and this function's contract.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str().map(Some).map_err(|error| {
-        Failure::argument(name, &format!("is not UTF-8 from byte {}", error.valid_up_to()))
-    })
-}
-
-/// An optional content type.
-///
-/// # Safety
-///
-/// As [`text`].
-pub unsafe fn content_type<'a>(
-    pointer: *const c_char,
-    name: &str,
-) -> Result<Option<&'a str>, Failure> {
-    // SAFETY: this function's contract.
-    let content_type = unsafe { optional_text(pointer, name) }?;
-    match content_type.map_or(0, str::len) {
-        ..=MAX_CONTENT_TYPE_BYTES => Ok(content_type),
-        bytes => {
-            let problem =
-                format!("has {bytes} bytes, at most {MAX_CONTENT_TYPE_BYTES} are allowed");
-            Err(Failure::argument(name, &problem))
-        }
-    }
-}
-
-/// Bytes. A length of 0 is empty, whatever the pointer.
-///
-/// # Safety
-///
-/// `len` is 0, or `pointer` is NULL, or it points to `len` bytes that nobody changes during `'a`.
-pub unsafe fn bytes<'a>(pointer: *const u8, len: usize, name: &str) -> Result<&'a [u8], Failure> {
-    // SAFETY: this function's contract.
-    unsafe { slice(pointer, len, name) }
-}
-
-/// Numbers. A count of 0 is none, whatever the pointer.
-///
-/// # Safety
-///
-/// As [`bytes()`], with `count` aligned numbers.
-pub unsafe fn numbers<'a>(
-    pointer: *const u64,
-    count: usize,
-    name: &str,
-) -> Result<&'a [u64], Failure> {
-    if count > 0 && !pointer.is_aligned() {
-        return Err(Failure::argument(name, "is not aligned"));
-    }
-    // SAFETY: this function's contract.
-    unsafe { slice(pointer, count, name) }
-}
-
-/// # Safety
-///
-/// `len` is 0, or `pointer` is NULL, or it points to `len` aligned values that nobody changes during
-/// `'a`. Any bits are a valid `T`.
-unsafe fn slice<'a, T: Copy>(
-    pointer: *const T,
-    len: usize,
-    name: &str,
-) -> Result<&'a [T], Failure> {
-    if len == 0 {
-        return Ok(&[]);
-    }
-    if pointer.is_null() {
-        return Err(Failure::argument(name, &format!("is NULL with a length of {len}")));
-    }
-    if len > isize::MAX as usize / size_of::<T>() {
-        return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
-    }
-    // SAFETY: not NULL, no longer than an object can be, and this function's contract.
-    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
-}
-
-/// A required output.
-pub fn output<T>(pointer: *mut T, name: &str) -> Result<*mut T, Failure> {
-    if pointer.is_null() { Err(Failure::argument(name, "is NULL")) } else { Ok(pointer) }
-}
-
-/// Writes an output.
-///
-/// # Safety
-///
-/// `pointer` is valid for writing a `T`.
-pub unsafe fn write_output<T>(pointer: *mut T, value: T) {
-    // SAFETY: this function's contract.
-    unsafe { pointer.write(value) };
-}
-
-/// Reads a struct of another version. Fields that the caller's version lacks are zero. Fields that
-/// this library does not know must be zero.
-///
-/// # Safety
-///
-/// `pointer` is NULL, or points to a size and that many bytes, the size included.
-pub unsafe fn versioned<T: Sized0>(pointer: *const T, name: &str) -> Result<Option<T>, Failure> {
-    if pointer.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: not NULL, and `T` begins with its size.
-    let size = unsafe { pointer.cast::<usize>().read_unaligned() };
-    if size < T::FIRST_SIZE || size > 4096 {
-        let problem = format!("has size {size}, {} was expected", size_of::<T>());
-        return Err(Failure::argument(name, &problem));
-    }
-    // SAFETY: the contract says that there are `size` bytes.
-    let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
-    if given.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
-        return Err(Failure::argument(name, "uses fields of a newer version of this library"));
-    }
-    let mut value = std::mem::MaybeUninit::<T>::zeroed();
-    let known = size.min(size_of::<T>());
-    // SAFETY: both sides have `known` bytes and do not overlap.
-    unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.as_ptr(), known) };
-    // SAFETY: a `Sized0` is valid with zero fields; the others hold what the caller wrote.
-    Ok(Some(unsafe { value.assume_init() }))
 }

@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::core::message::Timestamp;
-use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::arguments::{Sized0, Versioned, arguments};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
@@ -104,13 +104,12 @@ pub unsafe extern "C" fn airssys_config_set_audit(
     audit: *const airssys_audit_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
+    arguments!(unsafe { config: Object, audit: Versioned, error: Out });
     let callbacks = || {
-        // SAFETY: by this function's contract NULL or a live struct.
-        let (audit, sample_allowed) = unsafe { HostAudit::new(audit) }?;
+        let (audit, sample_allowed) = HostAudit::new(&audit)?;
         Ok(AuditConfig { sink: Arc::new(audit), sample_allowed })
     };
-    // SAFETY: by this function's contract as `replace` needs it.
-    unsafe { replace(config, error, callbacks, |config| &mut config.audit) }
+    replace(config, error, callbacks, |config| &mut config.audit)
 }
 
 /// The host's callback as a sink.
@@ -121,15 +120,8 @@ pub struct HostAudit {
 
 impl HostAudit {
     /// Takes over the host's callback, with its `user_data`, and returns its sampling.
-    ///
-    /// # Safety
-    ///
-    /// `audit` is NULL or points to a live struct of its `size`, with functions that behave as
-    /// documented for [`airssys_audit_t`].
-    pub unsafe fn new(audit: *const airssys_audit_t) -> Result<(Self, u32), Failure> {
-        // SAFETY: this function's contract.
-        let audit = unsafe { arguments::versioned(audit, "audit") }?
-            .ok_or_else(|| Failure::argument("audit", "is NULL"))?;
+    pub fn new(audit: &Versioned<'_, airssys_audit_t>) -> Result<(Self, u32), Failure> {
+        let audit = audit.required()?;
         let record = audit.record.ok_or_else(|| Failure::argument("audit.record", "is NULL"))?;
         let user_data = UserData::new(audit.user_data, audit.drop);
         Ok((Self { record, user_data }, audit.sample_allowed))

@@ -2,18 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::ffi::arguments::write_output;
+use crate::ffi::arguments::Out;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 
+/// Where a function leaves its error.
+pub type ErrorOut<'a> = Out<'a, *mut airssys_error_t>;
+
 /// Runs the body of a function that returns a status.
-///
-/// # Safety
-///
-/// `error` is NULL or valid for writing a pointer.
-pub unsafe fn boundary(
-    error: *mut *mut airssys_error_t,
+pub fn boundary(
+    error: ErrorOut<'_>,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> airssys_status_t {
     // After a panic, locks are taken again (see the uses of `PoisonError::into_inner`) and instances
@@ -22,10 +21,8 @@ pub unsafe fn boundary(
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Failure::panic(&*panic)));
     let Err(failure) = result else { return AIRSSYS_OK };
     let status = failure.status;
-    if !error.is_null() {
-        let object = Box::into_raw(Box::new(airssys_error_t::from(failure)));
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(error, object) };
+    if let Some(error) = error.optional() {
+        error.write(Box::into_raw(Box::new(airssys_error_t::from(failure))));
     }
     status
 }

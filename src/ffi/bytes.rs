@@ -2,8 +2,6 @@
 
 use std::mem::ManuallyDrop;
 
-use crate::ffi::arguments::write_output;
-
 /// Bytes that the caller owns and must release with `airssys_bytes_free`.
 ///
 /// "None" and "empty" differ. `data` is NULL if there are no bytes, for example if a component
@@ -48,12 +46,10 @@ pub unsafe extern "C" fn airssys_bytes_free(bytes: *mut airssys_bytes_t) {
         return;
     }
     // SAFETY: not NULL, and by this function's contract a live `airssys_bytes_t`.
-    let airssys_bytes_t { data, len, capacity } = unsafe { bytes.read() };
+    let airssys_bytes_t { data, len, capacity } = unsafe { bytes.replace(NONE) };
     if !data.is_null() {
         // SAFETY: made by `airssys_bytes_t::new` from a vector of this pointer and capacity, of
         // which at least `len` bytes are set.
         drop(unsafe { Vec::from_raw_parts(data, len, capacity) });
     }
-    // SAFETY: as for the read.
-    unsafe { write_output(bytes, NONE) };
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 
 use crate::core::codec::{Codec, UnknownCodec, prefix, read};
-use crate::ffi::arguments::{bytes, output, text, write_output};
+use crate::ffi::arguments::arguments;
 use crate::ffi::boundary::boundary;
 use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::error::airssys_error_t;
@@ -130,20 +130,17 @@ pub unsafe extern "C" fn airssys_codec_code(
     out_code: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let name = unsafe { text(name, "name") }?;
-        let out = output(out_code, "out_code")?;
+    arguments!(unsafe { name: Text, out_code: Out, error: Out });
+    boundary(error, || {
+        let name = name.required()?;
+        let out_code = out_code.required()?;
         let codec = Codec::by_name(name).ok_or_else(|| {
             let error = UnknownCodec { name: name.to_owned() };
             Failure::argument("name", &format!("cannot be used: {error}"))
         })?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, codec.code()) };
+        out_code.write(codec.code());
         Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    })
 }
 
 /// Reads the code at the start of a payload. The data follows this prefix.
@@ -166,22 +163,17 @@ pub unsafe extern "C" fn airssys_codec_read(
     out_prefix_len: *mut usize,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or `len` bytes.
-        let payload = unsafe { bytes(payload, len, "payload") }?;
-        let out_code = output(out_code, "out_code")?;
-        let out_prefix_len = output(out_prefix_len, "out_prefix_len")?;
+    arguments!(unsafe { payload[len]: Slice, out_code: Out, out_prefix_len: Out, error: Out });
+    boundary(error, || {
+        let payload = payload.get()?;
+        let (out_code, out_prefix_len) = (out_code.required()?, out_prefix_len.required()?);
         let (code, prefix_len) = read(payload).ok_or_else(|| {
             Failure::message("the payload does not begin with a multicodec, an unsigned varint")
         })?;
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out_code, code) };
-        // SAFETY: as for the code.
-        unsafe { write_output(out_prefix_len, prefix_len) };
+        out_code.write(code);
+        out_prefix_len.write(prefix_len);
         Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    })
 }
 
 /// Puts a code in front of a payload, as an unsigned varint.
@@ -200,18 +192,15 @@ pub unsafe extern "C" fn airssys_codec_prefix(
     out: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or `len` bytes.
-        let payload = unsafe { bytes(payload, len, "payload") }?;
-        let out = output(out, "out")?;
+    arguments!(unsafe { payload[len]: Slice, out: Out, error: Out });
+    boundary(error, || {
+        let payload = payload.get()?;
+        let out = out.required()?;
         let mut message = prefix(code)
             .map_err(|error| Failure::argument("code", &format!("cannot be used: {error}")))?;
         message.reserve_exact(payload.len());
         message.extend_from_slice(payload);
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, airssys_bytes_t::new(Some(message))) };
+        out.write(airssys_bytes_t::new(Some(message)));
         Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    })
 }

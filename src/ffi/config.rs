@@ -3,8 +3,8 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, PoisonError};
 
-use crate::ffi::arguments::{free, object, output, text, write_output};
-use crate::ffi::boundary::{boundary, quietly};
+use crate::ffi::arguments::{Object, arguments, free};
+use crate::ffi::boundary::{ErrorOut, boundary, quietly};
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::status::airssys_status_t;
@@ -43,15 +43,13 @@ pub unsafe extern "C" fn airssys_config_new(
     out: *mut *mut airssys_config_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        let out = output(out, "out")?;
+    arguments!(unsafe { out: Out, error: Out });
+    boundary(error, || {
+        let out = out.required()?;
         let config = Box::new(airssys_config_t { config: Mutex::default() });
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, Box::into_raw(config)) };
+        out.write(Box::into_raw(config));
         Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    })
 }
 
 /// Releases a configuration; NULL does nothing. Engines made from it are not affected.
@@ -76,37 +74,26 @@ pub unsafe extern "C" fn airssys_config_set_json(
     json: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { object(config, "config") }?;
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let json = unsafe { text(json, "json") }?;
-        Ok(config.lock().apply(json)?)
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    arguments!(unsafe { config: Object, json: Text, error: Out });
+    boundary(error, || {
+        let config = config.required()?;
+        Ok(config.lock().apply(json.required()?)?)
+    })
 }
 
 /// Puts callbacks of the host into a configuration, in place of earlier ones.
-///
-/// # Safety
-///
-/// `config` is NULL or live; `error` is NULL or valid for writing.
-pub(super) unsafe fn replace<T>(
-    config: *const airssys_config_t,
-    error: *mut *mut airssys_error_t,
+pub(super) fn replace<T>(
+    config: Object<'_, airssys_config_t>,
+    error: ErrorOut<'_>,
     callbacks: impl FnOnce() -> Result<T, Failure>,
     place: impl FnOnce(&mut EngineConfig) -> &mut Option<T>,
 ) -> airssys_status_t {
-    let body = || {
-        // SAFETY: this function's contract.
-        let config = unsafe { object(config, "config") }?;
+    boundary(error, || {
+        let config = config.required()?;
         let callbacks = callbacks()?;
         let before = place(&mut config.lock()).replace(callbacks);
         // Outside the lock: the host's `drop` may use the configuration.
         drop(before);
         Ok(())
-    };
-    // SAFETY: this function's contract.
-    unsafe { boundary(error, body) }
+    })
 }

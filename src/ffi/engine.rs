@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{bytes, optional_text, output, reference, text, write_output};
+use crate::ffi::arguments::arguments;
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
@@ -35,20 +35,17 @@ pub unsafe extern "C" fn airssys_engine_new(
     out: *mut *mut airssys_engine_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = || {
-        let out = output(out, "out")?;
-        // SAFETY: by this function's contract NULL or a live configuration.
-        let config = unsafe { reference(config) };
+    arguments!(unsafe { config: Object, out: Out, error: Out });
+    boundary(error, || {
+        let out = out.required()?;
+        let config = config.optional();
         let config = config.map_or_else(EngineConfig::default, airssys_config_t::snapshot);
         let engine = Engine::new(&config)?;
         let rundown = Arc::default();
         let handle = Box::new(airssys_engine_t { engine, rundown, made_at: fork::generation() });
-        // SAFETY: not NULL, and by this function's contract valid for writing.
-        unsafe { write_output(out, Box::into_raw(handle)) };
+        out.write(Box::into_raw(handle));
         Ok(())
-    };
-    // SAFETY: by this function's contract `error` is NULL or valid for writing.
-    unsafe { boundary(error, body) }
+    })
 }
 
 /// Ends an engine gracefully. The engine must still be freed.
@@ -75,9 +72,9 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
     timeout_ms: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| Ok(engine.shutdown(Duration::from_millis(timeout_ms))?);
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    arguments!(unsafe { engine: Object, error: Out });
+    let timeout = Duration::from_millis(timeout_ms);
+    on_engine(engine, error, |engine| Ok(engine.shutdown(timeout)?))
 }
 
 /// Releases an engine and its components, in any state, without calling their `shutdown`; NULL does
@@ -170,20 +167,19 @@ pub unsafe extern "C" fn airssys_engine_load(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or NUL-terminated texts, and NULL or `len` bytes.
-        let (id, wasm, options) = unsafe {
-            (
-                text(id, "id")?,
-                bytes(wasm, len, "wasm")?,
-                optional_text(options_json, "options_json")?,
-            )
-        };
+    arguments!(unsafe {
+        engine: Object,
+        id: Text,
+        wasm[len]: Slice,
+        options_json: Text,
+        out_handle: Out,
+        error: Out,
+    });
+    answer(engine, out_handle, error, |engine| {
+        let (id, wasm, options) = (id.required()?, wasm.get()?, options_json.optional()?);
         let handle = engine.load(id, wasm, options, stack::left())?;
         Ok(handle.0)
-    };
-    // SAFETY: by this function's contract as `answer` needs it.
-    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
+    })
 }
 
 /// Loads a component from a file; otherwise as `airssys_engine_load`.
@@ -200,16 +196,19 @@ pub unsafe extern "C" fn airssys_engine_load_file(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or NUL-terminated texts.
-        let (id, path, options) = unsafe {
-            (text(id, "id")?, text(path, "path")?, optional_text(options_json, "options_json")?)
-        };
+    arguments!(unsafe {
+        engine: Object,
+        id: Text,
+        path: Text,
+        options_json: Text,
+        out_handle: Out,
+        error: Out,
+    });
+    answer(engine, out_handle, error, |engine| {
+        let (id, path, options) = (id.required()?, path.required()?, options_json.optional()?);
         let handle = engine.load_file(id, Path::new(path), options, stack::left())?;
         Ok(handle.0)
-    };
-    // SAFETY: by this function's contract as `answer` needs it.
-    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
+    })
 }
 
 /// Unloads a component. Its stored data remains.
@@ -234,9 +233,10 @@ pub unsafe extern "C" fn airssys_engine_unload(
     handle: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| Ok(engine.unload(ComponentHandle(handle), stack::left(), None)?);
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    arguments!(unsafe { engine: Object, error: Out });
+    on_engine(engine, error, |engine| {
+        Ok(engine.unload(ComponentHandle(handle), stack::left(), None)?)
+    })
 }
 
 /// Unloads a component as `airssys_engine_unload`, and interrupts what it still runs after
@@ -260,12 +260,11 @@ pub unsafe extern "C" fn airssys_engine_unload_within(
     timeout_ms: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        let timeout = Duration::from_millis(timeout_ms);
+    arguments!(unsafe { engine: Object, error: Out });
+    let timeout = Duration::from_millis(timeout_ms);
+    on_engine(engine, error, |engine| {
         Ok(engine.unload(ComponentHandle(handle), stack::left(), Some(timeout))?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    })
 }
 
 /// Interrupts what a component runs now.
@@ -286,7 +285,6 @@ pub unsafe extern "C" fn airssys_engine_interrupt(
     handle: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| Ok(engine.interrupt(ComponentHandle(handle))?);
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    arguments!(unsafe { engine: Object, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.interrupt(ComponentHandle(handle))?))
 }

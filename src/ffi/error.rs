@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use crate::ffi::arguments::{free, reference};
+use crate::ffi::arguments::{arguments, free};
 use crate::ffi::failure::Failure;
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 
@@ -44,8 +44,8 @@ pub fn c_text(text: String) -> CString {
 /// `error`: borrowed; the status of NULL is `AIRSSYS_OK`. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_status(error: *const airssys_error_t) -> airssys_status_t {
-    // SAFETY: by this function's contract `error` is NULL or a live error.
-    unsafe { reference(error) }.map_or(AIRSSYS_OK, |error| error.status)
+    arguments!(unsafe { error: Object });
+    error.optional().map_or(AIRSSYS_OK, |error| error.status)
 }
 
 /// Returns the text of an error, for people.
@@ -58,8 +58,8 @@ pub unsafe extern "C" fn airssys_error_status(error: *const airssys_error_t) -> 
 /// error is freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) -> *const c_char {
-    // SAFETY: by this function's contract `error` is NULL or a live error.
-    unsafe { reference(error) }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    arguments!(unsafe { error: Object });
+    error.optional().map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
 /// Returns the details of an error, for programs: a JSON object, `{}` if there are none.
@@ -82,8 +82,8 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 /// the error is freed. Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_detail_json(error: *const airssys_error_t) -> *const c_char {
-    // SAFETY: by this function's contract `error` is NULL or a live error.
-    unsafe { reference(error) }.map_or(c"{}".as_ptr(), |error| error.detail.as_ptr())
+    arguments!(unsafe { error: Object });
+    error.optional().map_or(c"{}".as_ptr(), |error| error.detail.as_ptr())
 }
 
 /// Releases an error; NULL does nothing. Any thread; callable from callbacks.

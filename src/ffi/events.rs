@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use crate::core::ports::EventSink;
-use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::arguments::{Sized0, Versioned, arguments};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
@@ -84,13 +84,9 @@ pub unsafe extern "C" fn airssys_config_set_events(
     events: *const airssys_events_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let callbacks = || {
-        // SAFETY: by this function's contract NULL or a live struct.
-        let events = unsafe { HostEvents::new(events) }?;
-        Ok(Arc::new(events) as Arc<dyn EventSink>)
-    };
-    // SAFETY: by this function's contract as `replace` needs it.
-    unsafe { replace(config, error, callbacks, |config| &mut config.events) }
+    arguments!(unsafe { config: Object, events: Versioned, error: Out });
+    let callbacks = || Ok(Arc::new(HostEvents::new(&events)?) as Arc<dyn EventSink>);
+    replace(config, error, callbacks, |config| &mut config.events)
 }
 
 /// The host's callback as a sink.
@@ -101,15 +97,8 @@ pub struct HostEvents {
 
 impl HostEvents {
     /// Takes over the host's callback, with its `user_data`.
-    ///
-    /// # Safety
-    ///
-    /// `events` is NULL or points to a live struct of its `size`, with functions that behave as
-    /// documented for [`airssys_events_t`].
-    pub unsafe fn new(events: *const airssys_events_t) -> Result<Self, Failure> {
-        // SAFETY: this function's contract.
-        let events = unsafe { arguments::versioned(events, "events") }?
-            .ok_or_else(|| Failure::argument("events", "is NULL"))?;
+    pub fn new(events: &Versioned<'_, airssys_events_t>) -> Result<Self, Failure> {
+        let events = events.required()?;
         let event = events.event.ok_or_else(|| Failure::argument("events.event", "is NULL"))?;
         Ok(Self { event, user_data: UserData::new(events.user_data, events.drop) })
     }

@@ -3,13 +3,12 @@
 use std::ffi::c_char;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::text;
+use crate::ffi::arguments::arguments;
 use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, document};
 use crate::ffi::status::airssys_status_t;
-use crate::system::engine::Engine;
 
 /// Finds the component with an id. If there are several, it finds the least busy.
 ///
@@ -25,14 +24,11 @@ pub unsafe extern "C" fn airssys_engine_find(
     out_handle: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let id = unsafe { text(id, "id") }?;
-        let handle = engine.find(id)?;
+    arguments!(unsafe { engine: Object, id: Text, out_handle: Out, error: Out });
+    answer(engine, out_handle, error, |engine| {
+        let handle = engine.find(id.required()?)?;
         Ok(handle.0)
-    };
-    // SAFETY: by this function's contract as `answer` needs it.
-    unsafe { answer(engine, ("out_handle", out_handle), error, body) }
+    })
 }
 
 /// Lists the components in the order of loading.
@@ -53,8 +49,8 @@ pub unsafe extern "C" fn airssys_engine_list(
     out_json: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    // SAFETY: by this function's contract as `document` needs it.
-    unsafe { document(engine, out_json, error, |engine| Ok(engine.list())) }
+    arguments!(unsafe { engine: Object, out_json: Out, error: Out });
+    document(engine, out_json, error, |engine| Ok(engine.list()))
 }
 
 /// Describes a component, without asking it.
@@ -93,9 +89,8 @@ pub unsafe extern "C" fn airssys_engine_describe(
     out_json: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let describe = |engine: &Engine| Ok(engine.describe(ComponentHandle(handle))?);
-    // SAFETY: by this function's contract as `document` needs it.
-    unsafe { document(engine, out_json, error, describe) }
+    arguments!(unsafe { engine: Object, out_json: Out, error: Out });
+    document(engine, out_json, error, |engine| Ok(engine.describe(ComponentHandle(handle))?))
 }
 
 /// Asks a component for its health, after the mail that it already has.
@@ -121,9 +116,8 @@ pub unsafe extern "C" fn airssys_engine_health(
     out_json: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let ask = |engine: &Engine| Ok(engine.health(ComponentHandle(handle))?);
-    // SAFETY: by this function's contract as `document` needs it.
-    unsafe { document(engine, out_json, error, ask) }
+    arguments!(unsafe { engine: Object, out_json: Out, error: Out });
+    document(engine, out_json, error, |engine| Ok(engine.health(ComponentHandle(handle))?))
 }
 
 /// Counts what the loaded components have done, in total and each.
@@ -167,6 +161,6 @@ pub unsafe extern "C" fn airssys_engine_stats(
     out_json: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    // SAFETY: by this function's contract as `document` needs it.
-    unsafe { document(engine, out_json, error, |engine| Ok(engine.stats())) }
+    arguments!(unsafe { engine: Object, out_json: Out, error: Out });
+    document(engine, out_json, error, |engine| Ok(engine.stats()))
 }

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
 use crate::core::log::{LogLevel, LogRecord, LogSink};
-use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::arguments::{Sized0, Versioned, arguments};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
@@ -108,13 +108,9 @@ pub unsafe extern "C" fn airssys_config_set_logger(
     logger: *const airssys_logger_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let callbacks = || {
-        // SAFETY: by this function's contract NULL or a live struct.
-        let logger = unsafe { HostLogger::new(logger) }?;
-        Ok(Arc::new(logger) as Arc<dyn LogSink>)
-    };
-    // SAFETY: by this function's contract as `replace` needs it.
-    unsafe { replace(config, error, callbacks, |config| &mut config.log) }
+    arguments!(unsafe { config: Object, logger: Versioned, error: Out });
+    let callbacks = || Ok(Arc::new(HostLogger::new(&logger)?) as Arc<dyn LogSink>);
+    replace(config, error, callbacks, |config| &mut config.log)
 }
 
 /// The host's callback as a sink.
@@ -126,15 +122,8 @@ pub struct HostLogger {
 
 impl HostLogger {
     /// Takes over the host's callback, with its `user_data`.
-    ///
-    /// # Safety
-    ///
-    /// `logger` is NULL or points to a live struct of its `size`, with functions that behave as
-    /// documented for [`airssys_logger_t`].
-    pub unsafe fn new(logger: *const airssys_logger_t) -> Result<Self, Failure> {
-        // SAFETY: this function's contract.
-        let logger = unsafe { arguments::versioned(logger, "logger") }?
-            .ok_or_else(|| Failure::argument("logger", "is NULL"))?;
+    pub fn new(logger: &Versioned<'_, airssys_logger_t>) -> Result<Self, Failure> {
+        let logger = logger.required()?;
         let log = logger.log.ok_or_else(|| Failure::argument("logger.log", "is NULL"))?;
         if !(AIRSSYS_LOG_TRACE..=AIRSSYS_LOG_OFF).contains(&logger.min_level) {
             let problem = format!("is {}, 0 to 5 was expected", logger.min_level);

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::core::id::{ComponentHandle, ComponentId};
-use crate::ffi::arguments::{Sized0, bytes, content_type, numbers, optional_text, versioned};
+use crate::ffi::arguments::{Sized0, Slice, Text, Versioned, arguments};
 use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
@@ -12,7 +12,6 @@ use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
-use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::HostMessage;
 use crate::system::sending::Patience;
@@ -72,27 +71,24 @@ unsafe impl Sized0 for airssys_message_options_t {
 }
 
 /// A message and its timeout.
-///
-/// # Safety
-///
-/// `payload` is NULL or has `len` bytes; `options` is NULL or a live struct of its `size`, with texts
-/// that are NULL or NUL-terminated; nobody changes them during `'a`.
-pub unsafe fn message<'a>(
-    payload: *const u8,
-    len: usize,
-    options: *const airssys_message_options_t,
+pub fn message<'a>(
+    payload: &Slice<'a, u8>,
+    options: &Versioned<'a, airssys_message_options_t>,
 ) -> Result<(HostMessage<'a>, Patience), Failure> {
-    // SAFETY: this function's contract.
-    let payload = unsafe { bytes(payload, len, "payload") }?;
-    // SAFETY: this function's contract.
-    let Some(options) = (unsafe { versioned(options, "options") })? else {
+    let payload = payload.get()?;
+    let call = options.call;
+    let Some(options) = options.optional()? else {
         let message = HostMessage { payload, sender: None, content_type: None };
         return Ok((message, Patience::default()));
     };
-    // SAFETY: this function's contract.
-    let sender = unsafe { optional_text(options.sender, "options.sender") }?;
-    // SAFETY: this function's contract.
-    let content_type = unsafe { content_type(options.content_type, "options.content_type") }?;
+    // SAFETY: `Versioned` says that the fields are what the header says: texts.
+    let (sender, content_type) = unsafe {
+        (
+            Text::new(options.sender, "options.sender", call),
+            Text::new(options.content_type, "options.content_type", call),
+        )
+    };
+    let (sender, content_type) = (sender.optional()?, content_type.content_type()?);
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
     let unknown = options.flags & !AIRSSYS_MESSAGE_ENDS_WITH_SENDER;
@@ -142,13 +138,11 @@ pub unsafe extern "C" fn airssys_engine_send(
     options: *const airssys_message_options_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract as `message` needs it.
-        let (message, patience) = unsafe { message(payload, len, options) }?;
+    arguments!(unsafe { engine: Object, payload[len]: Slice, options: Versioned, error: Out });
+    on_engine(engine, error, |engine| {
+        let (message, patience) = message(&payload, &options)?;
         Ok(engine.send(ComponentHandle(handle), message, patience.timeout)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    })
 }
 
 /// Queues one message for several components. It tries all of them; they share the payload.
@@ -175,16 +169,18 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
     options: *const airssys_message_options_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or `count` handles.
-        let handles = unsafe { numbers(handles, count, "handles") }?;
-        let handles: Vec<_> = handles.iter().copied().map(ComponentHandle).collect();
-        // SAFETY: by this function's contract as `message` needs it.
-        let (message, patience) = unsafe { message(payload, len, options) }?;
+    arguments!(unsafe {
+        engine: Object,
+        handles[count]: Slice,
+        payload[len]: Slice,
+        options: Versioned,
+        error: Out,
+    });
+    on_engine(engine, error, |engine| {
+        let handles: Vec<_> = handles.get()?.iter().copied().map(ComponentHandle).collect();
+        let (message, patience) = message(&payload, &options)?;
         Ok(engine.broadcast(&handles, message, patience.timeout)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    })
 }
 
 /// Sends a message to a component and waits for the reply.
@@ -228,12 +224,16 @@ pub unsafe extern "C" fn airssys_engine_call(
     out_reply: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract as `message` needs it.
-        let (message, patience) = unsafe { message(payload, len, options) }?;
+    arguments!(unsafe {
+        engine: Object,
+        payload[len]: Slice,
+        options: Versioned,
+        out_reply: Out,
+        error: Out,
+    });
+    answer(engine, out_reply, error, |engine| {
+        let (message, patience) = message(&payload, &options)?;
         let reply = engine.call(ComponentHandle(handle), message, patience, stack::left())?;
         Ok(airssys_bytes_t::new(reply))
-    };
-    // SAFETY: by this function's contract as `answer` needs it.
-    unsafe { answer(engine, ("out_reply", out_reply), error, body) }
+    })
 }

@@ -1,8 +1,8 @@
 //! The C ABI. `build.rs` generates the header `include/airssys_wasm.h` from these files and their
 //! comments.
 //!
-//! This layer holds all raw pointers of the project and nearly all its `unsafe`. `arguments` turns
-//! arguments into references and owned values; all other code works with those.
+//! This layer holds all raw pointers of the project and nearly all its `unsafe`. `arguments` states
+//! what C passes and turns it into references and copies; all other code works with those.
 
 pub mod arguments;
 pub mod audit;

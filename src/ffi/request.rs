@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::message::Outcome;
+use crate::ffi::arguments::arguments;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::{Failure, of_request};
 use crate::ffi::host_call::HostFn;
@@ -14,7 +15,6 @@ use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 use crate::messaging::correlation::Completion;
-use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 
 /// The outcome of a request. All pointers are valid until the callback returns.
@@ -140,16 +140,20 @@ pub unsafe extern "C" fn airssys_engine_request(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract as `message` needs it.
-        let (message, patience) = unsafe { message(payload, len, options) }?;
+    arguments!(unsafe {
+        engine: Object,
+        payload[len]: Slice,
+        options: Versioned,
+        out_id: Out,
+        error: Out,
+    });
+    answer(engine, out_id, error, |engine| {
+        let (message, patience) = message(&payload, &options)?;
         let handle = ComponentHandle(handle);
         let completion = completion(reply_fn, user_data, || engine.id_of(handle))?;
         let id = engine.request(handle, message, patience, completion)?;
         Ok(id.0.get())
-    };
-    // SAFETY: by this function's contract as `answer` needs it.
-    unsafe { answer(engine, ("out_id", out_id), error, body) }
+    })
 }
 
 /// Ends a request of `airssys_engine_request` or `airssys_engine_deliver` with
@@ -169,7 +173,6 @@ pub unsafe extern "C" fn airssys_engine_cancel(
     id: u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| Ok(engine.cancel(id)?);
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    arguments!(unsafe { engine: Object, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.cancel(id)?))
 }

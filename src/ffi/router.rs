@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::core::error::{CallError, MessagingError};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::ports::{Envelope, Router};
-use crate::ffi::arguments::{self, Sized0, bytes, optional_text, text, versioned, write_output};
+use crate::ffi::arguments::{Sized0, Slice, Text, Versioned, arguments};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::{airssys_error_t, c_text};
 use crate::ffi::failure::Failure;
@@ -18,7 +18,6 @@ use crate::ffi::request::{airssys_reply_fn_t, completion};
 use crate::ffi::status::*;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{airssys_writer_t, max_answer_bytes};
-use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::sending::Inbound;
 
@@ -133,13 +132,9 @@ pub unsafe extern "C" fn airssys_config_set_router(
     router: *const airssys_router_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let callbacks = || {
-        // SAFETY: by this function's contract NULL or a live struct.
-        let router = unsafe { HostRouter::new(router) }?;
-        Ok(Arc::new(router) as Arc<dyn Router>)
-    };
-    // SAFETY: by this function's contract as `replace` needs it.
-    unsafe { replace(config, error, callbacks, |config| &mut config.router) }
+    arguments!(unsafe { config: Object, router: Versioned, error: Out });
+    let callbacks = || Ok(Arc::new(HostRouter::new(&router)?) as Arc<dyn Router>);
+    replace(config, error, callbacks, |config| &mut config.router)
 }
 
 /// The host's callbacks as a router.
@@ -151,15 +146,8 @@ pub struct HostRouter {
 
 impl HostRouter {
     /// Takes over the host's callbacks, with their `user_data`.
-    ///
-    /// # Safety
-    ///
-    /// `router` is NULL or points to a live struct of its `size`, with functions that behave as
-    /// documented for [`airssys_router_t`].
-    pub unsafe fn new(router: *const airssys_router_t) -> Result<Self, Failure> {
-        // SAFETY: this function's contract.
-        let router = unsafe { arguments::versioned(router, "router") }?
-            .ok_or_else(|| Failure::argument("router", "is NULL"))?;
+    pub fn new(router: &Versioned<'_, airssys_router_t>) -> Result<Self, Failure> {
+        let router = router.required()?;
         let route = router.route.ok_or_else(|| Failure::argument("router.route", "is NULL"))?;
         Ok(Self {
             route,
@@ -275,19 +263,22 @@ pub unsafe extern "C" fn airssys_engine_deliver(
     out_id: *mut u64,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a live envelope of the size it says.
-        let envelope = unsafe { versioned(envelope, "envelope") }?
-            .ok_or_else(|| Failure::argument("envelope", "is NULL"))?;
-        // SAFETY: by this function's contract NULL or NUL-terminated texts, and `payload_len` bytes.
+    arguments!(unsafe { engine: Object, envelope: Versioned, out_id: Out, error: Out });
+    on_engine(engine, error, |engine| {
+        let call = envelope.call;
+        let envelope = envelope.required()?;
+        // SAFETY: `Versioned` says that the fields are what the header says: texts, and `payload_len`
+        // bytes.
         let (source, target, content_type, payload) = unsafe {
             (
-                text(envelope.source, "envelope.source")?,
-                text(envelope.target, "envelope.target")?,
-                arguments::content_type(envelope.content_type, "envelope.content_type")?,
-                bytes(envelope.payload, envelope.payload_len, "envelope.payload")?,
+                Text::new(envelope.source, "envelope.source", call),
+                Text::new(envelope.target, "envelope.target", call),
+                Text::new(envelope.content_type, "envelope.content_type", call),
+                Slice::new(envelope.payload, envelope.payload_len, "envelope.payload", call),
             )
         };
+        let (source, target) = (source.required()?, target.required()?);
+        let (content_type, payload) = (content_type.content_type()?, payload.get()?);
         let completion = match envelope.kind {
             AIRSSYS_KIND_MESSAGE => None,
             AIRSSYS_KIND_REQUEST => {
@@ -308,14 +299,11 @@ pub unsafe extern "C" fn airssys_engine_deliver(
             payload,
         };
         let id = engine.deliver(mail, completion)?;
-        if !out_id.is_null() {
-            // SAFETY: not NULL, and by this function's contract valid for writing.
-            unsafe { write_output(out_id, number(id)) };
+        if let Some(out_id) = out_id.optional() {
+            out_id.write(number(id));
         }
         Ok(())
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    })
 }
 
 /// Answers a request that this engine's router took over. The requesting component gets its
@@ -345,13 +333,11 @@ pub unsafe extern "C" fn airssys_engine_complete(
     message: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let body = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        let message = unsafe { optional_text(message, "message") }?;
+    arguments!(unsafe { engine: Object, reply[reply_len]: Slice, message: Text, error: Out });
+    on_engine(engine, error, |engine| {
+        let message = message.optional()?;
         let outcome = if status == AIRSSYS_OK {
-            // SAFETY: by this function's contract `reply_len` bytes.
-            let bytes = unsafe { bytes(reply, reply_len, "reply") }?;
-            Ok((!reply.is_null()).then(|| bytes.to_vec()))
+            Ok(reply.optional()?.map(<[u8]>::to_vec))
         } else {
             Err(CallError::Remote {
                 code: code(status),
@@ -360,9 +346,7 @@ pub unsafe extern "C" fn airssys_engine_complete(
             })
         };
         Ok(engine.complete(token, outcome)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, body) }
+    })
 }
 
 /// The WIT case name for a status, for the callback of a failed request.

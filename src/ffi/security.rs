@@ -3,13 +3,12 @@
 use std::ffi::c_char;
 
 use crate::core::id::ComponentHandle;
-use crate::ffi::arguments::{optional_text, text};
+use crate::ffi::arguments::arguments;
 use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{document, on_engine};
 use crate::ffi::status::airssys_status_t;
-use crate::system::engine::Engine;
 
 /// Replaces the policies of the configuration or of an earlier call. They apply to all components,
 /// from the next decision on.
@@ -25,12 +24,8 @@ pub unsafe extern "C" fn airssys_engine_set_policies(
     json: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let set = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        Ok(engine.set_policies(unsafe { text(json, "json") }?)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, set) }
+    arguments!(unsafe { engine: Object, json: Text, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.set_policies(json.required()?)?))
 }
 
 /// Adds grants to a component, from the next decision on.
@@ -52,12 +47,8 @@ pub unsafe extern "C" fn airssys_engine_grant(
     json: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let grant = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        Ok(engine.grant(ComponentHandle(handle), unsafe { text(json, "json") }?)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, grant) }
+    arguments!(unsafe { engine: Object, json: Text, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.grant(ComponentHandle(handle), json.required()?)?))
 }
 
 /// Removes grants from a component, from the next decision on.
@@ -79,12 +70,8 @@ pub unsafe extern "C" fn airssys_engine_revoke(
     json: *const c_char,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let revoke = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        Ok(engine.revoke(ComponentHandle(handle), unsafe { optional_text(json, "json") }?)?)
-    };
-    // SAFETY: by this function's contract as `on_engine` needs it.
-    unsafe { on_engine(engine, error, revoke) }
+    arguments!(unsafe { engine: Object, json: Text, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.revoke(ComponentHandle(handle), json.optional()?)?))
 }
 
 /// Tells whether a component may do something now, and what decides. It ignores quotas and records
@@ -122,11 +109,15 @@ pub unsafe extern "C" fn airssys_engine_explain(
     out_json: *mut airssys_bytes_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let explain = |engine: &Engine| {
-        // SAFETY: by this function's contract NULL or NUL-terminated texts.
-        let (action, resource) = unsafe { (text(action, "action")?, text(resource, "resource")?) };
+    arguments!(unsafe {
+        engine: Object,
+        action: Text,
+        resource: Text,
+        out_json: Out,
+        error: Out,
+    });
+    document(engine, out_json, error, |engine| {
+        let (action, resource) = (action.required()?, resource.required()?);
         Ok(engine.explain(ComponentHandle(handle), action, resource)?)
-    };
-    // SAFETY: by this function's contract as `document` needs it.
-    unsafe { document(engine, out_json, error, explain) }
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
-use crate::ffi::arguments::{self, Sized0};
+use crate::ffi::arguments::{Sized0, Versioned, arguments};
 use crate::ffi::boundary::quietly;
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::airssys_error_t;
@@ -145,12 +145,12 @@ unsafe impl Sized0 for airssys_storage_t {
 /// more than its length. The component then gets an error, whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
+    arguments!(unsafe { key: Text });
     quietly(|| {
         // SAFETY: by this function's contract NULL, or the callback's own list, which only the
         // callback's thread uses meanwhile.
         let Some(keys) = (unsafe { keys.as_mut() }) else { return false };
-        // SAFETY: by this function's contract NULL or a NUL-terminated text.
-        match unsafe { arguments::text(key, "key") } {
+        match key.required() {
             Ok(key) if key.len() + size_of::<String>() <= keys.most_bytes - keys.bytes => {
                 keys.bytes += key.len() + size_of::<String>();
                 keys.keys.push(key.to_owned());
@@ -181,13 +181,9 @@ pub unsafe extern "C" fn airssys_config_set_storage(
     storage: *const airssys_storage_t,
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
-    let callbacks = || {
-        // SAFETY: by this function's contract NULL or a live struct.
-        let storage = unsafe { HostStorage::new(storage) }?;
-        Ok(Arc::new(storage) as Arc<dyn Backend>)
-    };
-    // SAFETY: by this function's contract as `replace` needs it.
-    unsafe { replace(config, error, callbacks, |config| &mut config.storage) }
+    arguments!(unsafe { config: Object, storage: Versioned, error: Out });
+    let callbacks = || Ok(Arc::new(HostStorage::new(&storage)?) as Arc<dyn Backend>);
+    replace(config, error, callbacks, |config| &mut config.storage)
 }
 
 /// The host's callbacks as a backend.
@@ -211,15 +207,8 @@ type UsageFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u64, *mut u
 
 impl HostStorage {
     /// Takes over the host's callbacks, with their `user_data`.
-    ///
-    /// # Safety
-    ///
-    /// `storage` is NULL or points to a live struct of its `size`, with functions that behave as
-    /// documented for [`airssys_storage_t`].
-    pub unsafe fn new(storage: *const airssys_storage_t) -> Result<Self, Failure> {
-        // SAFETY: this function's contract.
-        let storage = unsafe { arguments::versioned(storage, "storage") }?
-            .ok_or_else(|| Failure::argument("storage", "is NULL"))?;
+    pub fn new(storage: &Versioned<'_, airssys_storage_t>) -> Result<Self, Failure> {
+        let storage = storage.required()?;
         let missing = |name| move || Failure::argument(name, "is NULL");
         Ok(Self {
             get: storage.get.ok_or_else(missing("storage.get"))?,

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, cut};
-use crate::ffi::arguments::bytes;
+use crate::ffi::arguments::arguments;
 use crate::ffi::boundary::quietly;
 
 /// The most bytes that one callback may write, or one listing of keys may hold. A function, because
@@ -89,12 +89,12 @@ pub unsafe extern "C" fn airssys_writer_write(
     data: *const u8,
     len: usize,
 ) -> bool {
+    arguments!(unsafe { data[len]: Slice });
     quietly(|| {
         // SAFETY: by this function's contract NULL, or the callback's own writer, which only the
         // callback's thread uses meanwhile.
         let Some(writer) = (unsafe { writer.as_mut() }) else { return false };
-        // SAFETY: by this function's contract `data` is NULL or has `len` bytes.
-        match unsafe { bytes(data, len, "data") } {
+        match data.get() {
             Ok(data) if data.len() <= writer.most_bytes - writer.bytes.len() => {
                 writer.bytes.extend_from_slice(data);
             }
