@@ -19,5 +19,6 @@ pub mod payload;
 pub mod ports;
 #[cfg(test)]
 pub mod simulation;
+pub mod sync;
 pub mod waiting;
 pub mod watch;
