@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fiber_stack;
 pub mod give_back;
 pub mod host;
+pub mod idle_sleep;
 pub mod instance;
 pub mod lifting;
 pub mod limiter;

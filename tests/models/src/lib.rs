@@ -56,6 +56,12 @@ pub mod messaging {
     }
 }
 
+#[cfg(feature = "loom")]
+#[path = "../../../src/runtime"]
+pub mod runtime {
+    pub mod idle_sleep;
+}
+
 #[path = "../../../src/ffi"]
 pub mod ffi {
     pub mod rundown;
