@@ -114,9 +114,9 @@ bench-peers: lib ## Measure beside Extism, wasmtime-py and rusm (fetches and bui
 	CC="$(CC)" CARGO="$(CARGO)" PYTHON="$(PYTHON)" AIRSSYS_GUESTS_DIR=$(GUESTS) \
 		AIRSSYS_ACTORS_BENCH="env $(cargo) bench --locked --bench actors -- --keys" benches/peers/run.sh
 
-models: ## Try all thread interleavings in models of the lock-free parts (loom)
+models: ## Try thread interleavings in models of the lock-free parts (loom)
 	$(say) "models"
-	cd tests/models && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
+	cd tests/models && CARGO_TARGET_DIR=$(TARGET_DIR)/models $(CARGO) test --release --locked
 
 # A rebuilt standard library leaves no Rust code uninstrumented. ThreadSanitizer needs help with these:
 # - Wasmtime's fibers move a guest's stack to another thread. ThreadSanitizer counts function entries and

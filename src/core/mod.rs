@@ -18,6 +18,7 @@ pub mod payload;
 pub mod ports;
 #[cfg(test)]
 pub mod simulation;
+pub mod sync;
 pub mod versioned;
 pub mod waiting;
 pub mod watch;

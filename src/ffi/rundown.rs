@@ -4,15 +4,8 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
-// The models in `tests/models` try all interleavings of threads.
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicUsize, Ordering};
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicUsize, Ordering};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard};
+use crate::core::sync::atomic::{AtomicUsize, Ordering};
+use crate::core::sync::{Condvar, Mutex, MutexGuard};
 
 /// Set in [`Rundown::inside`] once the object is being freed.
 const CLOSING: usize = 1 << (usize::BITS - 1);
@@ -144,7 +137,7 @@ impl<T> Drop for RundownGuard<'_, T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

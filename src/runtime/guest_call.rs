@@ -13,7 +13,7 @@ use crate::core::interrupts::Seen;
 use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::signals;
 use crate::runtime::threads::job::{self, NotRun, Running};
-use crate::runtime::ticker::{Moment, TICK, Ticker, Ticks};
+use crate::runtime::ticker::{AtomicMoment, Moment, TICK, Ticker, Ticks};
 use crate::runtime::timers::{EndOfCall, Interrupted, Timers};
 
 pin_project! {
@@ -28,13 +28,12 @@ pin_project! {
         #[pin]
         call: F,
         output: Option<F::Output>,
-        ticker: Option<&'a Ticker>,
+        ticker: &'a Ticker,
         off_fiber: &'a OffFiber,
         timers: &'a Timers,
         deadline: Deadline,
         seen: Seen,
         progress: Option<&'a Progress>,
-        began: Option<Moment>,
         jobs: Option<Running<()>>,
         end: Option<EndOfCall>,
     }
@@ -45,7 +44,7 @@ impl<'a, F: Future> GuestCall<'a, F> {
     #[inline(always)]
     pub fn new(
         call: F,
-        ticker: Option<&'a Ticker>,
+        ticker: &'a Ticker,
         off_fiber: &'a OffFiber,
         limit: Duration,
         timers: &'a Timers,
@@ -56,10 +55,9 @@ impl<'a, F: Future> GuestCall<'a, F> {
             ticker,
             off_fiber,
             timers,
-            deadline: Deadline::new(limit),
+            deadline: Deadline::new(limit, ticker.ticks().now()),
             seen: timers.interrupts().seen(),
             progress: None,
-            began: None,
             jobs: None,
             end: None,
         }
@@ -78,13 +76,15 @@ impl<'a, F: Future> GuestCall<'a, F> {
 pub struct Progress {
     waiting: AtomicBool,
     renewed: AtomicBool,
-    /// The interrupts seen at the start of the message in progress.
+    /// The start of the message in progress, and the interrupts seen at it.
+    began: AtomicMoment,
     seen: AtomicU64,
 }
 
 impl Progress {
     /// Marks the start of another message.
-    pub fn renew(&self, Seen(interrupts): Seen) {
+    pub fn renew(&self, began: Moment, Seen(interrupts): Seen) {
+        self.began.store(began);
         self.seen.store(interrupts, Ordering::Relaxed);
         self.renewed.store(true, Ordering::Relaxed);
     }
@@ -98,12 +98,12 @@ impl Progress {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn take_renewed(&self) -> Option<Seen> {
+    fn take_renewed(&self) -> Option<(Moment, Seen)> {
         let renewed = self.renewed.load(Ordering::Relaxed);
         if renewed {
             self.renewed.store(false, Ordering::Relaxed);
         }
-        renewed.then(|| Seen(self.seen.load(Ordering::Relaxed)))
+        renewed.then(|| (self.began.load(), Seen(self.seen.load(Ordering::Relaxed))))
     }
 }
 
@@ -112,10 +112,8 @@ impl<F: Future> Future for GuestCall<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(ticker) = this.ticker {
-            ticker.keep_awake();
-            this.began.get_or_insert_with(|| ticker.ticks().now());
-        }
+        this.ticker.keep_awake();
+        let ticks = this.ticker.ticks();
         let mut turn = None;
         loop {
             if let Some(running) = this.jobs {
@@ -123,7 +121,7 @@ impl<F: Future> Future for GuestCall<'_, F> {
                     Poll::Ready(ended) => ended,
                     // A job that has not started can be withdrawn in time.
                     Poll::Pending if running.has_to_wait() && this.output.is_none() => {
-                        let (timers, deadline) = (*this.timers, this.deadline.get());
+                        let (timers, deadline) = (*this.timers, this.deadline.get(ticks));
                         let end = this
                             .end
                             .get_or_insert_with(|| timers.end_of_call(deadline, *this.seen));
@@ -140,24 +138,21 @@ impl<F: Future> Future for GuestCall<'_, F> {
                 match ended {
                     Err(NotRun) => return Poll::Ready(Err(Interrupted::Stopping)),
                     Ok(()) if this.output.is_none() => {
-                        this.timers.check(this.deadline.get(), *this.seen)?
+                        this.timers.check(this.deadline.get(ticks), *this.seen)?
                     }
                     Ok(()) => {}
                 }
             }
             // A guest whose time is over gets no further turn.
             if this.output.is_none() && this.end.is_some() {
-                this.timers.check(this.deadline.get(), *this.seen)?;
+                this.timers.check(this.deadline.get(ticks), *this.seen)?;
             }
             if this.output.is_none()
                 && let Poll::Ready(value) = signals::in_guest(|| this.call.as_mut().poll(cx))
             {
                 *this.end = None;
                 // A call that renews its time checks the time itself.
-                if this.progress.is_none()
-                    && let (Some(ticker), Some(began)) = (*this.ticker, &*this.began)
-                    && this.deadline.has_passed(ticker.ticks(), *began)
-                {
+                if this.progress.is_none() && this.deadline.has_passed(ticks) {
                     return Poll::Ready(Err(Interrupted::DeadlinePassed));
                 }
                 if !this.off_fiber.has_jobs() {
@@ -167,8 +162,8 @@ impl<F: Future> Future for GuestCall<'_, F> {
             }
             let mut waiting = false;
             if let Some(progress) = this.progress {
-                if let Some(seen) = progress.take_renewed() {
-                    this.deadline.restart();
+                if let Some((began, seen)) = progress.take_renewed() {
+                    this.deadline.restart(began);
                     *this.seen = seen;
                     *this.end = None;
                 }
@@ -178,12 +173,12 @@ impl<F: Future> Future for GuestCall<'_, F> {
                 }
             }
             if this.off_fiber.has_jobs() {
-                this.deadline.get();
+                this.deadline.get(ticks);
                 if may_block() {
                     let began = *turn.get_or_insert_with(Instant::now);
                     this.off_fiber.run_jobs();
                     if this.output.is_none() {
-                        this.timers.check(this.deadline.get(), *this.seen)?;
+                        this.timers.check(this.deadline.get(ticks), *this.seen)?;
                         if began.elapsed() > TICK {
                             // The poller may have other things to check.
                             cx.waker().wake_by_ref();
@@ -206,7 +201,7 @@ impl<F: Future> Future for GuestCall<'_, F> {
             if waiting {
                 return Poll::Pending;
             }
-            let deadline = this.deadline.get();
+            let deadline = this.deadline.get(ticks);
             this.timers.check(deadline, *this.seen)?;
             let (timers, seen) = (this.timers, *this.seen);
             let end = this.end.get_or_insert_with(|| timers.end_of_call(deadline, seen));
@@ -233,34 +228,36 @@ pub async fn run_host_jobs(off_fiber: &OffFiber) {
     }
 }
 
-/// The deadline of a call, counted from its first use.
+/// The deadline of a call. The clock is read only once it is asked for.
 pub struct Deadline {
     limit: Duration,
+    began: Moment,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    /// Creates a deadline `limit` from the first use.
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, at: None }
+    /// Creates a deadline `limit` after `began`.
+    pub fn new(limit: Duration, began: Moment) -> Self {
+        Self { limit, began, at: None }
     }
 
-    /// Restarts the full time.
-    pub fn restart(&mut self) {
-        self.at = None;
+    /// Grants the full time once more, from `began`.
+    pub fn restart(&mut self, began: Moment) {
+        *self = Self::new(self.limit, began);
     }
 
     /// Returns whether a finished call took too long. Its last step may have been one long
     /// instruction, during which no one checks the time.
-    pub fn has_passed(&self, ticks: &Ticks, began: Moment) -> bool {
+    pub fn has_passed(&self, ticks: &Ticks) -> bool {
         match self.at {
             Some(at) => Instant::now() >= at,
-            None => ticks.have_passed(began, self.limit),
+            None => ticks.have_passed(self.began, self.limit),
         }
     }
 
-    /// Returns the deadline.
-    pub fn get(&mut self) -> Instant {
-        *self.at.get_or_insert_with(|| deadline_in(self.limit))
+    /// Returns the deadline, to a tick and never too early.
+    pub fn get(&mut self, ticks: &Ticks) -> Instant {
+        let left = || self.limit.saturating_sub(ticks.whole_since(self.began));
+        *self.at.get_or_insert_with(|| deadline_in(left()))
     }
 }

@@ -124,7 +124,7 @@ impl Instance {
         store.epoch_deadline_callback(move |mut store| {
             ticking.ticker.keep_awake();
             let fuel = store.get_fuel()?;
-            store.data_mut().end_slice(fuel)
+            store.data_mut().end_slice(fuel, ticking.ticker.ticks())
         });
 
         if prepared.uses_wasi {
@@ -135,7 +135,7 @@ impl Instance {
             on_this_stack(&mut store, &runtime, &limits, |store| prepared.pre.instantiate(store))
         } else {
             let call = prepared.pre.instantiate_async(&mut store);
-            let (ticker, limit) = (Some(&runtime.ticker), limits.max_execution_time);
+            let (ticker, limit) = (&runtime.ticker, limits.max_execution_time);
             GuestCall::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
@@ -293,7 +293,7 @@ impl Instance {
         make_ready(&mut self.store, self.fuel);
         GuestCall::new(
             func.call_async(&mut self.store, parameters),
-            Some(&self.runtime.ticker),
+            &self.runtime.ticker,
             &self.off_fiber,
             self.limits.max_execution_time,
             &self.context.timers,
@@ -506,10 +506,10 @@ fn on_this_stack<R>(
     let began = runtime.ticker.ticks().now();
     let state = store.data_mut();
     let seen = state.context.timers.interrupts().seen();
-    state.on_caller = Some((Deadline::new(limits.max_execution_time), seen));
+    state.on_caller = Some((Deadline::new(limits.max_execution_time, began), seen));
     let result = signals::in_guest(|| run(store));
     let ended = store.data_mut().on_caller.take();
-    let passed = ended.is_some_and(|(it, _)| it.has_passed(runtime.ticker.ticks(), began));
+    let passed = ended.is_some_and(|(it, _)| it.has_passed(runtime.ticker.ticks()));
     match result.as_ref().err().and_then(|error| error.downcast_ref()) {
         Some(interrupted) => Err(*interrupted),
         None if passed => Err(Interrupted::DeadlinePassed),

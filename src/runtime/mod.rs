@@ -13,6 +13,7 @@ pub mod give_back;
 pub mod guest_call;
 pub mod host;
 pub mod host_context;
+pub mod idle_sleep;
 pub mod instance;
 pub mod lifting;
 pub mod limiter;

@@ -16,7 +16,7 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::pace::SHORT_WORK_FUEL;
 use crate::runtime::slice::Slice;
-use crate::runtime::ticker::SHORT_SLICE_TICKS;
+use crate::runtime::ticker::{SHORT_SLICE_TICKS, Ticks};
 use crate::runtime::wasi::context::Wasi;
 use crate::runtime::wasi::file_rights::Files;
 use crate::runtime::wasi::sockets::Sockets;
@@ -74,7 +74,7 @@ impl HostState {
 
     /// Decides what a guest does at the end of a slice, with `fuel` left: it yields, or continues
     /// if only its own caller waits for it.
-    pub fn end_slice(&mut self, fuel: u64) -> wasmtime::Result<UpdateDeadline> {
+    pub fn end_slice(&mut self, fuel: u64, ticks: &Ticks) -> wasmtime::Result<UpdateDeadline> {
         let Some((deadline, seen)) = &mut self.on_caller else {
             if !self.slice.ends(fuel) {
                 return Ok(UpdateDeadline::Continue(1));
@@ -86,7 +86,7 @@ impl HostState {
         };
         // Host code runs on this thread's own stack here, as in a callback.
         watch::check();
-        self.context.timers.check(deadline.get(), *seen)?;
+        self.context.timers.check(deadline.get(ticks), *seen)?;
         Ok(UpdateDeadline::Continue(1))
     }
 

@@ -1,70 +1,72 @@
-//! The thread that advances an engine's epoch, so that guests yield.
+//! The thread that advances the epoch of an engine, so that guests yield.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use wasmtime::EngineWeak;
 
+use crate::runtime::idle_sleep::{IdleSleep, Pause};
 use crate::runtime::signals;
 
-/// What guests' time is counted in.
+/// The unit of guest time.
 pub const TICK: Duration = Duration::from_millis(1);
 
-/// A guest computes for so many ticks, the first of which may be a short one, before others get their turn.
+/// How long a guest computes before others get their turn, in ticks. The first tick may be a
+/// partial one.
 pub const SHORT_SLICE_TICKS: u64 = 2;
 
-/// As much for one that has computed longer, and has its turns behind those that have not.
+/// The same for a guest that has computed for longer. Its turns come after the short ones.
 pub const LONG_SLICE_TICKS: u64 = 5;
 
-/// It needs little; the environment has no say.
+/// The stack size of the thread. It needs little, whatever `RUST_MIN_STACK` says.
 const STACK_BYTES: usize = 256 << 10;
 
-/// After how many ticks without a guest call the thread goes to sleep.
-const IDLE_TICKS: u32 = 100;
+/// The thread sleeps after this many ticks without a guest.
+const IDLE_TICKS: u32 = 1000;
 
-/// Counts the ticks of the time in which guests run.
+/// Counts ticks. They pass only while guests run.
 #[derive(Clone, Default)]
 pub struct Ticks(Arc<AtomicU64>);
 
-/// A moment, to a tick.
+/// A point in time, to a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment(u64);
 
-/// A moment that several threads see, without any order to what else they do.
+/// A moment shared by threads. It does not order other memory accesses.
 #[derive(Debug, Default)]
 pub struct AtomicMoment(AtomicU64);
 
 impl AtomicMoment {
-    /// The moment.
+    /// Returns the moment.
     pub fn load(&self) -> Moment {
         Moment(self.0.load(Ordering::Relaxed))
     }
 
-    /// Makes it another one.
+    /// Replaces the moment.
     pub fn store(&self, Moment(at): Moment) {
         self.0.store(at, Ordering::Relaxed);
     }
 }
 
 impl Ticks {
-    /// So many more have passed.
+    /// Counts `ticks` more.
     pub fn advance(&self, ticks: u64) {
         self.0.fetch_add(ticks, Ordering::Relaxed);
     }
 
-    /// The moment now.
+    /// Returns the current moment.
     pub fn now(&self) -> Moment {
         Moment(self.0.load(Ordering::Relaxed))
     }
 
-    /// Whether a short slice that began then is over.
+    /// Returns whether a short slice that began at `since` is over.
     pub fn short_slice_is_over(&self, since: Moment) -> bool {
         self.since(since) >= SHORT_SLICE_TICKS
     }
 
-    /// Whether a long slice that began then is over.
+    /// Returns whether a long slice that began at `since` is over.
     pub fn long_slice_is_over(&self, since: Moment) -> bool {
         self.since(since) >= LONG_SLICE_TICKS
     }
@@ -73,14 +75,19 @@ impl Ticks {
         self.now().0.wrapping_sub(since)
     }
 
-    /// Whether so much time has passed for certain.
+    /// Returns whether at least `time` has passed since `since`.
     pub fn have_passed(&self, since: Moment, time: Duration) -> bool {
-        // The first tick may have come right after the moment.
-        let whole = self.since(since).saturating_sub(1);
-        whole > 0 && in_time(whole) >= time
+        let whole = self.whole_since(since);
+        !whole.is_zero() && whole >= time
     }
 
-    /// How much time has passed, give or take a tick.
+    /// Returns the time that has passed since `since`, rounded down to a tick.
+    pub fn whole_since(&self, since: Moment) -> Duration {
+        // The first tick may have come right after `since`.
+        in_time(self.since(since).saturating_sub(1))
+    }
+
+    /// Returns the time that has passed since `since`, to a tick.
     pub fn time_since(&self, since: Moment) -> Duration {
         in_time(self.since(since))
     }
@@ -90,125 +97,83 @@ fn in_time(ticks: u64) -> Duration {
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
-/// Ticks while guests run, sleeps while none does, ends when dropped.
-pub struct Ticker {
-    shared: Arc<Shared>,
-    ticks: Ticks,
-    thread: Option<JoinHandle<()>>,
-}
+/// The time up to which ticks have been counted.
+struct Counted(Instant);
 
-struct Pauses {
-    /// How many were without a guest.
-    idle: u32,
-    /// Until when ticks have been counted.
-    counted: Instant,
-}
-
-impl Pauses {
-    /// The ticks that have passed since this was last asked; a part of one is kept for the next time.
+impl Counted {
+    /// Counts the ticks since the last count. A fraction of a tick remains for the next count.
     fn count(&mut self) -> u64 {
-        let passed = self.counted.elapsed().as_nanos() / TICK.as_nanos();
+        let passed = self.0.elapsed().as_nanos() / TICK.as_nanos();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        self.counted += TICK.saturating_mul(passed);
+        self.0 += TICK.saturating_mul(passed);
         passed.into()
     }
 }
 
-#[derive(Default)]
-struct Shared {
-    /// A guest has run since the last tick. One that computes on is seen again at each tick,
-    /// which has it yield.
-    active: AtomicBool,
-    asleep: AtomicBool,
-    stop: Mutex<bool>,
-    wake: Condvar,
+/// A thread that ticks while guests run and sleeps while none runs. Ends on drop.
+pub struct Ticker {
+    sleep: Arc<IdleSleep>,
+    ticks: Ticks,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    /// Starts the thread. It holds no engine: when one is gone it ends too.
+    /// Starts the thread. It keeps no engine alive, and also ends when an engine is gone.
     pub fn start(engines: [EngineWeak; 2]) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let sleep = Arc::new(IdleSleep::new(IDLE_TICKS));
         let ticks = Ticks::default();
         let thread =
             std::thread::Builder::new().name("airssys-ticker".into()).stack_size(STACK_BYTES);
         let thread = thread.spawn({
-            let (shared, ticks) = (Arc::clone(&shared), ticks.clone());
-            move || {
-                let mut pauses = Pauses { idle: 0, counted: Instant::now() };
-                let mut looked = ticks.now();
-                while let Some(passed) = shared.pause(&mut pauses) {
-                    ticks.advance(passed);
-                    if ticks.long_slice_is_over(looked) {
-                        looked = ticks.now();
-                        signals::put_back();
-                    }
-                    for engine in &engines {
-                        let Some(engine) = engine.upgrade() else { return };
-                        engine.increment_epoch();
-                    }
-                }
-            }
+            let (sleep, ticks) = (Arc::clone(&sleep), ticks.clone());
+            move || tick(&sleep, &ticks, &engines)
         })?;
-        Ok(Self { shared, ticks, thread: Some(thread) })
+        Ok(Self { sleep, ticks, thread: Some(thread) })
     }
 
-    /// The ticks so far.
+    /// Returns the count of ticks.
     pub fn ticks(&self) -> &Ticks {
         &self.ticks
     }
 
-    /// Says that a guest is about to run: ticks come for at least [`IDLE_TICKS`] from now on.
+    /// Announces a guest that is about to run: at least [`IDLE_TICKS`] ticks follow.
     pub fn keep_awake(&self) {
-        // A read of what rarely changes, in nearly all cases.
-        if !self.shared.active.load(Ordering::Relaxed) {
-            self.shared.activate();
-        }
+        self.sleep.keep_awake(signals::put_back);
     }
 }
 
-impl Shared {
-    #[cold]
-    fn activate(&self) {
-        signals::put_back();
-        // Sequentially consistent with `pause`: either it sees this, or this sees `asleep`.
-        self.active.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) {
-            drop(self.lock());
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits until the next tick is due; how many have passed, which are more where the system is busy.
-    /// `None` when it is time to end.
-    fn pause(&self, pauses: &mut Pauses) -> Option<u64> {
-        let mut stop = self.lock();
-        if pauses.idle >= IDLE_TICKS {
-            self.asleep.store(true, Ordering::SeqCst);
-            while !*stop && !self.active.load(Ordering::SeqCst) {
-                stop = self.wake.wait(stop).unwrap_or_else(PoisonError::into_inner);
+/// Ticks until the end.
+fn tick(sleep: &IdleSleep, ticks: &Ticks, engines: &[EngineWeak; 2]) {
+    let mut counted = Counted(Instant::now());
+    let mut checked_signals = ticks.now();
+    loop {
+        match sleep.pause(TICK) {
+            Pause::Over => {}
+            // No ticks passed during the sleep.
+            Pause::Slept => {
+                counted = Counted(Instant::now());
+                continue;
             }
-            self.asleep.store(false, Ordering::SeqCst);
-            pauses.counted = Instant::now();
+            Pause::Ended => return,
         }
-        if !*stop {
-            stop = self.wake.wait_timeout(stop, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        // On a busy system several ticks may have passed.
+        ticks.advance(counted.count());
+        if ticks.long_slice_is_over(checked_signals) {
+            checked_signals = ticks.now();
+            signals::put_back();
         }
-        let active = self.active.swap(false, Ordering::SeqCst);
-        pauses.idle = if active { 0 } else { pauses.idle + 1 };
-        (!*stop).then(|| pauses.count())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+        for engine in engines {
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        *self.shared.lock() = true;
-        self.shared.wake.notify_one();
+        self.sleep.end();
         if let Some(thread) = self.thread.take() {
-            // A panic there has nothing left to break here.
+            // A panic of the thread has no consequences here.
             let _ = thread.join();
         }
     }

@@ -53,8 +53,8 @@ async fn next(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<(u6
     let coming = coming.await;
     let seen = store.data().context.timers.interrupts().seen();
     let driven = driven(store.data_mut())?;
-    driven.progress.renew(seen);
     driven.began = driven.ticks.now();
+    driven.progress.renew(driven.began, seen);
     make_ready(&mut store, fuel);
     Ok((coming.map_or(0, Coming::word),))
 }

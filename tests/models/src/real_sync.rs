@@ -1,0 +1,3 @@
+//! The primitives that the rundown uses.
+
+pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
