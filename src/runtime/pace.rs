@@ -91,7 +91,7 @@ impl Pace {
         let Some(CallTime { deadline, .. }) = *self.lock_call() else { return SHORT_SLICE_TICKS };
         let left = deadline.saturating_duration_since(Instant::now());
         let whole_ticks = left.as_nanos() / TICK.as_nanos();
-        u64::try_from(whole_ticks).map_or(LONG_SLICE_TICKS, |whole| LONG_SLICE_TICKS.min(whole + 1))
+        u64::try_from(whole_ticks).unwrap_or(u64::MAX).clamp(1, LONG_SLICE_TICKS)
     }
 
     /// Keeps the next turn of a call from waiting behind the workers if `is_over`; returns whether.
