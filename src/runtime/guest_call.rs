@@ -261,3 +261,25 @@ impl Deadline {
         *self.at.get_or_insert_with(|| deadline_in(left()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_counts_from_the_start_of_the_call() {
+        let ticks = Ticks::default();
+        let began = ticks.now();
+        ticks.advance(5);
+        let mut deadline = Deadline::new(10 * TICK, began);
+        let before = Instant::now();
+        let at = deadline.get(&ticks);
+        // The first tick may have come right after the start.
+        assert!(at >= before + 6 * TICK && at <= Instant::now() + 6 * TICK);
+        ticks.advance(100);
+        assert_eq!(deadline.get(&ticks), at, "asked for once, it stays");
+        assert!(Deadline::new(10 * TICK, began).get(&ticks) <= Instant::now(), "it has passed");
+        deadline.restart(ticks.now());
+        assert!(deadline.get(&ticks) > at);
+    }
+}

@@ -155,3 +155,23 @@ impl<F: Future> Future for Paced<F> {
         polled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_not_longer_than_the_time_left() {
+        let pace = Pace::default();
+        assert_eq!(pace.next_slice_ticks(), SHORT_SLICE_TICKS, "the deadline is not known yet");
+        let call = |left| CallTime { deadline: Instant::now() + left, seen: Seen(0) };
+        for (left, most) in [(TICK * 1000, LONG_SLICE_TICKS), (TICK * 3, 3), (TICK / 2, 1)] {
+            pace.begin_call(call(left));
+            assert!((1..=most).contains(&pace.next_slice_ticks()), "{left:?}");
+        }
+        pace.begin_call(call(TICK * 1000));
+        assert_eq!(pace.next_slice_ticks(), LONG_SLICE_TICKS);
+        pace.end_call();
+        assert_eq!(pace.next_slice_ticks(), SHORT_SLICE_TICKS);
+    }
+}
