@@ -6,10 +6,10 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_utils::atomic::AtomicCell;
 
-use crate::component::defects::{Uncounted, caught, caught_here};
+use crate::component::busy_time::BusyTime;
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
+use crate::component::panics::{Uncounted, caught, caught_here};
 use crate::component::status::{State, Status};
-use crate::component::stopwatch::Stopwatch;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
@@ -18,9 +18,10 @@ use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mail::Mail;
-use crate::messaging::mailbox::{Mailbox, Receiver};
+use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
 use crate::runtime::block_on::block_on;
+use crate::runtime::call_end::Timers;
 use crate::runtime::compiler::Lease;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{CALLER_STACK_BYTES, WasmRuntime};
@@ -36,7 +37,6 @@ use crate::runtime::prepared::Prepared;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 use crate::runtime::ticker::Ticks;
-use crate::runtime::timers::Timers;
 
 /// The number of messages that an actor handles before it yields.
 const BATCH: usize = 64;
@@ -173,7 +173,7 @@ impl Actor {
     /// The caller holds the mailbox's right to run, which this gives up.
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let watch = Stopwatch::start(self.ticks());
+        let watch = BusyTime::start(self.ticks());
         let on_caller = self.spec.fits(stack);
         let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
         let outcome = caught_here(|| block_on(self.ambient_timers(), handled));
@@ -187,7 +187,7 @@ impl Actor {
     /// As [`Actor::handle_here`], on the thread that polls the future.
     pub async fn handle_directly(self: Arc<Self>, message: Message) -> Outcome {
         let _right = RightToRun(&self.mailbox);
-        let watch = Stopwatch::start(self.ticks());
+        let watch = BusyTime::start(self.ticks());
         let view = message.view(self.host());
         let handled = pin!(self.handle_with::<HandleMessage>(&view, false));
         let outcome = caught(handled).await;
@@ -296,7 +296,7 @@ impl Actor {
             self.status.count_time(watch.nanos(self.ticks()));
             return handled + 1;
         }
-        let watch = Stopwatch::start(self.ticks());
+        let watch = BusyTime::start(self.ticks());
         self.handle(&mut mail).await;
         self.status.count_time(watch.nanos(self.ticks()));
         1
@@ -512,7 +512,7 @@ impl Actor {
     }
 }
 
-impl Receiver for Actor {
+impl MailHandler for Actor {
     fn start(self: Arc<Self>) {
         let timers = self.spec.context.timers.clone();
         timers.spawn(self.work());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
+use crate::component::busy_time::BusyTime;
 use crate::component::status::Status;
-use crate::component::stopwatch::Stopwatch;
 use crate::core::error::{CallError, Unfit, WasmError};
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
@@ -27,7 +27,7 @@ pub struct Unfinished {
     /// The mail.
     pub mail: Mail,
     /// Running since the handler started.
-    pub watch: Stopwatch,
+    pub watch: BusyTime,
     /// The handler's outcome, if it got that far.
     pub answer: Outcome,
 }
@@ -71,9 +71,9 @@ enum Current {
     /// None: the last one has its outcome.
     Between,
     /// The guest handles it. `reply` is set once the handler has returned one.
-    Handling { mail: Mail, watch: Stopwatch, reply: Option<Vec<u8>> },
+    Handling { mail: Mail, watch: BusyTime, reply: Option<Vec<u8>> },
     /// Its handler failed, which ends the call.
-    Failed { mail: Mail, watch: Stopwatch, error: CallError },
+    Failed { mail: Mail, watch: BusyTime, error: CallError },
 }
 
 impl Current {
@@ -120,7 +120,7 @@ impl MailFeed {
         let unfinished = match self.current {
             Current::First(mail) => Some(Unfinished {
                 mail,
-                watch: Stopwatch::start(&self.turn.ticks),
+                watch: BusyTime::start(&self.turn.ticks),
                 answer: Ok(None),
             }),
             Current::Between => None,
@@ -227,7 +227,7 @@ impl MailSource for MailFeed {
             }
         };
         let shape = Shape::of(&self.view(message));
-        let watch = Stopwatch::start(&self.turn.ticks);
+        let watch = BusyTime::start(&self.turn.ticks);
         self.current = Current::Handling { mail, watch, reply: None };
         Poll::Ready(Some(Coming { handler, shape }))
     }

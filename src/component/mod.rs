@@ -1,8 +1,8 @@
 //! Components as actors.
 
 pub mod actor;
-pub mod defects;
+pub mod busy_time;
 pub mod mail_feed;
+pub mod panics;
 pub mod pool;
 pub mod status;
-pub mod stopwatch;

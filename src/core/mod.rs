@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod bounds;
+pub mod caller_watch;
 pub mod clock;
 pub mod codec;
 pub mod deadline;
@@ -20,5 +21,4 @@ pub mod ports;
 pub mod simulation;
 pub mod sync;
 pub mod versioned;
-pub mod waiting;
-pub mod watch;
+pub mod wait_graph;

@@ -14,7 +14,7 @@ use crate::ffi::message::{airssys_message_options_t, message};
 use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
-use crate::messaging::correlation::Completion;
+use crate::messaging::pending_requests::Completion;
 use crate::system::error::EngineError;
 
 /// The outcome of a request. All pointers are valid until the callback returns.

@@ -16,7 +16,7 @@ use crate::core::message::Message;
 use crate::core::ports::DeadLetters;
 use crate::core::sync::atomic::{AtomicUsize, Ordering};
 use crate::core::sync::{Mutex, MutexGuard, Notify, OnceLock};
-use crate::core::waiting::WaitNode;
+use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
 use crate::messaging::queue::{Intake, Place, Queue, Runner, Traffic};
 
@@ -39,7 +39,7 @@ pub struct MailboxOptions {
 }
 
 /// The handler of a mailbox's mail.
-pub trait Receiver: Send + Sync {
+pub trait MailHandler: Send + Sync {
     /// Starts the task that awaits [`Mailbox::next`]: there is mail, and the task holds the right
     /// to run. Called once; later mail wakes the task.
     fn start(self: Arc<Self>);
@@ -70,7 +70,7 @@ pub struct Mailbox {
     room: Notify,
     /// The number of senders waiting for room.
     waiting: AtomicUsize,
-    receiver: OnceLock<Weak<dyn Receiver>>,
+    receiver: OnceLock<Weak<dyn MailHandler>>,
     /// The waker of the receiver's task, once the task runs.
     waker: OnceLock<Waker>,
     dead_letters: Arc<dyn DeadLetters>,
@@ -124,7 +124,7 @@ impl Mailbox {
     }
 
     /// Connects the receiver. Called once, before any mail.
-    pub fn connect(&self, receiver: Weak<dyn Receiver>) {
+    pub fn connect(&self, receiver: Weak<dyn MailHandler>) {
         let first = self.receiver.set(receiver).is_ok();
         debug_assert!(first, "a mailbox has one receiver");
     }

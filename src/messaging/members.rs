@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use vec1::Vec1;
 
-use crate::core::waiting::{Wait, WaitNode};
+use crate::core::wait_graph::{Wait, WaitNode};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::queue::Place;

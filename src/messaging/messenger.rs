@@ -16,10 +16,12 @@ use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Envelope, Handover, Messenger, Router, Sending};
 use crate::core::versioned::Versioned;
-use crate::messaging::correlation::{Correlations, Receiver, Requester, TableFull, Ticket};
 use crate::messaging::mail::{CALLBACK_BYTES, Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::{Delivered, Members, Undelivered};
+use crate::messaging::pending_requests::{
+    PendingRequests, RequestTarget, Requester, TableFull, Ticket,
+};
 use crate::messaging::registry::Registry;
 use crate::messaging::reply::Reply;
 use crate::security::action::Action;
@@ -39,7 +41,7 @@ pub struct MessagingContext {
     /// The components of this engine.
     pub registry: Arc<Registry>,
     /// The pending requests.
-    pub correlations: Arc<Correlations>,
+    pub pending_requests: Arc<PendingRequests>,
     /// The route to everyone else.
     pub router: Option<Arc<dyn Router>>,
 }
@@ -203,21 +205,21 @@ impl ComponentMessenger {
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
         // Any member will do until one has the message.
-        let request = self.open(Receiver::here(members.all().first()))?;
+        let request = self.open(RequestTarget::here(members.all().first()))?;
         let message =
             Message { correlation: Some(request.id), wants_reply: true, ..self.message(payload) };
-        let correlations = &self.messaging.correlations;
-        let reply = Reply::to_request(Arc::clone(correlations), request);
+        let pending_requests = &self.messaging.pending_requests;
+        let reply = Reply::to_request(Arc::clone(pending_requests), request);
         // Armed only after acceptance: a refused request must not time out.
         let accepted = |delivered: Delivered| {
-            correlations.arm(
+            pending_requests.arm(
                 request,
                 deadline,
                 Some((&members.all()[delivered.at], delivered.place)),
             );
             request.id
         };
-        let refused = || _ = correlations.discard(request);
+        let refused = || _ = pending_requests.discard(request);
         Ok(self.deliver(Action::MessagingRequest, members, message, reply, accepted, refused))
     }
 
@@ -227,7 +229,7 @@ impl ComponentMessenger {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Handover<CorrelationId>, MessagingError> {
-        let request = self.open(Receiver::Elsewhere(Arc::new(address.clone())))?;
+        let request = self.open(RequestTarget::Elsewhere(Arc::new(address.clone())))?;
         let envelope = Envelope {
             correlation: Some(request.id),
             deadline: SystemTime::now()
@@ -241,7 +243,7 @@ impl ComponentMessenger {
     }
 
     /// Enters a request of this component into the table.
-    fn open(&self, receiver: Receiver) -> Result<Ticket, MessagingError> {
+    fn open(&self, receiver: RequestTarget) -> Result<Ticket, MessagingError> {
         let failed = MessagingError::DeliveryFailed;
         let own = self.own.upgrade().ok_or_else(|| failed(format!("{} is unloaded", self.id)))?;
         let permit = self.guard.take_request(receiver.id().as_str()).map_err(refused)?;
@@ -255,7 +257,7 @@ impl ComponentMessenger {
         )?;
         let mailbox = Weak::clone(&self.own);
         let requester = Requester::Component { mailbox, permit, charge };
-        let opened = self.messaging.correlations.open(requester, receiver);
+        let opened = self.messaging.pending_requests.open(requester, receiver);
         opened.map_err(|TableFull| failed("too many requests are under way".into()))
     }
 
@@ -360,7 +362,7 @@ impl Messenger for ComponentMessenger {
             return Err(refused(self.guard.refuse(action, resource, decision.basis)));
         }
         let cancelled = CorrelationId::parse(request)
-            .is_some_and(|id| self.messaging.correlations.cancel_of(&self.own, id));
+            .is_some_and(|id| self.messaging.pending_requests.cancel_of(&self.own, id));
         if cancelled {
             self.guard.record_allowed(action, resource);
             return Ok(());
@@ -383,10 +385,10 @@ fn ask_router(
     let Some(router) = &messaging.router else { return Ok(request.id) };
     match router.route(envelope) {
         Ok(()) => {
-            messaging.correlations.arm(request, deadline, None);
+            messaging.pending_requests.arm(request, deadline, None);
             Ok(request.id)
         }
-        Err(error) if messaging.correlations.discard(request) => Err(error),
+        Err(error) if messaging.pending_requests.discard(request) => Err(error),
         // The router completed the request and then refused it; the callback is on its way.
         Err(_) => Ok(request.id),
     }

@@ -1,10 +1,10 @@
 //! Mailboxes, their owners, and pending requests.
 
-pub mod correlation;
 pub mod mail;
 pub mod mailbox;
 pub mod members;
 pub mod messenger;
+pub mod pending_requests;
 mod permutation;
 pub mod queue;
 pub mod registry;

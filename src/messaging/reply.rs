@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::caller_watch;
 use crate::core::error::CallError;
 use crate::core::message::Outcome;
-use crate::core::watch;
-use crate::messaging::correlation::{Correlations, Ticket};
+use crate::messaging::pending_requests::{PendingRequests, Ticket};
 
 /// The right and the duty to report the outcome of a message.
 ///
@@ -17,7 +17,7 @@ pub struct Reply(Destination);
 enum Destination {
     Nobody,
     Waiter(oneshot::Sender<Outcome>),
-    Request { table: Arc<Correlations>, request: Ticket },
+    Request { table: Arc<PendingRequests>, request: Ticket },
 }
 
 impl Reply {
@@ -27,7 +27,7 @@ impl Reply {
     }
 
     /// Creates the reply to a component's request.
-    pub fn to_request(table: Arc<Correlations>, request: Ticket) -> Self {
+    pub fn to_request(table: Arc<PendingRequests>, request: Ticket) -> Self {
         Self(Destination::Request { table, request })
     }
 
@@ -86,11 +86,11 @@ impl Waiter {
 
     /// Blocks until the outcome arrives, `timeout` passes, or a watched caller gives up.
     pub fn wait_watched(&self, timeout: Option<Duration>) -> Outcome {
-        watch::receive(&self.0, timeout).unwrap_or_else(|missed| Err(missed.into()))
+        caller_watch::receive(&self.0, timeout).unwrap_or_else(|missed| Err(missed.into()))
     }
 
     /// Blocks until the outcome arrives or `timeout` passes.
     pub fn wait(&self, timeout: Option<Duration>) -> Outcome {
-        watch::watched(None, || self.wait_watched(timeout))
+        caller_watch::watched(None, || self.wait_watched(timeout))
     }
 }

@@ -94,7 +94,7 @@ fn run(world: &Arc<World>) -> u64 {
 fn check_quiet(world: &World) {
     let unfinished = world.executor.unfinished();
     assert!(unfinished.iter().all(|name| ["actor", "watcher"].contains(name)), "{unfinished:?}");
-    assert_eq!(world.messaging.correlations.outstanding(), 0, "requests are open");
+    assert_eq!(world.messaging.pending_requests.outstanding(), 0, "requests are open");
     let mut closed = Vec::new();
     for actor in world.all_actors() {
         let (number, mailbox) = (actor.number, &actor.mailbox);

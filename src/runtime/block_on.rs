@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use crate::core::watch;
+use crate::core::caller_watch;
+use crate::runtime::call_end::Timers;
 use crate::runtime::off_fiber::while_waiting;
-use crate::runtime::timers::Timers;
 
 /// Polls `future` until it is done. Between polls the thread is parked, and a watched caller is
 /// polled for cancellation. `context` provides timers to a future that expects an ambient runtime,
@@ -29,9 +29,9 @@ pub fn block_on<F: Future>(context: Option<&Timers>, mut future: Pin<&mut F>) ->
         if let Poll::Ready(output) = while_waiting(|| future.as_mut().poll(&mut context)) {
             return output;
         }
-        if watch::is_watched() {
-            thread::park_timeout(watch::PERIOD);
-            watch::check();
+        if caller_watch::is_watched() {
+            thread::park_timeout(caller_watch::PERIOD);
+            caller_watch::check();
         } else {
             thread::park();
         }

@@ -10,11 +10,11 @@ use pin_project_lite::pin_project;
 
 use crate::core::deadline::deadline_in;
 use crate::core::interrupts::Seen;
+use crate::runtime::call_end::{EndOfCall, Interrupted, Timers};
 use crate::runtime::off_fiber::{OffFiber, may_block};
 use crate::runtime::signals;
 use crate::runtime::threads::job::{self, NotRun, Running};
 use crate::runtime::ticker::{AtomicMoment, Moment, TICK, Ticker, Ticks};
-use crate::runtime::timers::{EndOfCall, Interrupted, Timers};
 
 pin_project! {
     /// A guest call and everything needed to complete it.

@@ -13,6 +13,8 @@ use crate::core::id::CorrelationText;
 use crate::core::limits::Limits;
 use crate::core::message::MessageView;
 use crate::core::metadata;
+use crate::runtime::call_end::Interrupted;
+use crate::runtime::call_error;
 use crate::runtime::contract::{
     ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
     LifecycleError, MessageMetadata, ResourceLimits, WasmError,
@@ -29,8 +31,6 @@ use crate::runtime::prepared::{LifecycleExports, Prepared};
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::signals;
 use crate::runtime::state::{HostState, make_ready};
-use crate::runtime::timers::Interrupted;
-use crate::runtime::trap;
 use crate::security::action::Action;
 use crate::security::guard::Guard;
 use crate::security::quota::Quotas;
@@ -388,13 +388,13 @@ impl Instance {
                 if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
                     return Err(interruption(*interrupted, &self.limits));
                 }
-                if used == 0 && trap::is_want_of_memory(&error) {
+                if used == 0 && call_error::is_want_of_memory(&error) {
                     let reason = format!("{}; {MemoryLimits}", error.root_cause());
                     return Err(CallError::NoStack { reason });
                 }
                 let breach = self.store.data_mut().limiter.breach();
                 let guard = &self.context.guard;
-                let error = trap::call_error(&error, breach, &self.limits, guard.quotas());
+                let error = call_error::call_error(&error, breach, &self.limits, guard.quotas());
                 if let CallError::Limit(LimitBreach::Quota { name, limit, recorded: false }) = error
                 {
                     guard.record_breach(name, limit);
@@ -534,9 +534,9 @@ fn instantiation_error(
     quotas: &Quotas,
 ) -> LoadError {
     let breach = store.data_mut().limiter.breach();
-    match trap::call_error(error, breach, limits, quotas) {
+    match call_error::call_error(error, breach, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
-        CallError::Trap { reason, .. } if trap::is_want_of_memory(error) => {
+        CallError::Trap { reason, .. } if call_error::is_want_of_memory(error) => {
             LoadError::NoMemory { during: "instantiation", reason }
         }
         CallError::Trap { .. } if error.downcast_ref::<wasmtime::Trap>().is_none() => {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use crate::core::waiting::WaitNode;
+use crate::core::wait_graph::WaitNode;
 use crate::runtime::threads::pool::ThreadPool;
 
 type Job = Box<dyn FnOnce() + Send>;

@@ -6,8 +6,8 @@ use wasmtime::{AsContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::core::account::Charge;
+use crate::core::caller_watch;
 use crate::core::interrupts::Seen;
-use crate::core::watch;
 use crate::runtime::driver::source::Driven;
 use crate::runtime::guest_call::Deadline;
 use crate::runtime::host_context::HostContext;
@@ -85,7 +85,7 @@ impl HostState {
             return Ok(UpdateDeadline::Yield(pace.next_slice_ticks()));
         };
         // Host code runs on this thread's own stack here, as in a callback.
-        watch::check();
+        caller_watch::check();
         self.context.timers.check(deadline.get(ticks), *seen)?;
         Ok(UpdateDeadline::Continue(1))
     }

@@ -7,6 +7,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::runtime::cache::store::{CacheCounts, CompileCache};
+use crate::runtime::call_error;
 use crate::runtime::compiler::Way;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
@@ -17,7 +18,6 @@ use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostState;
-use crate::runtime::trap;
 use crate::runtime::wasi::link::link_closed;
 
 /// The largest binary whose instances get a copy of its memory image. A copy of a small one costs
@@ -190,7 +190,7 @@ struct Recipe {
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {
-    if trap::is_want_of_memory(&error) {
+    if call_error::is_want_of_memory(&error) {
         let reason = format!("{}; {MemoryLimits}", error.root_cause());
         return LoadError::NoMemory { during: "compiling", reason };
     }

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use crate::component::actor::Actor;
 use crate::component::pool::Pool;
 use crate::component::status::State;
+use crate::core::caller_watch::{self, Missed, watched};
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::message::{MessageView, Outcome, Timestamp};
-use crate::core::watch::{self, Missed, watched};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Waiter;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::threads::signal_stack;
-use crate::system::blocking::run_here_first;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
+use crate::system::run_here_first::run_here_first;
 use crate::system::sending::{Address, HostMessage, Patience};
 
 impl Engine {
@@ -78,7 +78,7 @@ impl Engine {
             // A callback may queue only where waiting cannot deadlock.
             Some(caller) => self.queue_awaited(pool.members(), mail, deadline, &caller)?,
         };
-        watch::set_end(|| end_of(&to, place));
+        caller_watch::set_end(|| end_of(&to, place));
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let outcome = match (waiter.wait_watched(deadline.map(left)), limit) {
             (Err(CallError::CallerTimeout { .. }), Some(Limit { timeout, ends_message })) => {
@@ -110,7 +110,7 @@ impl Engine {
         limit: Option<Limit>,
         stack: usize,
     ) -> Outcome {
-        watch::set_end(|| end_of(actor.mailbox(), place));
+        caller_watch::set_end(|| end_of(actor.mailbox(), place));
         if ends_in_time(actor, limit) && signal_stack::ensure().is_ok() {
             let message = MessageView {
                 sender: message.sender.as_ref().unwrap_or(&self.host),
@@ -142,13 +142,13 @@ struct Limit {
 }
 
 /// Returns the function that ends a message when its caller gives up.
-fn end_of(to: &Arc<Mailbox>, place: Place) -> Box<dyn Fn() -> watch::State> {
+fn end_of(to: &Arc<Mailbox>, place: Place) -> Box<dyn Fn() -> caller_watch::State> {
     let to = Arc::clone(to);
     Box::new(move || match to.give_up(place, |_| CallError::Interrupted) {
-        Some(_) => watch::State::GivenUp,
+        Some(_) => caller_watch::State::GivenUp,
         None => {
             to.interrupt(place);
-            watch::State::Ending
+            caller_watch::State::Ending
         }
     })
 }

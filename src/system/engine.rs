@@ -13,11 +13,12 @@ use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{Directory, Router};
-use crate::core::waiting::Wait;
-use crate::messaging::correlation::{Correlations, SystemClock, watch_deadlines};
+use crate::core::wait_graph::Wait;
 use crate::messaging::mail::Mail;
 use crate::messaging::messenger::MessagingContext;
+use crate::messaging::pending_requests::{PendingRequests, SystemClock, watch_deadlines};
 use crate::messaging::reply::Waiter;
+use crate::runtime::call_end::StopSignal;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::off_fiber::current_component;
@@ -26,7 +27,6 @@ use crate::runtime::shortage::NoThread;
 use crate::runtime::threads::plan::{Growth, Plan};
 use crate::runtime::threads::pool::{ThreadPool, is_in_a_pool};
 use crate::runtime::threads::workers;
-use crate::runtime::timers::StopSignal;
 use crate::runtime::wasi::blocking::BlockingThreads;
 use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
@@ -109,7 +109,7 @@ impl Engine {
         });
         let messaging = MessagingContext {
             registry: Arc::default(),
-            correlations: Arc::new(Correlations::new(
+            pending_requests: Arc::new(PendingRequests::new(
                 router.clone(),
                 Arc::new(move |job| in_background.submit(job)),
                 Instant::now(),
@@ -188,8 +188,8 @@ impl Engine {
         let shared = snapshot::Shared {
             binaries: self.runtime.loader.compiled(),
             cache: self.runtime.loader.cache_counts(),
-            outstanding: self.messaging.correlations.outstanding(),
-            late_replies: self.messaging.correlations.late(),
+            outstanding: self.messaging.pending_requests.outstanding(),
+            late_replies: self.messaging.pending_requests.late(),
             dead_letters: self.events.dead_letters(),
             events_lost: self.events.lost(),
             audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
@@ -209,7 +209,7 @@ impl Engine {
                 actor.stopped().open();
             }
         }
-        self.messaging.correlations.complete_all(&CallError::EngineStopped);
+        self.messaging.pending_requests.complete_all(&CallError::EngineStopped);
     }
 
     pub(super) fn stop_accepting(&self) {
@@ -250,7 +250,7 @@ impl Engine {
                 self.callbacks.keep_none();
                 self.threads.keep_none();
             })?;
-            runtime.spawn(watch_deadlines(&self.messaging.correlations, SystemClock));
+            runtime.spawn(watch_deadlines(&self.messaging.pending_requests, SystemClock));
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);

@@ -2,7 +2,6 @@
 
 pub mod audit;
 pub mod binary_file;
-pub mod blocking;
 pub mod call;
 pub mod callbacks;
 pub mod capabilities;
@@ -21,6 +20,7 @@ pub mod notifier;
 pub mod options;
 pub mod permissions;
 pub mod policies;
+pub mod run_here_first;
 pub mod sending;
 pub mod shutdown;
 pub mod sigpipe;

@@ -7,18 +7,18 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::component::actor::Actor;
+use crate::core::caller_watch;
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::limits::{self, MailboxBound};
 use crate::core::message::{Message, Outcome};
 use crate::core::payload::Payload;
-use crate::core::waiting::{Wait, WaitNode};
-use crate::core::watch;
-use crate::messaging::correlation::{Completion, Receiver, Requester, TableFull};
+use crate::core::wait_graph::{Wait, WaitNode};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::members::{Delivered, Members, Rooms, Undelivered};
+use crate::messaging::pending_requests::{Completion, RequestTarget, Requester, TableFull};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Reply;
 use crate::runtime::block_on::block_on;
@@ -147,26 +147,26 @@ impl Engine {
         completion: Completion,
     ) -> Result<CorrelationId, EngineError> {
         let Until { deadline, ends_message } = until;
-        let correlations = &self.messaging.correlations;
+        let pending_requests = &self.messaging.pending_requests;
         let requester = Requester::Host(completion);
         let any = members.all().first();
-        let request = correlations
-            .open(requester, Receiver::here(any))
+        let request = pending_requests
+            .open(requester, RequestTarget::here(any))
             .map_err(|TableFull| EngineError::TooManyRequests)?;
         let correlation = message.correlation.or(Some(request.id));
         let message = Message { correlation, wants_reply: true, ..message };
-        let mail = Mail::Message(message, Reply::to_request(Arc::clone(correlations), request));
+        let mail = Mail::Message(message, Reply::to_request(Arc::clone(pending_requests), request));
         match self.queue(members, address, mail, deadline) {
             Ok((to, place)) => {
                 if ends_message {
-                    correlations.end_with(request, &to, place);
+                    pending_requests.end_with(request, &to, place);
                 }
                 if let Some(deadline) = deadline {
-                    correlations.arm(request, deadline, Some((&to, place)));
+                    pending_requests.arm(request, deadline, Some((&to, place)));
                 }
             }
             // A concurrent stop of the engine may already have completed the request.
-            Err(error) if correlations.discard(request) => return Err(error),
+            Err(error) if pending_requests.discard(request) => return Err(error),
             Err(_) => {}
         }
         Ok(request.id)
@@ -175,7 +175,7 @@ impl Engine {
     /// Completes a request of the host as cancelled.
     pub fn cancel(&self, id: u64) -> Result<(), EngineError> {
         let cancelled = CorrelationId::from_u64(id)
-            .is_some_and(|id| self.messaging.correlations.cancel_of_host(id));
+            .is_some_and(|id| self.messaging.pending_requests.cancel_of_host(id));
         if cancelled { Ok(()) } else { Err(EngineError::UnknownRequest(id)) }
     }
 
@@ -212,7 +212,7 @@ impl Engine {
     /// Completes a request taken by the host's router.
     pub fn complete(&self, token: u64, outcome: Outcome) -> Result<(), EngineError> {
         let waited_for = CorrelationId::from_u64(token)
-            .is_some_and(|id| self.messaging.correlations.complete_routed(id, outcome));
+            .is_some_and(|id| self.messaging.pending_requests.complete_routed(id, outcome));
         if waited_for { Ok(()) } else { Err(EngineError::UnknownRequest(token)) }
     }
 
@@ -337,7 +337,7 @@ impl Engine {
         let stopped = self.check_running().err();
         Err(full.give_up(|by, bound| match stopped {
             Some(stopped) => stopped,
-            None if watch::check() == watch::State::GivenUp => {
+            None if caller_watch::check() == caller_watch::State::GivenUp => {
                 self.call_failed(by, CallError::Interrupted)
             }
             None => queue_full(by, bound),
@@ -348,8 +348,8 @@ impl Engine {
     /// stops.
     fn has_room(&self, full: &Mailbox, rooms: Rooms, deadline: Option<Instant>) -> bool {
         let mut room = pin!(rooms.wait());
-        let mut room = pin!(poll_fn(|cx| match watch::check() {
-            watch::State::GivenUp => Poll::Ready(false),
+        let mut room = pin!(poll_fn(|cx| match caller_watch::check() {
+            caller_watch::State::GivenUp => Poll::Ready(false),
             _ => room.as_mut().poll(cx).map(|()| true),
         }));
         let Some(deadline) = deadline else { return block_on(None, room) };

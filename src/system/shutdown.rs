@@ -78,7 +78,7 @@ impl Engine {
         let accepted =
             || actors.iter().map(|actor| actor.mailbox().traffic().accepted).sum::<u64>();
         let idle = || {
-            self.messaging.correlations.is_empty()
+            self.messaging.pending_requests.is_empty()
                 && actors.iter().all(|actor| actor.mailbox().is_idle())
         };
         while !self.stop_signal.is_given() && Instant::now() < deadline {

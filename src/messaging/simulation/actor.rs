@@ -12,7 +12,7 @@ use crate::core::message::Message;
 use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger as _, Sending};
 use crate::messaging::mail::Mail;
-use crate::messaging::mailbox::{Mailbox, Receiver};
+use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
@@ -34,7 +34,7 @@ pub struct Actor {
     requests: Mutex<Vec<CorrelationId>>,
 }
 
-impl Receiver for Actor {
+impl MailHandler for Actor {
     fn start(self: Arc<Self>) {
         let Some(world) = self.world.upgrade() else { return };
         world.executor.spawn("actor", async move { self.work().await });

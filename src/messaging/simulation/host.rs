@@ -8,11 +8,11 @@ use crate::core::error::{CallError, WasmError};
 use crate::core::id::CorrelationId;
 use crate::core::message::{Message, Outcome};
 use crate::core::payload::Payload;
-use crate::core::waiting::{Wait, WaitNode};
-use crate::messaging::correlation::{Receiver, Requester};
+use crate::core::wait_graph::{Wait, WaitNode};
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::members::{Delivered, Members, Undelivered};
+use crate::messaging::pending_requests::{RequestTarget, Requester};
 use crate::messaging::queue::Place;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
@@ -31,7 +31,7 @@ pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
                 let at = world.random.index(requests.len());
                 let (id, is_over): (CorrelationId, Arc<AtomicBool>) = requests.swap_remove(at);
                 let before = is_over.load(Ordering::Relaxed);
-                let cancelled = world.messaging.correlations.cancel_of_host(id);
+                let cancelled = world.messaging.pending_requests.cancel_of_host(id);
                 assert_eq!(cancelled, !before, "a request is open until its outcome");
                 assert!(is_over.load(Ordering::Relaxed));
             }
@@ -80,29 +80,30 @@ async fn send(world: &Arc<World>, sender: usize) {
 async fn request(world: &Arc<World>, sender: usize) -> Option<(CorrelationId, Arc<AtomicBool>)> {
     let pool = world.any_pool()?;
     let (number, deadline) = (world.model.offer(sender), world.patience());
-    let (correlations, is_over) = (&world.messaging.correlations, Arc::<AtomicBool>::default());
+    let (pending_requests, is_over) =
+        (&world.messaging.pending_requests, Arc::<AtomicBool>::default());
     let (model, over) = (Arc::clone(&world.model), Arc::clone(&is_over));
     let completion = Box::new(move |_, outcome: Outcome| {
         over.store(true, Ordering::Relaxed);
         model.completed(number, &outcome);
     });
-    let receiver = Receiver::here(&pool.members.all()[0]);
-    let ticket = correlations.open(Requester::Host(completion), receiver).ok()?;
+    let receiver = RequestTarget::here(&pool.members.all()[0]);
+    let ticket = pending_requests.open(Requester::Host(completion), receiver).ok()?;
     let mail = Mail::Message(
         message(world, number, sender),
-        Reply::to_request(Arc::clone(correlations), ticket),
+        Reply::to_request(Arc::clone(pending_requests), ticket),
     );
     match queue(world, &pool.members, mail, deadline, None).await {
         Some((mailbox, place, _)) => {
             world.model.accepted(number);
             world.model.opened(model::Requester::Host, number, deadline, ticket.id);
             if let Some(deadline) = deadline {
-                correlations.arm(ticket, deadline, Some((&mailbox, place)));
+                pending_requests.arm(ticket, deadline, Some((&mailbox, place)));
             }
             Some((ticket.id, is_over))
         }
         None => {
-            assert!(correlations.discard(ticket), "a refused request has no outcome");
+            assert!(pending_requests.discard(ticket), "a refused request has no outcome");
             world.model.refused(number);
             None
         }

@@ -11,10 +11,10 @@ use crate::core::codec::CodecSet;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::limits::{MailboxBounds, WhenFull};
 use crate::core::simulation::random::Random;
-use crate::messaging::correlation::{Correlations, watch_deadlines};
 use crate::messaging::mailbox::{Mailbox, MailboxOptions};
 use crate::messaging::members::Members;
 use crate::messaging::messenger::{ComponentMessenger, MessagingContext};
+use crate::messaging::pending_requests::{PendingRequests, watch_deadlines};
 use crate::messaging::simulation::actor::Actor;
 use crate::messaging::simulation::executor::{Executor, Virtual};
 use crate::messaging::simulation::model::Model;
@@ -54,13 +54,13 @@ impl World {
     pub fn new(seed: u64) -> Arc<Self> {
         let random = Arc::new(Random::new(seed));
         let executor = Executor::new(Arc::clone(&random));
-        let correlations = Correlations::new(None, Arc::new(|job| job()), executor.now());
+        let pending_requests = PendingRequests::new(None, Arc::new(|job| job()), executor.now());
         let messaging = MessagingContext {
             registry: Arc::default(),
-            correlations: Arc::new(correlations),
+            pending_requests: Arc::new(pending_requests),
             router: None,
         };
-        let watcher = watch_deadlines(&messaging.correlations, Virtual(Arc::clone(&executor)));
+        let watcher = watch_deadlines(&messaging.pending_requests, Virtual(Arc::clone(&executor)));
         executor.spawn("watcher", watcher);
         Arc::new(Self {
             model: Model::new(Arc::clone(&executor)),

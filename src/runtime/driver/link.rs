@@ -8,11 +8,11 @@ use wasmtime::error::Context as _;
 use wasmtime::{StoreContextMut, bail};
 
 use crate::core::error::WasmError;
+use crate::runtime::call_end::Interrupted;
 use crate::runtime::contract::ErrorText;
 use crate::runtime::driver::attach::{ANSWER, NEXT, TAKE, TAKE_SMALL, TAKE_TINY};
 use crate::runtime::driver::source::{Coming, Driven, MailSource, Usage};
 use crate::runtime::state::{HostState, make_ready};
-use crate::runtime::timers::Interrupted;
 
 /// A handler's result: its reply, or the case and the text of an error.
 type HandlerResult = Result<Option<WasmList<u8>>, (u32, ErrorText)>;

@@ -15,12 +15,12 @@ use crate::core::error::{self, LimitBreach};
 use crate::core::id::{CorrelationId, CorrelationText, InvalidId, RawId, shorten};
 use crate::core::payload::Payload;
 use crate::core::ports::{Handover, Messenger, Sending};
+use crate::runtime::call_error::HostCallTooLarge;
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::host::interface::{Immediate, Interface, Waiting};
 use crate::runtime::host::work::work;
 use crate::runtime::lifting::CutText;
 use crate::runtime::state::HostState;
-use crate::runtime::trap::HostCallTooLarge;
 
 /// The number of broadcast targets between two checks of the guest's time limit.
 const TARGETS_A_TURN: usize = 64;

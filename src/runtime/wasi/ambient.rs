@@ -12,8 +12,8 @@ use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 use wasmtime_wasi::random::WasiRandomCtx;
 
+use crate::runtime::call_error::HostCallTooLarge;
 use crate::runtime::state::HostState;
-use crate::runtime::trap::HostCallTooLarge;
 use crate::security::action::Action;
 use crate::security::guard::Guard;
 

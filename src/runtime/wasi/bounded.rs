@@ -20,9 +20,9 @@ use wasmtime_wasi::p2::{DynOutputStream, DynPollable, StreamError, StreamResult}
 use wasmtime_wasi_io::bindings::wasi::io::poll::Host as _;
 use wasmtime_wasi_io::bindings::wasi::io::streams::{self, Host as _};
 
+use crate::runtime::call_error::HostCallTooLarge;
 use crate::runtime::host::work::work;
 use crate::runtime::state::HostState;
-use crate::runtime::trap::HostCallTooLarge;
 use crate::runtime::wasi::ambient::random_numbers;
 use crate::runtime::wasi::file_streams::PIECE;
 use crate::runtime::wasi::files::MAX_WRITE_BYTES;

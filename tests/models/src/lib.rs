@@ -25,8 +25,8 @@ pub mod core {
     pub mod message;
     pub mod payload;
     pub mod ports;
-    pub mod waiting;
-    pub mod watch;
+    pub mod wait_graph;
+    pub mod caller_watch;
 
     pub use crate::sync;
 }
@@ -40,14 +40,14 @@ pub mod messaging {
     pub mod reply;
 
     /// Takes the place of the table of requests: no model has a request.
-    pub mod correlation {
+    pub mod pending_requests {
         use crate::core::message::Outcome;
 
-        pub enum Correlations {}
+        pub enum PendingRequests {}
 
         pub enum Ticket {}
 
-        impl Correlations {
+        impl PendingRequests {
             pub fn complete(&self, _: Ticket, _: Outcome) {
                 match *self {}
             }

@@ -20,7 +20,7 @@ use airssys_wasm_models::core::message::Message;
 use airssys_wasm_models::core::payload::Payload;
 use airssys_wasm_models::core::ports::DeadLetters;
 use airssys_wasm_models::messaging::mail::{Mail, Refusal};
-use airssys_wasm_models::messaging::mailbox::{Acquire, Mailbox, MailboxOptions, Receiver};
+use airssys_wasm_models::messaging::mailbox::{Acquire, Mailbox, MailboxOptions, MailHandler};
 use airssys_wasm_models::messaging::reply::Reply;
 
 /// A message: who sent it, and its number.
@@ -77,7 +77,7 @@ struct Actor {
     done: Mutex<Done<()>>,
 }
 
-impl Receiver for Actor {
+impl MailHandler for Actor {
     fn start(self: Arc<Self>) {
         let actor = Arc::clone(&self);
         let thread = thread::spawn(move || block_on(actor.run()));

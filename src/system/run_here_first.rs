@@ -5,10 +5,10 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::core::watch::{self, Missed};
+use crate::core::caller_watch::{self, Missed};
+use crate::runtime::call_end::Timers;
 use crate::runtime::off_fiber::while_waiting;
 use crate::runtime::threads::signal_stack;
-use crate::runtime::timers::Timers;
 
 /// Polls `future` once here, which suffices for most calls, and hands it to the workers if it is
 /// not done. `ambient` provides the workers' timers to that first poll.
@@ -42,7 +42,7 @@ where
     timers.spawn(async move { _ = sender.send(future.await) });
     let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
     let left = timeout.map(|timeout| timeout.saturating_sub(spent));
-    watch::receive(&receiver, left).map_err(|missed| match missed {
+    caller_watch::receive(&receiver, left).map_err(|missed| match missed {
         Missed::TimedOut(left) => Missed::TimedOut(timeout.unwrap_or(left)),
         other => other,
     })

@@ -25,7 +25,7 @@ use crate::security::quota::Permit;
 pub type Completion = Box<dyn FnOnce(CorrelationId, Outcome) + Send>;
 
 /// Runs host code on a thread other than the one that completes the request.
-pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+pub type RunCompletion = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// The requester, who gets the outcome.
 pub enum Requester {
@@ -40,7 +40,7 @@ pub enum Requester {
 ///
 /// Whatever removes a request from the table (reply, deadline, or cancellation) decides its
 /// outcome; the others find nothing.
-pub struct Correlations {
+pub struct PendingRequests {
     table: Mutex<Wheel<Pending>>,
     /// Maps the table's predictable keys to ids, so that knowing some ids tells nothing about
     /// others.
@@ -49,12 +49,12 @@ pub struct Correlations {
     changed: Arc<Notify>,
     /// Notified when a request that it took is abandoned.
     router: Option<Arc<dyn Router>>,
-    background: Background,
+    run_completion: RunCompletion,
     late: AtomicU64,
 }
 
 /// The receiver of a request.
-pub enum Receiver {
+pub enum RequestTarget {
     /// A component of this engine. `place` is the message's position in the mailbox, set only when
     /// needed. `ends`: interrupt the receiver if the requester gives up.
     Here { mailbox: Arc<Mailbox>, place: Option<Place>, ends: bool },
@@ -62,7 +62,7 @@ pub enum Receiver {
     Elsewhere(Arc<ComponentId>),
 }
 
-impl Receiver {
+impl RequestTarget {
     /// Creates a receiver in this engine: a component, or one of several with the same id.
     pub fn here(mailbox: &Arc<Mailbox>) -> Self {
         Self::Here { mailbox: Arc::clone(mailbox), place: None, ends: false }
@@ -79,7 +79,7 @@ impl Receiver {
 
 struct Pending {
     requester: Requester,
-    receiver: Receiver,
+    receiver: RequestTarget,
 }
 
 /// The table has no room for another request.
@@ -94,22 +94,26 @@ pub struct Ticket {
     key: Key,
 }
 
-impl Correlations {
+impl PendingRequests {
     /// Creates an empty table; deadlines lie after `now`. `router` is notified of cancellations and
-    /// must not block. `background` runs the completions of the host's requests.
-    pub fn new(router: Option<Arc<dyn Router>>, background: Background, now: Instant) -> Self {
+    /// must not block. `run_completion` runs the completions of the host's requests.
+    pub fn new(
+        router: Option<Arc<dyn Router>>,
+        run_completion: RunCompletion,
+        now: Instant,
+    ) -> Self {
         Self {
             table: Mutex::new(Wheel::new(now)),
             ids: Permutation::random(),
             changed: Arc::default(),
             router,
-            background,
+            run_completion,
             late: AtomicU64::new(0),
         }
     }
 
     /// Enters a request, without a deadline.
-    pub fn open(&self, requester: Requester, receiver: Receiver) -> Result<Ticket, TableFull> {
+    pub fn open(&self, requester: Requester, receiver: RequestTarget) -> Result<Ticket, TableFull> {
         let pending = Pending { requester, receiver };
         let key = self.lock().insert(pending, None).map_err(|_| TableFull)?;
         Ok(Ticket { id: self.id(key), key })
@@ -120,7 +124,7 @@ impl Correlations {
     pub fn end_with(&self, request: Ticket, to: &Arc<Mailbox>, at: Place) {
         if let Some(pending) = self.lock().get_mut(request.key) {
             pending.receiver =
-                Receiver::Here { mailbox: Arc::clone(to), place: Some(at), ends: true };
+                RequestTarget::Here { mailbox: Arc::clone(to), place: Some(at), ends: true };
         }
     }
 
@@ -134,7 +138,7 @@ impl Correlations {
     ) {
         let mut table = self.lock();
         if let (Some((to, at)), Some(pending)) = (delivered, table.get_mut(request.key))
-            && let Receiver::Here { mailbox, place, .. } = &mut pending.receiver
+            && let RequestTarget::Here { mailbox, place, .. } = &mut pending.receiver
         {
             *place = Some(at);
             if !Arc::ptr_eq(mailbox, to) {
@@ -172,7 +176,7 @@ impl Correlations {
         let owns = |pending: &Pending| matches!(pending.requester, Requester::Host(_));
         let Some(pending) = self.take_if(id, owns) else { return false };
         self.abandon(id, &pending);
-        if let Receiver::Here { mailbox, place: Some(place), ends: true } = &pending.receiver
+        if let RequestTarget::Here { mailbox, place: Some(place), ends: true } = &pending.receiver
             && mailbox.give_up(*place, |_| CallError::Cancelled).is_none()
         {
             mailbox.interrupt(*place);
@@ -191,10 +195,10 @@ impl Correlations {
         }
     }
 
-    /// As [`Correlations::complete`], for a request taken by the host's router. Returns false if no
+    /// As [`PendingRequests::complete`], for a request taken by the host's router. Returns false if no
     /// one waits for it.
     pub fn complete_routed(&self, id: CorrelationId, outcome: Outcome) -> bool {
-        let is_routed = |pending: &Pending| matches!(pending.receiver, Receiver::Elsewhere(_));
+        let is_routed = |pending: &Pending| matches!(pending.receiver, RequestTarget::Elsewhere(_));
         let taken = self.take_if(id, is_routed);
         let waited_for = taken.is_some();
         match taken {
@@ -239,7 +243,7 @@ impl Correlations {
             self.abandon(id, &pending);
             let timeout = |unstarted| CallError::CorrelationTimeout { correlation: id, unstarted };
             let given_up = match &pending.receiver {
-                Receiver::Here { mailbox, place: Some(place), ends } => {
+                RequestTarget::Here { mailbox, place: Some(place), ends } => {
                     let given_up = mailbox.give_up(*place, |unstarted| timeout(Some(unstarted)));
                     if given_up.is_none() && *ends {
                         mailbox.interrupt(*place);
@@ -265,7 +269,7 @@ impl Correlations {
     fn finish(&self, id: CorrelationId, pending: Pending, outcome: Outcome) {
         let requester = match pending.requester {
             Requester::Host(completion) => {
-                return (self.background)(Box::new(move || completion(id, outcome)));
+                return (self.run_completion)(Box::new(move || completion(id, outcome)));
             }
             Requester::Component { mailbox, permit, charge } => {
                 // Released before the callback, which may make the next request.
@@ -315,7 +319,7 @@ impl Correlations {
     }
 
     fn abandon(&self, id: CorrelationId, pending: &Pending) {
-        if let (Receiver::Elsewhere(_), Some(router)) = (&pending.receiver, &self.router) {
+        if let (RequestTarget::Elsewhere(_), Some(router)) = (&pending.receiver, &self.router) {
             router.cancel(id);
         }
     }
@@ -330,7 +334,7 @@ impl Correlations {
     }
 }
 
-impl Drop for Correlations {
+impl Drop for PendingRequests {
     fn drop(&mut self) {
         self.changed.notify_one();
     }
@@ -351,7 +355,7 @@ impl Clock for SystemClock {
 
 /// Ends requests at their deadlines for as long as the table exists.
 pub fn watch_deadlines(
-    table: &Arc<Correlations>,
+    table: &Arc<PendingRequests>,
     clock: impl Clock,
 ) -> impl Future<Output = ()> + Send + 'static {
     let changed = Arc::clone(&table.changed);
@@ -381,7 +385,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    fn told(table: &Correlations) -> bool {
+    fn told(table: &PendingRequests) -> bool {
         let notified = pin!(table.changed.notified());
         matches!(notified.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
     }
@@ -389,9 +393,9 @@ mod tests {
     #[test]
     fn earlier_deadlines_wake_the_watcher() {
         let now = Instant::now();
-        let table = Correlations::new(None, Arc::new(|job| job()), now);
+        let table = PendingRequests::new(None, Arc::new(|job| job()), now);
         let arm = |seconds| {
-            let receiver = Receiver::Elsewhere(Arc::new(ComponentId::parse("a/b/c").unwrap()));
+            let receiver = RequestTarget::Elsewhere(Arc::new(ComponentId::parse("a/b/c").unwrap()));
             let id = table.open(Requester::Host(Box::new(|_, _| ())), receiver).unwrap();
             table.arm(id, now + Duration::from_secs(seconds), None);
         };

@@ -7,9 +7,9 @@ use crate::runtime::ticker::{Moment, Ticks};
 /// One span is off by up to a tick, but the errors cancel over many: spans measured too short are
 /// as frequent as spans measured too long.
 #[derive(Clone, Copy)]
-pub struct Stopwatch(Moment);
+pub struct BusyTime(Moment);
 
-impl Stopwatch {
+impl BusyTime {
     /// Starts measuring.
     pub fn start(ticks: &Ticks) -> Self {
         Self(ticks.now())
