@@ -2,7 +2,7 @@
 //!
 //! Guests run on Wasmtime's fibers. Runtimes such as CPython and the JVM mistake a fiber's stack
 //! for a stack overflow, so host callbacks must not run there. A host function leaves a job here
-//! and suspends; the driver of the guest's call runs the job and resumes the guest. A thread
+//! and suspends; the `GuestCall` runs the job and resumes the guest. A thread
 //! blocked on the call runs the job itself; a worker passes it to a pool for blocking work, so that
 //! a slow callback delays only its own component.
 
@@ -90,7 +90,7 @@ impl OffFiber {
             let value = job();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         });
-        // No waker is needed: the driver resumes the guest after running a job, see `drive`.
+        // No waker is needed: the driver resumes the guest after running a job, see `GuestCall`.
         poll_fn(|_| match result.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(value) => Poll::Ready(value),
             None => Poll::Pending,

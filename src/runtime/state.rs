@@ -41,7 +41,7 @@ pub struct HostState {
     pub context: Arc<HostContext>,
     /// Enforces the store's limits.
     pub limiter: Limiter,
-    /// Jobs for the driver of the store's calls.
+    /// Host jobs of the guest call in progress.
     pub off_fiber: OffFiber,
     /// The deadline of a call on its caller's stack, and the interrupts before it; `None` if guests
     /// run on fibers.
@@ -117,7 +117,7 @@ impl HostState {
         self.wasi().sockets()
     }
 
-    /// Leaves unfinished output lines for the driver to log.
+    /// Leaves unfinished output lines for the guest call to log.
     pub fn finish_output(&self) {
         if let Some(wasi) = &self.wasi {
             wasi.outputs.finish();

@@ -106,7 +106,7 @@ async fn broadcast(
         let Some(target) = targets.get(&mut store, index).transpose()? else { break };
         left = left.checked_sub(target.bytes()).ok_or(HostCallTooLarge)?;
         if index % TARGETS_A_TURN == TARGETS_A_TURN - 1 {
-            // Lets the driver check limits, and others run.
+            // Lets the guest call check limits, and others run.
             tokio::task::yield_now().await;
         }
         let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
@@ -227,7 +227,7 @@ async fn settle<T: Send + 'static>(
             Handover::Done(result) => return Ok(result),
             Handover::Wait(room) => {
                 room.await;
-                // Lets the driver check the time limit, even if others keep taking the room.
+                // Lets the guest call check the time limit, even if others keep taking the room.
                 tokio::task::yield_now().await;
             }
             Handover::AskHost(job) => {

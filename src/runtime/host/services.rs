@@ -108,7 +108,7 @@ async fn sleep(store: StoreContextMut<'_, HostState>, duration: Duration) -> was
     let end = Instant::now().checked_add(duration);
     match end.and_then(|end| store.data().context.timers.sleep_until(end)) {
         Some(timer) => timer.await,
-        // Beyond the clock's range, or the engine stops: the driver ends the call.
+        // Beyond the clock's range, or the engine stops: the guest call ends.
         None => std::future::pending().await,
     }
     Ok(())

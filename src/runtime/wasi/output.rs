@@ -33,7 +33,7 @@ impl Outputs {
         Self { stdout: output(LogLevel::Info), stderr: output(LogLevel::Warn) }
     }
 
-    /// Leaves the unfinished last lines for the driver to log.
+    /// Leaves the unfinished last lines for the guest call to log.
     pub fn finish(&self) {
         for Output(lines) in [&self.stdout, &self.stderr] {
             let rest = std::mem::take(&mut *lines.lock());
