@@ -44,9 +44,9 @@
  * empty. Both are borrowed for the call: the library copies what it keeps.
  *
  * Outputs are written on success only, and must not be NULL unless the function says so. Initialize
- * them with `{0}`, NULL or 0, so that they can be released in every case. Output bytes are an
- * `airssys_bytes_t`. The library and the host share no allocator: the library must free what the
- * library allocated.
+ * them with `{0}`, NULL or 0, so that they can be released in every case. What an output held
+ * before is overwritten, not released. Output bytes are an `airssys_bytes_t`. The library and the
+ * host share no allocator: the library must free what the library allocated.
  *
  * A handle names a component of one engine. Each engine counts its own handles.
  *
@@ -54,9 +54,10 @@
  *
  * Every function that can fail returns an `airssys_status_t`. Its last parameter is an
  * `airssys_error_t **`, which may be NULL. On failure only, the function stores an error object
- * there, which the caller owns. It does not read the variable: the host must set it to NULL before
- * the first use, and free the error before it reuses the variable. Error messages repeat text from
- * components: it is untrusted, and can hold line breaks and control characters.
+ * there, which the caller owns. It does not read the variable, and a success leaves it as it is.
+ * The host must set it to NULL before the first use, and free the error and set it to NULL again
+ * before it reuses the variable. Error messages repeat text from components: it is untrusted, and
+ * can hold line breaks and control characters.
  *
  * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash;
  * only `airssys_engine_unload` accepts an unknown handle. The library cannot check pointers: they
@@ -111,7 +112,8 @@
  * The library passes `user_data` to callbacks and does not use it otherwise. It calls
  * `drop(user_data)` once, on any thread, after its last use. That call can come while the engine is
  * being released, and must not use the engine. Data on a stack, or data that the host frees itself,
- * must outlive it.
+ * must live until `drop` was called. `airssys_engine_free` can return earlier: `drop` also waits
+ * for callbacks that still run, and for the configuration and each engine made with it.
  *
  * SIGNALS
  *
@@ -242,7 +244,8 @@ typedef int32_t airssys_status_t;
 
 /**
  * The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
- * which, with its value.
+ * which, with its value, as do `limit` and `value` in the details. After `max-execution-time-ms`
+ * the instance is gone, and the next message gets a new one; after `timeout_ms` it lives.
  *
  * The details' `started` tells whether the message had begun when its caller's time was over.
  * If not, it never begins: `waited-ms` is how long it waited, and `behind` is the number of
@@ -252,7 +255,8 @@ typedef int32_t airssys_status_t;
 
 /**
  * The component reached a limit: memory, fuel, stack, tables, instances, message size, host-call
- * data. The message names the limit and its value.
+ * data. The message names the limit and its value. If the component had begun the call, its
+ * instance is gone, and the next message gets a new one.
  */
 #define AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED 10
 
@@ -349,7 +353,8 @@ const char *airssys_error_message(const airssys_error_t *error);
  *     limit, value                    the limit that was reached
  *     code                            case name of the WIT variant wasm-error or messaging-error
  *     origin                          "guest" if the component itself returned the error
- *     during                          the step of loading
+ *     during                          the step of loading: "instantiation", "initialize",
+ *                                     "metadata" or "health"
  *     backtrace                       of a trap
  *     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
  *     unfinished                      components that a shutdown did not finish
@@ -361,7 +366,10 @@ const char *airssys_error_message(const airssys_error_t *error);
  */
 const char *airssys_error_detail_json(const airssys_error_t *error);
 
-/** Releases an error; NULL does nothing. Any thread; callable from callbacks. */
+/**
+ * Releases an error; NULL does nothing. Set the variable to NULL afterwards if it is used again.
+ * Any thread; callable from callbacks.
+ */
 void airssys_error_free(airssys_error_t *error);
 
 /* -- CONFIGURATION ----------------------------------------------------------------------------- */
@@ -395,7 +403,8 @@ airssys_status_t airssys_config_new(airssys_config_t **out, airssys_error_t **er
 void airssys_config_free(airssys_config_t *config);
 
 /**
- * Sets the options that a JSON document names. Other options keep their values.
+ * Sets the options that a JSON document names. Other options keep their values, also those within
+ * `limits`, `quotas` and `compile`. Arrays and `capabilities` are replaced as a whole.
  *
  * `json`: borrowed text; see CONFIGURATION in OPTIONS below. `error`: may be NULL. On an error
  * nothing changes. Any thread; callable from callbacks.
@@ -440,8 +449,9 @@ struct airssys_keys_t;
  * The host's storage: a map from (namespace, key) to value.
  *
  * `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
- * namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
- * returns.
+ * namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
+ * the callback returns. Only components with a right to `storage` cause calls. The library enforces
+ * their quotas; it asks `usage` at each `set`.
  *
  * A callback answers through `out`. `airssys_writer_write` appends bytes.
  * `airssys_writer_finish` sets the result, and must be called on every path: a callback that
@@ -450,8 +460,8 @@ struct airssys_keys_t;
  *
  * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
  * `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
- * they are the text of the error. It goes to the log. The component receives it only if
- * `"host-error-texts"` is true in the configuration.
+ * they are the text of the error, so write a value only once it is complete. The text goes to
+ * the log. The component receives it only if `"host-error-texts"` is true in the configuration.
  *
  * Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
  * always on a native stack. A slow callback delays only the component that called. Callbacks may
@@ -817,7 +827,11 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  * The engine accepts nothing more from the host. The components handle their mail and the mail
  * that results from it. Then the engine calls `shutdown` of each. Components that keep sending to
  * each other are cut off after half of the time, at most 10 seconds; they finish the waiting mail.
- * After `timeout_ms` the rest is stopped at once.
+ * After `timeout_ms` the rest is stopped at once. Requests that are open then end with
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ *
+ * `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
+ * can still answer. Callbacks can come until `airssys_engine_free` has returned.
  *
  * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
  * time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
@@ -844,9 +858,10 @@ airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
  * that need a running engine return `AIRSSYS_ERROR_ENGINE_STOPPED`.
  *
  * Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
- * their next turn; this function returns after them. It waits up to 10 seconds for callbacks that
- * workers run. What these callbacks use, `user_data` included, is in every case released after
- * they return.
+ * their next turn; this function returns after them. It waits up to 10 seconds for callbacks under
+ * way on the library's threads, and runs those that still wait itself. When it returns, the
+ * completion of every accepted request has been called, and no callback starts any more. What a
+ * callback uses, `user_data` included, is in every case released after it returns.
  *
  * Any thread. Called from a callback, it returns at once. The engine is then released when the
  * last function that uses it has returned, and callbacks on other threads must not enter a
@@ -1269,9 +1284,9 @@ struct airssys_message_options_t {
    * Milliseconds, the wait in the mailbox included; 0: no limit except the component's own.
    *
    * Of a call: the longest wait. Of a request: its deadline. A message that has begun by then
-   * runs to its end, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. A message that has not
-   * begun is never handled and becomes a dead letter. A host callback that runs on the
-   * calling thread is not cut short.
+   * runs to its end on a thread of the library, and its reply is dropped, unless it has
+   * `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. A message that has not begun is never handled and
+   * becomes a dead letter. A host callback that runs on the calling thread is not cut short.
    *
    * Of a send: the longest wait for room, if the mailbox blocks its senders; 0: no limit.
    */
@@ -1470,7 +1485,8 @@ airssys_status_t airssys_engine_request(airssys_engine_t *engine,
  * `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
  * callbacks.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, although its
+ * completion may still be to come, or is not
  * the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_cancel(airssys_engine_t *engine,
@@ -1519,8 +1535,9 @@ airssys_status_t airssys_engine_grant(airssys_engine_t *engine,
  * written.
  *
  * `engine`: borrowed. `handle`: the component. `json`: borrowed text, the grants as they were
- * made, by action and pattern; NULL: all grants. To remove a part of what a pattern covers, use a
- * policy. `error`: may be NULL. On an error nothing changes. Any thread; callable from callbacks.
+ * made, by action and pattern (their expiry does not matter); NULL: all grants. To remove a part
+ * of what a pattern covers, use a policy. `error`: may be NULL. On an error nothing changes. Any
+ * thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also
  * if the component does not have a grant), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -1714,8 +1731,9 @@ typedef int32_t airssys_kind_t;
 /**
  * Mail from one engine to another.
  *
- * In `route`, all pointers are valid until the callback returns. For `airssys_engine_deliver`,
- * zero the struct, set `size`, then set what the mail has.
+ * In `route`, all pointers are valid until the callback returns; until then the envelope may be
+ * passed to `airssys_engine_deliver` of another engine as it is. Otherwise zero the struct, set
+ * `size`, then set what the mail has.
  */
 struct airssys_envelope_t {
   /** `sizeof(airssys_envelope_t)`. */
@@ -1785,7 +1803,8 @@ struct airssys_router_t {
   void (*route)(void *user_data, const airssys_envelope_t *envelope, airssys_writer_t *answer);
   /**
    * Reports that nobody waits for the answer of a request any more: its sender has cancelled it,
-   * or its deadline has passed. May be NULL.
+   * or its deadline has passed. Called at most once for a token, after `route` took the request
+   * over, and not after its completion; not called when the engine stops. May be NULL.
    */
   void (*cancel)(void *user_data, uint64_t token);
 };

@@ -61,7 +61,8 @@ pub unsafe extern "C" fn airssys_config_free(config: *mut airssys_config_t) {
     quietly(|| drop(unsafe { free(config) }));
 }
 
-/// Sets the options that a JSON document names. Other options keep their values.
+/// Sets the options that a JSON document names. Other options keep their values, also those within
+/// `limits`, `quotas` and `compile`. Arrays and `capabilities` are replaced as a whole.
 ///
 /// `json`: borrowed text; see CONFIGURATION in OPTIONS below. `error`: may be NULL. On an error
 /// nothing changes. Any thread; callable from callbacks.

@@ -53,7 +53,11 @@ pub unsafe extern "C" fn airssys_engine_new(
 /// The engine accepts nothing more from the host. The components handle their mail and the mail
 /// that results from it. Then the engine calls `shutdown` of each. Components that keep sending to
 /// each other are cut off after half of the time, at most 10 seconds; they finish the waiting mail.
-/// After `timeout_ms` the rest is stopped at once.
+/// After `timeout_ms` the rest is stopped at once. Requests that are open then end with
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`.
+///
+/// `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
+/// can still answer. Callbacks can come until `airssys_engine_free` has returned.
 ///
 /// `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
 /// time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
@@ -85,9 +89,10 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 /// that need a running engine return `AIRSSYS_ERROR_ENGINE_STOPPED`.
 ///
 /// Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
-/// their next turn; this function returns after them. It waits up to 10 seconds for callbacks that
-/// workers run. What these callbacks use, `user_data` included, is in every case released after
-/// they return.
+/// their next turn; this function returns after them. It waits up to 10 seconds for callbacks under
+/// way on the library's threads, and runs those that still wait itself. When it returns, the
+/// completion of every accepted request has been called, and no callback starts any more. What a
+/// callback uses, `user_data` included, is in every case released after it returns.
 ///
 /// Any thread. Called from a callback, it returns at once. The engine is then released when the
 /// last function that uses it has returned, and callbacks on other threads must not enter a

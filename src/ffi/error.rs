@@ -71,7 +71,8 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 ///     limit, value                    the limit that was reached
 ///     code                            case name of the WIT variant wasm-error or messaging-error
 ///     origin                          "guest" if the component itself returned the error
-///     during                          the step of loading
+///     during                          the step of loading: "instantiation", "initialize",
+///                                     "metadata" or "health"
 ///     backtrace                       of a trap
 ///     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
 ///     unfinished                      components that a shutdown did not finish
@@ -86,7 +87,8 @@ pub unsafe extern "C" fn airssys_error_detail_json(error: *const airssys_error_t
     error.optional().map_or(c"{}".as_ptr(), |error| error.detail.as_ptr())
 }
 
-/// Releases an error; NULL does nothing. Any thread; callable from callbacks.
+/// Releases an error; NULL does nothing. Set the variable to NULL afterwards if it is used again.
+/// Any thread; callable from callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_error_free(error: *mut airssys_error_t) {
     // SAFETY: by this function's contract `error` is NULL, or an error that is not used again.

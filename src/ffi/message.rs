@@ -31,9 +31,9 @@ pub struct airssys_message_options_t {
     /// Milliseconds, the wait in the mailbox included; 0: no limit except the component's own.
     ///
     /// Of a call: the longest wait. Of a request: its deadline. A message that has begun by then
-    /// runs to its end, unless it has `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. A message that has not
-    /// begun is never handled and becomes a dead letter. A host callback that runs on the
-    /// calling thread is not cut short.
+    /// runs to its end on a thread of the library, and its reply is dropped, unless it has
+    /// `AIRSSYS_MESSAGE_ENDS_WITH_SENDER`. A message that has not begun is never handled and
+    /// becomes a dead letter. A host callback that runs on the calling thread is not cut short.
     ///
     /// Of a send: the longest wait for room, if the mailbox blocks its senders; 0: no limit.
     pub timeout_ms: u64,

@@ -44,9 +44,9 @@
  * empty. Both are borrowed for the call: the library copies what it keeps.
  *
  * Outputs are written on success only, and must not be NULL unless the function says so. Initialize
- * them with `{0}`, NULL or 0, so that they can be released in every case. Output bytes are an
- * `airssys_bytes_t`. The library and the host share no allocator: the library must free what the
- * library allocated.
+ * them with `{0}`, NULL or 0, so that they can be released in every case. What an output held
+ * before is overwritten, not released. Output bytes are an `airssys_bytes_t`. The library and the
+ * host share no allocator: the library must free what the library allocated.
  *
  * A handle names a component of one engine. Each engine counts its own handles.
  *
@@ -54,9 +54,10 @@
  *
  * Every function that can fail returns an `airssys_status_t`. Its last parameter is an
  * `airssys_error_t **`, which may be NULL. On failure only, the function stores an error object
- * there, which the caller owns. It does not read the variable: the host must set it to NULL before
- * the first use, and free the error before it reuses the variable. Error messages repeat text from
- * components: it is untrusted, and can hold line breaks and control characters.
+ * there, which the caller owns. It does not read the variable, and a success leaves it as it is.
+ * The host must set it to NULL before the first use, and free the error and set it to NULL again
+ * before it reuses the variable. Error messages repeat text from components: it is untrusted, and
+ * can hold line breaks and control characters.
  *
  * Invalid arguments (NULL, invalid UTF-8, an unknown handle) cause an error status, never a crash;
  * only `airssys_engine_unload` accepts an unknown handle. The library cannot check pointers: they
@@ -111,7 +112,8 @@
  * The library passes `user_data` to callbacks and does not use it otherwise. It calls
  * `drop(user_data)` once, on any thread, after its last use. That call can come while the engine is
  * being released, and must not use the engine. Data on a stack, or data that the host frees itself,
- * must outlive it.
+ * must live until `drop` was called. `airssys_engine_free` can return earlier: `drop` also waits
+ * for callbacks that still run, and for the configuration and each engine made with it.
  *
  * SIGNALS
  *

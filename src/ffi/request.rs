@@ -165,7 +165,8 @@ pub unsafe extern "C" fn airssys_engine_request(
 /// `engine`: borrowed. `id`: the request. `error`: may be NULL. Any thread; callable from
 /// callbacks.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, or is not
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (it has its outcome already, although its
+/// completion may still be to come, or is not
 /// the host's), `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_cancel(

@@ -31,8 +31,9 @@ pub const AIRSSYS_KIND_REQUEST: airssys_kind_t = 1;
 
 /// Mail from one engine to another.
 ///
-/// In `route`, all pointers are valid until the callback returns. For `airssys_engine_deliver`,
-/// zero the struct, set `size`, then set what the mail has.
+/// In `route`, all pointers are valid until the callback returns; until then the envelope may be
+/// passed to `airssys_engine_deliver` of another engine as it is. Otherwise zero the struct, set
+/// `size`, then set what the mail has.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_envelope_t {
@@ -105,7 +106,8 @@ pub struct airssys_router_t {
         ),
     >,
     /// Reports that nobody waits for the answer of a request any more: its sender has cancelled it,
-    /// or its deadline has passed. May be NULL.
+    /// or its deadline has passed. Called at most once for a token, after `route` took the request
+    /// over, and not after its completion; not called when the engine stops. May be NULL.
     pub cancel: Option<unsafe extern "C" fn(user_data: *mut c_void, token: u64)>,
 }
 

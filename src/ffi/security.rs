@@ -57,8 +57,9 @@ pub unsafe extern "C" fn airssys_engine_grant(
 /// written.
 ///
 /// `engine`: borrowed. `handle`: the component. `json`: borrowed text, the grants as they were
-/// made, by action and pattern; NULL: all grants. To remove a part of what a pattern covers, use a
-/// policy. `error`: may be NULL. On an error nothing changes. Any thread; callable from callbacks.
+/// made, by action and pattern (their expiry does not matter); NULL: all grants. To remove a part
+/// of what a pattern covers, use a policy. `error`: may be NULL. On an error nothing changes. Any
+/// thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also
 /// if the component does not have a grant), `AIRSSYS_ERROR_INVALID_ARGUMENT`,

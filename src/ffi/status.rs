@@ -29,14 +29,16 @@ pub const AIRSSYS_ERROR_COMPONENT_NOT_FOUND: airssys_status_t = 7;
 /// The component does not export `component-lifecycle`, so it handles no messages.
 pub const AIRSSYS_ERROR_EXPORT_NOT_FOUND: airssys_status_t = 8;
 /// The caller's `timeout_ms` or the component's `max-execution-time-ms` is over. The message names
-/// which, with its value.
+/// which, with its value, as do `limit` and `value` in the details. After `max-execution-time-ms`
+/// the instance is gone, and the next message gets a new one; after `timeout_ms` it lives.
 ///
 /// The details' `started` tells whether the message had begun when its caller's time was over.
 /// If not, it never begins: `waited-ms` is how long it waited, and `behind` is the number of
 /// messages that were still ahead of it then, including the running one.
 pub const AIRSSYS_ERROR_TIMEOUT: airssys_status_t = 9;
 /// The component reached a limit: memory, fuel, stack, tables, instances, message size, host-call
-/// data. The message names the limit and its value.
+/// data. The message names the limit and its value. If the component had begun the call, its
+/// instance is gone, and the next message gets a new one.
 pub const AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED: airssys_status_t = 10;
 /// The component returned an error. The message holds its text.
 pub const AIRSSYS_ERROR_RUNTIME: airssys_status_t = 11;

@@ -42,8 +42,9 @@ pub struct airssys_keys_t {
 /// The host's storage: a map from (namespace, key) to value.
 ///
 /// `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
-/// namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes. All pointers are valid until the callback
-/// returns.
+/// namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
+/// the callback returns. Only components with a right to `storage` cause calls. The library enforces
+/// their quotas; it asks `usage` at each `set`.
 ///
 /// A callback answers through `out`. `airssys_writer_write` appends bytes.
 /// `airssys_writer_finish` sets the result, and must be called on every path: a callback that
@@ -52,8 +53,8 @@ pub struct airssys_keys_t {
 ///
 /// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
 /// `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
-/// they are the text of the error. It goes to the log. The component receives it only if
-/// `"host-error-texts"` is true in the configuration.
+/// they are the text of the error, so write a value only once it is complete. The text goes to
+/// the log. The component receives it only if `"host-error-texts"` is true in the configuration.
 ///
 /// Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
 /// always on a native stack. A slow callback delays only the component that called. Callbacks may
