@@ -7,9 +7,10 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
+use crate::component::lifecycle::Cause;
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
 use crate::component::panics::{Uncounted, caught, caught_here};
-use crate::component::status::{State, Status};
+use crate::component::status::Status;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
@@ -110,13 +111,14 @@ impl Actor {
     pub fn start(
         mailbox: Arc<Mailbox>,
         spec: ActorSpec,
+        status: Status,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
             mailbox,
             spec,
             instance: AtomicCell::default(),
-            status: Arc::default(),
+            status: Arc::new(status),
             stopped: Latch::default(),
         });
         let instance = {
@@ -145,7 +147,7 @@ impl Actor {
     pub fn open(self: &Arc<Self>) {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
-        self.status.enter(State::Running);
+        self.status.change(Cause::Loaded, None);
         self.mailbox.release();
     }
 
@@ -207,7 +209,8 @@ impl Actor {
         if let Err(error) = signal_stack::ensure() {
             let _stopped = OpenOnDrop(&self.stopped);
             drop(self.instance.take());
-            self.status.enter(State::Stopped);
+            self.status.change(Cause::Close, None);
+            self.status.change(Cause::End, None);
             return Err(CallError::NoStack { reason: format!("{error}; {MemoryLimits}") });
         }
         let shut_down = pin!(self.shut_down(self.spec.fits(stack)));
@@ -237,7 +240,7 @@ impl Actor {
             None => {
                 self.status.set_health(HealthStatus::Unhealthy);
                 self.status.set_memory(0);
-                self.status.enter(State::Crashed);
+                self.status.change(Cause::Crash, Some(defect.code()));
                 "crashed"
             }
         };
@@ -318,7 +321,7 @@ impl Actor {
             }
             Mail::Message(message, _) => ("message", message),
             Mail::Callback(message) => ("callback", message),
-            Mail::Health(_) | Mail::Shutdown(_) => return,
+            Mail::Health(_) | Mail::Restart(_) | Mail::Shutdown(_) => return,
         };
         if let Err(error) = &outcome {
             let sender = message.sender(self.host());
@@ -349,6 +352,10 @@ impl Actor {
             Mail::Health(reply) => {
                 let health = self.check_health().await;
                 reply.take().answer(health.map(|name| Some(name.as_bytes().to_vec())));
+            }
+            Mail::Restart(reply) => {
+                let result = self.renew().await;
+                reply.take().answer(result.map(|()| None));
             }
             Mail::Shutdown(reply) => {
                 let result = self.shut_down(false).await;
@@ -403,7 +410,7 @@ impl Actor {
     async fn check_health(&self) -> Result<&'static str, CallError> {
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
-            None => self.restart().await?,
+            None => self.restart(Cause::Mail).await?,
         };
         let health = instance.health().await;
         if let Ok(health) = health {
@@ -417,7 +424,7 @@ impl Actor {
 
     async fn shut_down(&self, on_caller: bool) -> Result<(), CallError> {
         let _stopped = OpenOnDrop(&self.stopped);
-        self.status.enter(State::Stopping);
+        self.status.change(Cause::Close, None);
         let result = match self.instance.take() {
             Some(mut instance) => {
                 instance.set_on_caller(on_caller);
@@ -431,7 +438,7 @@ impl Actor {
             }
             None => Ok(()),
         };
-        self.status.enter(State::Stopped);
+        self.status.change(Cause::End, result.as_ref().err().map(CallError::code));
         result
     }
 
@@ -458,7 +465,7 @@ impl Actor {
     async fn crash(&self, instance: Box<Instance>, error: CallError) {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
-        self.status.enter(State::Crashed);
+        self.status.change(Cause::Crash, Some(error.code()));
         instance.finish().await;
         if !matches!(error, CallError::EngineStopped) {
             self.report(LogLevel::Error, "crashed", &error).await;
@@ -472,27 +479,50 @@ impl Actor {
 
     /// Makes a new instance for a message or callback, which fails if that fails.
     async fn restart_for_mail(&self) -> Result<Box<Instance>, CallError> {
-        let instance = self.restart().await;
+        let instance = self.restart(Cause::Mail).await;
         if instance.is_err() {
             self.status.count_handled(false);
         }
         instance
     }
 
-    async fn restart(&self) -> Result<Box<Instance>, CallError> {
+    /// Ends the instance and makes a new one, because the host wants that.
+    async fn renew(&self) -> Result<(), CallError> {
+        if let Some(mut instance) = self.take_ready() {
+            let ended = instance.shutdown().await;
+            instance.finish().await;
+            self.status.set_memory(0);
+            let failed = match ended {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(CallError::Lifecycle { export: "shutdown", error }),
+                Err(error) => Some(error),
+            };
+            // The new instance does not depend on how the old one ended.
+            if let Some(error) = failed {
+                self.report(LogLevel::Warn, "shutdown before a restart failed", &error).await;
+            }
+        }
+        let instance = self.restart(Cause::Host).await?;
+        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        Ok(())
+    }
+
+    async fn restart(&self, cause: Cause) -> Result<Box<Instance>, CallError> {
         if self.spec.context.timers.is_stopping() {
             return Err(CallError::EngineStopped);
         }
-        self.status.enter(State::Restarting);
+        self.status.change(cause, None);
         match self.spec.instance(false).await {
             Ok(instance) => {
                 self.status.count_restart();
                 self.status.set_health(HealthStatus::Unknown);
-                self.status.enter(State::Running);
+                self.status.change(Cause::Restarted, None);
                 Ok(instance)
             }
             Err(error) => {
-                self.status.enter(State::Crashed);
+                self.status.set_health(HealthStatus::Unhealthy);
+                let code = CallError::RestartFailed { reason: String::new() }.code();
+                self.status.change(Cause::Crash, Some(code));
                 // Stopping is the cause, whatever error came of it.
                 if self.spec.context.timers.is_stopping() {
                     return Err(CallError::EngineStopped);

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod lifecycle;
 pub mod mail_feed;
 pub mod panics;
 pub mod pool;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vec1::Vec1;
 
 use crate::component::actor::Actor;
-use crate::component::status::State;
+use crate::component::lifecycle::State;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::messaging::mail::Refusal;
 use crate::messaging::mailbox::{Acquire, Mailbox};

@@ -1,55 +1,19 @@
 //! The status of a component, known without asking it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::component::lifecycle::{Cause, State};
 use crate::core::account::Charge;
 use crate::core::metadata::ComponentMetadata;
+use crate::core::ports::{Identity, StateChange, StateChanges};
 use crate::runtime::contract::HealthStatus;
-
-/// The life-cycle state of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// Being instantiated and initialized.
-    Initializing,
-    /// Handling messages.
-    Running,
-    /// Without an instance; the next message makes a new one.
-    Crashed,
-    /// Being instantiated and initialized again after a crash.
-    Restarting,
-    /// Closed to messages, `shutdown` still to be called.
-    Stopping,
-    /// `shutdown` has been called.
-    Stopped,
-}
-
-impl State {
-    const ALL: [Self; 6] = [
-        Self::Initializing,
-        Self::Running,
-        Self::Crashed,
-        Self::Restarting,
-        Self::Stopping,
-        Self::Stopped,
-    ];
-
-    /// Returns the lower-case name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Initializing => "initializing",
-            Self::Running => "running",
-            Self::Crashed => "crashed",
-            Self::Restarting => "restarting",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-        }
-    }
-}
 
 /// The state, the last health, the metadata and the counts of a component.
 pub struct Status {
+    component: Identity,
+    instance: usize,
+    changes: Arc<dyn StateChanges>,
     state: AtomicU8,
     health: AtomicU8,
     metadata: OnceLock<(ComponentMetadata, Charge)>,
@@ -61,9 +25,14 @@ pub struct Status {
     nanos: AtomicU64,
 }
 
-impl Default for Status {
-    fn default() -> Self {
+impl Status {
+    /// Creates the status of a new instance, the one with number `instance` of `component`.
+    /// `changes` is told of its state.
+    pub fn new(component: Identity, instance: usize, changes: Arc<dyn StateChanges>) -> Self {
         Self {
+            component,
+            instance,
+            changes,
             state: AtomicU8::new(State::Initializing as u8),
             health: AtomicU8::new(HealthStatus::Unknown as u8),
             metadata: OnceLock::new(),
@@ -75,17 +44,21 @@ impl Default for Status {
             nanos: AtomicU64::new(0),
         }
     }
-}
 
-impl Status {
     /// Returns the current state.
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
-    /// Changes the state.
-    pub fn enter(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
+    /// Changes the state, as [`State::after`] says. Called by whoever holds the mailbox's right to
+    /// run.
+    pub fn change(&self, cause: Cause, code: Option<&'static str>) {
+        let from = self.state();
+        let Some(to) = from.after(cause) else { return };
+        self.state.store(to as u8, Ordering::Release);
+        let change = StateChange { from: from.name(), to: to.name(), cause: cause.name(), code };
+        let restarts = self.restarts.load(Ordering::Relaxed);
+        self.changes.changed(&self.component, self.instance, change, restarts);
     }
 
     /// Returns the last result of `health`; unhealthy after a crash.
@@ -114,7 +87,7 @@ impl Status {
         add(if ok { &self.handled } else { &self.failed }, 1);
     }
 
-    /// Counts a new instance after a crash.
+    /// Counts a new instance.
     pub fn count_restart(&self) {
         add(&self.restarts, 1);
     }

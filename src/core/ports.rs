@@ -115,6 +115,26 @@ pub trait DeadLetters: Send + Sync {
     fn take(&self, target: &Arc<ComponentId>, message: Message, reason: &CallError);
 }
 
+/// One change of a component's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The name of the state before.
+    pub from: &'static str,
+    /// The name of the state after.
+    pub to: &'static str,
+    /// The name of the cause.
+    pub cause: &'static str,
+    /// The code of the error that ended the instance, or kept a new one from being made.
+    pub code: Option<&'static str>,
+}
+
+/// The destination of state changes.
+pub trait StateChanges: Send + Sync {
+    /// Takes a change of the instance with this number of a component, after `restarts` restarts.
+    /// Must not block.
+    fn changed(&self, component: &Identity, instance: usize, change: StateChange, restarts: u64);
+}
+
 /// The destination of an engine's events. Its functions run host code.
 pub trait EventSink: Send + Sync {
     /// Delivers one event: its kind, a JSON document about it, and its payload.

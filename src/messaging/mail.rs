@@ -13,6 +13,8 @@ pub enum Mail {
     Callback(Message),
     /// A call of `health`; the reply carries the status name.
     Health(Reply),
+    /// A restart: a new instance handles the mail behind it.
+    Restart(Reply),
     /// A call of `shutdown`; the last mail of a mailbox.
     Shutdown(Reply),
 }
@@ -29,7 +31,7 @@ impl Mail {
     pub fn message(&self) -> Option<&Message> {
         match self {
             Self::Message(message, _) | Self::Callback(message) => Some(message),
-            Self::Health(_) | Self::Shutdown(_) => None,
+            Self::Health(_) | Self::Restart(_) | Self::Shutdown(_) => None,
         }
     }
 
@@ -41,9 +43,10 @@ impl Mail {
     /// Drops refused mail without an outcome: the sender learns of the refusal otherwise.
     pub fn withdraw(self) {
         match self {
-            Self::Message(_, reply) | Self::Health(reply) | Self::Shutdown(reply) => {
-                reply.withdraw();
-            }
+            Self::Message(_, reply)
+            | Self::Health(reply)
+            | Self::Restart(reply)
+            | Self::Shutdown(reply) => reply.withdraw(),
             Self::Callback(_) => {}
         }
     }

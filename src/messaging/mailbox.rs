@@ -527,7 +527,9 @@ impl Mailbox {
                     self.dead_letters.take(&self.owner, message, reason);
                     reply.answer(Err(reason.clone()));
                 }
-                Mail::Health(reply) | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
+                Mail::Health(reply) | Mail::Restart(reply) | Mail::Shutdown(reply) => {
+                    reply.answer(Err(reason.clone()));
+                }
                 Mail::Callback(_) => {}
             }
         }

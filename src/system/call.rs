@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::component::actor::Actor;
+use crate::component::lifecycle::State;
 use crate::component::pool::Pool;
-use crate::component::status::State;
 use crate::core::caller_watch::{self, Missed, watched};
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;

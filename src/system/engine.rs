@@ -41,6 +41,7 @@ use crate::system::error::EngineError;
 use crate::system::events::Events;
 use crate::system::options::Defaults;
 use crate::system::snapshot;
+use crate::system::state_watch::StateWatch;
 use crate::system::stderr_log::StderrLog;
 
 /// How long freeing an engine waits for host callbacks in progress.
@@ -62,6 +63,7 @@ pub struct Engine {
     pub(super) authority: Arc<Authority>,
     audit: Option<Audit>,
     pub(super) events: Events,
+    pub(super) states: Arc<StateWatch>,
     pub(super) callbacks: Callbacks,
     /// Runs host callbacks for components on worker threads.
     pub(super) threads: ThreadPool,
@@ -118,12 +120,14 @@ impl Engine {
         };
         let components = Arc::<Components>::default();
         let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
+        let events = Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone());
         Ok(Self {
             runtime: Arc::new(runtime),
             directory: Arc::new(Catalogue::new(Arc::clone(&messaging.registry), &components)),
             components,
             messaging: Arc::new(messaging),
-            events: Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone()),
+            states: StateWatch::new(events.clone()),
+            events,
             callbacks,
             threads: ThreadPool::new(Plan {
                 name: "airssys-calls",
@@ -210,6 +214,7 @@ impl Engine {
             }
         }
         self.messaging.pending_requests.complete_all(&CallError::EngineStopped);
+        self.states.look_again();
     }
 
     pub(super) fn stop_accepting(&self) {

@@ -134,6 +134,20 @@ pub enum EngineError {
         /// The component.
         component: Arc<ComponentId>,
     },
+    /// The component did not get into a state in time.
+    #[error(
+        "{component} is {state}, and did not become {wanted} within {} ms", timeout.as_millis()
+    )]
+    OtherState {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// The name of the state that the caller waited for.
+        wanted: &'static str,
+        /// The name of its state.
+        state: &'static str,
+        /// The caller's timeout.
+        timeout: Duration,
+    },
     /// The call would deadlock: the component waits for the callback that makes it.
     #[error("{target}: the call would deadlock: {target} waits for the callback that makes it")]
     WouldDeadlock {

@@ -9,7 +9,7 @@ use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
-use crate::core::ports::{DeadLetters, EventSink};
+use crate::core::ports::{DeadLetters, EventSink, Identity, StateChange};
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
@@ -19,6 +19,9 @@ const BOUNDS: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 /// The approximate size of a dead letter without its texts and payload.
 const LETTER_BYTES: usize = 256;
 
+/// The approximate size of a state change.
+const STATE_BYTES: usize = 128;
+
 /// One event.
 enum Event {
     DeadLetter {
@@ -26,6 +29,13 @@ enum Event {
         message: Message,
         code: &'static str,
         reason: String,
+        at: Timestamp,
+    },
+    State {
+        component: Identity,
+        instance: usize,
+        change: StateChange,
+        restarts: u64,
         at: Timestamp,
     },
     Lost(u64),
@@ -59,6 +69,14 @@ impl Events {
         Self { notifier, dead_letters: Arc::default() }
     }
 
+    /// Queues a change of a component's state.
+    pub fn state(&self, component: &Identity, instance: usize, change: StateChange, restarts: u64) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.clone(), Timestamp::now());
+            notifier.push(Event::State { component, instance, change, restarts, at });
+        }
+    }
+
     /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -88,6 +106,7 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
+            Self::State { .. } => STATE_BYTES,
             Self::Lost(_) => 0,
         }
     }
@@ -99,6 +118,7 @@ impl Item for Event {
     fn owner(&self) -> usize {
         match self {
             Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
+            Self::State { component, .. } => Arc::as_ptr(&component.id).addr(),
             Self::Lost(_) => 0,
         }
     }
@@ -108,6 +128,7 @@ impl Event {
     fn kind(&self) -> &'static str {
         match self {
             Self::DeadLetter { .. } => "dead-letter",
+            Self::State { .. } => "state",
             Self::Lost(_) => "events-lost",
         }
     }
@@ -115,7 +136,7 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::Lost(_) => &[],
+            Self::State { .. } | Self::Lost(_) => &[],
         }
     }
 
@@ -132,6 +153,18 @@ impl Event {
                 "payload-bytes": message.payload.len(),
                 "code": code,
                 "reason": reason,
+            }),
+            Self::State { component, instance, change, restarts, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "component": component.id.as_str(),
+                "handle": component.handle.0,
+                "instance": instance,
+                "from": change.from,
+                "to": change.to,
+                "cause": change.cause,
+                "code": change.code,
+                "restarts": restarts,
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

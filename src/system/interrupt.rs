@@ -1,5 +1,6 @@
 //! Interrupts running components.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,22 +29,38 @@ fn interrupt(actor: &Actor) {
 }
 
 /// Waits for an actor to end. At the deadline, interrupts what still runs and waits a little
-/// longer, since host callbacks cannot be interrupted.
+/// longer.
 pub fn end_by(
     actor: &Actor,
     deadline: Option<Instant>,
     wait: impl Fn(Option<Duration>) -> Result<(), CallError>,
 ) -> Result<(), CallError> {
     let Some(deadline) = deadline else { return wait(None) };
-    let mut outcome = wait(Some(deadline.saturating_duration_since(Instant::now())));
-    // Twice: the first interrupt may hit the message before `shutdown`.
+    let interrupted = Cell::new(false);
+    let outcome = interrupted_by(actor, deadline, |left| {
+        wait(Some(left)).inspect_err(|error| {
+            interrupted.set(matches!(error, CallError::CallerTimeout { .. }) || interrupted.get());
+        })
+    });
+    // An interrupted instance is gone, so its `shutdown` is not called.
+    if interrupted.get() { outcome.and(Err(CallError::Interrupted)) } else { outcome }
+}
+
+/// Waits for what an actor does. At the deadline, interrupts what it still runs and waits a little
+/// longer, since host callbacks cannot be interrupted.
+pub fn interrupted_by(
+    actor: &Actor,
+    deadline: Instant,
+    wait: impl Fn(Duration) -> Result<(), CallError>,
+) -> Result<(), CallError> {
+    let mut outcome = wait(deadline.saturating_duration_since(Instant::now()));
+    // Twice: the first interrupt may hit the message before a call of the life cycle.
     for _ in 0..2 {
         if !matches!(outcome, Err(CallError::CallerTimeout { .. })) {
-            return outcome;
+            break;
         }
         interrupt(actor);
-        // An interrupted instance is gone, so its `shutdown` is not called.
-        outcome = wait(Some(GRACE)).and(Err(CallError::Interrupted));
+        outcome = wait(GRACE);
     }
     outcome
 }

@@ -9,6 +9,7 @@ use vec1::Vec1;
 
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::pool::Pool;
+use crate::component::status::Status;
 use crate::core::account::Account;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
@@ -93,9 +94,9 @@ impl Engine {
         ));
         let env = std::mem::take(&mut options.env).into();
         let plan = Plan { identity, prepared, lease, options, config, guard, env, stack };
-        let mut actors = Vec1::new(self.start(&plan)?);
+        let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.options.instances {
-            match self.start(&plan) {
+            match self.start(&plan, actors.len()) {
                 Ok(actor) => actors.push(actor),
                 Err(error) => {
                     self.take_back(&actors, stack);
@@ -120,8 +121,8 @@ impl Engine {
         self.load(id, &binary, options, stack)
     }
 
-    /// Starts one actor: initialized, but not reachable yet.
-    fn start(&self, plan: &Plan) -> Result<Arc<Actor>, EngineError> {
+    /// Starts the actor with this number: initialized, but not reachable yet.
+    fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
         let mappings = plan
             .prepared
@@ -188,7 +189,8 @@ impl Engine {
         })?;
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
-        Actor::start(Arc::clone(&mailbox), spec, plan.stack).map_err(|error| {
+        let status = Status::new(plan.identity.clone(), number, self.states.clone());
+        Actor::start(Arc::clone(&mailbox), spec, status, plan.stack).map_err(|error| {
             mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }
         })

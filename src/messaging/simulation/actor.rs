@@ -108,7 +108,9 @@ impl Actor {
                 self.world().model.called_back(self.number, &callback);
                 self.act().await;
             }
-            Mail::Health(reply) | Mail::Shutdown(reply) => reply.answer(Ok(None)),
+            Mail::Health(reply) | Mail::Restart(reply) | Mail::Shutdown(reply) => {
+                reply.answer(Ok(None));
+            }
         }
     }
 
