@@ -645,7 +645,7 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter` or `events-lost`. A newer library may send kinds that this header does not
+   * `dead-letter`, `state` or `events-lost`. A newer library may send kinds that this header does not
    * name.
    */
   const char *kind;
@@ -674,6 +674,18 @@ struct airssys_event_t {
  *       "code": "target-not-found", "reason": "it was unloaded before it answered" }
  *
  * A `reason` has at most 4 KiB.
+ *
+ * `state`: a component's instance has another state, see `airssys_engine_wait`:
+ *
+ *     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "handle": 1, "instance": 0,
+ *       "from": "running", "to": "crashed", "cause": "crash",
+ *       "code": "runtime-error", "restarts": 0 }
+ *
+ * `instance` is the number within a pool. `cause` is `loaded`, `crash`, `mail` (a message for a
+ * crashed component), `host` (`airssys_engine_restart`), `restarted`, `close` or `end`. `code`
+ * names the error that ended the instance, or is null. `restarts` counts new instances so far.
+ * Events of one instance come in the order of its changes.
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -996,6 +1008,72 @@ airssys_status_t airssys_engine_unload_within(airssys_engine_t *engine,
 airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
                                           uint64_t handle,
                                           airssys_error_t **error);
+
+/**
+ * Gives a component a new instance.
+ *
+ * The messages accepted before this call go to the old instance. Then its `shutdown` is called, a
+ * new instance is made from the compiled binary, and its `initialize` is called. The messages
+ * accepted since go to the new instance, in order. Id, handle, rights, storage and open requests
+ * stay. Of a pool, one instance at a time is replaced. A failure of the old instance's `shutdown`
+ * goes to the log.
+ *
+ * - `engine`: borrowed.
+ * - `timeout_ms`: milliseconds, after which the old instance is interrupted in what it runs; 0:
+ *   at once, `UINT64_MAX`: never. A callback of the host is not cut short.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until the new instances are initialized, in the
+ * mailbox behind the messages that wait.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
+ * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: the new instance could not be made or initialized. The
+ *   component is `crashed`, and the next message tries once more.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The restart follows it.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        uint64_t timeout_ms,
+                                        airssys_error_t **error);
+
+/**
+ * Waits until a component is in a state; of a pool, until all instances are.
+ *
+ * - `engine`: borrowed.
+ * - `state`: borrowed text, one of:
+ *
+ *       initializing   its first instance is being made
+ *       running        it handles messages
+ *       crashed        it has no instance; the next message makes a new one
+ *       restarting     a new instance is being made
+ *       stopping       it is closed, and `shutdown` is called
+ *       stopped        it is unloaded
+ *
+ * - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Short states can pass unseen: `state` events, see
+ * `airssys_events_t`, name them all.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_TIMEOUT`: it is in another state, which the message names.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: it is unloaded, before or during the call, and `state` is
+ *   not `stopped`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if there is no such state.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
+                                     uint64_t handle,
+                                     const char *state,
+                                     uint64_t timeout_ms,
+                                     airssys_error_t **error);
 
 /* -- OPTIONS ----------------------------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter` or `events-lost`. A newer library may send kinds that this header does not
+    /// `dead-letter`, `state` or `events-lost`. A newer library may send kinds that this header does not
     /// name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
@@ -45,6 +45,18 @@ pub struct airssys_event_t {
 ///       "code": "target-not-found", "reason": "it was unloaded before it answered" }
 ///
 /// A `reason` has at most 4 KiB.
+///
+/// `state`: a component's instance has another state, see `airssys_engine_wait`:
+///
+///     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "component": "app/echo/0", "handle": 1, "instance": 0,
+///       "from": "running", "to": "crashed", "cause": "crash",
+///       "code": "runtime-error", "restarts": 0 }
+///
+/// `instance` is the number within a pool. `cause` is `loaded`, `crash`, `mail` (a message for a
+/// crashed component), `host` (`airssys_engine_restart`), `restarted`, `close` or `end`. `code`
+/// names the error that ended the instance, or is null. `restarts` counts new instances so far.
+/// Events of one instance come in the order of its changes.
 ///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///

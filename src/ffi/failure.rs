@@ -149,6 +149,11 @@ impl From<EngineError> for Failure {
             EngineError::StillInCallback { component } => {
                 (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component.as_str() }))
             }
+            EngineError::OtherState { component, wanted, state, .. } => {
+                let (component, state) = (component.as_str(), *state);
+                let detail = json!({ "component": component, "state": state, "wanted": wanted });
+                (AIRSSYS_ERROR_TIMEOUT, detail)
+            }
             EngineError::WouldDeadlock { target } => {
                 (AIRSSYS_ERROR_WOULD_DEADLOCK, json!({ "component": target }))
             }

@@ -41,6 +41,7 @@ mod shared_ids;
 mod shortage;
 mod shutdown;
 mod signals;
+mod states;
 mod stats;
 mod storage;
 mod stress;

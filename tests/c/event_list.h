@@ -28,6 +28,8 @@ struct event_list {
 static inline void event_list_take(void *user_data, const airssys_event_t *event)
 {
     struct event_list *list = user_data;
+    if (strcmp(event->kind, "state") == 0)
+        return;
     pthread_mutex_lock(&list->lock);
     if (++list->inside > list->most_inside)
         list->most_inside = list->inside;

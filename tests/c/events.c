@@ -175,6 +175,8 @@ struct lost {
 static void count_lost(void *user_data, const airssys_event_t *event)
 {
     struct lost *lost = user_data;
+    if (strcmp(event->kind, "state") == 0)
+        return;
     pthread_mutex_lock(&lost->lock);
     if (strcmp(event->kind, "events-lost") == 0) {
         lost->said++;

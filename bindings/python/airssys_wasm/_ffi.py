@@ -271,6 +271,8 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_unload": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_unload_within": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_interrupt": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_restart": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
+    "airssys_engine_wait": (_STATUS, (_POINTER, _HANDLE, c_char_p, c_uint64, _POINTER)),
     "airssys_engine_send": (
         _STATUS,
         (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER),

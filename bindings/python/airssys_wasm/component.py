@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
 
@@ -12,7 +13,7 @@ from airssys_wasm import _callbacks, _convert, request, security
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
-from airssys_wasm.errors import EngineClosed
+from airssys_wasm.errors import EngineClosed, Timeout
 from airssys_wasm.request import Request
 from airssys_wasm.security import Explanation, Grants
 
@@ -23,6 +24,12 @@ __all__ = ["Component"]
 
 
 _get_ident = threading.get_ident
+
+#: Milliseconds: no limit.
+_FOREVER = 2**64 - 1
+
+#: Seconds: how long a wait lets signals be.
+_PIECE = 0.1
 
 
 class _Main:
@@ -267,6 +274,43 @@ class Component:
         :raises EngineStopped: the engine was shut down or closed.
         """
         self._core.run(lib.airssys_engine_interrupt, self._handle)
+
+    def restart(self, timeout: Optional[float] = None) -> None:
+        """Gives the component a new instance. Id, rights, storage and mailbox stay.
+
+        The messages accepted before go to the old instance, whose ``shutdown`` is called then;
+        those accepted since go to the new one. Of a pool, one instance at a time is replaced.
+
+        :param timeout: seconds, 0 or more, after which the old instance is interrupted in what it
+            runs. Without it, it runs up to the component's own time limit.
+        :raises InstantiationFailed: there is no new instance; the next message tries once more.
+        :raises Timeout: a callback of the host, running for the component, has not returned. The
+            restart follows it.
+        """
+        within = _FOREVER if timeout is None else _convert.milliseconds(timeout, zero=True)
+        self._core.run(lib.airssys_engine_restart, self._handle, within)
+
+    def wait(self, state: str, timeout: Optional[float] = None) -> None:
+        """Waits until the component is in a state; of a pool, until all instances are.
+
+        :param state: ``"initializing"``, ``"running"``, ``"crashed"``, ``"restarting"``,
+            ``"stopping"`` or ``"stopped"``.
+        :param timeout: seconds, 0 or more; without it, as long as needed.
+        :raises Timeout: the component is in another state, which the message names.
+        :raises ComponentNotFound: the component is unloaded, and ``state`` is not ``"stopped"``.
+        """
+        name = _convert.c_string("state", state)
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # In pieces, so that signals are handled meanwhile.
+            piece = _PIECE if end is None else max(0.0, min(_PIECE, end - time.monotonic()))
+            within = _convert.milliseconds(piece, zero=True)
+            try:
+                self._core.run(lib.airssys_engine_wait, self._handle, name, within)
+                return
+            except Timeout:
+                if end is not None and time.monotonic() >= end:
+                    raise
 
     def unload(self, timeout: Optional[float] = None) -> None:
         """Unloads the component. Does nothing if it is already unloaded.

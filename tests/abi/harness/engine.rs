@@ -232,6 +232,19 @@ impl Engine {
         })
     }
 
+    pub fn restart(&self, handle: u64, timeout_ms: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_restart(self.raw(), handle, timeout_ms, error) })
+    }
+
+    pub fn wait(&self, handle: u64, state: &str, timeout_ms: u64) -> Outcome {
+        let state = CString::new(state).unwrap();
+        // SAFETY: a live engine, and a text.
+        check(|error| unsafe {
+            airssys_engine_wait(self.raw(), handle, state.as_ptr(), timeout_ms, error)
+        })
+    }
+
     pub fn interrupt(&self, handle: u64) -> Outcome {
         // SAFETY: a live engine.
         check(|error| unsafe { airssys_engine_interrupt(self.raw(), handle, error) })

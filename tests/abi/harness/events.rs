@@ -24,6 +24,8 @@ type OnEvent = Box<dyn Fn(&Event) + Send + Sync>;
 /// Records events. It is never freed.
 pub struct Events {
     all: Mutex<Vec<Event>>,
+    /// Changes of states, which most tests do not look at.
+    states: Mutex<Vec<Event>>,
     more: Condvar,
     on_event: OnEvent,
     pub dropped: AtomicUsize,
@@ -39,6 +41,7 @@ impl Events {
     ) -> &'static Self {
         let events: &'static Self = Box::leak(Box::new(Self {
             all: Mutex::default(),
+            states: Mutex::default(),
             more: Condvar::new(),
             on_event: Box::new(on_event),
             dropped: AtomicUsize::new(0),
@@ -59,6 +62,19 @@ impl Events {
 
     pub fn all(&self) -> Vec<Event> {
         self.all.lock().unwrap().clone()
+    }
+
+    /// The changes of a component's states so far, as `from to cause`.
+    pub fn states(&self, component: &str) -> Vec<String> {
+        let states = self.states.lock().unwrap();
+        let its = states.iter().filter(|event| event.json["component"] == component);
+        let word = |event: &Event, key: &str| event.json[key].as_str().unwrap().to_owned();
+        its.map(|it| ["from", "to", "cause"].map(|key| word(it, key)).join(" ")).collect()
+    }
+
+    /// Those changes as they came.
+    pub fn state_events(&self) -> Vec<Event> {
+        self.states.lock().unwrap().clone()
     }
 
     pub fn forget(&self) {
@@ -95,6 +111,11 @@ unsafe extern "C" fn event(user_data: *mut c_void, event: *const airssys_event_t
         json: serde_json::from_str(&text(event.json)).expect("JSON"),
         payload: bytes(event.payload, event.payload_len),
     };
+    if event.kind == "state" {
+        events.states.lock().unwrap().push(event);
+        events.running.fetch_sub(1, Ordering::SeqCst);
+        return;
+    }
     (events.on_event)(&event);
     events.running.fetch_sub(1, Ordering::SeqCst);
     events.all.lock().unwrap().push(event);
