@@ -95,7 +95,7 @@ fn mail_before_a_restart_goes_to_the_old_instance_and_mail_after_it_to_the_new_o
     engine.send(wasi, "print gate").unwrap();
     gate.reached();
     for n in 0..5 {
-        engine.send(wasi, &format!("print before {n}")).unwrap();
+        engine.send(wasi, format!("print before {n}")).unwrap();
     }
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| engine.restart(wasi, u64::MAX));
@@ -104,7 +104,7 @@ fn mail_before_a_restart_goes_to_the_old_instance_and_mail_after_it_to_the_new_o
             (engine.describe(wasi).unwrap()["mailbox"]["depth"] == 6).then_some(())
         });
         for n in 0..5 {
-            engine.send(wasi, &format!("print after {n}")).unwrap();
+            engine.send(wasi, format!("print after {n}")).unwrap();
         }
         gate.open();
         restart.join().unwrap().unwrap();

@@ -20,6 +20,11 @@ class Event:
     id in hexadecimal digits), ``content-type``, ``payload-bytes``, ``time``, and the cause in ``code``
     and ``reason``.
 
+    ``state``: an instance of ``component`` changed ``from`` a state ``to`` another one. ``handle`` and
+    ``instance`` (its number in a pool) tell which, ``cause`` and ``code`` why, and ``restarts`` how
+    many new instances there have been. :meth:`Component.wait <airssys_wasm.Component.wait>` has the
+    states.
+
     ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """
 
