@@ -1,5 +1,5 @@
-//! Generates the header, compiles the modules that components get, and gives the shared library its name
-//! and its exports.
+//! Generates the header, compiles the modules added to components, and sets the SONAME and the
+//! exports of the shared library.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -7,9 +7,10 @@ use std::{env, fs};
 /// A section of the header.
 struct Section {
     heading: &'static str,
-    /// Files of `src/ffi`: Rust files, whose public items are declared, and C files, which are copied.
+    /// Files of `src/ffi`: Rust files, whose public items are declared, and C files, which are
+    /// copied.
     sources: &'static [&'static str],
-    /// Whether constants are printed in hexadecimal. cbindgen prints decimals only.
+    /// Whether constants are printed in hexadecimal, which cbindgen does not do.
     hexadecimal: bool,
 }
 
@@ -17,7 +18,7 @@ const fn section(heading: &'static str, sources: &'static [&'static str]) -> Sec
     Section { heading, sources, hexadecimal: false }
 }
 
-/// The header, from top to bottom. A new function needs no change here: its file has a place.
+/// The sections of the header, in order. A new function in one of these files needs no change here.
 const SECTIONS: &[Section] = &[
     section("VERSION", &["version.rs"]),
     section("STATUS AND ERRORS", &["status.rs", "error.rs"]),
@@ -37,24 +38,24 @@ const SECTIONS: &[Section] = &[
     Section { heading: "CODECS", sources: &["codec.rs"], hexadecimal: true },
 ];
 
-/// What stands at the head of the header.
+/// The start of the header.
 const PREAMBLE: &str = "preamble.h";
 
 fn main() {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("Cargo sets it"));
     println!("cargo::rerun-if-changed=src/ffi");
     println!("cargo::rerun-if-changed=cbindgen.toml");
     println!("cargo::rerun-if-changed=exports.map");
     compile_driver(&root);
-    // Where a thread that ends in a callback is held, see `src/ffi/host_call.rs`.
+    // The targets on which a thread that ends in a callback is held, see `src/ffi/host_call.rs`.
     println!("cargo::rustc-check-cfg=cfg(held)");
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     let known = ["x86_64", "aarch64"].contains(&target("ARCH").as_str());
     if target("OS") == "linux" && target("ENV") == "gnu" && known {
         println!("cargo::rustc-cfg=held");
     }
-    // The checked-in header is what users compile with; a package that is built from the
-    // registry must not change its own sources.
+    // Users compile with the checked-in header. A package built from the registry must not change
+    // its own sources.
     if root.join(".git").exists() {
         write_header(&root);
     }
@@ -85,7 +86,7 @@ fn write_header(root: &Path) {
             sections += &format!("{}\n\n", text.trim());
         }
     }
-    // Named here, a struct can be used before the section that defines it.
+    // Forward declarations allow uses before the section that defines a struct.
     let structs: Vec<_> =
         structs.iter().map(|name| format!("typedef struct {name} {name};")).collect();
     let header = format!(
@@ -118,8 +119,8 @@ extern \"C\" {{
     fs::write(root.join("include/airssys_wasm.h"), header).expect("the header can be written");
 }
 
-/// What one file declares. Its structs are added to `structs`, and defined without a `typedef`, which
-/// C99 allows only once.
+/// Returns the declarations of one file. Adds its structs to `structs`, and defines them without a
+/// `typedef`, which C99 allows only once.
 fn declarations(config: &cbindgen::Config, file: &Path, structs: &mut Vec<String>) -> String {
     let builder = cbindgen::Builder::new().with_config(config.clone()).with_src(file);
     let mut text = Vec::new();
@@ -129,7 +130,7 @@ fn declarations(config: &cbindgen::Config, file: &Path, structs: &mut Vec<String
     for item in text.trim().split("\n\n") {
         let item = item.trim();
         if item.contains("\n#define ") || item.contains("\ntypedef int32_t airssys_") {
-            // cbindgen puts constants with a type of their own behind the structs that have it.
+            // cbindgen puts constants with a type alias after the structs that use it.
             numbers += &format!("{item}\n\n");
             continue;
         }
@@ -149,7 +150,7 @@ fn declarations(config: &cbindgen::Config, file: &Path, structs: &mut Vec<String
     numbers + &others
 }
 
-/// Puts comments of one line on one line.
+/// Shortens comments with one line of text to one line.
 fn short_comments(declarations: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in declarations.lines() {
@@ -166,13 +167,13 @@ fn short_comments(declarations: &str) -> String {
     lines.join("\n")
 }
 
-/// Prints the integers of constants as the section wants them.
+/// Prints integer constants in the base of the section.
 fn constants(declarations: &str, hexadecimal: bool) -> String {
     let lines = declarations.lines().map(|line| {
         let constant = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' '));
         match constant.and_then(|(name, value)| Some((name, value.parse::<u64>().ok()?))) {
             Some((name, value)) if hexadecimal => {
-                // As the multicodec table does: whole bytes.
+                // Whole bytes, as in the multicodec table.
                 let digits = format!("{value:x}").len().next_multiple_of(2);
                 format!("#define {name} 0x{value:0digits$x}")
             }
@@ -184,7 +185,7 @@ fn constants(declarations: &str, hexadecimal: bool) -> String {
 
 fn compile_driver(root: &Path) {
     let sources = root.join("src/runtime/driver");
-    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("Cargo sets it"));
     for name in ["driver", "nothing"] {
         let source = sources.join(name).with_extension("wat");
         println!("cargo::rerun-if-changed={}", source.display());

@@ -1,7 +1,7 @@
-//! The arguments of C functions: raw pointers come in, checked values come out. The project has no
-//! other pointer casts.
+//! The arguments of C functions: converts raw pointers to checked values. The project has no other
+//! pointer casts.
 //!
-//! A C function begins with [`arguments!`], which gives each of its pointers a type of this file.
+//! A C function begins with [`arguments!`], which gives each of its pointers a type from this file.
 //! The type states what C passes, and its methods rely on that. The rest of the function is safe:
 //!
 //! ```text
@@ -15,8 +15,8 @@
 //! }
 //! ```
 //!
-//! The parameters themselves keep the types of C. cbindgen prints them, and Rust programs call
-//! these functions too.
+//! The parameters themselves keep their C types: cbindgen prints them, and Rust programs call these
+//! functions too.
 
 use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 use crate::core::bounds::MAX_CONTENT_TYPE_BYTES;
 use crate::ffi::failure::Failure;
 
-/// Replaces pointers that C passed by arguments of the same names, which errors repeat. Only for
+/// Converts pointers from C to arguments of the same names, which errors repeat. Only for
 /// parameters of an `unsafe extern "C"` function. A pointer and its length are one argument:
 ///
 /// ```text
@@ -34,8 +34,8 @@ macro_rules! arguments {
     (unsafe { $($name:ident $([$len:ident])? : $type:ident),+ $(,)? }) => {
         let call = $crate::ffi::arguments::Call;
         $(
-            // SAFETY: the header demands what `$type` says, for as long as the function runs. What
-            // is read through the argument borrows `call`, so it does not outlive the function.
+            // SAFETY: the header requires what `$type` states, for as long as the function runs.
+            // Values read through the argument borrow `call`, so they do not outlive the function.
             let $name = unsafe {
                 $crate::ffi::arguments::$type::new($name, $($len,)? stringify!($name), &call)
             };
@@ -44,14 +44,14 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// A running C function. What its arguments point to is borrowed from it.
+/// A running C function. The values behind its arguments are borrowed from it.
 pub struct Call;
 
 fn null(name: &str) -> Failure {
     Failure::argument(name, "is NULL")
 }
 
-/// A text. C passes NULL, or a NUL-terminated text that nobody changes during the call.
+/// A text. C passes NULL, or a NUL-terminated text that does not change during the call.
 pub struct Text<'a> {
     pointer: *const c_char,
     name: &'static str,
@@ -61,22 +61,22 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// # Safety
     ///
-    /// `pointer` is what [`Text`] says, as long as `call` lives.
+    /// `pointer` is as [`Text`] states while `call` lives.
     pub unsafe fn new(pointer: *const c_char, name: &'static str, call: &'a Call) -> Self {
         Self { pointer, name, _call: call }
     }
 
-    /// The text; NULL is an error.
+    /// Returns the text, or an error for NULL.
     pub fn required(&self) -> Result<&'a str, Failure> {
         self.optional()?.ok_or_else(|| null(self.name))
     }
 
-    /// The text; NULL is none.
+    /// Returns the text, or `None` for NULL.
     pub fn optional(&self) -> Result<Option<&'a str>, Failure> {
         if self.pointer.is_null() {
             return Ok(None);
         }
-        // SAFETY: a `Text` that is not NULL is NUL-terminated.
+        // SAFETY: a non-NULL `Text` is NUL-terminated.
         let text = unsafe { CStr::from_ptr(self.pointer) };
         text.to_str().map(Some).map_err(|error| {
             let problem = format!("is not UTF-8 from byte {}", error.valid_up_to());
@@ -84,7 +84,7 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// The text as a content type; NULL is none.
+    /// Returns the text as a content type, or `None` for NULL.
     pub fn content_type(&self) -> Result<Option<&'a str>, Failure> {
         let content_type = self.optional()?;
         match content_type.map_or(0, str::len) {
@@ -98,8 +98,8 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Bytes or numbers. C passes a length of 0, or NULL, or a pointer to that many values, which
-/// nobody changes during the call. A pointer that the function does not read may be anything.
+/// Bytes or numbers. C passes a length of 0, or NULL, or a pointer to that many values, which do
+/// not change during the call. A pointer that the function does not read may be anything.
 pub struct Slice<'a, T> {
     pointer: *const T,
     len: usize,
@@ -110,12 +110,12 @@ pub struct Slice<'a, T> {
 impl<'a, T: Copy> Slice<'a, T> {
     /// # Safety
     ///
-    /// `pointer` is what [`Slice`] says, as long as `call` lives.
+    /// `pointer` is as [`Slice`] states while `call` lives.
     pub unsafe fn new(pointer: *const T, len: usize, name: &'static str, call: &'a Call) -> Self {
         Self { pointer, len, name, _call: call }
     }
 
-    /// The values. A length of 0 is empty, whatever the pointer.
+    /// Returns the values; none for a length of 0, whatever the pointer.
     pub fn get(&self) -> Result<&'a [T], Failure> {
         let Self { pointer, len, name, .. } = *self;
         if len == 0 {
@@ -130,21 +130,21 @@ impl<'a, T: Copy> Slice<'a, T> {
         if len > isize::MAX as usize / size_of::<T>() {
             return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
         }
-        // SAFETY: a `Slice` that is not NULL has `len` values; it is aligned, and no longer than an
-        // object can be.
+        // SAFETY: a non-NULL `Slice` has `len` values. It is aligned and within the maximum size of
+        // an object.
         Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
     }
 
-    /// The values; NULL is none, and an error with another length than 0.
+    /// Returns the values, or `None` for NULL. NULL with a length other than 0 is an error.
     pub fn optional(&self) -> Result<Option<&'a [T]>, Failure> {
         let values = self.get()?;
         Ok((!self.pointer.is_null()).then_some(values))
     }
 }
 
-/// An object of the library. C passes NULL, or an object that nobody releases during the call.
-/// Exception: an engine may be freed meanwhile. It then lives until the last `Entered` ends, and
-/// after that nothing uses it.
+/// An object of the library. C passes NULL, or an object that is not released during the call.
+/// Exception: an engine may be freed in the meantime. It then lives until the last `Entered` ends,
+/// and nothing uses it after that.
 pub struct Object<'a, T> {
     pointer: *const T,
     name: &'static str,
@@ -154,17 +154,17 @@ pub struct Object<'a, T> {
 impl<'a, T> Object<'a, T> {
     /// # Safety
     ///
-    /// `pointer` is what [`Object`] says, as long as `call` lives.
+    /// `pointer` is as [`Object`] states while `call` lives.
     pub unsafe fn new(pointer: *const T, name: &'static str, call: &'a Call) -> Self {
         Self { pointer, name, _call: call }
     }
 
-    /// The object; NULL is an error.
+    /// Returns the object, or an error for NULL.
     pub fn required(&self) -> Result<&'a T, Failure> {
         self.optional().ok_or_else(|| null(self.name))
     }
 
-    /// The object; NULL is none.
+    /// Returns the object, or `None` for NULL.
     pub fn optional(&self) -> Option<&'a T> {
         // SAFETY: an `Object` is NULL or live.
         unsafe { self.pointer.as_ref() }
@@ -181,23 +181,23 @@ pub struct Out<'a, T> {
 impl<'a, T> Out<'a, T> {
     /// # Safety
     ///
-    /// `pointer` is what [`Out`] says, as long as `call` lives.
+    /// `pointer` is as [`Out`] states while `call` lives.
     pub unsafe fn new(pointer: *mut T, name: &'static str, call: &'a Call) -> Self {
         Self { pointer, name, call }
     }
 
-    /// The place; NULL is an error.
+    /// Returns the place, or an error for NULL.
     pub fn required(&self) -> Result<Place<'a, T>, Failure> {
         self.optional().ok_or_else(|| null(self.name))
     }
 
-    /// The place; NULL is none.
+    /// Returns the place, or `None` for NULL.
     pub fn optional(&self) -> Option<Place<'a, T>> {
         NonNull::new(self.pointer).map(|pointer| Place { pointer, _call: self.call })
     }
 }
 
-/// An output that is not NULL.
+/// A non-NULL output.
 pub struct Place<'a, T> {
     pointer: NonNull<T>,
     _call: &'a Call,
@@ -206,7 +206,7 @@ pub struct Place<'a, T> {
 impl<T> Place<'_, T> {
     /// Writes the output.
     pub fn write(self, value: T) {
-        // SAFETY: an `Out` that is not NULL is valid for writing.
+        // SAFETY: a non-NULL `Out` is valid for writing.
         unsafe { self.pointer.write(value) };
     }
 }
@@ -217,47 +217,47 @@ impl<T> Place<'_, T> {
 ///
 /// The struct is `repr(C)`, begins with a `size_t` size, and is valid with all fields zero.
 pub unsafe trait Sized0: Copy {
-    /// Its size in the first version of the ABI, the smallest that exists.
+    /// Its size in the first version of the ABI, which is the smallest.
     const FIRST_SIZE: usize;
 }
 
-/// A struct of the caller's version. C passes NULL, or a pointer to a size and that many bytes, the
-/// size included, which nobody changes during the call. The fields are what the header says: a text
+/// A struct in the caller's version. C passes NULL, or a pointer to a size and that many bytes, the
+/// size included, which do not change during the call. The fields are as the header states: a text
 /// is a [`Text`], a function behaves as documented.
 pub struct Versioned<'a, T> {
     pointer: *const T,
     name: &'static str,
-    /// As long as this lives, the pointers in the struct are valid.
+    /// While this lives, the pointers in the struct are valid.
     pub call: &'a Call,
 }
 
 impl<'a, T: Sized0> Versioned<'a, T> {
     /// # Safety
     ///
-    /// `pointer` is what [`Versioned`] says, as long as `call` lives.
+    /// `pointer` is as [`Versioned`] states while `call` lives.
     pub unsafe fn new(pointer: *const T, name: &'static str, call: &'a Call) -> Self {
         Self { pointer, name, call }
     }
 
-    /// A copy of the struct; NULL is an error.
+    /// Returns a copy of the struct, or an error for NULL.
     pub fn required(&self) -> Result<T, Failure> {
         self.optional()?.ok_or_else(|| null(self.name))
     }
 
-    /// A copy of the struct; NULL is none. Fields that the caller's version lacks are zero. Fields
-    /// that this library does not know must be zero.
+    /// Returns a copy of the struct, or `None` for NULL. Fields that the caller's version lacks are
+    /// zero. Fields unknown to this library must be zero.
     pub fn optional(&self) -> Result<Option<T>, Failure> {
         let Self { pointer, name, .. } = *self;
         if pointer.is_null() {
             return Ok(None);
         }
-        // SAFETY: a `Versioned` that is not NULL begins with its size.
+        // SAFETY: a non-NULL `Versioned` begins with its size.
         let size = unsafe { pointer.cast::<usize>().read_unaligned() };
         if size < T::FIRST_SIZE || size > 4096 {
             let problem = format!("has size {size}, {} was expected", size_of::<T>());
             return Err(Failure::argument(name, &problem));
         }
-        // SAFETY: a `Versioned` has as many bytes as its size says.
+        // SAFETY: a `Versioned` has as many bytes as its size states.
         let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
         if given.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
             return Err(Failure::argument(name, "uses fields of a newer version of this library"));
@@ -271,7 +271,7 @@ impl<'a, T: Sized0> Versioned<'a, T> {
     }
 }
 
-/// Takes an object back from C, to be dropped.
+/// Takes an object back from C, for dropping.
 ///
 /// # Safety
 ///

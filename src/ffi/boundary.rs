@@ -7,7 +7,7 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::status::{AIRSSYS_OK, airssys_status_t};
 
-/// Where a function leaves its error.
+/// The error output of a function.
 pub type ErrorOut<'a> = Out<'a, *mut airssys_error_t>;
 
 /// Runs the body of a function that returns a status.
@@ -15,8 +15,8 @@ pub fn boundary(
     error: ErrorOut<'_>,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> airssys_status_t {
-    // After a panic, locks are taken again (see the uses of `PoisonError::into_inner`) and instances
-    // are replaced (see the actor's right to run).
+    // After a panic, poisoned locks still work (see the uses of `PoisonError::into_inner`), and
+    // instances are replaced (see the actor's right to run).
     let result =
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Failure::panic(&*panic)));
     let Err(failure) = result else { return AIRSSYS_OK };

@@ -20,7 +20,7 @@ pub struct airssys_bytes_t {
 const NONE: airssys_bytes_t = airssys_bytes_t { data: std::ptr::null_mut(), len: 0, capacity: 0 };
 
 impl airssys_bytes_t {
-    /// Hands bytes over to C.
+    /// Passes ownership of bytes to C.
     pub fn new(bytes: Option<Vec<u8>>) -> Self {
         bytes.map_or(NONE, |bytes| {
             let mut bytes = ManuallyDrop::new(bytes);
@@ -28,7 +28,7 @@ impl airssys_bytes_t {
         })
     }
 
-    /// Hands a document over to C, with a NUL behind it.
+    /// Passes ownership of a document to C, followed by a NUL.
     pub fn document(text: String) -> Self {
         let mut bytes = text.into_bytes();
         bytes.push(0);

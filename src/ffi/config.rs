@@ -17,7 +17,7 @@ pub struct airssys_config_t {
 }
 
 impl airssys_config_t {
-    /// The current configuration.
+    /// Returns the current configuration.
     pub fn snapshot(&self) -> EngineConfig {
         self.lock().clone()
     }
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn airssys_config_set_json(
     })
 }
 
-/// Puts callbacks of the host into a configuration, in place of earlier ones.
+/// Sets callbacks of the host in a configuration, replacing earlier ones.
 pub(super) fn replace<T>(
     config: Object<'_, airssys_config_t>,
     error: ErrorOut<'_>,

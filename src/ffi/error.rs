@@ -17,7 +17,7 @@ pub struct airssys_error_t {
 }
 
 impl airssys_error_t {
-    /// The status of the failed function.
+    /// Returns the status of the failed function.
     pub fn status(&self) -> airssys_status_t {
         self.status
     }
@@ -33,7 +33,7 @@ impl From<Failure> for airssys_error_t {
     }
 }
 
-/// Text for C. NULs inside it, which guests can choose, are shown as `\0`.
+/// Converts a text for C. NULs inside it, which guests can choose, become `\0`.
 pub fn c_text(text: String) -> CString {
     let text = if text.contains('\0') { text.replace('\0', "\\0") } else { text };
     CString::new(text).unwrap_or_default()

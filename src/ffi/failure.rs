@@ -37,7 +37,7 @@ impl Failure {
         Self { status, message: cut(&message, MAX_MESSAGE_BYTES).into_owned(), detail }
     }
 
-    /// An unusable argument.
+    /// Returns the failure for an unusable argument.
     pub fn argument(name: &str, problem: &str) -> Self {
         Self::new(
             AIRSSYS_ERROR_INVALID_ARGUMENT,
@@ -46,18 +46,18 @@ impl Failure {
         )
     }
 
-    /// An unreadable payload.
+    /// Returns the failure for an unreadable payload.
     pub fn message(problem: &str) -> Self {
         Self::new(AIRSSYS_ERROR_INVALID_MESSAGE, problem.into(), Value::Null)
     }
 
-    /// An engine of the parent, used in the child of a `fork`.
+    /// Returns the failure for an engine of the parent, used in the child of a `fork`.
     pub fn forked() -> Self {
         let message = "the engine was made before a fork; a child process must make its own";
         Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
     }
 
-    /// A panic, stopped at the boundary.
+    /// Returns the failure for a panic, stopped at the boundary.
     pub fn panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic
             .downcast_ref::<&str>()
@@ -167,13 +167,13 @@ impl From<EngineError> for Failure {
     }
 }
 
-/// A target of a broadcast that did not accept the message.
+/// Returns the details of a broadcast target that did not accept the message.
 fn not_delivered((handle, error): (ComponentHandle, EngineError)) -> Value {
     let failure = Failure::from(error);
     json!({ "handle": handle.0, "status": failure.status, "message": failure.message })
 }
 
-/// The outcome of a request without a reply.
+/// Returns the failure of a request without a reply.
 pub fn of_request(component: &str, error: &CallError) -> Failure {
     let (status, detail) = call_error(component, error);
     Failure::new(status, format!("{component}: {error}"), detail)
@@ -357,7 +357,8 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
     (status, detail)
 }
 
-/// Whether a message had begun when its sender's time was over, and if not, what it waited for.
+/// Adds whether a message had begun when its sender's time was over, and if not, what it waited
+/// for.
 fn how_far(detail: &mut Value, unstarted: &Option<Unstarted>) {
     detail["started"] = unstarted.is_none().into();
     if let Some(Unstarted { waited, behind }) = unstarted {

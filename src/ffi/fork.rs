@@ -1,8 +1,8 @@
 //! Detects that a process is a child of the one that made an engine.
 //!
-//! A fork copies one thread and all locks. In the child, the engine's workers are gone and its locks
-//! can be held forever. A counter of forks in the child costs nothing per call; asking for the
-//! process id would be a system call.
+//! A fork copies one thread and all locks. In the child, the engine's workers are gone and its
+//! locks may be held forever. A counter of forks costs nothing per call; asking for the process id
+//! would be a system call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ static WATCH: Lazy<()> = Lazy::new(|| {
 #[cfg(not(unix))]
 static WATCH: Lazy<()> = Lazy::new(|| ());
 
-/// The number of forks between the first process with an engine and this one.
+/// Returns the number of forks between the first process with an engine and this one.
 pub fn generation() -> u64 {
     Lazy::force(&WATCH);
     FORKS.load(Ordering::Relaxed)

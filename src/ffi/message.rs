@@ -70,7 +70,7 @@ unsafe impl Sized0 for airssys_message_options_t {
     const FIRST_SIZE: usize = 3 * size_of::<usize>() + size_of::<u64>();
 }
 
-/// A message and its timeout.
+/// Returns a message and its timeout.
 pub fn message<'a>(
     payload: &Slice<'a, u8>,
     options: &Versioned<'a, airssys_message_options_t>,
@@ -81,7 +81,7 @@ pub fn message<'a>(
         let message = HostMessage { payload, sender: None, content_type: None };
         return Ok((message, Patience::default()));
     };
-    // SAFETY: `Versioned` says that the fields are what the header says: texts.
+    // SAFETY: the fields of a `Versioned` are as the header states: texts.
     let (sender, content_type) = unsafe {
         (
             Text::new(options.sender, "options.sender", call),
@@ -99,7 +99,7 @@ pub fn message<'a>(
     let ends_message = options.flags & AIRSSYS_MESSAGE_ENDS_WITH_SENDER != 0;
     let data = options.progress_data;
     let gives_up = options.progress.map(|progress| -> Box<dyn Fn() -> bool> {
-        // SAFETY: the host's own function and data, on the thread that called.
+        // SAFETY: the host's own function and data, on the calling thread.
         Box::new(move || unsafe { progress(data) } != 0)
     });
     Ok((

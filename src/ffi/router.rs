@@ -269,7 +269,7 @@ pub unsafe extern "C" fn airssys_engine_deliver(
     on_engine(engine, error, |engine| {
         let call = envelope.call;
         let envelope = envelope.required()?;
-        // SAFETY: `Versioned` says that the fields are what the header says: texts, and `payload_len`
+        // SAFETY: the fields of a `Versioned` are as the header states: texts, and `payload_len`
         // bytes.
         let (source, target, content_type, payload) = unsafe {
             (
@@ -351,7 +351,7 @@ pub unsafe extern "C" fn airssys_engine_complete(
     })
 }
 
-/// The WIT case name for a status, for the callback of a failed request.
+/// Returns the WIT case name for a status, for the callback of a failed request.
 fn code(status: airssys_status_t) -> &'static str {
     match status {
         AIRSSYS_ERROR_COMPONENT_NOT_FOUND => "target-not-found",

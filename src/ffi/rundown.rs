@@ -32,7 +32,7 @@ pub struct Owned<T>(NonNull<T>);
 unsafe impl<T: Send> Send for Owned<T> {}
 
 impl<T> Owned<T> {
-    /// An object behind a raw pointer; `None` for NULL.
+    /// Wraps the object behind a raw pointer; `None` for NULL.
     ///
     /// # Safety
     ///
@@ -59,7 +59,7 @@ impl<T> Deref for Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: it came from a `Box`, and the rundown drops it only when nobody is inside.
+        // SAFETY: it came from a `Box`, and the rundown drops it only when no call is inside.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
@@ -79,7 +79,7 @@ impl<T> Rundown<T> {
         self.inside.fetch_or(CLOSING, Ordering::AcqRel);
     }
 
-    /// Waits until nobody is inside a closed rundown.
+    /// Waits until a closed rundown is empty.
     pub fn wait_empty(&self) {
         let mut lock = self.lock();
         while self.inside.load(Ordering::Acquire) != CLOSING {

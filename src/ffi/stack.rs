@@ -1,4 +1,4 @@
-//! The stack that the calling thread has left.
+//! The remaining stack of the calling thread.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ thread_local! {
     static STACK: Range<usize> = system::stack();
 }
 
-/// Bytes between here and the end of this thread's stack; 0 if unknown, and on a stack that is not the
+/// Returns the bytes left on this thread's stack; 0 if unknown, or on a stack that is not the
 /// thread's own, for example a coroutine's.
 pub fn left() -> usize {
     let local = 0_u8;
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn left_is_most_of_a_new_thread_s_stack() {
-        // Larger than the stacks of other tests' threads, which glibc keeps and uses again.
+        // Larger than the stacks of other tests' threads, which glibc caches and reuses.
         let size = 16 * 1024 * KIB;
         let thread = std::thread::Builder::new().stack_size(size).spawn(left).unwrap();
         let left = thread.join().unwrap();

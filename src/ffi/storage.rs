@@ -229,7 +229,7 @@ fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, S
     ask_within(operation, u64::MAX, callback)
 }
 
-/// The most bytes of an answer, for a component that may hold `most_bytes`.
+/// Returns the most bytes of an answer, for a component that may hold `most_bytes`.
 fn within(most_bytes: u64) -> usize {
     usize::try_from(most_bytes).unwrap_or(usize::MAX).min(max_answer_bytes())
 }
@@ -256,7 +256,7 @@ fn ask_within(
     }
 }
 
-/// A C string. Namespaces, keys and prefixes were checked to hold no NUL.
+/// Converts a namespace, key or prefix, all of which were checked to contain no NUL.
 fn c_string(text: &str) -> Result<CString, StorageError> {
     CString::new(text).map_err(|_| StorageError::InvalidKey("NUL".into()))
 }

@@ -11,8 +11,8 @@ pub struct UserData {
     drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: the header states that callbacks and `drop` run on any thread, several at once. A host that
-// registers `user_data` accepts this.
+// SAFETY: the header states that callbacks and `drop` run on any thread, several at once. A host
+// that registers `user_data` accepts this.
 unsafe impl Send for UserData {}
 // SAFETY: as above.
 unsafe impl Sync for UserData {}
@@ -26,7 +26,7 @@ impl UserData {
         Self { pointer, drop }
     }
 
-    /// The pointer, for a callback.
+    /// Returns the pointer, for a callback.
     pub fn pointer(&self) -> *mut c_void {
         self.pointer
     }

@@ -26,7 +26,7 @@ pub enum Refused {
     /// An argument was NULL or not UTF-8.
     #[error("an impossible {0}")]
     Impossible(&'static str),
-    /// It exceeds the room.
+    /// The answer exceeds the room.
     #[error("more than {most_bytes} bytes")]
     TooMuch {
         /// The room.
@@ -43,7 +43,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An error, with the text that it wrote or without one.
+    /// Returns an error, with the text of the callback if there is one.
     pub fn error<E>(
         &self,
         operation: &str,

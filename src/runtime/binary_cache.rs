@@ -24,7 +24,7 @@ struct CachedBinary {
 }
 
 impl BinaryCache {
-    /// Creates an empty set that keeps up to `max_unused_bytes` of unused code.
+    /// Creates an empty cache that keeps up to `max_unused_bytes` of unused code.
     pub fn new(max_unused_bytes: u64) -> Self {
         Self { entries: HashMap::new(), releases: 0, max_unused_bytes }
     }
@@ -57,7 +57,7 @@ impl BinaryCache {
         Arc::clone(&entry.prepared)
     }
 
-    /// Counts one use less. Returns the binaries that are no longer kept, for the caller to drop
+    /// Counts one use fewer. Returns the binaries that are no longer kept, for the caller to drop
     /// outside the lock.
     #[must_use]
     pub fn release(&mut self, hash: &blake3::Hash) -> Vec<Arc<Prepared>> {

@@ -1,7 +1,7 @@
-//! Compiles under way, and what came of those that are over.
+//! Compiles in progress and their results.
 //!
-//! A compile can not be interrupted. Whoever loads waits for it until its time is over or the engine stops;
-//! then it is left to its threads, which give way to all others, and what it makes is dropped.
+//! A compile cannot be interrupted. Loads wait until it finishes, its time limit passes, or the
+//! engine stops. An abandoned compile continues at the lowest priority, and its result is dropped.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -17,30 +17,30 @@ use crate::runtime::priority::Crew;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::shortage::ThreadLimits;
 
-/// The stack of a thread that compiles. The compiler recurses as deep as binaries are nested, for which
-/// there is a limit; neither the environment nor the stack of the thread that loads plays a part.
+/// The stack size of a compiler thread, regardless of the environment and of the loading thread.
+/// The compiler recurses as deeply as binaries nest, which has a limit.
 const STACK_BYTES: usize = 16 << 20;
 
-/// How many compiles that nobody waits for any more may be under way.
+/// The most abandoned compiles that may still run.
 const MAX_ABANDONED: usize = 2;
 
-/// A compile or a binary of this size leaves so much behind that it is worth giving it back.
+/// The size from which the memory freed by a compile or a binary is worth returning to the system.
 const LARGE_BYTES: u64 = 32 << 20;
 
-/// How a binary is to be had.
+/// How to obtain a compiled binary: from the cache, or by compiling it.
 pub enum Way {
-    /// It was compiled earlier.
+    /// The binary was compiled earlier.
     Made(Box<Prepared>),
-    /// It has to be compiled, which takes that much memory, by an estimate.
+    /// The binary must be compiled, which takes about this many bytes of memory.
     Compile(u64, Box<dyn FnOnce() -> Result<Prepared, LoadError> + Send>),
 }
 
 type Outcome = Result<Arc<Prepared>, LoadError>;
 
-/// Compiles, each distinct binary once.
+/// Compiles each distinct binary once.
 pub struct Compiler {
     shared: Arc<Shared>,
-    /// How many threads compile one binary, and how many binaries are compiled at a time.
+    /// The threads per compile, and the most compiles at a time.
     threads: usize,
     max_time: Duration,
     max_memory_bytes: u64,
@@ -65,7 +65,7 @@ enum Accepting {
     EngineStopped,
 }
 
-/// How many compiles, with how much memory.
+/// A number of compiles and their memory.
 #[derive(Default)]
 struct Load {
     count: usize,
@@ -85,18 +85,18 @@ impl Load {
 }
 
 struct Job {
-    /// Changed only while the state is locked.
+    /// Changes only while the state is locked.
     phase: Mutex<Phase>,
     crew: Crew,
 }
 
 #[derive(Clone)]
 enum Phase {
-    /// Its binary is read, or it waits for its turn.
+    /// The binary is being read, or the compile waits for its turn.
     Preparing,
-    /// Its threads compile.
+    /// The threads compile.
     Running { deadline: Instant, bytes: u64, limit: Duration },
-    /// What came of it; that its time is over while its threads compile on.
+    /// The result. After a timeout, the threads may still compile.
     Over(Outcome),
 }
 
@@ -110,7 +110,7 @@ impl Job {
     }
 }
 
-/// A use of a compiled binary, which is kept at least until it ends.
+/// A use of a compiled binary, which is kept at least until this is dropped.
 pub struct Lease {
     shared: Arc<Shared>,
     hash: blake3::Hash,
@@ -128,7 +128,7 @@ impl Drop for Lease {
 }
 
 impl Compiler {
-    /// Nothing is compiled yet.
+    /// Creates a compiler without compiled binaries.
     pub fn new(limits: &CompileLimits, threads: usize) -> Self {
         let state = State {
             accepting: Accepting::Yes,
@@ -142,13 +142,13 @@ impl Compiler {
         Self { shared, threads, max_time, max_memory_bytes }
     }
 
-    /// How many binaries are compiled and kept, and how much code that is.
+    /// Returns the number of kept binaries and the size of their code.
     pub fn kept(&self) -> (usize, u64) {
         let state = self.shared.lock();
         (state.kept.count(), state.kept.code_bytes())
     }
 
-    /// Ends all waiting, now and later.
+    /// Ends all waits, current and later.
     pub fn stop(&self) {
         let mut state = self.shared.lock();
         state.accepting = Accepting::EngineStopped;
@@ -156,13 +156,13 @@ impl Compiler {
         self.shared.changed.notify_all();
     }
 
-    /// A binary that is compiled already.
+    /// Returns a binary that is already compiled.
     pub fn find(&self, hash: &blake3::Hash) -> Option<(Arc<Prepared>, Lease)> {
         let prepared = self.shared.lock().kept.take(hash)?;
         Some((prepared, self.lease(hash)))
     }
 
-    /// A compiled binary. `way` says how it is to be had, if nobody has or compiles it.
+    /// Returns a compiled binary. `way` obtains one that is neither kept nor being compiled.
     pub fn get(
         &self,
         hash: &blake3::Hash,
@@ -204,11 +204,11 @@ impl Compiler {
             Ok(Some(prepared)) => self.shared.conclude(hash, job, Ok(Arc::new(prepared))),
             Err(error) => self.shared.conclude(hash, job, Err(error)),
         };
-        // This use was counted when it came to its end.
+        // `end` has already counted this use.
         self.shared.wait(state, job).1
     }
 
-    /// Starts a compile when there is room for it.
+    /// Starts a compile as soon as there is room for it.
     fn start(
         &self,
         hash: &blake3::Hash,
@@ -235,13 +235,13 @@ impl Compiler {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.running.add(bytes);
-        // A time too long for the clock is none that ends.
+        // A limit beyond the clock's range never expires.
         let now = Instant::now();
         let deadline = now.checked_add(self.max_time).unwrap_or_else(|| now + FAR_AWAY);
         *job.phase() = Phase::Running { deadline, bytes, limit: self.max_time };
         drop(state);
 
-        // A pool of its own: one of the process would outlive the engine and not survive a fork.
+        // One pool per compile: a global one would outlive the engine and not survive a fork.
         let starting = Arc::clone(job);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
@@ -255,7 +255,7 @@ impl Compiler {
             LoadError::Threads(format!("{error}; {ThreadLimits}"))
         })?;
         let (shared, hash, job) = (Arc::clone(&self.shared), *hash, Arc::clone(job));
-        // The threads end after it. Nobody waits for that.
+        // The threads end afterwards; nothing waits for them.
         pool.spawn(move || {
             let made =
                 catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(failed(&*panic)));
@@ -265,10 +265,10 @@ impl Compiler {
     }
 }
 
-/// Some years.
+/// About 34 years.
 const FAR_AWAY: Duration = Duration::from_secs(1 << 30);
 
-/// A defect of the compiler is the end of the one load.
+/// Returns the error for a panic of the compiler, which fails only this load.
 fn failed(panic: &(dyn Any + Send)) -> LoadError {
     let text = panic
         .downcast_ref::<&str>()
@@ -278,7 +278,7 @@ fn failed(panic: &(dyn Any + Send)) -> LoadError {
     LoadError::InvalidComponent(format!("the compiler failed: {text}"))
 }
 
-/// Whether anybody waits for what comes of a job.
+/// Whether anyone waits for the result of a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Yes,
@@ -286,7 +286,7 @@ enum Awaited {
 }
 
 impl State {
-    /// Takes a job that compiles no more off the books.
+    /// Removes a job that no longer compiles from the counts.
     fn settle(&mut self, job: &Job, bytes: u64) -> Awaited {
         if matches!(*job.phase(), Phase::Over(_)) {
             self.abandoned.take(bytes);
@@ -310,7 +310,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for what comes of a job, and gives it up when its time is over.
+    /// Waits for the result of a job, and abandons the job at its deadline.
     fn wait<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -349,9 +349,9 @@ impl Shared {
         state
     }
 
-    /// Ends a job on the last of its threads.
+    /// Ends a job, on its last thread.
     fn finish(&self, hash: &blake3::Hash, job: &Job, bytes: u64, outcome: Outcome) {
-        // What a compile needed is free now, except what it made.
+        // The memory of the compile is free now, except for its result.
         if bytes >= LARGE_BYTES {
             give_back();
         }
@@ -363,14 +363,15 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Notes what came of a job; its starter has a use of it.
+    /// Records the result of a job, and counts the use of its starter.
     fn end(state: &mut State, hash: &blake3::Hash, job: &Job, outcome: Outcome) {
         state.jobs.remove(hash);
         let outcome = outcome.map(|prepared| state.kept.add(&prepared));
         *job.phase() = Phase::Over(outcome);
     }
 
-    /// Leaves a job to its threads. It stays known, so that its binary is not compiled once more meanwhile.
+    /// Leaves a job to its threads. It stays listed, so that its binary is not compiled again in
+    /// the meantime.
     fn abandon(&self, state: &mut State, job: &Job, limit: Duration, bytes: u64) {
         state.running.take(bytes);
         state.abandoned.add(bytes);

@@ -1,4 +1,4 @@
-//! The Wasmtime engines behind an engine handle, and what its components share.
+//! The Wasmtime engines behind an engine handle, and the state that its components share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,55 +26,55 @@ use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
 use crate::runtime::workshop::{Toolchain, Toolchains, Workshop};
 
-/// What a guest on its caller's own stack needs there: its own, and that of host functions that it
-/// calls at its deepest.
+/// The stack that a guest needs when it runs on its caller's stack: its own maximum, plus that of
+/// the host functions called from there.
 pub const CALLER_STACK_BYTES: usize = MAX_STACK_BYTES + 256 * 1024;
 
-/// What an engine is made with.
+/// The options of an engine.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
-    /// Where compiled components are kept between runs; `None`: nowhere.
+    /// The directory that keeps compiled components between runs, if any.
     pub cache_dir: Option<PathBuf>,
-    /// How much is kept there.
+    /// The most bytes kept there.
     pub cache_max_bytes: u64,
-    /// The largest component binary that is accepted.
+    /// The largest accepted component binary, in bytes.
     pub max_component_bytes: u64,
-    /// Whether out-of-bounds accesses are found through SIGSEGV (fast) or by checks.
+    /// Whether SIGSEGV detects out-of-bounds accesses, which is faster than checks.
     pub signals_based_traps: bool,
-    /// Whether an inaccessible region lies before each linear memory too.
+    /// Whether each linear memory has a guard region before it as well.
     pub guard_before_memory: bool,
-    /// How much address space is reserved for each linear memory.
+    /// The address space reserved for each linear memory.
     pub memory_reservation: Reservation,
-    /// Threads that compile one component, and how many are compiled at a time.
+    /// The threads per compile, and the most compiles at a time.
     pub compile_threads: usize,
-    /// What one compile may take.
+    /// The limits of one compile.
     pub compile: CompileLimits,
-    /// Whether log records go to code of the host.
+    /// Whether logging runs host code.
     pub log_runs_host_code: bool,
-    /// Whether storage is code of the host.
+    /// Whether storage runs host code.
     pub storage_runs_host_code: bool,
 }
 
-/// How much address space is reserved for a linear memory.
+/// The address space reserved for a linear memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reservation {
-    /// Large, unless the system gives none.
+    /// Large, unless the system does not grant that much.
     #[default]
     Automatic,
-    /// All that it can grow to: 4 GiB, and guards that save its guest checks.
+    /// The maximum of 4 GiB, and guard regions that save the guest bounds checks.
     Large,
-    /// Little more than it has: a guest checks its accesses, and memory moves as it grows.
+    /// Little more than its size: the guest checks its accesses, and the memory moves as it grows.
     Small,
-    /// Nothing: as small, and memories lie side by side, so that they take no mapping each. Images of
-    /// memories are copied, also large ones.
+    /// Nothing: like `Small`, but memories lie side by side and share mappings. Memory images are
+    /// copied, even large ones.
     None,
 }
 
 impl Reservation {
-    /// What is tried first.
+    /// Returns the reservation to try first.
     fn first(self) -> Self {
         match (self, shortage::address_space()) {
-            // A limit leaves room for few large ones, which would be gone when they are needed.
+            // A limit leaves room for only a few large reservations, which would soon run out.
             (Self::Automatic, Some(_)) => Self::Small,
             (Self::Automatic, None) => Self::Large,
             (configured, _) => configured,
@@ -82,21 +82,21 @@ impl Reservation {
     }
 }
 
-/// Whether the system gives what an engine reserves for a memory.
+/// Returns whether the system grants the reservation that an engine makes for a memory.
 fn is_given(engine: &Engine) -> bool {
     Memory::new(Store::new(engine, ()), MemoryType::new(1, None)).is_ok()
 }
 
-/// Beyond a memory with a small reservation: what an access that is not checked may reach.
+/// The guard region after a memory with a small reservation, within reach of unchecked accesses.
 const SMALL_GUARD_BYTES: u64 = 64 << 10;
 
-/// By so much a memory with a small reservation can grow before it moves.
+/// How far a memory with a small reservation can grow before it moves.
 const SMALL_ROOM_BYTES: u64 = 1 << 20;
 
-/// Why there is no engine.
+/// Why an engine could not be created.
 #[derive(Debug, Error)]
 pub enum RuntimeError {
-    /// The compile cache can not be used.
+    /// The compile cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// Wasmtime refused its configuration.
@@ -107,7 +107,7 @@ pub enum RuntimeError {
     Thread(#[from] NoThread),
 }
 
-/// Wasmtime engines with their linkers, their compiled components and their ticker.
+/// Wasmtime engines with their compiled components and their ticker.
 pub struct WasmRuntime {
     /// Compiles components, each distinct binary once.
     pub loader: Loader,
@@ -116,7 +116,7 @@ pub struct WasmRuntime {
 }
 
 impl WasmRuntime {
-    /// Sets the engines up; no component is compiled yet.
+    /// Creates the engines, without compiled components.
     pub fn new(options: &RuntimeOptions) -> Result<Self, RuntimeError> {
         let cache = options.cache_dir.as_deref();
         let cache =
@@ -166,7 +166,7 @@ fn config(options: &RuntimeOptions, reservation: Reservation) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .max_wasm_stack(MAX_STACK_BYTES)
-        // Not from the host's environment, which is Wasmtime's default.
+        // The default would depend on the host's environment.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)
         .guard_before_linear_memory(options.guard_before_memory)

@@ -1,7 +1,7 @@
 //! Linear memories side by side: the system counts many of them as one mapping.
 //!
-//! Nothing around them is inaccessible, so guests must check each access: the engine's tunables must
-//! reserve nothing and have no guards.
+//! Nothing around them is inaccessible, so guests must check each access: the engine's tunables
+//! must have neither reservations nor guards.
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType};
@@ -15,8 +15,8 @@ const PAGE: [u8; 4096] = [0; 4096];
 /// Creates packed memories.
 pub struct PackedMemories;
 
-/// A packed memory. All of its capacity is readable and writable, and zero beyond its size: memories
-/// never shrink.
+/// A packed memory. All of its capacity is readable and writable, and zero beyond its size, since
+/// memories never shrink.
 struct PackedMemory {
     size: usize,
     bytes: MmapRaw,
@@ -39,7 +39,7 @@ impl PackedMemory {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for memories of the host")]
-// SAFETY: each memory is a mapping of its own, zeroed, whose address nobody else has.
+// SAFETY: each memory is its own zeroed mapping, whose address is not shared.
 unsafe impl MemoryCreator for PackedMemories {
     fn new_memory(
         &self,
@@ -73,7 +73,7 @@ unsafe impl LinearMemory for PackedMemory {
     fn grow_to(&mut self, size: usize) -> Result<(), Error> {
         if size > self.bytes.len() {
             let mut moved = map(size)?;
-            // SAFETY: both mappings have as many bytes, and Wasmtime waits for this copy of its memory.
+            // SAFETY: the old mapping has this many bytes, and Wasmtime does not use it meanwhile.
             let bytes = unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.size) };
             for (to, from) in moved.chunks_mut(PAGE.len()).zip(bytes.chunks(PAGE.len())) {
                 // A page that was never written stays non-resident in both places.
@@ -105,8 +105,8 @@ mod tests {
         {
             memory.grow_to(size).unwrap();
             assert!(memory.byte_capacity() >= memory.byte_size());
-            #[expect(unsafe_code, reason = "reads what the trait gives a pointer to")]
-            // SAFETY: as many bytes are accessible, and nobody else uses them.
+            #[expect(unsafe_code, reason = "reads through the pointer of the trait")]
+            // SAFETY: this many bytes are accessible and not otherwise in use.
             let bytes =
                 unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), memory.byte_size()) };
             assert!(bytes[..before].iter().all(|byte| *byte == 7), "{size}");

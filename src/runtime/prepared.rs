@@ -9,19 +9,19 @@ use crate::runtime::state::HostState;
 
 /// A compiled and linked component.
 pub struct Prepared {
-    /// Everything but the store.
+    /// The linked component, to be instantiated in a store.
     pub pre: InstancePre<HostState>,
-    /// Where its life-cycle functions are; `None` if it exports none.
+    /// The life-cycle functions, if exported.
     pub lifecycle: Option<LifecycleExports>,
-    /// The loop that asks for mail, if it got one.
+    /// The added loop that asks for mail, if any.
     pub run: Option<Loop>,
-    /// Whether it imports WASI, whose functions need the timers of the workers.
+    /// Whether it imports WASI, whose functions need the workers' timers.
     pub uses_wasi: bool,
-    /// Whether it imports functions in which it may have to wait, and so needs a fiber's stack.
+    /// Whether it imports functions that may wait, and so needs a fiber stack.
     pub waits: bool,
-    /// How many memories an instance has.
+    /// The number of memories per instance.
     pub memories: usize,
-    /// How many mappings of the process those take.
+    /// The mappings of the process that instances take.
     pub mappings: Taken,
     /// BLAKE3 of the binary.
     pub hash: blake3::Hash,
@@ -32,14 +32,14 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Whether the process may have the mappings of one more instance.
+    /// Reserves the mappings of one more instance.
     pub fn admit(&self) -> Result<Promise, Full> {
         match self.mappings {
-            // Seldom one, which the next count shows.
+            // An instance rarely takes a mapping, and the next count includes it.
             Taken::Shared => mappings::admit(1, 0),
             Taken::Each { memory, stack } => {
                 let memories = self.memories * memory;
-                // One that waits gets its stack at the first call, which is at its load.
+                // A component that may wait gets its stack at its first call, during the load.
                 match self.waits {
                     true => mappings::admit(memories + stack, 0),
                     false => mappings::admit(memories, stack),
@@ -49,11 +49,11 @@ impl Prepared {
     }
 }
 
-/// The loop that was added to a component.
+/// The loop added to a component.
 pub struct Loop {
-    /// Where it is.
+    /// The export that runs it.
     pub run: ComponentExportIndex,
-    /// How many core instances it takes.
+    /// The core instances that it takes.
     pub instances: usize,
 }
 
@@ -68,7 +68,7 @@ pub struct LifecycleExports {
 }
 
 impl LifecycleExports {
-    /// Looks the six functions up; a component that exports the interface exports all of it.
+    /// Returns the six functions. A component that exports the interface must export all of them.
     pub fn find(component: &Component) -> Result<Option<Self>, LoadError> {
         let Some(interface) = component.get_export_index(None, contract::LIFECYCLE) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! From a component binary to something that can be instantiated.
+//! Compiles and links component binaries.
 
 use std::sync::Arc;
 
@@ -20,22 +20,22 @@ use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::link::link_closed;
 
-/// The largest binary whose instances get a copy of its memory image. A copy of a small one costs
-/// less than mapping it and faulting its pages in, and takes two mappings less of those that the
-/// system allows a process. Large ones, such as language runtimes, are mapped and shared.
+/// The largest binary whose instances get copies of its memory image. Copying a small image costs
+/// less than mapping it and faulting its pages in, and saves two of the mappings that the system
+/// allows a process. Large images, such as language runtimes, are mapped and shared.
 const MAX_COPIED_BYTES: usize = 1 << 20;
 
-/// A Wasmtime engine, and what its components are linked with.
+/// A Wasmtime engine and the linkers of its components.
 pub struct Toolchain {
-    /// Compiles.
+    /// The compiler.
     pub engine: Engine,
-    /// Links.
+    /// The linker.
     pub linker: Linker<HostState>,
-    /// Links components with a loop in them.
+    /// The linker of components with an added loop.
     pub driven: Linker<HostState>,
-    /// Which of the linked functions return without waiting.
+    /// The linked functions that return without waiting.
     pub immediate: Immediate,
-    /// What of the process's mappings its instances take.
+    /// The mappings of the process that instances take.
     pub mappings: Taken,
 }
 
@@ -56,7 +56,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Compiles on so many threads.
+    /// Creates a workshop that compiles on `threads` threads.
     pub fn new(
         toolchains: Toolchains,
         cache: Option<CompileCache>,
@@ -66,12 +66,12 @@ impl Workshop {
         Self { toolchains, cache, limits, threads }
     }
 
-    /// What the cache has done; `None` without one.
+    /// Returns the counts of the disk cache; `None` without one.
     pub fn cache_counts(&self) -> Option<CacheCounts> {
         self.cache.as_ref().map(CompileCache::counts)
     }
 
-    /// How a binary is to be had: from the cache, or by a compile.
+    /// Returns how to obtain a compiled binary: from the cache, or by compiling it.
     pub fn way(self: &Arc<Self>, binary: &[u8], hash: blake3::Hash) -> Result<Way, LoadError> {
         let mapped = binary.len() > MAX_COPIED_BYTES;
         let plain = Recipe { mapped, hash, binary_bytes: binary.len() as u64, instances: 0 };
@@ -89,7 +89,7 @@ impl Workshop {
         let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
         let plain_may_be_cached = driven.is_some();
         let work = move || {
-            // One to which the loop can not be added after all goes without.
+            // If the component with the added loop does not compile, the plain one is used.
             let driven = driven.map(|(hash, component, recipe)| {
                 let compiled = workshop.compile(&recipe, &component, &hash);
                 compiled.map(|component| (component, recipe))
@@ -159,7 +159,7 @@ impl Workshop {
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(invalid)?;
         let Recipe { hash, binary_bytes, .. } = *recipe;
-        // One that needs others' modules to say so is none that is loaded.
+        // The number is unknown only for components that import modules, which fail to load.
         let memories = component.resources_required().map_or(1, |it| it.num_memories as usize);
         Ok(Prepared {
             pre,
@@ -176,16 +176,16 @@ impl Workshop {
     }
 }
 
-/// How one component is made.
+/// How to make one component.
 #[derive(Clone, Copy)]
 struct Recipe {
-    /// Whether its instances share the image of their memory.
+    /// Whether instances share memory images.
     mapped: bool,
-    /// BLAKE3 of the binary as it was given.
+    /// BLAKE3 of the binary as passed to the load.
     hash: blake3::Hash,
-    /// Its size.
+    /// The size of that binary.
     binary_bytes: u64,
-    /// How many instances belong to the loop in it; 0: there is none.
+    /// The core instances that the added loop takes; 0 without a loop.
     instances: usize,
 }
 

@@ -58,7 +58,7 @@ pub enum Refused {
 /// Whether an action is allowed, and on what basis.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// Whether it is.
+    /// Whether the action is allowed.
     pub allowed: bool,
     /// The basis of the decision.
     pub basis: Basis,
@@ -514,9 +514,9 @@ impl Guard {
 
 /// Whether a log record is within the quota.
 pub enum LogRoom {
-    /// It is; `dropped` counts the records dropped before it.
+    /// Within the quota; `dropped` counts the records dropped before it.
     Free { dropped: Dropped },
-    /// It is not and must be dropped.
+    /// Over the quota; the record must be dropped.
     Full,
 }
 

@@ -118,7 +118,7 @@ impl Pattern {
             _ => None,
         };
         let literals: Vec<_> = self.segments.iter().map_while(literal).collect();
-        // An id has three parts; a `**` behind them matches nothing.
+        // An id has three parts; a `**` after them matches nothing.
         if literals.len() >= 3 {
             return IdRange::One(literals[..3].join("/").into());
         }
@@ -136,7 +136,7 @@ impl Pattern {
         }
         let mut segments = &self.segments[..];
         let mut rest = Some(text);
-        // The state after the last `**`: the segments behind it, and the text that they were tried
+        // The state after the last `**`: the following segments, and the text that they were tried
         // on.
         let mut retry: Option<(&[Segment], Option<&str>)> = None;
         loop {

@@ -87,8 +87,8 @@ pub enum InvalidRule {
 }
 
 impl ResourcePattern {
-    /// A pattern that cannot match any resource of the actions is an error: nobody wants a rule
-    /// that refuses nothing.
+    /// Compiles a pattern. One that cannot match any resource of the actions is an error: its rule
+    /// would silently refuse nothing.
     fn compile(text: &str, actions: ActionSet) -> Result<Self, InvalidPattern> {
         let trimmed = text.trim_end_matches('/');
         // As in grants, a directory may end with a slash.
@@ -128,7 +128,8 @@ impl ResourcePattern {
 }
 
 impl ResourcePattern {
-    /// Refusing a directory refuses everything in it, just as a grant covers everything in it.
+    /// Returns whether the rule applies to a path. Refusing a directory refuses everything in it,
+    /// just as a grant covers everything in it.
     fn is_on_path(&self, path: &str, effect: Effect) -> bool {
         let above = || Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
         self.text.matches(path)

@@ -1,10 +1,10 @@
-//! File systems that are interfaces of the system: a read may block forever, a write may change the
+//! File systems that are interfaces of the kernel: a read may block forever, a write may change the
 //! system.
 
 use std::fs::File;
 
 /// Returns the name of the pseudo file system that holds a file or directory, or `None` for an
-/// ordinary one. Where the system has no way to tell, the answer is `None`.
+/// ordinary one and on systems that cannot tell.
 #[cfg(target_os = "linux")]
 pub fn pseudo_file_system(file: &File) -> Option<&'static str> {
     let found = nix::sys::statfs::fstatfs(file).ok()?.filesystem_type().0;

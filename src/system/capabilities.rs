@@ -1,4 +1,4 @@
-//! Capabilities from JSON.
+//! Capabilities, parsed from JSON.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::system::documents::reader::read;
 use crate::system::documents::values::Int;
 use crate::system::json::{self, OptionsError};
 
-/// What grants of the component's own storage namespace are called.
+/// The text of grants for the component's own storage namespace.
 const OWN_NAMESPACE: &str = "own namespace";
 
-/// What a document that is at `place` grants.
+/// Returns the capabilities granted by the document at `place`.
 pub fn granted(place: &str, document: &grants::Capabilities) -> Result<Capabilities, OptionsError> {
     let mut grants = Vec::new();
     match document {
@@ -37,12 +37,12 @@ pub fn granted(place: &str, document: &grants::Capabilities) -> Result<Capabilit
     Ok(capabilities)
 }
 
-/// Reads a document that is one set of grants.
+/// Parses a document with one set of grants.
 pub fn parse(text: &str) -> Result<Vec<Grant>, OptionsError> {
     parse_set(text, true)
 }
 
-/// Reads a document that names a set of grants, the paths of which need not exist any more.
+/// Parses a document that names a set of grants, whose paths need no longer exist.
 pub fn parse_names(text: &str) -> Result<Vec<Grant>, OptionsError> {
     parse_set(text, false)
 }
@@ -54,7 +54,7 @@ fn parse_set(text: &str, opens: bool) -> Result<Vec<Grant>, OptionsError> {
     Ok(grants)
 }
 
-/// Two directories can not be seen at one place, whenever their grants end.
+/// Checks that no two directories share a guest path, no matter when their grants expire.
 pub fn check_places(place: &str, capabilities: &Capabilities) -> Result<(), OptionsError> {
     let directories = capabilities.directories(0);
     for (at, (directory, _)) in directories.iter().enumerate() {
@@ -93,11 +93,11 @@ fn expiry(place: &str, set: &GrantSet) -> Result<Option<u64>, OptionsError> {
     Ok(at.map(|Int(at)| at).or(after))
 }
 
-/// Turns the grants of a set into those that are enforced.
+/// Converts the grants of a set to enforceable ones.
 struct Reader<'a> {
     place: &'a str,
     grants: &'a mut Vec<Grant>,
-    /// Whether directories are opened, which must exist then.
+    /// Whether to open directories, which must then exist.
     opens: bool,
     expires: Option<u64>,
 }
@@ -226,7 +226,7 @@ impl Reader<'_> {
             }
             pattern.port = u16::try_from(port).ok();
         }
-        // What listens does so on addresses of this host.
+        // Listening is on addresses of this host, which may be private.
         let private = item.private.unwrap_or(false);
         let private_too = private || action == Action::NetworkInbound;
         if private {
@@ -270,7 +270,7 @@ impl Reader<'_> {
         })
     }
 
-    /// `place` makes the place of the pattern out of that of the set.
+    /// `place` returns the place of the pattern, given that of the set.
     fn ids(
         &mut self,
         action: Action,
@@ -283,13 +283,13 @@ impl Reader<'_> {
     }
 }
 
-/// Where a pattern is that stands by its action, alone or in an array.
+/// Returns the place of a pattern listed by action, alone or in an array.
 fn place_of(set: &str, action: Action, at: usize, alone: bool) -> String {
     let place = format!("{set}.{}", action.name());
     if alone { place } else { format!("{place}[{at}]") }
 }
 
-/// The actions that one of two members names.
+/// Returns the actions of the one member given.
 fn named_actions<'a>(
     place: &str,
     action: &'a Option<FilesystemActions>,

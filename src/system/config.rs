@@ -1,4 +1,4 @@
-//! What an engine is made with.
+//! The configuration of an engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,44 +19,44 @@ use crate::system::json::{self, OptionsError};
 use crate::system::options::{self, DefaultCapabilities, Defaults};
 use crate::system::policies;
 
-/// An engine's configuration.
+/// The configuration of an engine.
 #[derive(Clone)]
 pub struct EngineConfig {
-    /// Names the host as a sender: `host/<name>/0`.
+    /// The name of the host as a sender, `host/<name>/0`.
     pub name: String,
-    /// Threads that run components.
+    /// The number of threads that run components.
     pub workers: usize,
     /// The most threads for callbacks that components wait for, and the most for all others.
     pub callback_threads: usize,
-    /// Where compiled components are kept between runs.
+    /// The directory that keeps compiled components between runs, if any.
     pub cache_dir: Option<PathBuf>,
-    /// How much is kept there.
+    /// The most bytes kept there.
     pub cache_max_bytes: u64,
-    /// The largest component binary that is accepted.
+    /// The largest accepted component binary, in bytes.
     pub max_component_bytes: u64,
-    /// What one compile may take.
+    /// The limits of one compile.
     pub compile: CompileLimits,
-    /// Whether guests' out-of-bounds accesses are found through SIGSEGV.
+    /// Whether SIGSEGV detects out-of-bounds accesses of guests.
     pub signals_based_traps: bool,
-    /// Whether an inaccessible region lies before each linear memory too.
+    /// Whether each linear memory has a guard region before it as well.
     pub guard_before_memory: bool,
-    /// How much address space is reserved for each linear memory.
+    /// The address space reserved for each linear memory.
     pub memory_reservation: Reservation,
-    /// Who learns what the host's callbacks say when they fail.
+    /// Whether components or only the log receive the error texts of the host's callbacks.
     pub host_error_texts: HostErrorTexts,
-    /// What holds for loads that say nothing of their own.
+    /// The defaults for loads.
     pub defaults: Defaults,
-    /// What all components are held against at first.
+    /// The initial policies for all components.
     pub policies: Arc<Policies>,
-    /// Where decisions are recorded; `None`: nowhere.
+    /// The audit, if any.
     pub audit: Option<AuditConfig>,
-    /// The host's storage; `None`: in memory.
+    /// The host's storage; `None` keeps values in memory.
     pub storage: Option<Arc<dyn Backend>>,
-    /// The host's log; `None`: warnings and errors on stderr.
+    /// The host's log; `None` writes warnings and errors to stderr.
     pub log: Option<Arc<dyn LogSink>>,
-    /// The host's way to components of other engines; `None`: there is none.
+    /// The host's route to components of other engines, if any.
     pub router: Option<Arc<dyn Router>>,
-    /// Where events go; `None`: nowhere.
+    /// The receiver of events, if any.
     pub events: Option<Arc<dyn EventSink>>,
 }
 
@@ -86,7 +86,7 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// Takes over what a configuration document names; on an error nothing has changed.
+    /// Applies a configuration document. Changes nothing on an error.
     pub fn apply(&mut self, text: &str) -> Result<(), OptionsError> {
         let document: ConfigDocument = read("config", json::parse("config", text)?)?;
         let mut changed = self.clone();

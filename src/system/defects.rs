@@ -107,7 +107,7 @@ impl Scene {
         told.recv_timeout(PATIENCE).expect("exactly one outcome")
     }
 
-    /// Checks that log and counts show this many defects, each of which cost an instance.
+    /// Checks that log and counts show this many defects, each at the cost of one instance.
     fn check(&self, defects: u64) {
         assert_eq!(self.request("get k").unwrap().as_deref(), Some(&b"value"[..]));
         let journal = self.journal.0.lock().unwrap();

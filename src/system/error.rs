@@ -53,7 +53,7 @@ pub enum EngineError {
         /// The error.
         error: LoadError,
     },
-    /// No component has this handle, at least not any more.
+    /// No loaded component has this handle.
     #[error("no component has handle {0}")]
     UnknownHandle(ComponentHandle),
     /// No component has this id.
@@ -88,7 +88,7 @@ pub enum EngineError {
         /// The receivers without the message, and the reasons.
         failed: Vec<(ComponentHandle, EngineError)>,
     },
-    /// The caller has no request with this id, at least not any more.
+    /// The caller has no pending request with this id.
     #[error("no request {0} is under way")]
     UnknownRequest(u64),
     /// The table of requests is full.
@@ -118,7 +118,7 @@ pub enum EngineError {
         /// The error.
         error: CallError,
     },
-    /// The component's `shutdown` failed; the component is gone all the same.
+    /// The component's `shutdown` failed; the component is gone nevertheless.
     #[error("{component}: {error}")]
     Shutdown {
         /// The component.

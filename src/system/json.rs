@@ -8,31 +8,31 @@ use thiserror::Error;
 
 use crate::core::id::shorten;
 
-/// How alike (0 to 1) an unknown key must be to a known one to be taken for a misspelling.
+/// The least similarity (0 to 1) of an unknown key to a known one that suggests a misspelling.
 const ALIKE: f64 = 0.5;
 
-/// Longer keys are misspellings of none, and comparing takes time and memory in proportion.
+/// The longest key compared. Longer ones are no misspellings, and comparing them would be costly.
 const MAX_COMPARED_BYTES: usize = 64;
 
-/// What is wrong with a JSON document.
+/// An error in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OptionsError {
-    /// It is no JSON.
+    /// The document is not JSON.
     #[error("{document}: {reason}")]
     Syntax {
-        /// Which document.
+        /// The document.
         document: &'static str,
-        /// What the parser said, with line and column.
+        /// The parser's message, with line and column.
         reason: String,
     },
-    /// A key that means nothing there.
+    /// An unknown key.
     #[error("{place}: unknown key {key:?}{}", suggestion(.nearest, .known))]
     UnknownKey {
-        /// The object that holds it.
+        /// The object that contains it.
         place: String,
         /// The key.
         key: String,
-        /// The known key that is most like it.
+        /// The most similar known key, if any.
         nearest: Option<&'static str>,
         /// All known keys.
         known: &'static [&'static str],
@@ -40,43 +40,43 @@ pub enum OptionsError {
     /// A value of the wrong type.
     #[error("{place}: {expected} expected, {found} found")]
     WrongType {
-        /// Where it is.
+        /// The place of the value.
         place: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
-        /// What is there.
+        /// The type found.
         found: &'static str,
     },
     /// A value of the right type that is not allowed.
     #[error("{place}: {value} is not allowed, {expected} expected")]
     OutOfRange {
-        /// Where it is.
+        /// The place of the value.
         place: String,
         /// The value.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
     },
-    /// A value that the system has nothing for.
+    /// A value that needs a file descriptor when none is left.
     #[error("{place}: {reason}")]
     NoDescriptor {
-        /// Where it is.
+        /// The place of the value.
         place: String,
-        /// What the system is short of.
+        /// The shortage and the remedy.
         reason: String,
     },
-    /// A value that means nothing.
+    /// An invalid value.
     #[error("{place}: {reason}")]
     Invalid {
-        /// Where it is.
+        /// The place of the value.
         place: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
 impl OptionsError {
-    /// The same, at another place.
+    /// Returns the same error at another place.
     pub fn at(mut self, new: String) -> Self {
         match &mut self {
             Self::Syntax { .. } => {}
@@ -107,8 +107,8 @@ pub fn parse(document: &'static str, text: &str) -> Result<Value, OptionsError> 
     Ok(value)
 }
 
-/// A value in which no object has a key twice: one of the two would be dropped without a word, and
-/// it may be the one that refuses something.
+/// A value without duplicate keys: one of the two would be silently dropped, possibly the one that
+/// refuses something.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -175,13 +175,13 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 }
 
-/// A key that means nothing in an object; which object that is, is left open.
+/// Returns the error for an unknown key, with an empty place.
 pub fn unknown_key(key: &str, known: &'static [&'static str]) -> OptionsError {
     let (place, nearest) = (String::new(), nearest(key, known));
     OptionsError::UnknownKey { place, key: shorten(key), nearest, known }
 }
 
-/// A name that is none of those that are known.
+/// Returns the error for an unknown name.
 pub fn not_one_of(place: String, name: &str, known: &[&str]) -> OptionsError {
     OptionsError::OutOfRange {
         place,
@@ -190,7 +190,7 @@ pub fn not_one_of(place: String, name: &str, known: &[&str]) -> OptionsError {
     }
 }
 
-/// A value that is not what was expected.
+/// Returns the error for a value of the wrong type.
 pub fn wrong_type(place: String, expected: impl Into<String>, found: &Value) -> OptionsError {
     let found = match found {
         Value::Null => "null",

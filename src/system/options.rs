@@ -1,4 +1,4 @@
-//! The options of one load, from JSON.
+//! The options of a load, parsed from JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,42 +20,42 @@ use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
 use crate::system::json::{self, OptionsError};
 
-/// How a component is loaded.
+/// The options of a load.
 #[derive(Debug)]
 pub struct LoadOptions {
-    /// Environment variables, handed to `initialize`.
+    /// Environment variables, passed to `initialize`.
     pub env: Vec<(String, String)>,
-    /// Configuration, handed to `initialize`.
+    /// The component's configuration, passed to `initialize`.
     pub config: Option<Vec<u8>>,
-    /// What the component may use.
+    /// The limits of the component.
     pub limits: Limits,
-    /// How its mailbox treats what comes in.
+    /// The options of its mailbox.
     pub mailbox: MailboxOptions,
-    /// How many instances share the work.
+    /// The number of instances that share the work.
     pub instances: usize,
-    /// What the component may do.
+    /// The component's capabilities.
     pub capabilities: Arc<capability::Capabilities>,
-    /// How much of it.
+    /// The component's quotas.
     pub quotas: Quotas,
 }
 
-/// What holds for a load that says nothing of its own.
+/// The defaults for loads.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
-    /// What components may use.
+    /// The limits.
     pub limits: Limits,
-    /// How much they may do.
+    /// The quotas.
     pub quotas: Quotas,
-    /// What they may do.
+    /// The capabilities.
     pub capabilities: DefaultCapabilities,
 }
 
-/// What a load that names no capabilities grants.
+/// The capabilities of a load that names none.
 #[derive(Clone, Debug)]
 pub enum DefaultCapabilities {
-    /// The same to all.
+    /// The same for all loads.
     Shared(Arc<capability::Capabilities>),
-    /// What expires, as it was written: it begins with each load.
+    /// The document of grants that expire: `expires-in-ms` counts from each load.
     Written(Box<Capabilities>),
 }
 
@@ -66,7 +66,7 @@ impl Default for DefaultCapabilities {
 }
 
 impl DefaultCapabilities {
-    /// Takes the member of a configuration.
+    /// Compiles the `capabilities` of a configuration.
     pub fn of_config(document: Capabilities) -> Result<Self, OptionsError> {
         let capabilities = capabilities::granted("config.capabilities", &document)?;
         let expires = capabilities.all().iter().any(|grant| grant.expires.is_some());
@@ -88,7 +88,7 @@ impl DefaultCapabilities {
 }
 
 impl LoadOptions {
-    /// Reads the options document; what it does not name is as in `defaults`.
+    /// Parses the options document. Absent keys have their values in `defaults`.
     pub fn parse(text: Option<&str>, defaults: &Defaults) -> Result<Self, OptionsError> {
         let document: LoadDocument = match text {
             Some(text) => read("options", json::parse("options", text)?)?,
@@ -97,14 +97,14 @@ impl LoadOptions {
         let mut limits = limits(document.limits, &defaults.limits);
         let mut quotas = quotas(document.quotas, &defaults.quotas);
         if quotas.host_call_bytes == Quotas::default().host_call_bytes {
-            // Unless it was said otherwise, a message of the greatest size can be handed over.
+            // Unless configured otherwise, a message of the maximum size can be passed.
             quotas.host_call_bytes = quotas.host_call_bytes.max(limits.max_message_bytes * 2);
         }
         let codecs = codecs(&document.codecs.unwrap_or_default().0)?;
         let mut mailbox = mailbox(document.mailbox.unwrap_or_default(), codecs);
         mailbox.bounds.max_message = limits.max_message_bytes;
         if limits.max_host_bytes == Limits::default().max_host_bytes {
-            // Unless it was said otherwise, a mailbox can be filled.
+            // Unless configured otherwise, the mailbox can be filled.
             limits.max_host_bytes = limits.max_host_bytes.max(mailbox.bounds.bytes);
         }
         Ok(Self {
@@ -125,7 +125,7 @@ impl LoadOptions {
     }
 }
 
-/// A string stands for its bytes, anything else for its JSON text.
+/// Returns the bytes of a string, or the JSON text of any other value.
 fn config_bytes(value: Value) -> Vec<u8> {
     match value {
         Value::String(text) => text.into_bytes(),
@@ -157,7 +157,7 @@ fn codecs(names: &[String]) -> Result<CodecSet, OptionsError> {
     })
 }
 
-/// The limits of a document; what it does not name is as in `defaults`.
+/// Returns the limits of a document. Absent keys have their values in `defaults`.
 pub fn limits(document: Option<LimitsDocument>, defaults: &Limits) -> Limits {
     let mut limits = defaults.clone();
     let document = document.unwrap_or_default();
@@ -183,7 +183,8 @@ pub fn limits(document: Option<LimitsDocument>, defaults: &Limits) -> Limits {
     limits
 }
 
-/// The quotas of a document; what it does not name is as in `defaults`, and null lifts a quota.
+/// Returns the quotas of a document. Absent keys have their values in `defaults`; null lifts a
+/// quota.
 pub fn quotas(document: Option<QuotasDocument>, defaults: &Quotas) -> Quotas {
     let document = document.unwrap_or_default();
     let or = |given: Given<Int<1>>, default| given.or(default, |Int(quota)| quota);

@@ -1,4 +1,4 @@
-//! Policies from JSON.
+//! Policies, parsed from JSON.
 
 use crate::security::action::ActionSet;
 use crate::security::policy::{InvalidRule, Policies, Rule};
@@ -7,12 +7,12 @@ use crate::system::documents::reader::read;
 use crate::system::documents::values::List;
 use crate::system::json::{self, OptionsError};
 
-/// Reads a document of the form `{"rules": [...]}`.
+/// Parses a document of the form `{"rules": [...]}`.
 pub fn parse(text: &str) -> Result<Policies, OptionsError> {
     compiled("policies", read("policies", json::parse("policies", text)?)?)
 }
 
-/// The policies of a document that is at `place`.
+/// Returns the policies of the document at `place`.
 pub fn compiled(place: &str, document: PoliciesDocument) -> Result<Policies, OptionsError> {
     let rules = document.rules.into_iter().flat_map(|List(rules)| rules).enumerate();
     let rules = rules.map(|(at, document)| rule(|| format!("{place}.rules[{at}]"), document));

@@ -65,7 +65,7 @@ pub enum CacheError {
 pub enum Access {
     /// Reading and writing files.
     ReadWrite,
-    /// Reading files: the directory belongs to root, or no one may write to it.
+    /// Reading files only: the directory belongs to root, or no one may write to it.
     ReadOnly,
 }
 
@@ -189,7 +189,7 @@ impl Directory {
             if !wanted(name) {
                 continue;
             }
-            // The file has been removed meanwhile.
+            // The file was removed in the meantime.
             let Ok(stat) = fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
@@ -267,7 +267,7 @@ fn modified(stat: &fs::Stat) -> SystemTime {
     SystemTime::UNIX_EPOCH + since
 }
 
-/// A path being walked from the root.
+/// A walk along a path, from the root.
 struct Walk {
     /// The directories from the root to the current one.
     chain: Vec<(OwnedFd, OsString)>,
@@ -319,7 +319,7 @@ impl Walk {
     }
 
     fn last(&self) -> &OwnedFd {
-        // The root stays until the end.
+        // The chain always contains the root.
         &self.chain[self.chain.len() - 1].0
     }
 

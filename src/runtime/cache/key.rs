@@ -1,6 +1,6 @@
 //! The key of a directory's checksums.
 //!
-//! In a directory of this user's, the key is secret: an attacker who can place files there but
+//! In a directory of this user, the key is secret: an attacker who can place files there but
 //! cannot read the key cannot forge an entry. A read-only directory is shared with its key; there
 //! the key only ties entries to the directory, and the trust rests on its ownership by root or this
 //! user.
@@ -20,7 +20,7 @@ pub type Key = [u8; blake3::KEY_LEN];
 /// Each engine that opens the directory at the same time may interfere once.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Reads the key of a directory; creates one in a directory of this user's without a key.
+/// Reads the key of a directory. Creates a missing key if the directory is writable.
 pub fn key_of(directory: &Directory, path: &Path) -> Result<Key, CacheError> {
     let io_error = |source| CacheError::Io { path: path.to_owned(), source };
     if directory.access() == Access::ReadOnly {

@@ -2,7 +2,7 @@
 //!
 //! Loading compiled code trusts it like a shared library. Entries are therefore read only from a
 //! directory and from files that no other user can have written, and only if their keyed checksum
-//! is right. Torn, damaged or planted entries are compiled anew.
+//! is right. Torn, damaged or planted entries are compiled again.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -117,7 +117,7 @@ mod tests {
         let first = first.unwrap();
         assert!(!first.has_to_wait());
         assert_eq!(said.recv(), Ok("first"));
-        assert!(!first.withdraw(), "it has begun");
+        assert!(!first.withdraw(), "the job has begun");
         let second = run(&pool, move || say.send("second").unwrap()).unwrap();
         assert!(second.has_to_wait());
         drop(second);

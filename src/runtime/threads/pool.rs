@@ -279,7 +279,7 @@ impl Shared {
         }
     }
 
-    /// Runs jobs until there is none for a while.
+    /// Runs jobs until the queue has been empty for a while.
     fn work(self: Arc<Self>) {
         IN_A_POOL.set(true);
         if self.plan.runs_guests {
@@ -381,7 +381,7 @@ mod tests {
 
         fn until_begun(&self, count: usize) {
             let patience = Duration::from_secs(60);
-            (0..count).for_each(|_| self.begun.1.recv_timeout(patience).expect("it begins"));
+            (0..count).for_each(|_| self.begun.1.recv_timeout(patience).expect("the job begins"));
         }
 
         fn end(&self, count: usize) {

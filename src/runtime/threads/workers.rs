@@ -1,8 +1,8 @@
 //! Starts the workers.
 //!
-//! Tokio assumes that the system gives as many threads as it asks for. If not, its start panics and
-//! then waits forever for the threads that it got. Here threads are requested beforehand; those of
-//! Tokio wait until all are there, and end if one is missing.
+//! Tokio assumes that the system provides every thread that it asks for. Otherwise its start panics
+//! and then waits forever for the threads that did start. Here, trial threads are started first.
+//! Tokio's threads wait until all of them have started, and end if one is missing.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -68,13 +68,12 @@ fn ask_for(count: usize) -> io::Result<()> {
     outcome
 }
 
-/// Builds the runtime. Runs on a thread of its own, because building may panic and must not wait
-/// then.
+/// Builds the runtime. Runs on its own thread, because building may panic and must not wait then.
 fn build(builder: &mut Builder, count: usize) -> io::Result<Runtime> {
     let barrier = Arc::<StartBarrier>::default();
     let at_start = Arc::clone(&barrier);
     builder.worker_threads(count).thread_name(NAME).thread_stack_size(STACK_BYTES);
-    // Tokio's threads are its workers only: it gets no blocking work.
+    // Tokio's only threads are its workers: it gets no blocking work.
     builder.max_blocking_threads(1).on_thread_start(move || {
         at_start.arrive(signal_stack::ensure());
         if at_start.wait() == Verdict::End {
@@ -165,7 +164,7 @@ impl StartBarrier {
     }
 }
 
-/// A thread as the system counts it, which is slightly longer than until it is joined.
+/// A thread in the system's count, which it leaves slightly after it can be joined.
 struct ThreadId(#[cfg(target_os = "linux")] rustix::thread::Pid);
 
 #[cfg(target_os = "linux")]

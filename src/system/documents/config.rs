@@ -162,7 +162,7 @@ pub struct CompileDocument {
 }
 
 impl CompileDocument {
-    /// What it says of a limit.
+    /// Returns the value of a limit, if given.
     pub fn get(&self, limit: Limit) -> Option<u64> {
         let any = |value: Option<Int<1>>| value.map(|Int(value)| value);
         match limit {

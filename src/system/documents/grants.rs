@@ -258,7 +258,7 @@ pub struct NetworkGrant {
     pub private: Option<bool>,
 }
 
-/// Declares actions of one group, as documents name them.
+/// Declares the actions of one group, with their names in documents.
 macro_rules! actions {
     ($(#[$doc:meta])* $name:ident, $schema:literal { $($(#[$variant_doc:meta])* $variant:ident => $action:ident,)+ }) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! The JSON documents of the ABI: what may stand in them, and what it means.
+//! The JSON documents of the ABI: their keys, values and meaning.
 
 pub mod config;
 pub mod grants;

@@ -13,7 +13,7 @@ use crate::core::limits::{Limits, MailboxBounds};
 #[cfg(test)]
 use crate::security::quota::Quotas;
 
-/// The least that the host holds for a component, whatever it does: its metadata, its output.
+/// The host memory that every component may need, for its metadata and its output.
 const MIN_HOST_BYTES: u64 = 256 << 10;
 
 /// The options of a load: `options_json` of `airssys_engine_load` and `airssys_engine_load_file`.

@@ -1,4 +1,4 @@
-//! Reading a JSON value into the type of its document.
+//! Deserializes a JSON value into the type of its document.
 
 use std::vec;
 
@@ -14,17 +14,17 @@ use thiserror::Error;
 use crate::core::id::shorten;
 use crate::system::json::{self, OptionsError};
 
-/// Reads a document, or a part of one, that is at `place`.
+/// Reads a document, or the part of one, at `place`.
 pub fn read<T: DeserializeOwned>(place: &str, value: Value) -> Result<T, OptionsError> {
     T::deserialize(Node(value)).map_err(|error| error.at(place))
 }
 
-/// An error on its way out of the document.
+/// An error whose place is not yet complete.
 #[derive(Debug, Error)]
 #[error("{error}")]
 struct Unplaced {
     error: OptionsError,
-    /// The way from the document to the error, the last step first.
+    /// The steps from the document to the error, last step first.
     path: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl From<OptionsError> for Unplaced {
     }
 }
 
-/// The place is left empty until all of it is known.
+/// The place stays empty until all of it is known.
 impl de::Error for Unplaced {
     fn custom<T: std::fmt::Display>(reason: T) -> Self {
         OptionsError::Invalid { place: String::new(), reason: reason.to_string() }.into()
@@ -87,7 +87,7 @@ impl de::Error for Unplaced {
         json::unknown_key(key, known).into()
     }
 
-    /// All members that must be there are strings.
+    /// All required members are strings.
     fn missing_field(key: &'static str) -> Self {
         let (place, expected) = (String::new(), "a string".into());
         let error = OptionsError::WrongType { place, expected, found: "nothing" };
@@ -95,8 +95,8 @@ impl de::Error for Unplaced {
     }
 }
 
-/// A value to read from. Unlike that of `serde_json`, it takes no array for a struct and no object
-/// for a choice of words, and its errors keep their parts.
+/// A value to deserialize from. Unlike that of `serde_json`, it accepts no array for a struct and
+/// no object for an enum, and its errors keep their parts.
 struct Node(Value);
 
 impl Node {
@@ -188,7 +188,7 @@ impl<'de> Deserializer<'de> for Node {
     }
 }
 
-/// The items of an array. Errors get its index on their way.
+/// The items of an array. Adds the index to their errors.
 struct Items {
     left: vec::IntoIter<Value>,
     at: usize,
@@ -212,8 +212,8 @@ impl<'de> SeqAccess<'de> for Items {
     }
 }
 
-/// The members of an object. Errors in their values get the key on their way; a key that is an error
-/// is one of the object's.
+/// The members of an object. Adds the key to errors in their values; an invalid key is an error of
+/// the object itself.
 struct Members {
     left: map::IntoIter,
     current: Option<(String, Value)>,

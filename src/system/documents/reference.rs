@@ -1,4 +1,4 @@
-//! The reference of all documents, in Markdown, generated from their schema.
+//! The Markdown reference of all documents, generated from their schema.
 
 use std::fmt::Write;
 
@@ -35,7 +35,7 @@ library reads the documents into.
 
 type Keys = (String, &'static [&'static str]);
 
-/// The keys that a document may have, in their order.
+/// Returns the keys of a document, in order.
 fn keys<T: JsonSchema + DeserializeOwned + std::fmt::Debug>() -> Keys {
     match read::<T>("", json!({ "~": null })) {
         Err(OptionsError::UnknownKey { known, .. }) => (T::schema_name().into(), known),
@@ -69,7 +69,7 @@ struct Reference {
     definitions: Value,
     keys: Vec<Keys>,
     text: String,
-    /// What has a section, or is about to have one.
+    /// The definitions that have a section or are about to get one.
     listed: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ fn code(value: &Value) -> String {
     format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-/// A default, of bytes in larger units as well.
+/// Formats a default; bytes also in a larger unit.
 fn sized(key: &str, value: &Value) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let bytes = value.as_u64().filter(|bytes| key.contains("bytes") && *bytes > 0);
@@ -140,7 +140,7 @@ fn sized(key: &str, value: &Value) -> String {
     }
 }
 
-/// What a value may be; `named` gets the definitions that this refers to.
+/// Formats the allowed values, and adds the definitions that they refer to to `named`.
 fn shown(schema: &Value, named: &mut Vec<String>) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.trim_start_matches("#/$defs/");

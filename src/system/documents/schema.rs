@@ -34,7 +34,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Int<MIN, MAX> {
     }
 }
 
-/// The schema of one type is that of another.
+/// Gives a type the schema of another.
 macro_rules! like {
     ($($type:ty => $other:ty),+) => {
         $(impl<T: JsonSchema> JsonSchema for $type {
@@ -76,7 +76,7 @@ impl JsonSchema for ActionPattern {
     }
 }
 
-/// What the names of codecs are; the reader looks them up when it has the whole array.
+/// The name of a codec. The reader looks names up once it has the whole array.
 pub struct CodecName;
 
 impl JsonSchema for CodecName {
@@ -92,10 +92,10 @@ impl JsonSchema for CodecName {
     }
 }
 
-/// The documents that are handed over whole.
+/// The documents that functions take.
 pub const ROOTS: [&str; 4] = ["load-options", "config", "grant-set", "policies"];
 
-/// The schema of all documents.
+/// Returns the schema of all documents.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     generator.subschema_for::<LoadDocument>();
@@ -114,7 +114,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// Comments are broken where their lines end, descriptions are not.
+/// Joins the lines of descriptions, which come from wrapped comments.
 fn join_lines(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(join_lines),
@@ -130,7 +130,7 @@ fn join_lines(schema: &mut Value) {
     }
 }
 
-/// Holds a checked-in file against what it is generated from; writes it if
+/// Asserts that a checked-in file has the generated contents. Writes it first if
 /// `AIRSSYS_WRITE_DOCUMENTS` is set.
 pub fn is_checked_in(name: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -141,7 +141,7 @@ pub fn is_checked_in(name: &str, generated: &str) {
     let differs = found.lines().zip(generated.lines()).find(|(found, made)| found != made);
     assert!(
         found == generated,
-        "{name} is not what is generated: {differs:?}; AIRSSYS_WRITE_DOCUMENTS=1 cargo test --lib documents writes it"
+        "{name} is out of date: {differs:?}; AIRSSYS_WRITE_DOCUMENTS=1 cargo test --lib documents writes it"
     );
 }
 

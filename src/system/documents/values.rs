@@ -1,4 +1,4 @@
-//! What members of documents are made of.
+//! The building blocks of documents.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// An integer from `MIN` to `MAX`, both included.
+/// An integer from `MIN` to `MAX`, inclusive.
 #[derive(Clone, Copy, Debug)]
 pub struct Int<const MIN: u64, const MAX: u64 = { u64::MAX }>(pub u64);
 
@@ -49,15 +49,15 @@ impl Visitor<'_> for Range {
     }
 }
 
-/// A member whose null means something else than its absence.
+/// A member for which null and absence differ.
 #[derive(Clone, Debug, Default)]
 pub enum Given<T> {
-    /// It is not there.
+    /// The member is absent.
     #[default]
     Absent,
-    /// It is null.
+    /// The member is null.
     Null,
-    /// It has a value.
+    /// The member has a value.
     Value(T),
 }
 
@@ -68,7 +68,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
 }
 
 impl<T> Given<T> {
-    /// The value in place of `default`, which holds if the member is not there.
+    /// Returns the converted value, `None` for null, or `default` if the member is absent.
     pub fn or<U>(self, default: Option<U>, value: impl FnOnce(T) -> U) -> Option<U> {
         match self {
             Self::Absent => default,
@@ -78,7 +78,7 @@ impl<T> Given<T> {
     }
 }
 
-/// What several of are called in errors.
+/// A type with a plural name, for errors.
 pub trait Plural {
     /// The name, for example `strings`.
     const NAME: &'static str;
@@ -88,11 +88,11 @@ impl Plural for String {
     const NAME: &'static str = "strings";
 }
 
-/// An array of what has a name.
+/// An array of values with a plural name.
 #[derive(Clone, Debug, Default)]
 pub struct List<T>(pub Vec<T>);
 
-/// An object with any keys, in their order.
+/// An object with any keys, sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Table<T>(pub BTreeMap<String, T>);
 
@@ -135,9 +135,9 @@ impl<'de, T: Deserialize<'de> + Plural> Visitor<'de> for Members<T> {
     }
 }
 
-/// Declares a member that may have one of several JSON types (`string`, `array`, `object`), with its
-/// name in the schema and what errors say is expected. An `untagged` enum of `serde` would do, but for
-/// its errors: they say neither where in the value they are, nor what was expected there.
+/// Declares a member that may have one of several JSON types (`string`, `array`, `object`), with
+/// its name in the schema and the expectation that errors state. An `untagged` enum of `serde` is
+/// no substitute: its errors state neither the place within the value nor the expectation.
 macro_rules! by_type {
     (
         $(#[$doc:meta])*
