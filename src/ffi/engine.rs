@@ -298,19 +298,17 @@ pub unsafe extern "C" fn airssys_engine_interrupt(
 
 /// Gives a component a new instance.
 ///
-/// The messages accepted before this call go to the old instance. Then its `shutdown` is called, a
-/// new instance is made from the compiled binary, and its `initialize` is called. The messages
-/// accepted since go to the new instance, in order. Id, handle, rights, storage and open requests
-/// stay. Of a pool, one instance at a time is replaced. A failure of the old instance's `shutdown`
-/// goes to the log.
+/// The old instance finishes its current message, and its `shutdown` is called. A new instance is
+/// made from the compiled binary, and its `initialize` is called. It handles the waiting messages,
+/// in order. Id, handle, rights, storage and open requests stay. Of a pool, one instance at a time
+/// is replaced. A failure of the old instance's `shutdown` goes to the log.
 ///
 /// - `engine`: borrowed.
-/// - `timeout_ms`: milliseconds, after which the old instance is interrupted in what it runs; 0:
+/// - `timeout_ms`: milliseconds, after which the old instance's current message is interrupted; 0:
 ///   at once, `UINT64_MAX`: never. A callback of the host is not cut short.
 /// - `error`: may be NULL.
 ///
-/// Any thread; callable from callbacks. Blocks until the new instances are initialized, in the
-/// mailbox behind the messages that wait.
+/// Any thread; callable from callbacks. Blocks until the new instances are initialized.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///

@@ -13,7 +13,7 @@ pub enum Mail {
     Callback(Message),
     /// A call of `health`; the reply carries the status name.
     Health(Reply),
-    /// A restart: a new instance handles the mail behind it.
+    /// A restart: a new instance handles all mail that waits.
     Restart(Reply),
     /// A call of `shutdown`; the last mail of a mailbox.
     Shutdown(Reply),

@@ -464,6 +464,14 @@ impl Mailbox {
         handles
     }
 
+    /// Interrupts the mail in progress, unless it is that of this place or nothing is.
+    pub fn interrupt_other(&self, place: Place) {
+        let queue = self.lock();
+        if queue.handles_other(place) {
+            self.interrupts.interrupt();
+        }
+    }
+
     /// Closes the mailbox if it is idle and returns true; the caller then holds the right to run
     /// for good.
     pub fn close_idle(&self) -> bool {

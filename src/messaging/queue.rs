@@ -83,15 +83,24 @@ struct Slot {
     mail: Option<Mail>,
 }
 
+/// A restart that waits, and those behind it.
+struct Restart {
+    place: Place,
+    mail: Mail,
+    next: Option<Box<Self>>,
+}
+
 /// The state under a mailbox's lock.
 pub struct Queue {
     /// Sorted by place. The first slot is never empty.
     slots: VecDeque<Slot>,
+    /// Restarts come before all other mail. They are rare, so they get little room here.
+    restarts: Option<Box<Restart>>,
     /// The number of empty slots.
     empty: u32,
     next_place: Place,
     /// The number of messages in the queue. Only these count against the capacity.
-    messages: usize,
+    messages: u32,
     /// The bytes of waiting mail, callbacks included.
     bytes: u64,
     /// The bytes of mail in progress.
@@ -115,6 +124,7 @@ impl Queue {
     pub fn held_by_its_maker() -> Self {
         Self {
             slots: VecDeque::new(),
+            restarts: None,
             empty: 0,
             next_place: Place(NonZeroU64::MIN),
             messages: 0,
@@ -132,12 +142,17 @@ impl Queue {
 
     /// Returns the number of waiting messages.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.empty as usize
+        self.slots.len() - self.empty as usize + self.restarts().count()
     }
 
     /// Returns whether no mail waits.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.restarts.is_none()
+    }
+
+    fn restarts(&self) -> impl Iterator<Item = &Mail> {
+        let first = self.restarts.as_deref();
+        std::iter::successors(first, |restart| restart.next.as_deref()).map(|it| &it.mail)
     }
 
     /// Returns the bytes of waiting mail.
@@ -158,7 +173,7 @@ impl Queue {
             Some(MailboxBound::HostBytes(account.limit()))
         } else if self.messages == 0 {
             None
-        } else if self.messages >= bounds.messages {
+        } else if self.messages as usize >= bounds.messages {
             Some(MailboxBound::Messages(bounds.messages))
         } else {
             let fits = self.bytes.saturating_add(size) <= bounds.bytes;
@@ -174,15 +189,24 @@ impl Queue {
     /// Returns whether to wake blocked senders. They are woken in batches: one wake-up per message
     /// would cost too much.
     pub fn gives_turns(&mut self, bounds: &MailboxBounds) -> bool {
-        let is_half_empty = self.messages <= bounds.messages / 2 && self.bytes <= bounds.bytes / 2;
+        let is_half_empty =
+            self.messages as usize <= bounds.messages / 2 && self.bytes <= bounds.bytes / 2;
         is_half_empty && std::mem::take(&mut self.waited_for)
     }
 
     /// Appends mail.
     pub fn push(&mut self, mail: Mail, size: u64) -> Place {
         let place = self.take_place();
-        self.messages += usize::from(matches!(mail, Mail::Message(..)));
+        self.messages += u32::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
+        if matches!(mail, Mail::Restart(_)) {
+            let mut end = &mut self.restarts;
+            while let Some(restart) = end {
+                end = &mut restart.next;
+            }
+            *end = Some(Box::new(Restart { place, mail, next: None }));
+            return place;
+        }
         self.slots.push_back(Slot { place, mail: Some(mail) });
         self.peak = self.peak.max(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         place
@@ -207,6 +231,11 @@ impl Queue {
         self.handled == Some(place)
     }
 
+    /// Returns whether mail of another place is in progress.
+    pub fn handles_other(&self, place: Place) -> bool {
+        self.handled.is_some_and(|handled| handled != place)
+    }
+
     /// Inserts mail before the last.
     pub fn push_before_last(&mut self, mail: Mail, size: u64) -> Place {
         let last = self.slots.pop_back().and_then(|slot| slot.mail);
@@ -220,15 +249,27 @@ impl Queue {
 
     /// Takes the first mail if `takes` accepts it; it is then in progress.
     pub fn pop_if(&mut self, takes: impl FnOnce(&Mail) -> bool) -> Option<Mail> {
-        let first = self.slots.front()?.mail.as_ref();
+        let first = match &self.restarts {
+            Some(restart) => Some(&restart.mail),
+            None => self.slots.front()?.mail.as_ref(),
+        };
         if !first.is_some_and(takes) {
             return None;
         }
-        let Slot { place, mail } = self.slots.pop_front()?;
-        let mail = mail?;
+        let (place, mail) = match self.restarts.take() {
+            Some(restart) => {
+                let Restart { place, mail, next } = *restart;
+                self.restarts = next;
+                (place, mail)
+            }
+            None => {
+                let Slot { place, mail } = self.slots.pop_front()?;
+                self.skip_empty();
+                (place, mail?)
+            }
+        };
         self.handled = Some(place);
-        self.skip_empty();
-        self.messages -= usize::from(matches!(mail, Mail::Message(..)));
+        self.messages -= u32::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
         self.handled_bytes = mail.size();
         if self.runner == Runner::Parked {
@@ -250,7 +291,7 @@ impl Queue {
         };
         let granted_only = self.runner.is_task() && self.handled_bytes == 0;
         let running = usize::from(self.is_busy() && !granted_only);
-        self.messages -= usize::from(matches!(mail, Mail::Message(..)));
+        self.messages -= u32::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
         self.traffic.dropped += u64::from(matches!(mail, Mail::Message(..)));
         self.empty += 1;
@@ -289,12 +330,19 @@ impl Queue {
 
     /// Removes all waiting mail.
     pub fn take_all(&mut self) -> Vec<Mail> {
-        self.traffic.dropped += self.messages as u64;
+        self.traffic.dropped += u64::from(self.messages);
         self.messages = 0;
         self.bytes = 0;
         self.empty = 0;
         self.intake.end();
-        std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail).collect()
+        let mut all = Vec::new();
+        while let Some(restart) = self.restarts.take() {
+            let Restart { mail, next, .. } = *restart;
+            self.restarts = next;
+            all.push(mail);
+        }
+        all.extend(std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail));
+        all
     }
 
     /// Removes the oldest messages until one more of `size` fits, or none is left.
@@ -337,7 +385,7 @@ impl Queue {
         );
         // With few bytes in all, there may be no room for a large message.
         let bytes_are_short = bounds.bytes.min(account.limit()) < 1 << 20;
-        let has_room = self.messages <= bounds.messages / 2;
+        let has_room = self.messages as usize <= bounds.messages / 2;
         assert!(
             bytes_are_short || !has_room,
             "there is room, but waiting senders were not notified"
@@ -347,15 +395,16 @@ impl Queue {
     /// Checks the bookkeeping and the bounds.
     #[cfg(test)]
     pub fn check(&self, bounds: &MailboxBounds, account: &Account) {
-        let mail = || self.slots.iter().filter_map(|slot| slot.mail.as_ref());
+        let in_slots = || self.slots.iter().filter_map(|slot| slot.mail.as_ref());
+        let mail = || in_slots().chain(self.restarts());
         let messages = || mail().filter(|mail| matches!(mail, Mail::Message(..)));
-        assert_eq!(self.messages, messages().count());
+        assert_eq!(self.messages as usize, messages().count());
         assert_eq!(self.bytes, mail().map(Mail::size).sum::<u64>());
         assert_eq!(self.len(), mail().count());
         assert!(self.slots.front().is_none_or(|slot| slot.mail.is_some()));
         assert!(self.slots.iter().is_sorted_by(|one, next| one.place < next.place));
         assert!(self.slots.len() <= 2 * self.len() + KEPT_EMPTY, "empty slots add up");
-        assert!(self.messages <= bounds.messages.max(1), "{} messages", self.messages);
+        assert!(self.messages as usize <= bounds.messages.max(1), "{} messages", self.messages);
         let bytes: u64 = messages().map(Mail::size).sum();
         assert!(self.messages < 2 || bytes <= bounds.bytes, "{bytes} bytes of messages");
         // Mail from the host itself always fits; it may be the mail in progress.
@@ -364,7 +413,7 @@ impl Queue {
         let held = account.held_besides_mail() + self.held();
         assert!(held <= account.limit() + asked, "{held} bytes held of {}", account.limit());
         assert!(
-            self.runner != Runner::Idle || self.slots.is_empty(),
+            self.runner != Runner::Idle || self.is_empty(),
             "mail waits, and nobody has the right to run"
         );
     }

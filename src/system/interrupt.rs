@@ -37,20 +37,25 @@ pub fn end_by(
 ) -> Result<(), CallError> {
     let Some(deadline) = deadline else { return wait(None) };
     let interrupted = Cell::new(false);
-    let outcome = interrupted_by(actor, deadline, |left| {
-        wait(Some(left)).inspect_err(|error| {
-            interrupted.set(matches!(error, CallError::CallerTimeout { .. }) || interrupted.get());
-        })
-    });
+    let outcome = interrupting(
+        deadline,
+        || interrupt(actor),
+        |left| {
+            wait(Some(left)).inspect_err(|error| {
+                interrupted
+                    .set(matches!(error, CallError::CallerTimeout { .. }) || interrupted.get());
+            })
+        },
+    );
     // An interrupted instance is gone, so its `shutdown` is not called.
     if interrupted.get() { outcome.and(Err(CallError::Interrupted)) } else { outcome }
 }
 
-/// Waits for what an actor does. At the deadline, interrupts what it still runs and waits a little
-/// longer, since host callbacks cannot be interrupted.
-pub fn interrupted_by(
-    actor: &Actor,
+/// Waits. At the deadline, interrupts what still runs and waits a little longer, since host callbacks
+/// cannot be interrupted.
+pub fn interrupting(
     deadline: Instant,
+    interrupt: impl Fn(),
     wait: impl Fn(Duration) -> Result<(), CallError>,
 ) -> Result<(), CallError> {
     let mut outcome = wait(deadline.saturating_duration_since(Instant::now()));
@@ -59,7 +64,7 @@ pub fn interrupted_by(
         if !matches!(outcome, Err(CallError::CallerTimeout { .. })) {
             break;
         }
-        interrupt(actor);
+        interrupt();
         outcome = wait(GRACE);
     }
     outcome

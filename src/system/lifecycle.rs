@@ -12,11 +12,11 @@ use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
-use crate::system::interrupt::{interrupted_by, still_in_callback};
+use crate::system::interrupt::{interrupting, still_in_callback};
 
 impl Engine {
-    /// Gives a component a new instance, behind the mail that waits; of a pool, one instance at a
-    /// time. After `timeout`, whatever the old instance still runs is interrupted.
+    /// Gives a component a new instance after the mail in progress; of a pool, one instance at a
+    /// time. After `timeout`, that mail is interrupted.
     pub fn restart(&self, handle: ComponentHandle, timeout: Duration) -> Result<(), EngineError> {
         self.check_running()?;
         let pool = self.pool(handle)?;
@@ -30,8 +30,13 @@ impl Engine {
     fn restart_one(&self, actor: &Arc<Actor>, deadline: Instant) -> Result<(), EngineError> {
         let _wait = self.wait_for(actor)?;
         let (waiter, reply) = Waiter::with_reply();
-        self.ask(actor, Mail::Restart(reply))?;
-        let outcome = interrupted_by(actor, deadline, |left| waiter.wait(Some(left)).map(drop));
+        let mailbox = actor.mailbox();
+        let place = mailbox.deliver(Mail::Restart(reply)).map_err(|(refusal, mail)| {
+            mail.withdraw();
+            self.not_accepted(mailbox, refusal)
+        })?;
+        let interrupt = || mailbox.interrupt_other(place);
+        let outcome = interrupting(deadline, interrupt, |left| waiter.wait(Some(left)).map(drop));
         outcome.map_err(|error| match error {
             CallError::CallerTimeout { .. } => still_in_callback(actor),
             error => self.call_failed(actor.mailbox(), error),

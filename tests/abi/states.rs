@@ -87,7 +87,7 @@ fn a_restart_forgets_the_memory_and_keeps_everything_else() {
 }
 
 #[test]
-fn mail_before_a_restart_goes_to_the_old_instance_and_mail_after_it_to_the_new_one() {
+fn mail_that_waits_goes_to_the_new_instance_in_order() {
     let (gate, config) = (Gate::default(), Config::new());
     let journal = gate.attach(&config);
     let engine = config.engine();
@@ -99,25 +99,51 @@ fn mail_before_a_restart_goes_to_the_old_instance_and_mail_after_it_to_the_new_o
     }
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| engine.restart(wasi, u64::MAX));
-        // The restart waits behind the five.
-        eventually("the restart waits", || {
-            (engine.describe(wasi).unwrap()["mailbox"]["depth"] == 6).then_some(())
-        });
+        let depth = || engine.describe(wasi).unwrap()["mailbox"]["depth"] == 6;
+        eventually("the restart waits", || depth().then_some(()));
         for n in 0..5 {
             engine.send(wasi, format!("print after {n}")).unwrap();
         }
         gate.open();
         restart.join().unwrap().unwrap();
     });
-    eventually("all is printed", || (journal.of("app/wasi/0").len() >= 11).then_some(()));
+    let handled = || engine.describe(wasi).unwrap()["messages"]["handled"] == 11;
+    eventually("all is handled", || handled().then_some(()));
     let printed = journal.of("app/wasi/0");
-    let expected: Vec<String> = ["gate".to_owned()]
-        .into_iter()
-        .chain((0..5).map(|n| format!("before {n}")))
-        .chain((0..5).map(|n| format!("after {n}")))
-        .collect();
-    assert!(printed.iter().zip(&expected).all(|(got, want)| got.contains(want)), "{printed:?}");
+    let numbers = |when: &'static str| (0..5).map(move |n| format!("{when} {n}"));
+    let expected = ["gate".to_owned()].into_iter().chain(numbers("before")).chain(numbers("after"));
+    assert!(printed.iter().zip(expected).all(|(got, want)| got.contains(&want)), "{printed:?}");
     assert_eq!(engine.describe(wasi).unwrap()["restarts"], 1);
+}
+
+#[test]
+fn a_restart_comes_before_the_mail_that_waits() {
+    let (gate, config) = (Gate::default(), Config::new());
+    gate.attach(&config);
+    let events = told(&config);
+    let engine = config.engine();
+    let counter = engine.load("app/counter/0", "counter");
+    let wasi = engine.load("app/wasi/0", "wasi");
+    engine.text(counter, "inc");
+    engine.send(wasi, "print gate").unwrap();
+    gate.reached();
+    // Whatever waits for the old instance finds the new one.
+    engine.send(wasi, "exit 7").unwrap();
+    std::thread::scope(|scope| {
+        let restart = scope.spawn(|| engine.restart(wasi, u64::MAX));
+        let depth = || engine.describe(wasi).unwrap()["mailbox"]["depth"] == 2;
+        eventually("the restart waits", || depth().then_some(()));
+        gate.open();
+        restart.join().unwrap().unwrap();
+    });
+    let causes = || events.states("app/wasi/0");
+    eventually("the exit is told", || (causes().len() == 4).then_some(()));
+    assert_eq!(
+        causes()[1..],
+        ["running restarting host", "restarting running restarted", "running crashed crash"]
+    );
+    engine.restart(counter, 0).unwrap();
+    assert_eq!(engine.text(counter, "inc"), "1", "an idle component is not interrupted");
 }
 
 #[test]

@@ -278,11 +278,11 @@ class Component:
     def restart(self, timeout: Optional[float] = None) -> None:
         """Gives the component a new instance. Id, rights, storage and mailbox stay.
 
-        The messages accepted before go to the old instance, whose ``shutdown`` is called then;
-        those accepted since go to the new one. Of a pool, one instance at a time is replaced.
+        The old instance finishes its current message, and its ``shutdown`` is called. The new one
+        handles the waiting messages. Of a pool, one instance at a time is replaced.
 
-        :param timeout: seconds, 0 or more, after which the old instance is interrupted in what it
-            runs. Without it, it runs up to the component's own time limit.
+        :param timeout: seconds, 0 or more, after which the current message is interrupted. Without
+            it, that runs up to the component's own time limit.
         :raises InstantiationFailed: there is no new instance; the next message tries once more.
         :raises Timeout: a callback of the host, running for the component, has not returned. The
             restart follows it.

@@ -54,7 +54,11 @@ pub async fn rule(world: Arc<World>, deeds: u64) {
             2 => world.charge_somebody().await,
             _ => {
                 if let Some(actor) = world.any_actor() {
-                    let _ = actor.mailbox.deliver(Mail::Health(Reply::nobody()));
+                    let mail = match world.random.below(2) {
+                        0 => Mail::Health(Reply::nobody()),
+                        _ => Mail::Restart(Reply::nobody()),
+                    };
+                    let _ = actor.mailbox.deliver(mail);
                 }
             }
         }
