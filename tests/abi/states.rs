@@ -152,6 +152,8 @@ fn a_restart_interrupts_what_does_not_end() {
     let options = r#"{"limits": {"max-execution-time-ms": 3600000, "max-fuel": null}}"#;
     let trapper = engine.load_with(TRAPPER, "trapper", options);
     engine.send(trapper, "loop").unwrap();
+    let begun = || engine.describe(trapper).unwrap()["mailbox"]["depth"] == 0;
+    eventually("the loop begins", || begun().then_some(()));
     engine.restart(trapper, 0).unwrap();
     assert_eq!(engine.text(trapper, "ok"), "ok");
     assert_eq!(engine.describe(trapper).unwrap()["state"], "running");

@@ -22,6 +22,7 @@ class States(EngineTest):
         limits = {"max_execution_time_ms": 3_600_000, "max_fuel": None}
         trapper = self.engine().load("app/trapper/0", guest("trapper"), limits=limits)
         trapper.send("loop")
+        self.eventually(lambda: trapper.describe()["mailbox"]["depth"] == 0)
         trapper.restart(timeout=0)
         self.assertEqual(trapper.call("ok"), b"ok")
 
