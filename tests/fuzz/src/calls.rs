@@ -148,7 +148,7 @@ impl Shared<'_> {
             flags: u64::from(random.one_in(4)) * AIRSSYS_MESSAGE_ENDS_WITH_SENDER,
             gives_up: None,
         };
-        match random.below(21) {
+        match random.below(23) {
             0 | 1 => self.load(random),
             2 => {
                 let timeout = [0, 20][random.below(2)];
@@ -158,6 +158,11 @@ impl Shared<'_> {
                 };
             }
             19 => _ = sound(engine.interrupt(handle)),
+            21 => _ = sound(engine.restart(handle, [0, 20][random.below(2)])),
+            22 => {
+                let state = *random.pick(&["running", "crashed", "restarting", "stopped", "gone"]);
+                _ = sound(engine.wait(handle, state, [0, 20][random.below(2)]));
+            }
             3 | 4 => _ = sound(engine.call_with(handle, payload, With { timeout_ms: 200, ..with })),
             5..=8 => {
                 // Counted before any outcome is checked.

@@ -252,6 +252,7 @@ impl Round {
             92 => _ = self.count("health", engine.health(handle)),
             93 => drop((engine.list(), engine.stats())),
             94..97 => self.another_engine(random, own),
+            97 => _ = self.count("restart", engine.restart(handle, *random.pick(&[0, 60_000]))),
             _ => _ = self.count("unload", engine.unload(handle)),
         }
     }
