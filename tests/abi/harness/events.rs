@@ -79,6 +79,7 @@ impl Events {
 
     pub fn forget(&self) {
         self.all.lock().unwrap().clear();
+        self.states.lock().unwrap().clear();
     }
 
     /// Waits for `count` of them.
