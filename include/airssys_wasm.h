@@ -1043,15 +1043,10 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  * Waits until a component is in a state; of a pool, until all instances are.
  *
  * - `engine`: borrowed.
- * - `state`: borrowed text, one of:
- *
- *       initializing   its first instance is being made
- *       running        it handles messages
- *       crashed        it has no instance; the next message makes a new one
- *       restarting     a new instance is being made
- *       stopping       it is closed, and `shutdown` is called
- *       stopped        it is unloaded
- *
+ * - `state`: borrowed text: `initializing` (its first instance is being made), `running` (it
+ *   handles messages), `crashed` (it has no instance; the next message makes a new one),
+ *   `restarting` (a new instance is being made), `stopping` (it is closed, and `shutdown` is
+ *   called) or `stopped` (it is unloaded).
  * - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
  * - `error`: may be NULL.
  *
