@@ -78,8 +78,9 @@ impl Events {
     }
 
     pub fn forget(&self) {
-        self.all.lock().unwrap().clear();
-        self.states.lock().unwrap().clear();
+        // Cleared lists would keep their room.
+        *self.all.lock().unwrap() = Vec::new();
+        *self.states.lock().unwrap() = Vec::new();
     }
 
     /// Waits for `count` of them.
