@@ -428,13 +428,7 @@ impl Actor {
         let result = match self.instance.take() {
             Some(mut instance) => {
                 instance.set_on_caller(on_caller);
-                let result = instance.shutdown().await;
-                instance.finish().await;
-                match result {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => Err(CallError::Lifecycle { export: "shutdown", error }),
-                    Err(error) => Err(error),
-                }
+                end(instance).await
             }
             None => Ok(()),
         };
@@ -488,17 +482,11 @@ impl Actor {
 
     /// Ends the instance and makes a new one, because the host wants that.
     async fn renew(&self) -> Result<(), CallError> {
-        if let Some(mut instance) = self.take_ready() {
-            let ended = instance.shutdown().await;
-            instance.finish().await;
+        if let Some(instance) = self.take_ready() {
+            let ended = end(instance).await;
             self.status.set_memory(0);
-            let failed = match ended {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(CallError::Lifecycle { export: "shutdown", error }),
-                Err(error) => Some(error),
-            };
             // The new instance does not depend on how the old one ended.
-            if let Some(error) = failed {
+            if let Err(error) = ended {
                 self.report(LogLevel::Warn, "shutdown before a restart failed", &error).await;
             }
         }
@@ -520,14 +508,13 @@ impl Actor {
                 Ok(instance)
             }
             Err(error) => {
+                let failed =
+                    CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) };
                 self.status.set_health(HealthStatus::Unhealthy);
-                let code = CallError::RestartFailed { reason: String::new() }.code();
-                self.status.change(Cause::Crash, Some(code));
+                self.status.change(Cause::Crash, Some(failed.code()));
                 // Stopping is the cause, whatever error came of it.
-                if self.spec.context.timers.is_stopping() {
-                    return Err(CallError::EngineStopped);
-                }
-                Err(CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) })
+                let stops = self.spec.context.timers.is_stopping();
+                Err(if stops { CallError::EngineStopped } else { failed })
             }
         }
     }
@@ -540,6 +527,13 @@ impl Actor {
         off_fiber.defer(move || context.write_report(report));
         run_host_jobs(&off_fiber).await;
     }
+}
+
+/// Calls `shutdown` of an instance and drops it.
+async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
+    let result = instance.shutdown().await;
+    instance.finish().await;
+    result?.map_err(|error| CallError::Lifecycle { export: "shutdown", error })
 }
 
 impl MailHandler for Actor {

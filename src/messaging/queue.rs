@@ -247,6 +247,12 @@ impl Queue {
         place
     }
 
+    fn pop_restart(&mut self) -> Option<(Place, Mail)> {
+        let Restart { place, mail, next } = *self.restarts.take()?;
+        self.restarts = next;
+        Some((place, mail))
+    }
+
     /// Takes the first mail if `takes` accepts it; it is then in progress.
     pub fn pop_if(&mut self, takes: impl FnOnce(&Mail) -> bool) -> Option<Mail> {
         let first = match &self.restarts {
@@ -256,12 +262,8 @@ impl Queue {
         if !first.is_some_and(takes) {
             return None;
         }
-        let (place, mail) = match self.restarts.take() {
-            Some(restart) => {
-                let Restart { place, mail, next } = *restart;
-                self.restarts = next;
-                (place, mail)
-            }
+        let (place, mail) = match self.pop_restart() {
+            Some(restart) => restart,
             None => {
                 let Slot { place, mail } = self.slots.pop_front()?;
                 self.skip_empty();
@@ -336,10 +338,8 @@ impl Queue {
         self.empty = 0;
         self.intake.end();
         let mut all = Vec::new();
-        while let Some(restart) = self.restarts.take() {
-            let Restart { mail, next, .. } = *restart;
-            self.restarts = next;
-            all.push(mail);
+        while let Some((_, restart)) = self.pop_restart() {
+            all.push(restart);
         }
         all.extend(std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail));
         all

@@ -91,7 +91,7 @@ struct Expedite {
 impl Wake for Expedite {
     fn wake(self: Arc<Self>) {
         let Timers { scheduler, pace, interrupts, stop, .. } = &self.timers;
-        scheduler.expedite(pace, |call| check(call, interrupts, stop).is_err());
+        expedite(scheduler, pace, interrupts, stop);
         self.task.wake_by_ref();
     }
 }
@@ -118,7 +118,7 @@ impl Timers {
             move |interrupts| {
                 interrupted.notify_waiters();
                 // An interrupted component must not queue behind others that compute.
-                scheduler.expedite(&pace, |call| check(call, interrupts, &stop).is_err());
+                expedite(&scheduler, &pace, interrupts, &stop);
             }
         });
         Self { scheduler, pace, interrupts, interrupted, stop }
@@ -217,4 +217,9 @@ fn check(call: CallTime, interrupts: &Interrupts, stop: &StopSignal) -> Result<(
     } else {
         Ok(())
     }
+}
+
+/// Gets a task its turn before others that compute, if its guest's call must end.
+fn expedite(scheduler: &Scheduler, pace: &Arc<Pace>, interrupts: &Interrupts, stop: &StopSignal) {
+    scheduler.expedite(pace, |call| check(call, interrupts, stop).is_err());
 }

@@ -37,16 +37,11 @@ pub fn end_by(
 ) -> Result<(), CallError> {
     let Some(deadline) = deadline else { return wait(None) };
     let interrupted = Cell::new(false);
-    let outcome = interrupting(
-        deadline,
-        || interrupt(actor),
-        |left| {
-            wait(Some(left)).inspect_err(|error| {
-                interrupted
-                    .set(matches!(error, CallError::CallerTimeout { .. }) || interrupted.get());
-            })
-        },
-    );
+    let interrupt = || {
+        interrupted.set(true);
+        interrupt(actor);
+    };
+    let outcome = interrupting(deadline, interrupt, |left| wait(Some(left)));
     // An interrupted instance is gone, so its `shutdown` is not called.
     if interrupted.get() { outcome.and(Err(CallError::Interrupted)) } else { outcome }
 }
