@@ -230,7 +230,7 @@ typedef int32_t airssys_status_t;
  */
 #define AIRSSYS_ERROR_INVALID_COMPONENT 4
 
-/** The component could not be instantiated, or not be restarted after a crash. */
+/** The component could not be instantiated, or not be restarted or started. */
 #define AIRSSYS_ERROR_INSTANTIATION_FAILED 5
 
 /** The component's `initialize` returned an error. The message holds its text. */
@@ -272,7 +272,7 @@ typedef int32_t airssys_status_t;
 /** A callback made a blocking call that would have waited for the component that it serves. */
 #define AIRSSYS_ERROR_WOULD_DEADLOCK 14
 
-/** The component's `shutdown` failed. The component is unloaded nevertheless. */
+/** The component's `shutdown` failed. The component is unloaded or stopped nevertheless. */
 #define AIRSSYS_ERROR_SHUTDOWN_FAILED 15
 
 /** The engine was shut down or freed. */
@@ -307,6 +307,17 @@ typedef int32_t airssys_status_t;
  * instance is gone; the next message gets a new one.
  */
 #define AIRSSYS_ERROR_INTERRUPTED 24
+
+/**
+ * The component is stopped, or was stopped before it answered. `airssys_engine_start` starts it.
+ */
+#define AIRSSYS_ERROR_COMPONENT_STOPPED 25
+
+/**
+ * The component has failed: its `supervision` allows no further restart, or it could not be
+ * started. `airssys_engine_status` says why, and `airssys_engine_start` starts it.
+ */
+#define AIRSSYS_ERROR_COMPONENT_FAILED 26
 
 /**
  * Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
@@ -1009,18 +1020,122 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
                                           uint64_t handle,
                                           airssys_error_t **error);
 
+/* -- LIFE CYCLE -------------------------------------------------------------------------------- */
+
+/** Every component of an engine: a handle for functions whose documentation allows it. */
+#define AIRSSYS_ALL_COMPONENTS UINT64_MAX
+
+/**
+ * Stops a component, which stays loaded.
+ *
+ * New messages are refused from now on. Those that wait are handled, and then `shutdown` is called
+ * and the instance released. Id, handle, rights and storage stay; `airssys_engine_start` makes a
+ * new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components, the one
+ *   that was loaded last first.
+ * - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
+ *   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
+ *   interrupted; 0: at once, `UINT64_MAX`: never. A callback of the host is not cut short.
+ * - `error`: may be NULL. After a failure for several components, the details' `failed` lists them
+ *   with `handle`, `status` and `message`; the status is that of the first.
+ *
+ * Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
+ * stopped, or has failed, stays as it is.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
+ * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: its `shutdown` failed; it is stopped nevertheless.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The stop follows it.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for. Nothing is
+ *   stopped.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_stop(airssys_engine_t *engine,
+                                     uint64_t handle,
+                                     uint64_t timeout_ms,
+                                     airssys_error_t **error);
+
+/**
+ * Starts a component that is stopped or has failed.
+ *
+ * A new instance is made from the compiled binary, and its `initialize` is called; then messages
+ * are accepted. Its supervision forgets earlier restarts.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`:
+ *   all components, in the order of loading.
+ * - `error`: may be NULL; as for `airssys_engine_stop`.
+ *
+ * Any thread; callable from callbacks. Blocks until the instances are initialized, a stop under way
+ * included. A component that is neither stopped nor failed stays as it is.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
+ * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: the new instance could not be made or initialized. The
+ *   component is `failed`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for. Nothing is
+ *   started.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_start(airssys_engine_t *engine,
+                                      uint64_t handle,
+                                      airssys_error_t **error);
+
+/**
+ * Returns the state of a component as JSON, as known without asking it.
+ *
+ *     {
+ *       "handle": 1, "id": "app/counter/0", "state": "running", "health": "healthy",
+ *       "supervision": {
+ *         "restart": "permanent", "max-restarts": 10, "window-ms": 60000,
+ *         "backoff": { "growth": "exponential", "first-ms": 100, "max-ms": 30000,
+ *                      "jitter-percent": 20, "quiet-ms": 60000 }
+ *       },
+ *       "instances": [
+ *         { "instance": 0, "state": "running", "health": "healthy", "restarts": 1,
+ *           "restarts-in-window": 1,
+ *           "last-failure": { "code": "runtime-error", "message": "wasm trap: ...",
+ *                             "time": { "seconds": 1767225600, "nanoseconds": 0 } } }
+ *       ]
+ *     }
+ *
+ * `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
+ * not run. `supervision` and `restarts-in-window` are null without supervision, and `last-failure`
+ * is null before the first. Its `message` is null if the component's `max-host-bytes` left no room
+ * for it.
+ *
+ * `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
+ * order of loading. `out_json`: written on success; release it with `airssys_bytes_free`. `error`:
+ * may be NULL. Any thread; callable from callbacks. Does not block.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_status(airssys_engine_t *engine,
+                                       uint64_t handle,
+                                       airssys_bytes_t *out_json,
+                                       airssys_error_t **error);
+
 /**
  * Gives a component a new instance.
  *
  * The old instance finishes its current message, and its `shutdown` is called. A new instance is
  * made from the compiled binary, and its `initialize` is called. It handles the waiting messages,
- * in order. Id, handle, rights, storage and open requests stay. Of a pool, one instance at a time
- * is replaced. A failure of the old instance's `shutdown` goes to the log.
+ * in order. Id, handle, rights, storage and open requests stay. A failure of the old instance's
+ * `shutdown` goes to the log.
  *
  * - `engine`: borrowed.
+ * - `handle`: of a pool, one instance at a time is replaced. `AIRSSYS_ALL_COMPONENTS`: all
+ *   components, in the order of loading.
  * - `timeout_ms`: milliseconds, after which the old instance's current message is interrupted; 0:
  *   at once, `UINT64_MAX`: never. A callback of the host is not cut short.
- * - `error`: may be NULL.
+ * - `error`: may be NULL; as for `airssys_engine_stop`.
  *
  * Any thread; callable from callbacks. Blocks until the new instances are initialized.
  *
@@ -1028,7 +1143,9 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  *
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
  * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: the new instance could not be made or initialized. The
- *   component is `crashed`, and the next message tries once more.
+ *   component is `crashed`; its `supervision` or the next message tries once more.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: `airssys_engine_start`
+ *   starts it.
  * - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The restart follows it.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
  * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
@@ -1043,10 +1160,12 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  * Waits until a component is in a state; of a pool, until all instances are.
  *
  * - `engine`: borrowed.
- * - `state`: borrowed text: `initializing` (its first instance is being made), `running` (it
- *   handles messages), `crashed` (it has no instance; the next message makes a new one),
- *   `restarting` (a new instance is being made), `stopping` (it is closed, and `shutdown` is
- *   called) or `stopped` (it is unloaded).
+ * - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
+ *   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
+ *   new one), `restarting` (a new instance is being made), `stopping` (it takes no new messages,
+ *   and handles those that wait), `stopped` (it takes no messages, until it is started), `failed`
+ *   (likewise, after too many restarts or a start that failed), `unloading` (it is closed, and
+ *   `shutdown` is called) or `unloaded`.
  * - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
  * - `error`: may be NULL.
  *
@@ -1057,7 +1176,7 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  *
  * - `AIRSSYS_ERROR_TIMEOUT`: it is in another state, which the message names.
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: it is unloaded, before or during the call, and `state` is
- *   not `stopped`.
+ *   not `unloaded`.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if there is no such state.
  * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
@@ -1675,8 +1794,8 @@ airssys_status_t airssys_engine_find(airssys_engine_t *engine,
  *
  *     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
  *
- * A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
- * or `stopped`. The state of a pool is that of an instance that is not running, if there is one.
+ * A state is one of those of `airssys_engine_wait`. The state of a pool is that of an instance that
+ * is not running, if there is one.
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
  * NULL. Any thread; callable from callbacks.

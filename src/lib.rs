@@ -40,6 +40,7 @@ pub use ffi::engine::*;
 pub use ffi::error::*;
 pub use ffi::events::*;
 pub use ffi::inspect::*;
+pub use ffi::lifecycle::*;
 pub use ffi::logger::*;
 pub use ffi::message::*;
 pub use ffi::on_engine::airssys_engine_t;

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
-use crate::component::lifecycle::Cause;
+use crate::component::lifecycle::{Cause, State};
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
 use crate::component::panics::{Uncounted, caught, caught_here};
-use crate::component::status::Status;
+use crate::component::status::{LastFailure, Status};
+use crate::component::supervision::{RestartPolicy, Supervision, Supervisor, Verdict};
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
@@ -18,9 +20,11 @@ use crate::core::latch::{Latch, OpenOnDrop};
 use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
-use crate::messaging::mail::Mail;
+use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
+use crate::messaging::queue::{Intake, Place};
+use crate::messaging::reply::Waiter;
 use crate::runtime::block_on::block_on;
 use crate::runtime::call_end::Timers;
 use crate::runtime::compiler::Lease;
@@ -91,6 +95,14 @@ impl ActorSpec {
     }
 }
 
+/// A stop of an actor.
+pub enum Stopping {
+    /// This call has begun it, at this place of the mailbox. The waiter gets its outcome.
+    Begun(Waiter, Place),
+    /// It was begun before, or the actor has no instance and takes no mail.
+    ByOthers,
+}
+
 /// A running component.
 ///
 /// The holder of the mailbox's right to run (a worker's task or a calling thread) takes the
@@ -101,8 +113,12 @@ pub struct Actor {
     /// `None` during a call, after a crash, and after `shutdown`.
     instance: AtomicCell<Option<Box<Instance>>>,
     status: Arc<Status>,
+    /// `None`: a crashed component gets a new instance with its next message.
+    supervisor: Option<Supervisor>,
     /// Opened after `shutdown`, or when the engine stops.
     stopped: Latch,
+    /// Held while the host begins a stop or a start, so that the state follows the mailbox.
+    host_changes: Mutex<()>,
 }
 
 impl Actor {
@@ -112,6 +128,7 @@ impl Actor {
         mailbox: Arc<Mailbox>,
         spec: ActorSpec,
         status: Status,
+        supervision: Option<Supervision>,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
         let actor = Arc::new(Self {
@@ -119,7 +136,9 @@ impl Actor {
             spec,
             instance: AtomicCell::default(),
             status: Arc::new(status),
+            supervisor: supervision.map(Supervisor::new),
             stopped: Latch::default(),
+            host_changes: Mutex::default(),
         });
         let instance = {
             let first = pin!(actor.first_instance(actor.spec.fits(stack)));
@@ -147,7 +166,7 @@ impl Actor {
     pub fn open(self: &Arc<Self>) {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
-        self.status.change(Cause::Loaded, None);
+        self.status.change(Cause::Loaded);
         self.mailbox.release();
     }
 
@@ -159,6 +178,11 @@ impl Actor {
     /// Returns the status, as known without asking the guest.
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// Returns the supervisor, if the component has one.
+    pub fn supervisor(&self) -> Option<&Supervisor> {
+        self.supervisor.as_ref()
     }
 
     /// Returns the latch that opens when the actor has stopped.
@@ -203,14 +227,44 @@ impl Actor {
         }
     }
 
+    /// Closes the mailbox to new mail until a start; `shutdown` follows the mail that waits.
+    pub fn stop(&self) -> Stopping {
+        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (waiter, reply) = Waiter::with_reply();
+        match self.mailbox.stop(Mail::Stop(reply)) {
+            Ok(place) => {
+                self.status.change(Cause::Stop);
+                Stopping::Begun(waiter, place)
+            }
+            Err(stop) => {
+                stop.withdraw();
+                Stopping::ByOthers
+            }
+        }
+    }
+
+    /// Has a new instance made if the mailbox was closed by a stop or a failure. `None` if it is
+    /// open.
+    pub fn start_again(&self) -> Result<Option<Waiter>, Refusal> {
+        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (waiter, reply) = Waiter::with_reply();
+        match self.mailbox.start(Mail::Start(reply)) {
+            Ok(()) => Ok(Some(waiter)),
+            Err((refusal, start)) => {
+                start.withdraw();
+                refusal.map_or(Ok(None), Err)
+            }
+        }
+    }
+
     /// Calls `shutdown` on this thread, with `stack` bytes of stack left. The caller holds the
     /// right to run of a closed mailbox.
     pub fn shut_down_here(&self, stack: usize) -> Result<(), CallError> {
         if let Err(error) = signal_stack::ensure() {
             let _stopped = OpenOnDrop(&self.stopped);
             drop(self.instance.take());
-            self.status.change(Cause::Close, None);
-            self.status.change(Cause::End, None);
+            self.status.change(Cause::Close);
+            self.status.change(Cause::End);
             return Err(CallError::NoStack { reason: format!("{error}; {MemoryLimits}") });
         }
         let shut_down = pin!(self.shut_down(self.spec.fits(stack)));
@@ -237,12 +291,7 @@ impl Actor {
                 self.instance.store(Some(instance));
                 "a bug in the library"
             }
-            None => {
-                self.status.set_health(HealthStatus::Unhealthy);
-                self.status.set_memory(0);
-                self.status.change(Cause::Crash, Some(defect.code()));
-                "crashed"
-            }
+            None => Self::in_words(self.lost(defect)).1,
         };
         self.report(LogLevel::Error, what, defect).await;
     }
@@ -321,7 +370,12 @@ impl Actor {
             }
             Mail::Message(message, _) => ("message", message),
             Mail::Callback(message) => ("callback", message),
-            Mail::Health(_) | Mail::Restart(_) | Mail::Shutdown(_) => return,
+            Mail::Health(_)
+            | Mail::Restart(_)
+            | Mail::Recovery(_)
+            | Mail::Stop(_)
+            | Mail::Start(_)
+            | Mail::Shutdown(_) => return,
         };
         if let Err(error) = &outcome {
             let sender = message.sender(self.host());
@@ -355,6 +409,15 @@ impl Actor {
             }
             Mail::Restart(reply) => {
                 let result = self.renew().await;
+                reply.take().answer(result.map(|()| None));
+            }
+            Mail::Recovery(at) => self.recover(*at).await,
+            Mail::Stop(reply) => {
+                let result = self.end_with(Cause::Stop, Cause::Stopped, false).await;
+                reply.take().answer(result.map(|()| None));
+            }
+            Mail::Start(reply) => {
+                let result = self.begin_anew().await;
                 reply.take().answer(result.map(|()| None));
             }
             Mail::Shutdown(reply) => {
@@ -424,15 +487,24 @@ impl Actor {
 
     async fn shut_down(&self, on_caller: bool) -> Result<(), CallError> {
         let _stopped = OpenOnDrop(&self.stopped);
-        self.status.change(Cause::Close, None);
-        let result = match self.instance.take() {
-            Some(mut instance) => {
-                instance.set_on_caller(on_caller);
-                end(instance).await
-            }
-            None => Ok(()),
-        };
-        self.status.change(Cause::End, result.as_ref().err().map(CallError::code));
+        self.end_with(Cause::Close, Cause::End, on_caller).await
+    }
+
+    /// Calls `shutdown` of the instance, if there is one, between two changes of the state.
+    async fn end_with(
+        &self,
+        before: Cause,
+        after: Cause,
+        on_caller: bool,
+    ) -> Result<(), CallError> {
+        self.status.change(before);
+        // The state does not stay behind if a bug ends the call.
+        let mut ended = Changed { status: &self.status, cause: after, failure: None };
+        let Some(mut instance) = self.instance.take() else { return Ok(()) };
+        instance.set_on_caller(on_caller);
+        let result = end(instance).await;
+        self.status.set_memory(0);
+        ended.failure = result.as_ref().err().map(|error| self.failure(error));
         result
     }
 
@@ -457,12 +529,101 @@ impl Actor {
 
     /// Drops an instance that a call left unusable.
     async fn crash(&self, instance: Box<Instance>, error: CallError) {
-        self.status.set_health(HealthStatus::Unhealthy);
-        self.status.set_memory(0);
-        self.status.change(Cause::Crash, Some(error.code()));
+        let (level, what) = Self::in_words(self.lost(&error));
         instance.finish().await;
         if !matches!(error, CallError::EngineStopped) {
-            self.report(LogLevel::Error, "crashed", &error).await;
+            self.report(level, what, &error).await;
+        }
+    }
+
+    fn in_words(verdict: Verdict) -> (LogLevel, &'static str) {
+        match verdict {
+            Verdict::OnDemand | Verdict::Recover(_) => (LogLevel::Error, "crashed"),
+            Verdict::GiveUp => (LogLevel::Error, "crashed, and is not restarted any more"),
+            Verdict::Exited => (LogLevel::Info, "ended by itself"),
+        }
+    }
+
+    /// Notes that the instance is lost, or that no new one could be made, and decides what follows.
+    /// The caller holds the right to run.
+    fn lost(&self, error: &CallError) -> Verdict {
+        self.status.set_health(HealthStatus::Unhealthy);
+        self.status.set_memory(0);
+        let failure = Some(self.failure(error));
+        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_open();
+        let verdict = match &self.supervisor {
+            Some(supervisor) if supervised => supervisor.after(error, Instant::now()),
+            _ => Verdict::OnDemand,
+        };
+        let cause = if verdict == Verdict::Exited { Cause::Exit } else { Cause::Crash };
+        self.status.change_for(cause, failure);
+        match verdict {
+            Verdict::OnDemand => {}
+            Verdict::Recover(at) => {
+                // Refused only by a mailbox that is about to be stopped or closed.
+                let _ = self.mailbox.deliver(Mail::Recovery(at));
+            }
+            Verdict::Exited => self.shut(Intake::Stopped, &CallError::Stopped),
+            Verdict::GiveUp => {
+                self.status.change(Cause::GiveUp);
+                self.shut(Intake::Failed, &CallError::Failed);
+            }
+        }
+        verdict
+    }
+
+    fn shut(&self, intake: Intake, reason: &CallError) {
+        if let Some(removed) = self.mailbox.shut(intake) {
+            self.mailbox.dead_letter(removed, reason);
+        }
+    }
+
+    fn failure(&self, error: &CallError) -> LastFailure {
+        LastFailure::new(error, &self.spec.context.account)
+    }
+
+    /// Makes a new instance after a crash, at `at` at the earliest. Mail waits meanwhile.
+    async fn recover(&self, at: Instant) {
+        let timers = &self.spec.context.timers;
+        if at > Instant::now() {
+            let over = timers.interruption(at, None);
+            self.mailbox.rest(async move { _ = over.await }).await;
+        }
+        let on_demand = self.supervisor.as_ref().map(Supervisor::supervision);
+        let on_demand = on_demand.is_some_and(|it| it.policy == RestartPolicy::OnDemand);
+        // The host came first, or the engine stops.
+        let is_over = timers.is_stopping() || self.status.state() != State::Crashed;
+        if on_demand || is_over || at > Instant::now() {
+            return;
+        }
+        match self.restart(Cause::Supervisor).await {
+            Ok(instance) => drop(self.put_back(instance, &Ok::<_, CallError>(()))),
+            Err(CallError::EngineStopped) => {}
+            Err(error) => self.report(LogLevel::Error, "restart failed", &error).await,
+        }
+    }
+
+    /// Makes an instance for a component that was stopped or has failed.
+    async fn begin_anew(&self) -> Result<(), CallError> {
+        if self.mailbox.is_open() {
+            return Ok(());
+        }
+        self.status.change(Cause::Start);
+        match self.new_instance().await {
+            Ok(instance) => {
+                if let Some(supervisor) = &self.supervisor {
+                    supervisor.reset();
+                }
+                drop(self.put_back(instance, &Ok::<_, CallError>(())));
+                self.mailbox.reopen();
+                self.status.change(Cause::Loaded);
+                Ok(())
+            }
+            Err(error) => {
+                self.mailbox.fail_start();
+                self.status.change_for(Cause::Crash, Some(self.failure(&error)));
+                Err(error)
+            }
         }
     }
 
@@ -490,7 +651,7 @@ impl Actor {
                 self.report(LogLevel::Warn, "shutdown before a restart failed", &error).await;
             }
         }
-        let instance = self.restart(Cause::Host).await?;
+        let instance = self.restart(Cause::Restart).await?;
         drop(self.put_back(instance, &Ok::<_, CallError>(())));
         Ok(())
     }
@@ -499,24 +660,30 @@ impl Actor {
         if self.spec.context.timers.is_stopping() {
             return Err(CallError::EngineStopped);
         }
-        self.status.change(cause, None);
-        match self.spec.instance(false).await {
+        self.status.change(cause);
+        match self.new_instance().await {
             Ok(instance) => {
                 self.status.count_restart();
-                self.status.set_health(HealthStatus::Unknown);
-                self.status.change(Cause::Restarted, None);
+                self.status.change(Cause::Restarted);
                 Ok(instance)
             }
             Err(error) => {
-                let failed =
-                    CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) };
-                self.status.set_health(HealthStatus::Unhealthy);
-                self.status.change(Cause::Crash, Some(failed.code()));
-                // Stopping is the cause, whatever error came of it.
-                let stops = self.spec.context.timers.is_stopping();
-                Err(if stops { CallError::EngineStopped } else { failed })
+                self.lost(&error);
+                Err(error)
             }
         }
+    }
+
+    async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
+        let instance = self.spec.instance(false).await.map_err(|error| {
+            // Stopping is the cause, whatever error came of it.
+            match self.spec.context.timers.is_stopping() {
+                true => CallError::EngineStopped,
+                false => CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) },
+            }
+        })?;
+        self.status.set_health(HealthStatus::Unknown);
+        Ok(instance)
     }
 
     /// Logs a record in the component's name, within its log quota.
@@ -540,6 +707,19 @@ impl MailHandler for Actor {
     fn start(self: Arc<Self>) {
         let timers = self.spec.context.timers.clone();
         timers.spawn(self.work());
+    }
+}
+
+/// Changes the state on drop.
+struct Changed<'a> {
+    status: &'a Status,
+    cause: Cause,
+    failure: Option<LastFailure>,
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        self.status.change_for(self.cause, self.failure.take());
     }
 }
 

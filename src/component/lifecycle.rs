@@ -4,64 +4,90 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Being instantiated and initialized.
+    /// Being instantiated and initialized, by a load or a start.
     Initializing,
     /// Handling messages.
     Running,
-    /// Without an instance; the next message makes a new one.
+    /// Without an instance; the next message or the supervisor makes a new one.
     Crashed,
     /// Being instantiated and initialized again.
     Restarting,
-    /// Closed to messages, `shutdown` still to be called.
+    /// Closed to new messages; `shutdown` follows those that wait.
     Stopping,
-    /// `shutdown` has been called.
+    /// Without an instance and closed to messages, until it is started.
     Stopped,
+    /// As [`State::Stopped`], because it crashed too often or could not be started.
+    Failed,
+    /// Closed for good, `shutdown` still to be called.
+    Unloading,
+    /// Gone.
+    Unloaded,
 }
 
 /// What changes the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The load succeeded.
+    /// The load or the start succeeded.
     Loaded,
     /// A call left the instance unusable, or a new one could not be made.
     Crash,
+    /// The component has ended by itself.
+    Exit,
     /// Mail waits for a crashed component.
     Mail,
+    /// The supervisor wants a new instance.
+    Supervisor,
+    /// The supervisor allows no further restart.
+    GiveUp,
     /// The host wants a new instance.
-    Host,
+    Restart,
     /// The new instance is initialized.
     Restarted,
+    /// The host stops the component.
+    Stop,
+    /// `shutdown` of a component that is being stopped has returned, or could not be called.
+    Stopped,
+    /// The host starts the component.
+    Start,
     /// The component is unloaded, or the engine shut down.
     Close,
-    /// `shutdown` has returned, or could not be called.
+    /// `shutdown` of a component that is being unloaded has returned, or could not be called.
     End,
 }
 
 impl State {
     /// All states, by number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Initializing,
         Self::Running,
         Self::Crashed,
         Self::Restarting,
         Self::Stopping,
         Self::Stopped,
+        Self::Failed,
+        Self::Unloading,
+        Self::Unloaded,
     ];
 
     /// Returns the state after a change: the table of all transitions. `None` if `cause` does not
     /// change this state.
     pub fn after(self, cause: Cause) -> Option<Self> {
+        use State::*;
         match (self, cause) {
-            (Self::Initializing, Cause::Loaded) => Some(Self::Running),
-            (Self::Running | Self::Restarting, Cause::Crash) => Some(Self::Crashed),
-            (Self::Crashed, Cause::Mail) => Some(Self::Restarting),
-            (Self::Running | Self::Crashed, Cause::Host) => Some(Self::Restarting),
-            (Self::Restarting, Cause::Restarted) => Some(Self::Running),
-            (
-                Self::Initializing | Self::Running | Self::Crashed | Self::Restarting,
-                Cause::Close,
-            ) => Some(Self::Stopping),
-            (Self::Stopping, Cause::Crash | Cause::End) => Some(Self::Stopped),
+            (Initializing, Cause::Loaded) => Some(Running),
+            (Initializing, Cause::Crash) => Some(Failed),
+            (Running | Restarting, Cause::Crash) => Some(Crashed),
+            (Crashed, Cause::Mail | Cause::Supervisor) => Some(Restarting),
+            (Running | Crashed, Cause::Restart) => Some(Restarting),
+            (Restarting, Cause::Restarted) => Some(Running),
+            (Crashed, Cause::GiveUp) => Some(Failed),
+            (Running | Restarting, Cause::Exit) => Some(Stopped),
+            (Running | Crashed | Restarting, Cause::Stop) => Some(Stopping),
+            (Stopping, Cause::Stopped) => Some(Stopped),
+            (Stopped | Failed, Cause::Start) => Some(Initializing),
+            (Unloading, Cause::End) => Some(Unloaded),
+            (Unloading | Unloaded, Cause::Close) => None,
+            (_, Cause::Close) => Some(Unloading),
             _ => None,
         }
     }
@@ -75,6 +101,9 @@ impl State {
             Self::Restarting => "restarting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Unloading => "unloading",
+            Self::Unloaded => "unloaded",
         }
     }
 
@@ -90,9 +119,15 @@ impl Cause {
         match self {
             Self::Loaded => "loaded",
             Self::Crash => "crash",
+            Self::Exit => "exit",
             Self::Mail => "mail",
-            Self::Host => "host",
+            Self::Supervisor => "supervisor",
+            Self::GiveUp => "give-up",
+            Self::Restart => "restart",
             Self::Restarted => "restarted",
+            Self::Stop => "stop",
+            Self::Stopped => "stopped",
+            Self::Start => "start",
             Self::Close => "close",
             Self::End => "end",
         }
@@ -103,38 +138,59 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const CAUSES: [Cause; 7] = [
+    const CAUSES: [Cause; 13] = [
         Cause::Loaded,
         Cause::Crash,
+        Cause::Exit,
         Cause::Mail,
-        Cause::Host,
+        Cause::Supervisor,
+        Cause::GiveUp,
+        Cause::Restart,
         Cause::Restarted,
+        Cause::Stop,
+        Cause::Stopped,
+        Cause::Start,
         Cause::Close,
         Cause::End,
     ];
 
-    #[test]
-    fn every_state_is_reached_and_only_stopped_is_final() {
-        let mut reached = vec![State::Initializing];
+    fn reached_from(start: State) -> Vec<State> {
+        let mut reached = vec![start];
         let mut at = 0;
         while let Some(state) = reached.get(at).copied() {
-            let next: Vec<_> = CAUSES.iter().filter_map(|cause| state.after(*cause)).collect();
-            assert_eq!(next.is_empty(), state == State::Stopped, "{state:?}");
-            assert!(next.iter().all(|to| *to != state), "{state:?} changes to itself");
-            reached.extend(next.into_iter().filter(|to| !reached.contains(to)).collect::<Vec<_>>());
-            reached.dedup();
+            for to in CAUSES.iter().filter_map(|cause| state.after(*cause)) {
+                assert_ne!(to, state, "a change to itself");
+                if !reached.contains(&to) {
+                    reached.push(to);
+                }
+            }
             at += 1;
         }
-        assert!(State::ALL.iter().all(|state| reached.contains(state)));
+        reached
     }
 
     #[test]
-    fn a_component_that_closes_never_runs_again() {
-        let mut states = vec![State::Stopping];
-        for cause in CAUSES {
-            states.extend(State::Stopping.after(cause));
+    fn every_state_is_reached_and_only_unloaded_is_final() {
+        let reached = reached_from(State::Initializing);
+        assert!(State::ALL.iter().all(|state| reached.contains(state)));
+        for state in State::ALL {
+            let is_final = CAUSES.iter().all(|cause| state.after(*cause).is_none());
+            assert_eq!(is_final, state == State::Unloaded, "{state:?}");
         }
-        assert!(states.iter().all(|state| matches!(state, State::Stopping | State::Stopped)));
+    }
+
+    #[test]
+    fn a_component_that_is_unloaded_never_runs_again() {
+        assert_eq!(reached_from(State::Unloading), [State::Unloading, State::Unloaded]);
+    }
+
+    #[test]
+    fn every_state_can_be_unloaded_and_all_others_run_again() {
+        for state in State::ALL.into_iter().filter(|state| *state != State::Unloaded) {
+            let reached = reached_from(state);
+            assert!(reached.contains(&State::Unloaded), "{state:?}");
+            assert_eq!(reached.contains(&State::Running), state != State::Unloading, "{state:?}");
+        }
     }
 
     #[test]

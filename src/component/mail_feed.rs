@@ -221,7 +221,12 @@ impl MailSource for MailFeed {
             Mail::Message(message, _) => (HandlerKind::Message, message),
             Mail::Callback(message) => (HandlerKind::Callback, message),
             // Such mail goes another way, see `takes`.
-            Mail::Health(_) | Mail::Restart(_) | Mail::Shutdown(_) => {
+            Mail::Health(_)
+            | Mail::Restart(_)
+            | Mail::Recovery(_)
+            | Mail::Stop(_)
+            | Mail::Start(_)
+            | Mail::Shutdown(_) => {
                 self.current = Current::First(mail);
                 return Poll::Ready(None);
             }

@@ -7,3 +7,4 @@ pub mod mail_feed;
 pub mod panics;
 pub mod pool;
 pub mod status;
+pub mod supervision;

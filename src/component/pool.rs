@@ -61,7 +61,7 @@ impl Pool {
     /// Returns the worst state of all actors.
     pub fn state(&self) -> State {
         let all = self.actors.iter().map(|actor| actor.status().state());
-        all.min_by_key(|state| *state == State::Running).unwrap_or(State::Stopped)
+        all.min_by_key(|state| *state == State::Running).unwrap_or(State::Unloaded)
     }
 
     /// Returns the least busy actor.

@@ -1,10 +1,13 @@
 //! The status of a component, known without asking it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::component::lifecycle::{Cause, State};
-use crate::core::account::Charge;
+use crate::core::account::{Account, Charge};
+use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
+use crate::core::error::CallError;
+use crate::core::message::Timestamp;
 use crate::core::metadata::ComponentMetadata;
 use crate::core::ports::{Identity, StateChange, StateChanges};
 use crate::runtime::contract::HealthStatus;
@@ -15,6 +18,8 @@ pub struct Status {
     instance: usize,
     changes: Arc<dyn StateChanges>,
     state: AtomicU8,
+    /// Held during a change of the state, so that each is reported before the next.
+    last_failure: Mutex<Option<LastFailure>>,
     health: AtomicU8,
     metadata: OnceLock<(ComponentMetadata, Charge)>,
     handled: AtomicU64,
@@ -34,6 +39,7 @@ impl Status {
             instance,
             changes,
             state: AtomicU8::new(State::Initializing as u8),
+            last_failure: Mutex::default(),
             health: AtomicU8::new(HealthStatus::Unknown as u8),
             metadata: OnceLock::new(),
             handled: AtomicU64::new(0),
@@ -50,15 +56,30 @@ impl Status {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
-    /// Changes the state, as [`State::after`] says. Called by whoever holds the mailbox's right to
-    /// run.
-    pub fn change(&self, cause: Cause, code: Option<&'static str>) {
+    /// Changes the state, as [`State::after`] says.
+    pub fn change(&self, cause: Cause) {
+        self.change_for(cause, None);
+    }
+
+    /// As [`Status::change`], because of a failure.
+    pub fn change_for(&self, cause: Cause, failure: Option<LastFailure>) {
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = failure.as_ref().map(|failure| failure.code);
+        if failure.is_some() {
+            *last = failure;
+        }
         let from = self.state();
         let Some(to) = from.after(cause) else { return };
         self.state.store(to as u8, Ordering::Release);
         let change = StateChange { from: from.name(), to: to.name(), cause: cause.name(), code };
         let restarts = self.restarts.load(Ordering::Relaxed);
         self.changes.changed(&self.component, self.instance, change, restarts);
+    }
+
+    /// Calls `look` on the last failure of an instance, if there was one.
+    pub fn with_last_failure<R>(&self, look: impl FnOnce(&LastFailure) -> R) -> Option<R> {
+        let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(look)
     }
 
     /// Returns the last result of `health`; unhealthy after a crash.
@@ -122,6 +143,39 @@ impl Status {
             fuel: read(&self.fuel),
             nanos: read(&self.nanos),
         }
+    }
+}
+
+/// Why an instance was lost, or could not be made.
+pub struct LastFailure {
+    code: &'static str,
+    at: Timestamp,
+    /// `None` if the component has no room for it in its `max-host-bytes`.
+    text: Option<(String, Charge)>,
+}
+
+impl LastFailure {
+    /// Notes `error`; its text is charged to `account`.
+    pub fn new(error: &CallError, account: &Arc<Account>) -> Self {
+        let text = bounded(error, MAX_ERROR_TEXT_BYTES);
+        let charge = account.charge(text.len() as u64).ok();
+        let text = charge.map(|charge| (text, charge));
+        Self { code: error.code(), at: Timestamp::now(), text }
+    }
+
+    /// Returns the WIT case name of the error.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Returns when it happened.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Returns the text of the error.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_ref().map(|(text, _)| text.as_str())
     }
 }
 

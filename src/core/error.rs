@@ -237,6 +237,12 @@ pub enum CallError {
         /// The guest's stack at the trap, innermost frame first. May be empty.
         backtrace: String,
     },
+    /// The guest exited; its instance is gone.
+    #[error("the component exited with code {code}")]
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
     /// The guest exceeded a limit; its instance is gone.
     #[error(transparent)]
     Limit(#[from] LimitBreach),
@@ -261,8 +267,8 @@ pub enum CallError {
         /// The name of the export.
         export: &'static str,
     },
-    /// The receiver crashed earlier and its new instance failed to start.
-    #[error("it crashed and could not be restarted: {reason}")]
+    /// The receiver has no instance, and a new one failed to start.
+    #[error("it has no instance, and a new one could not be made: {reason}")]
     RestartFailed {
         /// The error of the new instance.
         reason: String,
@@ -297,6 +303,12 @@ pub enum CallError {
         /// The error's text.
         message: String,
     },
+    /// The receiver was stopped before it replied.
+    #[error("it was stopped before it answered")]
+    Stopped,
+    /// The receiver has crashed too often; the message was not handled.
+    #[error("it has failed: its supervision allows no further restart")]
+    Failed,
     /// The receiver was unloaded before it replied.
     #[error("it was unloaded before it answered")]
     Unloaded,
@@ -333,7 +345,7 @@ impl CallError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Guest(error) => error.code(),
-            Self::Trap { .. } | Self::NoStack { .. } => "runtime-error",
+            Self::Trap { .. } | Self::Exited { .. } | Self::NoStack { .. } => "runtime-error",
             Self::Limit(_) | Self::DoesNotFit(_) => "resource-limit-exceeded",
             Self::ExecutionTime { .. } | Self::CallerTimeout { .. } => "timeout",
             Self::ExportNotFound { .. } => "export-not-found",
@@ -341,7 +353,7 @@ impl CallError {
             Self::Lifecycle { .. } => "runtime-error",
             Self::Dropped { .. } => "queue-full",
             Self::Interrupted => "runtime-error",
-            Self::Cancelled => "delivery-failed",
+            Self::Cancelled | Self::Stopped | Self::Failed => "delivery-failed",
             Self::Remote { code, .. } => code,
             Self::Unloaded => "target-not-found",
             Self::EngineStopped => "delivery-failed",
@@ -355,6 +367,7 @@ impl CallError {
         matches!(
             self,
             Self::Trap { .. }
+                | Self::Exited { .. }
                 | Self::Limit(_)
                 | Self::ExecutionTime { .. }
                 | Self::Interrupted

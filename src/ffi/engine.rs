@@ -5,13 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::component::lifecycle::State;
-use crate::core::id::{ComponentHandle, shorten};
+use crate::core::id::ComponentHandle;
 use crate::ffi::arguments::arguments;
 use crate::ffi::boundary::{boundary, quietly};
 use crate::ffi::config::airssys_config_t;
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::failure::Failure;
 use crate::ffi::fork;
 use crate::ffi::on_engine::{airssys_engine_t, answer, on_engine};
 use crate::ffi::rundown::Owned;
@@ -294,86 +292,4 @@ pub unsafe extern "C" fn airssys_engine_interrupt(
 ) -> airssys_status_t {
     arguments!(unsafe { engine: Object, error: Out });
     on_engine(engine, error, |engine| Ok(engine.interrupt(ComponentHandle(handle))?))
-}
-
-/// Gives a component a new instance.
-///
-/// The old instance finishes its current message, and its `shutdown` is called. A new instance is
-/// made from the compiled binary, and its `initialize` is called. It handles the waiting messages,
-/// in order. Id, handle, rights, storage and open requests stay. Of a pool, one instance at a time
-/// is replaced. A failure of the old instance's `shutdown` goes to the log.
-///
-/// - `engine`: borrowed.
-/// - `timeout_ms`: milliseconds, after which the old instance's current message is interrupted; 0:
-///   at once, `UINT64_MAX`: never. A callback of the host is not cut short.
-/// - `error`: may be NULL.
-///
-/// Any thread; callable from callbacks. Blocks until the new instances are initialized.
-///
-/// Returns `AIRSSYS_OK` or:
-///
-/// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
-/// - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: the new instance could not be made or initialized. The
-///   component is `crashed`, and the next message tries once more.
-/// - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The restart follows it.
-/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
-/// - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
-///   `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_engine_restart(
-    engine: *mut airssys_engine_t,
-    handle: u64,
-    timeout_ms: u64,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    arguments!(unsafe { engine: Object, error: Out });
-    let timeout = Duration::from_millis(timeout_ms);
-    on_engine(engine, error, |engine| Ok(engine.restart(ComponentHandle(handle), timeout)?))
-}
-
-/// Waits until a component is in a state; of a pool, until all instances are.
-///
-/// - `engine`: borrowed.
-/// - `state`: borrowed text: `initializing` (its first instance is being made), `running` (it
-///   handles messages), `crashed` (it has no instance; the next message makes a new one),
-///   `restarting` (a new instance is being made), `stopping` (it is closed, and `shutdown` is
-///   called) or `stopped` (it is unloaded).
-/// - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
-/// - `error`: may be NULL.
-///
-/// Any thread; callable from callbacks. Short states can pass unseen: `state` events, see
-/// `airssys_events_t`, name them all.
-///
-/// Returns `AIRSSYS_OK` or:
-///
-/// - `AIRSSYS_ERROR_TIMEOUT`: it is in another state, which the message names.
-/// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: it is unloaded, before or during the call, and `state` is
-///   not `stopped`.
-/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
-/// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if there is no such state.
-/// - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn airssys_engine_wait(
-    engine: *mut airssys_engine_t,
-    handle: u64,
-    state: *const c_char,
-    timeout_ms: u64,
-    error: *mut *mut airssys_error_t,
-) -> airssys_status_t {
-    arguments!(unsafe { engine: Object, state: Text, error: Out });
-    on_engine(engine, error, |engine| {
-        let name = state.required()?;
-        let state = State::from_name(name).ok_or_else(|| no_such_state(name))?;
-        let timeout = Duration::from_millis(timeout_ms);
-        Ok(engine.wait_for_state(ComponentHandle(handle), state, timeout)?)
-    })
-}
-
-fn no_such_state(name: &str) -> Failure {
-    let known = State::ALL.map(State::name);
-    let name = shorten(name);
-    Failure::argument(
-        "state",
-        &format!("there is no state {name:?}; states are {}", known.join(", ")),
-    )
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use serde_json::{Map, Value, json};
 
+use crate::component::lifecycle::State;
 use crate::core::bounds::cut;
 use crate::core::error::{CallError, LimitBreach, Unstarted, WasmError};
 use crate::core::id::ComponentHandle;
@@ -75,8 +76,16 @@ impl From<EngineError> for Failure {
             return Self::new(
                 AIRSSYS_ERROR_DELIVERY_FAILED,
                 message,
-                json!({ "failed": failed.into_iter().map(not_delivered).collect::<Value>() }),
+                json!({ "failed": failed.into_iter().map(failed_for).collect::<Value>() }),
             );
+        }
+        if let EngineError::Several { failed, .. } = error {
+            let failed: Vec<_> = failed.into_iter().map(failed_for).collect();
+            // What went wrong first, as for a single component.
+            let status = failed.first().and_then(|first| first["status"].as_i64());
+            let status = status.and_then(|status| status.try_into().ok());
+            let status = status.unwrap_or(AIRSSYS_ERROR_PANIC);
+            return Self::new(status, message, json!({ "failed": failed }));
         }
         let (status, detail) = match &error {
             EngineError::InvalidId(_) | EngineError::ReservedId(_) => {
@@ -124,6 +133,13 @@ impl From<EngineError> for Failure {
             EngineError::Gone(component) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "component": component.as_str() }))
             }
+            EngineError::NotRunning { component, state } => {
+                let status = match state {
+                    State::Failed => AIRSSYS_ERROR_COMPONENT_FAILED,
+                    _ => AIRSSYS_ERROR_COMPONENT_STOPPED,
+                };
+                (status, json!({ "component": component.as_str(), "state": state.name() }))
+            }
             EngineError::InvalidMessage { component, problem } => {
                 let accepted: Vec<_> = problem.accepted.iter().map(|codec| codec.name()).collect();
                 let detail = json!({
@@ -161,14 +177,16 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_TIMEOUT, json!({ "unfinished": unfinished }))
             }
             EngineError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, Value::Null),
-            EngineError::Broadcast { .. } => (AIRSSYS_ERROR_DELIVERY_FAILED, Value::Null),
+            EngineError::Broadcast { .. } | EngineError::Several { .. } => {
+                (AIRSSYS_ERROR_DELIVERY_FAILED, Value::Null)
+            }
         };
         Self::new(status, message, detail)
     }
 }
 
-/// Returns the details of a broadcast target that did not accept the message.
-fn not_delivered((handle, error): (ComponentHandle, EngineError)) -> Value {
+/// Returns the details of one component of several, for which a function failed.
+fn failed_for((handle, error): (ComponentHandle, EngineError)) -> Value {
     let failure = Failure::from(error);
     json!({ "handle": handle.0, "status": failure.status, "message": failure.message })
 }
@@ -311,6 +329,10 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["backtrace"] = backtrace.as_str().into();
             AIRSSYS_ERROR_TRAP
         }
+        CallError::Exited { code } => {
+            detail["exit-code"] = (*code).into();
+            AIRSSYS_ERROR_TRAP
+        }
         CallError::NoStack { .. } => {
             detail["resource"] = "memory".into();
             AIRSSYS_ERROR_IO
@@ -350,6 +372,8 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::Remote { status, .. } => *status,
         CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
+        CallError::Stopped => AIRSSYS_ERROR_COMPONENT_STOPPED,
+        CallError::Failed => AIRSSYS_ERROR_COMPONENT_FAILED,
         CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
         CallError::EngineStopped => AIRSSYS_ERROR_ENGINE_STOPPED,
         CallError::Internal { .. } => AIRSSYS_ERROR_PANIC,

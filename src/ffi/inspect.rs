@@ -35,8 +35,8 @@ pub unsafe extern "C" fn airssys_engine_find(
 ///
 ///     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
 ///
-/// A state is `running`, `crashed` (the next message gets a new instance), `restarting`, `stopping`
-/// or `stopped`. The state of a pool is that of an instance that is not running, if there is one.
+/// A state is one of those of `airssys_engine_wait`. The state of a pool is that of an instance that
+/// is not running, if there is one.
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
 /// NULL. Any thread; callable from callbacks.

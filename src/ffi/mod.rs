@@ -17,6 +17,7 @@ pub mod failure;
 pub mod fork;
 pub mod host_call;
 pub mod inspect;
+pub mod lifecycle;
 pub mod logger;
 pub mod message;
 pub mod on_engine;

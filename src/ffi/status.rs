@@ -20,7 +20,7 @@ pub const AIRSSYS_ERROR_INVALID_OPTIONS: airssys_status_t = 3;
 /// The binary is not a component, does not match `airssys:core@1.0.0`, or exceeds a limit on its
 /// shape (`compile` in OPTIONS below).
 pub const AIRSSYS_ERROR_INVALID_COMPONENT: airssys_status_t = 4;
-/// The component could not be instantiated, or not be restarted after a crash.
+/// The component could not be instantiated, or not be restarted or started.
 pub const AIRSSYS_ERROR_INSTANTIATION_FAILED: airssys_status_t = 5;
 /// The component's `initialize` returned an error. The message holds its text.
 pub const AIRSSYS_ERROR_INITIALIZATION_FAILED: airssys_status_t = 6;
@@ -48,7 +48,7 @@ pub const AIRSSYS_ERROR_TRAP: airssys_status_t = 12;
 pub const AIRSSYS_ERROR_QUEUE_FULL: airssys_status_t = 13;
 /// A callback made a blocking call that would have waited for the component that it serves.
 pub const AIRSSYS_ERROR_WOULD_DEADLOCK: airssys_status_t = 14;
-/// The component's `shutdown` failed. The component is unloaded nevertheless.
+/// The component's `shutdown` failed. The component is unloaded or stopped nevertheless.
 pub const AIRSSYS_ERROR_SHUTDOWN_FAILED: airssys_status_t = 15;
 /// The engine was shut down or freed.
 pub const AIRSSYS_ERROR_ENGINE_STOPPED: airssys_status_t = 16;
@@ -70,6 +70,11 @@ pub const AIRSSYS_ERROR_DELIVERY_FAILED: airssys_status_t = 23;
 /// `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The
 /// instance is gone; the next message gets a new one.
 pub const AIRSSYS_ERROR_INTERRUPTED: airssys_status_t = 24;
+/// The component is stopped, or was stopped before it answered. `airssys_engine_start` starts it.
+pub const AIRSSYS_ERROR_COMPONENT_STOPPED: airssys_status_t = 25;
+/// The component has failed: its `supervision` allows no further restart, or it could not be
+/// started. `airssys_engine_status` says why, and `airssys_engine_start` starts it.
+pub const AIRSSYS_ERROR_COMPONENT_FAILED: airssys_status_t = 26;
 
 /// Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
 ///
@@ -107,6 +112,8 @@ fn name(status: airssys_status_t) -> &'static CStr {
         AIRSSYS_ERROR_CANCELLED => c"AIRSSYS_ERROR_CANCELLED",
         AIRSSYS_ERROR_DELIVERY_FAILED => c"AIRSSYS_ERROR_DELIVERY_FAILED",
         AIRSSYS_ERROR_INTERRUPTED => c"AIRSSYS_ERROR_INTERRUPTED",
+        AIRSSYS_ERROR_COMPONENT_STOPPED => c"AIRSSYS_ERROR_COMPONENT_STOPPED",
+        AIRSSYS_ERROR_COMPONENT_FAILED => c"AIRSSYS_ERROR_COMPONENT_FAILED",
         _ => c"AIRSSYS_ERROR_UNKNOWN",
     }
 }

@@ -1,5 +1,7 @@
 //! Mail, and the reasons to refuse it.
 
+use std::time::Instant;
+
 use crate::core::codec::UnsupportedCodec;
 use crate::core::limits::MailboxBound;
 use crate::core::message::Message;
@@ -13,8 +15,14 @@ pub enum Mail {
     Callback(Message),
     /// A call of `health`; the reply carries the status name.
     Health(Reply),
-    /// A restart: a new instance handles all mail that waits.
+    /// A restart by the host: a new instance handles all mail that waits.
     Restart(Reply),
+    /// A restart after a crash, at this time at the earliest.
+    Recovery(Instant),
+    /// A call of `shutdown`, after which the owner has no instance.
+    Stop(Reply),
+    /// A new instance for an owner that is stopped or has failed.
+    Start(Reply),
     /// A call of `shutdown`; the last mail of a mailbox.
     Shutdown(Reply),
 }
@@ -31,7 +39,12 @@ impl Mail {
     pub fn message(&self) -> Option<&Message> {
         match self {
             Self::Message(message, _) | Self::Callback(message) => Some(message),
-            Self::Health(_) | Self::Restart(_) | Self::Shutdown(_) => None,
+            Self::Health(_)
+            | Self::Restart(_)
+            | Self::Recovery(_)
+            | Self::Stop(_)
+            | Self::Start(_)
+            | Self::Shutdown(_) => None,
         }
     }
 
@@ -46,8 +59,10 @@ impl Mail {
             Self::Message(_, reply)
             | Self::Health(reply)
             | Self::Restart(reply)
+            | Self::Stop(reply)
+            | Self::Start(reply)
             | Self::Shutdown(reply) => reply.withdraw(),
-            Self::Callback(_) => {}
+            Self::Callback(_) | Self::Recovery(_) => {}
         }
     }
 
@@ -73,7 +88,11 @@ pub enum Refusal {
         /// The size of this payload, in bytes.
         bytes: u64,
     },
-    /// The mailbox is closed.
+    /// The receiver is stopped, or about to be; a start opens its mailbox again.
+    Stopped,
+    /// The receiver has failed; a start opens its mailbox again.
+    Failed,
+    /// The mailbox is closed for good.
     Closed,
     /// The sender waits for the outcome, and the receiver already waits for the sender.
     Cycle,

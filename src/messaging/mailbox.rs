@@ -1,6 +1,7 @@
 //! A component's bounded queue of mail, and the right to run its handler.
 
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -52,7 +53,7 @@ pub enum Acquire<T = Place> {
     Acquired(T),
     /// Others are ahead; the caller has to queue its mail.
     Busy,
-    /// No mailbox is open.
+    /// No mailbox is open; the refusal of queued mail says why.
     Closed,
 }
 
@@ -200,10 +201,10 @@ impl Mailbox {
         let mut queue = self.lock();
         let mut evicted = Vec::new();
         let refusal = match &mail {
-            Mail::Callback(message) if queue.intake <= Intake::Closing => {
+            Mail::Callback(message) if queue.intake.takes_outcomes() => {
                 self.refuses_callback(&queue, message, size)
             }
-            _ if queue.intake != Intake::Open => Some(Refusal::Closed),
+            _ if queue.intake != Intake::Open => queue.intake.refusal(),
             Mail::Message(..) => {
                 let mut full = queue.full(bounds, &self.account, size);
                 if full.is_some() && self.options.when_full == WhenFull::DropOldest {
@@ -218,7 +219,6 @@ impl Mailbox {
             _ => None,
         };
         let accepted = match refusal {
-            None if queue.intake == Intake::Closing => Ok(queue.push_before_last(mail, size)),
             None => {
                 let place = queue.push(mail, size);
                 queue.traffic.accepted += u64::from(bounded);
@@ -476,7 +476,7 @@ impl Mailbox {
     /// for good.
     pub fn close_idle(&self) -> bool {
         let mut queue = self.lock();
-        let idle = queue.runner == Runner::Idle && queue.intake == Intake::Open;
+        let idle = queue.runner == Runner::Idle && !queue.intake.is_final();
         if idle {
             queue.runner = Runner::OnCaller;
             self.interrupts.begin();
@@ -492,19 +492,93 @@ impl Mailbox {
         idle
     }
 
-    /// Closes the mailbox and queues `last` behind the waiting mail.
+    /// Closes the mailbox for good and queues `last` behind the waiting mail.
     ///
     /// Returns `None`, without queueing `last`, if the mailbox was closed before. Unless `keep` is
     /// set, the waiting mail is removed and returned.
     pub fn close(&self, last: Mail, keep: bool) -> Option<Vec<Mail>> {
         let mut queue = self.lock();
-        if queue.intake != Intake::Open {
+        if queue.intake.is_final() {
             return None;
         }
         queue.intake = if keep { Intake::Closing } else { Intake::Closed };
         let removed = if keep { Vec::new() } else { queue.take_all() };
-        let size = last.size();
-        queue.push(last, size);
+        self.push_control(queue, last);
+        Some(removed)
+    }
+
+    /// Closes an open mailbox until it is [started](Mailbox::start), and queues `stop` behind the
+    /// waiting mail. Returns `stop` if the mailbox is not open.
+    pub fn stop(&self, stop: Mail) -> Result<Place, Mail> {
+        let mut queue = self.lock();
+        if queue.intake != Intake::Open {
+            return Err(stop);
+        }
+        queue.intake = Intake::Stopping;
+        Ok(self.push_control(queue, stop))
+    }
+
+    /// Removes and returns all waiting mail but that about the life cycle.
+    pub fn hurry(&self) -> Vec<Mail> {
+        let mut queue = self.lock();
+        let removed = queue.take_slots();
+        self.mail_went(queue);
+        removed
+    }
+
+    /// Closes an open mailbox at once, until it is [started](Mailbox::start); returns all waiting
+    /// mail. Returns `None` if the mailbox is not open. The caller holds the right to run.
+    pub fn shut(&self, intake: Intake) -> Option<Vec<Mail>> {
+        let mut queue = self.lock();
+        if queue.intake != Intake::Open {
+            return None;
+        }
+        queue.intake = intake;
+        let removed = queue.take_all();
+        self.note_load(&queue);
+        drop(queue);
+        self.room.notify_waiters();
+        Some(removed)
+    }
+
+    /// Queues `start` for a receiver that is stopped, about to be stopped, or failed. Returns it
+    /// otherwise, without a reason if the mailbox is open.
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
+    pub fn start(&self, start: Mail) -> Result<(), (Option<Refusal>, Mail)> {
+        let queue = self.lock();
+        match queue.intake {
+            Intake::Stopping | Intake::Stopped | Intake::Failed => {
+                self.push_control(queue, start);
+                Ok(())
+            }
+            intake => Err((intake.refusal(), start)),
+        }
+    }
+
+    /// Opens a stopped mailbox: its receiver has an instance again.
+    pub fn reopen(&self) {
+        let mut queue = self.lock();
+        if matches!(queue.intake, Intake::Stopped | Intake::Failed) {
+            queue.intake = Intake::Open;
+        }
+    }
+
+    /// Notes that a start of the receiver has failed.
+    pub fn fail_start(&self) {
+        let mut queue = self.lock();
+        if queue.intake == Intake::Stopped {
+            queue.intake = Intake::Failed;
+        }
+    }
+
+    /// Returns whether the mailbox is open.
+    pub fn is_open(&self) -> bool {
+        self.lock().intake == Intake::Open
+    }
+
+    fn push_control(&self, mut queue: MutexGuard<'_, Queue>, mail: Mail) -> Place {
+        let size = mail.size();
+        let place = queue.push(mail, size);
         self.note_load(&queue);
         let wake = queue.grant();
         drop(queue);
@@ -512,13 +586,34 @@ impl Mailbox {
         if wake {
             self.wake();
         }
-        Some(removed)
+        place
     }
 
-    /// Closes the mailbox and removes all waiting mail.
+    /// Lets mail wait until `over` completes, for the receiver's task within its right to run. Mail
+    /// about the life cycle, and the end of an open mailbox, end the rest early.
+    pub async fn rest(&self, over: impl Future<Output = ()>) {
+        let mut over = pin!(over);
+        let mut rested = false;
+        poll_fn(|cx| {
+            let is_over = over.as_mut().poll(cx).is_ready();
+            let mut queue = self.lock();
+            let room = !std::mem::replace(&mut rested, true) && queue.handled();
+            let ends = is_over || queue.ends_rest();
+            queue.runner = if ends { Runner::OnWorker } else { Runner::Resting };
+            self.note_load(&queue);
+            drop(queue);
+            if room {
+                self.room.notify_waiters();
+            }
+            if ends { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Closes the mailbox for good and removes all waiting mail.
     pub fn drain(&self) -> Vec<Mail> {
         let mut queue = self.lock();
-        if queue.intake == Intake::Open {
+        if !queue.intake.is_final() {
             queue.intake = Intake::Abandoned;
         }
         let mail = queue.take_all();
@@ -535,10 +630,12 @@ impl Mailbox {
                     self.dead_letters.take(&self.owner, message, reason);
                     reply.answer(Err(reason.clone()));
                 }
-                Mail::Health(reply) | Mail::Restart(reply) | Mail::Shutdown(reply) => {
-                    reply.answer(Err(reason.clone()));
-                }
-                Mail::Callback(_) => {}
+                Mail::Health(reply)
+                | Mail::Restart(reply)
+                | Mail::Stop(reply)
+                | Mail::Start(reply)
+                | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
+                Mail::Callback(_) | Mail::Recovery(_) => {}
             }
         }
     }
@@ -608,7 +705,6 @@ impl Drop for Counted<'_> {
 mod tests {
     use super::*;
     use crate::messaging::reply::Reply;
-    use std::pin::pin;
 
     struct Nowhere;
 

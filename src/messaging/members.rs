@@ -108,9 +108,11 @@ impl Members {
         match refusal {
             Refusal::Cycle => 0,
             Refusal::Closed => 1,
-            Refusal::TooLarge { .. } | Refusal::Codec(_) | Refusal::NoHandler(_) => 2,
-            Refusal::NoRoom(_) => 3,
-            Refusal::Full(_) => 3 + u8::from(self.mailboxes[at].blocks_senders()),
+            Refusal::Failed => 2,
+            Refusal::Stopped => 3,
+            Refusal::TooLarge { .. } | Refusal::Codec(_) | Refusal::NoHandler(_) => 4,
+            Refusal::NoRoom(_) => 5,
+            Refusal::Full(_) => 5 + u8::from(self.mailboxes[at].blocks_senders()),
         }
     }
 

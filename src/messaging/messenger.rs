@@ -422,6 +422,8 @@ fn explain(target: &Mailbox, refusal: Refusal) -> MessagingError {
         Refusal::Closed => MessagingError::TargetNotFound(
             [id.namespace(), id.name(), id.instance()].map(str::to_owned),
         ),
+        Refusal::Stopped => MessagingError::DeliveryFailed(format!("{id} is stopped")),
+        Refusal::Failed => MessagingError::DeliveryFailed(format!("{id} has failed")),
         Refusal::Cycle => MessagingError::DeliveryFailed(format!("{id} waits for the sender")),
         Refusal::Codec(unsupported) => {
             MessagingError::InvalidMessage(format!("{id}: {unsupported}"))

@@ -302,7 +302,12 @@ impl PendingRequests {
         let (limit, value) = match refusal {
             Refusal::Full(by) | Refusal::NoRoom(by) => by.limit(),
             Refusal::TooLarge { limit, .. } => ("max-message-bytes", limit),
-            Refusal::Closed | Refusal::Cycle | Refusal::Codec(_) | Refusal::NoHandler(_) => return,
+            Refusal::Closed
+            | Refusal::Stopped
+            | Refusal::Failed
+            | Refusal::Cycle
+            | Refusal::Codec(_)
+            | Refusal::NoHandler(_) => return,
         };
         let small = match failed {
             Some((code, text)) => failure(code, &text),
@@ -313,7 +318,10 @@ impl PendingRequests {
         };
         let refused = requester.deliver(small).err();
         debug_assert!(
-            refused.is_none_or(|(refusal, _)| refusal == Refusal::Closed),
+            refused.is_none_or(|(refusal, _)| matches!(
+                refusal,
+                Refusal::Closed | Refusal::Stopped | Refusal::Failed
+            )),
             "the room for a small callback is charged with its request"
         );
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use crate::core::account::Account;
 use crate::core::limits::{MailboxBound, MailboxBounds};
-use crate::messaging::mail::Mail;
+use crate::messaging::mail::{Mail, Refusal};
 #[cfg(test)]
 use crate::messaging::reply::Reply;
 
@@ -46,21 +46,30 @@ pub enum Runner {
     /// The receiver's task, which waits for mail within a call of its guest, see
     /// [`Mailbox::poll_kept`](crate::messaging::mailbox::Mailbox::poll_kept).
     Parked,
+    /// The receiver's task, which lets mail wait for a while, see
+    /// [`Mailbox::rest`](crate::messaging::mailbox::Mailbox::rest).
+    Resting,
 }
 
 impl Runner {
     /// Whether the receiver's task holds the right.
     pub fn is_task(self) -> bool {
-        matches!(self, Self::OnWorker | Self::Parked)
+        matches!(self, Self::OnWorker | Self::Parked | Self::Resting)
     }
 }
 
-/// What a mailbox accepts. It goes from one state to a later one, never back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a mailbox accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intake {
     /// All mail.
     Open,
-    /// Outcomes of the owner's requests: the last mail waits behind others.
+    /// Outcomes of the owner's requests: a stop waits behind the other mail.
+    Stopping,
+    /// A start only.
+    Stopped,
+    /// A start only: the owner has failed too often.
+    Failed,
+    /// Outcomes of the owner's requests: the last mail waits behind others. Never opens again.
     Closing,
     /// Nothing. The receiver's task ends with the mail that waits.
     Closed,
@@ -69,11 +78,33 @@ pub enum Intake {
 }
 
 impl Intake {
-    /// The last mail was taken, or removed.
-    fn end(&mut self) {
-        if *self == Self::Closing {
-            *self = Self::Closed;
+    /// Returns the reason to refuse mail other than outcomes of the owner's requests.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Open => None,
+            Self::Stopping | Self::Stopped => Some(Refusal::Stopped),
+            Self::Failed => Some(Refusal::Failed),
+            Self::Closing | Self::Closed | Self::Abandoned => Some(Refusal::Closed),
         }
+    }
+
+    /// Returns whether outcomes of the owner's requests are accepted.
+    pub fn takes_outcomes(self) -> bool {
+        matches!(self, Self::Open | Self::Stopping | Self::Closing)
+    }
+
+    /// Returns whether the mailbox never opens again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Closing | Self::Closed | Self::Abandoned)
+    }
+
+    /// A stop, or the last mail, was taken.
+    fn end(&mut self, by: &Mail) {
+        *self = match (*self, by) {
+            (Self::Stopping, Mail::Stop(_)) => Self::Stopped,
+            (Self::Closing, Mail::Shutdown(_)) => Self::Closed,
+            (same, _) => same,
+        };
     }
 }
 
@@ -83,19 +114,27 @@ struct Slot {
     mail: Option<Mail>,
 }
 
-/// A restart that waits, and those behind it.
-struct Restart {
-    place: Place,
-    mail: Mail,
-    next: Option<Box<Self>>,
+/// Mail about the life cycle. It is rare, so it gets little room in a queue.
+#[derive(Default)]
+struct Control {
+    /// Comes before all other mail.
+    first: VecDeque<(Place, Mail)>,
+    /// Comes after all other mail.
+    last: VecDeque<(Place, Mail)>,
+}
+
+impl Control {
+    fn all(&self) -> impl Iterator<Item = &Mail> {
+        self.first.iter().chain(&self.last).map(|(_, mail)| mail)
+    }
 }
 
 /// The state under a mailbox's lock.
 pub struct Queue {
     /// Sorted by place. The first slot is never empty.
     slots: VecDeque<Slot>,
-    /// Restarts come before all other mail. They are rare, so they get little room here.
-    restarts: Option<Box<Restart>>,
+    /// `None` if there is none.
+    control: Option<Box<Control>>,
     /// The number of empty slots.
     empty: u32,
     next_place: Place,
@@ -124,7 +163,7 @@ impl Queue {
     pub fn held_by_its_maker() -> Self {
         Self {
             slots: VecDeque::new(),
-            restarts: None,
+            control: None,
             empty: 0,
             next_place: Place(NonZeroU64::MIN),
             messages: 0,
@@ -142,17 +181,16 @@ impl Queue {
 
     /// Returns the number of waiting messages.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.empty as usize + self.restarts().count()
+        self.slots.len() - self.empty as usize + self.control().count()
     }
 
     /// Returns whether no mail waits.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.restarts.is_none()
+        self.slots.is_empty() && self.control.is_none()
     }
 
-    fn restarts(&self) -> impl Iterator<Item = &Mail> {
-        let first = self.restarts.as_deref();
-        std::iter::successors(first, |restart| restart.next.as_deref()).map(|it| &it.mail)
+    fn control(&self) -> impl Iterator<Item = &Mail> {
+        self.control.as_deref().into_iter().flat_map(Control::all)
     }
 
     /// Returns the bytes of waiting mail.
@@ -194,21 +232,23 @@ impl Queue {
         is_half_empty && std::mem::take(&mut self.waited_for)
     }
 
-    /// Appends mail.
+    /// Adds mail, behind other mail of its kind.
     pub fn push(&mut self, mail: Mail, size: u64) -> Place {
         let place = self.take_place();
         self.messages += u32::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
-        if matches!(mail, Mail::Restart(_)) {
-            let mut end = &mut self.restarts;
-            while let Some(restart) = end {
-                end = &mut restart.next;
+        match mail {
+            Mail::Restart(_) | Mail::Recovery(_) => {
+                self.control.get_or_insert_default().first.push_back((place, mail));
             }
-            *end = Some(Box::new(Restart { place, mail, next: None }));
-            return place;
+            Mail::Stop(_) | Mail::Start(_) | Mail::Shutdown(_) => {
+                self.control.get_or_insert_default().last.push_back((place, mail));
+            }
+            Mail::Message(..) | Mail::Callback(_) | Mail::Health(_) => {
+                self.slots.push_back(Slot { place, mail: Some(mail) });
+                self.peak = self.peak.max(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+            }
         }
-        self.slots.push_back(Slot { place, mail: Some(mail) });
-        self.peak = self.peak.max(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         place
     }
 
@@ -236,40 +276,49 @@ impl Queue {
         self.handled.is_some_and(|handled| handled != place)
     }
 
-    /// Inserts mail before the last.
-    pub fn push_before_last(&mut self, mail: Mail, size: u64) -> Place {
-        let last = self.slots.pop_back().and_then(|slot| slot.mail);
-        let place = self.push(mail, size);
-        if let Some(last) = last {
-            let place = self.take_place();
-            self.slots.push_back(Slot { place, mail: Some(last) });
+    /// Returns the next mail.
+    fn front(&self) -> Option<&Mail> {
+        let control = self.control.as_deref();
+        if let Some((_, mail)) = control.and_then(|control| control.first.front()) {
+            return Some(mail);
         }
-        place
+        match self.slots.front() {
+            Some(slot) => slot.mail.as_ref(),
+            None => control?.last.front().map(|(_, mail)| mail),
+        }
     }
 
-    fn pop_restart(&mut self) -> Option<(Place, Mail)> {
-        let Restart { place, mail, next } = *self.restarts.take()?;
-        self.restarts = next;
-        Some((place, mail))
+    #[cold]
+    fn pop_control(&mut self, mut control: Box<Control>) -> Option<(Place, Mail)> {
+        let from = if !control.first.is_empty() || !self.slots.is_empty() {
+            &mut control.first
+        } else {
+            &mut control.last
+        };
+        let taken = from.pop_front();
+        if !(control.first.is_empty() && control.last.is_empty()) {
+            self.control = Some(control);
+        }
+        taken
+    }
+
+    fn pop(&mut self) -> Option<(Place, Mail)> {
+        if let Some(control) = self.control.take()
+            && let Some(taken) = self.pop_control(control)
+        {
+            return Some(taken);
+        }
+        let Slot { place, mail } = self.slots.pop_front()?;
+        self.skip_empty();
+        Some((place, mail?))
     }
 
     /// Takes the first mail if `takes` accepts it; it is then in progress.
     pub fn pop_if(&mut self, takes: impl FnOnce(&Mail) -> bool) -> Option<Mail> {
-        let first = match &self.restarts {
-            Some(restart) => Some(&restart.mail),
-            None => self.slots.front()?.mail.as_ref(),
-        };
-        if !first.is_some_and(takes) {
+        if !self.front().is_some_and(takes) {
             return None;
         }
-        let (place, mail) = match self.pop_restart() {
-            Some(restart) => restart,
-            None => {
-                let Slot { place, mail } = self.slots.pop_front()?;
-                self.skip_empty();
-                (place, mail?)
-            }
-        };
+        let (place, mail) = self.pop()?;
         self.handled = Some(place);
         self.messages -= u32::from(matches!(mail, Mail::Message(..)));
         self.bytes -= mail.size();
@@ -277,9 +326,7 @@ impl Queue {
         if self.runner == Runner::Parked {
             self.runner = Runner::OnWorker;
         }
-        if matches!(mail, Mail::Shutdown(_)) {
-            self.intake.end();
-        }
+        self.intake.end(&mail);
         Some(mail)
     }
 
@@ -332,17 +379,24 @@ impl Queue {
 
     /// Removes all waiting mail.
     pub fn take_all(&mut self) -> Vec<Mail> {
+        let control = *self.control.take().unwrap_or_default();
+        let mut all: Vec<_> = control.first.into_iter().map(|(_, mail)| mail).collect();
+        all.extend(self.take_slots());
+        all.extend(control.last.into_iter().map(|(_, mail)| mail));
+        if self.intake == Intake::Closing {
+            self.intake = Intake::Closed;
+        }
+        self.bytes = 0;
+        all
+    }
+
+    /// Removes all waiting mail but that about the life cycle.
+    pub fn take_slots(&mut self) -> Vec<Mail> {
         self.traffic.dropped += u64::from(self.messages);
         self.messages = 0;
-        self.bytes = 0;
         self.empty = 0;
-        self.intake.end();
-        let mut all = Vec::new();
-        while let Some((_, restart)) = self.pop_restart() {
-            all.push(restart);
-        }
-        all.extend(std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail));
-        all
+        self.bytes = self.control().map(Mail::size).sum();
+        std::mem::take(&mut self.slots).into_iter().filter_map(|slot| slot.mail).collect()
     }
 
     /// Removes the oldest messages until one more of `size` fits, or none is left.
@@ -364,14 +418,23 @@ impl Queue {
 
     /// Takes the right to run for the receiver's task; returns whether to wake the task.
     pub fn grant(&mut self) -> bool {
-        let wake = matches!(self.runner, Runner::Idle | Runner::Parked);
+        let wake = match self.runner {
+            Runner::Idle | Runner::Parked => true,
+            Runner::Resting => self.ends_rest(),
+            Runner::OnCaller | Runner::OnWorker => false,
+        };
         if wake {
             self.runner = Runner::OnWorker;
         }
         wake
     }
 
-    /// Returns whether the handler runs; a parked task only holds the right.
+    /// Returns whether mail waits that a resting task must not let wait.
+    pub fn ends_rest(&self) -> bool {
+        self.control.is_some() || self.intake != Intake::Open
+    }
+
+    /// Returns whether the handler runs; a parked or resting task only holds the right.
     pub fn is_busy(&self) -> bool {
         matches!(self.runner, Runner::OnCaller | Runner::OnWorker)
     }
@@ -396,7 +459,7 @@ impl Queue {
     #[cfg(test)]
     pub fn check(&self, bounds: &MailboxBounds, account: &Account) {
         let in_slots = || self.slots.iter().filter_map(|slot| slot.mail.as_ref());
-        let mail = || in_slots().chain(self.restarts());
+        let mail = || in_slots().chain(self.control());
         let messages = || mail().filter(|mail| matches!(mail, Mail::Message(..)));
         assert_eq!(self.messages as usize, messages().count());
         assert_eq!(self.bytes, mail().map(Mail::size).sum::<u64>());

@@ -104,6 +104,9 @@ fn check_quiet(world: &World) {
         if actor.is_closed.load(Ordering::Relaxed) {
             closed.push(number);
         } else {
+            if actor.was_stopped.load(Ordering::Relaxed) {
+                closed.push(number);
+            }
             assert!(mailbox.is_idle(), "somebody runs in mailbox {number}");
         }
         assert_eq!(mailbox.account().held(), 0, "of mailbox {number}");

@@ -28,9 +28,12 @@ pub fn call_error(
 ) -> CallError {
     match limit_breach(error, limits, quotas).or(breach) {
         Some(breach) => breach.into(),
-        None => CallError::Trap {
-            reason: bounded(&reason(error), MAX_ERROR_TEXT_BYTES),
-            backtrace: backtrace(error),
+        None => match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(code)) => CallError::Exited { code: *code },
+            None => CallError::Trap {
+                reason: bounded(&reason(error), MAX_ERROR_TEXT_BYTES),
+                backtrace: backtrace(error),
+            },
         },
     }
 }
@@ -84,9 +87,7 @@ fn unrecorded(name: &'static str, limit: u64) -> LimitBreach {
 }
 
 fn reason(error: &wasmtime::Error) -> String {
-    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        format!("the component exited with code {code}")
-    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+    if let Some(trap) = error.downcast_ref::<Trap>() {
         trap.to_string()
     } else if is_want_of_memory(error) {
         bounded(&format_args!("{error:#}; {MemoryLimits}"), MAX_ERROR_TEXT_BYTES)

@@ -50,13 +50,13 @@ impl Engine {
             .try_acquire(message.payload)
             .map_err(|refusal| self.not_accepted(pool.mailboxes().first(), refusal))?;
         match chosen {
-            Acquire::Closed => Err(self.unknown(handle)),
             Acquire::Acquired((actor, place)) => {
                 let _wait = self.wait_for(actor).inspect_err(|_| actor.mailbox().release())?;
                 let outcome = self.call_acquired((actor, place), message, limit, stack);
                 outcome.map_err(|error| self.call_failed(actor.mailbox(), error))
             }
-            Acquire::Busy => self.call_queued(&pool, message, limit),
+            // The queue knows why it is closed.
+            Acquire::Busy | Acquire::Closed => self.call_queued(&pool, message, limit),
         }
     }
 

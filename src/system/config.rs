@@ -131,6 +131,10 @@ impl EngineConfig {
         }
         changed.defaults.limits = options::limits(document.limits, &self.defaults.limits);
         changed.defaults.quotas = options::quotas(document.quotas, &self.defaults.quotas);
+        if let Some(given) = document.supervision {
+            let before = self.defaults.supervision.clone().unwrap_or_default();
+            changed.defaults.supervision = Some(options::supervision(given, before));
+        }
         if let Some(capabilities) = document.capabilities {
             changed.defaults.capabilities = DefaultCapabilities::of_config(capabilities)?;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::component::lifecycle::State;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, InvalidId};
@@ -62,6 +63,14 @@ pub enum EngineError {
     /// The component was unloaded during delivery.
     #[error("{0} is being unloaded")]
     Gone(Arc<ComponentId>),
+    /// The component is stopped or has failed, and takes no mail.
+    #[error("{component} {}", refuses(*state))]
+    NotRunning {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// [`State::Stopped`] or [`State::Failed`].
+        state: State,
+    },
     /// The receiver does not accept the payload's codec.
     #[error("{component}: {problem}")]
     InvalidMessage {
@@ -86,6 +95,14 @@ pub enum EngineError {
         /// The number of receivers.
         targets: usize,
         /// The receivers without the message, and the reasons.
+        failed: Vec<(ComponentHandle, EngineError)>,
+    },
+    /// A function for several components failed for some.
+    #[error("{} of {components} components: {}", failed.len(), first(failed))]
+    Several {
+        /// The number of components.
+        components: usize,
+        /// The components for which it failed, and the reasons.
         failed: Vec<(ComponentHandle, EngineError)>,
     },
     /// The caller has no pending request with this id.
@@ -165,6 +182,15 @@ pub enum EngineError {
     /// The engine was shut down.
     #[error("the engine has been shut down")]
     Stopped,
+}
+
+fn refuses(state: State) -> &'static str {
+    match state {
+        State::Failed => {
+            "has failed and takes no messages; its status says why, and a start brings it back"
+        }
+        _ => "is stopped and takes no messages; a start brings it back",
+    }
 }
 
 fn first(failed: &[(ComponentHandle, EngineError)]) -> String {

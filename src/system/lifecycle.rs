@@ -1,10 +1,12 @@
-//! The life cycle of components by call: restarts, and waits for states.
+//! The life cycle of components by call: stops, starts, restarts, and waits for states.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::component::actor::Actor;
+use crate::component::actor::{Actor, Stopping};
 use crate::component::lifecycle::State;
+use crate::component::pool::Pool;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
@@ -13,28 +15,113 @@ use crate::messaging::reply::Waiter;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::interrupt::{interrupting, still_in_callback};
+use crate::system::snapshot;
+
+/// The handle that stands for all components.
+const ALL: ComponentHandle = ComponentHandle(u64::MAX);
 
 impl Engine {
-    /// Gives a component a new instance after the mail in progress; of a pool, one instance at a
+    /// Stops components: they take no new mail, handle the mail that waits, and end. After
+    /// `timeout`, waiting mail becomes dead letters and the mail in progress is interrupted.
+    pub fn stop_components(
+        &self,
+        handle: ComponentHandle,
+        timeout: Duration,
+    ) -> Result<(), EngineError> {
+        let mut pools = self.addressed(handle)?;
+        pools.reverse();
+        let deadline = deadline_in(timeout);
+        let stop = |actor: &Arc<Actor>| (Arc::clone(actor), actor.stop());
+        let stopping: Vec<Vec<_>> =
+            pools.iter().map(|pool| pool.actors().iter().map(stop).collect()).collect();
+        each(pools.iter().zip(stopping), |_, actors| {
+            let ends =
+                actors.into_iter().map(|(actor, stop)| self.end_stop(&actor, stop, deadline));
+            ends.fold(Ok(()), Result::and)
+        })
+    }
+
+    fn end_stop(
+        &self,
+        actor: &Arc<Actor>,
+        stopping: Stopping,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        let _wait = self.wait_for(actor)?;
+        let mailbox = actor.mailbox();
+        let hurried = Cell::new(false);
+        let hurry = |before_shutdown: &dyn Fn()| {
+            mailbox.dead_letter(mailbox.hurry(), &CallError::Stopped);
+            // At first only what comes before `shutdown`; then `shutdown` has had its time.
+            match hurried.replace(true) {
+                false => before_shutdown(),
+                true => mailbox.interrupts().interrupt(),
+            }
+        };
+        let outcome = match stopping {
+            Stopping::Begun(waiter, place) => {
+                let hurry = || hurry(&|| mailbox.interrupt_other(place));
+                interrupting(deadline, hurry, |left| waiter.wait(Some(left)).map(drop))
+            }
+            Stopping::ByOthers => {
+                let hurry = || hurry(&|| ());
+                interrupting(deadline, hurry, |left| self.wait_until_stopped(actor, left))
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(CallError::CallerTimeout { .. }) => Err(still_in_callback(actor)),
+            Err(CallError::EngineStopped) => Err(EngineError::Stopped),
+            Err(CallError::Unloaded) => Err(self.unknown(mailbox.handle())),
+            Err(error) => self.shutdown_outcome(actor, Err(error)),
+        }
+    }
+
+    fn wait_until_stopped(&self, actor: &Actor, timeout: Duration) -> Result<(), CallError> {
+        let look = || match actor.status().state() {
+            State::Running | State::Crashed | State::Restarting | State::Stopping => {
+                self.stop_signal.is_given().then_some(Err(CallError::EngineStopped))
+            }
+            _ => Some(Ok(())),
+        };
+        let waited = self.states.until(deadline_in(timeout), look);
+        waited.unwrap_or(Err(CallError::CallerTimeout { timeout, unstarted: None }))
+    }
+
+    /// Starts components that are stopped or have failed.
+    pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+        each(self.addressed(handle)?.iter().map(|pool| (pool, ())), |pool, ()| {
+            pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
+        })
+    }
+
+    fn start_one(&self, actor: &Arc<Actor>) -> Result<(), EngineError> {
+        let _wait = self.wait_for(actor)?;
+        let mailbox = actor.mailbox();
+        match actor.start_again() {
+            Ok(None) => Ok(()),
+            Ok(Some(waiter)) => match waiter.wait(None) {
+                Err(CallError::Unloaded) => Err(self.unknown(mailbox.handle())),
+                outcome => outcome.map(drop).map_err(|error| self.call_failed(mailbox, error)),
+            },
+            Err(refusal) => Err(self.not_accepted(mailbox, refusal)),
+        }
+    }
+
+    /// Gives components a new instance after the mail in progress; of a pool, one instance at a
     /// time. After `timeout`, that mail is interrupted.
     pub fn restart(&self, handle: ComponentHandle, timeout: Duration) -> Result<(), EngineError> {
-        self.check_running()?;
-        let pool = self.pool(handle)?;
-        for actor in pool.actors() {
-            self.wait_for(actor)?;
-        }
         let deadline = deadline_in(timeout);
-        pool.actors().iter().try_for_each(|actor| self.restart_one(actor, deadline))
+        each(self.addressed(handle)?.iter().map(|pool| (pool, ())), |pool, ()| {
+            pool.actors().iter().try_for_each(|actor| self.restart_one(actor, deadline))
+        })
     }
 
     fn restart_one(&self, actor: &Arc<Actor>, deadline: Instant) -> Result<(), EngineError> {
         let _wait = self.wait_for(actor)?;
         let (waiter, reply) = Waiter::with_reply();
         let mailbox = actor.mailbox();
-        let place = mailbox.deliver(Mail::Restart(reply)).map_err(|(refusal, mail)| {
-            mail.withdraw();
-            self.not_accepted(mailbox, refusal)
-        })?;
+        let place = self.ask(actor, Mail::Restart(reply))?;
         let interrupt = || mailbox.interrupt_other(place);
         let outcome = interrupting(deadline, interrupt, |left| waiter.wait(Some(left)).map(drop));
         outcome.map_err(|error| match error {
@@ -43,7 +130,18 @@ impl Engine {
         })
     }
 
-    /// Blocks until all instances of a component have a state.
+    /// Returns what is known of the state of components, as JSON.
+    pub fn status(&self, handle: ComponentHandle) -> Result<String, EngineError> {
+        if handle == ALL {
+            let all = self.components.all();
+            let all = all.iter().map(|pool| snapshot::status(pool));
+            return Ok(serde_json::Value::from_iter(all).to_string());
+        }
+        let pool = self.pool(handle)?;
+        Ok(snapshot::status(&pool).to_string())
+    }
+
+    /// Blocks until all instances of components have a state.
     pub fn wait_for_state(
         &self,
         handle: ComponentHandle,
@@ -61,9 +159,9 @@ impl Engine {
             if states().all(|state| state == wanted) {
                 return Some(Ok(()));
             }
-            let is_final = states().any(|state| state == State::Stopped);
+            let is_final = states().any(|state| state == State::Unloaded);
             match self.check_running() {
-                Ok(()) if is_final && wanted != State::Stopped => Some(Err(self.unknown(handle))),
+                Ok(()) if is_final && wanted != State::Unloaded => Some(Err(self.unknown(handle))),
                 Ok(()) => None,
                 Err(stopped) => Some(Err(stopped)),
             }
@@ -72,5 +170,39 @@ impl Engine {
             let (component, state) = (Arc::clone(pool.id()), pool.state().name());
             Err(EngineError::OtherState { component, wanted: wanted.name(), state, timeout })
         })
+    }
+
+    /// Returns the components that a handle stands for, in load order, if this thread may wait for
+    /// all of them.
+    fn addressed(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
+        self.check_running()?;
+        let pools = match handle {
+            ALL => self.components.all(),
+            one => vec![self.pool(one)?],
+        };
+        for actor in pools.iter().flat_map(|pool| pool.actors()) {
+            self.wait_for(actor)?;
+        }
+        Ok(pools)
+    }
+}
+
+/// Does something for each component, although it may fail for some.
+fn each<'a, T>(
+    all: impl Iterator<Item = (&'a Arc<Pool>, T)>,
+    mut each: impl FnMut(&Pool, T) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let (mut components, mut failed) = (0, Vec::new());
+    for (pool, with) in all {
+        components += 1;
+        failed.extend(each(pool, with).err().map(|error| (pool.handle(), error)));
+    }
+    match failed.pop() {
+        None => Ok(()),
+        Some((_, error)) if components == 1 => Err(error),
+        Some(last) => {
+            failed.push(last);
+            Err(EngineError::Several { components, failed })
+        }
     }
 }

@@ -190,7 +190,9 @@ impl Engine {
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
         let status = Status::new(plan.identity.clone(), number, self.states.clone());
-        Actor::start(Arc::clone(&mailbox), spec, status, plan.stack).map_err(|error| {
+        let supervision = plan.options.supervision.clone();
+        let actor = Actor::start(Arc::clone(&mailbox), spec, status, supervision, plan.stack);
+        actor.map_err(|error| {
             mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }
         })

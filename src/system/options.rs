@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::component::supervision::Supervision;
 use crate::core::codec::{Codec, CodecSet};
 use crate::core::id::shorten;
 use crate::core::limits::Limits;
@@ -14,7 +15,7 @@ use crate::security::quota::Quotas;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
-    LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
+    LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, SupervisionDocument,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -37,6 +38,8 @@ pub struct LoadOptions {
     pub capabilities: Arc<capability::Capabilities>,
     /// The component's quotas.
     pub quotas: Quotas,
+    /// How it is supervised.
+    pub supervision: Option<Supervision>,
 }
 
 /// The defaults for loads.
@@ -48,6 +51,8 @@ pub struct Defaults {
     pub quotas: Quotas,
     /// The capabilities.
     pub capabilities: DefaultCapabilities,
+    /// The supervision.
+    pub supervision: Option<Supervision>,
 }
 
 /// The capabilities of a load that names none.
@@ -121,6 +126,13 @@ impl LoadOptions {
                 Given::Absent => defaults.capabilities.for_load()?,
             },
             quotas,
+            supervision: match document.supervision {
+                Given::Value(given) => {
+                    Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
+                }
+                Given::Null => None,
+                Given::Absent => defaults.supervision.clone(),
+            },
         })
     }
 }
@@ -205,9 +217,40 @@ pub fn quotas(document: Option<QuotasDocument>, defaults: &Quotas) -> Quotas {
     }
 }
 
+/// Returns the supervision of a document. Absent keys have their values in `defaults`.
+pub fn supervision(document: SupervisionDocument, defaults: Supervision) -> Supervision {
+    let mut supervision = defaults;
+    if let Some(policy) = document.restart {
+        supervision.policy = policy.into();
+    }
+    supervision.max_restarts =
+        document.max_restarts.or(supervision.max_restarts, |Int(most)| most as usize);
+    if let Some(Int(millis)) = document.window_ms {
+        supervision.window = Duration::from_millis(millis);
+    }
+    let (backoff, given) = (&mut supervision.backoff, document.backoff.unwrap_or_default());
+    if let Some(growth) = given.growth {
+        backoff.growth = growth.into();
+    }
+    if let Some(Int(millis)) = given.first_ms {
+        backoff.first = Duration::from_millis(millis);
+    }
+    if let Some(Int(millis)) = given.max_ms {
+        backoff.longest = Duration::from_millis(millis);
+    }
+    if let Some(Int(percent)) = given.jitter_percent {
+        backoff.jitter = percent as u8;
+    }
+    if let Some(Int(millis)) = given.quiet_ms {
+        backoff.quiet = Duration::from_millis(millis);
+    }
+    supervision
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::supervision::{Backoff, Growth, RestartPolicy};
     use crate::core::limits::{MailboxBounds, WhenFull};
 
     fn error(text: &str) -> String {
@@ -248,7 +291,10 @@ mod tests {
             "quotas": {"messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                        "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
                        "host-call-data-bytes": 7, "wasi-resources": 8},
-            "capabilities": {"storage": ["read"]}
+            "capabilities": {"storage": ["read"]},
+            "supervision": {"restart": "transient", "max-restarts": 3, "window-ms": 4,
+                            "backoff": {"growth": "fixed", "first-ms": 5, "max-ms": 6,
+                                        "jitter-percent": 7, "quiet-ms": 8}}
         }"#;
         let options = LoadOptions::parse(Some(text), &Defaults::default()).unwrap();
         let quotas = Quotas {
@@ -280,6 +326,39 @@ mod tests {
             max_table_elements: 5,
         };
         assert_eq!(options.limits, limits);
+        let supervision = Supervision {
+            policy: RestartPolicy::Transient,
+            max_restarts: Some(3),
+            window: Duration::from_millis(4),
+            backoff: Backoff {
+                growth: Growth::Fixed,
+                first: Duration::from_millis(5),
+                longest: Duration::from_millis(6),
+                jitter: 7,
+                quiet: Duration::from_millis(8),
+            },
+        };
+        assert_eq!(options.supervision, Some(supervision));
+    }
+
+    #[test]
+    fn supervision_takes_from_the_configuration_what_a_load_does_not_name() {
+        let supervision = Some(Supervision { max_restarts: Some(7), ..Supervision::default() });
+        let configured = Defaults { supervision: supervision.clone(), ..Defaults::default() };
+        let of = |text, defaults: &Defaults| {
+            LoadOptions::parse(Some(text), defaults).unwrap().supervision
+        };
+        assert_eq!(of("{}", &Defaults::default()), None);
+        assert_eq!(
+            of(r#"{"supervision": {}}"#, &Defaults::default()),
+            Some(Supervision::default())
+        );
+        assert_eq!(of("{}", &configured), supervision);
+        assert_eq!(of(r#"{"supervision": null}"#, &configured), None);
+        let temporary = of(r#"{"supervision": {"restart": "temporary"}}"#, &configured).unwrap();
+        assert_eq!((temporary.policy, temporary.max_restarts), (RestartPolicy::Temporary, Some(7)));
+        let unlimited = of(r#"{"supervision": {"max-restarts": null}}"#, &configured).unwrap();
+        assert_eq!(unlimited.max_restarts, None);
     }
 
     #[test]

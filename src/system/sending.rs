@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::component::actor::Actor;
+use crate::component::lifecycle::State;
 use crate::core::caller_watch;
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, LimitBreach};
@@ -290,15 +291,12 @@ impl Engine {
         }
     }
 
-    /// Queues mail other than a message with one actor.
-    pub(super) fn ask(&self, actor: &Actor, mail: Mail) -> Result<(), EngineError> {
-        match actor.mailbox().deliver(mail) {
-            Ok(_) => Ok(()),
-            Err((refusal, mail)) => {
-                mail.withdraw();
-                Err(self.not_accepted(actor.mailbox(), refusal))
-            }
-        }
+    /// Queues mail other than a message with one actor; returns its place.
+    pub(super) fn ask(&self, actor: &Actor, mail: Mail) -> Result<Place, EngineError> {
+        actor.mailbox().deliver(mail).map_err(|(refusal, mail)| {
+            mail.withdraw();
+            self.not_accepted(actor.mailbox(), refusal)
+        })
     }
 
     /// Converts a mailbox's refusal to an error for the host.
@@ -312,6 +310,8 @@ impl Engine {
                 Ok(()) => EngineError::Gone(component),
                 Err(stopped) => stopped,
             },
+            Refusal::Stopped => EngineError::NotRunning { component, state: State::Stopped },
+            Refusal::Failed => EngineError::NotRunning { component, state: State::Failed },
             Refusal::Codec(problem) => EngineError::InvalidMessage { component, problem },
             Refusal::TooLarge { limit, bytes } => {
                 let breach = LimitBreach::MessageBytes { limit, bytes };

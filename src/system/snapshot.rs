@@ -1,11 +1,14 @@
 //! JSON snapshots of an engine and its components.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::component::actor::Actor;
 use crate::component::pool::Pool;
 use crate::component::status::Counts;
+use crate::component::supervision::Supervision;
 use crate::core::limits::Limits;
 use crate::messaging::queue::Traffic;
 use crate::runtime::cache::store::CacheCounts;
@@ -39,6 +42,59 @@ pub fn summary(pool: &Pool) -> Value {
         "id": pool.id().as_str(),
         "state": pool.state().name(),
         "instances": pool.actors().len(),
+    })
+}
+
+/// Returns the states of a component's instances, and how they are supervised.
+pub fn status(pool: &Pool) -> Value {
+    let first = pool.actors().first();
+    let instances = pool.actors().iter().enumerate();
+    json!({
+        "handle": pool.handle().0,
+        "id": pool.id().as_str(),
+        "state": pool.state().name(),
+        "health": pool.health().name(),
+        "supervision": first.supervisor().map(|it| supervision(it.supervision())),
+        "instances": instances.map(|(at, actor)| instance(at, actor)).collect::<Value>(),
+    })
+}
+
+fn instance(number: usize, actor: &Actor) -> Value {
+    let status = actor.status();
+    let last_failure = status.with_last_failure(|failure| {
+        json!({
+            "code": failure.code(),
+            "message": failure.text(),
+            "time": {
+                "seconds": failure.at().seconds(),
+                "nanoseconds": failure.at().nanoseconds(),
+            },
+        })
+    });
+    json!({
+        "instance": number,
+        "state": status.state().name(),
+        "health": status.health().name(),
+        "restarts": status.counts().restarts,
+        "restarts-in-window": actor.supervisor().map(|it| it.in_window(Instant::now())),
+        "last-failure": last_failure,
+    })
+}
+
+fn supervision(supervision: &Supervision) -> Value {
+    let Supervision { policy, max_restarts, window, backoff } = supervision;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "restart": policy.name(),
+        "max-restarts": max_restarts,
+        "window-ms": millis(*window),
+        "backoff": {
+            "growth": backoff.growth.name(),
+            "first-ms": millis(backoff.first),
+            "max-ms": millis(backoff.longest),
+            "jitter-percent": backoff.jitter,
+            "quiet-ms": millis(backoff.quiet),
+        },
     })
 }
 

@@ -28,10 +28,10 @@ fn each_change_is_one_event_in_order() {
         "running crashed crash",
         "crashed restarting mail",
         "restarting running restarted",
-        "running restarting host",
+        "running restarting restart",
         "restarting running restarted",
-        "running stopping close",
-        "stopping stopped end",
+        "running unloading close",
+        "unloading unloaded end",
     ];
     eventually("all changes are told", || {
         (events.states(TRAPPER).len() == expected.len()).then_some(())
@@ -140,7 +140,7 @@ fn a_restart_comes_before_the_mail_that_waits() {
     eventually("the exit is told", || (causes().len() == 4).then_some(()));
     assert_eq!(
         causes()[1..],
-        ["running restarting host", "restarting running restarted", "running crashed crash"]
+        ["running restarting restart", "restarting running restarted", "running crashed crash"]
     );
     engine.restart(counter, 0).unwrap();
     assert_eq!(engine.text(counter, "inc"), "1", "an idle component is not interrupted");
@@ -190,11 +190,11 @@ fn a_wait_ends_with_the_state_and_names_another_one() {
         let crashed = scope.spawn(|| engine.wait(trapper, "crashed", u64::MAX));
         engine.failure(trapper, "unreachable");
         crashed.join().unwrap().unwrap();
-        let stopped = scope.spawn(|| engine.wait(trapper, "stopped", u64::MAX));
+        let unloaded = scope.spawn(|| engine.wait(trapper, "unloaded", u64::MAX));
         let running = scope.spawn(|| engine.wait(trapper, "running", u64::MAX));
         engine.unload(trapper).unwrap();
         // Each may also come too late to find it.
-        for wait in [stopped, running] {
+        for wait in [unloaded, running] {
             let outcome = wait.join().unwrap();
             let status = outcome.err().map(|failure| failure.status);
             assert!(matches!(status, None | Some(AIRSSYS_ERROR_COMPONENT_NOT_FOUND)), "{status:?}");

@@ -13,6 +13,9 @@ from airssys_wasm.errors import InvalidArgument, InvalidOptions
 #: Bytes, anything with the buffer protocol, or text, which is sent as UTF-8.
 Payload = Union[bytes, bytearray, memoryview, str]
 
+#: Milliseconds: no limit.
+FOREVER = 2**64 - 1
+
 _MESSAGE_OPTIONS_SIZE = ctypes.sizeof(_ffi.MessageOptions)
 
 
@@ -95,6 +98,19 @@ def unsigned(what: str, value: int) -> int:
 def dashed(values: Mapping[str, Any]) -> Dict[str, Any]:
     """Option names in the library's spelling; ``max_fuel`` and ``max-fuel`` are the same."""
     return {key.replace("_", "-"): value for key, value in values.items()}
+
+
+def supervision(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Supervision in the library's spelling."""
+    found = dashed(values)
+    if isinstance(found.get("backoff"), Mapping):
+        found["backoff"] = dashed(found["backoff"])
+    return found
+
+
+def stop_timeout(timeout: Optional[float]) -> int:
+    """Milliseconds after which a component is interrupted; ``None`` is never."""
+    return FOREVER if timeout is None else milliseconds(timeout, zero=True)
 
 
 def json_document(base: Optional[Mapping[str, Any]], arguments: Mapping[str, Any]) -> bytes:

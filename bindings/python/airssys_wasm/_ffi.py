@@ -39,6 +39,8 @@ KIND_MESSAGE, KIND_REQUEST = range(2)
 
 AUDIT_ALLOWED, AUDIT_DENIED, AUDIT_LOST = range(1, 4)
 
+ALL_COMPONENTS = 2**64 - 1
+
 
 class Bytes(Structure):
     """``airssys_bytes_t``"""
@@ -271,6 +273,9 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_unload": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_unload_within": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_interrupt": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_stop": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
+    "airssys_engine_start": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_status": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_restart": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_wait": (_STATUS, (_POINTER, _HANDLE, c_char_p, c_uint64, _POINTER)),
     "airssys_engine_send": (

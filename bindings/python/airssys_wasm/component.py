@@ -25,9 +25,6 @@ __all__ = ["Component"]
 
 _get_ident = threading.get_ident
 
-#: Milliseconds: no limit.
-_FOREVER = 2**64 - 1
-
 #: Seconds: how long a wait lets signals be.
 _PIECE = 0.1
 
@@ -112,6 +109,8 @@ class Component:
             has not come by the ``timeout`` is never handled; ``started`` of ``detail`` says so.
         :raises Interrupted: :meth:`interrupt` ended the message.
         :raises ComponentNotFound: the component is not loaded any more.
+        :raises ComponentStopped: the component is stopped, or was stopped before it answered.
+        :raises ComponentFailed: the component has failed.
         :raises ExportNotFound: the component handles no messages.
         :raises InvalidMessage: the payload is none of the component's ``codecs``.
         :raises QueueFull: its mailbox is full.
@@ -153,6 +152,8 @@ class Component:
         :raises QueueFull: the mailbox is full. It is the outcome of an accepted message that the
             mailbox dropped for a newer one.
         :raises ComponentNotFound: the component is not loaded any more.
+        :raises ComponentStopped: the component is stopped.
+        :raises ComponentFailed: the component has failed.
         :raises InvalidMessage: the payload is none of the component's ``codecs``.
         :raises WouldDeadlock: the call came from a callback that the component waits for, and would
             wait for room in its mailbox.
@@ -187,6 +188,8 @@ class Component:
         :raises QueueFull: the mailbox is full, or stayed full for the ``timeout``.
         :raises ExportNotFound: the component handles no messages.
         :raises ComponentNotFound: the component is not loaded any more.
+        :raises ComponentStopped: the component is stopped.
+        :raises ComponentFailed: the component has failed.
         :raises InvalidMessage: the payload is none of the component's ``codecs``.
         :raises WouldDeadlock: as for :meth:`request`.
         :raises EngineStopped: the engine was shut down or closed.
@@ -256,6 +259,18 @@ class Component:
         document = self._core.ask_json(lib.airssys_engine_describe, self._handle)
         return cast("Dict[str, Any]", document)
 
+    def status(self) -> Dict[str, Any]:
+        """State, supervision, and restarts and last failure of each instance, known without asking.
+
+        The names are those of the library's JSON: ``state``, ``health``, ``supervision``, and
+        ``instances`` with ``restarts``, ``restarts-in-window`` and ``last-failure``.
+
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = self._core.ask_json(lib.airssys_engine_status, self._handle)
+        return cast("Dict[str, Any]", document)
+
     def health(self) -> str:
         """Asks the component for its health: ``healthy``, ``degraded``, ``unhealthy``, ``unknown``.
 
@@ -275,6 +290,41 @@ class Component:
         """
         self._core.run(lib.airssys_engine_interrupt, self._handle)
 
+    def stop(self, timeout: Optional[float] = None) -> None:
+        """Stops the component, which stays loaded. Does nothing if it is stopped or has failed.
+
+        New messages raise :class:`ComponentStopped`. The component handles those that wait; then its
+        ``shutdown`` is called and the instance released. Of a pool, all instances stop. Id, handle,
+        rights and storage stay. :meth:`start` makes a new instance. Outcomes of the component's own
+        requests that arrive after ``shutdown`` are dropped.
+
+        :param timeout: seconds, 0 or more, after which the messages that still wait become dead
+            letters, and the current one is interrupted. Without it, the stop waits for all of them.
+        :raises ShutdownFailed: ``shutdown`` failed or was interrupted. The component is stopped
+            nevertheless.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises Timeout: a callback of the host, running for the component, has not returned. The
+            stop follows it.
+        :raises WouldDeadlock: the call came from a callback that the component waits for. Nothing is
+            stopped.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        self._core.run(lib.airssys_engine_stop, self._handle, _convert.stop_timeout(timeout))
+
+    def start(self) -> None:
+        """Starts a component that is stopped or has failed; any other stays as it is.
+
+        A new instance is made and its ``initialize`` called; then the component takes messages. Its
+        supervision forgets earlier restarts. If a stop is under way, the start follows it.
+
+        :raises InstantiationFailed: there is no new instance. The component has failed.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises WouldDeadlock: the call came from a callback that the component waits for. Nothing is
+            started.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        self._core.run(lib.airssys_engine_start, self._handle)
+
     def restart(self, timeout: Optional[float] = None) -> None:
         """Gives the component a new instance. Id, rights, storage and mailbox stay.
 
@@ -283,21 +333,26 @@ class Component:
 
         :param timeout: seconds, 0 or more, after which the current message is interrupted. Without
             it, that runs up to the component's own time limit.
-        :raises InstantiationFailed: there is no new instance; the next message tries once more.
+        :raises InstantiationFailed: there is no new instance; the ``supervision`` or the next message
+            tries once more.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises ComponentStopped: the component is stopped; :meth:`start` starts it.
+        :raises ComponentFailed: the component has failed; :meth:`start` starts it.
         :raises Timeout: a callback of the host, running for the component, has not returned. The
             restart follows it.
         """
-        within = _FOREVER if timeout is None else _convert.milliseconds(timeout, zero=True)
-        self._core.run(lib.airssys_engine_restart, self._handle, within)
+        self._core.run(lib.airssys_engine_restart, self._handle, _convert.stop_timeout(timeout))
 
     def wait(self, state: str, timeout: Optional[float] = None) -> None:
         """Waits until the component is in a state; of a pool, until all instances are.
 
-        :param state: ``"initializing"``, ``"running"``, ``"crashed"``, ``"restarting"``,
-            ``"stopping"`` or ``"stopped"``.
+        :param state: ``"initializing"`` (a start makes an instance), ``"running"``, ``"crashed"`` (the
+            next message or the ``supervision`` makes a new instance), ``"restarting"``,
+            ``"stopping"``, ``"stopped"`` (until :meth:`start`), ``"failed"`` (too many restarts, or a
+            start that failed; until :meth:`start`), ``"unloading"`` or ``"unloaded"``.
         :param timeout: seconds, 0 or more; without it, as long as needed.
         :raises Timeout: the component is in another state, which the message names.
-        :raises ComponentNotFound: the component is unloaded, and ``state`` is not ``"stopped"``.
+        :raises ComponentNotFound: the component is unloaded, and ``state`` is not ``"unloaded"``.
         """
         name = _convert.c_string("state", state)
         end = None if timeout is None else time.monotonic() + timeout

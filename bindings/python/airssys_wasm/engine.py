@@ -21,7 +21,7 @@ from typing import (
     cast,
 )
 
-from airssys_wasm import _callbacks, _convert, logs, request, security
+from airssys_wasm import _callbacks, _convert, _ffi, logs, request, security
 from airssys_wasm._convert import Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
@@ -44,13 +44,12 @@ from airssys_wasm.storage import Storage
 
 __all__ = ["Engine", "WhenFull"]
 
-#: The type of ``limits``, ``quotas`` and ``mailbox``: ``{"max_memory_bytes": 1 << 20}``.
+#: The type of ``limits``, ``quotas``, ``mailbox`` and ``supervision``:
+#: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
 
 #: What a full mailbox does: refuse the message, make the sender wait, drop the oldest message.
 WhenFull = Literal["reject", "block", "drop-oldest"]
-
-_NO_TIMEOUT_MS = 2**64 - 1
 
 
 class Engine:
@@ -78,6 +77,7 @@ class Engine:
         cache_dir: Optional[Union[str, os.PathLike[str]]] = None,
         limits: Optional[Options] = None,
         quotas: Optional[Options] = None,
+        supervision: Optional[Options] = None,
         capabilities: Optional[Capabilities] = None,
         policies: Optional[Policies] = None,
         storage: Optional[Storage] = None,
@@ -98,6 +98,7 @@ class Engine:
         :param limits: default limits of components, for example
             ``{"max_memory_bytes": 1 << 20, "max_execution_time_ms": 100, "max_fuel": None}``.
         :param quotas: default quotas of components, as for :meth:`load`.
+        :param supervision: default supervision of components, as for :meth:`load`; by default none.
         :param capabilities: default capabilities of loads that name none; by default nothing.
         :param policies: rules for all components, as for :meth:`set_policies`.
         :param storage: the storage of components; by default in memory.
@@ -133,6 +134,7 @@ class Engine:
                 "cache-dir": None if cache_dir is None else os.fspath(cache_dir),
                 "limits": None if limits is None else _convert.dashed(limits),
                 "quotas": None if quotas is None else _convert.dashed(quotas),
+                "supervision": None if supervision is None else _convert.supervision(supervision),
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -153,6 +155,7 @@ class Engine:
         config: Any = None,
         limits: Optional[Options] = None,
         quotas: Optional[Options] = None,
+        supervision: Optional[Options] = None,
         capabilities: Optional[Capabilities] = None,
         mailbox: Optional[Options] = None,
         when_full: Optional[WhenFull] = None,
@@ -175,6 +178,19 @@ class Engine:
         In a pattern ``*`` stands for any characters between two ``/``, and ``**`` for any number
         of such parts.
 
+        ``supervision`` says what follows when a crash or an exit ends an instance. ``{}`` has these
+        defaults; without it, the next message gets a new instance::
+
+            {"restart": "permanent",     # at once; or "transient", "temporary", "on-demand"
+             "max_restarts": 10,         # in the window; the next crash makes the component `failed`
+             "window_ms": 60_000,
+             "backoff": {"growth": "exponential", "first_ms": 100, "max_ms": 30_000,  # the pauses
+                         "jitter_percent": 20, "quiet_ms": 60_000}}
+
+        ``"transient"`` stops the component after an exit with code 0. ``"temporary"`` does so too, and
+        after anything else the component has failed. ``"on-demand"`` waits for the next message.
+        ``growth`` may also be ``"fixed"`` or ``"none"``. Messages wait during a pause.
+
         :param id: ``namespace/name/instance``. An id may be loaded more than once.
         :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
         :param env: the component's environment variables.
@@ -188,6 +204,8 @@ class Engine:
             ``random_bytes_per_second``, ``host_call_data_bytes`` (in one call of a host function),
             ``wasi_resources`` (open at a time). ``None`` lifts a quota of the engine. A rate is a
             token bucket, one second deep.
+        :param supervision: its supervision. ``options={"supervision": None}`` turns that of the engine
+            off.
         :param capabilities: its capabilities; ``{}`` grants nothing and overrides the engine's.
         :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
         :param when_full: what a full mailbox does: ``"reject"`` (the default) raises
@@ -226,6 +244,7 @@ class Engine:
                 "config": config,
                 "limits": None if limits is None else _convert.dashed(limits),
                 "quotas": None if quotas is None else _convert.dashed(quotas),
+                "supervision": None if supervision is None else _convert.supervision(supervision),
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -401,6 +420,41 @@ class Engine:
         document = _convert.json_document(security.policies(policies), {})
         self._core.run(lib.airssys_engine_set_policies, document)
 
+    def stop_all(self, timeout: Optional[float] = None) -> None:
+        """Stops all components, the one that was loaded last first, as by :meth:`Component.stop`.
+
+        An error for some does not keep the others from stopping. Its class is that of the first;
+        ``failed`` of its ``detail`` lists them with ``handle``, ``status`` and ``message``.
+
+        :param timeout: as for :meth:`Component.stop`, for all together.
+        :raises AirssysError: the errors of :meth:`Component.stop`.
+        """
+        within = _convert.stop_timeout(timeout)
+        self._core.run(lib.airssys_engine_stop, _ffi.ALL_COMPONENTS, within)
+
+    def start_all(self) -> None:
+        """Starts all components that are stopped or have failed, in the order of loading.
+
+        :raises AirssysError: the errors of :meth:`Component.start`, with ``detail`` as for
+            :meth:`stop_all`. All other components are started.
+        """
+        self._core.run(lib.airssys_engine_start, _ffi.ALL_COMPONENTS)
+
+    def restart_all(self, timeout: Optional[float] = None) -> None:
+        """Gives all components new instances, in the order of loading, as by :meth:`Component.restart`.
+
+        :param timeout: as for :meth:`Component.restart`, for all together.
+        :raises AirssysError: the errors of :meth:`Component.restart`, with ``detail`` as for
+            :meth:`stop_all`. All other components are restarted.
+        """
+        within = _convert.stop_timeout(timeout)
+        self._core.run(lib.airssys_engine_restart, _ffi.ALL_COMPONENTS, within)
+
+    def status(self) -> List[Dict[str, Any]]:
+        """The :meth:`Component.status` of all components, in the order of loading."""
+        document = self._core.ask_json(lib.airssys_engine_status, _ffi.ALL_COMPONENTS)
+        return cast("List[Dict[str, Any]]", document)
+
     def stats(self) -> Dict[str, Any]:
         """The engine's counters, with the names of the library's JSON."""
         return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
@@ -416,7 +470,7 @@ class Engine:
         :raises ShutdownFailed: a component failed in its ``shutdown``.
         :raises WouldDeadlock: one of the engine's callbacks made the call.
         """
-        self._core.shutdown(_NO_TIMEOUT_MS if timeout is None else _convert.milliseconds(timeout))
+        self._core.shutdown(_convert.FOREVER if timeout is None else _convert.milliseconds(timeout))
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Stops everything at once and frees the engine. Does nothing if the engine is closed.

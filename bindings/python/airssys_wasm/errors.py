@@ -15,7 +15,9 @@ __all__ = [
     "AirssysError",
     "Cancelled",
     "ComponentError",
+    "ComponentFailed",
     "ComponentNotFound",
+    "ComponentStopped",
     "DeliveryFailed",
     "EngineClosed",
     "EngineStopped",
@@ -70,6 +72,8 @@ class Status(enum.IntEnum):
     CANCELLED = 22
     DELIVERY_FAILED = 23
     INTERRUPTED = 24
+    COMPONENT_STOPPED = 25
+    COMPONENT_FAILED = 26
 
 
 class AirssysError(Exception):
@@ -129,7 +133,7 @@ class InvalidComponent(AirssysError, ValueError):
 
 
 class InstantiationFailed(AirssysError):
-    """The component is valid, but no instance of it could be made."""
+    """No instance of the component could be made, or no new one initialized."""
 
     status = Status.INSTANTIATION_FAILED
 
@@ -194,7 +198,7 @@ class WouldDeadlock(AirssysError):
 
 
 class ShutdownFailed(AirssysError):
-    """A component's ``shutdown`` failed or trapped; the component is unloaded nevertheless."""
+    """A component's ``shutdown`` failed or trapped; it is unloaded or stopped nevertheless."""
 
     status = Status.SHUTDOWN_FAILED
 
@@ -271,6 +275,24 @@ class Interrupted(AirssysError):
     status = Status.INTERRUPTED
 
 
+class ComponentStopped(AirssysError):
+    """The component is stopped, or was stopped before it answered.
+
+    :meth:`Component.start` starts it.
+    """
+
+    status = Status.COMPONENT_STOPPED
+
+
+class ComponentFailed(AirssysError):
+    """The component crashed too often for its ``supervision``, or could not be started.
+
+    :meth:`Component.status` says why, and :meth:`Component.start` starts it.
+    """
+
+    status = Status.COMPONENT_FAILED
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -298,6 +320,8 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         Cancelled,
         DeliveryFailed,
         Interrupted,
+        ComponentStopped,
+        ComponentFailed,
     )
 }
 

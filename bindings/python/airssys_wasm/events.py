@@ -14,16 +14,18 @@ __all__ = ["Event"]
 class Event:
     """An event, as an engine's ``events`` callback receives it.
 
-    ``dead-letter``: a message was accepted and will never be handled. Its receiver was unloaded, the
-    mailbox dropped it for newer mail, its sender's time ran out before its turn, or the engine was
-    stopped. The data has ``component`` (the receiver), ``source``, ``correlation`` (for a request, its
-    id in hexadecimal digits), ``content-type``, ``payload-bytes``, ``time``, and the cause in ``code``
-    and ``reason``.
+    ``dead-letter``: a message was accepted and will never be handled. Its receiver was stopped, was
+    unloaded or has failed, the mailbox dropped it for newer mail, its sender's time ran out before its
+    turn, or the engine was stopped. The data has ``component`` (the receiver), ``source``,
+    ``correlation`` (for a request, its id in hexadecimal digits), ``content-type``, ``payload-bytes``,
+    ``time``, and the cause in ``code`` and ``reason``.
 
     ``state``: an instance of ``component`` changed ``from`` a state ``to`` another one. ``handle`` and
     ``instance`` (its number in a pool) tell which, ``cause`` and ``code`` why, and ``restarts`` how
     many new instances there have been. :meth:`Component.wait <airssys_wasm.Component.wait>` has the
-    states.
+    states. Causes are ``loaded``, ``crash``, ``exit``, ``mail`` (a message for a crashed component),
+    ``supervisor`` (its supervision restarts it), ``give-up`` (or does not any more), ``restart``,
+    ``restarted``, ``stop``, ``stopped``, ``start``, ``close`` and ``end``.
 
     ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """

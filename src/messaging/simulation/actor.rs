@@ -14,6 +14,7 @@ use crate::core::ports::{Handover, Messenger as _, Sending};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
+use crate::messaging::queue::Intake;
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{Ended, Requester, number, payload, sender};
@@ -26,6 +27,8 @@ pub struct Actor {
     pub number: usize,
     pub mailbox: Arc<Mailbox>,
     pub is_closed: AtomicBool,
+    /// It was stopped once: outcomes of its requests may have been dropped.
+    pub was_stopped: AtomicBool,
     /// The actor gets no more mail.
     is_over: AtomicBool,
     world: Weak<World>,
@@ -52,6 +55,7 @@ impl Actor {
             number,
             mailbox,
             is_closed: AtomicBool::new(false),
+            was_stopped: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             world: Arc::downgrade(world),
             messenger,
@@ -108,9 +112,18 @@ impl Actor {
                 self.world().model.called_back(self.number, &callback);
                 self.act().await;
             }
-            Mail::Health(reply) | Mail::Restart(reply) | Mail::Shutdown(reply) => {
+            Mail::Start(reply) => {
+                self.mailbox.reopen();
                 reply.answer(Ok(None));
             }
+            Mail::Recovery(at) => {
+                let world = self.world();
+                self.mailbox.rest(world.executor.sleep_until(at)).await;
+            }
+            Mail::Health(reply)
+            | Mail::Restart(reply)
+            | Mail::Stop(reply)
+            | Mail::Shutdown(reply) => reply.answer(Ok(None)),
         }
     }
 
@@ -164,7 +177,16 @@ impl Actor {
                     }
                 }
             }
-            match world.random.below(20) {
+            match world.random.below(24) {
+                20 => {
+                    let at = world.executor.now() + world.moment();
+                    let _ = self.mailbox.deliver(Mail::Recovery(at));
+                    Ended::Failed
+                }
+                21 if world.random.one_in(4) => {
+                    self.fail().await;
+                    Ended::Failed
+                }
                 0 => Ended::Lost,
                 1 | 2 => Ended::Failed,
                 3 => Ended::Replied(0),
@@ -239,6 +261,39 @@ impl Actor {
         if self.messenger.cancel_request(&id.to_string()).is_ok() {
             world.model.cancelled(id);
         }
+    }
+
+    /// Stops the actor, as an engine does, and starts it again after a while.
+    pub async fn stop_and_start(&self, hurried: bool) {
+        let world = self.world();
+        self.was_stopped.store(true, Ordering::Relaxed);
+        if let Err(stop) = self.mailbox.stop(Mail::Stop(Reply::nobody())) {
+            return stop.withdraw();
+        }
+        world.model.trace("stopped", self.number as u64, u64::from(hurried));
+        world.executor.sleep(world.moment()).await;
+        if hurried {
+            self.mailbox.dead_letter(self.mailbox.hurry(), &CallError::Stopped);
+            world.executor.sleep(world.moment()).await;
+        }
+        let _ = self.mailbox.start(Mail::Start(Reply::nobody()));
+    }
+
+    /// Fails the actor: all its mail is answered. It is started again after a while.
+    async fn fail(&self) {
+        let world = self.world();
+        let Some(removed) = self.mailbox.shut(Intake::Failed) else { return };
+        self.was_stopped.store(true, Ordering::Relaxed);
+        world.model.trace("failed", self.number as u64, 0);
+        self.mailbox.dead_letter(removed, &CallError::Failed);
+        let mailbox = Arc::clone(&self.mailbox);
+        world.executor.spawn("starter", {
+            let world = Arc::clone(&world);
+            async move {
+                world.executor.sleep(world.moment()).await;
+                let _ = mailbox.start(Mail::Start(Reply::nobody()));
+            }
+        });
     }
 
     /// Closes the actor and waits for its end.

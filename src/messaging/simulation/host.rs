@@ -44,7 +44,12 @@ pub async fn run(world: Arc<World>, sender: usize, deeds: u64) {
 pub async fn rule(world: Arc<World>, deeds: u64) {
     for _ in 0..deeds {
         world.executor.sleep(world.moment()).await;
-        match world.random.below(4) {
+        match world.random.below(5) {
+            4 => {
+                if let Some(actor) = world.any_actor() {
+                    actor.stop_and_start(world.random.one_in(2)).await;
+                }
+            }
             0 => world.load(),
             1 => {
                 if let Some(pool) = world.any_pool() {

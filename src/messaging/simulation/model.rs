@@ -235,6 +235,9 @@ impl Model {
             (Some(("delivery-failed", text)), State::Ended(Ended::Lost)) => {
                 text.contains("stopped")
             }
+            (Some(("delivery-failed", text)), State::Dead) => {
+                ["was stopped", "has failed", "cancelled"].iter().any(|why| text.contains(why))
+            }
             (Some(("delivery-failed", text)), _) => text.contains("cancelled"),
             (Some(("queue-full" | "target-not-found", _)), State::Dead) => true,
             (Some(("correlation-timeout", text)), State::Dead) => text.contains("never started"),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::runtime::engine::Reservation;
 use crate::runtime::screen::limits::Limit;
 use crate::system::documents::grants::Capabilities;
-use crate::system::documents::options::{LimitsDocument, QuotasDocument};
+use crate::system::documents::options::{LimitsDocument, QuotasDocument, SupervisionDocument};
 use crate::system::documents::policies::PoliciesDocument;
 use crate::system::documents::values::Int;
 
@@ -64,6 +64,8 @@ pub struct ConfigDocument {
     pub limits: Option<LimitsDocument>,
     /// Defaults for the quotas of every load.
     pub quotas: Option<QuotasDocument>,
+    /// Defaults for the supervision of every load.
+    pub supervision: Option<SupervisionDocument>,
     /// Capabilities of loads that name none. If the key is never set, such loads have none.
     pub capabilities: Option<Capabilities>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.

@@ -3,11 +3,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::component::supervision::{Growth, RestartPolicy};
 use crate::core::limits::WhenFull;
 use crate::security::quota::MAX_HOST_CALL_BYTES;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::values::{Given, Int, List, Table};
 
+#[cfg(test)]
+use crate::component::supervision::Supervision;
 #[cfg(test)]
 use crate::core::limits::{Limits, MailboxBounds};
 #[cfg(test)]
@@ -15,6 +18,9 @@ use crate::security::quota::Quotas;
 
 /// The host memory that every component may need, for its metadata and its output.
 const MIN_HOST_BYTES: u64 = 256 << 10;
+
+/// The longest pause before a restart: a day.
+const MAX_PAUSE_MS: u64 = 86_400_000;
 
 /// The options of a load: `options_json` of `airssys_engine_load` and `airssys_engine_load_file`.
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +54,10 @@ pub struct LoadDocument {
     /// How much the component may do. A key that is absent has the value that the configuration of
     /// the engine gives it.
     pub quotas: Option<QuotasDocument>,
+    /// What follows a crash. A key that is absent has the value that the configuration of the engine
+    /// gives it. `null`, or no such key anywhere: the next message makes a new instance.
+    #[serde(default)]
+    pub supervision: Given<SupervisionDocument>,
 }
 
 /// What one component may use. A message that exceeds a limit fails with an error that names it.
@@ -79,6 +89,105 @@ pub struct LimitsDocument {
     /// Elements over all tables of the component.
     #[cfg_attr(test, schemars(extend("default" = Limits::default().max_table_elements)))]
     pub max_table_elements: Option<Int<0>>,
+}
+
+/// What follows the loss of an instance: a trap, a limit, an exit, or a new instance that could not
+/// be made. Each instance of a pool has a budget of its own. What the host does (a stop, a restart,
+/// an interrupt) takes nothing off it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "supervision"))]
+pub struct SupervisionDocument {
+    /// When the component gets a new instance.
+    #[cfg_attr(test, schemars(extend("default" = Supervision::default().policy.name())))]
+    pub restart: Option<RestartDocument>,
+    /// Restarts in `window-ms`. At the next one the component is `failed`: waiting messages become
+    /// dead letters, and new ones are refused, until `airssys_engine_start`. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Supervision::default().max_restarts)))]
+    pub max_restarts: Given<Int<0, 10_000>>,
+    /// Milliseconds of the window in which restarts are counted; it slides.
+    #[cfg_attr(test, schemars(extend("default" = millis(Supervision::default().window))))]
+    pub window_ms: Option<Int<1>>,
+    /// The pauses before restarts. Messages wait meanwhile.
+    pub backoff: Option<BackoffDocument>,
+}
+
+/// When a component that has lost its instance gets a new one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "restart"))]
+pub enum RestartDocument {
+    /// With its next message, as without `supervision`.
+    OnDemand,
+    /// At once.
+    Permanent,
+    /// At once; but after an exit with code 0, the component is `stopped`.
+    Transient,
+    /// Never: the component is `failed`, or `stopped` after an exit with code 0.
+    Temporary,
+}
+
+/// The pauses before restarts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "backoff"))]
+pub struct BackoffDocument {
+    /// How they grow.
+    #[cfg_attr(test, schemars(extend("default" = Supervision::default().backoff.growth.name())))]
+    pub growth: Option<GrowthDocument>,
+    /// Milliseconds of the first.
+    #[cfg_attr(test, schemars(extend("default" = millis(Supervision::default().backoff.first))))]
+    pub first_ms: Option<Int<0, MAX_PAUSE_MS>>,
+    /// Milliseconds of the longest.
+    #[cfg_attr(test, schemars(extend("default" = millis(Supervision::default().backoff.longest))))]
+    pub max_ms: Option<Int<0, MAX_PAUSE_MS>>,
+    /// The share of each pause, in percent, of which a random part is left out, so that components
+    /// that crashed together do not restart together.
+    #[cfg_attr(test, schemars(extend("default" = Supervision::default().backoff.jitter)))]
+    pub jitter_percent: Option<Int<0, 100>>,
+    /// Milliseconds without a restart, after which the pauses begin with the first again.
+    #[cfg_attr(test, schemars(extend("default" = millis(Supervision::default().backoff.quiet))))]
+    pub quiet_ms: Option<Int<1>>,
+}
+
+/// How the pauses before restarts grow.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "growth"))]
+pub enum GrowthDocument {
+    /// There are none.
+    None,
+    /// All are as long as the first.
+    Fixed,
+    /// Each is twice as long as the one before.
+    Exponential,
+}
+
+impl From<RestartDocument> for RestartPolicy {
+    fn from(document: RestartDocument) -> Self {
+        match document {
+            RestartDocument::OnDemand => Self::OnDemand,
+            RestartDocument::Permanent => Self::Permanent,
+            RestartDocument::Transient => Self::Transient,
+            RestartDocument::Temporary => Self::Temporary,
+        }
+    }
+}
+
+impl From<GrowthDocument> for Growth {
+    fn from(document: GrowthDocument) -> Self {
+        match document {
+            GrowthDocument::None => Self::None,
+            GrowthDocument::Fixed => Self::Fixed,
+            GrowthDocument::Exponential => Self::Exponential,
+        }
+    }
+}
+
+#[cfg(test)]
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How a mailbox treats incoming messages.

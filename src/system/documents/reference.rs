@@ -12,7 +12,8 @@ use crate::system::documents::grants::{
     NetworkGrant, StorageByAction, StorageIn,
 };
 use crate::system::documents::options::{
-    LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
+    BackoffDocument, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
+    SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -49,6 +50,8 @@ fn all_keys() -> Vec<Keys> {
         keys::<LimitsDocument>(),
         keys::<MailboxDocument>(),
         keys::<QuotasDocument>(),
+        keys::<SupervisionDocument>(),
+        keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
         keys::<GrantSet>(),

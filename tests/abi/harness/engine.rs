@@ -237,6 +237,21 @@ impl Engine {
         check(|error| unsafe { airssys_engine_restart(self.raw(), handle, timeout_ms, error) })
     }
 
+    pub fn stop(&self, handle: u64, timeout_ms: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_stop(self.raw(), handle, timeout_ms, error) })
+    }
+
+    pub fn start(&self, handle: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_start(self.raw(), handle, error) })
+    }
+
+    pub fn status(&self, handle: u64) -> Outcome<Value> {
+        // SAFETY: a live engine, and a place for the document.
+        document(|out, error| unsafe { airssys_engine_status(self.raw(), handle, out, error) })
+    }
+
     pub fn wait(&self, handle: u64, state: &str, timeout_ms: u64) -> Outcome {
         let state = CString::new(state).unwrap();
         // SAFETY: a live engine, and a text.

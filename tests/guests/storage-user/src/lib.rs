@@ -1,7 +1,8 @@
 //! Every storage function as a command.
 
 use guest_kit::{
-    Args, Component, ComponentMessage, ComponentMetadata, Reply, StorageError, outcome, storage,
+    Args, Component, ComponentConfig, ComponentError, ComponentMessage, ComponentMetadata, Reply,
+    StorageError, outcome, storage,
 };
 
 struct StorageUser;
@@ -12,6 +13,17 @@ impl Component for StorageUser {
         let commands =
             ["set", "get", "delete", "exists", "list", "usage", "fill", "set-hex", "incr"];
         guest_kit::metadata!(true, commands)
+    }
+
+    /// Refuses while there is something at the key that `REFUSES_IF` names.
+    fn initialize(config: ComponentConfig) -> Result<(), ComponentError> {
+        let Some((_, key)) = config.env_vars.iter().find(|(name, _)| name == "REFUSES_IF") else {
+            return Ok(());
+        };
+        match storage::get(key) {
+            Ok(None) => Ok(()),
+            found => Err(ComponentError::InitializationFailed(format!("{key}: {found:?}"))),
+        }
     }
 
     fn handle_message(message: ComponentMessage) -> Reply {
