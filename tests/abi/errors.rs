@@ -49,6 +49,8 @@ fn status_values_and_names_never_change() {
         (22, "AIRSSYS_ERROR_CANCELLED"),
         (23, "AIRSSYS_ERROR_DELIVERY_FAILED"),
         (24, "AIRSSYS_ERROR_INTERRUPTED"),
+        (25, "AIRSSYS_ERROR_COMPONENT_STOPPED"),
+        (26, "AIRSSYS_ERROR_COMPONENT_FAILED"),
     ];
     for (value, name) in pinned {
         assert_eq!(status_name(value), name);

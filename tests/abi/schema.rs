@@ -126,6 +126,9 @@ fn seeds() -> Vec<Document> {
     let limits = json!({ "max-memory-bytes": 1 << 20, "max-host-bytes": 1 << 20,
                          "max-message-bytes": 6, "max-execution-time-ms": 5, "max-fuel": null,
                          "max-instances": 4, "max-table-elements": 5 });
+    let supervision = json!({ "restart": "permanent", "max-restarts": 3, "window-ms": 4,
+        "backoff": { "growth": "exponential", "first-ms": 5, "max-ms": 6, "jitter-percent": 7,
+                     "quiet-ms": 8 } });
     let quotas = json!({ "messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                          "storage-keys": 4, "log-bytes-per-second": 5,
                          "random-bytes-per-second": null, "host-call-data-bytes": 7,
@@ -138,7 +141,8 @@ fn seeds() -> Vec<Document> {
     let options = json!({
         "env": { "A": "1" }, "config": { "x": [1] }, "limits": limits, "instances": 2,
         "mailbox": { "capacity": 2, "max-bytes": 9, "when-full": "block" },
-        "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas
+        "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas,
+        "supervision": supervision
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
@@ -152,7 +156,7 @@ fn seeds() -> Vec<Document> {
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
         "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
-        "quotas": quotas, "capabilities": long_grants(), "policies": rules
+        "quotas": quotas, "supervision": supervision, "capabilities": long_grants(), "policies": rules
     });
     [
         ("load-options", options),
@@ -466,6 +470,8 @@ fn the_schema_names_the_keys_that_the_parsers_know() {
         (r#"{"~": 1}"#, "options", "load-options"),
         (r#"{"limits": {"~": 1}}"#, "options.limits", "limits"),
         (r#"{"quotas": {"~": 1}}"#, "options.quotas", "quotas"),
+        (r#"{"supervision": {"~": 1}}"#, "options.supervision", "supervision"),
+        (r#"{"supervision": {"backoff": {"~": 1}}}"#, "options.supervision.backoff", "backoff"),
         (r#"{"mailbox": {"~": 1}}"#, "options.mailbox", "mailbox"),
         (r#"{"capabilities": {"~": 1}}"#, "options.capabilities", "grant-set"),
     ] {

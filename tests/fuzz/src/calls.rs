@@ -42,7 +42,7 @@ const PAYLOADS: [&str; 16] = [
     "",
 ];
 
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 11] = [
     "{}",
     r#"{"instances": 3}"#,
     r#"{"mailbox": {"capacity": 2}}"#,
@@ -50,6 +50,9 @@ const OPTIONS: [&str; 8] = [
     r#"{"mailbox": {"capacity": 2, "when-full": "drop-oldest"}}"#,
     r#"{"quotas": {"outstanding-requests": 1, "messages-per-second": 3}}"#,
     r#"{"limits": {"max-memory-bytes": 1}}"#,
+    r#"{"supervision": {"max-restarts": 1, "backoff": {"growth": "none"}}}"#,
+    r#"{"supervision": {"restart": "transient", "backoff": {"first-ms": 20}}, "instances": 2}"#,
+    r#"{"supervision": {"restart": "temporary"}}"#,
     r#"{"nonsense": 1}"#,
 ];
 
@@ -148,7 +151,8 @@ impl Shared<'_> {
             flags: u64::from(random.one_in(4)) * AIRSSYS_MESSAGE_ENDS_WITH_SENDER,
             gives_up: None,
         };
-        match random.below(23) {
+        let all = if random.one_in(4) { AIRSSYS_ALL_COMPONENTS } else { handle };
+        match random.below(27) {
             0 | 1 => self.load(random),
             2 => {
                 let timeout = [0, 20][random.below(2)];
@@ -159,8 +163,12 @@ impl Shared<'_> {
             }
             19 => _ = sound(engine.interrupt(handle)),
             21 => _ = sound(engine.restart(handle, [0, 20][random.below(2)])),
+            23 => _ = sound(engine.stop(all, [0, 20][random.below(2)])),
+            24 | 25 => _ = sound(engine.start(all)),
+            26 => _ = sound(engine.status(all)),
             22 => {
-                let state = *random.pick(&["running", "crashed", "restarting", "stopped", "gone"]);
+                let states = ["running", "crashed", "restarting", "stopped", "failed", "gone"];
+                let state = *random.pick(&states);
                 _ = sound(engine.wait(handle, state, [0, 20][random.below(2)]));
             }
             3 | 4 => _ = sound(engine.call_with(handle, payload, With { timeout_ms: 200, ..with })),

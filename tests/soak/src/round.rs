@@ -22,6 +22,7 @@ use crate::shortage::{self, Resource};
 pub const THREADS: usize = 6;
 const SLOTS: usize = 24;
 const GUESTS: [&str; 6] = ["echo", "counter", "requester", "trapper", "storage-user", "probe"];
+const RESTARTS: [&str; 4] = ["on-demand", "permanent", "transient", "temporary"];
 const POLICIES: [&str; 3] = ["reject", "block", "drop-oldest"];
 
 /// How long the threads make calls.
@@ -253,6 +254,11 @@ impl Round {
             93 => drop((engine.list(), engine.stats())),
             94..97 => self.another_engine(random, own),
             97 => _ = self.count("restart", engine.restart(handle, *random.pick(&[0, 60_000]))),
+            98 => {
+                self.count("stop", engine.stop(handle, *random.pick(&[0, 60_000])));
+                self.count("status", engine.status(AIRSSYS_ALL_COMPONENTS));
+                self.count("start", engine.start(handle));
+            }
             _ => _ = self.count("unload", engine.unload(handle)),
         }
     }
@@ -265,11 +271,18 @@ impl Round {
 
     /// Loads a component into a slot and unloads the previous one.
     fn replace(&self, random: &mut Random, slot: usize) {
-        let options = json!({
+        let mut options = json!({
             "mailbox": { "capacity": 1 + random.below(8), "when-full": pick(random, &POLICIES) },
             "instances": 1 + random.below(3),
             "limits": { "max-execution-time-ms": 30 },
         });
+        if random.one_in(2) {
+            options["supervision"] = json!({
+                "restart": pick(random, &RESTARTS),
+                "max-restarts": 100,
+                "backoff": { "first-ms": random.below(20), "max-ms": 50 },
+            });
+        }
         let wasm = guest(pick(random, &GUESTS));
         let loaded = self.engine().try_load(&id(slot), wasm, Some(&options.to_string()));
         let Some(handle) = self.count("load", loaded) else { return };
