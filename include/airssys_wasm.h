@@ -365,12 +365,17 @@ const char *airssys_error_message(const airssys_error_t *error);
  *     code                            case name of the WIT variant wasm-error or messaging-error
  *     origin                          "guest" if the component itself returned the error
  *     during                          the step of loading: "instantiation", "initialize",
- *                                     "metadata" or "health"
+ *                                     "metadata", "health" or "replacement"
  *     backtrace                       of a trap
+ *     exit-code                       of an exit; WASI 0.2 has only 0 and 1
+ *     state, wanted                   of a component that does not run, or not yet
+ *     version                         that a component keeps after a failed replacement
+ *     health                          of a version that did not become healthy in time
  *     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
  *     unfinished                      components that a shutdown did not finish
  *     codec, accepted                 of a payload that the receiver does not accept
- *     failed                          of a broadcast: array of { handle, status, message }
+ *     failed                          of a broadcast, or a function for all components: array of
+ *                                     { handle, status, message }
  *
  * `error`: borrowed; the details of NULL are `"{}"`. The error owns the text, which is valid until
  * the error is freed. Any thread; callable from callbacks.
@@ -675,9 +680,9 @@ struct airssys_event_t {
  * waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of that for
  * one receiver. The rest is counted, and `events-lost` reports the number.
  *
- * `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made
- * room for a newer message (`drop-oldest`), or its sender's time was over before its turn, or its
- * engine was stopped:
+ * `dead-letter`: an accepted message will never be handled. Its receiver was unloaded or stopped,
+ * or has failed, or it made room for a newer message (`drop-oldest`), or its sender's time was
+ * over before its turn, or its engine was stopped:
  *
  *     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
@@ -691,12 +696,28 @@ struct airssys_event_t {
  *     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "handle": 1, "instance": 0,
  *       "from": "running", "to": "crashed", "cause": "crash",
- *       "code": "runtime-error", "restarts": 0 }
+ *       "code": "runtime-error", "version": 1, "restarts": 0 }
  *
- * `instance` is the number within a pool. `cause` is `loaded`, `crash`, `mail` (a message for a
- * crashed component), `host` (`airssys_engine_restart`), `restarted`, `close` or `end`. `code`
- * names the error that ended the instance, or is null. `restarts` counts new instances so far.
- * Events of one instance come in the order of its changes.
+ * `instance` is the number within a pool. `code` names the error that ended the instance, or is
+ * null. `version` is the number of the version, and `restarts` counts new instances so far. Events
+ * of one instance come in the order of its changes. `cause` is one of:
+ *
+ *     loaded        a load or a start has succeeded
+ *     crash         the instance is lost, or a new one could not be made
+ *     exit          the component has ended by itself, see `supervision` in OPTIONS
+ *     mail          a message waits for a crashed component
+ *     supervisor    the supervision wants a new instance
+ *     give-up       the supervision allows no further restart
+ *     restart       airssys_engine_restart wants a new instance
+ *     restarted     the new instance is initialized
+ *     replace       an instance of another version is ready
+ *     replaced      it has taken over
+ *     kept          it has not; the old instance goes on
+ *     stop          airssys_engine_stop
+ *     stopped       the component is stopped
+ *     start         airssys_engine_start
+ *     close         the component is unloaded, or its engine shut down
+ *     end           it is gone
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -1033,13 +1054,15 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  * new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
  *
  * - `engine`: borrowed.
- * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components, the one
- *   that was loaded last first.
+ * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components at a time,
+ *   beginning with the one that was loaded last.
  * - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
  *   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
- *   interrupted; 0: at once, `UINT64_MAX`: never. A callback of the host is not cut short.
- * - `error`: may be NULL. After a failure for several components, the details' `failed` lists them
- *   with `handle`, `status` and `message`; the status is that of the first.
+ *   interrupted; 0: at once, `UINT64_MAX`: never. `shutdown` then has one second. A callback of the
+ *   host is not cut short.
+ * - `error`: may be NULL. With `AIRSSYS_ALL_COMPONENTS` the details' `failed` lists the components
+ *   that could not be stopped, with `handle`, `status` and `message`; the status is that of the
+ *   first.
  *
  * Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
  * stopped, or has failed, stays as it is.
@@ -1047,7 +1070,8 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  * Returns `AIRSSYS_OK` or:
  *
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
- * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: its `shutdown` failed; it is stopped nevertheless.
+ * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: its `shutdown` failed, or was not called because something was
+ *   interrupted; it is stopped nevertheless.
  * - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The stop follows it.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for. Nothing is
  *   stopped.
@@ -1098,13 +1122,14 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *                      "jitter-percent": 20, "quiet-ms": 60000 }
  *       },
  *       "instances": [
- *         { "instance": 0, "state": "running", "health": "healthy", "restarts": 1,
- *           "restarts-in-window": 1,
+ *         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
+ *           "restarts": 1, "restarts-in-window": 1,
  *           "last-failure": { "code": "runtime-error", "message": "wasm trap: ...",
  *                             "time": { "seconds": 1767225600, "nanoseconds": 0 } } }
  *       ]
  *     }
  *
+ * `version` counts from 1, and grows with each replacement; a rollback returns to an earlier number.
  * `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
  * not run. `supervision` and `restarts-in-window` are null without supervision, and `last-failure`
  * is null before the first. Its `message` is null if the component's `max-host-bytes` left no room
@@ -1162,7 +1187,7 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  * - `engine`: borrowed.
  * - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
  *   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
- *   new one), `restarting` (a new instance is being made), `stopping` (it takes no new messages,
+ *   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over), `stopping` (it takes no new messages,
  *   and handles those that wait), `stopped` (it takes no messages, until it is started), `failed`
  *   (likewise, after too many restarts or a start that failed), `unloading` (it is closed, and
  *   `shutdown` is called) or `unloaded`.
@@ -1186,6 +1211,78 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
                                      const char *state,
                                      uint64_t timeout_ms,
                                      airssys_error_t **error);
+
+/**
+ * Gives a running component another binary, another configuration, or both.
+ *
+ * The binary is compiled, and a new instance is made and initialized beside the old one. Between
+ * two messages the new instance takes over; then `shutdown` of the old one is called. Id, handle,
+ * rights, limits, storage, mailbox and open requests stay. If anything fails until then, the old
+ * instance stays as it was. A component that is stopped, has crashed or has failed runs again with
+ * the new version, and its supervision forgets earlier restarts.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, one instance at a time is replaced. After a failure, those that were
+ *   replaced get the old version back.
+ * - `wasm`, `len`: borrowed bytes; with (NULL, 0) the binary stays.
+ * - `options_json`: borrowed text, NULL for none; see `replace-options` in `docs/options.md`.
+ * - `error`: may be NULL. The details' `version` is the number of the version that stays.
+ *
+ * Any thread; callable from callbacks. Blocks until the new version runs. Replacements of the same
+ * component take turns.
+ *
+ * Returns `AIRSSYS_OK`, or for a binary that is unusable or an instance that cannot be made or
+ * initialized what `airssys_engine_load` returns, or:
+ *
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
+ * - `AIRSSYS_ERROR_INVALID_COMPONENT`: also if only one of the versions exports
+ *   `component-lifecycle`.
+ * - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
+ *   the message in progress did not end within `timeout-ms`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
+ *   it, waits for.
+ * - `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_replace(airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        const uint8_t *wasm,
+                                        size_t len,
+                                        const char *options_json,
+                                        airssys_error_t **error);
+
+/**
+ * Replaces a component with a binary from a file; otherwise as `airssys_engine_replace`.
+ *
+ * `engine`: borrowed. `handle`: as for `airssys_engine_replace`. `path`: borrowed text.
+ * `options_json`: borrowed text, NULL for none. `error`: may be NULL. Any thread; callable from
+ * callbacks.
+ *
+ * Returns `AIRSSYS_OK`, what `airssys_engine_replace` returns, or `AIRSSYS_ERROR_IO` if the file
+ * cannot be read. Also: `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_replace_file(airssys_engine_t *engine,
+                                             uint64_t handle,
+                                             const char *path,
+                                             const char *options_json,
+                                             airssys_error_t **error);
+
+/**
+ * Returns a component to the version before its current one, as `airssys_engine_replace` does.
+ *
+ * The current version is forgotten: the next rollback returns to the version before that. How many
+ * versions are kept is the load option `kept-versions`.
+ *
+ * `engine`: borrowed. `handle`: as for `airssys_engine_replace`. `error`: may be NULL. Any thread;
+ * callable from callbacks. Blocks until the version before runs.
+ *
+ * Returns `AIRSSYS_OK`, what `airssys_engine_replace` returns, or `AIRSSYS_ERROR_INVALID_ARGUMENT`
+ * if no version before the current one is kept. Also: `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
+                                         uint64_t handle,
+                                         airssys_error_t **error);
 
 /* -- OPTIONS ----------------------------------------------------------------------------------- */
 
@@ -1220,6 +1317,7 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  *                                         the component learns only that the callback failed
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
+ *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -1298,7 +1396,29 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  *                                         empty: no check
  *       "capabilities": { ... },          what the component may do, see CAPABILITIES. null: none;
  *                                         default: those of the configuration
- *       "quotas": { ... }                 how much of it, see below
+ *       "quotas": { ... },                how much of it, see below
+ *       "supervision": { ... },           what follows a crash, see below. null: the next message
+ *                                         makes a new instance; default: that of the configuration
+ *       "kept-versions": 2                versions for airssys_engine_rollback, 0 to 64
+ *     }
+ *
+ *     "supervision": {                    of each instance, if the member is there:
+ *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
+ *                                         same, but an exit with code 0 stops the component.
+ *                                         "temporary": none, the component fails. "on-demand": with
+ *                                         the next message
+ *       "max-restarts": 10,               in "window-ms"; then the component fails: what waits
+ *                                         becomes dead letters, and messages are refused, until
+ *                                         airssys_engine_start. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "backoff": {                      pauses before restarts; messages wait meanwhile
+ *         "growth": "exponential",        "none": no pause, "fixed": always the first,
+ *                                         "exponential": each twice as long as the one before
+ *         "first-ms": 100,
+ *         "max-ms": 30000,
+ *         "jitter-percent": 20,           the share of a pause of which a random part is left out
+ *         "quiet-ms": 60000               without a restart, after which the first pause is next
+ *       }
  *     }
  *
  *     "limits": {
@@ -1349,6 +1469,18 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
  * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
  * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * REPLACE: airssys_engine_replace, airssys_engine_replace_file
+ *
+ *     {
+ *       "env": { "KEY": "value" },        in place of all earlier variables; default: they stay
+ *       "config": "text" or any JSON,     as for a load; null: none; default: it stays
+ *       "health-gate-ms": 1000,           the new instance must report itself healthy within this
+ *                                         time; default: its health does not matter
+ *       "timeout-ms": 1000                the new instance waits this long for the message in
+ *                                         progress, which is not interrupted; default: no limit
+ *     }
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
@@ -1505,6 +1637,8 @@ struct airssys_message_options_t {
  * Returns `AIRSSYS_OK` once the message is queued, or:
  *
  * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, or no room in time.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+ *   `airssys_engine_start`.
  * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
  * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
  * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
@@ -1573,6 +1707,8 @@ airssys_status_t airssys_engine_broadcast(airssys_engine_t *engine,
  * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
  * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
  *   `codecs`.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+ *   `airssys_engine_start`.
  * - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: no new instance after a crash.
  * - `AIRSSYS_ERROR_IO`: no memory for the guest's stack. The message has not begun.
  * - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.
@@ -1646,6 +1782,8 @@ typedef void (*airssys_reply_fn_t)(void *user_data, const airssys_completion_t *
  * Returns `AIRSSYS_OK` or:
  *
  * - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+ *   `airssys_engine_start`.
  * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
  * - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
  *   `codecs`.
@@ -2038,6 +2176,8 @@ airssys_status_t airssys_config_set_router(airssys_config_t *config,
  * Returns `AIRSSYS_OK` or:
  *
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the target is not loaded here.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+ *   `airssys_engine_start`.
  * - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the target handles no messages. Of a request, this is the
  *   outcome.
  * - `AIRSSYS_ERROR_INVALID_ID`: a malformed source or target.

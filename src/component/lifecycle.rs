@@ -12,6 +12,8 @@ pub enum State {
     Crashed,
     /// Being instantiated and initialized again.
     Restarting,
+    /// Handing over to an instance of another version.
+    Replacing,
     /// Closed to new messages; `shutdown` follows those that wait.
     Stopping,
     /// Without an instance and closed to messages, until it is started.
@@ -43,6 +45,12 @@ pub enum Cause {
     Restart,
     /// The new instance is initialized.
     Restarted,
+    /// An instance of another version is ready.
+    Replace,
+    /// That instance has taken over.
+    Replaced,
+    /// The old instance stays.
+    Kept,
     /// The host stops the component.
     Stop,
     /// `shutdown` of a component that is being stopped has returned, or could not be called.
@@ -57,11 +65,12 @@ pub enum Cause {
 
 impl State {
     /// All states, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Initializing,
         Self::Running,
         Self::Crashed,
         Self::Restarting,
+        Self::Replacing,
         Self::Stopping,
         Self::Stopped,
         Self::Failed,
@@ -76,13 +85,15 @@ impl State {
         match (self, cause) {
             (Initializing, Cause::Loaded) => Some(Running),
             (Initializing, Cause::Crash) => Some(Failed),
-            (Running | Restarting, Cause::Crash) => Some(Crashed),
+            (Running | Restarting | Replacing, Cause::Crash) => Some(Crashed),
             (Crashed, Cause::Mail | Cause::Supervisor) => Some(Restarting),
             (Running | Crashed, Cause::Restart) => Some(Restarting),
             (Restarting, Cause::Restarted) => Some(Running),
+            (Running | Crashed | Stopped | Failed, Cause::Replace) => Some(Replacing),
+            (Replacing, Cause::Replaced | Cause::Kept) => Some(Running),
             (Crashed, Cause::GiveUp) => Some(Failed),
-            (Running | Restarting, Cause::Exit) => Some(Stopped),
-            (Running | Crashed | Restarting, Cause::Stop) => Some(Stopping),
+            (Running | Restarting | Replacing, Cause::Exit) => Some(Stopped),
+            (Running | Crashed | Restarting | Replacing, Cause::Stop) => Some(Stopping),
             (Stopping, Cause::Stopped) => Some(Stopped),
             (Stopped | Failed, Cause::Start) => Some(Initializing),
             (Unloading, Cause::End) => Some(Unloaded),
@@ -99,6 +110,7 @@ impl State {
             Self::Running => "running",
             Self::Crashed => "crashed",
             Self::Restarting => "restarting",
+            Self::Replacing => "replacing",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
@@ -125,6 +137,9 @@ impl Cause {
             Self::GiveUp => "give-up",
             Self::Restart => "restart",
             Self::Restarted => "restarted",
+            Self::Replace => "replace",
+            Self::Replaced => "replaced",
+            Self::Kept => "kept",
             Self::Stop => "stop",
             Self::Stopped => "stopped",
             Self::Start => "start",
@@ -138,7 +153,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const CAUSES: [Cause; 13] = [
+    const CAUSES: [Cause; 16] = [
         Cause::Loaded,
         Cause::Crash,
         Cause::Exit,
@@ -147,6 +162,9 @@ mod tests {
         Cause::GiveUp,
         Cause::Restart,
         Cause::Restarted,
+        Cause::Replace,
+        Cause::Replaced,
+        Cause::Kept,
         Cause::Stop,
         Cause::Stopped,
         Cause::Start,

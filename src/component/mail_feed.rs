@@ -224,6 +224,7 @@ impl MailSource for MailFeed {
             Mail::Health(_)
             | Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Replace(_)
             | Mail::Stop(_)
             | Mail::Start(_)
             | Mail::Shutdown(_) => {

@@ -8,3 +8,5 @@ pub mod panics;
 pub mod pool;
 pub mod status;
 pub mod supervision;
+pub mod turnover;
+pub mod version;

@@ -1,11 +1,12 @@
 //! The actors behind one handle: one, or several that share the work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vec1::Vec1;
 
 use crate::component::actor::Actor;
 use crate::component::lifecycle::State;
+use crate::component::version::Version;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::messaging::mail::Refusal;
 use crate::messaging::mailbox::{Acquire, Mailbox};
@@ -18,13 +19,82 @@ pub struct Pool {
     handle: ComponentHandle,
     actors: Vec1<Arc<Actor>>,
     members: Arc<Members>,
+    versions: Mutex<Versions>,
+    /// Held during a replacement.
+    replacing: Mutex<()>,
+}
+
+/// The versions of a component.
+struct Versions {
+    current: Arc<Version>,
+    /// The versions before it, the latest last.
+    earlier: Vec<Arc<Version>>,
+    /// The most earlier versions kept.
+    most: usize,
+    /// The number of the last version made.
+    last: u64,
 }
 
 impl Pool {
     /// Creates a pool of actors that have the same id.
-    pub fn new(handle: ComponentHandle, actors: Vec1<Arc<Actor>>) -> Self {
+    pub fn new(handle: ComponentHandle, actors: Vec1<Arc<Actor>>, kept_versions: usize) -> Self {
         let members = Members::new(actors.mapped_ref(|actor| Arc::clone(actor.mailbox())));
-        Self { handle, actors, members: Arc::new(members) }
+        let current = Arc::clone(&actors.first().source().version);
+        let last = current.number;
+        let versions = Versions { current, earlier: Vec::new(), most: kept_versions, last };
+        Self {
+            handle,
+            actors,
+            members: Arc::new(members),
+            versions: Mutex::new(versions),
+            replacing: Mutex::default(),
+        }
+    }
+
+    /// Returns the lock that is held during a replacement.
+    pub fn replacing(&self) -> &Mutex<()> {
+        &self.replacing
+    }
+
+    /// Returns the current version.
+    pub fn version(&self) -> Arc<Version> {
+        Arc::clone(&self.versions().current)
+    }
+
+    /// Returns the version before the current one, if it is kept.
+    pub fn earlier_version(&self) -> Option<Arc<Version>> {
+        self.versions().earlier.last().cloned()
+    }
+
+    /// Returns the number of a new version.
+    pub fn next_version(&self) -> u64 {
+        let mut versions = self.versions();
+        versions.last += 1;
+        versions.last
+    }
+
+    /// Notes that `version` has taken over.
+    pub fn advance_to(&self, version: Arc<Version>) {
+        let mut versions = self.versions();
+        let before = std::mem::replace(&mut versions.current, version);
+        versions.earlier.push(before);
+        let surplus = versions.earlier.len().saturating_sub(versions.most);
+        let _dropped_unlocked: Vec<_> = versions.earlier.drain(..surplus).collect();
+        drop(versions);
+    }
+
+    /// Notes that the version before the current one has taken over again.
+    pub fn went_back(&self) {
+        let mut versions = self.versions();
+        if let Some(before) = versions.earlier.pop() {
+            let _dropped_unlocked = std::mem::replace(&mut versions.current, before);
+            drop(versions);
+        }
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        // No code under the lock can panic half-way through a change.
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the handle.

@@ -1,15 +1,14 @@
 //! The status of a component, known without asking it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::component::lifecycle::{Cause, State};
 use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::message::Timestamp;
-use crate::core::metadata::ComponentMetadata;
-use crate::core::ports::{Identity, StateChange, StateChanges};
+use crate::core::ports::{Identity, SoFar, StateChange, StateChanges};
 use crate::runtime::contract::HealthStatus;
 
 /// The state, the last health, the metadata and the counts of a component.
@@ -21,7 +20,7 @@ pub struct Status {
     /// Held during a change of the state, so that each is reported before the next.
     last_failure: Mutex<Option<LastFailure>>,
     health: AtomicU8,
-    metadata: OnceLock<(ComponentMetadata, Charge)>,
+    version: AtomicU64,
     handled: AtomicU64,
     failed: AtomicU64,
     restarts: AtomicU64,
@@ -41,7 +40,7 @@ impl Status {
             state: AtomicU8::new(State::Initializing as u8),
             last_failure: Mutex::default(),
             health: AtomicU8::new(HealthStatus::Unknown as u8),
-            metadata: OnceLock::new(),
+            version: AtomicU64::new(1),
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -72,8 +71,9 @@ impl Status {
         let Some(to) = from.after(cause) else { return };
         self.state.store(to as u8, Ordering::Release);
         let change = StateChange { from: from.name(), to: to.name(), cause: cause.name(), code };
-        let restarts = self.restarts.load(Ordering::Relaxed);
-        self.changes.changed(&self.component, self.instance, change, restarts);
+        let so_far =
+            SoFar { version: self.version(), restarts: self.restarts.load(Ordering::Relaxed) };
+        self.changes.changed(&self.component, self.instance, change, so_far);
     }
 
     /// Calls `look` on the last failure of an instance, if there was one.
@@ -92,15 +92,14 @@ impl Status {
         self.health.store(health as u8, Ordering::Release);
     }
 
-    /// Returns the result of `metadata` at load; `None` without a life cycle.
-    pub fn metadata(&self) -> Option<&ComponentMetadata> {
-        self.metadata.get().map(|(metadata, _)| metadata)
+    /// Returns the number of the version.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
     }
 
-    /// Stores the result of `metadata` and its charge. Called once.
-    pub fn set_metadata(&self, metadata: ComponentMetadata, charge: Charge) {
-        let first = self.metadata.set((metadata, charge)).is_ok();
-        debug_assert!(first, "metadata is asked once");
+    /// Stores the number of the version.
+    pub fn set_version(&self, number: u64) {
+        self.version.store(number, Ordering::Relaxed);
     }
 
     /// Counts a handled message or callback.

@@ -128,11 +128,19 @@ pub struct StateChange {
     pub code: Option<&'static str>,
 }
 
+/// What became of a component up to a change of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoFar {
+    /// The number of its version.
+    pub version: u64,
+    /// The number of its restarts.
+    pub restarts: u64,
+}
+
 /// The destination of state changes.
 pub trait StateChanges: Send + Sync {
-    /// Takes a change of the instance with this number of a component, after `restarts` restarts.
-    /// Must not block.
-    fn changed(&self, component: &Identity, instance: usize, change: StateChange, restarts: u64);
+    /// Takes a change of the instance with this number of a component. Must not block.
+    fn changed(&self, component: &Identity, instance: usize, change: StateChange, so_far: SoFar);
 }
 
 /// The destination of an engine's events. Its functions run host code.

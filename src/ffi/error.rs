@@ -72,12 +72,17 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 ///     code                            case name of the WIT variant wasm-error or messaging-error
 ///     origin                          "guest" if the component itself returned the error
 ///     during                          the step of loading: "instantiation", "initialize",
-///                                     "metadata" or "health"
+///                                     "metadata", "health" or "replacement"
 ///     backtrace                       of a trap
+///     exit-code                       of an exit; WASI 0.2 has only 0 and 1
+///     state, wanted                   of a component that does not run, or not yet
+///     version                         that a component keeps after a failed replacement
+///     health                          of a version that did not become healthy in time
 ///     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
 ///     unfinished                      components that a shutdown did not finish
 ///     codec, accepted                 of a payload that the receiver does not accept
-///     failed                          of a broadcast: array of { handle, status, message }
+///     failed                          of a broadcast, or a function for all components: array of
+///                                     { handle, status, message }
 ///
 /// `error`: borrowed; the details of NULL are `"{}"`. The error owns the text, which is valid until
 /// the error is freed. Any thread; callable from callbacks.

@@ -35,9 +35,9 @@ pub struct airssys_event_t {
 /// waits for it. Up to 10,000 events or 64 MiB wait for a slow host, at most a quarter of that for
 /// one receiver. The rest is counted, and `events-lost` reports the number.
 ///
-/// `dead-letter`: an accepted message will never be handled. Its receiver was unloaded, or it made
-/// room for a newer message (`drop-oldest`), or its sender's time was over before its turn, or its
-/// engine was stopped:
+/// `dead-letter`: an accepted message will never be handled. Its receiver was unloaded or stopped,
+/// or has failed, or it made room for a newer message (`drop-oldest`), or its sender's time was
+/// over before its turn, or its engine was stopped:
 ///
 ///     { "event": "dead-letter", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "source": "host/engine/0", "correlation": null,
@@ -51,12 +51,28 @@ pub struct airssys_event_t {
 ///     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "handle": 1, "instance": 0,
 ///       "from": "running", "to": "crashed", "cause": "crash",
-///       "code": "runtime-error", "restarts": 0 }
+///       "code": "runtime-error", "version": 1, "restarts": 0 }
 ///
-/// `instance` is the number within a pool. `cause` is `loaded`, `crash`, `mail` (a message for a
-/// crashed component), `host` (`airssys_engine_restart`), `restarted`, `close` or `end`. `code`
-/// names the error that ended the instance, or is null. `restarts` counts new instances so far.
-/// Events of one instance come in the order of its changes.
+/// `instance` is the number within a pool. `code` names the error that ended the instance, or is
+/// null. `version` is the number of the version, and `restarts` counts new instances so far. Events
+/// of one instance come in the order of its changes. `cause` is one of:
+///
+///     loaded        a load or a start has succeeded
+///     crash         the instance is lost, or a new one could not be made
+///     exit          the component has ended by itself, see `supervision` in OPTIONS
+///     mail          a message waits for a crashed component
+///     supervisor    the supervision wants a new instance
+///     give-up       the supervision allows no further restart
+///     restart       airssys_engine_restart wants a new instance
+///     restarted     the new instance is initialized
+///     replace       an instance of another version is ready
+///     replaced      it has taken over
+///     kept          it has not; the old instance goes on
+///     stop          airssys_engine_stop
+///     stopped       the component is stopped
+///     start         airssys_engine_start
+///     close         the component is unloaded, or its engine shut down
+///     end           it is gone
 ///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///

@@ -110,6 +110,19 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
             }
             EngineError::Load { id, error } => load_error(id.as_str(), error),
+            EngineError::NotReplaced { component, version, error } => {
+                let (status, mut detail) = load_error(component.as_str(), error);
+                detail["version"] = (*version).into();
+                (status, detail)
+            }
+            EngineError::NotInTime { component, version, .. } => {
+                let component = component.as_str();
+                (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component, "version": version }))
+            }
+            EngineError::NoEarlierVersion { component } => (
+                AIRSSYS_ERROR_INVALID_ARGUMENT,
+                json!({ "component": component.as_str(), "argument": "handle" }),
+            ),
             EngineError::UnknownHandle(handle) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "handle": handle.0 }))
             }
@@ -295,6 +308,18 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
             detail["during"] = (*during).into();
             (status, detail)
         }
+        LoadError::Unhealthy { last, gate } => (
+            AIRSSYS_ERROR_TIMEOUT,
+            json!({
+                "component": component,
+                "limit": "health-gate-ms",
+                "value": millis(*gate),
+                "health": last,
+            }),
+        ),
+        LoadError::OtherLifecycle(_) => {
+            (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
+        }
         LoadError::Refused(_) => {
             (AIRSSYS_ERROR_INITIALIZATION_FAILED, json!({ "component": component }))
         }
@@ -372,8 +397,14 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::Remote { status, .. } => *status,
         CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
-        CallError::Stopped => AIRSSYS_ERROR_COMPONENT_STOPPED,
-        CallError::Failed => AIRSSYS_ERROR_COMPONENT_FAILED,
+        CallError::Stopped => {
+            detail["state"] = State::Stopped.name().into();
+            AIRSSYS_ERROR_COMPONENT_STOPPED
+        }
+        CallError::Failed => {
+            detail["state"] = State::Failed.name().into();
+            AIRSSYS_ERROR_COMPONENT_FAILED
+        }
         CallError::Unloaded => AIRSSYS_ERROR_COMPONENT_NOT_FOUND,
         CallError::EngineStopped => AIRSSYS_ERROR_ENGINE_STOPPED,
         CallError::Internal { .. } => AIRSSYS_ERROR_PANIC,

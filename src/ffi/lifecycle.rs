@@ -1,6 +1,7 @@
 //! The life cycle of components.
 
 use std::ffi::c_char;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::component::lifecycle::State;
@@ -10,6 +11,7 @@ use crate::ffi::bytes::airssys_bytes_t;
 use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::on_engine::{airssys_engine_t, document, on_engine};
+use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 
 /// Every component of an engine: a handle for functions whose documentation allows it.
@@ -22,13 +24,15 @@ pub const AIRSSYS_ALL_COMPONENTS: u64 = u64::MAX;
 /// new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
 ///
 /// - `engine`: borrowed.
-/// - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components, the one
-///   that was loaded last first.
+/// - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components at a time,
+///   beginning with the one that was loaded last.
 /// - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
 ///   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
-///   interrupted; 0: at once, `UINT64_MAX`: never. A callback of the host is not cut short.
-/// - `error`: may be NULL. After a failure for several components, the details' `failed` lists them
-///   with `handle`, `status` and `message`; the status is that of the first.
+///   interrupted; 0: at once, `UINT64_MAX`: never. `shutdown` then has one second. A callback of the
+///   host is not cut short.
+/// - `error`: may be NULL. With `AIRSSYS_ALL_COMPONENTS` the details' `failed` lists the components
+///   that could not be stopped, with `handle`, `status` and `message`; the status is that of the
+///   first.
 ///
 /// Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
 /// stopped, or has failed, stays as it is.
@@ -36,7 +40,8 @@ pub const AIRSSYS_ALL_COMPONENTS: u64 = u64::MAX;
 /// Returns `AIRSSYS_OK` or:
 ///
 /// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
-/// - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: its `shutdown` failed; it is stopped nevertheless.
+/// - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: its `shutdown` failed, or was not called because something was
+///   interrupted; it is stopped nevertheless.
 /// - `AIRSSYS_ERROR_TIMEOUT`: a callback of the host has not returned. The stop follows it.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for. Nothing is
 ///   stopped.
@@ -96,13 +101,15 @@ pub unsafe extern "C" fn airssys_engine_start(
 ///                      "jitter-percent": 20, "quiet-ms": 60000 }
 ///       },
 ///       "instances": [
-///         { "instance": 0, "state": "running", "health": "healthy", "restarts": 1,
-///           "restarts-in-window": 1,
+///         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
+///           "restarts": 1, "restarts-in-window": 1,
 ///           "last-failure": { "code": "runtime-error", "message": "wasm trap: ...",
 ///                             "time": { "seconds": 1767225600, "nanoseconds": 0 } } }
 ///       ]
 ///     }
 ///
+/// `version` counts from 1, and grows with each replacement; a rollback returns to an earlier
+/// number.
 /// `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
 /// not run. `supervision` and `restarts-in-window` are null without supervision, and `last-failure`
 /// is null before the first. Its `message` is null if the component's `max-host-bytes` left no room
@@ -169,10 +176,10 @@ pub unsafe extern "C" fn airssys_engine_restart(
 /// - `engine`: borrowed.
 /// - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
 ///   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
-///   new one), `restarting` (a new instance is being made), `stopping` (it takes no new messages,
-///   and handles those that wait), `stopped` (it takes no messages, until it is started), `failed`
-///   (likewise, after too many restarts or a start that failed), `unloading` (it is closed, and
-///   `shutdown` is called) or `unloaded`.
+///   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over),
+///   `stopping` (it takes no new messages, and handles those that wait), `stopped` (it takes no
+///   messages, until it is started), `failed` (likewise, after too many restarts or a start that
+///   failed), `unloading` (it is closed, and `shutdown` is called) or `unloaded`.
 /// - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
 /// - `error`: may be NULL.
 ///
@@ -211,4 +218,95 @@ fn no_such_state(name: &str) -> Failure {
         "state",
         &format!("there is no state {name:?}; states are {}", known.join(", ")),
     )
+}
+
+/// Gives a running component another binary, another configuration, or both.
+///
+/// The binary is compiled, and a new instance is made and initialized beside the old one. Between
+/// two messages the new instance takes over; then `shutdown` of the old one is called. Id, handle,
+/// rights, limits, storage, mailbox and open requests stay. If anything fails until then, the old
+/// instance stays as it was. A component that is stopped, has crashed or has failed runs again with
+/// the new version, and its supervision forgets earlier restarts.
+///
+/// - `engine`: borrowed.
+/// - `handle`: of a pool, one instance at a time is replaced. After a failure, those that were
+///   replaced get the old version back.
+/// - `wasm`, `len`: borrowed bytes; with (NULL, 0) the binary stays.
+/// - `options_json`: borrowed text, NULL for none; see `replace-options` in `docs/options.md`.
+/// - `error`: may be NULL. The details' `version` is the number of the version that stays.
+///
+/// Any thread; callable from callbacks. Blocks until the new version runs. Replacements of the same
+/// component take turns.
+///
+/// Returns `AIRSSYS_OK`, or for a binary that is unusable or an instance that cannot be made or
+/// initialized what `airssys_engine_load` returns, or:
+///
+/// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
+/// - `AIRSSYS_ERROR_INVALID_COMPONENT`: also if only one of the versions exports
+///   `component-lifecycle`.
+/// - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
+///   the message in progress did not end within `timeout-ms`.
+/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
+///   it, waits for.
+/// - `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+///   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_replace(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    wasm: *const u8,
+    len: usize,
+    options_json: *const c_char,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    arguments!(unsafe { engine: Object, wasm[len]: Slice, options_json: Text, error: Out });
+    on_engine(engine, error, |engine| {
+        let (binary, options) = (wasm.optional()?, options_json.optional()?);
+        Ok(engine.replace(ComponentHandle(handle), binary, options, stack::left())?)
+    })
+}
+
+/// Replaces a component with a binary from a file; otherwise as `airssys_engine_replace`.
+///
+/// `engine`: borrowed. `handle`: as for `airssys_engine_replace`. `path`: borrowed text.
+/// `options_json`: borrowed text, NULL for none. `error`: may be NULL. Any thread; callable from
+/// callbacks.
+///
+/// Returns `AIRSSYS_OK`, what `airssys_engine_replace` returns, or `AIRSSYS_ERROR_IO` if the file
+/// cannot be read. Also: `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_replace_file(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    path: *const c_char,
+    options_json: *const c_char,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    arguments!(unsafe { engine: Object, path: Text, options_json: Text, error: Out });
+    on_engine(engine, error, |engine| {
+        let (path, options) = (Path::new(path.required()?), options_json.optional()?);
+        Ok(engine.replace_file(ComponentHandle(handle), path, options, stack::left())?)
+    })
+}
+
+/// Returns a component to the version before its current one, as `airssys_engine_replace` does.
+///
+/// The current version is forgotten: the next rollback returns to the version before that. How many
+/// versions are kept is the load option `kept-versions`.
+///
+/// `engine`: borrowed. `handle`: as for `airssys_engine_replace`. `error`: may be NULL. Any thread;
+/// callable from callbacks. Blocks until the version before runs.
+///
+/// Returns `AIRSSYS_OK`, what `airssys_engine_replace` returns, or `AIRSSYS_ERROR_INVALID_ARGUMENT`
+/// if no version before the current one is kept. Also: `AIRSSYS_ERROR_FORKED`,
+/// `AIRSSYS_ERROR_PANIC`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn airssys_engine_rollback(
+    engine: *mut airssys_engine_t,
+    handle: u64,
+    error: *mut *mut airssys_error_t,
+) -> airssys_status_t {
+    arguments!(unsafe { engine: Object, error: Out });
+    on_engine(engine, error, |engine| Ok(engine.roll_back(ComponentHandle(handle), stack::left())?))
 }

@@ -120,6 +120,8 @@ pub fn message<'a>(
 /// Returns `AIRSSYS_OK` once the message is queued, or:
 ///
 /// - `AIRSSYS_ERROR_QUEUE_FULL`: no room, or no room in time.
+/// - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+///   `airssys_engine_start`.
 /// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
 /// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
@@ -209,6 +211,8 @@ pub unsafe extern "C" fn airssys_engine_broadcast(
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the receiver handles no messages.
 /// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
 ///   `codecs`.
+/// - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+///   `airssys_engine_start`.
 /// - `AIRSSYS_ERROR_INSTANTIATION_FAILED`: no new instance after a crash.
 /// - `AIRSSYS_ERROR_IO`: no memory for the guest's stack. The message has not begun.
 /// - `AIRSSYS_ERROR_INVALID_ID`: `options.sender`.

@@ -29,6 +29,7 @@
  *                                         the component learns only that the callback failed
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
+ *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -107,7 +108,29 @@
  *                                         empty: no check
  *       "capabilities": { ... },          what the component may do, see CAPABILITIES. null: none;
  *                                         default: those of the configuration
- *       "quotas": { ... }                 how much of it, see below
+ *       "quotas": { ... },                how much of it, see below
+ *       "supervision": { ... },           what follows a crash, see below. null: the next message
+ *                                         makes a new instance; default: that of the configuration
+ *       "kept-versions": 2                versions for airssys_engine_rollback, 0 to 64
+ *     }
+ *
+ *     "supervision": {                    of each instance, if the member is there:
+ *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
+ *                                         same, but an exit with code 0 stops the component.
+ *                                         "temporary": none, the component fails. "on-demand": with
+ *                                         the next message
+ *       "max-restarts": 10,               in "window-ms"; then the component fails: what waits
+ *                                         becomes dead letters, and messages are refused, until
+ *                                         airssys_engine_start. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "backoff": {                      pauses before restarts; messages wait meanwhile
+ *         "growth": "exponential",        "none": no pause, "fixed": always the first,
+ *                                         "exponential": each twice as long as the one before
+ *         "first-ms": 100,
+ *         "max-ms": 30000,
+ *         "jitter-percent": 20,           the share of a pause of which a random part is left out
+ *         "quiet-ms": 60000               without a restart, after which the first pause is next
+ *       }
  *     }
  *
  *     "limits": {
@@ -158,6 +181,18 @@
  * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
  * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
  * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * REPLACE: airssys_engine_replace, airssys_engine_replace_file
+ *
+ *     {
+ *       "env": { "KEY": "value" },        in place of all earlier variables; default: they stay
+ *       "config": "text" or any JSON,     as for a load; null: none; default: it stays
+ *       "health-gate-ms": 1000,           the new instance must report itself healthy within this
+ *                                         time; default: its health does not matter
+ *       "timeout-ms": 1000                the new instance waits this long for the message in
+ *                                         progress, which is not interrupted; default: no limit
+ *     }
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,

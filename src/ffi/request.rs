@@ -120,6 +120,8 @@ pub fn completion(
 /// Returns `AIRSSYS_OK` or:
 ///
 /// - `AIRSSYS_ERROR_QUEUE_FULL`: no room, no room in time, or too many open requests.
+/// - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+///   `airssys_engine_start`.
 /// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: beyond the receiver's `max-message-bytes`.
 /// - `AIRSSYS_ERROR_INVALID_MESSAGE`: begins with a multicodec that is not among the receiver's
 ///   `codecs`.

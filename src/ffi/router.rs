@@ -249,6 +249,8 @@ impl Router for HostRouter {
 /// Returns `AIRSSYS_OK` or:
 ///
 /// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the target is not loaded here.
+/// - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: see
+///   `airssys_engine_start`.
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: the target handles no messages. Of a request, this is the
 ///   outcome.
 /// - `AIRSSYS_ERROR_INVALID_ID`: a malformed source or target.

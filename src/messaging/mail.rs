@@ -19,6 +19,8 @@ pub enum Mail {
     Restart(Reply),
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
+    /// An instance of another version takes over.
+    Replace(Reply),
     /// A call of `shutdown`, after which the owner has no instance.
     Stop(Reply),
     /// A new instance for an owner that is stopped or has failed.
@@ -42,6 +44,7 @@ impl Mail {
             Self::Health(_)
             | Self::Restart(_)
             | Self::Recovery(_)
+            | Self::Replace(_)
             | Self::Stop(_)
             | Self::Start(_)
             | Self::Shutdown(_) => None,
@@ -59,6 +62,7 @@ impl Mail {
             Self::Message(_, reply)
             | Self::Health(reply)
             | Self::Restart(reply)
+            | Self::Replace(reply)
             | Self::Stop(reply)
             | Self::Start(reply)
             | Self::Shutdown(reply) => reply.withdraw(),

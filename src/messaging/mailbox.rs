@@ -464,12 +464,15 @@ impl Mailbox {
         handles
     }
 
-    /// Interrupts the mail in progress, unless it is that of this place or nothing is.
-    pub fn interrupt_other(&self, place: Place) {
+    /// Interrupts the mail in progress, unless it is that of this place; returns whether there is
+    /// such mail.
+    pub fn interrupt_other(&self, place: Place) -> bool {
         let queue = self.lock();
-        if queue.handles_other(place) {
+        let handles = queue.handles_other(place);
+        if handles {
             self.interrupts.interrupt();
         }
+        handles
     }
 
     /// Closes the mailbox if it is idle and returns true; the caller then holds the right to run
@@ -527,18 +530,18 @@ impl Mailbox {
     }
 
     /// Closes an open mailbox at once, until it is [started](Mailbox::start); returns all waiting
-    /// mail. Returns `None` if the mailbox is not open. The caller holds the right to run.
-    pub fn shut(&self, intake: Intake) -> Option<Vec<Mail>> {
+    /// mail. A mailbox that is not open keeps its mail. The caller holds the right to run.
+    pub fn shut(&self, intake: Intake) -> Vec<Mail> {
         let mut queue = self.lock();
         if queue.intake != Intake::Open {
-            return None;
+            return Vec::new();
         }
         queue.intake = intake;
         let removed = queue.take_all();
         self.note_load(&queue);
         drop(queue);
         self.room.notify_waiters();
-        Some(removed)
+        removed
     }
 
     /// Queues `start` for a receiver that is stopped, about to be stopped, or failed. Returns it
@@ -553,6 +556,18 @@ impl Mailbox {
             }
             intake => Err((intake.refusal(), start)),
         }
+    }
+
+    /// Queues a replacement before the waiting mail, unless the mailbox is closed for good.
+    pub fn replace(&self, replace: Mail) -> Result<(), Refusal> {
+        let queue = self.lock();
+        if queue.intake.is_final() {
+            drop(queue);
+            replace.withdraw();
+            return Err(Refusal::Closed);
+        }
+        self.push_control(queue, replace);
+        Ok(())
     }
 
     /// Opens a stopped mailbox: its receiver has an instance again.
@@ -632,6 +647,7 @@ impl Mailbox {
                 }
                 Mail::Health(reply)
                 | Mail::Restart(reply)
+                | Mail::Replace(reply)
                 | Mail::Stop(reply)
                 | Mail::Start(reply)
                 | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),

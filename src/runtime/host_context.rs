@@ -20,6 +20,7 @@ use crate::storage::component_storage::ComponentStorage;
 const RECORD_BYTES: usize = 64;
 
 /// The context of one component's host functions, shared by its instances.
+#[derive(Clone)]
 pub struct HostContext {
     /// The component's identity.
     pub identity: Identity,
@@ -29,8 +30,6 @@ pub struct HostContext {
     pub max_message_bytes: u64,
     /// The component's rights.
     pub guard: Arc<Guard>,
-    /// The environment that WASI shows: what the load named, nothing of the host's.
-    pub env: Arc<[(String, String)]>,
     /// Sends its messages.
     pub messenger: Arc<dyn Messenger>,
     /// Looks up other components.
@@ -52,6 +51,12 @@ pub struct HostContext {
 }
 
 impl HostContext {
+    /// Returns the context of an instance that runs beside the actor's own: it waits, and is
+    /// interrupted, apart from that.
+    pub fn beside(&self, timers: Timers) -> Self {
+        Self { timers, node: Arc::default(), ..self.clone() }
+    }
+
     /// Writes a record in the component's name if its rights and quota allow. Runs host code if the
     /// log does.
     pub fn write_record(

@@ -38,7 +38,7 @@ use crate::security::quota::Quotas;
 /// The arguments of `initialize`.
 pub struct InitialConfig {
     /// Environment variables.
-    pub env: Vec<(String, String)>,
+    pub env: Arc<[(String, String)]>,
     /// Opaque configuration.
     pub data: Option<Vec<u8>>,
 }
@@ -109,12 +109,13 @@ impl Instance {
         runtime: Arc<WasmRuntime>,
         prepared: &Prepared,
         context: Arc<HostContext>,
+        env: Arc<[(String, String)]>,
         limits: Arc<Limits>,
         on_caller: bool,
     ) -> Result<Self, LoadError> {
         let added = prepared.run.as_ref().map_or(0, |added| added.instances);
         let limiter = Limiter::new(&limits, added);
-        let state = HostState::new(Arc::clone(&context), limiter);
+        let state = HostState::new(Arc::clone(&context), env, limiter);
         let off_fiber = state.off_fiber.clone();
         let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -177,6 +178,13 @@ impl Instance {
     /// Sets whether the life cycle runs on the polling thread's stack or on fibers.
     pub fn set_on_caller(&mut self, on_caller: bool) {
         self.on_caller = on_caller;
+    }
+
+    /// Moves the instance to another context of the same component, between two calls.
+    pub fn move_to(&mut self, context: Arc<HostContext>) {
+        self.store.data_mut().context = Arc::clone(&context);
+        self.off_fiber = self.off_fiber.clone().run_for(Arc::clone(&context.node));
+        self.context = context;
     }
 
     /// Ends the instance: logs its unfinished output and drops it.

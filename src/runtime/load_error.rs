@@ -83,6 +83,17 @@ pub enum LoadError {
     /// The metadata exceeds a bound.
     #[error("metadata: {0}")]
     Metadata(#[from] Oversized),
+    /// It did not become healthy in time.
+    #[error("it was {last} and not healthy within health-gate-ms {}", gate.as_millis())]
+    Unhealthy {
+        /// Its last health.
+        last: &'static str,
+        /// The time.
+        gate: Duration,
+    },
+    /// The new version has, or has not, a life cycle, and the old one has it not.
+    #[error("{0} exports component-lifecycle, and the other does not; unload and load it instead")]
+    OtherLifecycle(&'static str),
     /// `initialize` returned an error.
     #[error("initialize refused: {0}")]
     Refused(ComponentError),

@@ -68,6 +68,11 @@ impl OffFiber {
         Self { component, threads, jobs: Arc::default() }
     }
 
+    /// Returns the same queue, for a driver whose callbacks run for `component`.
+    pub fn run_for(self, component: Arc<WaitNode>) -> Self {
+        Self { component, ..self }
+    }
+
     /// Returns the threads for drivers that may not block.
     pub fn threads(&self) -> &ThreadPool {
         &self.threads

@@ -39,6 +39,8 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
 pub struct HostState {
     /// See [`HostContext`].
     pub context: Arc<HostContext>,
+    /// The environment that WASI shows: what the load named, nothing of the host's.
+    env: Arc<[(String, String)]>,
     /// Enforces the store's limits.
     pub limiter: Limiter,
     /// Host jobs of the guest call in progress.
@@ -58,10 +60,11 @@ pub struct HostState {
 
 impl HostState {
     /// Creates the data of a new store.
-    pub fn new(context: Arc<HostContext>, limiter: Limiter) -> Self {
+    pub fn new(context: Arc<HostContext>, env: Arc<[(String, String)]>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         Self {
             context,
+            env,
             limiter,
             off_fiber,
             on_caller: None,
@@ -104,7 +107,8 @@ impl HostState {
 
     /// Returns the instance's WASI state.
     pub fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.off_fiber)))
+        self.wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.env, &self.off_fiber)))
     }
 
     /// Returns the instance's view of files.

@@ -93,7 +93,8 @@ impl Directory for Catalogue {
             .least_busy(id)
             .and_then(|handle| self.components.upgrade()?.get(handle))
             .ok_or_else(|| ComponentError::InvalidState(format!("no component {id} is loaded")))?;
-        let metadata = pool.actors().first().status().metadata();
+        let source = pool.actors().first().source();
+        let metadata = source.metadata();
         Ok(ComponentInfo {
             id: Arc::new(id.clone()),
             name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),

@@ -54,6 +54,35 @@ pub enum EngineError {
         /// The error.
         error: LoadError,
     },
+    /// A component keeps its version, because the other one is not ready.
+    #[error("{component} keeps version {version}: {error}")]
+    NotReplaced {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// The number of the version that it keeps.
+        version: u64,
+        /// The error.
+        error: LoadError,
+    },
+    /// A component keeps its version, because its message did not end in time.
+    #[error(
+        "{component} keeps version {version}: its message did not end within timeout-ms {}",
+        timeout.as_millis()
+    )]
+    NotInTime {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// The number of the version that it keeps.
+        version: u64,
+        /// The timeout.
+        timeout: Duration,
+    },
+    /// There is nothing to roll back to.
+    #[error("{component} has no earlier version")]
+    NoEarlierVersion {
+        /// The component.
+        component: Arc<ComponentId>,
+    },
     /// No loaded component has this handle.
     #[error("no component has handle {0}")]
     UnknownHandle(ComponentHandle),

@@ -9,7 +9,7 @@ use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
-use crate::core::ports::{DeadLetters, EventSink, Identity, StateChange};
+use crate::core::ports::{DeadLetters, EventSink, Identity, SoFar, StateChange};
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
@@ -35,7 +35,7 @@ enum Event {
         component: Identity,
         instance: usize,
         change: StateChange,
-        restarts: u64,
+        so_far: SoFar,
         at: Timestamp,
     },
     Lost(u64),
@@ -70,10 +70,10 @@ impl Events {
     }
 
     /// Queues a change of a component's state.
-    pub fn state(&self, component: &Identity, instance: usize, change: StateChange, restarts: u64) {
+    pub fn state(&self, component: &Identity, instance: usize, change: StateChange, so_far: SoFar) {
         if let Some(notifier) = &self.notifier {
             let (component, at) = (component.clone(), Timestamp::now());
-            notifier.push(Event::State { component, instance, change, restarts, at });
+            notifier.push(Event::State { component, instance, change, so_far, at });
         }
     }
 
@@ -154,7 +154,7 @@ impl Event {
                 "code": code,
                 "reason": reason,
             }),
-            Self::State { component, instance, change, restarts, at } => json!({
+            Self::State { component, instance, change, so_far, at } => json!({
                 "event": kind,
                 "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
                 "component": component.id.as_str(),
@@ -164,7 +164,8 @@ impl Event {
                 "to": change.to,
                 "cause": change.cause,
                 "code": change.code,
-                "restarts": restarts,
+                "version": so_far.version,
+                "restarts": so_far.restarts,
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

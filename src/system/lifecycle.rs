@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::component::actor::{Actor, Stopping};
+use crate::component::actor::Actor;
 use crate::component::lifecycle::State;
 use crate::component::pool::Pool;
+use crate::component::turnover::Stopping;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
@@ -34,7 +36,7 @@ impl Engine {
         let stop = |actor: &Arc<Actor>| (Arc::clone(actor), actor.stop());
         let stopping: Vec<Vec<_>> =
             pools.iter().map(|pool| pool.actors().iter().map(stop).collect()).collect();
-        each(pools.iter().zip(stopping), |_, actors| {
+        each(handle, pools.iter().zip(stopping), |_, actors| {
             let ends =
                 actors.into_iter().map(|(actor, stop)| self.end_stop(&actor, stop, deadline));
             ends.fold(Ok(()), Result::and)
@@ -49,24 +51,29 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let _wait = self.wait_for(actor)?;
         let mailbox = actor.mailbox();
-        let hurried = Cell::new(false);
-        let hurry = |before_shutdown: &dyn Fn()| {
-            mailbox.dead_letter(mailbox.hurry(), &CallError::Stopped);
-            // At first only what comes before `shutdown`; then `shutdown` has had its time.
-            match hurried.replace(true) {
-                false => before_shutdown(),
-                true => mailbox.interrupts().interrupt(),
-            }
-        };
+        let hurry = || mailbox.dead_letter(mailbox.hurry(), &CallError::Stopped);
+        // An interrupted instance is gone, so its `shutdown` is not called.
+        let interrupted = Cell::new(false);
         let outcome = match stopping {
             Stopping::Begun(waiter, place) => {
-                let hurry = || hurry(&|| mailbox.interrupt_other(place));
+                let hurried = Cell::new(false);
+                let hurry = || {
+                    hurry();
+                    // First what comes before `shutdown`; then `shutdown` has had its time.
+                    match hurried.replace(true) {
+                        false => interrupted.set(mailbox.interrupt_other(place)),
+                        true => mailbox.interrupts().interrupt(),
+                    }
+                };
                 interrupting(deadline, hurry, |left| waiter.wait(Some(left)).map(drop))
             }
             Stopping::ByOthers => {
-                let hurry = || hurry(&|| ());
                 interrupting(deadline, hurry, |left| self.wait_until_stopped(actor, left))
             }
+        };
+        let outcome = match interrupted.get() {
+            true => outcome.and(Err(CallError::Interrupted)),
+            false => outcome,
         };
         match outcome {
             Ok(()) => Ok(()),
@@ -90,7 +97,8 @@ impl Engine {
 
     /// Starts components that are stopped or have failed.
     pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
-        each(self.addressed(handle)?.iter().map(|pool| (pool, ())), |pool, ()| {
+        let pools = self.addressed(handle)?;
+        each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
         })
     }
@@ -112,7 +120,8 @@ impl Engine {
     /// time. After `timeout`, that mail is interrupted.
     pub fn restart(&self, handle: ComponentHandle, timeout: Duration) -> Result<(), EngineError> {
         let deadline = deadline_in(timeout);
-        each(self.addressed(handle)?.iter().map(|pool| (pool, ())), |pool, ()| {
+        let pools = self.addressed(handle)?;
+        each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().try_for_each(|actor| self.restart_one(actor, deadline))
         })
     }
@@ -122,7 +131,7 @@ impl Engine {
         let (waiter, reply) = Waiter::with_reply();
         let mailbox = actor.mailbox();
         let place = self.ask(actor, Mail::Restart(reply))?;
-        let interrupt = || mailbox.interrupt_other(place);
+        let interrupt = || _ = mailbox.interrupt_other(place);
         let outcome = interrupting(deadline, interrupt, |left| waiter.wait(Some(left)).map(drop));
         outcome.map_err(|error| match error {
             CallError::CallerTimeout { .. } => still_in_callback(actor),
@@ -132,6 +141,7 @@ impl Engine {
 
     /// Returns what is known of the state of components, as JSON.
     pub fn status(&self, handle: ComponentHandle) -> Result<String, EngineError> {
+        self.check_running()?;
         if handle == ALL {
             let all = self.components.all();
             let all = all.iter().map(|pool| snapshot::status(pool));
@@ -148,7 +158,14 @@ impl Engine {
         wanted: State,
         timeout: Duration,
     ) -> Result<(), EngineError> {
-        let pool = self.pool(handle)?;
+        let was_loaded = handle.0 != 0 && handle.0 <= self.last_handle.load(Ordering::Relaxed);
+        let pool = match self.pool(handle) {
+            // Handles are not reused.
+            Err(EngineError::UnknownHandle(_)) if was_loaded && wanted == State::Unloaded => {
+                return Ok(());
+            }
+            found => found?,
+        };
         let _waits: Vec<_> = pool
             .actors()
             .iter()
@@ -189,6 +206,7 @@ impl Engine {
 
 /// Does something for each component, although it may fail for some.
 fn each<'a, T>(
+    handle: ComponentHandle,
     all: impl Iterator<Item = (&'a Arc<Pool>, T)>,
     mut each: impl FnMut(&Pool, T) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
@@ -199,7 +217,7 @@ fn each<'a, T>(
     }
     match failed.pop() {
         None => Ok(()),
-        Some((_, error)) if components == 1 => Err(error),
+        Some((_, error)) if handle != ALL => Err(error),
         Some(last) => {
             failed.push(last);
             Err(EngineError::Several { components, failed })

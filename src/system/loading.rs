@@ -10,6 +10,7 @@ use vec1::Vec1;
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::pool::Pool;
 use crate::component::status::Status;
+use crate::component::version::{Source, Version};
 use crate::core::account::Account;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
@@ -21,12 +22,10 @@ use crate::messaging::mailbox::{Mailbox, MailboxOptions};
 use crate::messaging::messenger::ComponentMessenger;
 use crate::messaging::reply::Waiter;
 use crate::runtime::call_end::Timers;
-use crate::runtime::compiler::Lease;
 use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::{HandleMessage, HandlerExport, InitialConfig};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
-use crate::runtime::prepared::Prepared;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 use crate::runtime::wasi::blocking::BlockingJobs;
@@ -41,19 +40,16 @@ use crate::system::options::LoadOptions;
 /// What the actors of a pool share.
 struct Plan {
     identity: Identity,
-    prepared: Arc<Prepared>,
-    lease: Arc<Lease>,
+    version: Arc<Version>,
     options: LoadOptions,
-    config: Arc<InitialConfig>,
     guard: Arc<Guard>,
-    env: Arc<[(String, String)]>,
     /// The stack left on the loading thread, in bytes.
     stack: usize,
 }
 
 impl Plan {
     fn mailbox(&self) -> MailboxOptions {
-        let deaf = self.prepared.lifecycle.is_none();
+        let deaf = self.version.prepared.lifecycle.is_none();
         let missing_handler = deaf.then_some(HandleMessage::EXPORT);
         MailboxOptions { missing_handler, ..self.options.mailbox.clone() }
     }
@@ -80,11 +76,10 @@ impl Engine {
             error => EngineError::Load { id: (*id).clone(), error },
         };
         let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
-        let lease = Arc::new(lease);
-
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
-        let config =
-            Arc::new(InitialConfig { env: options.env.clone(), data: options.config.take() });
+        let env = std::mem::take(&mut options.env).into();
+        let config = InitialConfig { env, data: options.config.take() };
+        let version = Arc::new(Version { number: 1, prepared, lease: Arc::new(lease), config });
         let identity = Identity { handle, id: Arc::clone(&id) };
         let guard = Arc::new(Guard::new(
             Arc::clone(&id),
@@ -92,8 +87,7 @@ impl Engine {
             Arc::clone(&options.capabilities),
             options.quotas.clone(),
         ));
-        let env = std::mem::take(&mut options.env).into();
-        let plan = Plan { identity, prepared, lease, options, config, guard, env, stack };
+        let plan = Plan { identity, version, options, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.options.instances {
             match self.start(&plan, actors.len()) {
@@ -104,7 +98,8 @@ impl Engine {
                 }
             }
         }
-        self.publish(Arc::new(Pool::new(handle, actors)), stack)?;
+        let pool = Pool::new(handle, actors, plan.options.kept_versions);
+        self.publish(Arc::new(pool), stack)?;
         Ok(handle)
     }
 
@@ -125,6 +120,7 @@ impl Engine {
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
         let mappings = plan
+            .version
             .prepared
             .admit()
             .map_err(|full| EngineError::Load { id: (**id).clone(), error: full.into() })?;
@@ -146,15 +142,11 @@ impl Engine {
         ));
         let spec = ActorSpec {
             runtime: Arc::clone(&self.runtime),
-            prepared: Arc::clone(&plan.prepared),
-            lease: Arc::clone(&plan.lease),
-            mappings,
             context: Arc::new(HostContext {
                 identity: plan.identity.clone(),
                 max_message_bytes: plan.options.limits.max_message_bytes,
                 account: Arc::clone(&account),
                 guard: Arc::clone(&plan.guard),
-                env: Arc::clone(&plan.env),
                 messenger: messenger.clone(),
                 directory: Arc::clone(&self.directory),
                 log: Arc::clone(&self.log),
@@ -176,9 +168,9 @@ impl Engine {
                 node,
             }),
             limits: Arc::new(plan.options.limits.clone()),
-            config: Arc::clone(&plan.config),
             host: Arc::clone(&self.host),
             messenger,
+            supervision: plan.options.supervision.clone(),
         };
         signal_stack::ensure().map_err(|error| EngineError::Load {
             id: (**id).clone(),
@@ -190,8 +182,8 @@ impl Engine {
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
         let status = Status::new(plan.identity.clone(), number, self.states.clone());
-        let supervision = plan.options.supervision.clone();
-        let actor = Actor::start(Arc::clone(&mailbox), spec, status, supervision, plan.stack);
+        let source = Source::new(Arc::clone(&plan.version), mappings);
+        let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, plan.stack);
         actor.map_err(|error| {
             mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }

@@ -21,6 +21,7 @@ pub mod notifier;
 pub mod options;
 pub mod permissions;
 pub mod policies;
+pub mod replacing;
 pub mod run_here_first;
 pub mod sending;
 pub mod shutdown;

@@ -15,7 +15,8 @@ use crate::security::quota::Quotas;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
-    LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, SupervisionDocument,
+    KEPT_VERSIONS, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, ReplaceDocument,
+    SupervisionDocument,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -40,6 +41,8 @@ pub struct LoadOptions {
     pub quotas: Quotas,
     /// How it is supervised.
     pub supervision: Option<Supervision>,
+    /// The number of earlier versions kept.
+    pub kept_versions: usize,
 }
 
 /// The defaults for loads.
@@ -126,6 +129,7 @@ impl LoadOptions {
                 Given::Absent => defaults.capabilities.for_load()?,
             },
             quotas,
+            kept_versions: document.kept_versions.map_or(KEPT_VERSIONS, |Int(most)| most as usize),
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
@@ -133,6 +137,38 @@ impl LoadOptions {
                 Given::Null => None,
                 Given::Absent => defaults.supervision.clone(),
             },
+        })
+    }
+}
+
+/// The options of a replacement.
+#[derive(Debug, Default)]
+pub struct ReplaceOptions {
+    /// The environment; `None` keeps it.
+    pub env: Option<Vec<(String, String)>>,
+    /// The configuration; `None` keeps it.
+    pub config: Option<Option<Vec<u8>>>,
+    /// The time within which the new version must be healthy.
+    pub health_gate: Option<Duration>,
+    /// The longest wait for the message in progress.
+    pub timeout: Option<Duration>,
+}
+
+impl ReplaceOptions {
+    /// Parses the options document.
+    pub fn parse(text: Option<&str>) -> Result<Self, OptionsError> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        let document: ReplaceDocument = read("options", json::parse("options", text)?)?;
+        let millis = |time: Option<Int<0>>| time.map(|Int(millis)| Duration::from_millis(millis));
+        Ok(Self {
+            env: document.env.map(|env| env.0.into_iter().collect()),
+            config: match document.config {
+                Given::Absent => None,
+                Given::Null => Some(None),
+                Given::Value(config) => Some(Some(config_bytes(config))),
+            },
+            health_gate: millis(document.health_gate_ms),
+            timeout: millis(document.timeout_ms),
         })
     }
 }
@@ -291,7 +327,7 @@ mod tests {
             "quotas": {"messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                        "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
                        "host-call-data-bytes": 7, "wasi-resources": 8},
-            "capabilities": {"storage": ["read"]},
+            "capabilities": {"storage": ["read"]}, "kept-versions": 4,
             "supervision": {"restart": "transient", "max-restarts": 3, "window-ms": 4,
                             "backoff": {"growth": "fixed", "first-ms": 5, "max-ms": 6,
                                         "jitter-percent": 7, "quiet-ms": 8}}
@@ -312,7 +348,7 @@ mod tests {
         let env = [("A", "1"), ("B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
-        assert_eq!(options.instances, 3);
+        assert_eq!((options.instances, options.kept_versions), (3, 4));
         assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9, max_message: 6 });
         assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);

@@ -75,6 +75,7 @@ fn instance(number: usize, actor: &Actor) -> Value {
         "instance": number,
         "state": status.state().name(),
         "health": status.health().name(),
+        "version": status.version(),
         "restarts": status.counts().restarts,
         "restarts-in-window": actor.supervisor().map(|it| it.in_window(Instant::now())),
         "last-failure": last_failure,
@@ -106,8 +107,9 @@ pub fn health(pool: &Pool, health: HealthStatus) -> Value {
 /// Returns everything known about a component without asking it.
 pub fn description(pool: &Pool) -> Value {
     let first = pool.actors().first();
-    let (spec, options) = (first.spec(), first.mailbox().options());
-    let metadata = first.status().metadata().map(|metadata| {
+    let (spec, source, options) = (first.spec(), first.source(), first.mailbox().options());
+    let prepared = &source.version.prepared;
+    let metadata = source.metadata().map(|metadata| {
         json!({
             "name": metadata.name,
             "version": metadata.version,
@@ -126,7 +128,8 @@ pub fn description(pool: &Pool) -> Value {
         "instances": pool.actors().len(),
         "state": pool.state().name(),
         "health": pool.health().name(),
-        "lifecycle": spec.prepared.lifecycle.is_some(),
+        "version": pool.version().number,
+        "lifecycle": prepared.lifecycle.is_some(),
         "metadata": metadata,
         "limits": limits(&spec.limits),
         "quotas": quotas(guard.quotas()),
@@ -147,9 +150,9 @@ pub fn description(pool: &Pool) -> Value {
         "memory-bytes": sums.memory,
         "restarts": sums.counts.restarts,
         "binary": {
-            "blake3": spec.prepared.hash.to_hex().as_str(),
-            "bytes": spec.prepared.binary_bytes,
-            "code-bytes": spec.prepared.code_bytes,
+            "blake3": prepared.hash.to_hex().as_str(),
+            "bytes": prepared.binary_bytes,
+            "code-bytes": prepared.code_bytes,
         },
     })
 }

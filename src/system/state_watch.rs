@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::ports::{Identity, StateChange, StateChanges};
+use crate::core::ports::{Identity, SoFar, StateChange, StateChanges};
 use crate::system::events::Events;
 
 /// Passes state changes on to the host's events and to waiting threads.
@@ -45,8 +45,8 @@ impl StateWatch {
 }
 
 impl StateChanges for StateWatch {
-    fn changed(&self, component: &Identity, instance: usize, change: StateChange, restarts: u64) {
-        self.events.state(component, instance, change, restarts);
+    fn changed(&self, component: &Identity, instance: usize, change: StateChange, so_far: SoFar) {
+        self.events.state(component, instance, change, so_far);
         self.look_again();
     }
 }

@@ -34,6 +34,7 @@ mod mailboxes;
 mod message_order;
 mod messaging;
 mod pools;
+mod replacing;
 mod router;
 mod scheduling;
 mod schema;

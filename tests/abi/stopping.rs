@@ -111,10 +111,13 @@ fn after_its_timeout_a_stop_answers_what_waits_and_interrupts_what_runs() {
     engine.until_busy(trapper, 1, 0);
     let waiting = engine.request(trapper, "ok", inbox).unwrap();
     engine.send(trapper, "ok").unwrap();
-    engine.stop(trapper, 0).unwrap();
+    let failure = engine.stop(trapper, 0).unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_SHUTDOWN_FAILED, "{failure}");
     let outcomes = inbox.exactly(&[running, waiting]);
     assert_eq!(outcomes[&running].status(), AIRSSYS_ERROR_INTERRUPTED);
     assert_eq!(outcomes[&waiting].status(), AIRSSYS_ERROR_COMPONENT_STOPPED);
+    let failure = outcomes[&waiting].outcome.as_ref().unwrap_err();
+    assert_eq!(failure.detail["state"], "stopped");
     let dead = events.wait(2);
     assert!(dead.iter().all(|event| event.json["event"] == "dead-letter"), "{dead:?}");
     assert_eq!(engine.status(trapper).unwrap()["state"], "stopped");
@@ -259,6 +262,9 @@ fn unloading_ends_a_stop_and_a_component_that_is_stopped() {
     let counter = engine.load(COUNTER, "counter");
     engine.stop(counter, FOREVER).unwrap();
     engine.unload(counter).unwrap();
+    engine.wait(counter, "unloaded", 0).unwrap();
+    let never = engine.wait(counter + 1000, "unloaded", 0).unwrap_err();
+    assert_eq!(never.status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     let failure = engine.stop(counter, 0).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     assert_eq!(engine.start(counter).unwrap_err().status, failure.status);
@@ -271,6 +277,8 @@ fn a_graceful_shutdown_passes_over_what_is_stopped() {
     engine.stop(one, FOREVER).unwrap();
     engine.shutdown(60_000).unwrap();
     assert_eq!(engine.start(one).unwrap_err().status, AIRSSYS_ERROR_ENGINE_STOPPED);
+    let status = engine.status(AIRSSYS_ALL_COMPONENTS).unwrap_err().status;
+    assert_eq!(status, AIRSSYS_ERROR_ENGINE_STOPPED);
     assert_eq!(engine.stop(one, 0).unwrap_err().status, AIRSSYS_ERROR_ENGINE_STOPPED);
 }
 

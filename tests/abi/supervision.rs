@@ -127,6 +127,23 @@ fn the_mail_of_a_failed_component_is_answered() {
 }
 
 #[test]
+fn whoever_sees_a_failed_component_finds_it_closed() {
+    let engine = Engine::new();
+    for round in 0..50 {
+        let (policy, command) = [("temporary", "exit 1"), ("transient", "exit 0")][round % 2];
+        let wasi = engine.load_with("app/wasi/0", "wasi", &supervised(policy, 10));
+        engine.send(wasi, command).unwrap();
+        let (state, status) = match policy {
+            "temporary" => ("failed", AIRSSYS_ERROR_COMPONENT_FAILED),
+            _ => ("stopped", AIRSSYS_ERROR_COMPONENT_STOPPED),
+        };
+        engine.wait(wasi, state, FOREVER).unwrap();
+        assert_eq!(engine.send(wasi, "print x").unwrap_err().status, status);
+        engine.unload(wasi).unwrap();
+    }
+}
+
+#[test]
 fn mail_waits_in_order_while_a_component_pauses() {
     let (config, journal) = (Config::new(), Journal::default());
     journal.attach(&config);

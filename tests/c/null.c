@@ -234,6 +234,15 @@ static void engines(void)
     REFUSES("out", airssys_engine_new(NULL, NULL, &error));
     REFUSES("engine", airssys_engine_shutdown(NULL, 0, &error));
     REFUSES("engine", airssys_engine_unload(NULL, echo, &error));
+    REFUSES("engine", airssys_engine_unload_within(NULL, echo, 0, &error));
+    REFUSES("engine", airssys_engine_interrupt(NULL, echo, &error));
+    REFUSES("engine", airssys_engine_stop(NULL, echo, 0, &error));
+    REFUSES("engine", airssys_engine_start(NULL, echo, &error));
+    REFUSES("engine", airssys_engine_restart(NULL, echo, 0, &error));
+    REFUSES("engine", airssys_engine_wait(NULL, echo, "running", 0, &error));
+    REFUSES("state", airssys_engine_wait(engine, echo, NULL, 0, &error));
+    REFUSES("state", airssys_engine_wait(engine, echo, "\xff", 0, &error));
+    REFUSES("state", airssys_engine_wait(engine, echo, "Running", 0, &error));
 
     REFUSES("engine", airssys_engine_load(NULL, "a/b/c", payload, 1, NULL, &handle, &error));
     REFUSES("id", airssys_engine_load(engine, NULL, payload, 1, NULL, &handle, &error));
@@ -285,6 +294,9 @@ static void engines(void)
     REFUSES("out_json", airssys_engine_list(engine, NULL, &error));
     REFUSES("engine", airssys_engine_describe(NULL, echo, &reply, &error));
     REFUSES("out_json", airssys_engine_describe(engine, echo, NULL, &error));
+    REFUSES("engine", airssys_engine_status(NULL, echo, &reply, &error));
+    REFUSES("out_json", airssys_engine_status(engine, echo, NULL, &error));
+    REFUSES("out_json", airssys_engine_status(engine, AIRSSYS_ALL_COMPONENTS, NULL, &error));
     REFUSES("engine", airssys_engine_health(NULL, echo, &reply, &error));
     REFUSES("out_json", airssys_engine_health(engine, echo, NULL, &error));
     REFUSES("engine", airssys_engine_stats(NULL, &reply, &error));

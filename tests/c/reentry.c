@@ -35,6 +35,10 @@ static void act_on_others(struct host *host)
     CHECK_REPLY(host->engine, loaded, "inc", "1");
     CHECK_OK(airssys_engine_find(host->engine, "test/loaded/0", &found, NULL));
     CHECK_NUMBER(found, loaded);
+    CHECK_OK(airssys_engine_stop(host->engine, loaded, UINT64_MAX, NULL));
+    CHECK_OK(airssys_engine_wait(host->engine, loaded, "stopped", 0, NULL));
+    CHECK_OK(airssys_engine_start(host->engine, loaded, NULL));
+    CHECK_REPLY(host->engine, loaded, "inc", "1");
     CHECK_OK(airssys_engine_unload(host->engine, loaded, NULL));
 
     /* Another engine, and configurations. */
@@ -56,6 +60,20 @@ static void act_on_itself(struct host *host)
                  AIRSSYS_ERROR_WOULD_DEADLOCK);
     CHECK_CONTAINS(airssys_error_message(error), "test/first/0");
     airssys_error_free(error);
+    CHECK_STATUS(airssys_engine_stop(host->engine, host->first, 0, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_start(host->engine, host->first, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_restart(host->engine, host->first, 0, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_wait(host->engine, host->first, "crashed", 0, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    /* Not even those that could be stopped. */
+    CHECK_STATUS(airssys_engine_stop(host->engine, AIRSSYS_ALL_COMPONENTS, 0, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_start(host->engine, AIRSSYS_ALL_COMPONENTS, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_REPLY(host->engine, host->second, "hello", "hello");
     CHECK_STATUS(airssys_engine_shutdown(host->engine, 1000, NULL), AIRSSYS_ERROR_WOULD_DEADLOCK);
 
     /* A timeout does not help: the deadlock is certain. */
@@ -68,6 +86,9 @@ static void act_on_itself(struct host *host)
     /* Functions that do not wait work. */
     CHECK_OK(airssys_engine_describe(host->engine, host->first, &out, NULL));
     CHECK_CONTAINS((const char *)out.data, "test/first/0");
+    airssys_bytes_free(&out);
+    CHECK_OK(airssys_engine_status(host->engine, host->first, &out, NULL));
+    CHECK_CONTAINS((const char *)out.data, "\"state\":\"running\"");
     airssys_bytes_free(&out);
     CHECK_OK(airssys_engine_list(host->engine, &out, NULL));
     airssys_bytes_free(&out);

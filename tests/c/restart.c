@@ -43,9 +43,9 @@ int main(void)
     CHECK_OK(airssys_engine_wait(engine, counter, "running", 0, NULL));
 
     airssys_error_t *error = NULL;
-    CHECK_STATUS(airssys_engine_wait(engine, counter, "stopped", 1, &error), AIRSSYS_ERROR_TIMEOUT);
+    CHECK_STATUS(airssys_engine_wait(engine, counter, "unloaded", 1, &error), AIRSSYS_ERROR_TIMEOUT);
     CHECK_CONTAINS(airssys_error_message(error), "test/counter/0 is running");
-    CHECK_CONTAINS(airssys_error_detail_json(error), "\"wanted\":\"stopped\"");
+    CHECK_CONTAINS(airssys_error_detail_json(error), "\"wanted\":\"unloaded\"");
     airssys_error_free(error);
     CHECK_STATUS(airssys_engine_wait(engine, counter, "gone", 0, NULL),
                  AIRSSYS_ERROR_INVALID_ARGUMENT);
@@ -54,13 +54,13 @@ int main(void)
     CHECK_STATUS(airssys_engine_restart(engine, 0, 0, NULL), AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     CHECK_STATUS(airssys_engine_restart(NULL, counter, 0, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
 
-    /* Loaded, restarting, running, stopping, stopped. */
+    /* Loaded, restarting, running, unloading, unloaded. */
     CHECK_OK(airssys_engine_unload(engine, counter, NULL));
     pthread_mutex_lock(&states.lock);
     while (states.count < 5)
         pthread_cond_wait(&states.changed, &states.lock);
     CHECK_NUMBER(states.count, 5);
-    CHECK_CONTAINS(states.last, "\"to\":\"stopped\"");
+    CHECK_CONTAINS(states.last, "\"to\":\"unloaded\"");
     CHECK_CONTAINS(states.last, "\"restarts\":1");
     pthread_mutex_unlock(&states.lock);
     airssys_engine_free(engine);

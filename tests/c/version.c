@@ -41,9 +41,11 @@ int main(void)
     PINNED(AIRSSYS_ERROR_CANCELLED, 22);
     PINNED(AIRSSYS_ERROR_DELIVERY_FAILED, 23);
     PINNED(AIRSSYS_ERROR_INTERRUPTED, 24);
+    PINNED(AIRSSYS_ERROR_COMPONENT_STOPPED, 25);
+    PINNED(AIRSSYS_ERROR_COMPONENT_FAILED, 26);
 
     /* Fails if a new status has no line above. */
-    CHECK_TEXT(airssys_status_name(25), "AIRSSYS_ERROR_UNKNOWN");
+    CHECK_TEXT(airssys_status_name(27), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(-1), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MAX), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MIN), "AIRSSYS_ERROR_UNKNOWN");
@@ -51,6 +53,9 @@ int main(void)
     /* Values that engines exchange. */
     CHECK_NUMBER(AIRSSYS_KIND_MESSAGE, 0);
     CHECK_NUMBER(AIRSSYS_KIND_REQUEST, 1);
+
+    /* A handle that no component has. */
+    CHECK(AIRSSYS_ALL_COMPONENTS == UINT64_MAX);
 
     /* Values in audit records. */
     CHECK_NUMBER(AIRSSYS_AUDIT_ALLOWED, 1);

@@ -237,6 +237,7 @@ int main()
     static_assert(std::is_standard_layout<airssys_completion_t>::value, "a C struct");
     static_assert(std::is_standard_layout<airssys_envelope_t>::value, "a C struct");
     static_assert(AIRSSYS_OK == 0, "constants are constant");
+    static_assert(AIRSSYS_ALL_COMPONENTS > 0, "constants are constant");
 
     bool dropped = false;
     Log log;

@@ -75,6 +75,8 @@ class AbiTest(unittest.TestCase):
         abi = re.search(r"#define\s+AIRSSYS_ABI_VERSION\s+(\d+)", self.code)
         self.assertIsNotNone(abi)
         self.assertEqual(int(abi.group(1)), _ffi.ABI_VERSION)
+        self.assertRegex(self.code, r"#define\s+AIRSSYS_ALL_COMPONENTS\s+UINT64_MAX\b")
+        self.assertEqual(_ffi.ALL_COMPONENTS, ctypes.c_uint64(-1).value)
 
     @unittest.skipUnless(COMPILER, "no C compiler")
     def test_struct_layouts(self):

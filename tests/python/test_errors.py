@@ -129,6 +129,7 @@ class Arguments(EngineTest):
             ({"workers": 0}, "workers"),
             ({"workers": "many"}, "workers"),
             ({"limits": {"max_fule": 1}}, "max-fuel"),
+            ({"supervision": {"backof": {}}}, "backoff"),
             ({"name": "a/b"}, "name"),
         ):
             with self.subTest(options):
@@ -145,6 +146,9 @@ class Arguments(EngineTest):
         for options, expected in (
             ({"limits": {"max_memory": 1}}, "max-memory-bytes"),
             ({"mailbox": {"capacity": -1}}, "capacity"),
+            ({"supervision": {"max_restart": 1}}, "max-restarts"),
+            ({"supervision": {"restart": "never"}}, "temporary"),
+            ({"supervision": {"backoff": {"first_m": 1}}}, "first-ms"),
             ({"env": {"A": 1}}, "env"),
             ({"options": {"limit": {}}}, "limits"),
         ):

@@ -41,10 +41,10 @@ class States(EngineTest):
             [
                 ("running", "loaded"),
                 ("crashed", "crash"),
-                ("restarting", "host"),
+                ("restarting", "restart"),
                 ("running", "restarted"),
-                ("stopping", "close"),
-                ("stopped", "end"),
+                ("unloading", "close"),
+                ("unloaded", "end"),
             ],
         )
         self.assertEqual(events[1].data["component"], "app/trapper/0")

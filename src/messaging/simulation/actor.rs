@@ -122,6 +122,7 @@ impl Actor {
             }
             Mail::Health(reply)
             | Mail::Restart(reply)
+            | Mail::Replace(reply)
             | Mail::Stop(reply)
             | Mail::Shutdown(reply) => reply.answer(Ok(None)),
         }
@@ -282,7 +283,10 @@ impl Actor {
     /// Fails the actor: all its mail is answered. It is started again after a while.
     async fn fail(&self) {
         let world = self.world();
-        let Some(removed) = self.mailbox.shut(Intake::Failed) else { return };
+        if !self.mailbox.is_open() {
+            return;
+        }
+        let removed = self.mailbox.shut(Intake::Failed);
         self.was_stopped.store(true, Ordering::Relaxed);
         world.model.trace("failed", self.number as u64, 0);
         self.mailbox.dead_letter(removed, &CallError::Failed);

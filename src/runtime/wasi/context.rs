@@ -43,12 +43,12 @@ pub struct Wasi {
 
 impl Wasi {
     /// Creates the state of a new instance.
-    pub fn new(host: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
+    pub fn new(host: &Arc<HostContext>, env: &[(String, String)], off_fiber: &OffFiber) -> Self {
         let guard = Arc::clone(&host.guard);
         let outputs = Outputs::new(host, off_fiber);
         let connections = Arc::new(Connections::new(Arc::clone(&guard), Arc::clone(&host.account)));
         let mut builder = WasiCtxBuilder::new();
-        builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&host.env);
+        builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(env);
         let roots = guard.directories().into_iter();
         let roots = roots.map(|(root, changes)| Preopen::new(root, changes)).collect();
         let checked = Arc::clone(&connections);

@@ -19,6 +19,9 @@ use crate::security::quota::Quotas;
 /// The host memory that every component may need, for its metadata and its output.
 const MIN_HOST_BYTES: u64 = 256 << 10;
 
+/// The earlier versions kept by default.
+pub const KEPT_VERSIONS: usize = 2;
+
 /// The longest pause before a restart: a day.
 const MAX_PAUSE_MS: u64 = 86_400_000;
 
@@ -58,6 +61,30 @@ pub struct LoadDocument {
     /// gives it. `null`, or no such key anywhere: the next message makes a new instance.
     #[serde(default)]
     pub supervision: Given<SupervisionDocument>,
+    /// Number of versions before the current one to which `airssys_engine_rollback` can return. Their
+    /// compiled code stays in memory.
+    #[cfg_attr(test, schemars(extend("default" = KEPT_VERSIONS)))]
+    pub kept_versions: Option<Int<0, 64>>,
+}
+
+/// The options of a replacement: `options_json` of `airssys_engine_replace` and
+/// `airssys_engine_replace_file`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "replace-options"))]
+pub struct ReplaceDocument {
+    /// Environment variables, in place of all earlier ones. If the key is absent, they stay.
+    pub env: Option<Table<String>>,
+    /// The component's own configuration, as for a load. `null`: none. If the key is absent, it
+    /// stays.
+    #[serde(default)]
+    pub config: Given<Value>,
+    /// Milliseconds within which the new instance must report itself `healthy`. If the key is
+    /// absent, its health does not matter.
+    pub health_gate_ms: Option<Int<0>>,
+    /// Milliseconds that the new instance waits for the message in progress, which is not
+    /// interrupted. If the key is absent, it waits as long as needed.
+    pub timeout_ms: Option<Int<0>>,
 }
 
 /// What one component may use. A message that exceeds a limit fails with an error that names it.

@@ -13,7 +13,7 @@ use crate::system::documents::grants::{
 };
 use crate::system::documents::options::{
     BackoffDocument, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
-    SupervisionDocument,
+    ReplaceDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -47,6 +47,7 @@ fn keys<T: JsonSchema + DeserializeOwned + std::fmt::Debug>() -> Keys {
 fn all_keys() -> Vec<Keys> {
     vec![
         keys::<LoadDocument>(),
+        keys::<ReplaceDocument>(),
         keys::<LimitsDocument>(),
         keys::<MailboxDocument>(),
         keys::<QuotasDocument>(),

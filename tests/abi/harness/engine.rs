@@ -237,6 +237,38 @@ impl Engine {
         check(|error| unsafe { airssys_engine_restart(self.raw(), handle, timeout_ms, error) })
     }
 
+    pub fn replace(&self, handle: u64, wasm: &[u8], options: Option<&str>) -> Outcome {
+        let options = options.map(c);
+        let options = options.as_ref().map_or(ptr::null(), |options| options.as_ptr());
+        // SAFETY: a live engine, bytes, and text or NULL.
+        check(|error| unsafe {
+            let raw = self.raw();
+            airssys_engine_replace(raw, handle, wasm.as_ptr(), wasm.len(), options, error)
+        })
+    }
+
+    pub fn reconfigure(&self, handle: u64, options: &str) -> Outcome {
+        let options = c(options);
+        // SAFETY: a live engine, no bytes, and text.
+        check(|error| unsafe {
+            airssys_engine_replace(self.raw(), handle, ptr::null(), 0, options.as_ptr(), error)
+        })
+    }
+
+    pub fn replace_file(&self, handle: u64, path: &str) -> Outcome {
+        let path = c(path);
+        // SAFETY: a live engine, text and NULL.
+        check(|error| unsafe {
+            let raw = self.raw();
+            airssys_engine_replace_file(raw, handle, path.as_ptr(), ptr::null(), error)
+        })
+    }
+
+    pub fn roll_back(&self, handle: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_rollback(self.raw(), handle, error) })
+    }
+
     pub fn stop(&self, handle: u64, timeout_ms: u64) -> Outcome {
         // SAFETY: a live engine.
         check(|error| unsafe { airssys_engine_stop(self.raw(), handle, timeout_ms, error) })

@@ -1,0 +1,451 @@
+//! How instances of an actor come and go: starts, crashes, restarts, replacements and ends.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::component::actor::Actor;
+use crate::component::lifecycle::{Cause, State};
+use crate::component::status::{LastFailure, Status};
+use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
+use crate::component::version::Source;
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
+use crate::core::deadline::deadline_in;
+use crate::core::error::CallError;
+use crate::core::latch::OpenOnDrop;
+use crate::core::log::LogLevel;
+use crate::messaging::mail::{Mail, Refusal};
+use crate::messaging::queue::{Intake, Place};
+use crate::messaging::reply::Waiter;
+use crate::runtime::block_on::block_on;
+use crate::runtime::call_end::Timers;
+use crate::runtime::contract::HealthStatus;
+use crate::runtime::engine::CALLER_STACK_BYTES;
+use crate::runtime::host_context::HostContext;
+use crate::runtime::instance::Instance;
+use crate::runtime::load_error::LoadError;
+use crate::runtime::shortage::MemoryLimits;
+use crate::runtime::threads::signal_stack;
+
+/// How often a candidate is asked for its health.
+const HEALTH_POLL: Duration = Duration::from_millis(5);
+
+/// A stop of an actor.
+pub enum Stopping {
+    /// This call has begun it, at this place of the mailbox. The waiter gets its outcome.
+    Begun(Waiter, Place),
+    /// It was begun before, or the actor has no instance and takes no mail.
+    ByOthers,
+}
+
+/// An instance of another version, beside the actor's own.
+pub struct Candidate {
+    instance: Box<Instance>,
+    source: Arc<Source>,
+    /// The context in which it runs apart from the actor's own instance.
+    beside: Arc<HostContext>,
+    health: HealthStatus,
+}
+
+/// An instance whose place another has taken.
+pub struct Retired {
+    instance: Box<Instance>,
+    beside: Arc<HostContext>,
+}
+
+impl Source {
+    /// Returns whether its guest can run on a thread with `stack` bytes of stack left.
+    pub fn fits(&self, stack: usize) -> bool {
+        !self.version.prepared.waits && stack >= CALLER_STACK_BYTES
+    }
+
+    /// Returns the timers for a guest with ambient clocks; only WASI has them.
+    fn ambient<'a>(&self, context: &'a HostContext) -> Option<&'a Timers> {
+        self.version.prepared.uses_wasi.then_some(&context.timers)
+    }
+}
+
+impl Actor {
+    /// Makes the first instance of a version on this thread, with `stack` bytes of stack left, and
+    /// asks for its metadata and health.
+    pub(super) fn first_instance(
+        &self,
+        source: &Source,
+        context: &Arc<HostContext>,
+        stack: usize,
+    ) -> Result<(Box<Instance>, HealthStatus), LoadError> {
+        let first = pin!(async {
+            let mut instance = self.instantiate(source, context, source.fits(stack)).await?;
+            if let Some(metadata) = instance.metadata().await? {
+                let charge = context.account.charge(metadata.bytes());
+                let charge = charge.map_err(|exceeded| LoadError::Limit(exceeded.into()))?;
+                source.set_metadata(metadata, charge);
+            }
+            let health = instance.health().await;
+            let health = health.map_err(|error| LoadError::Call { during: "health", error })?;
+            instance.set_on_caller(false);
+            Ok((instance, health))
+        });
+        block_on(source.ambient(context), first)
+    }
+
+    async fn instantiate(
+        &self,
+        source: &Source,
+        context: &Arc<HostContext>,
+        on_caller: bool,
+    ) -> Result<Box<Instance>, LoadError> {
+        let (version, spec) = (&source.version, self.spec());
+        let instance = Instance::create(
+            Arc::clone(&spec.runtime),
+            &version.prepared,
+            Arc::clone(context),
+            Arc::clone(&version.config.env),
+            Arc::clone(&spec.limits),
+            on_caller,
+        );
+        let mut instance = Box::new(instance.await?);
+        match instance.initialize(&version.config).await {
+            Ok(()) => Ok(instance),
+            Err(error) => {
+                instance.finish().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes an instance of another version beside the actor's own, on this thread. With `gate`, it
+    /// must become healthy within that time.
+    pub fn try_out(
+        &self,
+        source: Source,
+        beside: HostContext,
+        gate: Option<Duration>,
+        stack: usize,
+    ) -> Result<Box<Candidate>, LoadError> {
+        let beside = Arc::new(beside);
+        let (mut instance, mut health) = self.first_instance(&source, &beside, stack)?;
+        let until = gate.map(|gate| (gate, deadline_in(gate)));
+        while let Some((gate, end)) = until
+            && health != HealthStatus::Healthy
+        {
+            if Instant::now() >= end || beside.timers.is_stopping() {
+                let last = health.name();
+                block_on(None, pin!(instance.finish()));
+                return Err(LoadError::Unhealthy { last, gate });
+            }
+            std::thread::sleep(HEALTH_POLL);
+            let asked = pin!(instance.health());
+            health = block_on(source.ambient(&beside), asked)
+                .map_err(|error| LoadError::Call { during: "health", error })?;
+        }
+        Ok(Box::new(Candidate { instance, source: Arc::new(source), beside, health }))
+    }
+
+    /// Has `candidate` take over between two messages. The waiter gets the outcome. Until then, and
+    /// after a refusal, [`Actor::withdraw`] takes the candidate back.
+    pub fn replace(&self, candidate: Box<Candidate>) -> Result<Waiter, Refusal> {
+        self.candidate.store(Some(candidate));
+        let (waiter, reply) = Waiter::with_reply();
+        self.mailbox.replace(Mail::Replace(reply)).map(|()| waiter)
+    }
+
+    /// Takes a candidate back that has not begun to take over.
+    pub fn withdraw(&self) -> Option<Box<Candidate>> {
+        self.candidate.take()
+    }
+
+    /// Ends a candidate that does not take over, on this thread.
+    pub fn reject(candidate: Candidate) {
+        let Candidate { instance, source, beside, .. } = candidate;
+        let ended = pin!(end(instance));
+        // The caller learns why it was rejected; how it ends is of no interest.
+        let _ = block_on(source.ambient(&beside), ended);
+    }
+
+    /// Ends the instance whose place another has taken, if there was one, on this thread.
+    pub fn retire(&self) -> Result<(), CallError> {
+        let Some(retired) = self.retired.take() else { return Ok(()) };
+        let Retired { mut instance, beside } = *retired;
+        instance.move_to(Arc::clone(&beside));
+        block_on(Some(&beside.timers), pin!(end(instance)))
+    }
+
+    pub(super) async fn take_over(&self) -> Result<(), CallError> {
+        // Withdrawn: its maker has stopped waiting.
+        let Some(candidate) = self.candidate.take() else { return Ok(()) };
+        let Candidate { mut instance, source, beside, health } = *candidate;
+        let old = self.take_ready();
+        self.status.change(Cause::Replace);
+        if let Some(old) = old {
+            self.retired.store(Some(Box::new(Retired { instance: old, beside })));
+        }
+        instance.move_to(Arc::clone(&self.spec().context));
+        self.status.set_version(source.version.number);
+        self.set_source(source);
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.reset();
+        }
+        self.status.set_health(health);
+        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        self.mailbox.reopen();
+        self.status.change(Cause::Replaced);
+        Ok(())
+    }
+
+    /// Closes the mailbox to new mail until a start; `shutdown` follows the mail that waits.
+    pub fn stop(&self) -> Stopping {
+        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (waiter, reply) = Waiter::with_reply();
+        match self.mailbox.stop(Mail::Stop(reply)) {
+            Ok(place) => {
+                self.status.change(Cause::Stop);
+                Stopping::Begun(waiter, place)
+            }
+            Err(stop) => {
+                stop.withdraw();
+                Stopping::ByOthers
+            }
+        }
+    }
+
+    /// Has a new instance made if the mailbox was closed by a stop or a failure. `None` if it is
+    /// open.
+    pub fn start_again(&self) -> Result<Option<Waiter>, Refusal> {
+        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (waiter, reply) = Waiter::with_reply();
+        match self.mailbox.start(Mail::Start(reply)) {
+            Ok(()) => Ok(Some(waiter)),
+            Err((refusal, start)) => {
+                start.withdraw();
+                refusal.map_or(Ok(None), Err)
+            }
+        }
+    }
+
+    /// Calls `shutdown` on this thread, with `stack` bytes of stack left. The caller holds the
+    /// right to run of a closed mailbox.
+    pub fn shut_down_here(&self, stack: usize) -> Result<(), CallError> {
+        if let Err(error) = signal_stack::ensure() {
+            let _stopped = OpenOnDrop(&self.stopped);
+            drop(self.instance.take());
+            self.status.change(Cause::Close);
+            self.status.change(Cause::End);
+            return Err(CallError::NoStack { reason: format!("{error}; {MemoryLimits}") });
+        }
+        let source = self.source();
+        let shut_down = pin!(self.shut_down(source.fits(stack)));
+        block_on(source.ambient(&self.spec().context), shut_down)
+    }
+
+    pub(super) async fn shut_down(&self, on_caller: bool) -> Result<(), CallError> {
+        let _stopped = OpenOnDrop(&self.stopped);
+        self.end_with(Cause::Close, Cause::End, on_caller).await
+    }
+
+    /// Calls `shutdown` of the instance, if there is one, between two changes of the state.
+    pub(super) async fn end_with(
+        &self,
+        before: Cause,
+        after: Cause,
+        on_caller: bool,
+    ) -> Result<(), CallError> {
+        self.status.change(before);
+        // The state does not stay behind if a bug ends the call.
+        let mut ended = ChangeOnDrop { status: &self.status, cause: after, failure: None };
+        let Some(mut instance) = self.instance.take() else { return Ok(()) };
+        instance.set_on_caller(on_caller);
+        let result = end(instance).await;
+        self.status.set_memory(0);
+        ended.failure = result.as_ref().err().map(|error| self.failure(error));
+        result
+    }
+
+    /// Drops an instance that a call left unusable.
+    pub(super) async fn crash(&self, instance: Box<Instance>, error: CallError) {
+        let (level, what) = in_words(self.lost(&error));
+        instance.finish().await;
+        if !matches!(error, CallError::EngineStopped) {
+            self.report(level, what, &error).await;
+        }
+    }
+
+    /// Records a defect, which may have cost the instance. The caller holds the right to run.
+    pub(super) async fn note(&self, defect: &CallError) {
+        let what = match self.instance.take() {
+            Some(instance) => {
+                self.instance.store(Some(instance));
+                "a bug in the library"
+            }
+            None => in_words(self.lost(defect)).1,
+        };
+        self.report(LogLevel::Error, what, defect).await;
+    }
+
+    /// Notes that the instance is lost, or that no new one could be made, and decides what follows.
+    /// The caller holds the right to run.
+    fn lost(&self, error: &CallError) -> Verdict {
+        self.status.set_health(HealthStatus::Unhealthy);
+        self.status.set_memory(0);
+        let failure = Some(self.failure(error));
+        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_open();
+        let verdict = match &self.supervisor {
+            Some(supervisor) if supervised => supervisor.after(error, Instant::now()),
+            _ => Verdict::OnDemand,
+        };
+        match verdict {
+            Verdict::OnDemand => self.status.change_for(Cause::Crash, failure),
+            Verdict::Recover(at) => {
+                self.status.change_for(Cause::Crash, failure);
+                // Refused only by a mailbox that is about to be stopped or closed.
+                let _ = self.mailbox.deliver(Mail::Recovery(at));
+            }
+            Verdict::Exited => {
+                let removed = self.mailbox.shut(Intake::Stopped);
+                self.status.set_health(HealthStatus::Unknown);
+                self.status.change_for(Cause::Exit, failure);
+                self.mailbox.dead_letter(removed, &CallError::Stopped);
+            }
+            Verdict::GiveUp => {
+                // Closed first: whoever sees the state finds the mailbox closed.
+                let removed = self.mailbox.shut(Intake::Failed);
+                self.status.change_for(Cause::Crash, failure);
+                self.status.change(Cause::GiveUp);
+                self.mailbox.dead_letter(removed, &CallError::Failed);
+            }
+        }
+        verdict
+    }
+
+    fn failure(&self, error: &CallError) -> LastFailure {
+        LastFailure::new(error, &self.spec().context.account)
+    }
+
+    /// Makes a new instance after a crash, at `at` at the earliest. Mail waits meanwhile.
+    pub(super) async fn recover(&self, at: Instant) {
+        let timers = &self.spec().context.timers;
+        if at > Instant::now() {
+            let over = timers.interruption(at, None);
+            self.mailbox.rest(async move { _ = over.await }).await;
+        }
+        let supervision = self.supervisor.as_ref().map(Supervisor::supervision);
+        let on_demand = supervision.is_some_and(|it| it.policy == RestartPolicy::OnDemand);
+        // The host came first, or the engine stops.
+        let is_over = timers.is_stopping() || self.status.state() != State::Crashed;
+        if on_demand || is_over || at > Instant::now() {
+            return;
+        }
+        match self.restart(Cause::Supervisor).await {
+            Ok(instance) => drop(self.put_back(instance, &Ok::<_, CallError>(()))),
+            Err(CallError::EngineStopped) => {}
+            Err(error) => self.report(LogLevel::Error, "restart failed", &error).await,
+        }
+    }
+
+    /// Makes an instance for a component that was stopped or has failed.
+    pub(super) async fn begin_anew(&self) -> Result<(), CallError> {
+        if self.mailbox.is_open() {
+            return Ok(());
+        }
+        self.status.change(Cause::Start);
+        match self.new_instance().await {
+            Ok(instance) => {
+                if let Some(supervisor) = &self.supervisor {
+                    supervisor.reset();
+                }
+                drop(self.put_back(instance, &Ok::<_, CallError>(())));
+                self.mailbox.reopen();
+                self.status.change(Cause::Loaded);
+                Ok(())
+            }
+            Err(error) => {
+                self.mailbox.fail_start();
+                self.status.change_for(Cause::Crash, Some(self.failure(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a new instance for a message or callback, which fails if that fails.
+    pub(super) async fn restart_for_mail(&self) -> Result<Box<Instance>, CallError> {
+        let instance = self.restart(Cause::Mail).await;
+        if instance.is_err() {
+            self.status.count_handled(false);
+        }
+        instance
+    }
+
+    /// Ends the instance and makes a new one, because the host wants that.
+    pub(super) async fn renew(&self) -> Result<(), CallError> {
+        if let Some(instance) = self.take_ready() {
+            let ended = end(instance).await;
+            self.status.set_memory(0);
+            // The new instance does not depend on how the old one ended.
+            if let Err(error) = ended {
+                self.report(LogLevel::Warn, "shutdown before a restart failed", &error).await;
+            }
+        }
+        let instance = self.restart(Cause::Restart).await?;
+        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        Ok(())
+    }
+
+    pub(super) async fn restart(&self, cause: Cause) -> Result<Box<Instance>, CallError> {
+        if self.spec().context.timers.is_stopping() {
+            return Err(CallError::EngineStopped);
+        }
+        self.status.change(cause);
+        match self.new_instance().await {
+            Ok(instance) => {
+                self.status.count_restart();
+                self.status.change(Cause::Restarted);
+                Ok(instance)
+            }
+            Err(error) => {
+                self.lost(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
+        let (source, context) = (self.source(), &self.spec().context);
+        let instance = self.instantiate(&source, context, false).await.map_err(|error| {
+            // Stopping is the cause, whatever error came of it.
+            match context.timers.is_stopping() {
+                true => CallError::EngineStopped,
+                false => CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) },
+            }
+        })?;
+        self.status.set_health(HealthStatus::Unknown);
+        Ok(instance)
+    }
+}
+
+fn in_words(verdict: Verdict) -> (LogLevel, &'static str) {
+    match verdict {
+        Verdict::OnDemand | Verdict::Recover(_) => (LogLevel::Error, "crashed"),
+        Verdict::GiveUp => (LogLevel::Error, "crashed, and is not restarted any more"),
+        Verdict::Exited => (LogLevel::Info, "ended by itself"),
+    }
+}
+
+/// Calls `shutdown` of an instance and drops it.
+async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
+    let result = instance.shutdown().await;
+    instance.finish().await;
+    result?.map_err(|error| CallError::Lifecycle { export: "shutdown", error })
+}
+
+/// Changes the state on drop.
+struct ChangeOnDrop<'a> {
+    status: &'a Status,
+    cause: Cause,
+    failure: Option<LastFailure>,
+}
+
+impl Drop for ChangeOnDrop<'_> {
+    fn drop(&mut self) {
+        self.status.change_for(self.cause, self.failure.take());
+    }
+}

@@ -1,0 +1,50 @@
+//! Versions of a component: what its instances are made from.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::core::account::Charge;
+use crate::core::metadata::ComponentMetadata;
+use crate::runtime::compiler::Lease;
+use crate::runtime::instance::InitialConfig;
+use crate::runtime::mappings::Promise;
+use crate::runtime::prepared::Prepared;
+
+/// A binary and its configuration, shared by the instances of a pool.
+pub struct Version {
+    /// Counts the versions of the component, from 1.
+    pub number: u64,
+    /// The compiled binary.
+    pub prepared: Arc<Prepared>,
+    /// Keeps the compiled binary cached for the next load of the same one.
+    pub lease: Arc<Lease>,
+    /// The configuration passed to `initialize`.
+    pub config: InitialConfig,
+}
+
+/// The version of one actor.
+pub struct Source {
+    /// The version.
+    pub version: Arc<Version>,
+    /// The memory mappings reserved for the instance.
+    #[expect(dead_code, reason = "it is held, not read")]
+    mappings: Promise,
+    metadata: OnceLock<(ComponentMetadata, Charge)>,
+}
+
+impl Source {
+    /// Creates the source of an actor, with the mappings reserved for its instance.
+    pub fn new(version: Arc<Version>, mappings: Promise) -> Self {
+        Self { version, mappings, metadata: OnceLock::new() }
+    }
+
+    /// Returns the result of `metadata` of the first instance; `None` without a life cycle.
+    pub fn metadata(&self) -> Option<&ComponentMetadata> {
+        self.metadata.get().map(|(metadata, _)| metadata)
+    }
+
+    /// Stores the result of `metadata` and its charge. Called once.
+    pub fn set_metadata(&self, metadata: ComponentMetadata, charge: Charge) {
+        let first = self.metadata.set((metadata, charge)).is_ok();
+        debug_assert!(first, "metadata is asked once");
+    }
+}

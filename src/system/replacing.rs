@@ -1,0 +1,238 @@
+//! Replacing the version of a component while it runs, and returning to an earlier one.
+
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use crate::component::actor::Actor;
+use crate::component::pool::Pool;
+use crate::component::version::{Source, Version};
+use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
+use crate::core::error::CallError;
+use crate::core::id::ComponentHandle;
+use crate::core::interrupts::Interrupts;
+use crate::core::log::LogLevel;
+use crate::core::wait_graph::Wait;
+use crate::messaging::reply::Waiter;
+use crate::runtime::call_end::Timers;
+use crate::runtime::instance::InitialConfig;
+use crate::runtime::load_error::LoadError;
+use crate::runtime::off_fiber::{current_component, run_host_code};
+use crate::runtime::shortage::MemoryLimits;
+use crate::runtime::threads::signal_stack;
+use crate::system::binary_file;
+use crate::system::engine::Engine;
+use crate::system::error::EngineError;
+use crate::system::options::ReplaceOptions;
+
+/// How a version takes over.
+#[derive(Clone, Copy, Default)]
+struct Handing {
+    /// The time within which it must be healthy.
+    health_gate: Option<Duration>,
+    /// The longest wait for the message in progress.
+    timeout: Option<Duration>,
+    /// The stack left on this thread, in bytes.
+    stack: usize,
+}
+
+impl Engine {
+    /// Replaces the binary of a component, or with `binary` of `None` only its configuration, with
+    /// `stack` bytes of stack left on the calling thread.
+    pub fn replace(
+        &self,
+        handle: ComponentHandle,
+        binary: Option<&[u8]>,
+        options: Option<&str>,
+        stack: usize,
+    ) -> Result<(), EngineError> {
+        let pool = self.to_replace(handle)?;
+        let options = ReplaceOptions::parse(options)?;
+        let _replacing = self.begin_replacing(&pool)?;
+        let current = pool.version();
+        let not_replaced = |error| self.not_replaced(&pool, error);
+        let (prepared, lease) = match binary {
+            Some(binary) => {
+                let (prepared, lease) =
+                    self.runtime.loader.prepare(binary).map_err(not_replaced)?;
+                (prepared, Arc::new(lease))
+            }
+            None => (Arc::clone(&current.prepared), Arc::clone(&current.lease)),
+        };
+        match (current.prepared.lifecycle.is_some(), prepared.lifecycle.is_some()) {
+            (true, false) => {
+                return Err(not_replaced(LoadError::OtherLifecycle("the old version")));
+            }
+            (false, true) => {
+                return Err(not_replaced(LoadError::OtherLifecycle("the new version")));
+            }
+            _ => {}
+        }
+        let (env, data) = (options.env.map(Into::into), options.config);
+        let config = InitialConfig {
+            env: env.unwrap_or_else(|| Arc::clone(&current.config.env)),
+            data: data.unwrap_or_else(|| current.config.data.clone()),
+        };
+        let number = pool.next_version();
+        let version = Arc::new(Version { number, prepared, lease, config });
+        let ReplaceOptions { health_gate, timeout, .. } = options;
+        self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
+        pool.advance_to(version);
+        Ok(())
+    }
+
+    /// As [`Engine::replace`], from a file.
+    pub fn replace_file(
+        &self,
+        handle: ComponentHandle,
+        path: &Path,
+        options: Option<&str>,
+        stack: usize,
+    ) -> Result<(), EngineError> {
+        let binary = binary_file::read(path, self.runtime.loader.max_component_bytes())
+            .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        self.replace(handle, Some(&binary), options, stack)
+    }
+
+    /// Returns to the version before the current one, with `stack` bytes of stack left on the
+    /// calling thread.
+    pub fn roll_back(&self, handle: ComponentHandle, stack: usize) -> Result<(), EngineError> {
+        let pool = self.to_replace(handle)?;
+        let _replacing = self.begin_replacing(&pool)?;
+        let earlier = pool.earlier_version();
+        let component = Arc::clone(pool.id());
+        let earlier = earlier.ok_or(EngineError::NoEarlierVersion { component })?;
+        let handing = Handing { stack, ..Handing::default() };
+        self.roll(&pool, &pool.version(), &earlier, handing)?;
+        pool.went_back();
+        Ok(())
+    }
+
+    /// Returns the component to be replaced, if this thread may wait for it.
+    fn to_replace(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
+        self.check_running()?;
+        let pool = self.pool(handle)?;
+        for actor in pool.actors() {
+            self.wait_for(actor)?;
+        }
+        Ok(pool)
+    }
+
+    /// Waits for the end of another replacement of the same component.
+    fn begin_replacing<'a>(&self, pool: &'a Pool) -> Result<MutexGuard<'a, ()>, EngineError> {
+        if current_component().is_none() {
+            return Ok(pool.replacing().lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        // The replacement under way may be the one whose callback makes this call.
+        match pool.replacing().try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(guard)) => Ok(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(EngineError::WouldDeadlock { target: pool.id().to_string() })
+            }
+        }
+    }
+
+    /// Gives all instances of a pool another version, one at a time. After a failure those that have
+    /// it get the old one back.
+    fn roll(
+        &self,
+        pool: &Pool,
+        old: &Arc<Version>,
+        new: &Arc<Version>,
+        handing: Handing,
+    ) -> Result<(), EngineError> {
+        for (at, actor) in pool.actors().iter().enumerate() {
+            let Err(error) = self.hand_over(pool, actor, new, handing) else { continue };
+            let back = Handing { stack: handing.stack, ..Handing::default() };
+            for done in pool.actors().iter().take(at) {
+                if let Err(error) = self.hand_over(pool, done, old, back) {
+                    let reason = bounded(&error, MAX_REPEATED_BYTES);
+                    let what = "an instance did not get its old version back";
+                    report(done, LogLevel::Error, what, &CallError::RestartFailed { reason });
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Gives one instance another version.
+    fn hand_over(
+        &self,
+        pool: &Pool,
+        actor: &Arc<Actor>,
+        version: &Arc<Version>,
+        handing: Handing,
+    ) -> Result<(), EngineError> {
+        let not_replaced = |error| self.not_replaced(pool, error);
+        let mappings = version.prepared.admit().map_err(|full| not_replaced(full.into()))?;
+        signal_stack::ensure().map_err(|error| {
+            let reason = format!("{error}; {MemoryLimits}");
+            not_replaced(LoadError::NoMemory { during: "instantiation", reason })
+        })?;
+        let stop = Arc::clone(&self.stop_signal);
+        let timers = Timers::new(self.scheduler()?.clone(), Arc::<Interrupts>::default(), stop);
+        let beside = actor.spec().context.beside(timers);
+        let candidate = {
+            // A callback that replaces a component waits for its `initialize`.
+            let _wait = Wait::begin(current_component(), &beside.node);
+            let source = Source::new(Arc::clone(version), mappings);
+            let Handing { health_gate, stack, .. } = handing;
+            actor.try_out(source, beside, health_gate, stack).map_err(not_replaced)?
+        };
+        let _wait = self.wait_for(actor)?;
+        let outcome = match actor.replace(candidate) {
+            Ok(waiter) => self.wait_for_take_over(pool, actor, &waiter, handing.timeout),
+            Err(refusal) => Err(self.not_accepted(actor.mailbox(), refusal)),
+        };
+        if let Some(candidate) = actor.withdraw() {
+            Actor::reject(*candidate);
+        }
+        outcome?;
+        if let Err(error) = actor.retire() {
+            report(actor, LogLevel::Warn, "shutdown after a replacement failed", &error);
+        }
+        Ok(())
+    }
+
+    fn wait_for_take_over(
+        &self,
+        pool: &Pool,
+        actor: &Actor,
+        waiter: &Waiter,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        let mut outcome = waiter.wait(timeout);
+        if let (Err(CallError::CallerTimeout { .. }), Some(timeout)) = (&outcome, timeout) {
+            if let Some(candidate) = actor.withdraw() {
+                Actor::reject(*candidate);
+                let (component, version) = (Arc::clone(pool.id()), actor.status().version());
+                return Err(EngineError::NotInTime { component, version, timeout });
+            }
+            // It has begun to take over, which does not take long.
+            outcome = waiter.wait(None);
+        }
+        outcome.map(drop).map_err(|error| match error {
+            CallError::Unloaded => self.unknown(pool.handle()),
+            CallError::EngineStopped => EngineError::Stopped,
+            error => self.not_replaced(pool, LoadError::Call { during: "replacement", error }),
+        })
+    }
+
+    fn not_replaced(&self, pool: &Pool, error: LoadError) -> EngineError {
+        if let LoadError::Stopped = error {
+            return EngineError::Stopped;
+        }
+        let (component, version) = (Arc::clone(pool.id()), pool.version().number);
+        EngineError::NotReplaced { component, version, error }
+    }
+}
+
+/// Logs a record in the component's name, on this thread.
+fn report(actor: &Actor, level: LogLevel, what: &str, error: &CallError) {
+    let context = &actor.spec().context;
+    if let Some(report) = context.report(level, what, error) {
+        run_host_code(&context.node, || context.write_report(report));
+    }
+}
