@@ -1129,7 +1129,8 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *       ]
  *     }
  *
- * `version` counts from 1, and grows with each replacement; a rollback returns to an earlier number.
+ * `version` counts from 1, and grows with each replacement; a rollback returns to an earlier
+ * number.
  * `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
  * not run. `supervision` and `restarts-in-window` are null without supervision, and `last-failure`
  * is null before the first. Its `message` is null if the component's `max-host-bytes` left no room
@@ -1187,10 +1188,10 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  * - `engine`: borrowed.
  * - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
  *   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
- *   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over), `stopping` (it takes no new messages,
- *   and handles those that wait), `stopped` (it takes no messages, until it is started), `failed`
- *   (likewise, after too many restarts or a start that failed), `unloading` (it is closed, and
- *   `shutdown` is called) or `unloaded`.
+ *   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over),
+ *   `stopping` (it takes no new messages, and handles those that wait), `stopped` (it takes no
+ *   messages, until it is started), `failed` (likewise, after too many restarts or a start that
+ *   failed), `unloading` (it is closed, and `shutdown` is called) or `unloaded`.
  * - `timeout_ms`: milliseconds; 0: looks once, `UINT64_MAX`: no limit.
  * - `error`: may be NULL.
  *
@@ -1278,7 +1279,8 @@ airssys_status_t airssys_engine_replace_file(airssys_engine_t *engine,
  * callable from callbacks. Blocks until the version before runs.
  *
  * Returns `AIRSSYS_OK`, what `airssys_engine_replace` returns, or `AIRSSYS_ERROR_INVALID_ARGUMENT`
- * if no version before the current one is kept. Also: `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ * if no version before the current one is kept. Also: `AIRSSYS_ERROR_FORKED`,
+ * `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
                                          uint64_t handle,

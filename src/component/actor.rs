@@ -277,6 +277,7 @@ impl Actor {
             Mail::Health(_)
             | Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Recycle
             | Mail::Replace(_)
             | Mail::Stop(_)
             | Mail::Start(_)
@@ -317,6 +318,7 @@ impl Actor {
                 reply.take().answer(result.map(|()| None));
             }
             Mail::Recovery(at) => self.recover(*at).await,
+            Mail::Recycle => self.recycle().await,
             Mail::Replace(reply) => {
                 let result = self.take_over().await;
                 reply.take().answer(result.map(|()| None));
@@ -408,6 +410,10 @@ impl Actor {
             _ => {
                 self.status.set_memory(instance.memory_bytes());
                 self.instance.store(Some(instance));
+                if self.status.is_due_for_recycling() {
+                    // Refused only by a mailbox that is about to be stopped or closed.
+                    let _ = self.mailbox.deliver(Mail::Recycle);
+                }
                 None
             }
         }

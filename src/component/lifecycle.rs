@@ -43,6 +43,8 @@ pub enum Cause {
     GiveUp,
     /// The host wants a new instance.
     Restart,
+    /// The options ask for a new instance in place of this one.
+    Recycle,
     /// The new instance is initialized.
     Restarted,
     /// An instance of another version is ready.
@@ -88,7 +90,8 @@ impl State {
             (Running | Restarting | Replacing, Cause::Crash) => Some(Crashed),
             (Crashed, Cause::Mail | Cause::Supervisor) => Some(Restarting),
             (Running | Crashed, Cause::Restart) => Some(Restarting),
-            (Restarting, Cause::Restarted) => Some(Running),
+            (Running, Cause::Recycle) => Some(Restarting),
+            (Restarting, Cause::Restarted | Cause::Kept) => Some(Running),
             (Running | Crashed | Stopped | Failed, Cause::Replace) => Some(Replacing),
             (Replacing, Cause::Replaced | Cause::Kept) => Some(Running),
             (Crashed, Cause::GiveUp) => Some(Failed),
@@ -136,6 +139,7 @@ impl Cause {
             Self::Supervisor => "supervisor",
             Self::GiveUp => "give-up",
             Self::Restart => "restart",
+            Self::Recycle => "recycle",
             Self::Restarted => "restarted",
             Self::Replace => "replace",
             Self::Replaced => "replaced",
@@ -153,7 +157,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const CAUSES: [Cause; 16] = [
+    const CAUSES: [Cause; 17] = [
         Cause::Loaded,
         Cause::Crash,
         Cause::Exit,
@@ -161,6 +165,7 @@ mod tests {
         Cause::Supervisor,
         Cause::GiveUp,
         Cause::Restart,
+        Cause::Recycle,
         Cause::Restarted,
         Cause::Replace,
         Cause::Replaced,

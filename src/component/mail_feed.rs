@@ -162,6 +162,10 @@ impl MailFeed {
         status.count_handled(true);
         status.count_fuel(usage.fuel);
         status.set_memory(usage.memory_bytes);
+        if status.is_due_for_recycling() {
+            // Refused only by a mailbox that is about to be stopped or closed.
+            let _ = self.mailbox.deliver(Mail::Recycle);
+        }
         status.count_time(watch.nanos(&self.turn.ticks));
         if let Mail::Message(_, to) = mail
             && !to.is_nobody()
@@ -224,6 +228,7 @@ impl MailSource for MailFeed {
             Mail::Health(_)
             | Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Recycle
             | Mail::Replace(_)
             | Mail::Stop(_)
             | Mail::Start(_)

@@ -6,6 +6,7 @@ pub mod lifecycle;
 pub mod mail_feed;
 pub mod panics;
 pub mod pool;
+pub mod recycling;
 pub mod status;
 pub mod supervision;
 pub mod turnover;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::component::lifecycle::{Cause, State};
+use crate::component::recycling::Recycling;
 use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::CallError;
@@ -21,6 +22,8 @@ pub struct Status {
     last_failure: Mutex<Option<LastFailure>>,
     health: AtomicU8,
     version: AtomicU64,
+    /// `None`: an instance is never recycled.
+    recycling: Option<Recycling>,
     handled: AtomicU64,
     failed: AtomicU64,
     restarts: AtomicU64,
@@ -32,7 +35,12 @@ pub struct Status {
 impl Status {
     /// Creates the status of a new instance, the one with number `instance` of `component`.
     /// `changes` is told of its state.
-    pub fn new(component: Identity, instance: usize, changes: Arc<dyn StateChanges>) -> Self {
+    pub fn new(
+        component: Identity,
+        instance: usize,
+        changes: Arc<dyn StateChanges>,
+        recycling: Option<Recycling>,
+    ) -> Self {
         Self {
             component,
             instance,
@@ -41,6 +49,7 @@ impl Status {
             last_failure: Mutex::default(),
             health: AtomicU8::new(HealthStatus::Unknown as u8),
             version: AtomicU64::new(1),
+            recycling,
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -100,6 +109,23 @@ impl Status {
     /// Stores the number of the version.
     pub fn set_version(&self, number: u64) {
         self.version.store(number, Ordering::Relaxed);
+    }
+
+    /// Returns whether to recycle the instance now; true once for each attempt.
+    pub fn is_due_for_recycling(&self) -> bool {
+        let Some(recycling) = &self.recycling else { return false };
+        recycling.is_due(self.all_handled(), self.memory_bytes())
+    }
+
+    /// Notes that the instance, with its present memory, is to be recycled only later.
+    pub fn recycle_later(&self) {
+        if let Some(recycling) = &self.recycling {
+            recycling.begin(self.all_handled(), self.memory_bytes());
+        }
+    }
+
+    fn all_handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
     }
 
     /// Counts a handled message or callback.

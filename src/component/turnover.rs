@@ -11,7 +11,7 @@ use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
 use crate::component::version::Source;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::deadline::deadline_in;
-use crate::core::error::CallError;
+use crate::core::error::{CallError, Unfit};
 use crate::core::latch::OpenOnDrop;
 use crate::core::log::LogLevel;
 use crate::messaging::mail::{Mail, Refusal};
@@ -51,6 +51,20 @@ pub struct Candidate {
 pub struct Retired {
     instance: Box<Instance>,
     beside: Arc<HostContext>,
+}
+
+/// Why a state was not handed over.
+struct HandOver {
+    error: CallError,
+    successor: Successor,
+}
+
+/// What became of the instance that was to take over.
+enum Successor {
+    /// It can be called.
+    Usable,
+    /// It can only be dropped.
+    Lost,
 }
 
 impl Source {
@@ -173,24 +187,122 @@ impl Actor {
 
     pub(super) async fn take_over(&self) -> Result<(), CallError> {
         // Withdrawn: its maker has stopped waiting.
-        let Some(candidate) = self.candidate.take() else { return Ok(()) };
-        let Candidate { mut instance, source, beside, health } = *candidate;
+        let Some(mut candidate) = self.candidate.take() else { return Ok(()) };
         let old = self.take_ready();
         self.status.change(Cause::Replace);
+        candidate.instance.move_to(Arc::clone(&self.spec().context));
+        let old = match old {
+            Some(old) => match self.hand_over(old, &mut candidate.instance).await {
+                Ok(old) => Some(old),
+                Err(HandOver { error, successor: Successor::Lost }) => {
+                    candidate.instance.finish().await;
+                    return Err(error);
+                }
+                Err(HandOver { error, successor: Successor::Usable }) => {
+                    candidate.instance.move_to(Arc::clone(&candidate.beside));
+                    self.candidate.store(Some(candidate));
+                    return Err(error);
+                }
+            },
+            None => None,
+        };
+        let Candidate { instance, source, beside, health } = *candidate;
         if let Some(old) = old {
             self.retired.store(Some(Box::new(Retired { instance: old, beside })));
         }
-        instance.move_to(Arc::clone(&self.spec().context));
         self.status.set_version(source.version.number);
         self.set_source(source);
         if let Some(supervisor) = &self.supervisor {
             supervisor.reset();
         }
         self.status.set_health(health);
-        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        self.put_new(instance);
         self.mailbox.reopen();
         self.status.change(Cause::Replaced);
         Ok(())
+    }
+
+    /// Hands the state of the instance over to its successor, if both take part, and returns the
+    /// instance. After a failure it is back in its place, unless it crashed.
+    async fn hand_over(
+        &self,
+        mut old: Box<Instance>,
+        new: &mut Instance,
+    ) -> Result<Box<Instance>, HandOver> {
+        if !(old.has_state() && new.has_state()) {
+            return Ok(old);
+        }
+        let saved = match old.save().await {
+            Ok(saved) => saved,
+            Err(error) => {
+                match self.put_back(old, &Err::<(), _>(error.clone())) {
+                    Some(crash) => crash.await,
+                    None => self.status.change(Cause::Kept),
+                }
+                return Err(HandOver { error, successor: Successor::Usable });
+            }
+        };
+        let bytes = saved.len() as u64;
+        let charge = self.spec().context.account.charge(bytes);
+        let restored = match &charge {
+            Ok(_) => {
+                let source = self.source();
+                let version = source.metadata().map_or("", |metadata| &metadata.version);
+                new.restore(&saved, version).await
+            }
+            Err(exceeded) => {
+                Err(CallError::DoesNotFit(Unfit::State { bytes, limit: exceeded.limit }))
+            }
+        };
+        let Err(error) = restored else { return Ok(old) };
+        drop(self.put_back(old, &Ok::<_, CallError>(())));
+        self.status.change(Cause::Kept);
+        let lost = error.poisons_instance();
+        let successor = if lost { Successor::Lost } else { Successor::Usable };
+        Err(HandOver { error, successor })
+    }
+
+    /// Puts a new instance in its place. It has handled nothing, so it cannot have crashed.
+    fn put_new(&self, instance: Box<Instance>) {
+        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        self.status.recycle_later();
+    }
+
+    /// Puts a new instance in the place of one that has grown old.
+    pub(super) async fn recycle(&self) {
+        if self.status.state() != State::Running {
+            return;
+        }
+        let Some(old) = self.take_ready() else { return };
+        self.status.change(Cause::Recycle);
+        let mut new = match self.new_instance().await {
+            Ok(new) => new,
+            Err(error) => {
+                self.put_new(old);
+                self.status.change(Cause::Kept);
+                return self.report(LogLevel::Warn, "recycling failed", &error).await;
+            }
+        };
+        match self.hand_over(old, &mut new).await {
+            Ok(old) => {
+                self.status.count_restart();
+                self.status.set_health(HealthStatus::Unknown);
+                self.put_new(new);
+                self.status.change(Cause::Restarted);
+                if let Err(error) = end(old).await {
+                    self.report(LogLevel::Warn, "shutdown after recycling failed", &error).await;
+                }
+            }
+            Err(HandOver { error, successor }) => {
+                self.status.recycle_later();
+                match successor {
+                    Successor::Lost => new.finish().await,
+                    // It is of no interest how it ends.
+                    Successor::Usable => drop(end(new).await),
+                }
+                self.report(LogLevel::Warn, "recycling failed", &error).await;
+            }
+        }
     }
 
     /// Closes the mailbox to new mail until a start; `shutdown` follows the mail that waits.
@@ -336,7 +448,7 @@ impl Actor {
             return;
         }
         match self.restart(Cause::Supervisor).await {
-            Ok(instance) => drop(self.put_back(instance, &Ok::<_, CallError>(()))),
+            Ok(instance) => self.put_new(instance),
             Err(CallError::EngineStopped) => {}
             Err(error) => self.report(LogLevel::Error, "restart failed", &error).await,
         }
@@ -353,7 +465,8 @@ impl Actor {
                 if let Some(supervisor) = &self.supervisor {
                     supervisor.reset();
                 }
-                drop(self.put_back(instance, &Ok::<_, CallError>(())));
+                self.status.set_health(HealthStatus::Unknown);
+                self.put_new(instance);
                 self.mailbox.reopen();
                 self.status.change(Cause::Loaded);
                 Ok(())
@@ -386,7 +499,7 @@ impl Actor {
             }
         }
         let instance = self.restart(Cause::Restart).await?;
-        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        self.put_new(instance);
         Ok(())
     }
 
@@ -398,6 +511,7 @@ impl Actor {
         match self.new_instance().await {
             Ok(instance) => {
                 self.status.count_restart();
+                self.status.set_health(HealthStatus::Unknown);
                 self.status.change(Cause::Restarted);
                 Ok(instance)
             }
@@ -410,15 +524,13 @@ impl Actor {
 
     async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
         let (source, context) = (self.source(), &self.spec().context);
-        let instance = self.instantiate(&source, context, false).await.map_err(|error| {
+        self.instantiate(&source, context, false).await.map_err(|error| {
             // Stopping is the cause, whatever error came of it.
             match context.timers.is_stopping() {
                 true => CallError::EngineStopped,
                 false => CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) },
             }
-        })?;
-        self.status.set_health(HealthStatus::Unknown);
-        Ok(instance)
+        })
     }
 }
 

@@ -176,6 +176,14 @@ pub enum Unfit {
         /// The value of that limit.
         value: u64,
     },
+    /// A state too large to be handed over.
+    #[error("the state has {bytes} bytes, beyond max-host-bytes {limit}")]
+    State {
+        /// The size in bytes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A payload too large for the receiver's memory.
     #[error(
         "{bytes} bytes do not fit: the receiver uses {used} of max-memory-bytes {limit} and has \
@@ -197,6 +205,7 @@ impl Unfit {
         match *self {
             Self::Reply { limit, .. } => ("max-message-bytes", limit),
             Self::Outcome { limit, value, .. } => (limit, value),
+            Self::State { limit, .. } => ("max-host-bytes", limit),
             Self::Memory { limit, .. } => ("max-memory-bytes", limit),
         }
     }

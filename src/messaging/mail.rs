@@ -19,6 +19,8 @@ pub enum Mail {
     Restart(Reply),
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
+    /// A new instance in place of one that has grown old.
+    Recycle,
     /// An instance of another version takes over.
     Replace(Reply),
     /// A call of `shutdown`, after which the owner has no instance.
@@ -44,6 +46,7 @@ impl Mail {
             Self::Health(_)
             | Self::Restart(_)
             | Self::Recovery(_)
+            | Self::Recycle
             | Self::Replace(_)
             | Self::Stop(_)
             | Self::Start(_)
@@ -66,7 +69,7 @@ impl Mail {
             | Self::Stop(reply)
             | Self::Start(reply)
             | Self::Shutdown(reply) => reply.withdraw(),
-            Self::Callback(_) | Self::Recovery(_) => {}
+            Self::Callback(_) | Self::Recovery(_) | Self::Recycle => {}
         }
     }
 

@@ -651,7 +651,7 @@ impl Mailbox {
                 | Mail::Stop(reply)
                 | Mail::Start(reply)
                 | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
-                Mail::Callback(_) | Mail::Recovery(_) => {}
+                Mail::Callback(_) | Mail::Recovery(_) | Mail::Recycle => {}
             }
         }
     }

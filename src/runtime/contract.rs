@@ -25,6 +25,19 @@ pub const SERVICES: &str = "airssys:core/host-services@1.0.0";
 /// The interface for a component's own storage.
 pub const STORAGE: &str = "airssys:core/storage@1.0.0";
 
+/// The interface exported by components that hand their state over.
+pub const STATE: &str = "airssys:core/component-state@1.1.0";
+
+/// Returns whether a name is that of an interface, in any version that a component may be made for:
+/// minor versions only add to one another.
+pub fn is_of(interface: &str, name: &str) -> bool {
+    let major = |name: &str| {
+        let (name, version) = name.split_once('@')?;
+        Some((name.to_owned(), version.split_once('.')?.0.to_owned()))
+    };
+    interface == name || major(interface).is_some_and(|of| Some(of) == major(name))
+}
+
 /// A component id from a guest, still in its memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]

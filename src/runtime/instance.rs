@@ -15,6 +15,7 @@ use crate::core::message::MessageView;
 use crate::core::metadata;
 use crate::runtime::call_end::Interrupted;
 use crate::runtime::call_error;
+use crate::runtime::contract;
 use crate::runtime::contract::{
     ComponentConfig, ComponentIdRef, ComponentMessage, ComponentMetadata, HealthStatus,
     LifecycleError, MessageMetadata, ResourceLimits, WasmError,
@@ -27,7 +28,7 @@ use crate::runtime::host_context::HostContext;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
-use crate::runtime::prepared::{LifecycleExports, Prepared};
+use crate::runtime::prepared::{LifecycleExports, Prepared, StateExports};
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::signals;
 use crate::runtime::state::{HostState, make_ready};
@@ -51,9 +52,7 @@ pub struct Instance {
     runtime: Arc<WasmRuntime>,
     context: Arc<HostContext>,
     limits: Arc<Limits>,
-    lifecycle: Option<Lifecycle>,
-    /// The loop that asks for mail.
-    run: Option<LoopFunc>,
+    exports: Exports,
     on_caller: bool,
     /// The fuel of each call.
     fuel: u64,
@@ -73,6 +72,20 @@ struct ProvenRoom {
 /// with less room left would fail anyway.
 const SMALL_PAYLOAD: usize = 64 << 10;
 const SMALL_PART: u64 = 16;
+
+/// The functions of an instance, with checked types.
+struct Exports {
+    lifecycle: Option<Lifecycle>,
+    state: Option<StateFuncs>,
+    /// The loop that asks for mail.
+    run: Option<LoopFunc>,
+}
+
+/// The two functions of `component-state`.
+struct StateFuncs {
+    save: Func,
+    restore: Func,
+}
 
 /// The six functions of `component-lifecycle`, with checked types.
 pub struct Lifecycle {
@@ -100,6 +113,9 @@ pub type HandlerFunc<'a, T> = TypedFunc<HandlerArguments<'a>, HandlerResult<T>>;
 type MetadataResult = (ComponentMetadata,);
 type HealthResult = (HealthStatus,);
 type ShutdownResult = (Result<(), LifecycleError>,);
+type SaveResult = (Result<Vec<u8>, LifecycleError>,);
+type RestoreArguments<'a> = (&'a [u8], &'a str);
+type RestoreResult = (Result<(), LifecycleError>,);
 
 impl Instance {
     /// Instantiates, without calling `initialize`. With `on_caller`, runs on this thread's own
@@ -150,7 +166,7 @@ impl Instance {
             }),
         };
         match linked {
-            Ok((lifecycle, run)) => {
+            Ok(exports) => {
                 let fuel = fuel(&limits);
                 let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
                 Ok(Self {
@@ -159,8 +175,7 @@ impl Instance {
                     runtime,
                     context,
                     limits,
-                    lifecycle,
-                    run,
+                    exports,
                     on_caller,
                     fuel,
                     fuel_used,
@@ -205,7 +220,7 @@ impl Instance {
 
     /// Calls `initialize`, if there is a life cycle.
     pub async fn initialize(&mut self, config: &InitialConfig) -> Result<(), LoadError> {
-        let Some(func) = self.lifecycle.as_ref().map(|exports| exports.initialize) else {
+        let Some(func) = self.exports.lifecycle.as_ref().map(|exports| exports.initialize) else {
             return Ok(());
         };
         let limits = Arc::clone(&self.limits);
@@ -230,7 +245,7 @@ impl Instance {
 
     /// Calls `metadata`.
     pub async fn metadata(&mut self) -> Result<Option<metadata::ComponentMetadata>, LoadError> {
-        let Some(func) = self.lifecycle.as_ref().map(|exports| exports.metadata) else {
+        let Some(func) = self.exports.lifecycle.as_ref().map(|exports| exports.metadata) else {
             return Ok(None);
         };
         let called = self.call::<_, MetadataResult>(func, ()).await;
@@ -271,7 +286,7 @@ impl Instance {
         let is_proven = payload <= self.room.payload && used == self.room.memory_bytes;
         // The allocator's own overhead is less than a small payload.
         let fits = used.saturating_add(bytes + SMALL_PAYLOAD as u64) <= limit;
-        if self.lifecycle.is_none() || is_small || is_proven || fits {
+        if self.exports.lifecycle.is_none() || is_small || is_proven || fits {
             return None;
         }
         Some(Unfit::Memory { bytes, limit, used })
@@ -327,7 +342,7 @@ impl Instance {
         &mut self,
         source: S,
     ) -> (Result<(), CallError>, Option<S>) {
-        let Some(run) = self.run else {
+        let Some(run) = self.exports.run else {
             return (Err(CallError::ExportNotFound { export: attach::RUN }), Some(source));
         };
         let progress = Arc::<Progress>::default();
@@ -348,16 +363,42 @@ impl Instance {
 
     /// Calls `health`; without a life cycle the result is unknown.
     pub async fn health(&mut self) -> Result<HealthStatus, CallError> {
-        let Some(func) = self.lifecycle.as_ref().map(|exports| exports.health) else {
+        let Some(func) = self.exports.lifecycle.as_ref().map(|exports| exports.health) else {
             return Ok(HealthStatus::Unknown);
         };
         let (health,) = self.call::<_, HealthResult>(func, ()).await?;
         Ok(health)
     }
 
+    /// Returns whether the component hands its state over.
+    pub fn has_state(&self) -> bool {
+        self.exports.state.is_some()
+    }
+
+    /// Calls `save`. The outer error leaves the instance as it is unless it poisons it.
+    pub async fn save(&mut self) -> Result<Vec<u8>, CallError> {
+        let Some(func) = self.exports.state.as_ref().map(|state| state.save) else {
+            return Err(CallError::ExportNotFound { export: "save" });
+        };
+        let (result,) = self.call::<_, SaveResult>(func, ()).await?;
+        result.map_err(|error| CallError::Lifecycle { export: "save", error: error.into() })
+    }
+
+    /// Calls `restore` with a state saved by `from_version`.
+    pub async fn restore(&mut self, state: &[u8], from_version: &str) -> Result<(), CallError> {
+        let Some(func) = self.exports.state.as_ref().map(|state| state.restore) else {
+            return Err(CallError::ExportNotFound { export: "restore" });
+        };
+        if let Some(unfit) = self.unfit(state.len()) {
+            return Err(CallError::DoesNotFit(unfit));
+        }
+        let (result,) = self.call::<_, RestoreResult>(func, (state, from_version)).await?;
+        result.map_err(|error| CallError::Lifecycle { export: "restore", error: error.into() })
+    }
+
     /// Calls `shutdown`, if there is a life cycle.
     pub async fn shutdown(&mut self) -> Result<Result<(), error::ComponentError>, CallError> {
-        let Some(func) = self.lifecycle.as_ref().map(|exports| exports.shutdown) else {
+        let Some(func) = self.exports.lifecycle.as_ref().map(|exports| exports.shutdown) else {
             return Ok(Ok(()));
         };
         let (result,) = self.call::<_, ShutdownResult>(func, ()).await?;
@@ -369,7 +410,7 @@ impl Instance {
         export: &'static str,
         select: impl FnOnce(&Lifecycle) -> Func,
     ) -> Result<Func, CallError> {
-        self.lifecycle.as_ref().map(select).ok_or(CallError::ExportNotFound { export })
+        self.exports.lifecycle.as_ref().map(select).ok_or(CallError::ExportNotFound { export })
     }
 
     async fn call<P, R>(&mut self, func: Func, parameters: P) -> Result<R, CallError>
@@ -422,9 +463,13 @@ fn link(
     prepared: &Prepared,
     instance: &wasmtime::component::Instance,
     store: &mut Store<HostState>,
-) -> Result<(Option<Lifecycle>, Option<LoopFunc>), LoadError> {
+) -> Result<Exports, LoadError> {
     let lifecycle = match &prepared.lifecycle {
         Some(exports) => Some(Lifecycle::check(exports, instance, store)?),
+        None => None,
+    };
+    let state = match &prepared.state {
+        Some(exports) => Some(StateFuncs::check(exports, instance, store)?),
         None => None,
     };
     let run =
@@ -434,7 +479,7 @@ fn link(
             })?),
             None => None,
         };
-    Ok((lifecycle, run))
+    Ok(Exports { lifecycle, state, run })
 }
 
 /// Returns a function of [`Lifecycle`] with its checked type.
@@ -444,9 +489,9 @@ where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
 {
-    // SAFETY: a `Func` that gets here is a field of a `Lifecycle`. Only `Lifecycle::check` creates
-    // one, after checking each field against the types used by its one caller; lifetimes are no
-    // part of a function's type.
+    // SAFETY: a `Func` that gets here is a field of a `Lifecycle` or of `StateFuncs`. Only their
+    // `check` creates one, after checking each field against the types used by its one caller;
+    // lifetimes are no part of a function's type.
     unsafe { TypedFunc::new_unchecked(func) }
 }
 
@@ -459,7 +504,7 @@ impl Lifecycle {
     ) -> Result<Self, LoadError> {
         type Config = (ComponentConfig<'static>,);
         type Incoming = HandlerArguments<'static>;
-        let mut typed = Typed { instance, store };
+        let mut typed = Typed { interface: contract::LIFECYCLE, instance, store };
         Ok(Self {
             initialize: typed.get::<Config, InitializeResult>("initialize", &exports.initialize)?,
             handle_message: typed
@@ -473,7 +518,23 @@ impl Lifecycle {
     }
 }
 
+impl StateFuncs {
+    /// Checks the exports of an instance against the contract.
+    fn check(
+        exports: &StateExports,
+        instance: &wasmtime::component::Instance,
+        store: &mut Store<HostState>,
+    ) -> Result<Self, LoadError> {
+        type Arguments = RestoreArguments<'static>;
+        let mut typed = Typed { interface: contract::STATE, instance, store };
+        let save = typed.get::<(), SaveResult>("save", &exports.save)?;
+        let restore = typed.get::<Arguments, RestoreResult>("restore", &exports.restore)?;
+        Ok(Self { save, restore })
+    }
+}
+
 struct Typed<'a> {
+    interface: &'static str,
     instance: &'a wasmtime::component::Instance,
     store: &'a mut Store<HostState>,
 }
@@ -492,9 +553,8 @@ impl Typed<'_> {
             .get_typed_func::<P, R>(&mut *self.store, index)
             .map(|typed| *typed.func())
             .map_err(|error| {
-                let lifecycle = crate::runtime::contract::LIFECYCLE;
                 let error = bounded(&format_args!("{error:#}"), MAX_ERROR_TEXT_BYTES);
-                LoadError::InvalidComponent(format!("{lifecycle}#{name}: {error}"))
+                LoadError::InvalidComponent(format!("{}#{name}: {error}", self.interface))
             })
     }
 }

@@ -13,6 +13,8 @@ pub struct Prepared {
     pub pre: InstancePre<HostState>,
     /// The life-cycle functions, if exported.
     pub lifecycle: Option<LifecycleExports>,
+    /// The functions that hand its state over, if exported.
+    pub state: Option<StateExports>,
     /// The added loop that asks for mail, if any.
     pub run: Option<Loop>,
     /// Whether it imports WASI, whose functions need the workers' timers.
@@ -57,6 +59,35 @@ pub struct Loop {
     pub instances: usize,
 }
 
+/// The two functions of `component-state`.
+pub struct StateExports {
+    pub save: ComponentExportIndex,
+    pub restore: ComponentExportIndex,
+}
+
+impl StateExports {
+    /// Returns the two functions. A component that exports the interface must export both.
+    pub fn find(component: &Component) -> Result<Option<Self>, LoadError> {
+        exported(component, contract::STATE, |find| {
+            Ok(Self { save: find("save")?, restore: find("restore")? })
+        })
+    }
+}
+
+/// Returns functions of an exported interface; `None` if the component does not export it.
+fn exported<T>(
+    component: &Component,
+    name: &'static str,
+    functions: impl Fn(&dyn Fn(&str) -> Result<ComponentExportIndex, LoadError>) -> Result<T, LoadError>,
+) -> Result<Option<T>, LoadError> {
+    let Some(interface) = component.get_export_index(None, name) else { return Ok(None) };
+    let find = |function: &str| {
+        let index = component.get_export_index(Some(&interface), function);
+        index.ok_or_else(|| LoadError::InvalidComponent(format!("{name} has no {function}")))
+    };
+    functions(&find).map(Some)
+}
+
 /// The six functions of `component-lifecycle`.
 pub struct LifecycleExports {
     pub initialize: ComponentExportIndex,
@@ -70,21 +101,15 @@ pub struct LifecycleExports {
 impl LifecycleExports {
     /// Returns the six functions. A component that exports the interface must export all of them.
     pub fn find(component: &Component) -> Result<Option<Self>, LoadError> {
-        let Some(interface) = component.get_export_index(None, contract::LIFECYCLE) else {
-            return Ok(None);
-        };
-        let find = |name: &str| {
-            component.get_export_index(Some(&interface), name).ok_or_else(|| {
-                LoadError::InvalidComponent(format!("{} has no {name}", contract::LIFECYCLE))
+        exported(component, contract::LIFECYCLE, |find| {
+            Ok(Self {
+                initialize: find("initialize")?,
+                handle_message: find("handle-message")?,
+                handle_callback: find("handle-callback")?,
+                metadata: find("metadata")?,
+                health: find("health")?,
+                shutdown: find("shutdown")?,
             })
-        };
-        Ok(Some(Self {
-            initialize: find("initialize")?,
-            handle_message: find("handle-message")?,
-            handle_callback: find("handle-callback")?,
-            metadata: find("metadata")?,
-            health: find("health")?,
-            shutdown: find("shutdown")?,
-        }))
+        })
     }
 }

@@ -13,7 +13,7 @@ use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Taken;
-use crate::runtime::prepared::{LifecycleExports, Loop, Prepared};
+use crate::runtime::prepared::{LifecycleExports, Loop, Prepared, StateExports};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
 use crate::runtime::shortage::MemoryLimits;
@@ -151,6 +151,7 @@ impl Workshop {
         let run = component.get_export_index(None, attach::RUN).filter(|_| recipe.instances > 0);
         let run = run.map(|run| Loop { run, instances: recipe.instances });
         let lifecycle = LifecycleExports::find(component)?;
+        let state = StateExports::find(component)?;
         let uses_wasi =
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
         let waits = run.is_some() || !toolchain.immediate.are_all_of(component, engine);
@@ -164,6 +165,7 @@ impl Workshop {
         Ok(Prepared {
             pre,
             lifecycle,
+            state,
             run,
             uses_wasi,
             waits,

@@ -9,6 +9,7 @@ use vec1::Vec1;
 
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::pool::Pool;
+use crate::component::recycling::Recycling;
 use crate::component::status::Status;
 use crate::component::version::{Source, Version};
 use crate::core::account::Account;
@@ -181,7 +182,8 @@ impl Engine {
         })?;
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
-        let status = Status::new(plan.identity.clone(), number, self.states.clone());
+        let recycling = plan.options.recycling.map(Recycling::new);
+        let status = Status::new(plan.identity.clone(), number, self.states.clone(), recycling);
         let source = Source::new(Arc::clone(&plan.version), mappings);
         let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, plan.stack);
         actor.map_err(|error| {

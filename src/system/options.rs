@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::component::recycling::RecycleWhen;
 use crate::component::supervision::Supervision;
 use crate::core::codec::{Codec, CodecSet};
 use crate::core::id::shorten;
@@ -43,6 +44,8 @@ pub struct LoadOptions {
     pub supervision: Option<Supervision>,
     /// The number of earlier versions kept.
     pub kept_versions: usize,
+    /// When instances are recycled.
+    pub recycling: Option<RecycleWhen>,
 }
 
 /// The defaults for loads.
@@ -130,6 +133,7 @@ impl LoadOptions {
             },
             quotas,
             kept_versions: document.kept_versions.map_or(KEPT_VERSIONS, |Int(most)| most as usize),
+            recycling: recycling(document.recycle_above_bytes, document.recycle_after_messages),
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
@@ -139,6 +143,13 @@ impl LoadOptions {
             },
         })
     }
+}
+
+fn recycling(above_bytes: Option<Int<1>>, after_messages: Option<Int<1>>) -> Option<RecycleWhen> {
+    let (above_bytes, after_messages) =
+        (above_bytes.map(|Int(bytes)| bytes), after_messages.map(|Int(messages)| messages));
+    let any = above_bytes.is_some() || after_messages.is_some();
+    any.then_some(RecycleWhen { above_bytes, after_messages })
 }
 
 /// The options of a replacement.
@@ -328,6 +339,7 @@ mod tests {
                        "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
                        "host-call-data-bytes": 7, "wasi-resources": 8},
             "capabilities": {"storage": ["read"]}, "kept-versions": 4,
+            "recycle-above-bytes": 5, "recycle-after-messages": 6,
             "supervision": {"restart": "transient", "max-restarts": 3, "window-ms": 4,
                             "backoff": {"growth": "fixed", "first-ms": 5, "max-ms": 6,
                                         "jitter-percent": 7, "quiet-ms": 8}}
@@ -349,6 +361,8 @@ mod tests {
         assert_eq!(options.env, env);
         assert_eq!(options.config.as_deref(), Some(b"{\"x\":[1]}".as_slice()));
         assert_eq!((options.instances, options.kept_versions), (3, 4));
+        let recycling = RecycleWhen { above_bytes: Some(5), after_messages: Some(6) };
+        assert_eq!(options.recycling, Some(recycling));
         assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9, max_message: 6 });
         assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);

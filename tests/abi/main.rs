@@ -42,6 +42,7 @@ mod shared_ids;
 mod shortage;
 mod shutdown;
 mod signals;
+mod state_handover;
 mod states;
 mod stats;
 mod stopping;

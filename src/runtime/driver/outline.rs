@@ -8,7 +8,7 @@ use wasmparser::{
     Payload,
 };
 
-use crate::runtime::contract::{LIFECYCLE, MESSAGING};
+use crate::runtime::contract::{LIFECYCLE, MESSAGING, is_of};
 use crate::runtime::driver::leaving::stay_inside;
 
 /// The index spaces of a component, as far as the loop needs them.
@@ -137,7 +137,7 @@ impl<'a> Outline<'a> {
                     if reserved.contains(&import.name.name) {
                         return Ok(false);
                     }
-                    self.writes_to_others |= import.name.name == MESSAGING;
+                    self.writes_to_others |= is_of(MESSAGING, import.name.name);
                     self.note_item(kind_of(import.ty));
                 }
             }
@@ -147,7 +147,7 @@ impl<'a> Outline<'a> {
                     if reserved.contains(&export.name.name) {
                         return Ok(false);
                     }
-                    if export.name.name == LIFECYCLE
+                    if is_of(LIFECYCLE, export.name.name)
                         && export.kind == ComponentExternalKind::Instance
                     {
                         self.lifecycle = Some(export.index);

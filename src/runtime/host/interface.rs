@@ -7,6 +7,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 use wasmtime::{Engine, StoreContextMut};
 
+use crate::runtime::contract::is_of;
 use crate::runtime::state::HostState;
 
 /// An interface being linked.
@@ -65,12 +66,16 @@ impl<'a> Interface<'a> {
 }
 
 impl Immediate {
+    fn has(&self, interface: &str, function: &str) -> bool {
+        self.0.iter().any(|(of, name)| *name == function && is_of(of, interface))
+    }
+
     /// Returns whether a component imports only these functions.
     pub fn are_all_of(&self, component: &Component, engine: &Engine) -> bool {
         component.component_type().imports(engine).all(|(interface, import)| match import.ty {
             ComponentItem::ComponentInstance(instance) => {
                 instance.exports(engine).all(|(function, export)| match export.ty {
-                    ComponentItem::ComponentFunc(_) => self.0.contains(&(interface, function)),
+                    ComponentItem::ComponentFunc(_) => self.has(interface, function),
                     ComponentItem::Type(_) => true,
                     _ => false,
                 })

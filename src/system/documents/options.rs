@@ -65,6 +65,12 @@ pub struct LoadDocument {
     /// compiled code stays in memory.
     #[cfg_attr(test, schemars(extend("default" = KEPT_VERSIONS)))]
     pub kept_versions: Option<Int<0, 64>>,
+    /// Bytes of linear memory beyond which a new instance takes the place of this one, between two
+    /// messages: memory of WebAssembly never shrinks. A component that exports `component-state`
+    /// hands its state over.
+    pub recycle_above_bytes: Option<Int<1>>,
+    /// Messages and callbacks after which a new instance takes the place of this one.
+    pub recycle_after_messages: Option<Int<1>>,
 }
 
 /// The options of a replacement: `options_json` of `airssys_engine_replace` and
