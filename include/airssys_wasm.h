@@ -372,7 +372,8 @@ const char *airssys_error_message(const airssys_error_t *error);
  *     version                         that a component keeps after a failed replacement
  *     health                          of a version that did not become healthy in time
  *     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
- *     unfinished                      components that a shutdown did not finish
+ *     unfinished, components          their number, and { handle, id, state, depth } of the first
+ *                                     1,000 components that a shutdown did not finish
  *     codec, accepted                 of a payload that the receiver does not accept
  *     failed                          of a broadcast, or a function for all components: array of
  *                                     { handle, status, message }
@@ -661,8 +662,8 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter`, `state` or `events-lost`. A newer library may send kinds that this header does
-   * not name.
+   * `dead-letter`, `state`, `health` or `events-lost`. A newer library may send kinds that this
+   * header does not name.
    */
   const char *kind;
   /** The event as a JSON object, NUL-terminated. */
@@ -703,21 +704,32 @@ struct airssys_event_t {
  * of one instance come in the order of its changes. `cause` is one of:
  *
  *     loaded        a load or a start has succeeded
+ *     registered    a load has, and the first message makes the first instance
+ *     idle          the component has become passive
+ *     activated     the instance for the message that waits is initialized
  *     crash         the instance is lost, or a new one could not be made
  *     exit          the component has ended by itself, see `supervision` in OPTIONS
- *     mail          a message waits for a crashed component
+ *     mail          a message waits for a crashed or passive component
  *     supervisor    the supervision wants a new instance
  *     give-up       the supervision allows no further restart
  *     restart       airssys_engine_restart wants a new instance
+ *     recycle       a new instance is to take the place of this one, see OPTIONS
  *     restarted     the new instance is initialized
  *     replace       an instance of another version is ready
  *     replaced      it has taken over
- *     kept          it has not; the old instance goes on
+ *     kept          it has not, or was not recycled; the old instance goes on
  *     stop          airssys_engine_stop
  *     stopped       the component is stopped
  *     start         airssys_engine_start
  *     close         the component is unloaded, or its engine shut down
  *     end           it is gone
+ *
+ * `health`: a component reports another health than before, see `health` in OPTIONS and
+ * `airssys_engine_health`:
+ *
+ *     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "handle": 1, "instance": 0,
+ *       "from": "healthy", "to": "degraded" }
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -869,10 +881,11 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  * Ends an engine gracefully. The engine must still be freed.
  *
  * The engine accepts nothing more from the host. The components handle their mail and the mail
- * that results from it. Then the engine calls `shutdown` of each. Components that keep sending to
- * each other are cut off after half of the time, at most 10 seconds; they finish the waiting mail.
- * After `timeout_ms` the rest is stopped at once. Requests that are open then end with
- * `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ * that results from it. Components that keep sending to each other are cut off after half of the
+ * time, at most 10 seconds; they finish the waiting mail. Then the engine calls `shutdown` of each:
+ * of the one that was loaded last first, and of the others when it has returned or taken more than
+ * its share of the time. After `timeout_ms` the rest is stopped at once. Requests that are open
+ * then end with `AIRSSYS_ERROR_ENGINE_STOPPED`.
  *
  * `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
  * can still answer. Callbacks can come until `airssys_engine_free` has returned.
@@ -883,7 +896,7 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  *
  * Returns `AIRSSYS_OK` or:
  *
- * - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the message has their number.
+ * - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the details list them.
  * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: the error of the first component whose `shutdown` failed.
  * - `AIRSSYS_ERROR_ENGINE_STOPPED`: the engine was freed meanwhile.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback.
@@ -1187,8 +1200,10 @@ airssys_status_t airssys_engine_restart(airssys_engine_t *engine,
  *
  * - `engine`: borrowed.
  * - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
- *   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
- *   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over),
+ *   handles messages), `passive` (it has no instance; the next message makes one), `activating`
+ *   (that instance is being made), `crashed` (it has no instance; the next message or its
+ *   supervision makes a new one), `restarting` (a new instance is being made), `replacing` (a new
+ *   version takes over),
  *   `stopping` (it takes no new messages, and handles those that wait), `stopped` (it takes no
  *   messages, until it is started), `failed` (likewise, after too many restarts or a start that
  *   failed), `unloading` (it is closed, and `shutdown` is called) or `unloaded`.
@@ -1217,10 +1232,11 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * Gives a running component another binary, another configuration, or both.
  *
  * The binary is compiled, and a new instance is made and initialized beside the old one. Between
- * two messages the new instance takes over; then `shutdown` of the old one is called. Id, handle,
- * rights, limits, storage, mailbox and open requests stay. If anything fails until then, the old
- * instance stays as it was. A component that is stopped, has crashed or has failed runs again with
- * the new version, and its supervision forgets earlier restarts.
+ * two messages the new instance takes over; then `shutdown` of the old one is called. If both
+ * export `component-state`, `save` of the old one and `restore` of the new one are called. Id,
+ * handle, rights, limits, storage, mailbox and open requests stay. If anything fails until then,
+ * the old instance stays as it was. A component that is stopped, has crashed or has failed runs
+ * again with the new version, and its supervision forgets earlier restarts.
  *
  * - `engine`: borrowed.
  * - `handle`: of a pool, one instance at a time is replaced. After a failure, those that were
@@ -1237,7 +1253,8 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  *
  * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
  * - `AIRSSYS_ERROR_INVALID_COMPONENT`: also if only one of the versions exports
- *   `component-lifecycle`.
+ *   `component-lifecycle`, or it is not the expected one.
+ * - `AIRSSYS_ERROR_RUNTIME`: also if `save` or `restore` returned an error.
  * - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
  *   the message in progress did not end within `timeout-ms`.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
@@ -1320,6 +1337,8 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
  *       "supervision": { ... },           default for loads, see LOAD; default: none
+ *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
+ *                                         that were not used for longest do; default: no limit
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -1401,8 +1420,31 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
- *       "kept-versions": 2                versions for airssys_engine_rollback, 0 to 64
+ *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
+ *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
+ *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
+ *       "sha256": "64 digits",            of the binary, likewise
+ *       "health": {                       checks of `health`; default: none. They never come before
+ *                                         messages that wait, and are left out while there are some
+ *         "interval-ms": 10000,           1 to 86400000
+ *         "timeout-ms": 1000,             beyond it the instance is lost, as after a trap
+ *         "unhealthy-after": 3            "unhealthy" checks in a row, after which the instance is
+ *                                         lost, as after a trap; 1 to 1000, null: never
+ *       },
+ *       "activation": "at-load",          "on-demand": the first message makes the first instance;
+ *                                         the component is "passive" until then
+ *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
+ *                                         "passive", see below; default: never
+ *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
+ *                                         place of this one; default: no limit
+ *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
  *     }
+ *
+ * A passive component has no instance; its next message makes one. A component that waits for the
+ * outcome of a request of its own does not become passive. A component that exports
+ * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
+ * new one are called, also when an instance is recycled or replaced. The state counts against
+ * "max-host-bytes". Other components begin anew.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
@@ -1480,8 +1522,12 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "config": "text" or any JSON,     as for a load; null: none; default: it stays
  *       "health-gate-ms": 1000,           the new instance must report itself healthy within this
  *                                         time; default: its health does not matter
- *       "timeout-ms": 1000                the new instance waits this long for the message in
+ *       "timeout-ms": 1000,               the new instance waits this long for the message in
  *                                         progress, which is not interrupted; default: no limit
+ *       "expect": { ... },                as for a load
+ *       "newer": false,                   true: the version in the metadata must be newer than the
+ *                                         one before, by the rules of semver
+ *       "sha256": "64 digits"             as for a load
  *     }
  *
  *
@@ -1932,7 +1978,8 @@ airssys_status_t airssys_engine_find(airssys_engine_t *engine,
 /**
  * Lists the components in the order of loading.
  *
- *     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
+ *     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1,
+ *        "version": 1, "sha256": "..." }]
  *
  * A state is one of those of `airssys_engine_wait`. The state of a pool is that of an instance that
  * is not running, if there is one.
@@ -1952,6 +1999,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *
  *     {
  *       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
+ *       "version": 1,                       see airssys_engine_status
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
@@ -1966,7 +2014,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "fuel": 0, "time-ns": 0,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
- *       "binary": { "blake3": "...", "bytes": 12345,
+ *       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
  *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
  *     }
  *
@@ -1991,9 +2039,18 @@ airssys_status_t airssys_engine_describe(airssys_engine_t *engine,
  * A health is `healthy`, `degraded`, `unhealthy` or `unknown`. Without `component-lifecycle` it is
  * always `unknown`.
  *
- * `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
- * owns. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the component has
- * answered.
+ * With `AIRSSYS_ALL_COMPONENTS` it asks no component, and tells whether the whole engine works:
+ *
+ *     { "live": true, "ready": false, "components": 2, "not-ready": [
+ *       { "handle": 1, "id": "app/echo/0", "state": "failed", "health": "unhealthy" } ] }
+ *
+ * `live`: the workers take a new job within a second. `ready`: they do, and every component is
+ * `running`, `passive` or `stopped`, and was not unhealthy when it was last asked. `not-ready`
+ * lists the first 1,000 others.
+ *
+ * `engine`: borrowed. `handle`: the component, or `AIRSSYS_ALL_COMPONENTS`. `out_json`: receives
+ * the document, which the caller owns. `error`: may be NULL. Any thread; callable from callbacks.
+ * Blocks until the component has answered.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
  * `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
@@ -9,11 +10,14 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
 use crate::component::lifecycle::Cause;
+use crate::component::live_instances::LiveInstances;
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
 use crate::component::panics::{Uncounted, caught, caught_here};
+use crate::component::rounds::Rounds;
 use crate::component::status::Status;
 use crate::component::supervision::{Supervision, Supervisor};
 use crate::component::turnover::{Candidate, Retired};
+use crate::component::upkeep::{Activation, HealthCheck, Saved};
 use crate::component::version::Source;
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
@@ -32,6 +36,7 @@ use crate::runtime::guest_call::run_host_jobs;
 use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::{HandleCallback, HandleMessage, HandlerExport, Instance, incoming};
 use crate::runtime::load_error::LoadError;
+use crate::runtime::mappings::Promise;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::ticker::Ticks;
 
@@ -52,6 +57,14 @@ pub struct ActorSpec {
     pub messenger: Arc<ComponentMessenger>,
     /// How it is supervised; `None`: a crashed component gets a new instance with its next message.
     pub supervision: Option<Supervision>,
+    /// How its health is checked; `None`: only when the host asks.
+    pub health_check: Option<HealthCheck>,
+    /// When it has an instance.
+    pub activation: Activation,
+    /// Visits it from time to time.
+    pub rounds: Arc<Rounds>,
+    /// Bounds the number of instances of components that may be passivated.
+    pub live: Option<Arc<LiveInstances>>,
 }
 
 /// A running component.
@@ -71,6 +84,17 @@ pub struct Actor {
     pub(super) retired: AtomicCell<Option<Box<Retired>>>,
     pub(super) status: Arc<Status>,
     pub(super) supervisor: Option<Supervisor>,
+    /// Unhealthy checks in a row.
+    pub(super) unhealthy: AtomicU32,
+    /// The state of a passive component.
+    pub(super) saved: AtomicCell<Option<Box<Saved>>>,
+    /// The memory mappings reserved for the instance of a component that may be passivated.
+    pub(super) reserved: AtomicCell<Option<Box<Promise>>>,
+    me: Weak<Self>,
+    /// Whether it is among the [`LiveInstances`].
+    pub(super) is_counted: AtomicBool,
+    /// Whether the [`Rounds`] wait for its idleness.
+    pub(super) is_visited: AtomicBool,
     /// Opened after `shutdown`, or when the engine stops.
     pub(super) stopped: Latch,
     /// Held while the host begins a stop or a start, so that the state follows the mailbox.
@@ -88,7 +112,8 @@ impl Actor {
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
         let supervisor = spec.supervision.clone().map(Supervisor::new);
-        let actor = Arc::new(Self {
+        let on_demand = spec.activation.on_demand;
+        let actor = Arc::new_cyclic(|me| Self {
             mailbox,
             spec,
             source: ArcSwap::from_pointee(source),
@@ -97,9 +122,18 @@ impl Actor {
             retired: AtomicCell::default(),
             status: Arc::new(status),
             supervisor,
+            unhealthy: AtomicU32::new(0),
+            saved: AtomicCell::default(),
+            reserved: AtomicCell::default(),
+            me: Weak::clone(me),
+            is_counted: AtomicBool::new(false),
+            is_visited: AtomicBool::new(false),
             stopped: Latch::default(),
             host_changes: Mutex::default(),
         });
+        if on_demand {
+            return Ok(actor);
+        }
         let (instance, health) =
             actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
         actor.status.set_health(health);
@@ -112,7 +146,13 @@ impl Actor {
     pub fn open(self: &Arc<Self>) {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
-        self.status.change(Cause::Loaded);
+        self.spec.rounds.check_health_of(self);
+        if self.spec.activation.on_demand {
+            self.status.change(Cause::Registered);
+        } else {
+            self.status.change(Cause::Loaded);
+            self.note_live();
+        }
         self.mailbox.release();
     }
 
@@ -144,6 +184,18 @@ impl Actor {
     /// Returns what its instances are made from at present.
     pub fn source(&self) -> Arc<Source> {
         self.source.load_full()
+    }
+
+    /// Notes that a component that may be passivated is about to have an instance.
+    pub(super) fn note_live(&self) {
+        if !self.spec.activation.is_passivable() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        if let Some(live) = &self.spec.live {
+            live.add(&me);
+        }
+        self.spec.rounds.await_idleness_of(&me);
     }
 
     /// Changes what instances are made from. The caller holds the right to run.
@@ -277,6 +329,8 @@ impl Actor {
             Mail::Health(_)
             | Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Probe
+            | Mail::Passivate
             | Mail::Recycle
             | Mail::Replace(_)
             | Mail::Stop(_)
@@ -318,6 +372,8 @@ impl Actor {
                 reply.take().answer(result.map(|()| None));
             }
             Mail::Recovery(at) => self.recover(*at).await,
+            Mail::Probe => self.probe().await,
+            Mail::Passivate => self.passivate().await,
             Mail::Recycle => self.recycle().await,
             Mail::Replace(reply) => {
                 let result = self.take_over().await;
@@ -388,7 +444,7 @@ impl Actor {
         };
         let health = instance.health().await;
         if let Ok(health) = health {
-            self.status.set_health(health);
+            self.status.report_health(health);
         }
         if let Some(crash) = self.put_back(instance, &health) {
             crash.await;

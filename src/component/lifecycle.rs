@@ -8,6 +8,10 @@ pub enum State {
     Initializing,
     /// Handling messages.
     Running,
+    /// Without an instance, because it had nothing to do; the next message makes a new one.
+    Passive,
+    /// Being instantiated and initialized for the message that waits.
+    Activating,
     /// Without an instance; the next message or the supervisor makes a new one.
     Crashed,
     /// Being instantiated and initialized again.
@@ -31,6 +35,12 @@ pub enum State {
 pub enum Cause {
     /// The load or the start succeeded.
     Loaded,
+    /// The load succeeded, and the first message makes the first instance.
+    Registered,
+    /// It has had nothing to do for a while.
+    Idle,
+    /// The instance for the message that waits is initialized.
+    Activated,
     /// A call left the instance unusable, or a new one could not be made.
     Crash,
     /// The component has ended by itself.
@@ -67,9 +77,11 @@ pub enum Cause {
 
 impl State {
     /// All states, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Initializing,
         Self::Running,
+        Self::Passive,
+        Self::Activating,
         Self::Crashed,
         Self::Restarting,
         Self::Replacing,
@@ -87,16 +99,22 @@ impl State {
         match (self, cause) {
             (Initializing, Cause::Loaded) => Some(Running),
             (Initializing, Cause::Crash) => Some(Failed),
-            (Running | Restarting | Replacing, Cause::Crash) => Some(Crashed),
+            (Initializing, Cause::Registered) => Some(Passive),
+            (Running | Replacing, Cause::Idle) => Some(Passive),
+            (Passive, Cause::Mail) => Some(Activating),
+            (Activating, Cause::Activated) => Some(Running),
+            (Running | Activating | Restarting | Replacing, Cause::Crash) => Some(Crashed),
             (Crashed, Cause::Mail | Cause::Supervisor) => Some(Restarting),
-            (Running | Crashed, Cause::Restart) => Some(Restarting),
+            (Running | Passive | Crashed, Cause::Restart) => Some(Restarting),
             (Running, Cause::Recycle) => Some(Restarting),
             (Restarting, Cause::Restarted | Cause::Kept) => Some(Running),
-            (Running | Crashed | Stopped | Failed, Cause::Replace) => Some(Replacing),
+            (Running | Passive | Crashed | Stopped | Failed, Cause::Replace) => Some(Replacing),
             (Replacing, Cause::Replaced | Cause::Kept) => Some(Running),
             (Crashed, Cause::GiveUp) => Some(Failed),
             (Running | Restarting | Replacing, Cause::Exit) => Some(Stopped),
-            (Running | Crashed | Restarting | Replacing, Cause::Stop) => Some(Stopping),
+            (Running | Passive | Activating | Crashed | Restarting | Replacing, Cause::Stop) => {
+                Some(Stopping)
+            }
             (Stopping, Cause::Stopped) => Some(Stopped),
             (Stopped | Failed, Cause::Start) => Some(Initializing),
             (Unloading, Cause::End) => Some(Unloaded),
@@ -106,11 +124,21 @@ impl State {
         }
     }
 
+    /// Returns whether there is no instance, and none is being made.
+    pub fn is_without_instance(self) -> bool {
+        matches!(
+            self,
+            Self::Passive | Self::Stopped | Self::Failed | Self::Unloading | Self::Unloaded
+        )
+    }
+
     /// Returns the lower-case name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",
             Self::Running => "running",
+            Self::Passive => "passive",
+            Self::Activating => "activating",
             Self::Crashed => "crashed",
             Self::Restarting => "restarting",
             Self::Replacing => "replacing",
@@ -133,6 +161,9 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
+            Self::Registered => "registered",
+            Self::Idle => "idle",
+            Self::Activated => "activated",
             Self::Crash => "crash",
             Self::Exit => "exit",
             Self::Mail => "mail",
@@ -157,8 +188,11 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const CAUSES: [Cause; 17] = [
+    const CAUSES: [Cause; 20] = [
         Cause::Loaded,
+        Cause::Registered,
+        Cause::Idle,
+        Cause::Activated,
         Cause::Crash,
         Cause::Exit,
         Cause::Mail,

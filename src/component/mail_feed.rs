@@ -228,6 +228,8 @@ impl MailSource for MailFeed {
             Mail::Health(_)
             | Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Probe
+            | Mail::Passivate
             | Mail::Recycle
             | Mail::Replace(_)
             | Mail::Stop(_)

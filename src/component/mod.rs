@@ -2,12 +2,16 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod expectation;
 pub mod lifecycle;
+pub mod live_instances;
 pub mod mail_feed;
 pub mod panics;
 pub mod pool;
 pub mod recycling;
+pub mod rounds;
 pub mod status;
 pub mod supervision;
 pub mod turnover;
+pub mod upkeep;
 pub mod version;

@@ -8,6 +8,7 @@ use crate::component::actor::Actor;
 use crate::component::lifecycle::State;
 use crate::component::version::Version;
 use crate::core::id::{ComponentHandle, ComponentId};
+use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::Refusal;
 use crate::messaging::mailbox::{Acquire, Mailbox};
 use crate::messaging::members::Members;
@@ -22,6 +23,8 @@ pub struct Pool {
     versions: Mutex<Versions>,
     /// Held during a replacement.
     replacing: Mutex<()>,
+    /// The replacement in the wait-for graph.
+    replacement: Arc<WaitNode>,
 }
 
 /// The versions of a component.
@@ -48,12 +51,18 @@ impl Pool {
             members: Arc::new(members),
             versions: Mutex::new(versions),
             replacing: Mutex::default(),
+            replacement: Arc::default(),
         }
     }
 
     /// Returns the lock that is held during a replacement.
     pub fn replacing(&self) -> &Mutex<()> {
         &self.replacing
+    }
+
+    /// Returns the node of the replacement in the wait-for graph.
+    pub fn replacement(&self) -> &Arc<WaitNode> {
+        &self.replacement
     }
 
     /// Returns the current version.

@@ -9,7 +9,7 @@ use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::message::Timestamp;
-use crate::core::ports::{Identity, SoFar, StateChange, StateChanges};
+use crate::core::ports::{HealthChange, Identity, SoFar, StateChange, StateChanges};
 use crate::runtime::contract::HealthStatus;
 
 /// The state, the last health, the metadata and the counts of a component.
@@ -96,7 +96,17 @@ impl Status {
         HealthStatus::ALL[usize::from(self.health.load(Ordering::Acquire))]
     }
 
-    /// Stores the result of `health`.
+    /// Stores what the component reports of its health, which is an event if it has changed.
+    pub fn report_health(&self, health: HealthStatus) {
+        let from = self.health();
+        self.set_health(health);
+        if from != health {
+            let change = HealthChange { from: from.name(), to: health.name() };
+            self.changes.health_changed(&self.component, self.instance, change);
+        }
+    }
+
+    /// Stores a health, without an event.
     pub fn set_health(&self, health: HealthStatus) {
         self.health.store(health as u8, Ordering::Release);
     }
@@ -124,7 +134,8 @@ impl Status {
         }
     }
 
-    fn all_handled(&self) -> u64 {
+    /// Returns the number of messages and callbacks handled, with and without an error.
+    pub fn all_handled(&self) -> u64 {
         self.handled.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
     }
 

@@ -9,6 +9,7 @@ use crate::component::lifecycle::{Cause, State};
 use crate::component::status::{LastFailure, Status};
 use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
 use crate::component::version::Source;
+use crate::core::account::Charge;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, Unfit};
@@ -67,6 +68,14 @@ enum Successor {
     Lost,
 }
 
+impl HandOver {
+    /// The successor did not take the state.
+    fn refused(error: CallError) -> Self {
+        let lost = error.poisons_instance();
+        Self { error, successor: if lost { Successor::Lost } else { Successor::Usable } }
+    }
+}
+
 impl Source {
     /// Returns whether its guest can run on a thread with `stack` bytes of stack left.
     pub fn fits(&self, stack: usize) -> bool {
@@ -90,17 +99,28 @@ impl Actor {
     ) -> Result<(Box<Instance>, HealthStatus), LoadError> {
         let first = pin!(async {
             let mut instance = self.instantiate(source, context, source.fits(stack)).await?;
-            if let Some(metadata) = instance.metadata().await? {
-                let charge = context.account.charge(metadata.bytes());
-                let charge = charge.map_err(|exceeded| LoadError::Limit(exceeded.into()))?;
-                source.set_metadata(metadata, charge);
-            }
+            self.ask_metadata(source, &mut instance).await?;
             let health = instance.health().await;
             let health = health.map_err(|error| LoadError::Call { during: "health", error })?;
             instance.set_on_caller(false);
             Ok((instance, health))
         });
         block_on(source.ambient(context), first)
+    }
+
+    async fn ask_metadata(
+        &self,
+        source: &Source,
+        instance: &mut Instance,
+    ) -> Result<(), LoadError> {
+        let metadata = instance.metadata().await?;
+        let expectation = &source.version.expectation;
+        expectation.check(metadata.as_ref()).map_err(|it| LoadError::Unexpected(it.to_string()))?;
+        let Some(metadata) = metadata else { return Ok(()) };
+        let charge = self.spec().context.account.charge(metadata.bytes());
+        let charge = charge.map_err(|exceeded| LoadError::Limit(exceeded.into()))?;
+        source.set_metadata(metadata, charge);
+        Ok(())
     }
 
     async fn instantiate(
@@ -143,10 +163,14 @@ impl Actor {
         while let Some((gate, end)) = until
             && health != HealthStatus::Healthy
         {
-            if Instant::now() >= end || beside.timers.is_stopping() {
+            let is_over = beside.timers.is_stopping() || self.mailbox.is_final();
+            if is_over || Instant::now() >= end {
                 let last = health.name();
-                block_on(None, pin!(instance.finish()));
-                return Err(LoadError::Unhealthy { last, gate });
+                block_on(source.ambient(&beside), pin!(self::end(instance))).ok();
+                return Err(match is_over {
+                    true => LoadError::Stopped,
+                    false => LoadError::Unhealthy { last, gate },
+                });
             }
             std::thread::sleep(HEALTH_POLL);
             let asked = pin!(instance.health());
@@ -158,10 +182,10 @@ impl Actor {
 
     /// Has `candidate` take over between two messages. The waiter gets the outcome. Until then, and
     /// after a refusal, [`Actor::withdraw`] takes the candidate back.
-    pub fn replace(&self, candidate: Box<Candidate>) -> Result<Waiter, Refusal> {
+    pub fn replace(&self, candidate: Box<Candidate>) -> Result<(Waiter, Place), Refusal> {
         self.candidate.store(Some(candidate));
         let (waiter, reply) = Waiter::with_reply();
-        self.mailbox.replace(Mail::Replace(reply)).map(|()| waiter)
+        self.mailbox.replace(Mail::Replace(reply)).map(|place| (waiter, place))
     }
 
     /// Takes a candidate back that has not begun to take over.
@@ -191,20 +215,28 @@ impl Actor {
         let old = self.take_ready();
         self.status.change(Cause::Replace);
         candidate.instance.move_to(Arc::clone(&self.spec().context));
-        let old = match old {
-            Some(old) => match self.hand_over(old, &mut candidate.instance).await {
-                Ok(old) => Some(old),
-                Err(HandOver { error, successor: Successor::Lost }) => {
-                    candidate.instance.finish().await;
-                    return Err(error);
-                }
-                Err(HandOver { error, successor: Successor::Usable }) => {
-                    candidate.instance.move_to(Arc::clone(&candidate.beside));
-                    self.candidate.store(Some(candidate));
-                    return Err(error);
+        let handed = match old {
+            Some(old) => self.hand_over(old, &mut candidate.instance).await.map(Some),
+            None => match self.restore(&mut candidate.instance).await {
+                Ok(()) => Ok(None),
+                // Only a passive component has a state to restore.
+                Err(error) => {
+                    self.status.change(Cause::Idle);
+                    Err(HandOver::refused(error))
                 }
             },
-            None => None,
+        };
+        let old = match handed {
+            Ok(old) => old,
+            Err(HandOver { error, successor: Successor::Lost }) => {
+                candidate.instance.finish().await;
+                return Err(error);
+            }
+            Err(HandOver { error, successor: Successor::Usable }) => {
+                candidate.instance.move_to(Arc::clone(&candidate.beside));
+                self.candidate.store(Some(candidate));
+                return Err(error);
+            }
         };
         let Candidate { instance, source, beside, health } = *candidate;
         if let Some(old) = old {
@@ -219,6 +251,7 @@ impl Actor {
         self.put_new(instance);
         self.mailbox.reopen();
         self.status.change(Cause::Replaced);
+        self.note_live();
         Ok(())
     }
 
@@ -242,24 +275,27 @@ impl Actor {
                 return Err(HandOver { error, successor: Successor::Usable });
             }
         };
-        let bytes = saved.len() as u64;
-        let charge = self.spec().context.account.charge(bytes);
-        let restored = match &charge {
-            Ok(_) => {
-                let source = self.source();
-                let version = source.metadata().map_or("", |metadata| &metadata.version);
-                new.restore(&saved, version).await
-            }
-            Err(exceeded) => {
-                Err(CallError::DoesNotFit(Unfit::State { bytes, limit: exceeded.limit }))
-            }
+        let restored = match self.charge_state(saved.len()) {
+            Ok(_charge) => new.restore(&saved, &self.version_text()).await,
+            Err(error) => Err(error),
         };
         let Err(error) = restored else { return Ok(old) };
         drop(self.put_back(old, &Ok::<_, CallError>(())));
         self.status.change(Cause::Kept);
-        let lost = error.poisons_instance();
-        let successor = if lost { Successor::Lost } else { Successor::Usable };
-        Err(HandOver { error, successor })
+        Err(HandOver::refused(error))
+    }
+
+    /// Charges the account for a saved state.
+    pub(super) fn charge_state(&self, bytes: usize) -> Result<Charge, CallError> {
+        let bytes = bytes as u64;
+        self.spec().context.account.charge(bytes).map_err(|exceeded| {
+            CallError::DoesNotFit(Unfit::State { bytes, limit: exceeded.limit })
+        })
+    }
+
+    /// Returns the version in the metadata of the component.
+    pub(super) fn version_text(&self) -> String {
+        self.source().metadata().map_or_else(String::new, |metadata| metadata.version.clone())
     }
 
     /// Puts a new instance in its place. It has handled nothing, so it cannot have crashed.
@@ -363,6 +399,7 @@ impl Actor {
         on_caller: bool,
     ) -> Result<(), CallError> {
         self.status.change(before);
+        self.saved.take();
         // The state does not stay behind if a bug ends the call.
         let mut ended = ChangeOnDrop { status: &self.status, cause: after, failure: None };
         let Some(mut instance) = self.instance.take() else { return Ok(()) };
@@ -396,7 +433,7 @@ impl Actor {
 
     /// Notes that the instance is lost, or that no new one could be made, and decides what follows.
     /// The caller holds the right to run.
-    fn lost(&self, error: &CallError) -> Verdict {
+    pub(super) fn lost(&self, error: &CallError) -> Verdict {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
         let failure = Some(self.failure(error));
@@ -469,6 +506,7 @@ impl Actor {
                 self.put_new(instance);
                 self.mailbox.reopen();
                 self.status.change(Cause::Loaded);
+                self.note_live();
                 Ok(())
             }
             Err(error) => {
@@ -507,12 +545,20 @@ impl Actor {
         if self.spec().context.timers.is_stopping() {
             return Err(CallError::EngineStopped);
         }
+        let was_passive = self.status.state() == State::Passive;
         self.status.change(cause);
-        match self.new_instance().await {
+        if was_passive {
+            self.note_live();
+        }
+        match self.awakened(cause).await {
             Ok(instance) => {
-                self.status.count_restart();
                 self.status.set_health(HealthStatus::Unknown);
-                self.status.change(Cause::Restarted);
+                if self.status.state() == State::Activating {
+                    self.status.change(Cause::Activated);
+                } else {
+                    self.status.count_restart();
+                    self.status.change(Cause::Restarted);
+                }
                 Ok(instance)
             }
             Err(error) => {
@@ -522,15 +568,51 @@ impl Actor {
         }
     }
 
+    /// Makes a new instance, with the state that a passive component has saved.
+    async fn awakened(&self, cause: Cause) -> Result<Box<Instance>, CallError> {
+        if cause == Cause::Restart {
+            // The host wants it to begin anew.
+            self.saved.take();
+        }
+        let mut instance = self.new_instance().await?;
+        match self.restore(&mut instance).await {
+            Ok(()) => Ok(instance),
+            Err(error) => {
+                match error.poisons_instance() {
+                    true => instance.finish().await,
+                    // It is of no interest how it ends.
+                    false => drop(end(instance).await),
+                }
+                Err(self.not_made(&error))
+            }
+        }
+    }
+
     async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
         let (source, context) = (self.source(), &self.spec().context);
-        self.instantiate(&source, context, false).await.map_err(|error| {
-            // Stopping is the cause, whatever error came of it.
-            match context.timers.is_stopping() {
-                true => CallError::EngineStopped,
-                false => CallError::RestartFailed { reason: bounded(&error, MAX_REPEATED_BYTES) },
+        let made = async {
+            if self.spec().activation.is_passivable() {
+                let reserved = self.reserved.take();
+                let reserved =
+                    reserved.map_or_else(|| source.version.prepared.admit().map(Box::new), Ok);
+                self.reserved.store(Some(reserved?));
             }
-        })
+            let mut instance = self.instantiate(&source, context, false).await?;
+            // Not asked yet if the component was loaded to be activated on demand.
+            if source.metadata().is_none() {
+                self.ask_metadata(&source, &mut instance).await?;
+            }
+            Ok::<_, LoadError>(instance)
+        };
+        made.await.map_err(|error| self.not_made(&error))
+    }
+
+    fn not_made(&self, error: &dyn std::fmt::Display) -> CallError {
+        // Stopping is the cause, whatever error came of it.
+        match self.spec().context.timers.is_stopping() {
+            true => CallError::EngineStopped,
+            false => CallError::RestartFailed { reason: bounded(error, MAX_REPEATED_BYTES) },
+        }
     }
 }
 
@@ -543,7 +625,7 @@ fn in_words(verdict: Verdict) -> (LogLevel, &'static str) {
 }
 
 /// Calls `shutdown` of an instance and drops it.
-async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
+pub(super) async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
     let result = instance.shutdown().await;
     instance.finish().await;
     result?.map_err(|error| CallError::Lifecycle { export: "shutdown", error })

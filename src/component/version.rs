@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::component::expectation::Expectation;
 use crate::core::account::Charge;
 use crate::core::metadata::ComponentMetadata;
 use crate::runtime::compiler::Lease;
@@ -19,21 +20,23 @@ pub struct Version {
     pub lease: Arc<Lease>,
     /// The configuration passed to `initialize`.
     pub config: InitialConfig,
+    /// What its metadata must be.
+    pub expectation: Expectation,
 }
 
 /// The version of one actor.
 pub struct Source {
     /// The version.
     pub version: Arc<Version>,
-    /// The memory mappings reserved for the instance.
+    /// The memory mappings reserved for the instance; `None` if a passive component gives them up.
     #[expect(dead_code, reason = "it is held, not read")]
-    mappings: Promise,
+    mappings: Option<Promise>,
     metadata: OnceLock<(ComponentMetadata, Charge)>,
 }
 
 impl Source {
     /// Creates the source of an actor, with the mappings reserved for its instance.
-    pub fn new(version: Arc<Version>, mappings: Promise) -> Self {
+    pub fn new(version: Arc<Version>, mappings: Option<Promise>) -> Self {
         Self { version, mappings, metadata: OnceLock::new() }
     }
 

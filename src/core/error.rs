@@ -264,6 +264,18 @@ pub enum CallError {
         /// The limit.
         limit: Duration,
     },
+    /// `health` did not return in time; its instance is gone.
+    #[error("health did not return within timeout-ms {}", limit.as_millis())]
+    HealthTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Too many checks in a row were unhealthy; its instance was given up.
+    #[error("it was unhealthy {times} times in a row")]
+    Unhealthy {
+        /// The number of checks.
+        times: u32,
+    },
     /// The system had no memory for the guest's stack; the guest did not start.
     #[error("no memory for a stack: {reason}")]
     NoStack {
@@ -356,12 +368,14 @@ impl CallError {
             Self::Guest(error) => error.code(),
             Self::Trap { .. } | Self::Exited { .. } | Self::NoStack { .. } => "runtime-error",
             Self::Limit(_) | Self::DoesNotFit(_) => "resource-limit-exceeded",
-            Self::ExecutionTime { .. } | Self::CallerTimeout { .. } => "timeout",
+            Self::ExecutionTime { .. }
+            | Self::HealthTimeout { .. }
+            | Self::CallerTimeout { .. } => "timeout",
             Self::ExportNotFound { .. } => "export-not-found",
             Self::RestartFailed { .. } => "instantiation-failed",
             Self::Lifecycle { .. } => "runtime-error",
             Self::Dropped { .. } => "queue-full",
-            Self::Interrupted => "runtime-error",
+            Self::Interrupted | Self::Unhealthy { .. } => "runtime-error",
             Self::Cancelled | Self::Stopped | Self::Failed => "delivery-failed",
             Self::Remote { code, .. } => code,
             Self::Unloaded => "target-not-found",
@@ -379,6 +393,7 @@ impl CallError {
                 | Self::Exited { .. }
                 | Self::Limit(_)
                 | Self::ExecutionTime { .. }
+                | Self::HealthTimeout { .. }
                 | Self::Interrupted
                 | Self::EngineStopped
         )

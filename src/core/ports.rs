@@ -128,6 +128,15 @@ pub struct StateChange {
     pub code: Option<&'static str>,
 }
 
+/// One change of the health that a component reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The name of the health before.
+    pub from: &'static str,
+    /// The name of the health after.
+    pub to: &'static str,
+}
+
 /// What became of a component up to a change of its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoFar {
@@ -137,10 +146,13 @@ pub struct SoFar {
     pub restarts: u64,
 }
 
-/// The destination of state changes.
+/// The destination of changes of state and health.
 pub trait StateChanges: Send + Sync {
     /// Takes a change of the instance with this number of a component. Must not block.
     fn changed(&self, component: &Identity, instance: usize, change: StateChange, so_far: SoFar);
+
+    /// Takes a change of the health that an instance reports. Must not block.
+    fn health_changed(&self, component: &Identity, instance: usize, change: HealthChange);
 }
 
 /// The destination of an engine's events. Its functions run host code.

@@ -51,10 +51,11 @@ pub unsafe extern "C" fn airssys_engine_new(
 /// Ends an engine gracefully. The engine must still be freed.
 ///
 /// The engine accepts nothing more from the host. The components handle their mail and the mail
-/// that results from it. Then the engine calls `shutdown` of each. Components that keep sending to
-/// each other are cut off after half of the time, at most 10 seconds; they finish the waiting mail.
-/// After `timeout_ms` the rest is stopped at once. Requests that are open then end with
-/// `AIRSSYS_ERROR_ENGINE_STOPPED`.
+/// that results from it. Components that keep sending to each other are cut off after half of the
+/// time, at most 10 seconds; they finish the waiting mail. Then the engine calls `shutdown` of each:
+/// of the one that was loaded last first, and of the others when it has returned or taken more than
+/// its share of the time. After `timeout_ms` the rest is stopped at once. Requests that are open
+/// then end with `AIRSSYS_ERROR_ENGINE_STOPPED`.
 ///
 /// `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
 /// can still answer. Callbacks can come until `airssys_engine_free` has returned.
@@ -65,7 +66,7 @@ pub unsafe extern "C" fn airssys_engine_new(
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
-/// - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the message has their number.
+/// - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the details list them.
 /// - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: the error of the first component whose `shutdown` failed.
 /// - `AIRSSYS_ERROR_ENGINE_STOPPED`: the engine was freed meanwhile.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback.

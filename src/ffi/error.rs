@@ -79,7 +79,8 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 ///     version                         that a component keeps after a failed replacement
 ///     health                          of a version that did not become healthy in time
 ///     started, waited-ms, behind      of a timeout, see AIRSSYS_ERROR_TIMEOUT
-///     unfinished                      components that a shutdown did not finish
+///     unfinished, components          their number, and { handle, id, state, depth } of the first
+///                                     1,000 components that a shutdown did not finish
 ///     codec, accepted                 of a payload that the receiver does not accept
 ///     failed                          of a broadcast, or a function for all components: array of
 ///                                     { handle, status, message }

@@ -18,8 +18,8 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter`, `state` or `events-lost`. A newer library may send kinds that this header does
-    /// not name.
+    /// `dead-letter`, `state`, `health` or `events-lost`. A newer library may send kinds that this
+    /// header does not name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
     pub json: *const c_char,
@@ -58,21 +58,32 @@ pub struct airssys_event_t {
 /// of one instance come in the order of its changes. `cause` is one of:
 ///
 ///     loaded        a load or a start has succeeded
+///     registered    a load has, and the first message makes the first instance
+///     idle          the component has become passive
+///     activated     the instance for the message that waits is initialized
 ///     crash         the instance is lost, or a new one could not be made
 ///     exit          the component has ended by itself, see `supervision` in OPTIONS
-///     mail          a message waits for a crashed component
+///     mail          a message waits for a crashed or passive component
 ///     supervisor    the supervision wants a new instance
 ///     give-up       the supervision allows no further restart
 ///     restart       airssys_engine_restart wants a new instance
+///     recycle       a new instance is to take the place of this one, see OPTIONS
 ///     restarted     the new instance is initialized
 ///     replace       an instance of another version is ready
 ///     replaced      it has taken over
-///     kept          it has not; the old instance goes on
+///     kept          it has not, or was not recycled; the old instance goes on
 ///     stop          airssys_engine_stop
 ///     stopped       the component is stopped
 ///     start         airssys_engine_start
 ///     close         the component is unloaded, or its engine shut down
 ///     end           it is gone
+///
+/// `health`: a component reports another health than before, see `health` in OPTIONS and
+/// `airssys_engine_health`:
+///
+///     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "component": "app/echo/0", "handle": 1, "instance": 0,
+///       "from": "healthy", "to": "degraded" }
 ///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///

@@ -18,6 +18,9 @@ use crate::system::json::OptionsError;
 /// The most bytes of a message, which can hold names from a binary.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
+/// The most components listed in details.
+const MAX_LISTED: usize = 1000;
+
 /// The report of a failed function.
 #[derive(Debug)]
 pub struct Failure {
@@ -115,9 +118,14 @@ impl From<EngineError> for Failure {
                 detail["version"] = (*version).into();
                 (status, detail)
             }
-            EngineError::NotInTime { component, version, .. } => {
-                let component = component.as_str();
-                (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component, "version": version }))
+            EngineError::NotInTime { component, version, timeout } => {
+                let detail = json!({
+                    "component": component.as_str(),
+                    "version": version,
+                    "limit": "timeout-ms",
+                    "value": millis(*timeout),
+                });
+                (AIRSSYS_ERROR_TIMEOUT, detail)
             }
             EngineError::NoEarlierVersion { component } => (
                 AIRSSYS_ERROR_INVALID_ARGUMENT,
@@ -187,7 +195,10 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_WOULD_DEADLOCK, json!({ "component": target }))
             }
             EngineError::ShutdownTimeout { unfinished, .. } => {
-                (AIRSSYS_ERROR_TIMEOUT, json!({ "unfinished": unfinished }))
+                let components: Value = unfinished.iter().take(MAX_LISTED).cloned().collect();
+                let unfinished = unfinished.len();
+                let detail = json!({ "unfinished": unfinished, "components": components });
+                (AIRSSYS_ERROR_TIMEOUT, detail)
             }
             EngineError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, Value::Null),
             EngineError::Broadcast { .. } | EngineError::Several { .. } => {
@@ -317,7 +328,7 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
                 "health": last,
             }),
         ),
-        LoadError::OtherLifecycle(_) => {
+        LoadError::OtherLifecycle(_) | LoadError::Unexpected(_) => {
             (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
         }
         LoadError::Refused(_) => {
@@ -372,6 +383,12 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["value"] = value.into();
             AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED
         }
+        CallError::HealthTimeout { limit } => {
+            detail["limit"] = "health.timeout-ms".into();
+            detail["value"] = millis(*limit);
+            AIRSSYS_ERROR_TIMEOUT
+        }
+        CallError::Unhealthy { .. } => AIRSSYS_ERROR_RUNTIME,
         CallError::ExecutionTime { limit } => {
             detail["limit"] = "max-execution-time-ms".into();
             detail["value"] = millis(*limit);

@@ -33,7 +33,8 @@ pub unsafe extern "C" fn airssys_engine_find(
 
 /// Lists the components in the order of loading.
 ///
-///     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1 }]
+///     [{ "handle": 1, "id": "app/echo/0", "state": "running", "instances": 1,
+///        "version": 1, "sha256": "..." }]
 ///
 /// A state is one of those of `airssys_engine_wait`. The state of a pool is that of an instance that
 /// is not running, if there is one.
@@ -57,6 +58,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///
 ///     {
 ///       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
+///       "version": 1,                       see airssys_engine_status
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
@@ -71,7 +73,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "fuel": 0, "time-ns": 0,
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes
-///       "binary": { "blake3": "...", "bytes": 12345,
+///       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
 ///                   "code-bytes": 67890 }   compiled, with the initial contents of memories
 ///     }
 ///
@@ -100,9 +102,18 @@ pub unsafe extern "C" fn airssys_engine_describe(
 /// A health is `healthy`, `degraded`, `unhealthy` or `unknown`. Without `component-lifecycle` it is
 /// always `unknown`.
 ///
-/// `engine`: borrowed. `handle`: the component. `out_json`: receives the document, which the caller
-/// owns. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the component has
-/// answered.
+/// With `AIRSSYS_ALL_COMPONENTS` it asks no component, and tells whether the whole engine works:
+///
+///     { "live": true, "ready": false, "components": 2, "not-ready": [
+///       { "handle": 1, "id": "app/echo/0", "state": "failed", "health": "unhealthy" } ] }
+///
+/// `live`: the workers take a new job within a second. `ready`: they do, and every component is
+/// `running`, `passive` or `stopped`, and was not unhealthy when it was last asked. `not-ready`
+/// lists the first 1,000 others.
+///
+/// `engine`: borrowed. `handle`: the component, or `AIRSSYS_ALL_COMPONENTS`. `out_json`: receives
+/// the document, which the caller owns. `error`: may be NULL. Any thread; callable from callbacks.
+/// Blocks until the component has answered.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_TRAP`,
 /// `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`, `AIRSSYS_ERROR_TIMEOUT`,

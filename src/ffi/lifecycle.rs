@@ -175,8 +175,10 @@ pub unsafe extern "C" fn airssys_engine_restart(
 ///
 /// - `engine`: borrowed.
 /// - `state`: borrowed text: `initializing` (an instance is being made by a start), `running` (it
-///   handles messages), `crashed` (it has no instance; the next message or its supervision makes a
-///   new one), `restarting` (a new instance is being made), `replacing` (a new version takes over),
+///   handles messages), `passive` (it has no instance; the next message makes one), `activating`
+///   (that instance is being made), `crashed` (it has no instance; the next message or its
+///   supervision makes a new one), `restarting` (a new instance is being made), `replacing` (a new
+///   version takes over),
 ///   `stopping` (it takes no new messages, and handles those that wait), `stopped` (it takes no
 ///   messages, until it is started), `failed` (likewise, after too many restarts or a start that
 ///   failed), `unloading` (it is closed, and `shutdown` is called) or `unloaded`.
@@ -223,10 +225,11 @@ fn no_such_state(name: &str) -> Failure {
 /// Gives a running component another binary, another configuration, or both.
 ///
 /// The binary is compiled, and a new instance is made and initialized beside the old one. Between
-/// two messages the new instance takes over; then `shutdown` of the old one is called. Id, handle,
-/// rights, limits, storage, mailbox and open requests stay. If anything fails until then, the old
-/// instance stays as it was. A component that is stopped, has crashed or has failed runs again with
-/// the new version, and its supervision forgets earlier restarts.
+/// two messages the new instance takes over; then `shutdown` of the old one is called. If both
+/// export `component-state`, `save` of the old one and `restore` of the new one are called. Id,
+/// handle, rights, limits, storage, mailbox and open requests stay. If anything fails until then,
+/// the old instance stays as it was. A component that is stopped, has crashed or has failed runs
+/// again with the new version, and its supervision forgets earlier restarts.
 ///
 /// - `engine`: borrowed.
 /// - `handle`: of a pool, one instance at a time is replaced. After a failure, those that were
@@ -243,7 +246,8 @@ fn no_such_state(name: &str) -> Failure {
 ///
 /// - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: also if it is unloaded meanwhile.
 /// - `AIRSSYS_ERROR_INVALID_COMPONENT`: also if only one of the versions exports
-///   `component-lifecycle`.
+///   `component-lifecycle`, or it is not the expected one.
+/// - `AIRSSYS_ERROR_RUNTIME`: also if `save` or `restore` returned an error.
 /// - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
 ///   the message in progress did not end within `timeout-ms`.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of

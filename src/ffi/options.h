@@ -30,6 +30,8 @@
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
  *       "supervision": { ... },           default for loads, see LOAD; default: none
+ *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
+ *                                         that were not used for longest do; default: no limit
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -111,8 +113,31 @@
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
- *       "kept-versions": 2                versions for airssys_engine_rollback, 0 to 64
+ *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
+ *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
+ *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
+ *       "sha256": "64 digits",            of the binary, likewise
+ *       "health": {                       checks of `health`; default: none. They never come before
+ *                                         messages that wait, and are left out while there are some
+ *         "interval-ms": 10000,           1 to 86400000
+ *         "timeout-ms": 1000,             beyond it the instance is lost, as after a trap
+ *         "unhealthy-after": 3            "unhealthy" checks in a row, after which the instance is
+ *                                         lost, as after a trap; 1 to 1000, null: never
+ *       },
+ *       "activation": "at-load",          "on-demand": the first message makes the first instance;
+ *                                         the component is "passive" until then
+ *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
+ *                                         "passive", see below; default: never
+ *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
+ *                                         place of this one; default: no limit
+ *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
  *     }
+ *
+ * A passive component has no instance; its next message makes one. A component that waits for the
+ * outcome of a request of its own does not become passive. A component that exports
+ * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
+ * new one are called, also when an instance is recycled or replaced. The state counts against
+ * "max-host-bytes". Other components begin anew.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
@@ -190,8 +215,12 @@
  *       "config": "text" or any JSON,     as for a load; null: none; default: it stays
  *       "health-gate-ms": 1000,           the new instance must report itself healthy within this
  *                                         time; default: its health does not matter
- *       "timeout-ms": 1000                the new instance waits this long for the message in
+ *       "timeout-ms": 1000,               the new instance waits this long for the message in
  *                                         progress, which is not interrupted; default: no limit
+ *       "expect": { ... },                as for a load
+ *       "newer": false,                   true: the version in the metadata must be newer than the
+ *                                         one before, by the rules of semver
+ *       "sha256": "64 digits"             as for a load
  *     }
  *
  *

@@ -19,6 +19,10 @@ pub enum Mail {
     Restart(Reply),
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
+    /// A check of the health of an idle owner, for its supervision.
+    Probe,
+    /// The end of the instance of an idle owner, until it has mail.
+    Passivate,
     /// A new instance in place of one that has grown old.
     Recycle,
     /// An instance of another version takes over.
@@ -46,6 +50,8 @@ impl Mail {
             Self::Health(_)
             | Self::Restart(_)
             | Self::Recovery(_)
+            | Self::Probe
+            | Self::Passivate
             | Self::Recycle
             | Self::Replace(_)
             | Self::Stop(_)
@@ -69,7 +75,11 @@ impl Mail {
             | Self::Stop(reply)
             | Self::Start(reply)
             | Self::Shutdown(reply) => reply.withdraw(),
-            Self::Callback(_) | Self::Recovery(_) | Self::Recycle => {}
+            Self::Callback(_)
+            | Self::Recovery(_)
+            | Self::Probe
+            | Self::Passivate
+            | Self::Recycle => {}
         }
     }
 

@@ -530,14 +530,15 @@ impl Mailbox {
     }
 
     /// Closes an open mailbox at once, until it is [started](Mailbox::start); returns all waiting
-    /// mail. A mailbox that is not open keeps its mail. The caller holds the right to run.
+    /// mail but a replacement. A mailbox that is not open keeps its mail. The caller holds the right to run.
     pub fn shut(&self, intake: Intake) -> Vec<Mail> {
         let mut queue = self.lock();
         if queue.intake != Intake::Open {
             return Vec::new();
         }
         queue.intake = intake;
-        let removed = queue.take_all();
+        // A replacement makes it run again.
+        let removed = queue.take_all_but(|mail| matches!(mail, Mail::Replace(_)));
         self.note_load(&queue);
         drop(queue);
         self.room.notify_waiters();
@@ -559,15 +560,25 @@ impl Mailbox {
     }
 
     /// Queues a replacement before the waiting mail, unless the mailbox is closed for good.
-    pub fn replace(&self, replace: Mail) -> Result<(), Refusal> {
+    pub fn replace(&self, replace: Mail) -> Result<Place, Refusal> {
         let queue = self.lock();
         if queue.intake.is_final() {
             drop(queue);
             replace.withdraw();
             return Err(Refusal::Closed);
         }
-        self.push_control(queue, replace);
-        Ok(())
+        Ok(self.push_control(queue, replace))
+    }
+
+    /// Removes mail about the life cycle that nobody waits for any longer.
+    pub fn retract(&self, place: Place) {
+        let mut queue = self.lock();
+        let removed = queue.retract(place);
+        self.note_load(&queue);
+        drop(queue);
+        if let Some(mail) = removed {
+            mail.withdraw();
+        }
     }
 
     /// Opens a stopped mailbox: its receiver has an instance again.
@@ -584,6 +595,11 @@ impl Mailbox {
         if queue.intake == Intake::Stopped {
             queue.intake = Intake::Failed;
         }
+    }
+
+    /// Returns whether the mailbox is closed for good.
+    pub fn is_final(&self) -> bool {
+        self.lock().intake.is_final()
     }
 
     /// Returns whether the mailbox is open.
@@ -651,7 +667,11 @@ impl Mailbox {
                 | Mail::Stop(reply)
                 | Mail::Start(reply)
                 | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
-                Mail::Callback(_) | Mail::Recovery(_) | Mail::Recycle => {}
+                Mail::Callback(_)
+                | Mail::Recovery(_)
+                | Mail::Probe
+                | Mail::Passivate
+                | Mail::Recycle => {}
             }
         }
     }

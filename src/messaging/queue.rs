@@ -244,7 +244,11 @@ impl Queue {
             Mail::Stop(_) | Mail::Start(_) | Mail::Shutdown(_) => {
                 self.control.get_or_insert_default().last.push_back((place, mail));
             }
-            Mail::Message(..) | Mail::Callback(_) | Mail::Health(_) => {
+            Mail::Message(..)
+            | Mail::Callback(_)
+            | Mail::Health(_)
+            | Mail::Probe
+            | Mail::Passivate => {
                 self.slots.push_back(Slot { place, mail: Some(mail) });
                 self.peak = self.peak.max(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
             }
@@ -379,15 +383,42 @@ impl Queue {
 
     /// Removes all waiting mail.
     pub fn take_all(&mut self) -> Vec<Mail> {
-        let control = *self.control.take().unwrap_or_default();
-        let mut all: Vec<_> = control.first.into_iter().map(|(_, mail)| mail).collect();
-        all.extend(self.take_slots());
-        all.extend(control.last.into_iter().map(|(_, mail)| mail));
         if self.intake == Intake::Closing {
             self.intake = Intake::Closed;
         }
-        self.bytes = 0;
+        self.take_all_but(|_| false)
+    }
+
+    /// Removes all waiting mail but mail that comes before all other and for which `stays` returns
+    /// true.
+    pub fn take_all_but(&mut self, stays: impl Fn(&Mail) -> bool) -> Vec<Mail> {
+        let Control { first, last } = *self.control.take().unwrap_or_default();
+        let (stay, go): (VecDeque<_>, VecDeque<_>) =
+            first.into_iter().partition(|(_, mail)| stays(mail));
+        if !stay.is_empty() {
+            self.control = Some(Box::new(Control { first: stay, last: VecDeque::new() }));
+        }
+        let mut all: Vec<_> = go.into_iter().map(|(_, mail)| mail).collect();
+        all.extend(self.take_slots());
+        all.extend(last.into_iter().map(|(_, mail)| mail));
         all
+    }
+
+    /// Removes mail about the life cycle from its place.
+    pub fn retract(&mut self, place: Place) -> Option<Mail> {
+        let mut control = self.control.take()?;
+        let Control { first, last } = &mut *control;
+        let at = |of: &VecDeque<(Place, Mail)>| of.iter().position(|(at, _)| *at == place);
+        let removed = match at(first) {
+            Some(at) => first.remove(at),
+            None => at(last).and_then(|at| last.remove(at)),
+        };
+        if !(first.is_empty() && last.is_empty()) {
+            self.control = Some(control);
+        }
+        let (_, mail) = removed?;
+        self.bytes -= mail.size();
+        Some(mail)
     }
 
     /// Removes all waiting mail but that about the life cycle.

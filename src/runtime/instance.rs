@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
@@ -313,12 +314,28 @@ impl Instance {
         P: ComponentNamedList + Lower + Send + Sync + 'a,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
+        let limit = self.limits.max_execution_time;
+        self.begin_within(limit, func, parameters)
+    }
+
+    /// Begins a call with a time limit of its own.
+    #[inline(always)]
+    fn begin_within<'a, P, R>(
+        &'a mut self,
+        limit: Duration,
+        func: &'a TypedFunc<P, R>,
+        parameters: P,
+    ) -> GuestCall<'a, impl Future<Output = wasmtime::Result<R>> + Send + use<'a, P, R>>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'a,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
         make_ready(&mut self.store, self.fuel);
         GuestCall::new(
             func.call_async(&mut self.store, parameters),
             &self.runtime.ticker,
             &self.off_fiber,
-            self.limits.max_execution_time,
+            limit,
             &self.context.timers,
         )
     }
@@ -368,6 +385,22 @@ impl Instance {
         };
         let (health,) = self.call::<_, HealthResult>(func, ()).await?;
         Ok(health)
+    }
+
+    /// As [`Instance::health`], within a time of its own; beyond it, that time is the limit of the
+    /// error.
+    pub async fn health_within(&mut self, limit: Duration) -> Result<HealthStatus, CallError> {
+        let Some(func) = self.exports.lifecycle.as_ref().map(|exports| exports.health) else {
+            return Ok(HealthStatus::Unknown);
+        };
+        let limit = limit.min(self.limits.max_execution_time);
+        let func = typed::<(), HealthResult>(func);
+        let ended = self.begin_within(limit, &func, ()).await;
+        match self.conclude(ended) {
+            Ok((health,)) => Ok(health),
+            Err(CallError::ExecutionTime { .. }) => Err(CallError::ExecutionTime { limit }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns whether the component hands its state over.

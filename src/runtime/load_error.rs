@@ -83,6 +83,9 @@ pub enum LoadError {
     /// The metadata exceeds a bound.
     #[error("metadata: {0}")]
     Metadata(#[from] Oversized),
+    /// It is not what the host expects.
+    #[error("{0}")]
+    Unexpected(String),
     /// It did not become healthy in time.
     #[error("it was {last} and not healthy within health-gate-ms {}", gate.as_millis())]
     Unhealthy {

@@ -1,5 +1,7 @@
 //! Compiled components.
 
+use std::fmt::Write;
+
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use crate::runtime::contract;
@@ -27,6 +29,8 @@ pub struct Prepared {
     pub mappings: Taken,
     /// BLAKE3 of the binary.
     pub hash: blake3::Hash,
+    /// SHA-256 of the binary.
+    pub sha256: [u8; 32],
     /// Size of the binary.
     pub binary_bytes: u64,
     /// Size of the compiled code, with the initial contents of memories and tables.
@@ -34,6 +38,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Checks that the binary has this SHA-256.
+    pub fn check_sha256(&self, expected: &[u8; 32]) -> Result<(), LoadError> {
+        if self.sha256 == *expected {
+            return Ok(());
+        }
+        let (found, expected) = (hexadecimal(&self.sha256), hexadecimal(expected));
+        Err(LoadError::Unexpected(format!("its SHA-256 is {found}, and {expected} was expected")))
+    }
+
     /// Reserves the mappings of one more instance.
     pub fn admit(&self) -> Result<Promise, Full> {
         match self.mappings {
@@ -49,6 +62,15 @@ impl Prepared {
             }
         }
     }
+}
+
+/// Returns bytes in hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The loop added to a component.

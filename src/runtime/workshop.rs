@@ -5,6 +5,8 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+use sha2::{Digest, Sha256};
+
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::call_error;
@@ -74,7 +76,13 @@ impl Workshop {
     /// Returns how to obtain a compiled binary: from the cache, or by compiling it.
     pub fn way(self: &Arc<Self>, binary: &[u8], hash: blake3::Hash) -> Result<Way, LoadError> {
         let mapped = binary.len() > MAX_COPIED_BYTES;
-        let plain = Recipe { mapped, hash, binary_bytes: binary.len() as u64, instances: 0 };
+        let plain = Recipe {
+            mapped,
+            hash,
+            sha256: Sha256::digest(binary).into(),
+            binary_bytes: binary.len() as u64,
+            instances: 0,
+        };
         let driven = attach::attached(binary).map(|Attached { component, instances }| {
             (blake3::hash(&component), component, Recipe { instances, ..plain })
         });
@@ -159,7 +167,7 @@ impl Workshop {
         let extended = link_closed(linker, component).map_err(invalid)?;
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(invalid)?;
-        let Recipe { hash, binary_bytes, .. } = *recipe;
+        let Recipe { hash, sha256, binary_bytes, .. } = *recipe;
         // The number is unknown only for components that import modules, which fail to load.
         let memories = component.resources_required().map_or(1, |it| it.num_memories as usize);
         Ok(Prepared {
@@ -172,6 +180,7 @@ impl Workshop {
             memories,
             mappings: toolchain.mappings,
             hash,
+            sha256,
             binary_bytes,
             code_bytes,
         })
@@ -185,6 +194,7 @@ struct Recipe {
     mapped: bool,
     /// BLAKE3 of the binary as passed to the load.
     hash: blake3::Hash,
+    sha256: [u8; 32],
     /// The size of that binary.
     binary_bytes: u64,
     /// The core instances that the added loop takes; 0 without a loop.

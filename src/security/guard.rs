@@ -450,7 +450,18 @@ impl Guard {
         }
     }
 
-    /// Takes a permit for a pending request; `None` if they are unlimited.
+    /// Counts pending requests from now on, even without a quota. Called before any is made.
+    pub fn count_requests(mut self) -> Self {
+        self.requests.get_or_insert_with(|| Count::new("outstanding-requests", u64::MAX));
+        self
+    }
+
+    /// Returns whether requests are pending, if they are counted.
+    pub fn has_requests(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.taken() > 0)
+    }
+
+    /// Takes a permit for a pending request; `None` if they are not counted.
     pub fn take_request(&self, target: &str) -> Result<Option<Permit>, Refused> {
         let Some(requests) = &self.requests else { return Ok(None) };
         requests

@@ -130,6 +130,11 @@ impl Count {
         Self { name, limit, held: Arc::default() }
     }
 
+    /// Returns the number of units taken.
+    pub fn taken(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Takes one unit, if one is left.
     pub fn take(&self) -> Result<Permit, QuotaBreach> {
         let more = |held| (held < self.limit).then_some(held + 1);

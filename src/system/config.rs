@@ -44,6 +44,8 @@ pub struct EngineConfig {
     pub memory_reservation: Reservation,
     /// Whether components or only the log receive the error texts of the host's callbacks.
     pub host_error_texts: HostErrorTexts,
+    /// The most live instances of components that may be passivated; `None` is unlimited.
+    pub max_live_instances: Option<usize>,
     /// The defaults for loads.
     pub defaults: Defaults,
     /// The initial policies for all components.
@@ -74,6 +76,7 @@ impl Default for EngineConfig {
             guard_before_memory: true,
             memory_reservation: Reservation::default(),
             host_error_texts: HostErrorTexts::default(),
+            max_live_instances: None,
             defaults: Defaults::default(),
             policies: Arc::default(),
             audit: None,
@@ -131,6 +134,9 @@ impl EngineConfig {
         }
         changed.defaults.limits = options::limits(document.limits, &self.defaults.limits);
         changed.defaults.quotas = options::quotas(document.quotas, &self.defaults.quotas);
+        if let Some(Int(most)) = document.max_live_instances {
+            changed.max_live_instances = Some(most as usize);
+        }
         if let Some(given) = document.supervision {
             let before = self.defaults.supervision.clone().unwrap_or_default();
             changed.defaults.supervision = Some(options::supervision(given, before));

@@ -8,7 +8,9 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::component::actor::Actor;
+use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
+use crate::component::rounds::{Rounds, make_rounds};
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::log::{HostErrorTexts, LogSink};
@@ -47,6 +49,12 @@ use crate::system::stderr_log::StderrLog;
 /// How long freeing an engine waits for host callbacks in progress.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a live engine takes at most for a job of no length.
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The handle that stands for all components.
+pub(super) const ALL: ComponentHandle = ComponentHandle(u64::MAX);
+
 /// The namespace of hosts as senders of messages. No component can be loaded into it.
 pub const HOST_NAMESPACE: &str = "host";
 
@@ -64,6 +72,9 @@ pub struct Engine {
     audit: Option<Audit>,
     pub(super) events: Events,
     pub(super) states: Arc<StateWatch>,
+    pub(super) rounds: Arc<Rounds>,
+    /// `None`: there is no bound.
+    pub(super) live: Option<Arc<LiveInstances>>,
     pub(super) callbacks: Callbacks,
     /// Runs host callbacks for components on worker threads.
     pub(super) threads: ThreadPool,
@@ -127,6 +138,8 @@ impl Engine {
             components,
             messaging: Arc::new(messaging),
             states: StateWatch::new(events.clone()),
+            rounds: Arc::default(),
+            live: config.max_live_instances.map(|most| Arc::new(LiveInstances::new(most))),
             events,
             callbacks,
             threads: ThreadPool::new(Plan {
@@ -153,9 +166,14 @@ impl Engine {
         })
     }
 
-    /// Calls `health` of a component; with several instances, returns the worst result.
+    /// Calls `health` of a component; with several instances, returns the worst result. Of all
+    /// components together, returns whether the engine works, without asking them.
     pub fn health(&self, handle: ComponentHandle) -> Result<String, EngineError> {
         self.check_running()?;
+        if handle == ALL {
+            let readiness = snapshot::readiness(&self.components.all(), self.is_live());
+            return Ok(readiness.to_string());
+        }
         let pool = self.pool(handle)?;
         let mut worst = HealthStatus::Healthy;
         for actor in pool.actors() {
@@ -249,6 +267,14 @@ impl Engine {
         })
     }
 
+    /// Returns whether the workers take a job within [`LIVE_WITHIN`].
+    fn is_live(&self) -> bool {
+        let Some(workers) = self.workers.get() else { return true };
+        let (answer, answered) = oneshot::channel();
+        workers.scheduler.workers().spawn(async move { _ = answer.send(()) });
+        answered.recv_timeout(LIVE_WITHIN).is_ok()
+    }
+
     pub(super) fn scheduler(&self) -> Result<&Scheduler, EngineError> {
         let workers = self.workers.get_or_try_init(|| {
             let runtime = self.start_threads().inspect_err(|_| {
@@ -256,6 +282,7 @@ impl Engine {
                 self.threads.keep_none();
             })?;
             runtime.spawn(watch_deadlines(&self.messaging.pending_requests, SystemClock));
+            runtime.spawn(make_rounds(&self.rounds));
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);

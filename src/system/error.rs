@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::component::lifecycle::State;
@@ -201,10 +202,10 @@ pub enum EngineError {
         target: String,
     },
     /// Components were still busy when the timeout of a graceful shutdown passed.
-    #[error("{unfinished} component(s) had not finished within {} ms", timeout.as_millis())]
+    #[error("{} component(s) had not finished within {} ms", unfinished.len(), timeout.as_millis())]
     ShutdownTimeout {
-        /// The number of components.
-        unfinished: usize,
+        /// The components, as JSON.
+        unfinished: Vec<Value>,
         /// The timeout.
         timeout: Duration,
     },

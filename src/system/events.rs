@@ -9,7 +9,7 @@ use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
-use crate::core::ports::{DeadLetters, EventSink, Identity, SoFar, StateChange};
+use crate::core::ports::{DeadLetters, EventSink, HealthChange, Identity, SoFar, StateChange};
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
@@ -36,6 +36,12 @@ enum Event {
         instance: usize,
         change: StateChange,
         so_far: SoFar,
+        at: Timestamp,
+    },
+    Health {
+        component: Identity,
+        instance: usize,
+        change: HealthChange,
         at: Timestamp,
     },
     Lost(u64),
@@ -77,6 +83,14 @@ impl Events {
         }
     }
 
+    /// Queues a change of the health that a component reports.
+    pub fn health(&self, component: &Identity, instance: usize, change: HealthChange) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.clone(), Timestamp::now());
+            notifier.push(Event::Health { component, instance, change, at });
+        }
+    }
+
     /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -106,7 +120,7 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
-            Self::State { .. } => STATE_BYTES,
+            Self::State { .. } | Self::Health { .. } => STATE_BYTES,
             Self::Lost(_) => 0,
         }
     }
@@ -118,7 +132,9 @@ impl Item for Event {
     fn owner(&self) -> usize {
         match self {
             Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
-            Self::State { component, .. } => Arc::as_ptr(&component.id).addr(),
+            Self::State { component, .. } | Self::Health { component, .. } => {
+                Arc::as_ptr(&component.id).addr()
+            }
             Self::Lost(_) => 0,
         }
     }
@@ -129,6 +145,7 @@ impl Event {
         match self {
             Self::DeadLetter { .. } => "dead-letter",
             Self::State { .. } => "state",
+            Self::Health { .. } => "health",
             Self::Lost(_) => "events-lost",
         }
     }
@@ -136,7 +153,7 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::State { .. } | Self::Lost(_) => &[],
+            Self::State { .. } | Self::Health { .. } | Self::Lost(_) => &[],
         }
     }
 
@@ -166,6 +183,15 @@ impl Event {
                 "code": change.code,
                 "version": so_far.version,
                 "restarts": so_far.restarts,
+            }),
+            Self::Health { component, instance, change, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "component": component.id.as_str(),
+                "handle": component.handle.0,
+                "instance": instance,
+                "from": change.from,
+                "to": change.to,
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

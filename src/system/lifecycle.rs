@@ -14,13 +14,10 @@ use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
-use crate::system::engine::Engine;
+use crate::system::engine::{ALL, Engine};
 use crate::system::error::EngineError;
 use crate::system::interrupt::{interrupting, still_in_callback};
 use crate::system::snapshot;
-
-/// The handle that stands for all components.
-const ALL: ComponentHandle = ComponentHandle(u64::MAX);
 
 impl Engine {
     /// Stops components: they take no new mail, handle the mail that waits, and end. After
@@ -68,6 +65,10 @@ impl Engine {
                 interrupting(deadline, hurry, |left| waiter.wait(Some(left)).map(drop))
             }
             Stopping::ByOthers => {
+                let hurry = || {
+                    hurry();
+                    mailbox.interrupts().interrupt();
+                };
                 interrupting(deadline, hurry, |left| self.wait_until_stopped(actor, left))
             }
         };

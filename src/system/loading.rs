@@ -78,16 +78,26 @@ impl Engine {
         };
         let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
+        if let Some(expected) = &options.sha256 {
+            prepared.check_sha256(expected).map_err(failed)?;
+        }
+        let expectation = std::mem::take(&mut options.expectation);
         let env = std::mem::take(&mut options.env).into();
         let config = InitialConfig { env, data: options.config.take() };
-        let version = Arc::new(Version { number: 1, prepared, lease: Arc::new(lease), config });
+        let version =
+            Arc::new(Version { number: 1, prepared, lease: Arc::new(lease), config, expectation });
         let identity = Identity { handle, id: Arc::clone(&id) };
-        let guard = Arc::new(Guard::new(
+        let guard = Guard::new(
             Arc::clone(&id),
             Arc::clone(&self.authority),
             Arc::clone(&options.capabilities),
             options.quotas.clone(),
-        ));
+        );
+        let guard = Arc::new(match options.activation.is_passivable() {
+            // A component that waits for outcomes is not passivated.
+            true => guard.count_requests(),
+            false => guard,
+        });
         let plan = Plan { identity, version, options, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.options.instances {
@@ -120,11 +130,14 @@ impl Engine {
     /// Starts the actor with this number: initialized, but not reachable yet.
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
         let id = &plan.identity.id;
-        let mappings = plan
-            .version
-            .prepared
-            .admit()
-            .map_err(|full| EngineError::Load { id: (**id).clone(), error: full.into() })?;
+        let mappings =
+            match plan.options.activation.is_passivable() {
+                true => None,
+                false => Some(plan.version.prepared.admit().map_err(|full| EngineError::Load {
+                    id: (**id).clone(),
+                    error: full.into(),
+                })?),
+            };
         let node = Arc::default();
         let account =
             Account::new(plan.options.limits.max_host_bytes, self.storage.held(id.as_str()));
@@ -172,6 +185,10 @@ impl Engine {
             host: Arc::clone(&self.host),
             messenger,
             supervision: plan.options.supervision.clone(),
+            health_check: plan.options.health_check.clone(),
+            activation: plan.options.activation.clone(),
+            rounds: Arc::clone(&self.rounds),
+            live: self.live.clone(),
         };
         signal_stack::ensure().map_err(|error| EngineError::Load {
             id: (**id).clone(),

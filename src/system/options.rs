@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use semver::VersionReq;
 use serde_json::Value;
 
+use crate::component::expectation::Expectation;
 use crate::component::recycling::RecycleWhen;
 use crate::component::supervision::Supervision;
+use crate::component::upkeep::{Activation, HealthCheck};
 use crate::core::codec::{Codec, CodecSet};
 use crate::core::id::shorten;
 use crate::core::limits::Limits;
@@ -16,8 +19,9 @@ use crate::security::quota::Quotas;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
+    ActivationDocument, ExpectDocument, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HealthDocument,
     KEPT_VERSIONS, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, ReplaceDocument,
-    SupervisionDocument,
+    SupervisionDocument, UNHEALTHY_CHECKS,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -46,6 +50,14 @@ pub struct LoadOptions {
     pub kept_versions: usize,
     /// When instances are recycled.
     pub recycling: Option<RecycleWhen>,
+    /// What its metadata must be.
+    pub expectation: Expectation,
+    /// The SHA-256 that the binary must have.
+    pub sha256: Option<[u8; 32]>,
+    /// How the health is checked.
+    pub health_check: Option<HealthCheck>,
+    /// When the component has an instance.
+    pub activation: Activation,
 }
 
 /// The defaults for loads.
@@ -134,6 +146,15 @@ impl LoadOptions {
             quotas,
             kept_versions: document.kept_versions.map_or(KEPT_VERSIONS, |Int(most)| most as usize),
             recycling: recycling(document.recycle_above_bytes, document.recycle_after_messages),
+            expectation: expectation(document.expect)?,
+            sha256: sha256(document.sha256)?,
+            health_check: document.health.map(health_check),
+            activation: Activation {
+                on_demand: document.activation == Some(ActivationDocument::OnDemand),
+                idle_timeout: document
+                    .idle_timeout_ms
+                    .map(|Int(millis)| Duration::from_millis(millis)),
+            },
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
@@ -142,6 +163,43 @@ impl LoadOptions {
                 Given::Absent => defaults.supervision.clone(),
             },
         })
+    }
+}
+
+fn expectation(document: Option<ExpectDocument>) -> Result<Expectation, OptionsError> {
+    let document = document.unwrap_or_default();
+    let version = document.version.map(|text| {
+        VersionReq::parse(&text).map_err(|_| OptionsError::OutOfRange {
+            place: "options.expect.version".into(),
+            value: format!("{:?}", shorten(&text)),
+            expected: "a requirement of semantic versions, such as \"^1.2\" or \">=1.0.0, <3\""
+                .into(),
+        })
+    });
+    Ok(Expectation { name: document.name, version: version.transpose()?, newer_than: None })
+}
+
+fn sha256(text: Option<String>) -> Result<Option<[u8; 32]>, OptionsError> {
+    let Some(text) = text else { return Ok(None) };
+    let digits: Option<Vec<_>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let bytes = digits
+        .filter(|digits| digits.len() == 64)
+        .map(|digits| std::array::from_fn(|at| (digits[2 * at] * 16 + digits[2 * at + 1]) as u8));
+    bytes.map(Some).ok_or_else(|| OptionsError::OutOfRange {
+        place: "options.sha256".into(),
+        value: format!("{:?}", shorten(&text)),
+        expected: "64 hexadecimal digits".into(),
+    })
+}
+
+fn health_check(document: HealthDocument) -> HealthCheck {
+    let millis = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
+    HealthCheck {
+        interval: millis(document.interval_ms.map(|Int(millis)| millis), HEALTH_INTERVAL_MS),
+        timeout: millis(document.timeout_ms.map(|Int(millis)| millis), HEALTH_TIMEOUT_MS),
+        unhealthy_after: document
+            .unhealthy_after
+            .or(Some(UNHEALTHY_CHECKS), |Int(times)| times as u32),
     }
 }
 
@@ -163,6 +221,12 @@ pub struct ReplaceOptions {
     pub health_gate: Option<Duration>,
     /// The longest wait for the message in progress.
     pub timeout: Option<Duration>,
+    /// What the metadata must be.
+    pub expectation: Expectation,
+    /// Whether the version must exceed that of the metadata before.
+    pub newer: bool,
+    /// The SHA-256 that the binary must have.
+    pub sha256: Option<[u8; 32]>,
 }
 
 impl ReplaceOptions {
@@ -180,6 +244,9 @@ impl ReplaceOptions {
             },
             health_gate: millis(document.health_gate_ms),
             timeout: millis(document.timeout_ms),
+            expectation: expectation(document.expect)?,
+            newer: document.newer.unwrap_or(false),
+            sha256: sha256(document.sha256)?,
         })
     }
 }
@@ -340,6 +407,10 @@ mod tests {
                        "host-call-data-bytes": 7, "wasi-resources": 8},
             "capabilities": {"storage": ["read"]}, "kept-versions": 4,
             "recycle-above-bytes": 5, "recycle-after-messages": 6,
+            "health": {"interval-ms": 7, "timeout-ms": 8, "unhealthy-after": 9},
+            "activation": "on-demand", "idle-timeout-ms": 10,
+            "expect": {"name": "n", "version": "^1.2"},
+            "sha256": "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F",
             "supervision": {"restart": "transient", "max-restarts": 3, "window-ms": 4,
                             "backoff": {"growth": "fixed", "first-ms": 5, "max-ms": 6,
                                         "jitter-percent": 7, "quiet-ms": 8}}
@@ -363,6 +434,18 @@ mod tests {
         assert_eq!((options.instances, options.kept_versions), (3, 4));
         let recycling = RecycleWhen { above_bytes: Some(5), after_messages: Some(6) };
         assert_eq!(options.recycling, Some(recycling));
+        let health_check = HealthCheck {
+            interval: Duration::from_millis(7),
+            timeout: Duration::from_millis(8),
+            unhealthy_after: Some(9),
+        };
+        assert_eq!(options.health_check, Some(health_check));
+        let version = Some(VersionReq::parse("^1.2").unwrap());
+        let expectation = Expectation { name: Some("n".into()), version, newer_than: None };
+        assert_eq!(options.expectation, expectation);
+        assert_eq!(options.sha256, Some(std::array::from_fn(|at| at as u8)));
+        let idle_timeout = Some(Duration::from_millis(10));
+        assert_eq!(options.activation, Activation { on_demand: true, idle_timeout });
         assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9, max_message: 6 });
         assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);
@@ -449,6 +532,8 @@ mod tests {
                 r#"{"mailbox": {"capacity": 0}}"#,
                 "options.mailbox.capacity: 0 is not allowed, an integer from 1 to 1048576 expected",
             ),
+            (r#"{"sha256": "12"}"#, "options.sha256: \"12\" is not allowed, 64 hexadecimal digits"),
+            (r#"{"expect": {"version": "new"}}"#, "options.expect.version: \"new\" is not allowed"),
             (r#"{"env": ["A=1"]}"#, "options.env: an object of strings expected, an array found"),
             (r#"{"env": {"A": 1}}"#, "options.env.A: a string expected, a number found"),
         ] {

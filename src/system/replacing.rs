@@ -1,10 +1,11 @@
 //! Replacing the version of a component while it runs, and returning to an earlier one.
 
 use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::component::actor::Actor;
+use crate::component::expectation::Expectation;
 use crate::component::pool::Pool;
 use crate::component::version::{Source, Version};
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
@@ -68,13 +69,20 @@ impl Engine {
             }
             _ => {}
         }
+        if let Some(expected) = &options.sha256 {
+            prepared.check_sha256(expected).map_err(not_replaced)?;
+        }
+        let source = pool.actors().first().source();
+        let before = source.metadata().map(|metadata| metadata.version.clone());
+        let newer_than = before.filter(|_| options.newer);
+        let expectation = Expectation { newer_than, ..options.expectation };
         let (env, data) = (options.env.map(Into::into), options.config);
         let config = InitialConfig {
             env: env.unwrap_or_else(|| Arc::clone(&current.config.env)),
             data: data.unwrap_or_else(|| current.config.data.clone()),
         };
         let number = pool.next_version();
-        let version = Arc::new(Version { number, prepared, lease, config });
+        let version = Arc::new(Version { number, prepared, lease, config, expectation });
         let ReplaceOptions { health_gate, timeout, .. } = options;
         self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
         pool.advance_to(version);
@@ -120,17 +128,9 @@ impl Engine {
 
     /// Waits for the end of another replacement of the same component.
     fn begin_replacing<'a>(&self, pool: &'a Pool) -> Result<MutexGuard<'a, ()>, EngineError> {
-        if current_component().is_none() {
-            return Ok(pool.replacing().lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        // The replacement under way may be the one whose callback makes this call.
-        match pool.replacing().try_lock() {
-            Ok(guard) => Ok(guard),
-            Err(TryLockError::Poisoned(guard)) => Ok(guard.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                Err(EngineError::WouldDeadlock { target: pool.id().to_string() })
-            }
-        }
+        let _wait = Wait::begin(current_component(), pool.replacement())
+            .ok_or_else(|| EngineError::WouldDeadlock { target: pool.id().to_string() })?;
+        Ok(pool.replacing().lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives all instances of a pool another version, one at a time. After a failure those that have
@@ -166,7 +166,10 @@ impl Engine {
         handing: Handing,
     ) -> Result<(), EngineError> {
         let not_replaced = |error| self.not_replaced(pool, error);
-        let mappings = version.prepared.admit().map_err(|full| not_replaced(full.into()))?;
+        let mappings = match actor.spec().activation.is_passivable() {
+            true => None,
+            false => Some(version.prepared.admit().map_err(|full| not_replaced(full.into()))?),
+        };
         signal_stack::ensure().map_err(|error| {
             let reason = format!("{error}; {MemoryLimits}");
             not_replaced(LoadError::NoMemory { during: "instantiation", reason })
@@ -177,13 +180,24 @@ impl Engine {
         let candidate = {
             // A callback that replaces a component waits for its `initialize`.
             let _wait = Wait::begin(current_component(), &beside.node);
+            let _replaces = Wait::begin(Some(Arc::clone(pool.replacement())), &beside.node);
             let source = Source::new(Arc::clone(version), mappings);
             let Handing { health_gate, stack, .. } = handing;
-            actor.try_out(source, beside, health_gate, stack).map_err(not_replaced)?
+            let tried = actor.try_out(source, beside, health_gate, stack);
+            tried.map_err(|error| match error {
+                LoadError::Stopped => self.unknown(pool.handle()),
+                error => not_replaced(error),
+            })?
         };
         let _wait = self.wait_for(actor)?;
+        let replacement = Some(Arc::clone(pool.replacement()));
+        let _replaces = Wait::begin(replacement, &actor.spec().context.node);
         let outcome = match actor.replace(candidate) {
-            Ok(waiter) => self.wait_for_take_over(pool, actor, &waiter, handing.timeout),
+            Ok((waiter, place)) => {
+                let outcome = self.wait_for_take_over(pool, actor, &waiter, handing.timeout);
+                actor.mailbox().retract(place);
+                outcome
+            }
             Err(refusal) => Err(self.not_accepted(actor.mailbox(), refusal)),
         };
         if let Some(candidate) = actor.withdraw() {

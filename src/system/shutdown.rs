@@ -9,6 +9,7 @@ use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
+use crate::system::snapshot;
 
 /// How long a graceful shutdown lets components go on messaging each other; some never stop.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
@@ -30,42 +31,60 @@ impl Engine {
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.wait_until_quiet(&actors, Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT));
 
-        let closing: Vec<_> = actors
-            .iter()
-            .rev()
-            .map(|actor| {
-                let (waiter, reply) = Waiter::with_reply();
-                let ours = actor.mailbox().close(Mail::Shutdown(reply), true).is_some();
-                (actor, ours.then_some(waiter))
-            })
-            .collect();
-        let (mut first_failure, mut unfinished) = (Ok(()), 0);
-        for (actor, waiter) in closing {
-            // An actor that waits for the component whose callback makes this call would never end.
-            let _wait = match self.wait_for(actor) {
-                Ok(wait) => wait,
-                Err(would_deadlock) => {
-                    first_failure = first_failure.and(Err(would_deadlock));
-                    continue;
-                }
-            };
-            let outcome = match waiter {
-                Some(waiter) => waiter.wait(left()).map(drop),
-                // Another thread is unloading it and receives the result.
-                None if actor.stopped().wait(left()) => Ok(()),
-                None => Err(CallError::CallerTimeout { timeout, unstarted: None }),
-            };
-            match outcome {
-                Err(CallError::CallerTimeout { .. }) => unfinished += 1,
-                Err(CallError::EngineStopped) => first_failure = Err(EngineError::Stopped),
-                outcome => first_failure = first_failure.and(self.shutdown_outcome(actor, outcome)),
+        // The one that was loaded last ends first, and the next after it, unless it takes longer
+        // than its share of the time.
+        let (mut first_failure, mut slow) = (Ok(()), Vec::new());
+        for (before, actor) in actors.iter().enumerate().rev() {
+            let share = left().map(|left| left / u32::try_from(before + 1).unwrap_or(u32::MAX));
+            let (waiter, reply) = Waiter::with_reply();
+            let ours = actor.mailbox().close(Mail::Shutdown(reply), true).is_some();
+            let ending = Ending { actor, waiter: ours.then_some(waiter) };
+            match self.wait_for_end(&ending, share, timeout) {
+                Ok(None) => {}
+                Ok(Some(Unfinished)) => slow.push(ending),
+                Err(EngineError::Stopped) => first_failure = Err(EngineError::Stopped),
+                Err(error) => first_failure = first_failure.and(Err(error)),
+            }
+        }
+        let mut unfinished = Vec::new();
+        for ending in slow {
+            match self.wait_for_end(&ending, left(), timeout) {
+                Ok(None) => {}
+                Ok(Some(Unfinished)) => unfinished.push(snapshot::unfinished(ending.actor)),
+                Err(EngineError::Stopped) => first_failure = Err(EngineError::Stopped),
+                Err(error) => first_failure = first_failure.and(Err(error)),
             }
         }
         self.stop();
-        if unfinished > 0 {
-            return Err(EngineError::ShutdownTimeout { unfinished, timeout });
+        match first_failure {
+            Err(EngineError::Stopped) => Err(EngineError::Stopped),
+            _ if !unfinished.is_empty() => {
+                Err(EngineError::ShutdownTimeout { unfinished, timeout })
+            }
+            outcome => outcome,
         }
-        first_failure
+    }
+
+    /// Waits for the end of a component.
+    fn wait_for_end(
+        &self,
+        Ending { actor, waiter }: &Ending<'_>,
+        limit: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Option<Unfinished>, EngineError> {
+        // An actor that waits for the component whose callback makes this call would never end.
+        let _wait = self.wait_for(actor)?;
+        let outcome = match waiter {
+            Some(waiter) => waiter.wait(limit).map(drop),
+            // Another thread is unloading it and receives the result.
+            None if actor.stopped().wait(limit) => Ok(()),
+            None => Err(CallError::CallerTimeout { timeout, unstarted: None }),
+        };
+        match outcome {
+            Err(CallError::CallerTimeout { .. }) => Ok(Some(Unfinished)),
+            Err(CallError::EngineStopped) => Err(EngineError::Stopped),
+            outcome => self.shutdown_outcome(actor, outcome).map(|()| None),
+        }
     }
 
     fn actors(&self) -> Vec<Arc<Actor>> {
@@ -93,3 +112,13 @@ impl Engine {
         }
     }
 }
+
+/// A component that is told to end.
+struct Ending<'a> {
+    actor: &'a Arc<Actor>,
+    /// `None` if another thread ends it.
+    waiter: Option<Waiter>,
+}
+
+/// A component had not ended in time.
+struct Unfinished;

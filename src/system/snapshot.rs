@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::component::actor::Actor;
+use crate::component::lifecycle::State;
 use crate::component::pool::Pool;
 use crate::component::status::Counts;
 use crate::component::supervision::Supervision;
@@ -13,9 +14,13 @@ use crate::core::limits::Limits;
 use crate::messaging::queue::Traffic;
 use crate::runtime::cache::store::CacheCounts;
 use crate::runtime::contract::HealthStatus;
+use crate::runtime::prepared::hexadecimal;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
 use crate::system::notifier::Lost;
+
+/// The most components listed as not ready.
+const MAX_LISTED: usize = 1000;
 
 /// Counts shared by all components.
 pub struct Shared {
@@ -35,13 +40,16 @@ pub struct Shared {
     pub audit_lost: Lost,
 }
 
-/// Returns handle, id, state and instances.
+/// Returns handle, id, state, instances and version.
 pub fn summary(pool: &Pool) -> Value {
+    let version = pool.version();
     json!({
         "handle": pool.handle().0,
         "id": pool.id().as_str(),
         "state": pool.state().name(),
         "instances": pool.actors().len(),
+        "version": version.number,
+        "sha256": hexadecimal(&version.prepared.sha256),
     })
 }
 
@@ -56,6 +64,41 @@ pub fn status(pool: &Pool) -> Value {
         "health": pool.health().name(),
         "supervision": first.supervisor().map(|it| supervision(it.supervision())),
         "instances": instances.map(|(at, actor)| instance(at, actor)).collect::<Value>(),
+    })
+}
+
+/// Returns what an instance that was to end still does.
+pub fn unfinished(actor: &Actor) -> Value {
+    let mailbox = actor.mailbox();
+    json!({
+        "handle": mailbox.handle().0,
+        "id": mailbox.owner().as_str(),
+        "state": actor.status().state().name(),
+        "depth": mailbox.depth().0,
+    })
+}
+
+/// Returns whether the engine works, and what of it is not ready.
+pub fn readiness(pools: &[Arc<Pool>], live: bool) -> Value {
+    let is_ready = |pool: &Arc<Pool>| {
+        let state = pool.state();
+        let works = matches!(state, State::Running | State::Passive | State::Stopped);
+        works && pool.health() != HealthStatus::Unhealthy
+    };
+    let not_ready: Vec<_> = pools.iter().filter(|pool| !is_ready(pool)).collect();
+    let listed = not_ready.iter().take(MAX_LISTED).map(|pool| {
+        json!({
+            "handle": pool.handle().0,
+            "id": pool.id().as_str(),
+            "state": pool.state().name(),
+            "health": pool.health().name(),
+        })
+    });
+    json!({
+        "live": live,
+        "ready": live && not_ready.is_empty(),
+        "components": pools.len(),
+        "not-ready": listed.collect::<Value>(),
     })
 }
 
@@ -151,6 +194,7 @@ pub fn description(pool: &Pool) -> Value {
         "restarts": sums.counts.restarts,
         "binary": {
             "blake3": prepared.hash.to_hex().as_str(),
+            "sha256": hexadecimal(&prepared.sha256),
             "bytes": prepared.binary_bytes,
             "code-bytes": prepared.code_bytes,
         },

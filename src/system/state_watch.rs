@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::ports::{Identity, SoFar, StateChange, StateChanges};
+use crate::core::ports::{HealthChange, Identity, SoFar, StateChange, StateChanges};
 use crate::system::events::Events;
 
 /// Passes state changes on to the host's events and to waiting threads.
@@ -48,5 +48,9 @@ impl StateChanges for StateWatch {
     fn changed(&self, component: &Identity, instance: usize, change: StateChange, so_far: SoFar) {
         self.events.state(component, instance, change, so_far);
         self.look_again();
+    }
+
+    fn health_changed(&self, component: &Identity, instance: usize, change: HealthChange) {
+        self.events.health(component, instance, change);
     }
 }

@@ -13,7 +13,9 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     let engine = Engine::new();
     let handle = engine.load("app/echo/0", "echo");
     assert_eq!(engine.find("app/echo/0"), Ok(handle));
-    let row = json!([{ "handle": handle, "id": "app/echo/0", "state": "running", "instances": 1 }]);
+    let sha256 = engine.describe(handle).unwrap()["binary"]["sha256"].clone();
+    let row = json!([{ "handle": handle, "id": "app/echo/0", "state": "running", "instances": 1,
+                       "version": 1, "sha256": sha256 }]);
     assert_eq!(engine.list(), row);
 
     assert_eq!(engine.call(handle, "hi").unwrap().unwrap(), b"hi");

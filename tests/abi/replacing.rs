@@ -225,6 +225,11 @@ fn a_message_that_does_not_end_is_not_interrupted() {
     let failure = engine.replace(wasi, &bytes("wasi"), Some(r#"{"timeout-ms": 10}"#)).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT);
     assert!(failure.message.contains("timeout-ms 10"), "{failure}");
+    assert_eq!(
+        (&failure.detail["limit"], &failure.detail["value"]),
+        (&"timeout-ms".into(), &10.into())
+    );
+    assert_eq!(engine.describe(wasi).unwrap()["mailbox"]["depth"], 0, "nothing is left behind");
     gate.open();
     assert_eq!(inbox.exactly(&[running])[&running].status(), AIRSSYS_OK);
     assert_eq!(version(&engine, wasi), 1);
@@ -377,6 +382,90 @@ fn a_replacement_ends_with_its_component_and_with_its_engine() {
     engine.shutdown(60_000).unwrap();
     let failure = engine.replace(idle, &bytes("echo"), None).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_ENGINE_STOPPED);
+}
+
+#[test]
+fn a_health_gate_ends_with_the_component_and_with_the_engine() {
+    let gate = r#"{"env": {"HEALTH": "degraded"}, "health-gate-ms": 3600000}"#;
+    let engine = Engine::new();
+    let it = engine.load(ID, "counter");
+    std::thread::scope(|scope| {
+        let replace = scope.spawn(|| engine.replace(it, &bytes("probe"), Some(gate)));
+        eventually("the binary is compiled", || {
+            (engine.stats()["binaries"].as_u64() >= Some(2)).then_some(())
+        });
+        engine.unload(it).unwrap();
+        let failure = replace.join().unwrap().unwrap_err();
+        assert_eq!(failure.status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND, "{failure}");
+    });
+    let it = engine.load(ID, "counter");
+    std::thread::scope(|scope| {
+        let replace = scope.spawn(|| engine.replace(it, &bytes("probe"), Some(gate)));
+        eventually("the shutdown ends", || engine.shutdown(60_000).ok());
+        let failure = replace.join().unwrap().unwrap_err();
+        assert_eq!(failure.status, AIRSSYS_ERROR_ENGINE_STOPPED, "{failure}");
+    });
+}
+
+#[test]
+fn a_component_that_fails_while_its_successor_waits_runs_again() {
+    let engine = Engine::new();
+    let options = r#"{"supervision": {"restart": "temporary"},
+                      "limits": {"max-execution-time-ms": 3600000}}"#;
+    let it = engine.load_with(ID, "trapper", options);
+    let inbox = Inbox::new();
+    let running = engine.request(it, "loop", inbox).unwrap();
+    engine.until_busy(it, 1, 0);
+    let behind = engine.request(it, "ok", inbox).unwrap();
+    std::thread::scope(|scope| {
+        let replace = scope.spawn(|| engine.replace(it, &bytes("echo"), None));
+        let waits = || engine.describe(it).unwrap()["mailbox"]["depth"] == 2;
+        eventually("the new version waits", || waits().then_some(()));
+        engine.interrupt(it).unwrap();
+        replace.join().unwrap().unwrap();
+    });
+    assert_eq!(engine.text(it, "hello"), "hello");
+    let outcomes = inbox.exactly(&[running, behind]);
+    assert_eq!(outcomes[&behind].status(), AIRSSYS_ERROR_COMPONENT_FAILED);
+}
+
+#[test]
+fn only_the_expected_binary_and_version_takes_over() {
+    let engine = Engine::new();
+    let it =
+        engine.load_with(ID, "counter", r#"{"expect": {"name": "counter", "version": "^0.1"}}"#);
+    let sha256 = engine.describe(it).unwrap()["binary"]["sha256"].as_str().unwrap().to_owned();
+    assert_eq!(engine.list()[0]["sha256"], *sha256);
+    let demands = json!({ "sha256": sha256, "expect": { "name": "counter" } }).to_string();
+    engine.replace(it, &bytes("counter"), Some(&demands)).unwrap();
+    for (options, words) in [
+        (json!({ "newer": true }), "its version is \"0.1.0\", and one newer than 0.1.0 was"),
+        (json!({ "expect": { "name": "echo" } }), "its name is \"counter\", and \"echo\" was"),
+        (json!({ "expect": { "version": ">=1" } }), "its version is \"0.1.0\", and >=1 was"),
+        (json!({ "sha256": "00".repeat(32) }), "its SHA-256 is"),
+    ] {
+        let failure =
+            engine.replace(it, &bytes("counter"), Some(&options.to_string())).unwrap_err();
+        assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_COMPONENT, "{failure}");
+        assert!(failure.message.contains(words), "{failure}");
+        let load = options.as_object().unwrap().keys().all(|key| key != "newer");
+        if load {
+            let failure =
+                engine.try_load("app/other/0", &bytes("counter"), Some(&options.to_string()));
+            assert_eq!(failure.unwrap_err().status, AIRSSYS_ERROR_INVALID_COMPONENT);
+        }
+    }
+    let minimal =
+        engine.try_load("app/m/0", &bytes("minimal"), Some(r#"{"expect": {"name": "m"}}"#));
+    assert!(minimal.unwrap_err().message.contains("exports no component-lifecycle"));
+    assert_eq!(version(&engine, it), 2);
+    // What took over before needs not be newer.
+    engine.roll_back(it).unwrap();
+    let lazy = json!({ "activation": "on-demand", "expect": { "name": "echo" } }).to_string();
+    let lazy = engine.load_with("app/lazy/0", "counter", &lazy);
+    let failure = engine.failure(lazy, "inc");
+    assert_eq!(failure.status, AIRSSYS_ERROR_INSTANTIATION_FAILED);
+    assert!(failure.message.contains("\"echo\" was expected"), "{failure}");
 }
 
 #[test]

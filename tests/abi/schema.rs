@@ -142,7 +142,9 @@ fn seeds() -> Vec<Document> {
         "env": { "A": "1" }, "config": { "x": [1] }, "limits": limits, "instances": 2,
         "mailbox": { "capacity": 2, "max-bytes": 9, "when-full": "block" },
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas,
-        "supervision": supervision
+        "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
+        "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
+        "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 }
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
@@ -156,7 +158,7 @@ fn seeds() -> Vec<Document> {
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
         "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
-        "quotas": quotas, "supervision": supervision, "capabilities": long_grants(), "policies": rules
+        "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "capabilities": long_grants(), "policies": rules
     });
     [
         ("load-options", options),
@@ -471,6 +473,8 @@ fn the_schema_names_the_keys_that_the_parsers_know() {
         (r#"{"limits": {"~": 1}}"#, "options.limits", "limits"),
         (r#"{"quotas": {"~": 1}}"#, "options.quotas", "quotas"),
         (r#"{"supervision": {"~": 1}}"#, "options.supervision", "supervision"),
+        (r#"{"expect": {"~": 1}}"#, "options.expect", "expect"),
+        (r#"{"health": {"~": 1}}"#, "options.health", "health"),
         (r#"{"supervision": {"backoff": {"~": 1}}}"#, "options.supervision.backoff", "backoff"),
         (r#"{"mailbox": {"~": 1}}"#, "options.mailbox", "mailbox"),
         (r#"{"capabilities": {"~": 1}}"#, "options.capabilities", "grant-set"),

@@ -98,7 +98,24 @@ fn a_shutdown_times_out_and_counts_the_unfinished_components() {
     assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT, "{failure}");
     assert_eq!(failure.detail["unfinished"], 2, "{failure}");
     assert!(failure.message.contains("500"), "{failure}");
+    let ids = failure.detail["components"].as_array().unwrap().iter().map(|it| it["id"].clone());
+    assert_eq!(ids.collect::<Vec<_>>(), ["app/sleeper/0", "app/chatty/0"]);
     gate.open();
+}
+
+#[test]
+fn components_shut_down_in_reverse_order_of_load() {
+    let (config, journal) = (Config::new(), Journal::default());
+    journal.attach(&config);
+    let engine = config.engine();
+    let ids: Vec<_> = (0..20).map(|n| format!("app/probe/{n}")).collect();
+    for id in &ids {
+        engine.load(id, "probe");
+    }
+    engine.shutdown(60_000).unwrap();
+    let ended: Vec<_> =
+        journal.records().into_iter().filter_map(|record| record.component).collect();
+    assert!(ended.iter().rev().eq(&ids), "{ended:?}");
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn a_wait_ends_with_the_state_and_names_another_one() {
     });
     let failure = engine.wait(trapper, "Running", 0).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ARGUMENT);
-    assert!(failure.message.contains("initializing, running, crashed"), "{failure}");
+    assert!(failure.message.contains("initializing, running, passive"), "{failure}");
 }
 
 #[test]

@@ -248,6 +248,22 @@ fn all_components_stop_start_and_restart_together() {
 }
 
 #[test]
+fn another_stop_can_hurry_one_under_way() {
+    let engine = Engine::new();
+    let options = r#"{"limits": {"max-execution-time-ms": 3600000}}"#;
+    let trapper = engine.load_with("app/trapper/0", "trapper", options);
+    engine.send(trapper, "loop").unwrap();
+    engine.until_busy(trapper, 1, 0);
+    std::thread::scope(|scope| {
+        let patient = scope.spawn(|| engine.stop(trapper, FOREVER));
+        stops(&engine, trapper);
+        engine.stop(trapper, 0).unwrap();
+        patient.join().unwrap().unwrap();
+    });
+    assert_eq!(engine.status(trapper).unwrap()["state"], "stopped");
+}
+
+#[test]
 fn unloading_ends_a_stop_and_a_component_that_is_stopped() {
     let (engine, wasi, gate, _journal) = held(&Config::new());
     std::thread::scope(|scope| {

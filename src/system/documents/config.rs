@@ -64,6 +64,10 @@ pub struct ConfigDocument {
     pub limits: Option<LimitsDocument>,
     /// Defaults for the quotas of every load.
     pub quotas: Option<QuotasDocument>,
+    /// Live instances of components with `activation` `on-demand` or an `idle-timeout-ms`. When more
+    /// are live, those that have handled nothing for longest are passivated. If the key is absent,
+    /// there is no bound.
+    pub max_live_instances: Option<Int<1>>,
     /// Defaults for the supervision of every load.
     pub supervision: Option<SupervisionDocument>,
     /// Capabilities of loads that name none. If the key is never set, such loads have none.

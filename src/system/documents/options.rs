@@ -19,6 +19,15 @@ use crate::security::quota::Quotas;
 /// The host memory that every component may need, for its metadata and its output.
 const MIN_HOST_BYTES: u64 = 256 << 10;
 
+/// The time between checks of health.
+pub const HEALTH_INTERVAL_MS: u64 = 10_000;
+
+/// The time for a check of health.
+pub const HEALTH_TIMEOUT_MS: u64 = 1000;
+
+/// The unhealthy checks after which an instance is given up.
+pub const UNHEALTHY_CHECKS: u32 = 3;
+
 /// The earlier versions kept by default.
 pub const KEPT_VERSIONS: usize = 2;
 
@@ -71,6 +80,23 @@ pub struct LoadDocument {
     pub recycle_above_bytes: Option<Int<1>>,
     /// Messages and callbacks after which a new instance takes the place of this one.
     pub recycle_after_messages: Option<Int<1>>,
+    /// What the metadata of the component must be. Another component is refused with
+    /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
+    pub expect: Option<ExpectDocument>,
+    /// The SHA-256 of the binary, in hexadecimal digits. Another binary is refused with
+    /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
+    pub sha256: Option<String>,
+    /// Checks of the component's `health`. If the key is absent, it is asked at load and by
+    /// `airssys_engine_health` only.
+    pub health: Option<HealthDocument>,
+    /// When the first instance is made.
+    #[cfg_attr(test, schemars(extend("default" = "at-load")))]
+    pub activation: Option<ActivationDocument>,
+    /// Milliseconds without a received message after which the component is `passive`: its state is
+    /// saved if it exports `component-state`, `shutdown` is called, and the instance is released. The
+    /// next message makes a new instance and restores the state. A component that waits for the
+    /// outcome of a request is not passivated. If the key is absent, idleness does not matter.
+    pub idle_timeout_ms: Option<Int<1>>,
 }
 
 /// The options of a replacement: `options_json` of `airssys_engine_replace` and
@@ -91,6 +117,25 @@ pub struct ReplaceDocument {
     /// Milliseconds that the new instance waits for the message in progress, which is not
     /// interrupted. If the key is absent, it waits as long as needed.
     pub timeout_ms: Option<Int<0>>,
+    /// What the metadata of the component must be, as for a load.
+    pub expect: Option<ExpectDocument>,
+    /// Whether the version in the metadata must be newer than the one before, by the order of
+    /// semantic versions.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
+    pub newer: Option<bool>,
+    /// The SHA-256 of the binary, as for a load.
+    pub sha256: Option<String>,
+}
+
+/// What the metadata of a component must be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "expect"))]
+pub struct ExpectDocument {
+    /// The name.
+    pub name: Option<String>,
+    /// A requirement of semantic versions, such as `^1.2` or `>=1.0.0, <3`.
+    pub version: Option<String>,
 }
 
 /// What one component may use. A message that exceeds a limit fails with an error that names it.
@@ -122,6 +167,36 @@ pub struct LimitsDocument {
     /// Elements over all tables of the component.
     #[cfg_attr(test, schemars(extend("default" = Limits::default().max_table_elements)))]
     pub max_table_elements: Option<Int<0>>,
+}
+
+/// How the health of a component is checked. A check never comes before messages that wait, and is
+/// left out if messages came since the one before. A change of health is a `health` event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "health"))]
+pub struct HealthDocument {
+    /// Milliseconds between two checks. The first comes at a random time within them.
+    #[cfg_attr(test, schemars(extend("default" = HEALTH_INTERVAL_MS)))]
+    pub interval_ms: Option<Int<1, MAX_PAUSE_MS>>,
+    /// Milliseconds for one check. Beyond them the instance is lost, as after a trap.
+    #[cfg_attr(test, schemars(extend("default" = HEALTH_TIMEOUT_MS)))]
+    pub timeout_ms: Option<Int<1>>,
+    /// `unhealthy` checks in a row, after which `shutdown` is called and the instance is lost, as
+    /// after a trap: `supervision` decides what follows. `null`: never.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = UNHEALTHY_CHECKS)))]
+    pub unhealthy_after: Given<Int<1, 1000>>,
+}
+
+/// When the first instance of a component is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "activation"))]
+pub enum ActivationDocument {
+    /// By the load, which fails if that fails.
+    AtLoad,
+    /// By the first message: until then the component is `passive`, and its metadata is unknown.
+    OnDemand,
 }
 
 /// What follows the loss of an instance: a trap, a limit, an exit, or a new instance that could not

@@ -12,8 +12,8 @@ use crate::system::documents::grants::{
     NetworkGrant, StorageByAction, StorageIn,
 };
 use crate::system::documents::options::{
-    BackoffDocument, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument,
-    ReplaceDocument, SupervisionDocument,
+    BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
+    QuotasDocument, ReplaceDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -52,6 +52,8 @@ fn all_keys() -> Vec<Keys> {
         keys::<MailboxDocument>(),
         keys::<QuotasDocument>(),
         keys::<SupervisionDocument>(),
+        keys::<HealthDocument>(),
+        keys::<ExpectDocument>(),
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),

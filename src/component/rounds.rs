@@ -1,0 +1,182 @@
+//! Visits actors from time to time, to check their health and to passivate idle ones.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::component::actor::Actor;
+use crate::component::lifecycle::State;
+use crate::messaging::mail::Mail;
+
+/// An idle component is visited this often within its idle timeout.
+const IDLE_VISITS: u32 = 4;
+
+/// The visits to come.
+#[derive(Default)]
+pub struct Rounds {
+    visits: Mutex<BinaryHeap<Reverse<Visit>>>,
+    /// Notified of a visit that comes before all others.
+    changed: Notify,
+}
+
+struct Visit {
+    at: Instant,
+    actor: Weak<Actor>,
+    purpose: Purpose,
+    /// The messages accepted up to the last visit, and when that number was first seen.
+    accepted: u64,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Health(Duration),
+    Passivation(Duration),
+}
+
+impl PartialEq for Visit {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Visit {}
+
+impl PartialOrd for Visit {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Visit {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl Rounds {
+    /// Begins to visit an actor, at a random time of the interval: actors that were loaded together
+    /// are not checked together.
+    pub fn check_health_of(&self, actor: &Arc<Actor>) {
+        if let Some(check) = &actor.spec().health_check {
+            let first = check.interval.mul_f64(fastrand::f64());
+            self.begin(actor, Purpose::Health(check.interval), first);
+        }
+    }
+
+    /// Begins to visit an actor that has an instance, until it is passive.
+    pub fn await_idleness_of(&self, actor: &Arc<Actor>) {
+        if let Some(timeout) = actor.spec().activation.idle_timeout
+            && !actor.is_visited.swap(true, Ordering::SeqCst)
+        {
+            self.begin(actor, Purpose::Passivation(timeout), timeout);
+        }
+    }
+
+    fn begin(&self, actor: &Arc<Actor>, purpose: Purpose, first: Duration) {
+        let now = Instant::now();
+        let accepted = actor.mailbox().traffic().accepted;
+        let actor = Arc::downgrade(actor);
+        self.plan(Visit { at: now + first, actor, purpose, accepted, since: now });
+    }
+
+    fn plan(&self, visit: Visit) {
+        let mut visits = self.visits();
+        let is_first = visits.peek().is_none_or(|Reverse(first)| visit.at < first.at);
+        visits.push(Reverse(visit));
+        drop(visits);
+        if is_first {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Makes all visits that are due; returns when the next one is.
+    fn visit_all(&self, now: Instant) -> Option<Instant> {
+        loop {
+            let mut visits = self.visits();
+            let next = visits.peek().map(|Reverse(visit)| visit.at)?;
+            if next > now {
+                return Some(next);
+            }
+            let Some(Reverse(visit)) = visits.pop() else { continue };
+            drop(visits);
+            if let Some(next) = visit.make(now) {
+                self.visits().push(Reverse(next));
+            }
+        }
+    }
+
+    fn visits(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Visit>>> {
+        // No code under the lock can panic half-way through a change.
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visit {
+    /// Makes the visit; returns the next one, if there is to be one.
+    fn make(self, now: Instant) -> Option<Self> {
+        let actor = self.actor.upgrade()?;
+        let mailbox = actor.mailbox();
+        let state = actor.status().state();
+        if matches!(state, State::Unloading | State::Unloaded) {
+            return None;
+        }
+        let accepted = mailbox.traffic().accepted;
+        let rests = accepted == self.accepted && mailbox.is_idle();
+        match self.purpose {
+            Purpose::Health(interval) => {
+                if rests && state == State::Running {
+                    // Refused only by a mailbox that is about to be stopped or closed.
+                    let _ = mailbox.deliver(Mail::Probe);
+                }
+                Some(Self { at: now + interval, accepted, ..self })
+            }
+            Purpose::Passivation(_) if ends(&actor) => None,
+            Purpose::Passivation(timeout) => {
+                let since = if rests { self.since } else { now };
+                let left = (since + timeout).saturating_duration_since(now);
+                if left.is_zero() {
+                    let _ = mailbox.deliver(Mail::Passivate);
+                }
+                let soon = (timeout / IDLE_VISITS).max(Duration::from_millis(1));
+                let at = now + if left.is_zero() { soon } else { left.min(soon) };
+                Some(Self { at, accepted, since, ..self })
+            }
+        }
+    }
+}
+
+/// Ends the visits of an actor without an instance; returns false if it has one again.
+fn ends(actor: &Actor) -> bool {
+    if !actor.status().state().is_without_instance() {
+        return false;
+    }
+    actor.is_visited.store(false, Ordering::SeqCst);
+    // It may have got an instance since, and found itself visited.
+    let is_without = actor.status().state().is_without_instance();
+    is_without || actor.is_visited.swap(true, Ordering::SeqCst)
+}
+
+/// Makes visits for as long as `rounds` exist.
+pub fn make_rounds(rounds: &Arc<Rounds>) -> impl Future<Output = ()> + Send + 'static {
+    let weak = Arc::downgrade(rounds);
+    async move {
+        loop {
+            let Some(rounds) = weak.upgrade() else { return };
+            let next = rounds.visit_all(Instant::now());
+            let changed = rounds.changed.notified();
+            match next {
+                Some(at) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(at.into()) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What an actor needs while it has no mail: checks of its health, and passivation.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::component::actor::Actor;
+use crate::component::lifecycle::{Cause, State};
+use crate::component::turnover::end;
+use crate::core::account::Charge;
+use crate::core::error::CallError;
+use crate::core::log::LogLevel;
+use crate::runtime::contract::HealthStatus;
+use crate::runtime::instance::Instance;
+
+/// How the health of a component is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The time between two checks.
+    pub interval: Duration,
+    /// The longest time for one check.
+    pub timeout: Duration,
+    /// After this many unhealthy checks in a row the instance is given up; `None`: never.
+    pub unhealthy_after: Option<u32>,
+}
+
+/// When a component has an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activation {
+    /// Whether the first message makes the first instance, not the load.
+    pub on_demand: bool,
+    /// The time without received messages after which the component is passivated.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Activation {
+    /// Returns whether the component may be without an instance.
+    pub fn is_passivable(&self) -> bool {
+        self.on_demand || self.idle_timeout.is_some()
+    }
+}
+
+/// The state of a passive component that exports `component-state`.
+pub struct Saved {
+    bytes: Vec<u8>,
+    from_version: String,
+    #[expect(dead_code, reason = "it is held, not read")]
+    charge: Charge,
+}
+
+impl Actor {
+    /// Asks the instance for its health, if there is one. The caller holds the right to run.
+    pub(super) async fn probe(&self) {
+        let Some(check) = &self.spec().health_check else { return };
+        if self.status.state() != State::Running {
+            return;
+        }
+        let Some(mut instance) = self.take_ready() else { return };
+        let asked = instance.health_within(check.timeout).await;
+        let health = match asked {
+            Ok(health) => health,
+            Err(CallError::ExecutionTime { limit }) => {
+                let error = CallError::HealthTimeout { limit };
+                if let Some(crash) = self.put_back(instance, &Err::<(), _>(error)) {
+                    crash.await;
+                }
+                return;
+            }
+            Err(error) => {
+                if let Some(crash) = self.put_back(instance, &Err::<(), _>(error)) {
+                    crash.await;
+                }
+                return;
+            }
+        };
+        self.status.report_health(health);
+        let times = match health {
+            HealthStatus::Unhealthy => self.unhealthy.fetch_add(1, Ordering::Relaxed) + 1,
+            _ => {
+                self.unhealthy.store(0, Ordering::Relaxed);
+                0
+            }
+        };
+        if check.unhealthy_after.is_none_or(|most| times < most) {
+            drop(self.put_back(instance, &Ok::<_, CallError>(())));
+            return;
+        }
+        self.unhealthy.store(0, Ordering::Relaxed);
+        if let Err(error) = end(instance).await {
+            self.report(LogLevel::Warn, "shutdown of an unhealthy instance failed", &error).await;
+        }
+        let error = CallError::Unhealthy { times };
+        self.lost(&error);
+        self.report(LogLevel::Error, "given up", &error).await;
+    }
+
+    /// Saves the state of an idle component, if it has one, and ends the instance. The next message
+    /// makes a new one. The caller holds the right to run.
+    pub(super) async fn passivate(&self) {
+        let is_idle = self.mailbox.depth().0 == 0 && !self.spec().context.guard.has_requests();
+        if !is_idle || self.status.state() != State::Running {
+            return;
+        }
+        let Some(mut instance) = self.take_ready() else { return };
+        if instance.has_state() {
+            match self.save(&mut instance).await {
+                Ok(saved) => self.saved.store(Some(Box::new(saved))),
+                Err(error) => {
+                    match self.put_back(instance, &Err::<(), _>(error.clone())) {
+                        Some(crash) => crash.await,
+                        None => self.report(LogLevel::Warn, "passivation failed", &error).await,
+                    }
+                    return;
+                }
+            }
+        }
+        if let Err(error) = end(instance).await {
+            self.report(LogLevel::Warn, "shutdown before passivation failed", &error).await;
+        }
+        self.reserved.take();
+        self.status.set_memory(0);
+        self.status.change(Cause::Idle);
+    }
+
+    /// Calls `save`, and charges the account for the state.
+    async fn save(&self, instance: &mut Instance) -> Result<Saved, CallError> {
+        let bytes = instance.save().await?;
+        let charge = self.charge_state(bytes.len())?;
+        let from_version = self.version_text();
+        Ok(Saved { bytes, from_version, charge })
+    }
+
+    /// Restores the state of a passive component. It stays saved if that fails.
+    pub(super) async fn restore(&self, instance: &mut Instance) -> Result<(), CallError> {
+        let Some(saved) = self.saved.take() else { return Ok(()) };
+        if !instance.has_state() {
+            return Ok(());
+        }
+        let restored = instance.restore(&saved.bytes, &saved.from_version).await;
+        if restored.is_err() {
+            self.saved.store(Some(saved));
+        }
+        restored
+    }
+}
