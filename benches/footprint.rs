@@ -22,6 +22,8 @@ const REQUESTS: u64 = 1_000_000;
 const COMPONENTS: u64 = 10_000;
 /// More than the limit on mappings allows.
 const PACKED_COMPONENTS: u64 = 40_000;
+/// Registered, and made by their first message.
+const PASSIVE_COMPONENTS: u64 = 1_000_000;
 /// How many of the process's mappings are left for everything else.
 const SPARE_MAPPINGS: usize = 4_000;
 
@@ -37,6 +39,7 @@ fn main() {
     child("raw", COMPONENTS);
     child("airssys", COMPONENTS);
     child("packed", PACKED_COMPONENTS);
+    child("passive", PASSIVE_COMPONENTS);
     child("routed", REQUESTS);
     child("queued", REQUESTS);
 }
@@ -57,6 +60,7 @@ fn run(case: &str, count: u64) {
         "raw" => raw(count),
         "airssys" => airssys(count, "{}"),
         "packed" => airssys(count, r#"{"memory-reservation": "none"}"#),
+        "passive" => passive(count),
         "routed" => routed(count),
         "queued" => queued(count),
         other => panic!("no such case: {other}"),
@@ -89,6 +93,21 @@ fn airssys(count: u64, config: &str) {
     let before = Now::look();
     let count = as_many_as_fit(count, once);
     before.report(&format!("{count} components, called once"), count, "KiB");
+}
+
+/// Components that wait for their first message; some get it.
+fn passive(count: u64) {
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let host = Host::new(r#"{"memory-reservation": "none"}"#);
+    let options = r#"{"activation": "on-demand"}"#;
+    let load = |i: u64| host.load(&format!("bench/echo/{i}"), &wasm, options);
+    load(count);
+    let before = Now::look();
+    let handles: Vec<u64> = (0..count).map(load).collect();
+    before.report(&format!("{count} passive components"), count, "B");
+    for handle in handles.iter().step_by(9973) {
+        host.call_and_free(*handle, &[7; PAYLOAD]);
+    }
 }
 
 /// Stops before the limit on mappings, at which even small allocations fail.

@@ -96,6 +96,19 @@ impl Host {
         check(|error| unsafe { airssys_engine_unload(self.engine, handle, error) });
     }
 
+    pub fn restart(&self, handle: u64) {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_restart(self.engine, handle, u64::MAX, error) });
+    }
+
+    pub fn replace(&self, handle: u64, wasm: &[u8]) {
+        // SAFETY: a live engine, and bytes.
+        check(|error| unsafe {
+            let (data, len) = (wasm.as_ptr(), wasm.len());
+            airssys_engine_replace(self.engine, handle, data, len, ptr::null(), error)
+        });
+    }
+
     pub fn send(&self, handle: u64, payload: &[u8]) {
         let (data, len) = (payload.as_ptr(), payload.len());
         // SAFETY: a live engine and valid arguments.

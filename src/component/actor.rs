@@ -2,23 +2,22 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
 use crate::component::lifecycle::Cause;
-use crate::component::live_instances::LiveInstances;
+use crate::component::live_instances::{LiveInstances, Place};
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
 use crate::component::panics::{Uncounted, caught, caught_here};
 use crate::component::rounds::Rounds;
 use crate::component::status::Status;
 use crate::component::supervision::{Supervision, Supervisor};
-use crate::component::turnover::{Candidate, Retired};
+use crate::component::turnover::{Candidate, First, Retired};
 use crate::component::upkeep::{Activation, HealthCheck, Saved};
-use crate::component::version::Source;
+use crate::component::version::{Needs, Source};
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::Latch;
@@ -75,7 +74,9 @@ pub struct Actor {
     pub(super) mailbox: Arc<Mailbox>,
     spec: ActorSpec,
     /// Changed between two messages.
-    source: ArcSwap<Source>,
+    source: Mutex<Arc<Source>>,
+    /// The [`Needs`] of the source.
+    needs: AtomicU8,
     /// `None` during a call, after a crash, and after `shutdown`.
     pub(super) instance: AtomicCell<Option<Box<Instance>>>,
     /// An instance of another version, about to take over.
@@ -91,8 +92,8 @@ pub struct Actor {
     /// The memory mappings reserved for the instance of a component that may be passivated.
     pub(super) reserved: AtomicCell<Option<Box<Promise>>>,
     me: Weak<Self>,
-    /// Whether it is among the [`LiveInstances`].
-    pub(super) is_counted: AtomicBool,
+    /// Its place among the [`LiveInstances`].
+    pub(super) place: Arc<Place>,
     /// Whether the [`Rounds`] wait for its idleness.
     pub(super) is_visited: AtomicBool,
     /// Opened after `shutdown`, or when the engine stops.
@@ -116,7 +117,8 @@ impl Actor {
         let actor = Arc::new_cyclic(|me| Self {
             mailbox,
             spec,
-            source: ArcSwap::from_pointee(source),
+            needs: AtomicU8::new(Needs::of(&source.version.prepared).number()),
+            source: Mutex::new(Arc::new(source)),
             instance: AtomicCell::default(),
             candidate: AtomicCell::default(),
             retired: AtomicCell::default(),
@@ -126,7 +128,7 @@ impl Actor {
             saved: AtomicCell::default(),
             reserved: AtomicCell::default(),
             me: Weak::clone(me),
-            is_counted: AtomicBool::new(false),
+            place: Arc::default(),
             is_visited: AtomicBool::new(false),
             stopped: Latch::default(),
             host_changes: Mutex::default(),
@@ -134,8 +136,9 @@ impl Actor {
         if on_demand {
             return Ok(actor);
         }
-        let (instance, health) =
+        let First { instance, health, reserved } =
             actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
+        actor.reserved.store(reserved);
         actor.status.set_health(health);
         // No call was made that could have crashed it.
         drop(actor.put_back(instance, &Ok::<_, CallError>(())));
@@ -183,7 +186,7 @@ impl Actor {
 
     /// Returns what its instances are made from at present.
     pub fn source(&self) -> Arc<Source> {
-        self.source.load_full()
+        Arc::clone(&self.source.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes that a component that may be passivated is about to have an instance.
@@ -200,7 +203,15 @@ impl Actor {
 
     /// Changes what instances are made from. The caller holds the right to run.
     pub(super) fn set_source(&self, source: Arc<Source>) {
-        self.source.store(source);
+        let needs = Needs::of(&source.version.prepared);
+        self.needs.store(needs.number(), Ordering::Release);
+        let mut current = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let _dropped_unlocked = std::mem::replace(&mut *current, source);
+        drop(current);
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::from_number(self.needs.load(Ordering::Acquire))
     }
 
     /// Handles one message on this thread, bypassing the queue, with `stack` bytes of stack left.
@@ -208,13 +219,9 @@ impl Actor {
     pub fn handle_here(&self, message: MessageView<'_>, stack: usize) -> Outcome {
         let _right = RightToRun(&self.mailbox);
         let watch = BusyTime::start(self.ticks());
-        let (on_caller, timers) = {
-            let source = self.source.load();
-            let ambient = source.version.prepared.uses_wasi;
-            (source.fits(stack), ambient.then_some(&self.spec.context.timers))
-        };
+        let on_caller = self.needs().fit(stack);
         let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
-        let outcome = caught_here(|| block_on(timers, handled));
+        let outcome = caught_here(|| block_on(self.ambient_timers(), handled));
         self.status.count_time(watch.nanos(self.ticks()));
         outcome.unwrap_or_else(|defect| {
             block_on(None, pin!(self.note(&defect)));
@@ -239,9 +246,29 @@ impl Actor {
         }
     }
 
+    /// Does work on the instance on this thread if the actor is idle; returns `None` if it is not.
+    /// The thread can run guests, see [`signal_stack::ensure`].
+    ///
+    /// [`signal_stack::ensure`]: crate::runtime::threads::signal_stack::ensure
+    pub(super) fn if_idle_here<R>(
+        &self,
+        work: impl Future<Output = Result<R, CallError>>,
+    ) -> Option<Result<R, CallError>> {
+        if !self.mailbox.acquire_idle() {
+            return None;
+        }
+        let _right = RightToRun(&self.mailbox);
+        let work = pin!(work);
+        let outcome = caught_here(|| block_on(self.ambient_timers(), work));
+        Some(outcome.unwrap_or_else(|defect| {
+            block_on(None, pin!(self.note(&defect)));
+            Err(defect)
+        }))
+    }
+
     /// Returns the timers for a guest with ambient clocks; only WASI has them.
     pub fn ambient_timers(&self) -> Option<&Timers> {
-        self.source.load().version.prepared.uses_wasi.then_some(&self.spec.context.timers)
+        self.needs().workers().then_some(&self.spec.context.timers)
     }
 
     /// Runs the receiver's task: handles mail whenever there is some.
@@ -274,7 +301,7 @@ impl Actor {
 
     /// Handles `mail` and up to about `most` messages behind it; returns how many.
     async fn handle_some(&self, mut mail: Mail, most: usize) -> usize {
-        if self.source.load().version.prepared.run.is_some()
+        if self.needs().has_loop()
             && MailFeed::takes(&mail)
             && let Some(mut instance) = self.take_ready()
         {

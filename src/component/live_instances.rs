@@ -1,6 +1,6 @@
 //! Bounds the number of live instances, by passivating those that were not used for longest.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::component::actor::Actor;
@@ -23,10 +23,35 @@ struct Circle {
 
 struct Live {
     actor: Weak<Actor>,
+    place: Arc<Place>,
     /// The messages that it had handled when the hand last came by; `None` before that.
     handled: Option<u64>,
-    /// Whether it was asked to become passive.
-    is_leaving: bool,
+}
+
+/// The place of an actor in the circle. Changed under the circle's lock only.
+#[derive(Default)]
+pub struct Place(AtomicU8);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Standing {
+    /// Not in the circle.
+    Out,
+    /// In the circle, and counted.
+    Staying,
+    /// In the circle, and asked to become passive.
+    Leaving,
+}
+
+impl Place {
+    fn get(&self) -> Standing {
+        let all = [Standing::Out, Standing::Staying, Standing::Leaving];
+        all[usize::from(self.0.load(Ordering::Relaxed))]
+    }
+
+    fn set(&self, standing: Standing) {
+        self.0.store(standing as u8, Ordering::Relaxed);
+    }
 }
 
 impl LiveInstances {
@@ -38,11 +63,17 @@ impl LiveInstances {
     /// Adds an actor that is about to get an instance, and passivates others beyond the bound.
     pub fn add(&self, actor: &Arc<Actor>) {
         let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
-        if actor.is_counted.swap(true, Ordering::Relaxed) {
-            return;
+        let place = &actor.place;
+        match place.get() {
+            Standing::Staying => return,
+            // It was passive, and the hand has not come by since.
+            Standing::Leaving => {}
+            Standing::Out => {
+                let (actor, place) = (Arc::downgrade(actor), Arc::clone(place));
+                circle.live.push(Live { actor, place, handled: None });
+            }
         }
-        let actor = Arc::downgrade(actor);
-        circle.live.push(Live { actor, handled: None, is_leaving: false });
+        place.set(Standing::Staying);
         circle.staying += 1;
         // Twice round: the first time, all may have been used.
         for _ in 0..2 * circle.live.len() {
@@ -61,31 +92,26 @@ impl Circle {
             self.hand = 0;
         }
         let Some(live) = self.live.get_mut(self.hand) else { return };
+        let is_counted = live.place.get() == Standing::Staying;
         let actor = live.actor.upgrade();
         let Some(actor) = actor.filter(|actor| !actor.status().state().is_without_instance())
         else {
-            self.staying -= usize::from(!live.is_leaving);
-            if let Some(actor) = self.live.swap_remove(self.hand).actor.upgrade() {
-                actor.is_counted.store(false, Ordering::Relaxed);
-            }
+            self.staying -= usize::from(is_counted);
+            live.place.set(Standing::Out);
+            self.live.swap_remove(self.hand);
             return;
         };
         self.hand += 1;
         let handled = Some(actor.status().all_handled());
         let rests = live.handled == handled && actor.mailbox().is_idle();
         live.handled = handled;
-        match live.is_leaving {
-            // It was used after all.
-            true if !rests => {
-                live.is_leaving = false;
-                self.staying += 1;
-            }
-            // Refused only by a mailbox that is stopped or closed.
-            false if rests && actor.mailbox().deliver(Mail::Passivate).is_ok() => {
-                live.is_leaving = true;
-                self.staying -= 1;
-            }
-            _ => {}
+        if !is_counted {
+            // It was used after all, or could not be saved.
+            live.place.set(Standing::Staying);
+            self.staying += 1;
+        } else if rests && actor.mailbox().deliver(Mail::Passivate).is_ok() {
+            live.place.set(Standing::Leaving);
+            self.staying -= 1;
         }
     }
 }

@@ -140,8 +140,11 @@ impl Visit {
             Purpose::Passivation(timeout) => {
                 let since = if rests { self.since } else { now };
                 let left = (since + timeout).saturating_duration_since(now);
+                let mut since = since;
                 if left.is_zero() {
                     let _ = mailbox.deliver(Mail::Passivate);
+                    // If it can not be passivated, the next attempt waits as long again.
+                    since = now;
                 }
                 let soon = (timeout / IDLE_VISITS).max(Duration::from_millis(1));
                 let at = now + if left.is_zero() { soon } else { left.min(soon) };

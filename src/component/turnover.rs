@@ -1,6 +1,7 @@
 //! How instances of an actor come and go: starts, crashes, restarts, replacements and ends.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,23 +9,24 @@ use crate::component::actor::Actor;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::status::{LastFailure, Status};
 use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
-use crate::component::version::Source;
+use crate::component::version::{Needs, Source};
 use crate::core::account::Charge;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, Unfit};
 use crate::core::latch::OpenOnDrop;
 use crate::core::log::LogLevel;
+use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::queue::{Intake, Place};
 use crate::messaging::reply::Waiter;
 use crate::runtime::block_on::block_on;
 use crate::runtime::call_end::Timers;
 use crate::runtime::contract::HealthStatus;
-use crate::runtime::engine::CALLER_STACK_BYTES;
 use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::Instance;
 use crate::runtime::load_error::LoadError;
+use crate::runtime::mappings::Promise;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 
@@ -39,6 +41,16 @@ pub enum Stopping {
     ByOthers,
 }
 
+/// The first instance of a version.
+pub struct First {
+    /// The instance.
+    pub instance: Box<Instance>,
+    /// What it reports of its health.
+    pub health: HealthStatus,
+    /// The memory mappings reserved for it, if the component may be passivated.
+    pub reserved: Option<Box<Promise>>,
+}
+
 /// An instance of another version, beside the actor's own.
 pub struct Candidate {
     instance: Box<Instance>,
@@ -46,6 +58,7 @@ pub struct Candidate {
     /// The context in which it runs apart from the actor's own instance.
     beside: Arc<HostContext>,
     health: HealthStatus,
+    reserved: Option<Box<Promise>>,
 }
 
 /// An instance whose place another has taken.
@@ -68,6 +81,13 @@ enum Successor {
     Lost,
 }
 
+impl Candidate {
+    /// Returns its node in the wait-for graph, which stays with the instance that does not run.
+    pub fn node(&self) -> Arc<WaitNode> {
+        Arc::clone(&self.beside.node)
+    }
+}
+
 impl HandOver {
     /// The successor did not take the state.
     fn refused(error: CallError) -> Self {
@@ -78,8 +98,8 @@ impl HandOver {
 
 impl Source {
     /// Returns whether its guest can run on a thread with `stack` bytes of stack left.
-    pub fn fits(&self, stack: usize) -> bool {
-        !self.version.prepared.waits && stack >= CALLER_STACK_BYTES
+    fn fits(&self, stack: usize) -> bool {
+        Needs::of(&self.version.prepared).fit(stack)
     }
 
     /// Returns the timers for a guest with ambient clocks; only WASI has them.
@@ -96,16 +116,26 @@ impl Actor {
         source: &Source,
         context: &Arc<HostContext>,
         stack: usize,
-    ) -> Result<(Box<Instance>, HealthStatus), LoadError> {
+    ) -> Result<First, LoadError> {
+        let reserved = self.reserve(source)?;
         let first = pin!(async {
             let mut instance = self.instantiate(source, context, source.fits(stack)).await?;
             self.ask_metadata(source, &mut instance).await?;
             let health = instance.health().await;
             let health = health.map_err(|error| LoadError::Call { during: "health", error })?;
             instance.set_on_caller(false);
-            Ok((instance, health))
+            Ok(First { instance, health, reserved })
         });
         block_on(source.ambient(context), first)
+    }
+
+    /// Reserves the mappings of an instance, if the component may be passivated; those of others
+    /// are reserved with their source.
+    fn reserve(&self, source: &Source) -> Result<Option<Box<Promise>>, LoadError> {
+        if !self.spec().activation.is_passivable() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(source.version.prepared.admit()?)))
     }
 
     async fn ask_metadata(
@@ -158,7 +188,8 @@ impl Actor {
         stack: usize,
     ) -> Result<Box<Candidate>, LoadError> {
         let beside = Arc::new(beside);
-        let (mut instance, mut health) = self.first_instance(&source, &beside, stack)?;
+        let First { mut instance, mut health, reserved } =
+            self.first_instance(&source, &beside, stack)?;
         let until = gate.map(|gate| (gate, deadline_in(gate)));
         while let Some((gate, end)) = until
             && health != HealthStatus::Healthy
@@ -177,15 +208,40 @@ impl Actor {
             health = block_on(source.ambient(&beside), asked)
                 .map_err(|error| LoadError::Call { during: "health", error })?;
         }
-        Ok(Box::new(Candidate { instance, source: Arc::new(source), beside, health }))
+        Ok(Box::new(Candidate { instance, source: Arc::new(source), beside, health, reserved }))
+    }
+
+    /// Gives an idle component a new instance on this thread; `None` if it is not idle. The thread
+    /// can run guests.
+    pub fn restart_here(&self) -> Option<Result<(), CallError>> {
+        self.if_idle_here(self.renew())
+    }
+
+    /// Has a candidate take over from an idle component, on this thread; `None` if it is not idle.
+    /// Afterwards [`Actor::withdraw`] takes back a candidate that has not taken over. The thread can
+    /// run guests.
+    pub fn replace_here(
+        &self,
+        candidate: &mut Option<Box<Candidate>>,
+    ) -> Option<Result<(), CallError>> {
+        self.if_idle_here(async {
+            self.candidate.store(candidate.take());
+            self.take_over().await
+        })
     }
 
     /// Has `candidate` take over between two messages. The waiter gets the outcome. Until then, and
     /// after a refusal, [`Actor::withdraw`] takes the candidate back.
     pub fn replace(&self, candidate: Box<Candidate>) -> Result<(Waiter, Place), Refusal> {
+        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
         self.candidate.store(Some(candidate));
         let (waiter, reply) = Waiter::with_reply();
         self.mailbox.replace(Mail::Replace(reply)).map(|place| (waiter, place))
+    }
+
+    /// Keeps a candidate that is not to take over for [`Actor::withdraw`].
+    pub fn take_back(&self, candidate: Option<Box<Candidate>>) {
+        self.candidate.store(candidate);
     }
 
     /// Takes a candidate back that has not begun to take over.
@@ -210,21 +266,26 @@ impl Actor {
     }
 
     pub(super) async fn take_over(&self) -> Result<(), CallError> {
-        // Withdrawn: its maker has stopped waiting.
-        let Some(mut candidate) = self.candidate.take() else { return Ok(()) };
-        let old = self.take_ready();
-        self.status.change(Cause::Replace);
+        let Some(mut candidate) = self.candidate.take() else {
+            // Withdrawn: its maker has stopped waiting. It has ended the pause before a restart.
+            if self.supervisor.is_some() && self.status.state() == State::Crashed {
+                let _ = self.mailbox.deliver(Mail::Recovery(Instant::now()));
+            }
+            return Ok(());
+        };
         candidate.instance.move_to(Arc::clone(&self.spec().context));
-        let handed = match old {
-            Some(old) => self.hand_over(old, &mut candidate.instance).await.map(Some),
-            None => match self.restore(&mut candidate.instance).await {
-                Ok(()) => Ok(None),
-                // Only a passive component has a state to restore.
-                Err(error) => {
-                    self.status.change(Cause::Idle);
-                    Err(HandOver::refused(error))
+        let handed = match self.take_ready() {
+            Some(old) => {
+                self.status.change(Cause::Replace);
+                self.hand_over(old, &mut candidate.instance).await.map(Some)
+            }
+            None => {
+                let restored = self.restore(&mut candidate.instance).await;
+                if restored.is_ok() {
+                    self.status.change(Cause::Replace);
                 }
-            },
+                restored.map(|()| None).map_err(HandOver::refused)
+            }
         };
         let old = match handed {
             Ok(old) => old,
@@ -238,7 +299,8 @@ impl Actor {
                 return Err(error);
             }
         };
-        let Candidate { instance, source, beside, health } = *candidate;
+        let Candidate { instance, source, beside, health, reserved } = *candidate;
+        self.reserved.store(reserved);
         if let Some(old) = old {
             self.retired.store(Some(Box::new(Retired { instance: old, beside })));
         }
@@ -300,7 +362,14 @@ impl Actor {
 
     /// Puts a new instance in its place. It has handled nothing, so it cannot have crashed.
     fn put_new(&self, instance: Box<Instance>) {
+        self.begin_with(&instance);
         drop(self.put_back(instance, &Ok::<_, CallError>(())));
+    }
+
+    /// Notes that an instance begins, or goes on after it was to be recycled.
+    fn begin_with(&self, instance: &Instance) {
+        self.unhealthy.store(0, Ordering::Relaxed);
+        self.status.set_memory(instance.memory_bytes());
         self.status.recycle_later();
     }
 
@@ -449,18 +518,23 @@ impl Actor {
                 // Refused only by a mailbox that is about to be stopped or closed.
                 let _ = self.mailbox.deliver(Mail::Recovery(at));
             }
-            Verdict::Exited => {
-                let removed = self.mailbox.shut(Intake::Stopped);
-                self.status.set_health(HealthStatus::Unknown);
-                self.status.change_for(Cause::Exit, failure);
-                self.mailbox.dead_letter(removed, &CallError::Stopped);
-            }
+            // Closed first: whoever sees the state finds the mailbox closed. A mailbox that is not
+            // open is about to be stopped or closed by the host.
+            Verdict::Exited => match self.mailbox.shut(Intake::Stopped) {
+                Some(removed) => {
+                    self.status.set_health(HealthStatus::Unknown);
+                    self.status.change_for(Cause::Exit, failure);
+                    self.mailbox.dead_letter(removed, &CallError::Stopped);
+                }
+                None => self.status.change_for(Cause::Crash, failure),
+            },
             Verdict::GiveUp => {
-                // Closed first: whoever sees the state finds the mailbox closed.
                 let removed = self.mailbox.shut(Intake::Failed);
                 self.status.change_for(Cause::Crash, failure);
-                self.status.change(Cause::GiveUp);
-                self.mailbox.dead_letter(removed, &CallError::Failed);
+                if let Some(removed) = removed {
+                    self.status.change(Cause::GiveUp);
+                    self.mailbox.dead_letter(removed, &CallError::Failed);
+                }
             }
         }
         verdict
@@ -496,6 +570,8 @@ impl Actor {
         if self.mailbox.is_open() {
             return Ok(());
         }
+        // The state of a passive component that could not be restored.
+        self.saved.take();
         self.status.change(Cause::Start);
         match self.new_instance().await {
             Ok(instance) => {
@@ -552,6 +628,7 @@ impl Actor {
         }
         match self.awakened(cause).await {
             Ok(instance) => {
+                self.begin_with(&instance);
                 self.status.set_health(HealthStatus::Unknown);
                 if self.status.state() == State::Activating {
                     self.status.change(Cause::Activated);
@@ -591,12 +668,11 @@ impl Actor {
     async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
         let (source, context) = (self.source(), &self.spec().context);
         let made = async {
-            if self.spec().activation.is_passivable() {
-                let reserved = self.reserved.take();
-                let reserved =
-                    reserved.map_or_else(|| source.version.prepared.admit().map(Box::new), Ok);
-                self.reserved.store(Some(reserved?));
-            }
+            let reserved = match self.reserved.take() {
+                Some(reserved) => Some(reserved),
+                None => self.reserve(&source)?,
+            };
+            self.reserved.store(reserved);
             let mut instance = self.instantiate(&source, context, false).await?;
             // Not asked yet if the component was loaded to be activated on demand.
             if source.metadata().is_none() {

@@ -84,7 +84,6 @@ impl Actor {
             drop(self.put_back(instance, &Ok::<_, CallError>(())));
             return;
         }
-        self.unhealthy.store(0, Ordering::Relaxed);
         if let Err(error) = end(instance).await {
             self.report(LogLevel::Warn, "shutdown of an unhealthy instance failed", &error).await;
         }

@@ -6,6 +6,7 @@ use crate::component::expectation::Expectation;
 use crate::core::account::Charge;
 use crate::core::metadata::ComponentMetadata;
 use crate::runtime::compiler::Lease;
+use crate::runtime::engine::CALLER_STACK_BYTES;
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::mappings::Promise;
 use crate::runtime::prepared::Prepared;
@@ -32,6 +33,52 @@ pub struct Source {
     #[expect(dead_code, reason = "it is held, not read")]
     mappings: Option<Promise>,
     metadata: OnceLock<(ComponentMetadata, Charge)>,
+}
+
+/// What the instances of a source need, in a form that is read for every message.
+#[derive(Clone, Copy)]
+pub struct Needs(u8);
+
+impl Needs {
+    const FIBER: u8 = 1;
+    const WORKERS: u8 = 2;
+    const LOOP: u8 = 4;
+
+    /// Returns the needs of a binary.
+    pub fn of(prepared: &Prepared) -> Self {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        Self(
+            flag(prepared.waits, Self::FIBER)
+                | flag(prepared.uses_wasi, Self::WORKERS)
+                | flag(prepared.run.is_some(), Self::LOOP),
+        )
+    }
+
+    /// Returns the needs of a number.
+    pub fn from_number(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number of these needs.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Returns whether the guest can run on a thread with `stack` bytes of stack left.
+    pub fn fit(self, stack: usize) -> bool {
+        self.0 & Self::FIBER == 0 && stack >= CALLER_STACK_BYTES
+    }
+
+    /// Returns whether the guest has ambient clocks, which are timers of the workers; only WASI has
+    /// them.
+    pub fn workers(self) -> bool {
+        self.0 & Self::WORKERS != 0
+    }
+
+    /// Returns whether the guest has a loop that asks for mail.
+    pub fn has_loop(self) -> bool {
+        self.0 & Self::LOOP != 0
+    }
 }
 
 impl Source {

@@ -343,6 +343,19 @@ impl Mailbox {
         Ok(Acquire::Acquired(place))
     }
 
+    /// Takes the right to run of an idle, open mailbox for work that is not mail; returns whether it
+    /// was idle.
+    pub fn acquire_idle(&self) -> bool {
+        let mut queue = self.lock();
+        let is_idle = queue.intake == Intake::Open && queue.runner == Runner::Idle;
+        if is_idle {
+            queue.run_at_once();
+            self.interrupts.begin();
+            self.note_load(&queue);
+        }
+        is_idle
+    }
+
     /// Gives up the right to run, or grants it to the receiver's task if mail arrived meanwhile.
     pub fn release(&self) {
         let mut queue = self.lock();
@@ -521,20 +534,26 @@ impl Mailbox {
         Ok(self.push_control(queue, stop))
     }
 
-    /// Removes and returns all waiting mail but that about the life cycle.
+    /// Lets a stop under way wait only for the mail in progress: removes and returns all waiting
+    /// mail but that about the life cycle, and refuses all other from now on.
     pub fn hurry(&self) -> Vec<Mail> {
         let mut queue = self.lock();
+        if !matches!(queue.intake, Intake::Stopping | Intake::Ending) {
+            return Vec::new();
+        }
+        queue.intake = Intake::Ending;
         let removed = queue.take_slots();
         self.mail_went(queue);
         removed
     }
 
     /// Closes an open mailbox at once, until it is [started](Mailbox::start); returns all waiting
-    /// mail but a replacement. A mailbox that is not open keeps its mail. The caller holds the right to run.
-    pub fn shut(&self, intake: Intake) -> Vec<Mail> {
+    /// mail but a replacement. Returns `None` if the mailbox is not open. The caller holds the right
+    /// to run.
+    pub fn shut(&self, intake: Intake) -> Option<Vec<Mail>> {
         let mut queue = self.lock();
         if queue.intake != Intake::Open {
-            return Vec::new();
+            return None;
         }
         queue.intake = intake;
         // A replacement makes it run again.
@@ -542,7 +561,7 @@ impl Mailbox {
         self.note_load(&queue);
         drop(queue);
         self.room.notify_waiters();
-        removed
+        Some(removed)
     }
 
     /// Queues `start` for a receiver that is stopped, about to be stopped, or failed. Returns it
@@ -551,7 +570,7 @@ impl Mailbox {
     pub fn start(&self, start: Mail) -> Result<(), (Option<Refusal>, Mail)> {
         let queue = self.lock();
         match queue.intake {
-            Intake::Stopping | Intake::Stopped | Intake::Failed => {
+            Intake::Stopping | Intake::Ending | Intake::Stopped | Intake::Failed => {
                 self.push_control(queue, start);
                 Ok(())
             }

@@ -65,6 +65,8 @@ pub enum Intake {
     Open,
     /// Outcomes of the owner's requests: a stop waits behind the other mail.
     Stopping,
+    /// A start only: a stop waits for the mail in progress.
+    Ending,
     /// A start only.
     Stopped,
     /// A start only: the owner has failed too often.
@@ -82,7 +84,7 @@ impl Intake {
     pub fn refusal(self) -> Option<Refusal> {
         match self {
             Self::Open => None,
-            Self::Stopping | Self::Stopped => Some(Refusal::Stopped),
+            Self::Stopping | Self::Ending | Self::Stopped => Some(Refusal::Stopped),
             Self::Failed => Some(Refusal::Failed),
             Self::Closing | Self::Closed | Self::Abandoned => Some(Refusal::Closed),
         }
@@ -101,7 +103,7 @@ impl Intake {
     /// A stop, or the last mail, was taken.
     fn end(&mut self, by: &Mail) {
         *self = match (*self, by) {
-            (Self::Stopping, Mail::Stop(_)) => Self::Stopped,
+            (Self::Stopping | Self::Ending, Mail::Stop(_)) => Self::Stopped,
             (Self::Closing, Mail::Shutdown(_)) => Self::Closed,
             (same, _) => same,
         };

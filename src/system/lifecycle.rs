@@ -14,10 +14,14 @@ use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
+use crate::runtime::threads::signal_stack;
 use crate::system::engine::{ALL, Engine};
 use crate::system::error::EngineError;
 use crate::system::interrupt::{interrupting, still_in_callback};
 use crate::system::snapshot;
+
+/// The calls of a restart into a guest: `shutdown`, instantiation, `initialize`.
+const CALLS_OF_A_RESTART: u32 = 3;
 
 impl Engine {
     /// Stops components: they take no new mail, handle the mail that waits, and end. After
@@ -67,7 +71,10 @@ impl Engine {
             Stopping::ByOthers => {
                 let hurry = || {
                     hurry();
-                    mailbox.interrupts().interrupt();
+                    // Open again, it was started since.
+                    if !mailbox.is_open() {
+                        mailbox.interrupts().interrupt();
+                    }
                 };
                 interrupting(deadline, hurry, |left| self.wait_until_stopped(actor, left))
             }
@@ -87,6 +94,7 @@ impl Engine {
 
     fn wait_until_stopped(&self, actor: &Actor, timeout: Duration) -> Result<(), CallError> {
         let look = || match actor.status().state() {
+            _ if actor.mailbox().is_open() => Some(Ok(())),
             State::Running | State::Crashed | State::Restarting | State::Stopping => {
                 self.stop_signal.is_given().then_some(Err(CallError::EngineStopped))
             }
@@ -129,8 +137,17 @@ impl Engine {
 
     fn restart_one(&self, actor: &Arc<Actor>, deadline: Instant) -> Result<(), EngineError> {
         let _wait = self.wait_for(actor)?;
-        let (waiter, reply) = Waiter::with_reply();
         let mailbox = actor.mailbox();
+        // This thread cannot watch the clock while it runs the guest.
+        let longest = actor.spec().limits.max_execution_time.saturating_mul(CALLS_OF_A_RESTART);
+        let has_time = deadline.saturating_duration_since(Instant::now()) >= longest;
+        if has_time
+            && signal_stack::ensure().is_ok()
+            && let Some(outcome) = actor.restart_here()
+        {
+            return outcome.map_err(|error| self.call_failed(mailbox, error));
+        }
+        let (waiter, reply) = Waiter::with_reply();
         let place = self.ask(actor, Mail::Restart(reply))?;
         let interrupt = || _ = mailbox.interrupt_other(place);
         let outcome = interrupting(deadline, interrupt, |left| waiter.wait(Some(left)).map(drop));
@@ -167,11 +184,11 @@ impl Engine {
             }
             found => found?,
         };
-        let _waits: Vec<_> = pool
-            .actors()
-            .iter()
-            .map(|actor| self.wait_for(actor))
-            .collect::<Result<_, EngineError>>()?;
+        for actor in pool.actors() {
+            self.wait_for(actor)?;
+        }
+        // A thread waits for one at a time; any will do.
+        let _wait = self.wait_for(pool.actors().first())?;
         let states = || pool.actors().iter().map(|actor| actor.status().state());
         let look = || {
             if states().all(|state| state == wanted) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::component::actor::Actor;
 use crate::component::expectation::Expectation;
 use crate::component::pool::Pool;
+use crate::component::turnover::Candidate;
 use crate::component::version::{Source, Version};
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
@@ -14,6 +15,7 @@ use crate::core::id::ComponentHandle;
 use crate::core::interrupts::Interrupts;
 use crate::core::log::LogLevel;
 use crate::core::wait_graph::Wait;
+use crate::messaging::queue::Place;
 use crate::messaging::reply::Waiter;
 use crate::runtime::call_end::Timers;
 use crate::runtime::instance::InitialConfig;
@@ -74,6 +76,10 @@ impl Engine {
         }
         let source = pool.actors().first().source();
         let before = source.metadata().map(|metadata| metadata.version.clone());
+        if options.newer && before.is_none() {
+            let reason = "its version before is not known, so none is newer; call it once";
+            return Err(not_replaced(LoadError::Unexpected(reason.into())));
+        }
         let newer_than = before.filter(|_| options.newer);
         let expectation = Expectation { newer_than, ..options.expectation };
         let (env, data) = (options.env.map(Into::into), options.config);
@@ -189,17 +195,11 @@ impl Engine {
                 error => not_replaced(error),
             })?
         };
-        let _wait = self.wait_for(actor)?;
-        let replacement = Some(Arc::clone(pool.replacement()));
-        let _replaces = Wait::begin(replacement, &actor.spec().context.node);
-        let outcome = match actor.replace(candidate) {
-            Ok((waiter, place)) => {
-                let outcome = self.wait_for_take_over(pool, actor, &waiter, handing.timeout);
-                actor.mailbox().retract(place);
-                outcome
-            }
-            Err(refusal) => Err(self.not_accepted(actor.mailbox(), refusal)),
-        };
+        let node = candidate.node();
+        let outcome = self.take_over(pool, actor, candidate, handing.timeout);
+        // From now on this thread waits for what ends.
+        let _wait = Wait::begin(current_component(), &node);
+        let _replaces = Wait::begin(Some(Arc::clone(pool.replacement())), &node);
         if let Some(candidate) = actor.withdraw() {
             Actor::reject(*candidate);
         }
@@ -210,28 +210,69 @@ impl Engine {
         Ok(())
     }
 
+    /// Has a candidate take over between two messages.
+    fn take_over(
+        &self,
+        pool: &Pool,
+        actor: &Actor,
+        candidate: Box<Candidate>,
+        timeout: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        let would_deadlock = || EngineError::WouldDeadlock { target: pool.id().to_string() };
+        let replacement = Some(Arc::clone(pool.replacement()));
+        let waits = match Wait::begin(replacement, &actor.spec().context.node) {
+            Some(replaces) => self.wait_for(actor).map(|wait| (wait, replaces)),
+            None => Err(would_deadlock()),
+        };
+        let mut candidate = Some(candidate);
+        let _waits = match waits {
+            Ok(waits) => waits,
+            Err(error) => {
+                actor.take_back(candidate);
+                return Err(error);
+            }
+        };
+        if let Some(outcome) = actor.replace_here(&mut candidate) {
+            return outcome.map_err(|error| self.not_taken_over(pool, error));
+        }
+        let Some(candidate) = candidate else { return Ok(()) };
+        match actor.replace(candidate) {
+            Ok((waiter, place)) => {
+                let outcome = self.wait_for_take_over(pool, actor, (&waiter, place), timeout);
+                actor.mailbox().retract(place);
+                outcome
+            }
+            Err(refusal) => Err(self.not_accepted(actor.mailbox(), refusal)),
+        }
+    }
+
+    fn not_taken_over(&self, pool: &Pool, error: CallError) -> EngineError {
+        match error {
+            CallError::Unloaded => self.unknown(pool.handle()),
+            CallError::EngineStopped => EngineError::Stopped,
+            error => self.not_replaced(pool, LoadError::Call { during: "replacement", error }),
+        }
+    }
+
     fn wait_for_take_over(
         &self,
         pool: &Pool,
         actor: &Actor,
-        waiter: &Waiter,
+        (waiter, place): (&Waiter, Place),
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
         let mut outcome = waiter.wait(timeout);
         if let (Err(CallError::CallerTimeout { .. }), Some(timeout)) = (&outcome, timeout) {
+            actor.mailbox().retract(place);
             if let Some(candidate) = actor.withdraw() {
-                Actor::reject(*candidate);
+                actor.take_back(Some(candidate));
                 let (component, version) = (Arc::clone(pool.id()), actor.status().version());
                 return Err(EngineError::NotInTime { component, version, timeout });
             }
             // It has begun to take over, which does not take long.
             outcome = waiter.wait(None);
         }
-        outcome.map(drop).map_err(|error| match error {
-            CallError::Unloaded => self.unknown(pool.handle()),
-            CallError::EngineStopped => EngineError::Stopped,
-            error => self.not_replaced(pool, LoadError::Call { during: "replacement", error }),
-        })
+        outcome.map(drop).map_err(|error| self.not_taken_over(pool, error))
     }
 
     fn not_replaced(&self, pool: &Pool, error: LoadError) -> EngineError {

@@ -36,7 +36,10 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     let hash = blake3::hash(&binary).to_hex();
     let code = described["binary"]["code-bytes"].as_u64().unwrap();
     assert!(code > binary.len() as u64, "{code} bytes of code");
-    let about = json!({ "blake3": hash.as_str(), "bytes": binary.len(), "code-bytes": code });
+    let sha256 = described["binary"]["sha256"].as_str().unwrap();
+    assert!(sha256.len() == 64 && sha256 != hash.as_str(), "{sha256}");
+    let about = json!({ "blake3": hash.as_str(), "sha256": sha256, "bytes": binary.len(),
+                        "code-bytes": code });
     assert_eq!(described["binary"], about);
 
     engine.unload(handle).unwrap();

@@ -143,6 +143,27 @@ fn a_state_that_can_not_be_restored_stays_saved() {
 }
 
 #[test]
+fn a_start_forgets_a_state_that_could_not_be_restored() {
+    let engine = Engine::new();
+    let options = r#"{"idle-timeout-ms": 20,
+                      "supervision": {"restart": "temporary"}}"#;
+    let it = engine.load_with(ID, "ledger", options);
+    engine.text(it, "fill-state 10000000");
+    engine.text(it, "add 9");
+    engine.wait(it, "passive", FOREVER).unwrap();
+    // No version restores it any more: the next one may use too little time.
+    let failure = engine.reconfigure(it, r#"{"env": {"AT_RESTORE": "trap"}}"#).unwrap_err();
+    assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{failure}");
+    assert!(is_in(&engine, it, "passive"));
+    engine.stop(it, FOREVER).unwrap();
+    engine.start(it).unwrap();
+    assert_eq!(engine.text(it, "sum"), "0");
+    engine.failure(it, "unreachable");
+    engine.start(it).unwrap();
+    assert_eq!(engine.text(it, "sum"), "0", "nothing of the past comes back");
+}
+
+#[test]
 fn a_state_that_can_not_be_saved_keeps_the_instance() {
     let engine = Engine::new();
     let it = engine.load_with(ID, "ledger", &idle(5));
@@ -200,6 +221,13 @@ fn the_least_recently_used_make_room_for_others() {
         }
         eventually("the others become passive", || (live() <= MOST).then_some(()));
         assert!(is_in(&engine, all[99], "running"), "the last one used stays");
+    }
+    // Those that come back, while no other does, count again.
+    for _ in 0..3 {
+        for it in &all[..2 * MOST] {
+            engine.text(*it, "add 1");
+        }
+        eventually("the others become passive", || (live() <= MOST).then_some(()));
     }
     // A component that may not be passivated does not count.
     let eager: Vec<_> =

@@ -459,6 +459,10 @@ fn only_the_expected_binary_and_version_takes_over() {
         engine.try_load("app/m/0", &bytes("minimal"), Some(r#"{"expect": {"name": "m"}}"#));
     assert!(minimal.unwrap_err().message.contains("exports no component-lifecycle"));
     assert_eq!(version(&engine, it), 2);
+    let unknown = engine.load_with("app/u/0", "counter", r#"{"activation": "on-demand"}"#);
+    let failure =
+        engine.replace(unknown, &bytes("counter"), Some(r#"{"newer": true}"#)).unwrap_err();
+    assert!(failure.message.contains("version before is not known"), "{failure}");
     // What took over before needs not be newer.
     engine.roll_back(it).unwrap();
     let lazy = json!({ "activation": "on-demand", "expect": { "name": "echo" } }).to_string();

@@ -104,7 +104,9 @@ fn the_mail_of_a_failed_component_is_answered() {
     let inbox = Inbox::new();
     let requests: Vec<_> = (0..10).map(|_| engine.request(trapper, "ok", inbox).unwrap()).collect();
     engine.send(trapper, "ok").unwrap();
-    assert_eq!(engine.describe(trapper).unwrap()["mailbox"]["depth"], 11);
+    // The restart itself waits in the mailbox until the pause begins.
+    let depth = || engine.describe(trapper).unwrap()["mailbox"]["depth"] == 11;
+    eventually("the pause begins", || depth().then_some(()));
     assert_eq!(inbox.all().len(), 0);
     engine.unload(trapper).unwrap();
     let outcomes = inbox.exactly(&requests);

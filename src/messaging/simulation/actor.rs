@@ -284,10 +284,7 @@ impl Actor {
     /// Fails the actor: all its mail is answered. It is started again after a while.
     async fn fail(&self) {
         let world = self.world();
-        if !self.mailbox.is_open() {
-            return;
-        }
-        let removed = self.mailbox.shut(Intake::Failed);
+        let Some(removed) = self.mailbox.shut(Intake::Failed) else { return };
         self.was_stopped.store(true, Ordering::Relaxed);
         world.model.trace("failed", self.number as u64, 0);
         self.mailbox.dead_letter(removed, &CallError::Failed);

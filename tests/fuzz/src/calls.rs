@@ -13,8 +13,17 @@ use crate::harness::router::Letter;
 use crate::random::Random;
 use crate::target::{Target, assert_sound, sound};
 
-const GUESTS: [&str; 7] =
-    ["requester", "echo", "hostile", "relay", "trapper", "storage-user", "minimal"];
+const GUESTS: [&str; 9] = [
+    "requester",
+    "echo",
+    "hostile",
+    "relay",
+    "trapper",
+    "storage-user",
+    "minimal",
+    "ledger",
+    "probe",
+];
 
 const IDS: [&str; 6] = ["a/b/0", "a/b/1", "a/c/0", "", "no id", "x/y/z/w"];
 
@@ -42,7 +51,14 @@ const PAYLOADS: [&str; 16] = [
     "",
 ];
 
-const OPTIONS: [&str; 11] = [
+const REPLACE: [&str; 4] = [
+    "{}",
+    r#"{"timeout-ms": 1, "env": {"AT_RESTORE": "trap"}}"#,
+    r#"{"health-gate-ms": 1, "env": {"HEALTH": "degraded"}}"#,
+    r#"{"newer": true}"#,
+];
+
+const OPTIONS: [&str; 14] = [
     "{}",
     r#"{"instances": 3}"#,
     r#"{"mailbox": {"capacity": 2}}"#,
@@ -53,6 +69,9 @@ const OPTIONS: [&str; 11] = [
     r#"{"supervision": {"max-restarts": 1, "backoff": {"growth": "none"}}}"#,
     r#"{"supervision": {"restart": "transient", "backoff": {"first-ms": 20}}, "instances": 2}"#,
     r#"{"supervision": {"restart": "temporary"}}"#,
+    r#"{"idle-timeout-ms": 1, "recycle-after-messages": 2}"#,
+    r#"{"activation": "on-demand", "recycle-above-bytes": 1}"#,
+    r#"{"health": {"interval-ms": 1, "timeout-ms": 5, "unhealthy-after": 1}}"#,
     r#"{"nonsense": 1}"#,
 ];
 
@@ -152,7 +171,7 @@ impl Shared<'_> {
             gives_up: None,
         };
         let all = if random.one_in(4) { AIRSSYS_ALL_COMPONENTS } else { handle };
-        match random.below(27) {
+        match random.below(29) {
             0 | 1 => self.load(random),
             2 => {
                 let timeout = [0, 20][random.below(2)];
@@ -166,6 +185,12 @@ impl Shared<'_> {
             23 => _ = sound(engine.stop(all, [0, 20][random.below(2)])),
             24 | 25 => _ = sound(engine.start(all)),
             26 => _ = sound(engine.status(all)),
+            27 => {
+                let options = *random.pick(&REPLACE);
+                let wasm = random.pick(self.guests);
+                _ = sound(engine.replace(handle, wasm, Some(options)));
+            }
+            28 => _ = sound(engine.roll_back(handle)),
             22 => {
                 let states = ["running", "crashed", "restarting", "stopped", "failed", "gone"];
                 let state = *random.pick(&states);

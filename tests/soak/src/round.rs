@@ -254,6 +254,11 @@ impl Round {
             93 => drop((engine.list(), engine.stats())),
             94..97 => self.another_engine(random, own),
             97 => _ = self.count("restart", engine.restart(handle, *random.pick(&[0, 60_000]))),
+            99 if random.one_in(2) => {
+                let wasm = guest(pick(random, &GUESTS));
+                self.count("replace", engine.replace(handle, wasm, Some(r#"{"timeout-ms": 50}"#)));
+                self.count("rollback", engine.roll_back(handle));
+            }
             98 => {
                 self.count("stop", engine.stop(handle, *random.pick(&[0, 60_000])));
                 self.count("status", engine.status(AIRSSYS_ALL_COMPONENTS));
@@ -282,6 +287,14 @@ impl Round {
                 "max-restarts": 100,
                 "backoff": { "first-ms": random.below(20), "max-ms": 50 },
             });
+        }
+        if random.one_in(3) {
+            options["idle-timeout-ms"] = (1 + random.below(20)).into();
+            options["recycle-after-messages"] = (1 + random.below(20)).into();
+            options["health"] = json!({ "interval-ms": 5, "timeout-ms": 50 });
+        }
+        if random.one_in(4) {
+            options["activation"] = "on-demand".into();
         }
         let wasm = guest(pick(random, &GUESTS));
         let loaded = self.engine().try_load(&id(slot), wasm, Some(&options.to_string()));
