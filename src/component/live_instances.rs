@@ -75,17 +75,43 @@ impl LiveInstances {
         }
         place.set(Standing::Staying);
         circle.staying += 1;
-        // Twice round: the first time, all may have been used.
-        for _ in 0..2 * circle.live.len() {
-            if circle.staying <= self.most {
-                break;
-            }
-            circle.advance();
-        }
+        circle.sweep(self.most);
+    }
+
+    /// Counts an actor again that was asked to become passive, and has mail. Others go in its place.
+    pub fn keep(&self, actor: &Actor) {
+        let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
+        circle.count_again(actor);
+        circle.sweep(self.most);
+    }
+
+    /// Counts an actor again that was asked to become passive, and cannot. Nothing else changes:
+    /// those that cannot must not send each other round.
+    pub fn keep_for_now(&self, actor: &Actor) {
+        let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
+        circle.count_again(actor);
     }
 }
 
 impl Circle {
+    fn count_again(&mut self, actor: &Actor) {
+        if actor.place.get() == Standing::Leaving {
+            actor.place.set(Standing::Staying);
+            self.staying += 1;
+        }
+    }
+
+    /// Asks actors to become passive until at most `most` are left.
+    fn sweep(&mut self, most: usize) {
+        // Twice round: the first time, all may have been used.
+        for _ in 0..2 * self.live.len() {
+            if self.staying <= most {
+                break;
+            }
+            self.advance();
+        }
+    }
+
     /// Looks at the next actor.
     fn advance(&mut self) {
         if self.hand >= self.live.len() {
@@ -105,11 +131,8 @@ impl Circle {
         let handled = Some(actor.status().all_handled());
         let rests = live.handled == handled && actor.mailbox().is_idle();
         live.handled = handled;
-        if !is_counted {
-            // It was used after all, or could not be saved.
-            live.place.set(Standing::Staying);
-            self.staying += 1;
-        } else if rests && actor.mailbox().deliver(Mail::Passivate).is_ok() {
+        // One that was asked already says itself if it stays.
+        if is_counted && rests && actor.mailbox().deliver(Mail::Passivate).is_ok() {
             live.place.set(Standing::Leaving);
             self.staying -= 1;
         }

@@ -95,29 +95,46 @@ impl Actor {
     /// Saves the state of an idle component, if it has one, and ends the instance. The next message
     /// makes a new one. The caller holds the right to run.
     pub(super) async fn passivate(&self) {
-        let is_idle = self.mailbox.depth().0 == 0 && !self.spec().context.guard.has_requests();
-        if !is_idle || self.status.state() != State::Running {
-            return;
+        if let Some(instance) = self.savable().await {
+            if let Err(error) = end(instance).await {
+                self.report(LogLevel::Warn, "shutdown before passivation failed", &error).await;
+            }
+            self.reserved.take();
+            self.status.set_memory(0);
+            self.status.change(Cause::Idle);
         }
-        let Some(mut instance) = self.take_ready() else { return };
-        if instance.has_state() {
-            match self.save(&mut instance).await {
-                Ok(saved) => self.saved.store(Some(Box::new(saved))),
-                Err(error) => {
-                    match self.put_back(instance, &Err::<(), _>(error.clone())) {
-                        Some(crash) => crash.await,
-                        None => self.report(LogLevel::Warn, "passivation failed", &error).await,
-                    }
-                    return;
+    }
+
+    /// Takes the instance of an idle component, once its state is saved.
+    async fn savable(&self) -> Option<Box<Instance>> {
+        let live = self.spec().live.as_ref();
+        if self.mailbox.depth().0 > 0 {
+            live.inspect(|live| live.keep(self));
+            return None;
+        }
+        let waits = self.spec().context.guard.has_requests();
+        let instance = (!waits && self.status.state() == State::Running).then(|| self.take_ready());
+        let Some(mut instance) = instance.flatten() else {
+            live.inspect(|live| live.keep_for_now(self));
+            return None;
+        };
+        if !instance.has_state() {
+            return Some(instance);
+        }
+        match self.save(&mut instance).await {
+            Ok(saved) => {
+                self.saved.store(Some(Box::new(saved)));
+                Some(instance)
+            }
+            Err(error) => {
+                match self.put_back(instance, &Err::<(), _>(error.clone())) {
+                    Some(crash) => crash.await,
+                    None => self.report(LogLevel::Warn, "passivation failed", &error).await,
                 }
+                live.inspect(|live| live.keep_for_now(self));
+                None
             }
         }
-        if let Err(error) = end(instance).await {
-            self.report(LogLevel::Warn, "shutdown before passivation failed", &error).await;
-        }
-        self.reserved.take();
-        self.status.set_memory(0);
-        self.status.change(Cause::Idle);
     }
 
     /// Calls `save`, and charges the account for the state.

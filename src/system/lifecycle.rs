@@ -73,6 +73,7 @@ impl Engine {
                     hurry();
                     // Open again, it was started since.
                     if !mailbox.is_open() {
+                        interrupted.set(true);
                         mailbox.interrupts().interrupt();
                     }
                 };

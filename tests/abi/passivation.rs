@@ -220,6 +220,7 @@ fn the_least_recently_used_make_room_for_others() {
             assert_eq!(engine.text(*it, "add 1"), round.to_string());
         }
         eventually("the others become passive", || (live() <= MOST).then_some(()));
+        assert!(live() > MOST / 2, "{} of {MOST} are left", live());
         assert!(is_in(&engine, all[99], "running"), "the last one used stays");
     }
     // Those that come back, while no other does, count again.

@@ -257,7 +257,8 @@ fn another_stop_can_hurry_one_under_way() {
     std::thread::scope(|scope| {
         let patient = scope.spawn(|| engine.stop(trapper, FOREVER));
         stops(&engine, trapper);
-        engine.stop(trapper, 0).unwrap();
+        let failure = engine.stop(trapper, 0).unwrap_err();
+        assert_eq!(failure.status, AIRSSYS_ERROR_SHUTDOWN_FAILED, "{failure}");
         patient.join().unwrap().unwrap();
     });
     assert_eq!(engine.status(trapper).unwrap()["state"], "stopped");

@@ -40,10 +40,23 @@ static void check_forked(airssys_engine_t *engine, uint64_t handle)
     CHECK_STATUS(airssys_engine_load(engine, "a/b/c", NULL, 0, NULL, &out, NULL),
                  AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_unload(engine, handle, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_unload_within(engine, handle, 0, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_interrupt(engine, handle, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_stop(engine, handle, 0, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_start(engine, handle, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_status(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_restart(engine, handle, 0, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_wait(engine, handle, "running", 0, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_replace(engine, handle, NULL, 0, NULL, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_replace_file(engine, handle, path, NULL, NULL),
+                 AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_rollback(engine, handle, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_find(engine, "test/echo/0", &out, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_list(engine, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_describe(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_health(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_health(engine, AIRSSYS_ALL_COMPONENTS, &bytes, NULL),
+                 AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_stats(engine, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_set_policies(engine, "{}", NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_grant(engine, handle, "{}", NULL), AIRSSYS_ERROR_FORKED);

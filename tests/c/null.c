@@ -243,6 +243,15 @@ static void engines(void)
     REFUSES("state", airssys_engine_wait(engine, echo, NULL, 0, &error));
     REFUSES("state", airssys_engine_wait(engine, echo, "\xff", 0, &error));
     REFUSES("state", airssys_engine_wait(engine, echo, "Running", 0, &error));
+    REFUSES("engine", airssys_engine_replace(NULL, echo, NULL, 0, NULL, &error));
+    REFUSES("wasm", airssys_engine_replace(engine, echo, NULL, 1, NULL, &error));
+    REFUSES("wasm", airssys_engine_replace(engine, echo, payload, SIZE_MAX, NULL, &error));
+    REFUSES("options_json", airssys_engine_replace(engine, echo, NULL, 0, "\x80", &error));
+    REFUSES("engine", airssys_engine_replace_file(NULL, echo, path, NULL, &error));
+    REFUSES("path", airssys_engine_replace_file(engine, echo, NULL, NULL, &error));
+    REFUSES("path", airssys_engine_replace_file(engine, echo, "\xff", NULL, &error));
+    REFUSES("options_json", airssys_engine_replace_file(engine, echo, path, "\xff", &error));
+    REFUSES("engine", airssys_engine_rollback(NULL, echo, &error));
 
     REFUSES("engine", airssys_engine_load(NULL, "a/b/c", payload, 1, NULL, &handle, &error));
     REFUSES("id", airssys_engine_load(engine, NULL, payload, 1, NULL, &handle, &error));

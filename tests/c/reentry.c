@@ -31,6 +31,9 @@ static void act_on_others(struct host *host)
     CHECK_OK(airssys_engine_send(host->engine, host->second, NULL, 0, NULL, NULL));
     CHECK_OK(airssys_engine_health(host->engine, host->second, &out, NULL));
     airssys_bytes_free(&out);
+    CHECK_OK(airssys_engine_health(host->engine, AIRSSYS_ALL_COMPONENTS, &out, NULL));
+    CHECK_CONTAINS((const char *)out.data, "\"live\":true");
+    airssys_bytes_free(&out);
     loaded = load_as(host->engine, "test/loaded/0", "counter", NULL);
     CHECK_REPLY(host->engine, loaded, "inc", "1");
     CHECK_OK(airssys_engine_find(host->engine, "test/loaded/0", &found, NULL));
@@ -38,6 +41,13 @@ static void act_on_others(struct host *host)
     CHECK_OK(airssys_engine_stop(host->engine, loaded, UINT64_MAX, NULL));
     CHECK_OK(airssys_engine_wait(host->engine, loaded, "stopped", 0, NULL));
     CHECK_OK(airssys_engine_start(host->engine, loaded, NULL));
+    CHECK_REPLY(host->engine, loaded, "inc", "1");
+    char path[4096];
+    CHECK_OK(airssys_engine_replace_file(host->engine, loaded,
+                                         guest_path("echo", path, sizeof path), NULL, NULL));
+    CHECK_REPLY(host->engine, loaded, "hello", "hello");
+    CHECK_OK(airssys_engine_rollback(host->engine, loaded, NULL));
+    CHECK_OK(airssys_engine_replace(host->engine, loaded, NULL, 0, NULL, NULL));
     CHECK_REPLY(host->engine, loaded, "inc", "1");
     CHECK_OK(airssys_engine_unload(host->engine, loaded, NULL));
 
@@ -67,6 +77,14 @@ static void act_on_itself(struct host *host)
     CHECK_STATUS(airssys_engine_restart(host->engine, host->first, 0, NULL),
                  AIRSSYS_ERROR_WOULD_DEADLOCK);
     CHECK_STATUS(airssys_engine_wait(host->engine, host->first, "crashed", 0, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    char path[4096];
+    CHECK_STATUS(airssys_engine_replace(host->engine, host->first, NULL, 0, NULL, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_replace_file(host->engine, host->first,
+                                             guest_path("echo", path, sizeof path), NULL, NULL),
+                 AIRSSYS_ERROR_WOULD_DEADLOCK);
+    CHECK_STATUS(airssys_engine_rollback(host->engine, host->first, NULL),
                  AIRSSYS_ERROR_WOULD_DEADLOCK);
     /* Not even those that could be stopped. */
     CHECK_STATUS(airssys_engine_stop(host->engine, AIRSSYS_ALL_COMPONENTS, 0, NULL),

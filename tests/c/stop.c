@@ -1,89 +1,6 @@
 /* Stops and starts by call, the status, and components that have failed. */
 #include "answer.h"
-#include "host.h"
-
-/* What state events tell, in order: `running(loaded) stopping(stop)`. */
-struct trail {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    size_t count;
-    char text[512];
-};
-
-/* Copies the text of a member. */
-static void text_in(const char *json, const char *member, char *text, size_t size)
-{
-    char key[32];
-    snprintf(key, sizeof key, "\"%s\":\"", member);
-    const char *found = strstr(json, key);
-    REQUIRE(found != NULL);
-    found += strlen(key);
-    snprintf(text, size, "%.*s", (int)strcspn(found, "\""), found);
-}
-
-static void take(void *user_data, const airssys_event_t *event)
-{
-    struct trail *trail = user_data;
-    char to[32], cause[32];
-    if (strcmp(event->kind, "state") != 0)
-        return;
-    text_in(event->json, "to", to, sizeof to);
-    text_in(event->json, "cause", cause, sizeof cause);
-    pthread_mutex_lock(&trail->lock);
-    size_t len = strlen(trail->text);
-    snprintf(trail->text + len, sizeof trail->text - len, "%s%s(%s)", len > 0 ? " " : "", to,
-             cause);
-    trail->count++;
-    pthread_cond_broadcast(&trail->changed);
-    pthread_mutex_unlock(&trail->lock);
-}
-
-static void wait_for_changes(struct trail *trail, size_t count)
-{
-    pthread_mutex_lock(&trail->lock);
-    while (trail->count < count)
-        pthread_cond_wait(&trail->changed, &trail->lock);
-    CHECK_NUMBER(trail->count, count);
-    pthread_mutex_unlock(&trail->lock);
-}
-
-static airssys_engine_t *engine_telling(struct trail *trail)
-{
-    airssys_events_t events = {0};
-    events.size = sizeof events;
-    events.user_data = trail;
-    events.event = take;
-    airssys_config_t *config = new_config();
-    REQUIRE(airssys_config_set_events(config, &events, NULL) == AIRSSYS_OK);
-    return silent_engine(config);
-}
-
-#define TRAIL {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
-
-/* Expects a part of the status document. */
-static void check_status_of(airssys_engine_t *engine, uint64_t handle, const char *part,
-                            const char *file, int line)
-{
-    airssys_bytes_t json = {0};
-    REQUIRE(airssys_engine_status(engine, handle, &json, NULL) == AIRSSYS_OK);
-    /* The NUL at the end does not count. */
-    CHECK_NUMBER(strlen((const char *)json.data), json.len);
-    check_contains((const char *)json.data, part, file, line, "status");
-    airssys_bytes_free(&json);
-}
-
-#define CHECK_IN_STATUS(engine, handle, part) \
-    check_status_of((engine), (handle), (part), __FILE__, __LINE__)
-
-/* The number at `path` in the document of `airssys_engine_status`. */
-static long long in_status(airssys_engine_t *engine, uint64_t handle, const char *path)
-{
-    airssys_bytes_t json = {0};
-    REQUIRE(airssys_engine_status(engine, handle, &json, NULL) == AIRSSYS_OK);
-    long long number = number_in(&json, path);
-    airssys_bytes_free(&json);
-    return number;
-}
+#include "trail.h"
 
 /* A stopped component keeps its id and handle, and takes no messages. */
 static void stop_and_start(void)
@@ -118,6 +35,7 @@ static void stop_and_start(void)
     CHECK_REPLY(engine, counter, "inc", "2");
 
     CHECK_OK(airssys_engine_unload(engine, counter, NULL));
+    CHECK_OK(airssys_engine_wait(engine, counter, "unloaded", 0, NULL));
     wait_for_changes(&trail, 7);
     CHECK_TEXT(trail.text, "running(loaded) stopping(stop) stopped(stopped) "
                            "initializing(start) running(loaded) "
@@ -173,9 +91,12 @@ static void waiting_mail(void)
     CHECK_IN_STATUS(engine, stop.handle, "\"state\":\"stopped\"");
 
     uint64_t trapper = busy_trapper(engine, "test/hurried/0", hurried, ids);
-    CHECK_OK(airssys_engine_stop(engine, trapper, 0, NULL));
+    /* An instance that was interrupted is gone, so its `shutdown` cannot be called. */
+    CHECK_STATUS(airssys_engine_stop(engine, trapper, 0, NULL), AIRSSYS_ERROR_SHUTDOWN_FAILED);
+    CHECK_IN_STATUS(engine, trapper, "\"state\":\"stopped\"");
     CHECK_ANSWER(&hurried[0], ids[0], AIRSSYS_ERROR_INTERRUPTED, "test/hurried/0");
     CHECK_ANSWER(&hurried[1], ids[1], AIRSSYS_ERROR_COMPONENT_STOPPED, "test/hurried/0");
+    CHECK_CONTAINS(hurried[1].detail, "\"state\":\"stopped\"");
     CHECK_NUMBER(counted(engine, "dead-letters"), 1);
     airssys_engine_free(engine);
 }
@@ -223,6 +144,22 @@ static void all_components(void)
     CHECK_OK(airssys_engine_shutdown(engine, UINT64_MAX, NULL));
     CHECK_STATUS(airssys_engine_stop(engine, all, 0, NULL), AIRSSYS_ERROR_ENGINE_STOPPED);
     CHECK_STATUS(airssys_engine_start(engine, all, NULL), AIRSSYS_ERROR_ENGINE_STOPPED);
+    airssys_bytes_t json = {0};
+    CHECK_STATUS(airssys_engine_status(engine, all, &json, NULL), AIRSSYS_ERROR_ENGINE_STOPPED);
+    CHECK_STATUS(airssys_engine_status(engine, probe, &json, NULL), AIRSSYS_ERROR_ENGINE_STOPPED);
+    CHECK(json.data == NULL);
+    airssys_engine_free(engine);
+
+    /* One component of one is a list, too. */
+    engine = new_engine();
+    uint64_t echo = load(engine, "echo");
+    CHECK_OK(airssys_engine_stop(engine, echo, UINT64_MAX, NULL));
+    error = NULL;
+    CHECK_STATUS(airssys_engine_restart(engine, all, UINT64_MAX, &error),
+                 AIRSSYS_ERROR_COMPONENT_STOPPED);
+    snprintf(part, sizeof part, "\"failed\":[{\"handle\":%llu,", (unsigned long long)echo);
+    CHECK_CONTAINS(airssys_error_detail_json(error), part);
+    airssys_error_free(error);
     airssys_engine_free(engine);
 }
 

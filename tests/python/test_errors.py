@@ -149,6 +149,7 @@ class Arguments(EngineTest):
             ({"supervision": {"max_restart": 1}}, "max-restarts"),
             ({"supervision": {"restart": "never"}}, "temporary"),
             ({"supervision": {"backoff": {"first_m": 1}}}, "first-ms"),
+            ({"kept_versions": 65}, "kept-versions"),
             ({"env": {"A": 1}}, "env"),
             ({"options": {"limit": {}}}, "limits"),
         ):

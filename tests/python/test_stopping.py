@@ -1,5 +1,6 @@
 """Stops and starts of components, and their status."""
 
+import contextlib
 import threading
 import time
 import unittest
@@ -119,12 +120,16 @@ class Stops(LifeCycleTest):
         self.eventually(lambda: trapper.describe()["messages"]["accepted"] == 1)
         self.eventually(lambda: trapper.describe()["mailbox"]["depth"] == 0)
         waiting = [trapper.request(f"ok {n}") for n in range(3)]
-        trapper.stop(timeout=0)
+        # An instance that was interrupted is gone, so its `shutdown` cannot be called.
+        with self.assertRaises(ShutdownFailed):
+            trapper.stop(timeout=0)
+        trapper.wait("stopped", timeout=0)
         with self.assertRaises(Interrupted):
             running.result(PATIENCE)
         for made in waiting:
-            with self.assertRaises(ComponentStopped):
+            with self.assertRaises(ComponentStopped) as caught:
                 made.result(PATIENCE)
+            self.assertEqual(caught.exception.detail["state"], "stopped")
         self.eventually(lambda: len(events) == 6)
         dead = [event for event in events if event.kind == "dead-letter"]
         self.assertEqual([event.payload for event in dead], [b"ok %d" % n for n in range(3)])
@@ -153,8 +158,10 @@ class Stops(LifeCycleTest):
         waiting = trapper.request("ok")
         patient = self.in_thread(trapper.stop)
         trapper.wait("stopping", timeout=PATIENCE)
-        trapper.stop(timeout=0)
-        self.assertIsNone(patient())
+        with contextlib.suppress(ShutdownFailed):
+            trapper.stop(timeout=0)
+        trapper.wait("stopped", timeout=0)
+        self.assertIsInstance(patient(), (ShutdownFailed, type(None)))
         with self.assertRaises(ComponentStopped):
             waiting.result(PATIENCE)
 
@@ -197,6 +204,7 @@ class Stops(LifeCycleTest):
         echo.stop()
         echo.unload()
         self.assertEqual(engine.components(), [])
+        echo.wait("unloaded", timeout=0)
         for use in (echo.stop, echo.start, echo.status):
             with self.assertRaises(ComponentNotFound):
                 use()
@@ -344,11 +352,42 @@ class All(LifeCycleTest):
             engine.load(f"app/trapper/{n}", guest("trapper"), limits=ENDLESS) for n in range(3)
         ]
         running = [trapper.request("loop") for trapper in trappers]
-        engine.stop_all(timeout=0)
-        for made in running:
-            with self.assertRaises((Interrupted, ComponentStopped)):
-                made.result(PATIENCE)
+        self.eventually(lambda: 0 in [one.describe()["mailbox"]["depth"] for one in trappers])
+        with self.assertRaises(ShutdownFailed) as caught:
+            engine.stop_all(timeout=0)
+        # Messages that had not begun are not interrupted.
+        outcomes = [made.exception(PATIENCE) for made in running]
+        interrupted = [isinstance(outcome, Interrupted) for outcome in outcomes]
+        self.assertEqual(len(caught.exception.detail["failed"]), interrupted.count(True))
+        for outcome in outcomes:
+            self.assertIsInstance(outcome, (Interrupted, ComponentStopped))
         self.assertEqual(self.states(engine), ["stopped"] * 3)
+
+    def test_a_single_component_is_a_list_of_one(self):
+        engine = self.engine()
+        echo = engine.load("app/echo/0", guest("echo"))
+        echo.stop()
+        with self.assertRaises(ComponentStopped) as caught:
+            engine.restart_all()
+        [failed] = caught.exception.detail["failed"]
+        self.assertEqual(failed["handle"], echo.handle)
+        self.assertEqual(failed["status"], Status.COMPONENT_STOPPED)
+
+    def test_after_a_shutdown(self):
+        engine = self.engine()
+        echo = engine.load("app/echo/0", guest("echo"))
+        engine.shutdown(timeout=PATIENCE)
+        for use in (
+            engine.status,
+            engine.stop_all,
+            engine.start_all,
+            engine.restart_all,
+            echo.status,
+            echo.stop,
+            echo.start,
+        ):
+            with self.assertRaises(EngineStopped):
+                use()
 
 
 class TheStatus(LifeCycleTest):
@@ -360,6 +399,7 @@ class TheStatus(LifeCycleTest):
             "instance": 0,
             "state": "running",
             "health": "healthy",
+            "version": 1,
             "restarts": 0,
             "restarts-in-window": None,
             "last-failure": None,

@@ -13,7 +13,7 @@ from airssys_wasm import codec
 from airssys_wasm._convert import Payload
 from airssys_wasm._library import lib as _lib
 from airssys_wasm.component import Component
-from airssys_wasm.engine import Engine, WhenFull
+from airssys_wasm.engine import Activation, Engine, WhenFull
 from airssys_wasm.errors import (
     AirssysError,
     Cancelled,
@@ -69,6 +69,7 @@ def library_path() -> str:
 
 __all__ = [
     "TRACE",
+    "Activation",
     "AirssysError",
     "AuditRecord",
     "Cancelled",

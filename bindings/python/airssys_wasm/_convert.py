@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from airssys_wasm import _ffi
@@ -12,6 +13,9 @@ from airssys_wasm.errors import InvalidArgument, InvalidOptions
 
 #: Bytes, anything with the buffer protocol, or text, which is sent as UTF-8.
 Payload = Union[bytes, bytearray, memoryview, str]
+
+#: A component: the path of a file, or the binary itself.
+Binary = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
 
 #: Milliseconds: no limit.
 FOREVER = 2**64 - 1

@@ -278,6 +278,12 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_status": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_restart": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_wait": (_STATUS, (_POINTER, _HANDLE, c_char_p, c_uint64, _POINTER)),
+    "airssys_engine_replace": (
+        _STATUS,
+        (_POINTER, _HANDLE, _POINTER, c_size_t, c_char_p, _POINTER),
+    ),
+    "airssys_engine_replace_file": (_STATUS, (_POINTER, _HANDLE, c_char_p, c_char_p, _POINTER)),
+    "airssys_engine_rollback": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_send": (
         _STATUS,
         (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER),

@@ -7,10 +7,10 @@ import os
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type, cast
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, cast
 
 from airssys_wasm import _callbacks, _convert, request, security
-from airssys_wasm._convert import Payload
+from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.errors import EngineClosed, Timeout
@@ -27,6 +27,9 @@ _get_ident = threading.get_ident
 
 #: Seconds: how long a wait lets signals be.
 _PIECE = 0.1
+
+#: A configuration that stays. ``None`` is a component without one.
+_KEEP: Any = object()
 
 
 class _Main:
@@ -263,7 +266,7 @@ class Component:
         """State, supervision, and restarts and last failure of each instance, known without asking.
 
         The names are those of the library's JSON: ``state``, ``health``, ``supervision``, and
-        ``instances`` with ``restarts``, ``restarts-in-window`` and ``last-failure``.
+        ``instances`` with ``version``, ``restarts``, ``restarts-in-window`` and ``last-failure``.
 
         :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
@@ -343,13 +346,100 @@ class Component:
         """
         self._core.run(lib.airssys_engine_restart, self._handle, _convert.stop_timeout(timeout))
 
+    def replace(
+        self,
+        wasm: Optional[Binary] = None,
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        config: Any = _KEEP,
+        health_gate: Optional[float] = None,
+        timeout: Optional[float] = None,
+        expect: Optional[Mapping[str, str]] = None,
+        newer: bool = False,
+        sha256: Optional[str] = None,
+    ) -> None:
+        """Gives the component another binary, another configuration, or both, while it runs.
+
+        A new instance is made and initialized beside the old one, and takes over between two
+        messages. Then ``shutdown`` of the old one is called. Id, handle, rights, limits, storage,
+        mailbox and open requests stay. If both export ``component-state``, the new instance gets the
+        state of the old one. If the replacement fails, the old instance stays as it was, and
+        ``version`` of the error's ``detail`` is its version. A component that is stopped, has crashed
+        or has failed runs again. Of a pool, one instance at a time is replaced; after a failure, all
+        have the old version. Replacements of one component take turns.
+
+        :param wasm: the path of a file or the binary itself, as for :meth:`Engine.load
+            <airssys_wasm.Engine.load>`. Without it, the binary stays.
+        :param env: all environment variables of the new instance. Without it, they stay.
+        :param config: the component's configuration, as for :meth:`Engine.load
+            <airssys_wasm.Engine.load>`; ``None`` takes it away. Without it, it stays.
+        :param health_gate: seconds, 0 or more, within which the new instance must report itself
+            ``healthy``. Without it, its health does not matter.
+        :param timeout: seconds, 0 or more, that the new instance waits for the message under way, which
+            is not interrupted. Without it, as long as needed.
+        :param expect: what the metadata must be, as for :meth:`Engine.load <airssys_wasm.Engine.load>`.
+        :param newer: whether the version in the metadata must be newer than the one before, in the
+            order of semantic versions.
+        :param sha256: the SHA-256 of the binary, as for :meth:`Engine.load
+            <airssys_wasm.Engine.load>`.
+        :raises InvalidComponent: the binary is not a component, has unknown imports, is not the expected
+            one, or only one of the versions exports ``component-lifecycle``.
+        :raises ComponentError: ``save`` of the old instance or ``restore`` of the new one returned an
+            error.
+        :raises InstantiationFailed: the new instance could not be made.
+        :raises InitializationFailed: the new instance refused; the message carries its text.
+        :raises Trap: the new instance crashed while it was made or initialized.
+        :raises ResourceLimitExceeded: the new instance exceeded a limit.
+        :raises Timeout: the ``timeout``, the ``health_gate`` or the component's time limit passed.
+        :raises InvalidOptions: an option is malformed; the message names it.
+        :raises IoError: the file is unreadable, or the system has no thread, mapping, memory or
+            descriptor left.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises WouldDeadlock: the call came from a callback that the component, or a replacement of it,
+            waits for.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = _convert.json_document(
+            {} if config is _KEEP else {"config": config},
+            {
+                "env": None if env is None else dict(env),
+                "health-gate-ms": _milliseconds(health_gate),
+                "timeout-ms": _milliseconds(timeout),
+                "expect": None if expect is None else dict(expect),
+                "newer": newer or None,
+                "sha256": sha256,
+            },
+        )
+        if isinstance(wasm, (str, os.PathLike)):
+            path = _convert.c_string("path", os.fsencode(wasm))
+            self._core.run(lib.airssys_engine_replace_file, self._handle, path, document)
+            return
+        data, size = (None, 0) if wasm is None else _convert.c_buffer(wasm)
+        if data is None and wasm is not None:
+            # NULL would keep the binary.
+            data = b""
+        self._core.run(lib.airssys_engine_replace, self._handle, data, size, document)
+
+    def rollback(self) -> None:
+        """Returns the component to the version before its current one, as :meth:`replace` does.
+
+        The current version is forgotten: the next rollback returns to the version before that.
+        ``kept_versions`` of :meth:`Engine.load <airssys_wasm.Engine.load>` bounds how many are kept.
+
+        :raises InvalidArgument: no version before the current one is kept.
+        :raises AirssysError: the errors of :meth:`replace`.
+        """
+        self._core.run(lib.airssys_engine_rollback, self._handle)
+
     def wait(self, state: str, timeout: Optional[float] = None) -> None:
         """Waits until the component is in a state; of a pool, until all instances are.
 
-        :param state: ``"initializing"`` (a start makes an instance), ``"running"``, ``"crashed"`` (the
-            next message or the ``supervision`` makes a new instance), ``"restarting"``,
-            ``"stopping"``, ``"stopped"`` (until :meth:`start`), ``"failed"`` (too many restarts, or a
-            start that failed; until :meth:`start`), ``"unloading"`` or ``"unloaded"``.
+        :param state: ``"initializing"`` (a start makes an instance), ``"running"``, ``"passive"`` (the
+            next message makes an instance), ``"activating"`` (it is being made), ``"crashed"`` (the next
+            message or the ``supervision`` makes a new instance), ``"restarting"``,
+            ``"replacing"`` (a new version takes over), ``"stopping"``, ``"stopped"`` (until
+            :meth:`start`), ``"failed"`` (too many restarts, or a start that failed; until
+            :meth:`start`), ``"unloading"`` or ``"unloaded"``.
         :param timeout: seconds, 0 or more; without it, as long as needed.
         :raises Timeout: the component is in another state, which the message names.
         :raises ComponentNotFound: the component is unloaded, and ``state`` is not ``"unloaded"``.
@@ -408,3 +498,8 @@ class Component:
 
     def __repr__(self) -> str:
         return f"<Component {self._id} handle={self._handle}>"
+
+
+def _milliseconds(timeout: Optional[float]) -> Optional[int]:
+    """Milliseconds of an option; ``None`` leaves it out."""
+    return None if timeout is None else _convert.milliseconds(timeout, zero=True)

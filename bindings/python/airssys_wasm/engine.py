@@ -22,7 +22,7 @@ from typing import (
 )
 
 from airssys_wasm import _callbacks, _convert, _ffi, logs, request, security
-from airssys_wasm._convert import Payload
+from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.component import Component
@@ -42,11 +42,14 @@ from airssys_wasm.router import Envelope, Router, c_envelope
 from airssys_wasm.security import AuditRecord, Capabilities, Policies
 from airssys_wasm.storage import Storage
 
-__all__ = ["Engine", "WhenFull"]
+__all__ = ["Activation", "Engine", "WhenFull"]
 
-#: The type of ``limits``, ``quotas``, ``mailbox`` and ``supervision``:
+#: The type of ``limits``, ``quotas``, ``mailbox``, ``supervision`` and ``health``:
 #: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
+
+#: When the first instance is made: by the load, or by the first message.
+Activation = Literal["at-load", "on-demand"]
 
 #: What a full mailbox does: refuse the message, make the sender wait, drop the oldest message.
 WhenFull = Literal["reject", "block", "drop-oldest"]
@@ -78,6 +81,7 @@ class Engine:
         limits: Optional[Options] = None,
         quotas: Optional[Options] = None,
         supervision: Optional[Options] = None,
+        max_live_instances: Optional[int] = None,
         capabilities: Optional[Capabilities] = None,
         policies: Optional[Policies] = None,
         storage: Optional[Storage] = None,
@@ -99,6 +103,9 @@ class Engine:
             ``{"max_memory_bytes": 1 << 20, "max_execution_time_ms": 100, "max_fuel": None}``.
         :param quotas: default quotas of components, as for :meth:`load`.
         :param supervision: default supervision of components, as for :meth:`load`; by default none.
+        :param max_live_instances: how many instances may be live of the components that
+            :meth:`load` made with ``activation="on-demand"`` or an ``idle_timeout``. Beyond it, those
+            that have handled nothing for longest become passive. By default there is no bound.
         :param capabilities: default capabilities of loads that name none; by default nothing.
         :param policies: rules for all components, as for :meth:`set_policies`.
         :param storage: the storage of components; by default in memory.
@@ -135,6 +142,7 @@ class Engine:
                 "limits": None if limits is None else _convert.dashed(limits),
                 "quotas": None if quotas is None else _convert.dashed(quotas),
                 "supervision": None if supervision is None else _convert.supervision(supervision),
+                "max-live-instances": max_live_instances,
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -149,7 +157,7 @@ class Engine:
     def load(
         self,
         id: str,
-        wasm: Union[str, os.PathLike[str], bytes, bytearray, memoryview],
+        wasm: Binary,
         *,
         env: Optional[Mapping[str, str]] = None,
         config: Any = None,
@@ -161,6 +169,14 @@ class Engine:
         when_full: Optional[WhenFull] = None,
         instances: Optional[int] = None,
         codecs: Optional[Iterable[str]] = None,
+        kept_versions: Optional[int] = None,
+        expect: Optional[Mapping[str, str]] = None,
+        sha256: Optional[str] = None,
+        health: Optional[Options] = None,
+        activation: Optional[Activation] = None,
+        idle_timeout: Optional[float] = None,
+        recycle_above_bytes: Optional[int] = None,
+        recycle_after_messages: Optional[int] = None,
         options: Optional[Options] = None,
     ) -> Component:
         """Loads a component and initializes it.
@@ -191,6 +207,20 @@ class Engine:
         after anything else the component has failed. ``"on-demand"`` waits for the next message.
         ``growth`` may also be ``"fixed"`` or ``"none"``. Messages wait during a pause.
 
+        ``health`` makes the engine check the component's health. ``{}`` has these defaults; without it,
+        only the load and :meth:`Component.health` ask::
+
+            {"interval_ms": 10_000,      # between two checks; none while messages come
+             "timeout_ms": 1000,         # for one check; beyond it the instance is lost
+             "unhealthy_after": 3}       # "unhealthy" checks in a row; then the instance is lost
+
+        A lost instance has crashed: ``supervision`` says what follows. ``"unhealthy_after": None``
+        leaves unhealthy instances alone. Each change of health is a ``health`` event.
+
+        A passive component has no instance. Its next message makes one and waits for it. A component
+        that exports ``component-state`` hands its state over to its next instance when it becomes
+        passive, is recycled or replaced. Any other component begins anew.
+
         :param id: ``namespace/name/instance``. An id may be loaded more than once.
         :param wasm: the path of a file (``str`` or path-like), or the binary itself (bytes-like).
         :param env: the component's environment variables.
@@ -216,11 +246,25 @@ class Engine:
         :param codecs: the codecs that self-describing payloads may have, by the names of
             :mod:`airssys_wasm.codec`. A payload that opens with the prefix of another codec raises
             :class:`~airssys_wasm.InvalidMessage` at the sender.
+        :param kept_versions: how many versions before the current one :meth:`Component.rollback` can
+            return to, 0 to 64; by default 2. Their compiled code stays in memory.
+        :param expect: what the metadata must be: ``{"name": "counter", "version": "^1.2"}``. The version
+            is a requirement of semantic versions.
+        :param sha256: the SHA-256 that the binary must have, in hexadecimal digits.
+        :param health: its health checks.
+        :param activation: ``"on-demand"`` makes the component passive until its first message; by
+            default the load makes the first instance.
+        :param idle_timeout: seconds without a received message after which the component becomes
+            passive, unless it waits for the outcome of a request. By default it never does.
+        :param recycle_above_bytes: bytes of linear memory beyond which a new instance takes the place of
+            the old one between two messages: the memory of an instance never shrinks.
+        :param recycle_after_messages: messages and callbacks after which a new instance does so.
         :param options: further keys of the library's load options, in the library's spelling.
         :raises InvalidId: the id is malformed.
         :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory
             that does not exist; the message names it.
-        :raises InvalidComponent: the binary is not a component, or has unknown imports.
+        :raises InvalidComponent: the binary is not a component, has unknown imports, or is not the
+            expected one.
         :raises InstantiationFailed: no instance could be made.
         :raises InitializationFailed: the component refused; the message carries its text.
         :raises IoError: the file is unreadable, or the system has no thread, mapping, memory or
@@ -251,6 +295,16 @@ class Engine:
                 "mailbox": mailbox_options or None,
                 "instances": instances,
                 "codecs": None if codecs is None else list(codecs),
+                "kept-versions": kept_versions,
+                "expect": None if expect is None else dict(expect),
+                "sha256": sha256,
+                "health": None if health is None else _convert.dashed(health),
+                "activation": activation,
+                "idle-timeout-ms": (
+                    None if idle_timeout is None else _convert.milliseconds(idle_timeout)
+                ),
+                "recycle-above-bytes": recycle_above_bytes,
+                "recycle-after-messages": recycle_after_messages,
             },
         )
         handle = ctypes.c_uint64()
@@ -455,6 +509,19 @@ class Engine:
         document = self._core.ask_json(lib.airssys_engine_status, _ffi.ALL_COMPONENTS)
         return cast("List[Dict[str, Any]]", document)
 
+    def health(self) -> Dict[str, Any]:
+        """Tells whether the engine works, without asking any component.
+
+        The names are those of the library's JSON. ``live``: its threads take a new job within a
+        second. ``ready``: they do, and every component is running, passive or stopped, and was not
+        unhealthy when it was last asked. ``components``: their number. ``not-ready``: the first 1,000
+        that are not, with ``handle``, ``id``, ``state`` and ``health``.
+
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        document = self._core.ask_json(lib.airssys_engine_health, _ffi.ALL_COMPONENTS)
+        return cast("Dict[str, Any]", document)
+
     def stats(self) -> Dict[str, Any]:
         """The engine's counters, with the names of the library's JSON."""
         return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
@@ -462,11 +529,13 @@ class Engine:
     def shutdown(self, timeout: Optional[float] = 10.0) -> None:
         """Ends the engine gracefully: handles waiting mail, shuts components down, then stops.
 
-        You must still close the engine. Messages and loads raise
-        :class:`~airssys_wasm.EngineStopped` from now on.
+        The component that was loaded last is shut down first. You must still close the engine. Messages
+        and loads raise :class:`~airssys_wasm.EngineStopped` from now on.
 
         :param timeout: the most seconds that this may take; ``None`` sets no limit.
-        :raises Timeout: the time ran out; the engine is stopped nevertheless.
+        :raises Timeout: the time ran out; the engine is stopped nevertheless. ``unfinished`` of
+            ``detail`` is the number of components that had not finished; ``components`` lists the
+            first 1,000 with ``handle``, ``id``, ``state`` and ``depth`` of the mailbox.
         :raises ShutdownFailed: a component failed in its ``shutdown``.
         :raises WouldDeadlock: one of the engine's callbacks made the call.
         """

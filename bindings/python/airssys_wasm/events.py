@@ -21,11 +21,18 @@ class Event:
     ``time``, and the cause in ``code`` and ``reason``.
 
     ``state``: an instance of ``component`` changed ``from`` a state ``to`` another one. ``handle`` and
-    ``instance`` (its number in a pool) tell which, ``cause`` and ``code`` why, and ``restarts`` how
-    many new instances there have been. :meth:`Component.wait <airssys_wasm.Component.wait>` has the
-    states. Causes are ``loaded``, ``crash``, ``exit``, ``mail`` (a message for a crashed component),
-    ``supervisor`` (its supervision restarts it), ``give-up`` (or does not any more), ``restart``,
-    ``restarted``, ``stop``, ``stopped``, ``start``, ``close`` and ``end``.
+    ``instance`` (its number in a pool) tell which, ``cause`` and ``code`` why, ``version`` what it runs,
+    and ``restarts`` how many new instances there have been. :meth:`Component.wait
+    <airssys_wasm.Component.wait>` has the states. Causes are ``loaded``, ``registered`` (loaded, and the
+    first message makes the first instance), ``idle`` (it has become passive), ``activated`` (the instance
+    for the message that waits is ready), ``crash``, ``exit``, ``mail`` (a message for a crashed or passive
+    component), ``supervisor`` (its supervision restarts it), ``give-up`` (or does not any more),
+    ``restart``, ``recycle`` (a new instance is to take the place of this one), ``restarted``, ``replace``
+    (an instance of another version is ready), ``replaced`` (it has taken over), ``kept`` (it has not, or
+    the instance was not recycled), ``stop``, ``stopped``, ``start``, ``close`` and ``end``.
+
+    ``health``: an instance of ``component`` reports another health than before. ``from`` and ``to`` are
+    ``healthy``, ``degraded``, ``unhealthy`` or ``unknown``; ``handle`` and ``instance`` tell which.
 
     ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """
