@@ -15,6 +15,8 @@ use common::rounds::{Samples, in_turns, nanoseconds};
 const ROUNDS: usize = 40;
 const BATCH: u32 = 64;
 const REPLACEMENTS: usize = 400;
+/// Calls of each component in a round.
+const CALLS: u32 = 50;
 
 fn main() {
     let wasm = airssys_wasm_guests::bytes("echo");
@@ -22,14 +24,17 @@ fn main() {
     let host = Host::new("{}");
     let load = |n: u32, options: &str| host.load(&format!("bench/echo/{n}"), &wasm, options);
     let handles: Vec<u64> = (0..BATCH).map(|n| load(n, "{}")).collect();
-    let mut next = BATCH;
+    let upkeep = r#"{"supervision": {}, "health": {}, "idle-timeout-ms": 3600000,
+                     "recycle-after-messages": 1000000000}"#;
+    let kept: Vec<u64> = (BATCH..2 * BATCH).map(|n| load(n, upkeep)).collect();
+    let mut next = 2 * BATCH;
 
     let measure = |work: &mut dyn FnMut()| {
         let start = Instant::now();
         work();
         nanoseconds(start.elapsed(), BATCH)
     };
-    let [[instantiate], [restart], [replace], [activate], [call]] = in_turns(
+    let [[instantiate], [restart], [replace], [activate]] = in_turns(
         ROUNDS,
         [
             &mut || {
@@ -52,12 +57,17 @@ fn main() {
                 passive.into_iter().for_each(|handle| host.unload(handle));
                 [taken]
             },
-            &mut || {
-                let call = |handle: &u64| host.call_and_free(*handle, &[7; PAYLOAD]);
-                [measure(&mut || handles.iter().for_each(call))]
-            },
         ],
     );
+    let calls = |handles: &[u64]| {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            handles.iter().for_each(|handle| host.call_and_free(*handle, &[7; PAYLOAD]));
+        }
+        [nanoseconds(start.elapsed(), BATCH * CALLS)]
+    };
+    let [[plain], [with_upkeep]] =
+        in_turns(ROUNDS, [&mut || calls(&handles), &mut || calls(&kept)]);
 
     println!("instances of echo, {} bytes, {BATCH} in a row\n", wasm.len());
     let line = |what: &str, samples: &Samples| {
@@ -68,7 +78,13 @@ fn main() {
     line("airssys: restart", &restart);
     line("airssys: replace, the binary known", &replace);
     line("airssys: first call of a passive component", &activate);
-    line("airssys: call", &call);
+    println!();
+    let line = |what: &str, samples: &Samples, ratio: &str| {
+        println!("{what:>44} {:>8.0} ns {ratio:>9}", samples.median());
+    };
+    line("a call", &plain, "");
+    let ratio = format!("{:.3}x", with_upkeep.over(&plain));
+    line("with supervision, health, idle timeout", &with_upkeep, &ratio);
     println!();
     notice(&host, handles[0], &wasm);
 }

@@ -708,7 +708,7 @@ struct airssys_event_t {
  *     idle          the component has become passive
  *     activated     the instance for the message that waits is initialized
  *     crash         the instance is lost, or a new one could not be made
- *     exit          the component has ended by itself, see `supervision` in OPTIONS
+ *     exit          the component has ended by itself, see supervision in OPTIONS
  *     mail          a message waits for a crashed or passive component
  *     supervisor    the supervision wants a new instance
  *     give-up       the supervision allows no further restart
