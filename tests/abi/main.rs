@@ -28,6 +28,7 @@ mod interrupts;
 mod invalid_arguments;
 mod invalid_documents;
 mod leaks;
+mod life_cycle_model;
 mod lifecycle;
 mod limits;
 mod logging;

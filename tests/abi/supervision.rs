@@ -301,7 +301,7 @@ fn the_configuration_supervises_every_load_that_does_not() {
 
 #[test]
 fn a_storm_of_crashes_loses_no_mail_that_was_not_being_handled() {
-    const COMPONENTS: u64 = 200;
+    const COMPONENTS: u64 = 1000;
     const MESSAGES: u64 = 12;
     let config = Config::new();
     let engine = config.engine();
