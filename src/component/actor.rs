@@ -140,8 +140,7 @@ impl Actor {
             actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
         actor.reserved.store(reserved);
         actor.status.set_health(health);
-        // No call was made that could have crashed it.
-        drop(actor.put_back(instance, &Ok::<_, CallError>(())));
+        actor.put(instance);
         Ok(actor)
     }
 
@@ -353,16 +352,7 @@ impl Actor {
             }
             Mail::Message(message, _) => ("message", message),
             Mail::Callback(message) => ("callback", message),
-            Mail::Health(_)
-            | Mail::Restart(_)
-            | Mail::Recovery(_)
-            | Mail::Probe
-            | Mail::Passivate
-            | Mail::Recycle
-            | Mail::Replace(_)
-            | Mail::Stop(_)
-            | Mail::Start(_)
-            | Mail::Shutdown(_) => return,
+            _ => return,
         };
         if let Err(error) = &outcome {
             let sender = message.sender(self.host());
@@ -500,6 +490,11 @@ impl Actor {
                 None
             }
         }
+    }
+
+    /// Puts an instance back that no call has crashed.
+    pub(super) fn put(&self, instance: Box<Instance>) {
+        drop(self.put_back(instance, &Ok::<_, CallError>(())));
     }
 
     /// Takes the instance, if there is one and it is callable.

@@ -221,23 +221,14 @@ impl MailSource for MailFeed {
             self.finish(usage);
         }
         let Some(mail) = ready!(self.poll_mail()) else { return Poll::Ready(None) };
-        let (handler, message) = match &mail {
-            Mail::Message(message, _) => (HandlerKind::Message, message),
-            Mail::Callback(message) => (HandlerKind::Callback, message),
+        let Some(message) = mail.message() else {
             // Such mail goes another way, see `takes`.
-            Mail::Health(_)
-            | Mail::Restart(_)
-            | Mail::Recovery(_)
-            | Mail::Probe
-            | Mail::Passivate
-            | Mail::Recycle
-            | Mail::Replace(_)
-            | Mail::Stop(_)
-            | Mail::Start(_)
-            | Mail::Shutdown(_) => {
-                self.current = Current::First(mail);
-                return Poll::Ready(None);
-            }
+            self.current = Current::First(mail);
+            return Poll::Ready(None);
+        };
+        let handler = match &mail {
+            Mail::Callback(_) => HandlerKind::Callback,
+            _ => HandlerKind::Message,
         };
         let shape = Shape::of(&self.view(message));
         let watch = BusyTime::start(&self.turn.ticks);

@@ -342,7 +342,7 @@ impl Actor {
             Err(error) => Err(error),
         };
         let Err(error) = restored else { return Ok(old) };
-        drop(self.put_back(old, &Ok::<_, CallError>(())));
+        self.put(old);
         self.status.change(Cause::Kept);
         Err(HandOver::refused(error))
     }
@@ -360,10 +360,10 @@ impl Actor {
         self.source().metadata().map_or_else(String::new, |metadata| metadata.version.clone())
     }
 
-    /// Puts a new instance in its place. It has handled nothing, so it cannot have crashed.
+    /// Puts a new instance in its place.
     fn put_new(&self, instance: Box<Instance>) {
         self.begin_with(&instance);
-        drop(self.put_back(instance, &Ok::<_, CallError>(())));
+        self.put(instance);
     }
 
     /// Notes that an instance begins, or goes on after it was to be recycled.
@@ -400,11 +400,7 @@ impl Actor {
             }
             Err(HandOver { error, successor }) => {
                 self.status.recycle_later();
-                match successor {
-                    Successor::Lost => new.finish().await,
-                    // It is of no interest how it ends.
-                    Successor::Usable => drop(end(new).await),
-                }
+                discard(new, successor).await;
                 self.report(LogLevel::Warn, "recycling failed", &error).await;
             }
         }
@@ -559,7 +555,7 @@ impl Actor {
             return;
         }
         match self.restart(Cause::Supervisor).await {
-            Ok(instance) => self.put_new(instance),
+            Ok(instance) => self.put(instance),
             Err(CallError::EngineStopped) => {}
             Err(error) => self.report(LogLevel::Error, "restart failed", &error).await,
         }
@@ -613,7 +609,7 @@ impl Actor {
             }
         }
         let instance = self.restart(Cause::Restart).await?;
-        self.put_new(instance);
+        self.put(instance);
         Ok(())
     }
 
@@ -655,11 +651,8 @@ impl Actor {
         match self.restore(&mut instance).await {
             Ok(()) => Ok(instance),
             Err(error) => {
-                match error.poisons_instance() {
-                    true => instance.finish().await,
-                    // It is of no interest how it ends.
-                    false => drop(end(instance).await),
-                }
+                let HandOver { error, successor } = HandOver::refused(error);
+                discard(instance, successor).await;
                 Err(self.not_made(&error))
             }
         }
@@ -705,6 +698,14 @@ pub(super) async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
     let result = instance.shutdown().await;
     instance.finish().await;
     result?.map_err(|error| CallError::Lifecycle { export: "shutdown", error })
+}
+
+/// Ends an instance that did not take over. It is of no interest how it ends.
+async fn discard(instance: Box<Instance>, successor: Successor) {
+    match successor {
+        Successor::Lost => instance.finish().await,
+        Successor::Usable => drop(end(instance).await),
+    }
 }
 
 /// Changes the state on drop.

@@ -58,14 +58,11 @@ impl Actor {
         let asked = instance.health_within(check.timeout).await;
         let health = match asked {
             Ok(health) => health,
-            Err(CallError::ExecutionTime { limit }) => {
-                let error = CallError::HealthTimeout { limit };
-                if let Some(crash) = self.put_back(instance, &Err::<(), _>(error)) {
-                    crash.await;
-                }
-                return;
-            }
             Err(error) => {
+                let error = match error {
+                    CallError::ExecutionTime { limit } => CallError::HealthTimeout { limit },
+                    other => other,
+                };
                 if let Some(crash) = self.put_back(instance, &Err::<(), _>(error)) {
                     crash.await;
                 }
@@ -81,8 +78,7 @@ impl Actor {
             }
         };
         if check.unhealthy_after.is_none_or(|most| times < most) {
-            drop(self.put_back(instance, &Ok::<_, CallError>(())));
-            return;
+            return self.put(instance);
         }
         if let Err(error) = end(instance).await {
             self.report(LogLevel::Warn, "shutdown of an unhealthy instance failed", &error).await;

@@ -47,16 +47,7 @@ impl Mail {
     pub fn message(&self) -> Option<&Message> {
         match self {
             Self::Message(message, _) | Self::Callback(message) => Some(message),
-            Self::Health(_)
-            | Self::Restart(_)
-            | Self::Recovery(_)
-            | Self::Probe
-            | Self::Passivate
-            | Self::Recycle
-            | Self::Replace(_)
-            | Self::Stop(_)
-            | Self::Start(_)
-            | Self::Shutdown(_) => None,
+            _ => None,
         }
     }
 
@@ -65,8 +56,8 @@ impl Mail {
         self.message().map_or(0, |message| message.payload.len())
     }
 
-    /// Drops refused mail without an outcome: the sender learns of the refusal otherwise.
-    pub fn withdraw(self) {
+    /// Returns the reply to mail whose sender may wait for an outcome.
+    pub fn into_reply(self) -> Option<Reply> {
         match self {
             Self::Message(_, reply)
             | Self::Health(reply)
@@ -74,12 +65,19 @@ impl Mail {
             | Self::Replace(reply)
             | Self::Stop(reply)
             | Self::Start(reply)
-            | Self::Shutdown(reply) => reply.withdraw(),
+            | Self::Shutdown(reply) => Some(reply),
             Self::Callback(_)
             | Self::Recovery(_)
             | Self::Probe
             | Self::Passivate
-            | Self::Recycle => {}
+            | Self::Recycle => None,
+        }
+    }
+
+    /// Drops refused mail without an outcome: the sender learns of the refusal otherwise.
+    pub fn withdraw(self) {
+        if let Some(reply) = self.into_reply() {
+            reply.withdraw();
         }
     }
 

@@ -680,17 +680,11 @@ impl Mailbox {
                     self.dead_letters.take(&self.owner, message, reason);
                     reply.answer(Err(reason.clone()));
                 }
-                Mail::Health(reply)
-                | Mail::Restart(reply)
-                | Mail::Replace(reply)
-                | Mail::Stop(reply)
-                | Mail::Start(reply)
-                | Mail::Shutdown(reply) => reply.answer(Err(reason.clone())),
-                Mail::Callback(_)
-                | Mail::Recovery(_)
-                | Mail::Probe
-                | Mail::Passivate
-                | Mail::Recycle => {}
+                other => {
+                    if let Some(reply) = other.into_reply() {
+                        reply.answer(Err(reason.clone()));
+                    }
+                }
             }
         }
     }

@@ -122,9 +122,14 @@ impl Engine {
         options: Option<&str>,
         stack: usize,
     ) -> Result<ComponentHandle, EngineError> {
-        let binary = binary_file::read(path, self.runtime.loader.max_component_bytes())
-            .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        let binary = self.read_binary(path)?;
         self.load(id, &binary, options, stack)
+    }
+
+    /// Reads a binary from a file.
+    pub(super) fn read_binary(&self, path: &Path) -> Result<Vec<u8>, EngineError> {
+        binary_file::read(path, self.runtime.loader.max_component_bytes())
+            .map_err(|source| EngineError::File { path: path.to_owned(), source })
     }
 
     /// Starts the actor with this number: initialized, but not reachable yet.

@@ -23,7 +23,6 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::{current_component, run_host_code};
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
-use crate::system::binary_file;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::options::ReplaceOptions;
@@ -103,8 +102,7 @@ impl Engine {
         options: Option<&str>,
         stack: usize,
     ) -> Result<(), EngineError> {
-        let binary = binary_file::read(path, self.runtime.loader.max_component_bytes())
-            .map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        let binary = self.read_binary(path)?;
         self.replace(handle, Some(&binary), options, stack)
     }
 

@@ -39,20 +39,14 @@ impl Engine {
             let (waiter, reply) = Waiter::with_reply();
             let ours = actor.mailbox().close(Mail::Shutdown(reply), true).is_some();
             let ending = Ending { actor, waiter: ours.then_some(waiter) };
-            match self.wait_for_end(&ending, share, timeout) {
-                Ok(None) => {}
-                Ok(Some(Unfinished)) => slow.push(ending),
-                Err(EngineError::Stopped) => first_failure = Err(EngineError::Stopped),
-                Err(error) => first_failure = first_failure.and(Err(error)),
+            if !note(&mut first_failure, self.has_ended(&ending, share, timeout)) {
+                slow.push(ending);
             }
         }
         let mut unfinished = Vec::new();
         for ending in slow {
-            match self.wait_for_end(&ending, left(), timeout) {
-                Ok(None) => {}
-                Ok(Some(Unfinished)) => unfinished.push(snapshot::unfinished(ending.actor)),
-                Err(EngineError::Stopped) => first_failure = Err(EngineError::Stopped),
-                Err(error) => first_failure = first_failure.and(Err(error)),
+            if !note(&mut first_failure, self.has_ended(&ending, left(), timeout)) {
+                unfinished.push(snapshot::unfinished(ending.actor));
             }
         }
         self.stop();
@@ -65,13 +59,13 @@ impl Engine {
         }
     }
 
-    /// Waits for the end of a component.
-    fn wait_for_end(
+    /// Waits for the end of a component; returns false if it does not come in time.
+    fn has_ended(
         &self,
         Ending { actor, waiter }: &Ending<'_>,
         limit: Option<Duration>,
         timeout: Duration,
-    ) -> Result<Option<Unfinished>, EngineError> {
+    ) -> Result<bool, EngineError> {
         // An actor that waits for the component whose callback makes this call would never end.
         let _wait = self.wait_for(actor)?;
         let outcome = match waiter {
@@ -81,9 +75,9 @@ impl Engine {
             None => Err(CallError::CallerTimeout { timeout, unstarted: None }),
         };
         match outcome {
-            Err(CallError::CallerTimeout { .. }) => Ok(Some(Unfinished)),
+            Err(CallError::CallerTimeout { .. }) => Ok(false),
             Err(CallError::EngineStopped) => Err(EngineError::Stopped),
-            outcome => self.shutdown_outcome(actor, outcome).map(|()| None),
+            outcome => self.shutdown_outcome(actor, outcome).map(|()| true),
         }
     }
 
@@ -120,5 +114,14 @@ struct Ending<'a> {
     waiter: Option<Waiter>,
 }
 
-/// A component had not ended in time.
-struct Unfinished;
+/// Keeps the first failure, or that the engine was stopped meanwhile; returns whether the component
+/// has ended.
+fn note(first: &mut Result<(), EngineError>, ended: Result<bool, EngineError>) -> bool {
+    match ended {
+        Ok(ended) => return ended,
+        Err(EngineError::Stopped) => *first = Err(EngineError::Stopped),
+        Err(error) if first.is_ok() => *first = Err(error),
+        Err(_) => {}
+    }
+    true
+}

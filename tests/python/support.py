@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, List, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_PARENT = ROOT / "bindings" / "python"
@@ -114,6 +114,28 @@ class EngineTest(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, "it did not happen")
             time.sleep(0.001)
         return found
+
+    def in_thread(
+        self, function: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> Callable[[], Optional[Exception]]:
+        """Runs a function on another thread; returns a function that waits for it, and its error."""
+        errors: List[Exception] = []
+
+        def run() -> None:
+            try:
+                function(*arguments, **options)
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+
+        def end() -> Optional[Exception]:
+            thread.join(PATIENCE)
+            self.assertFalse(thread.is_alive(), "it does not end")
+            return errors[0] if errors else None
+
+        return end
 
 
 def without_states(take: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -68,26 +68,6 @@ class ReplacingTest(EngineTest):
         shown = json.loads(probe.call("config"))
         return shown["env"], shown["config"]
 
-    def in_thread(self, function, *arguments, **options):
-        """Runs a function on another thread; returns a function that waits for it, and its error."""
-        errors = []
-
-        def run():
-            try:
-                function(*arguments, **options)
-            except Exception as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-
-        def end():
-            thread.join(PATIENCE)
-            self.assertFalse(thread.is_alive(), "it does not end")
-            return errors[0] if errors else None
-
-        return end
-
     def replace_behind(self, component, *arguments, **options):
         """As :meth:`in_thread` a replacement that waits for the message under way."""
         depth = component.describe()["mailbox"]["depth"]

@@ -1,7 +1,6 @@
 """Stops and starts of components, and their status."""
 
 import contextlib
-import threading
 import time
 import unittest
 
@@ -29,26 +28,6 @@ ENDLESS = {"max_execution_time_ms": 3_600_000, "max_fuel": None}
 
 
 class LifeCycleTest(EngineTest):
-    def in_thread(self, function, *arguments):
-        """Runs a function on another thread; returns a function that waits for it, and its error."""
-        errors = []
-
-        def run():
-            try:
-                function(*arguments)
-            except Exception as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-
-        def end():
-            thread.join(PATIENCE)
-            self.assertFalse(thread.is_alive(), "it does not end")
-            return errors[0] if errors else None
-
-        return end
-
     def states(self, engine):
         return [status["state"] for status in engine.status()]
 
