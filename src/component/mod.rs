@@ -3,12 +3,16 @@
 pub mod actor;
 pub mod busy_time;
 pub mod expectation;
+pub mod group_restart;
+pub mod group_tree;
+pub mod groups;
 pub mod lifecycle;
 pub mod live_instances;
 pub mod mail_feed;
 pub mod panics;
 pub mod pool;
 pub mod recycling;
+pub mod restart_budget;
 pub mod rounds;
 pub mod status;
 pub mod supervision;

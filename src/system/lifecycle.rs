@@ -108,6 +108,7 @@ impl Engine {
     /// Starts components that are stopped or have failed.
     pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
         let pools = self.addressed(handle)?;
+        self.groups.revive(handle);
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
         })
@@ -166,6 +167,9 @@ impl Engine {
             let all = all.iter().map(|pool| snapshot::status(pool));
             return Ok(serde_json::Value::from_iter(all).to_string());
         }
+        if let Some(status) = self.group_status(handle) {
+            return Ok(status.to_string());
+        }
         let pool = self.pool(handle)?;
         Ok(snapshot::status(&pool).to_string())
     }
@@ -178,19 +182,24 @@ impl Engine {
         timeout: Duration,
     ) -> Result<(), EngineError> {
         let was_loaded = handle.0 != 0 && handle.0 <= self.last_handle.load(Ordering::Relaxed);
-        let pool = match self.pool(handle) {
+        let pools = match self
+            .groups
+            .pools(handle)
+            .map_or_else(|| self.pool(handle).map(|pool| vec![pool]), Ok)
+        {
             // Handles are not reused.
             Err(EngineError::UnknownHandle(_)) if was_loaded && wanted == State::Unloaded => {
                 return Ok(());
             }
             found => found?,
         };
-        for actor in pool.actors() {
+        let actors = || pools.iter().flat_map(|pool| pool.actors());
+        for actor in actors() {
             self.wait_for(actor)?;
         }
         // A thread waits for one at a time; any will do.
-        let _wait = self.wait_for(pool.actors().first())?;
-        let states = || pool.actors().iter().map(|actor| actor.status().state());
+        let _wait = actors().next().map(|first| self.wait_for(first)).transpose()?;
+        let states = || actors().map(|actor| actor.status().state());
         let look = || {
             if states().all(|state| state == wanted) {
                 return Some(Ok(()));
@@ -203,6 +212,8 @@ impl Engine {
             }
         };
         self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
+            let other = pools.iter().find(|pool| pool.state() != wanted).or(pools.first());
+            let Some(pool) = other else { return Ok(()) };
             let (component, state) = (Arc::clone(pool.id()), pool.state().name());
             Err(EngineError::OtherState { component, wanted: wanted.name(), state, timeout })
         })
@@ -213,8 +224,11 @@ impl Engine {
     fn addressed(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
         self.check_running()?;
         let pools = match handle {
-            ALL => self.components.all(),
-            one => vec![self.pool(one)?],
+            ALL => self.in_order(),
+            handle => match self.groups.pools(handle) {
+                Some(members) => members,
+                None => vec![self.pool(handle)?],
+            },
         };
         for actor in pools.iter().flat_map(|pool| pool.actors()) {
             self.wait_for(actor)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use vec1::Vec1;
 
 use crate::component::actor::{Actor, ActorSpec};
+use crate::component::groups::Membership;
 use crate::component::pool::Pool;
 use crate::component::recycling::Recycling;
 use crate::component::status::Status;
@@ -40,6 +41,7 @@ use crate::system::options::LoadOptions;
 
 /// What the actors of a pool share.
 struct Plan {
+    membership: Option<Membership>,
     identity: Identity,
     version: Arc<Version>,
     options: LoadOptions,
@@ -76,6 +78,10 @@ impl Engine {
             LoadError::Stopped => EngineError::Stopped,
             error => EngineError::Load { id: (*id).clone(), error },
         };
+        let membership = self.membership(options.group.as_deref())?;
+        if membership.is_some() {
+            options.supervision.get_or_insert_default();
+        }
         let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
         if let Some(expected) = &options.sha256 {
@@ -98,7 +104,7 @@ impl Engine {
             true => guard.count_requests(),
             false => guard,
         });
-        let plan = Plan { identity, version, options, guard, stack };
+        let plan = Plan { membership, identity, version, options, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.options.instances {
             match self.start(&plan, actors.len()) {
@@ -110,7 +116,7 @@ impl Engine {
             }
         }
         let pool = Pool::new(handle, actors, plan.options.kept_versions);
-        self.publish(Arc::new(pool), stack)?;
+        self.publish(&Arc::new(pool), stack)?;
         Ok(handle)
     }
 
@@ -190,6 +196,7 @@ impl Engine {
             host: Arc::clone(&self.host),
             messenger,
             supervision: plan.options.supervision.clone(),
+            membership: plan.membership.clone(),
             health_check: plan.options.health_check.clone(),
             activation: plan.options.activation.clone(),
             rounds: Arc::clone(&self.rounds),
@@ -214,14 +221,14 @@ impl Engine {
         })
     }
 
-    fn publish(&self, pool: Arc<Pool>, stack: usize) -> Result<(), EngineError> {
+    fn publish(&self, pool: &Arc<Pool>, stack: usize) -> Result<(), EngineError> {
         let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(stopped) = self.check_running() {
+        if let Err(error) = self.check_running().and_then(|()| self.join_group(pool)) {
             drop(loading);
             self.take_back(pool.actors(), stack);
-            return Err(stopped);
+            return Err(error);
         }
-        self.components.insert(Arc::clone(&pool));
+        self.components.insert(Arc::clone(pool));
         self.messaging.registry.publish(pool.id(), pool.mailboxes());
         for actor in pool.actors() {
             actor.open();
@@ -248,7 +255,9 @@ impl Engine {
         stack: usize,
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
-        let Some(pool) = self.components.get(handle) else { return Ok(()) };
+        let Some(pool) = self.components.get(handle) else {
+            return self.unload_group(handle, |member| self.unload(member, stack, timeout));
+        };
         for actor in pool.actors() {
             self.wait_for(actor)?;
         }
@@ -290,6 +299,7 @@ impl Engine {
             });
         }
         self.components.remove(handle);
+        self.leave_group(&pool);
         first_failure
     }
 

@@ -13,6 +13,7 @@ pub mod documents;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod groups;
 pub mod interrupt;
 pub mod json;
 pub mod lifecycle;
