@@ -1330,12 +1330,13 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *   that group. If there is none, the members that would have been restarted are `failed`; all
  *   others go on.
  *
- * In a restart, all members that take part pause after their current message. Then they end in
- * reverse order, and begin in order, each as in `airssys_engine_restart`. Messages wait meanwhile.
- * Members that are stopped or have failed take no part; a passive one stays passive, and its state
- * is forgotten. What the host does to a member (a stop, a restart, a replacement) does not concern
- * the others; after `airssys_engine_interrupt` the group restarts as after a crash, and no budget
- * is charged.
+ * A restart follows the pause of the component that was lost, see supervision in OPTIONS. The other
+ * members that take part end in reverse order, each after its current message, and then all begin
+ * in order. Messages wait meanwhile. Members that are stopped or have failed take no part. A passive
+ * one stays passive, and its state is forgotten; a `temporary` one fails. What the host does to a
+ * member (a stop, a restart, a replacement) does not concern the others, and comes first: a lost
+ * component that the host restarts during its pause restarts alone. After
+ * `airssys_engine_interrupt` the group restarts as after a crash, and no budget is charged.
  *
  * The handle of a group stands for its members, those of groups in it included, in these functions:
  *
@@ -1378,15 +1379,15 @@ airssys_status_t airssys_engine_add_group(airssys_engine_t *engine,
  *         "members": [ { "handle": 2, "id": "app/reader/0" },
  *                      { "handle": 3, "group": "workers" } ] } ]
  *
- * `state` is `running`, `restarting`, or `failed` once the group has given up, until
- * `airssys_engine_start`. `restarts` counts those that the group has made. `within` names the group
+ * `state` is `running`, `restarting`, `failing` once the group has given up, or `failed` when its
+ * members have failed, until `airssys_engine_start`. `restarts` counts those that the group has made. `within` names the group
  * around it. `airssys_engine_status` of a group returns one of these objects.
  *
  * `engine`: borrowed. `out_json`: set on success; release it with `airssys_bytes_free`. `error`:
  * may be NULL. Any thread; callable from callbacks. Does not block.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
- * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
                                        airssys_bytes_t *out_json,
@@ -1527,6 +1528,14 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *                                         the component is "passive" until then
  *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
  *                                         "passive", see below; default: never
+ *       "state": "volatile",              "durable": the state of a component that exports
+ *                                         `component-state` outlives the process, see below
+ *       "restore-after-crash": false,     true: after a crash as well, as it was saved last; needs
+ *                                         "durable", as does
+ *       "save-every": {                   saves of a running component; default: none
+ *         "messages": 1000,               after so many messages and callbacks
+ *         "ms": 60000                     and in this interval, if it has handled something
+ *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
  *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
@@ -1537,6 +1546,14 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
  * new one are called, also when an instance is recycled or replaced. The state counts against
  * "max-host-bytes". Other components begin anew.
+ *
+ * A durable state is saved in the engine's storage, in the namespace "airssys.engine", when the
+ * component is stopped, unloaded, shut down with its engine or passivated. The next start of a
+ * component with this id restores it: a load, airssys_engine_start, or the next message. After a
+ * crash of the component, or of the process (`airssys_engine_free` without a shutdown included),
+ * it begins anew, unless "restore-after-crash" is true. airssys_engine_restart forgets the state.
+ * If the state can not be restored, the load fails; load the component without "durable" to begin
+ * anew. One component may keep a durable state under an id; each instance of a pool has its own.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the

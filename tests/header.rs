@@ -420,6 +420,7 @@ fn sections_are_in_the_order_of_a_manual() {
         "AUDIT TRAIL",
         "ENGINES AND COMPONENTS",
         "LIFE CYCLE",
+        "GROUPS",
         "OPTIONS",
         "MESSAGES",
         "REQUESTS",

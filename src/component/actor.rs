@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
+use crate::component::durable_state::DurableState;
 use crate::component::groups::Membership;
 use crate::component::lifecycle::Cause;
 use crate::component::live_instances::{LiveInstances, Place};
@@ -25,7 +26,6 @@ use crate::core::latch::Latch;
 use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
-use crate::messaging::group_restart::Part;
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
@@ -62,6 +62,8 @@ pub struct ActorSpec {
     pub membership: Option<Membership>,
     /// How its health is checked; `None`: only when the host asks.
     pub health_check: Option<HealthCheck>,
+    /// Where its state outlives the process, if it does.
+    pub durable: Option<DurableState>,
     /// When it has an instance.
     pub activation: Activation,
     /// Visits it from time to time.
@@ -95,7 +97,7 @@ pub struct Actor {
     pub(super) saved: AtomicCell<Option<Box<Saved>>>,
     /// The memory mappings reserved for the instance of a component that may be passivated.
     pub(super) reserved: AtomicCell<Option<Box<Promise>>>,
-    me: Weak<Self>,
+    pub(super) me: Weak<Self>,
     /// Its place among the [`LiveInstances`].
     pub(super) place: Arc<Place>,
     /// Whether the [`Rounds`] wait for its idleness.
@@ -140,8 +142,16 @@ impl Actor {
         if on_demand {
             return Ok(actor);
         }
-        let First { instance, health, reserved } =
+        let First { mut instance, health, reserved } =
             actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
+        if let Some(durable) = &actor.spec.durable {
+            let resume = async { actor.resume(durable, &mut instance).await };
+            let resumed = block_on(actor.ambient_timers(), pin!(resume));
+            if let Err(error) = resumed {
+                actor.abandon(instance, &error);
+                return Err(LoadError::Call { during: "its saved state", error });
+            }
+        }
         actor.reserved.store(reserved);
         actor.status.set_health(health);
         actor.put(instance);
@@ -153,6 +163,7 @@ impl Actor {
         let receiver: Weak<Self> = Arc::downgrade(self);
         self.mailbox.connect(receiver);
         self.spec.rounds.check_health_of(self);
+        self.spec.rounds.save(self);
         if self.spec.activation.on_demand {
             self.status.change(Cause::Registered);
         } else {
@@ -394,13 +405,14 @@ impl Actor {
             }
             Mail::Recovery(at) => self.recover(*at).await,
             Mail::Regroup(part) => {
-                let (inert, _) = Part::with_lead();
-                let part = std::mem::replace(&mut **part, inert);
-                Box::pin(self.regroup(part)).await;
+                if let Some(part) = part.take() {
+                    Box::pin(self.regroup(part)).await;
+                }
             }
             Mail::Probe => self.probe().await,
             Mail::Passivate => self.passivate().await,
             Mail::Recycle => self.recycle().await,
+            Mail::Save => self.keep_state().await,
             Mail::Replace(reply) => {
                 let result = self.take_over().await;
                 reply.take().answer(result.map(|()| None));
@@ -492,9 +504,9 @@ impl Actor {
             _ => {
                 self.status.set_memory(instance.memory_bytes());
                 self.instance.store(Some(instance));
-                if self.status.is_due_for_recycling() {
+                if let Some(due) = self.status.due() {
                     // Refused only by a mailbox that is about to be stopped or closed.
-                    let _ = self.mailbox.deliver(Mail::Recycle);
+                    let _ = self.mailbox.deliver(due);
                 }
                 None
             }

@@ -43,7 +43,9 @@ pub enum GroupState {
     Running,
     /// It restarts members.
     Restarting,
-    /// It has given up: members that it would have restarted have failed.
+    /// It has given up: members that it would have restarted are about to fail.
+    Failing,
+    /// They have failed.
     Failed,
 }
 
@@ -53,6 +55,7 @@ impl GroupState {
         match self {
             Self::Running => "running",
             Self::Restarting => "restarting",
+            Self::Failing => "failing",
             Self::Failed => "failed",
         }
     }
@@ -158,6 +161,9 @@ pub enum InvalidGroup {
         /// The handle of the group that has it.
         handle: ComponentHandle,
     },
+    /// The group around it was removed meanwhile.
+    #[error("the group around it, handle {0}, is gone")]
+    NoParent(ComponentHandle),
     /// The nesting is too deep.
     #[error("the group would be nested {depth} deep, at most {MAX_DEPTH} are allowed")]
     TooDeep {
@@ -184,6 +190,9 @@ impl GroupTree {
     ) -> Result<(), InvalidGroup> {
         if let Some(handle) = self.find(name) {
             return Err(InvalidGroup::Exists { name: name.to_owned(), handle });
+        }
+        if let Some(gone) = parent.filter(|parent| !self.groups.contains_key(parent)) {
+            return Err(InvalidGroup::NoParent(gone));
         }
         let depth = 1 + parent.map_or(0, |parent| self.path(parent).len());
         if depth > MAX_DEPTH {
@@ -314,7 +323,6 @@ impl GroupTree {
                 break Fate::Restart;
             }
             let Some(parent) = group.parent else { break Fate::Fail };
-            self.change(at, GroupState::Failed, &mut changes);
             (at, member) = (parent, Member::Group(at));
         };
         let group = self.groups.get_mut(&at)?;
@@ -323,30 +331,35 @@ impl GroupTree {
             _ => Scope::Components(self.taken_along(at, member, Self::components_of)),
         };
         let below = self.taken_along(at, member, Self::groups_of);
-        match fate {
-            Fate::Restart => self.begin(at, &below, &mut changes),
-            Fate::Fail => {
-                for group in std::iter::once(&at).chain(&below) {
-                    self.change(*group, GroupState::Failed, &mut changes);
-                }
-            }
-        }
+        self.begin(at, &below, fate, &mut changes);
         Some(Decision { group: at, below, scope, fate, changes })
     }
 
-    /// Notes a restart that `group` makes, of the groups `below` it as a whole: those begin anew.
-    fn begin(&mut self, at: ComponentHandle, below: &[ComponentHandle], changes: &mut Changes) {
+    /// Notes what a group does with members, and with the groups `below` it as a whole. Those begin
+    /// anew with a restart.
+    fn begin(
+        &mut self,
+        at: ComponentHandle,
+        below: &[ComponentHandle],
+        fate: Fate,
+        changes: &mut Changes,
+    ) {
         for handle in std::iter::once(&at).chain(below) {
             let Some(group) = self.groups.get_mut(handle) else { continue };
             group.under_way += 1;
-            if *handle == at {
-                group.restarts += 1;
-            } else {
-                group.budget.reset();
+            let to = match fate {
+                Fate::Fail => GroupState::Failing,
+                Fate::Restart => GroupState::Restarting,
+            };
+            match fate {
+                Fate::Fail => {}
+                Fate::Restart if *handle == at => group.restarts += 1,
+                Fate::Restart => group.budget.reset(),
             }
-            // What has failed for good stays so until the host starts it.
-            if *handle != at || group.state != GroupState::Failed {
-                self.change(*handle, GroupState::Restarting, changes);
+            // What has given up stays so until the host starts it, or it is restarted as a whole.
+            let has_given_up = matches!(group.state, GroupState::Failing | GroupState::Failed);
+            if !has_given_up || *handle != at || fate == Fate::Fail {
+                self.change(*handle, to, changes);
             }
         }
     }
@@ -357,11 +370,21 @@ impl GroupTree {
         for handle in std::iter::once(&at).chain(below) {
             let Some(group) = self.groups.get_mut(handle) else { continue };
             group.under_way = group.under_way.saturating_sub(1);
-            if group.under_way == 0 && group.state == GroupState::Restarting {
-                self.change(*handle, GroupState::Running, &mut changes);
-            }
+            let to = match group.state {
+                GroupState::Restarting if group.under_way == 0 => GroupState::Running,
+                GroupState::Failing => GroupState::Failed,
+                same => same,
+            };
+            self.change(*handle, to, &mut changes);
         }
         changes
+    }
+
+    /// Returns whether a group has given up.
+    pub fn gives_up(&self, handle: ComponentHandle) -> bool {
+        let state = self.groups.get(&handle).map(|group| group.state);
+        // A group that is gone can not be started any more.
+        state.is_none_or(|state| matches!(state, GroupState::Failing | GroupState::Failed))
     }
 
     /// Lets a group and the groups in it begin anew: the host has started them.
@@ -370,8 +393,10 @@ impl GroupTree {
         for handle in self.groups_of(Member::Group(handle)) {
             let Some(group) = self.groups.get_mut(&handle) else { continue };
             group.budget.reset();
-            if group.state == GroupState::Failed {
-                self.change(handle, GroupState::Running, &mut changes);
+            if matches!(group.state, GroupState::Failing | GroupState::Failed) {
+                let is_quiet = group.under_way == 0;
+                let to = if is_quiet { GroupState::Running } else { GroupState::Restarting };
+                self.change(handle, to, &mut changes);
             }
         }
         changes
@@ -468,8 +493,13 @@ mod tests {
         assert_eq!(at(5).fate, Fate::Restart);
         let end = at(9);
         assert_eq!((end.scope, end.fate), (Scope::Components(vec![B, C]), Fate::Fail));
-        assert_eq!(states(&end.changes), [(TOP, "failed")]);
+        assert_eq!(states(&end.changes), [(TOP, "failing")]);
         assert_eq!(at(10).fate, Fate::Restart, "the first is old");
+        assert!(tree.gives_up(TOP));
+        assert_eq!(states(&tree.end(TOP, &[])), [(TOP, "failed")]);
+        for _ in 0..3 {
+            assert_eq!(states(&tree.end(TOP, &[])), []);
+        }
         assert_eq!(states(&tree.revive(TOP)), [(TOP, "running")]);
         assert_eq!(tree.after(TOP, B, Loss::Restarts, start).unwrap().fate, Fate::Restart);
     }
@@ -493,13 +523,12 @@ mod tests {
         let escalated = tree.after(INNER, C, Loss::Exhausted, now).unwrap();
         assert_eq!(escalated.group, TOP);
         assert_eq!(escalated.scope, Scope::Components(vec![B, C, D]));
-        let changes = [(INNER, "failed"), (TOP, "restarting"), (INNER, "restarting")];
-        assert_eq!(states(&escalated.changes), changes);
+        assert_eq!(states(&escalated.changes), [(TOP, "restarting")], "the inner is at it already");
         // The inner group has begun anew: its budget is whole again.
         assert_eq!(scope(tree.after(INNER, B, Loss::Exhausted, now)), alone);
         let (at, below) = (escalated.group, escalated.below);
         assert_eq!(states(&tree.end(at, &below)), [(TOP, "running")], "the inner is at it again");
-        assert_eq!(states(&tree.end(INNER, &[])), []);
+        assert_eq!(states(&tree.end(INNER, &[])), [], "twice");
         assert_eq!(states(&tree.end(INNER, &[])), [(INNER, "running")]);
     }
 
@@ -510,7 +539,8 @@ mod tests {
         let end = tree.after(INNER, C, Loss::Exhausted, now).unwrap();
         assert_eq!((end.group, end.fate), (TOP, Fate::Fail));
         assert_eq!(end.scope, Scope::Components(vec![B, C]), "its siblings go on");
-        assert_eq!(states(&end.changes), [(INNER, "failed"), (TOP, "failed")]);
+        assert_eq!(states(&end.changes), [(TOP, "failing"), (INNER, "failing")]);
+        assert_eq!(states(&tree.end(TOP, &end.below)), [(TOP, "failed"), (INNER, "failed")]);
         assert_eq!(states(&tree.revive(TOP)), [(TOP, "running"), (INNER, "running")]);
     }
 

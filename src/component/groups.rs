@@ -1,11 +1,12 @@
 //! The groups of an engine at work: their members, and the restarts that they make.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::component::actor::Actor;
-use crate::component::group_restart::{GroupRestart, run};
+use crate::component::group_restart::{GroupRestart, Seat, run};
 use crate::component::group_tree::{
     Changes, Decision, GroupSpec, GroupTree, InvalidGroup, Loss, Scope,
 };
@@ -14,6 +15,7 @@ use crate::component::supervision::{Supervisor, Verdict};
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::ports::{Identity, StateChanges};
+use crate::core::wait_graph::WaitNode;
 use crate::messaging::group_restart::{Fate, Part};
 use crate::messaging::mail::Mail;
 
@@ -30,9 +32,9 @@ pub struct Groups {
 struct AtWork {
     tree: GroupTree,
     components: HashMap<ComponentHandle, Weak<Pool>>,
-    /// The instances that wait for a restart of their group.
-    waiting: HashSet<InstanceKey>,
-    /// The restarts to come, by outermost group. An entry means that a task works them off.
+    /// The instances that take part in restarts, and in how many.
+    taking_part: HashMap<InstanceKey, usize>,
+    /// The restarts that are due, by outermost group. An entry means that a task works them off.
     restarts: HashMap<ComponentHandle, VecDeque<GroupRestart>>,
 }
 
@@ -43,6 +45,8 @@ pub struct Membership {
     pub groups: Arc<Groups>,
     /// The group of the component.
     pub group: ComponentHandle,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 impl Groups {
@@ -97,58 +101,65 @@ impl Groups {
         at_work.components.remove(&component);
     }
 
-    /// Lets a group and the groups in it begin anew: the host has started them.
-    pub fn revive(&self, group: ComponentHandle) {
+    /// Lets a group and the groups in it begin anew, or all without a `group`: the host has started
+    /// them.
+    pub fn revive(&self, group: Option<ComponentHandle>) {
         let mut at_work = self.lock();
-        let changes = at_work.tree.revive(group);
-        self.tell(changes, None);
+        for group in group.map_or_else(|| at_work.tree.all(), |group| vec![group]) {
+            let changes = at_work.tree.revive(group);
+            self.tell(changes, None);
+        }
     }
 
     fn after(
         self: &Arc<Self>,
         group: ComponentHandle,
-        actor: &Actor,
+        actor: &Arc<Actor>,
         loss: Loss,
         at: impl FnOnce(Fate) -> Instant,
     ) -> Option<Verdict> {
         let component = actor.status().component();
         let mut at_work = self.lock();
-        if at_work.waiting.contains(&actor.status().key()) {
+        if at_work.taking_part.contains_key(&actor.status().key()) {
             return Some(Verdict::Group);
         }
         let decision = at_work.tree.after(group, component.handle, loss, Instant::now())?;
         let Decision { group, below, scope, fate, changes } = decision;
         self.tell(changes, Some(component));
-        let others = match scope {
-            Scope::Instance => Vec::new(),
-            Scope::Components(components) => {
-                components.into_iter().filter_map(|handle| at_work.pool(handle)).collect()
-            }
-        };
-        let actors = others.iter().flat_map(|pool| pool.actors().iter().map(|actor| &**actor));
-        let mut parts = Vec::new();
-        for member in actors.chain(others.is_empty().then_some(actor)) {
-            let (part, lead) = Part::with_lead();
-            // One that is stopped, or about to be, takes no part.
-            if member.mailbox().deliver(Mail::Regroup(Box::new(part))).is_ok() {
-                at_work.waiting.insert(member.status().key());
-                parts.push((member.status().key(), lead));
-            }
+        let node = Arc::<WaitNode>::default();
+        let mut lost = at_work.seat(self, actor, &node);
+        drop(at_work);
+        let part = lost.part.take();
+        // Before all mail that waits. The caller holds the right to run.
+        if let Some(part) = part {
+            drop(actor.mailbox().deliver(Mail::Regroup(Box::new(Some(part)))));
         }
-        let root = at_work.tree.path(group).first().copied().unwrap_or(group);
-        let restart = GroupRestart { group, below, parts, at: at(fate), fate };
-        match at_work.restarts.get_mut(&root) {
-            Some(queue) => queue.push_back(restart),
-            None => {
-                at_work.restarts.insert(root, VecDeque::from([restart]));
-                let timers = actor.spec().context.timers.clone();
-                timers.spawn(run(Arc::clone(self), root, timers.clone()));
-            }
-        }
+        let restart = GroupRestart { group, below, scope, fate, lost, node };
+        let timers = &actor.spec().context.timers;
+        // Apart from the component: it has a pace of its own.
+        timers.workers().spawn(run(Arc::clone(self), restart, at(fate), timers.clone()));
         Some(Verdict::Group)
     }
 
-    /// Returns the next restart of an outermost group; after `None` the task must end.
+    /// Queues a restart. Returns the outermost group if no other task works off its restarts; the
+    /// caller then must, until [`Groups::next`] returns `None`.
+    pub(super) fn queue(&self, restart: GroupRestart) -> Option<ComponentHandle> {
+        let mut at_work = self.lock();
+        let group = restart.group;
+        let root = at_work.tree.path(group).first().copied().unwrap_or(group);
+        match at_work.restarts.get_mut(&root) {
+            Some(queue) => {
+                queue.push_back(restart);
+                None
+            }
+            None => {
+                at_work.restarts.insert(root, VecDeque::from([restart]));
+                Some(root)
+            }
+        }
+    }
+
+    /// Returns the next restart of an outermost group.
     pub(super) fn next(&self, root: ComponentHandle) -> Option<GroupRestart> {
         let mut at_work = self.lock();
         let next = at_work.restarts.get_mut(&root).and_then(VecDeque::pop_front);
@@ -158,9 +169,32 @@ impl Groups {
         next
     }
 
-    /// Notes that an instance waits no longer: from now on its loss is another one.
-    pub(super) fn goes_on(&self, instance: InstanceKey) {
-        self.lock().waiting.remove(&instance);
+    /// Returns all instances that take part in a restart, in order.
+    pub(super) fn seats(
+        self: &Arc<Self>,
+        scope: &Scope,
+        lost: Seat,
+        node: &Arc<WaitNode>,
+    ) -> Vec<Seat> {
+        let Scope::Components(components) = scope else { return vec![lost] };
+        let mut at_work = self.lock();
+        let pools: Vec<_> = components.iter().filter_map(|handle| at_work.pool(*handle)).collect();
+        let (mut lost, mut seats) = (Some(lost), Vec::new());
+        for actor in pools.iter().flat_map(|pool| pool.actors()) {
+            let is_lost = lost.as_ref().is_some_and(|lost| Arc::ptr_eq(&lost.actor, actor));
+            let its = if is_lost { lost.take() } else { None };
+            seats.push(its.unwrap_or_else(|| at_work.seat(self, actor, node)));
+        }
+        drop(at_work);
+        seats
+    }
+
+    /// Returns what becomes of members now: the host may have started their group since.
+    pub(super) fn fate(&self, group: ComponentHandle, decided: Fate) -> Fate {
+        match decided {
+            Fate::Fail if self.lock().tree.gives_up(group) => Fate::Fail,
+            _ => Fate::Restart,
+        }
     }
 
     /// Notes that a restart is over.
@@ -183,7 +217,34 @@ impl Groups {
     }
 }
 
+/// Marks an instance as one that takes part in a restart.
+struct Mark {
+    groups: Arc<Groups>,
+    instance: InstanceKey,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let mut at_work = self.groups.lock();
+        if let Entry::Occupied(mut count) = at_work.taking_part.entry(self.instance) {
+            match count.get() {
+                1 => _ = count.remove(),
+                _ => *count.get_mut() -= 1,
+            }
+        }
+    }
+}
+
 impl AtWork {
+    /// Makes an instance take part in a restart. A seat must not be dropped under the lock.
+    fn seat(&mut self, groups: &Arc<Groups>, actor: &Arc<Actor>, node: &Arc<WaitNode>) -> Seat {
+        let instance = actor.status().key();
+        *self.taking_part.entry(instance).or_default() += 1;
+        let mark = Box::new(Mark { groups: Arc::clone(groups), instance });
+        let (part, lead) = Part::with_lead(Arc::clone(node), mark);
+        Seat { actor: Arc::clone(actor), part: Some(part), lead }
+    }
+
     fn pool(&self, handle: ComponentHandle) -> Option<Arc<Pool>> {
         self.components.get(&handle)?.upgrade()
     }
@@ -194,7 +255,7 @@ impl Membership {
     /// would do as `verdict` says.
     pub fn after(
         &self,
-        actor: &Actor,
+        actor: &Arc<Actor>,
         supervisor: &Supervisor,
         error: &CallError,
         verdict: Verdict,

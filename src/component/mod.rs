@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod durable_state;
 pub mod expectation;
 pub mod group_restart;
 pub mod group_tree;

@@ -28,7 +28,8 @@ struct Visit {
     at: Instant,
     actor: Weak<Actor>,
     purpose: Purpose,
-    /// The messages accepted up to the last visit, and when that number was first seen.
+    /// The messages accepted up to the last visit, and when that number was first seen; of those who
+    /// are saved, the messages handled.
     accepted: u64,
     since: Instant,
 }
@@ -37,6 +38,7 @@ struct Visit {
 enum Purpose {
     Health(Duration),
     Passivation(Duration),
+    Saving(Duration),
 }
 
 impl PartialEq for Visit {
@@ -66,6 +68,14 @@ impl Rounds {
         if let Some(check) = &actor.spec().health_check {
             let first = check.interval.mul_f64(fastrand::f64());
             self.begin(actor, Purpose::Health(check.interval), first);
+        }
+    }
+
+    /// Begins to visit an actor to have its state saved.
+    pub fn save(&self, actor: &Arc<Actor>) {
+        let durable = actor.spec().durable.as_ref();
+        if let Some(interval) = durable.and_then(|durable| durable.durability.save_every) {
+            self.begin(actor, Purpose::Saving(interval), interval);
         }
     }
 
@@ -135,6 +145,13 @@ impl Visit {
                     let _ = mailbox.deliver(Mail::Probe);
                 }
                 Some(Self { at: now + interval, accepted, ..self })
+            }
+            Purpose::Saving(interval) => {
+                let handled = actor.status().all_handled();
+                if handled != self.accepted && state == State::Running {
+                    let _ = mailbox.deliver(Mail::Save);
+                }
+                Some(Self { at: now + interval, accepted: handled, ..self })
             }
             Purpose::Passivation(_) if ends(&actor) => None,
             Purpose::Passivation(timeout) => {

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::component::groups::InstanceKey;
 use crate::component::lifecycle::{Cause, State};
-use crate::component::recycling::Recycling;
+use crate::component::recycling::{Recycling, SaveAfter};
 use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::message::Timestamp;
 use crate::core::ports::{HealthChange, Identity, SoFar, StateChange, StateChanges};
+use crate::messaging::mail::Mail;
 use crate::runtime::contract::HealthStatus;
 
 /// The state, the last health, the metadata and the counts of a component.
@@ -25,6 +26,8 @@ pub struct Status {
     version: AtomicU64,
     /// `None`: an instance is never recycled.
     recycling: Option<Recycling>,
+    /// `None`: an instance is not saved by its messages.
+    saving: Option<SaveAfter>,
     handled: AtomicU64,
     failed: AtomicU64,
     restarts: AtomicU64,
@@ -41,6 +44,7 @@ impl Status {
         instance: usize,
         changes: Arc<dyn StateChanges>,
         recycling: Option<Recycling>,
+        saving: Option<SaveAfter>,
     ) -> Self {
         Self {
             component,
@@ -51,6 +55,7 @@ impl Status {
             health: AtomicU8::new(HealthStatus::Unknown as u8),
             version: AtomicU64::new(1),
             recycling,
+            saving,
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -122,10 +127,21 @@ impl Status {
         self.version.store(number, Ordering::Relaxed);
     }
 
-    /// Returns whether to recycle the instance now; true once for each attempt.
-    pub fn is_due_for_recycling(&self) -> bool {
-        let Some(recycling) = &self.recycling else { return false };
-        recycling.is_due(self.all_handled(), self.memory_bytes())
+    /// Returns what is to be done with the instance between two messages; once for each attempt.
+    pub fn due(&self) -> Option<Mail> {
+        let recycles = |it: &Recycling| it.is_due(self.all_handled(), self.memory_bytes());
+        if self.recycling.as_ref().is_some_and(recycles) {
+            return Some(Mail::Recycle);
+        }
+        let saves = |it: &SaveAfter| it.is_due(self.all_handled());
+        self.saving.as_ref().is_some_and(saves).then_some(Mail::Save)
+    }
+
+    /// Notes that the instance was saved, or begins.
+    pub fn save_later(&self) {
+        if let Some(saving) = &self.saving {
+            saving.begin(self.all_handled());
+        }
     }
 
     /// Notes that the instance, with its present memory, is to be recycled only later.

@@ -249,6 +249,12 @@ impl Actor {
         self.candidate.take()
     }
 
+    /// Ends an instance that was never in its place, on this thread.
+    pub(super) fn abandon(&self, instance: Box<Instance>, error: &CallError) {
+        let successor = HandOver::refused(error.clone()).successor;
+        block_on(self.ambient_timers(), pin!(discard(instance, successor)));
+    }
+
     /// Ends a candidate that does not take over, on this thread.
     pub fn reject(candidate: Candidate) {
         let Candidate { instance, source, beside, .. } = candidate;
@@ -372,6 +378,7 @@ impl Actor {
         self.unhealthy.store(0, Ordering::Relaxed);
         self.status.set_memory(instance.memory_bytes());
         self.status.recycle_later();
+        self.status.save_later();
     }
 
     /// Puts a new instance in the place of one that has grown old.
@@ -470,7 +477,13 @@ impl Actor {
         let mut ended = ChangeOnDrop { status: &self.status, cause: after, failure: None };
         let Some(mut instance) = self.instance.take() else { return Ok(()) };
         instance.set_on_caller(on_caller);
-        let result = end(instance).await;
+        let result = match self.leave_state(&mut instance).await {
+            Err(error) if error.poisons_instance() => {
+                instance.finish().await;
+                Err(error)
+            }
+            left => left.and(end(instance).await),
+        };
         self.status.set_memory(0);
         ended.failure = result.as_ref().err().map(|error| self.failure(error));
         result
@@ -503,12 +516,12 @@ impl Actor {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
         let failure = Some(self.failure(error));
-        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_open();
+        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_left_alone();
         let verdict = match &self.supervisor {
             Some(supervisor) if supervised => {
                 let verdict = supervisor.after(error, Instant::now());
-                match &self.spec().membership {
-                    Some(membership) => membership.after(self, supervisor, error, verdict),
+                match self.spec().membership.as_ref().zip(self.me.upgrade()) {
+                    Some((membership, me)) => membership.after(&me, supervisor, error, verdict),
                     None => verdict,
                 }
             }
@@ -577,7 +590,7 @@ impl Actor {
         // The state of a passive component that could not be restored.
         self.saved.take();
         self.status.change(Cause::Start);
-        match self.new_instance().await {
+        match self.awakened(Cause::Start).await {
             Ok(instance) => {
                 if let Some(supervisor) = &self.supervisor {
                     supervisor.reset();
@@ -654,6 +667,7 @@ impl Actor {
         if cause == Cause::Restart {
             // The host wants it to begin anew.
             self.saved.take();
+            self.forget_state().await?;
         }
         let mut instance = self.new_instance().await?;
         match self.restore(&mut instance).await {

@@ -117,11 +117,12 @@ impl Actor {
         if !instance.has_state() {
             return Some(instance);
         }
-        match self.save(&mut instance).await {
-            Ok(saved) => {
-                self.saved.store(Some(Box::new(saved)));
-                Some(instance)
-            }
+        let saved = match &self.spec().durable {
+            Some(_) => self.leave_state(&mut instance).await,
+            None => self.save(&mut instance).await.map(|it| self.saved.store(Some(Box::new(it)))),
+        };
+        match saved {
+            Ok(()) => Some(instance),
             Err(error) => {
                 match self.put_back(instance, &Err::<(), _>(error.clone())) {
                     Some(crash) => crash.await,
@@ -143,6 +144,9 @@ impl Actor {
 
     /// Restores the state of a passive component. It stays saved if that fails.
     pub(super) async fn restore(&self, instance: &mut Instance) -> Result<(), CallError> {
+        if let Some(durable) = &self.spec().durable {
+            return self.resume(durable, instance).await;
+        }
         let Some(saved) = self.saved.take() else { return Ok(()) };
         if !instance.has_state() {
             return Ok(());

@@ -131,6 +131,10 @@ impl From<EngineError> for Failure {
                 AIRSSYS_ERROR_INVALID_ARGUMENT,
                 json!({ "component": component.as_str(), "argument": "handle" }),
             ),
+            EngineError::StateInUse { component, handle } => (
+                AIRSSYS_ERROR_INVALID_ARGUMENT,
+                json!({ "component": component.as_str(), "handle": handle.0, "argument": "id" }),
+            ),
             EngineError::InvalidGroupName { .. } | EngineError::InvalidGroup(_) => {
                 (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "name" }))
             }
@@ -396,6 +400,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             AIRSSYS_ERROR_TIMEOUT
         }
         CallError::Unhealthy { .. } => AIRSSYS_ERROR_RUNTIME,
+        CallError::StateStorage { .. } => AIRSSYS_ERROR_IO,
         CallError::ExecutionTime { limit } => {
             detail["limit"] = "max-execution-time-ms".into();
             detail["value"] = millis(*limit);

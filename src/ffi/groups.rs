@@ -22,12 +22,13 @@ use crate::ffi::status::airssys_status_t;
 ///   that group. If there is none, the members that would have been restarted are `failed`; all
 ///   others go on.
 ///
-/// In a restart, all members that take part pause after their current message. Then they end in
-/// reverse order, and begin in order, each as in `airssys_engine_restart`. Messages wait meanwhile.
-/// Members that are stopped or have failed take no part; a passive one stays passive, and its state
-/// is forgotten. What the host does to a member (a stop, a restart, a replacement) does not concern
-/// the others; after `airssys_engine_interrupt` the group restarts as after a crash, and no budget
-/// is charged.
+/// A restart follows the pause of the component that was lost, see supervision in OPTIONS. The other
+/// members that take part end in reverse order, each after its current message, and then all begin
+/// in order. Messages wait meanwhile. Members that are stopped or have failed take no part. A
+/// passive one stays passive, and its state is forgotten; a `temporary` one fails. What the host
+/// does to a member (a stop, a restart, a replacement) does not concern the others, and comes first:
+/// a lost component that the host restarts during its pause restarts alone. After
+/// `airssys_engine_interrupt` the group restarts as after a crash, and no budget is charged.
 ///
 /// The handle of a group stands for its members, those of groups in it included, in these functions:
 ///
@@ -76,15 +77,16 @@ pub unsafe extern "C" fn airssys_engine_add_group(
 ///         "members": [ { "handle": 2, "id": "app/reader/0" },
 ///                      { "handle": 3, "group": "workers" } ] } ]
 ///
-/// `state` is `running`, `restarting`, or `failed` once the group has given up, until
-/// `airssys_engine_start`. `restarts` counts those that the group has made. `within` names the group
-/// around it. `airssys_engine_status` of a group returns one of these objects.
+/// `state` is `running`, `restarting`, `failing` once the group has given up, or `failed` when its
+/// members have failed, until `airssys_engine_start`. `restarts` counts those that the group has
+/// made. `within` names the group around it. `airssys_engine_status` of a group returns one of these
+/// objects.
 ///
 /// `engine`: borrowed. `out_json`: set on success; release it with `airssys_bytes_free`. `error`:
 /// may be NULL. Any thread; callable from callbacks. Does not block.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
-/// `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_groups(
     engine: *mut airssys_engine_t,
@@ -92,5 +94,5 @@ pub unsafe extern "C" fn airssys_engine_groups(
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
     arguments!(unsafe { engine: Object, out_json: Out, error: Out });
-    document(engine, out_json, error, |engine| Ok(engine.group_list()?))
+    document(engine, out_json, error, |engine| Ok(engine.group_list()))
 }

@@ -117,9 +117,9 @@ pub unsafe extern "C" fn airssys_engine_start(
 /// for it.
 ///
 /// `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
-/// order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success; release
-/// it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks. Does not
-/// block.
+/// order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success;
+/// release it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks.
+/// Does not block.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.

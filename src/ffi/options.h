@@ -131,6 +131,14 @@
  *                                         the component is "passive" until then
  *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
  *                                         "passive", see below; default: never
+ *       "state": "volatile",              "durable": the state of a component that exports
+ *                                         `component-state` outlives the process, see below
+ *       "restore-after-crash": false,     true: after a crash as well, as it was saved last; needs
+ *                                         "durable", as does
+ *       "save-every": {                   saves of a running component; default: none
+ *         "messages": 1000,               after so many messages and callbacks
+ *         "ms": 60000                     and in this interval, if it has handled something
+ *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
  *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
@@ -141,6 +149,14 @@
  * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
  * new one are called, also when an instance is recycled or replaced. The state counts against
  * "max-host-bytes". Other components begin anew.
+ *
+ * A durable state is saved in the engine's storage, in the namespace "airssys.engine", when the
+ * component is stopped, unloaded, shut down with its engine or passivated. The next start of a
+ * component with this id restores it: a load, airssys_engine_start, or the next message. After a
+ * crash of the component, or of the process (`airssys_engine_free` without a shutdown included),
+ * it begins anew, unless "restore-after-crash" is true. airssys_engine_restart forgets the state.
+ * If the state cannot be restored, the load fails; load the component without "durable" to begin
+ * anew. One component may keep a durable state under an id; each instance of a pool has its own.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the

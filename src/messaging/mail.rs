@@ -21,13 +21,15 @@ pub enum Mail {
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
     /// A restart of the owner together with others of its group.
-    Regroup(Box<Part>),
+    Regroup(Box<Option<Part>>),
     /// A check of the health of an idle owner, for its supervision.
     Probe,
     /// The end of the instance of an idle owner, until it has mail.
     Passivate,
     /// A new instance in place of one that has grown old.
     Recycle,
+    /// The state of the instance is saved, and the instance goes on.
+    Save,
     /// An instance of another version takes over.
     Replace(Reply),
     /// A call of `shutdown`, after which the owner has no instance.
@@ -74,7 +76,8 @@ impl Mail {
             | Self::Regroup(_)
             | Self::Probe
             | Self::Passivate
-            | Self::Recycle => None,
+            | Self::Recycle
+            | Self::Save => None,
         }
     }
 

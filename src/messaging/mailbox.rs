@@ -621,6 +621,13 @@ impl Mailbox {
         self.lock().intake.is_final()
     }
 
+    /// Returns whether the mailbox is open, and the host is not about to give its owner another
+    /// instance.
+    pub fn is_left_alone(&self) -> bool {
+        let queue = self.lock();
+        queue.intake == Intake::Open && !queue.host_acts()
+    }
+
     /// Returns whether the mailbox is open.
     pub fn is_open(&self) -> bool {
         self.lock().intake == Intake::Open

@@ -49,7 +49,7 @@ pub enum Runner {
     /// The receiver's task, which lets mail wait for a while, see
     /// [`Mailbox::rest`](crate::messaging::mailbox::Mailbox::rest).
     Resting,
-    /// As [`Runner::Resting`], until the restart of the group gets to the owner.
+    /// As [`Runner::Resting`], until the others of its group have ended as well.
     Grouped,
 }
 
@@ -246,6 +246,7 @@ impl Queue {
             | Mail::Recovery(_)
             | Mail::Regroup(_)
             | Mail::Recycle
+            | Mail::Save
             | Mail::Replace(_) => {
                 self.control.get_or_insert_default().first.push_back((place, mail));
             }
@@ -470,9 +471,16 @@ impl Queue {
 
     /// Returns whether mail waits that a task must not let wait in this kind of rest.
     pub fn ends_rest(&self, rest: Runner) -> bool {
-        // The restarts of a group come one after another.
-        let waits = |mail: &Mail| rest != Runner::Grouped || !matches!(mail, Mail::Regroup(_));
-        self.intake != Intake::Open || self.control().any(waits)
+        let regroups =
+            || rest == Runner::Resting && self.control().any(|it| matches!(it, Mail::Regroup(_)));
+        self.intake != Intake::Open || self.host_acts() || regroups()
+    }
+
+    /// Returns whether mail of the host waits that gives the owner another instance, or none.
+    pub fn host_acts(&self) -> bool {
+        self.control().any(|mail| {
+            matches!(mail, Mail::Restart(_) | Mail::Replace(_) | Mail::Stop(_) | Mail::Start(_))
+        })
     }
 
     /// Returns whether the handler runs; a parked or resting task only holds the right.

@@ -5,3 +5,4 @@ pub mod backend;
 pub mod component_storage;
 pub mod memory;
 pub mod reservations;
+pub mod saved_states;

@@ -36,6 +36,7 @@ use crate::security::guard::Authority;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
 use crate::storage::reservations::Reservations;
+use crate::storage::saved_states::SavedStates;
 use crate::system::audit::Audit;
 use crate::system::callbacks::{Callbacks, PatientRouter};
 use crate::system::components::{Catalogue, Components};
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(super) host_error_texts: HostErrorTexts,
     pub(super) storage: Arc<dyn Backend>,
     pub(super) reservations: Reservations,
+    pub(super) saved_states: Arc<SavedStates>,
     pub(super) authority: Arc<Authority>,
     audit: Option<Audit>,
     pub(super) events: Events,
@@ -154,6 +156,7 @@ impl Engine {
             }),
             log,
             host_error_texts: config.host_error_texts,
+            saved_states: Arc::new(SavedStates::new(Arc::clone(&storage))),
             storage,
             reservations: Reservations::default(),
             authority: Arc::new(Authority::new(Arc::clone(&config.policies), log_of(&audit))),

@@ -85,6 +85,17 @@ pub enum EngineError {
         /// The component.
         component: Arc<ComponentId>,
     },
+    /// Another component saves its state under the same id.
+    #[error(
+        "{component}: the component with handle {handle} keeps a durable state under this id; unload \
+         it first, or load this one without \"state\": \"durable\""
+    )]
+    StateInUse {
+        /// The id.
+        component: Arc<ComponentId>,
+        /// The other component.
+        handle: ComponentHandle,
+    },
     /// A name that no group can have.
     #[error("group {name:?}: the name {reason}")]
     InvalidGroupName {

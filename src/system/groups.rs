@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::component::group_tree::{GroupSpec, Member};
+use crate::component::group_tree::{GroupSpec, GroupTree, Member};
 use crate::component::groups::Membership;
 use crate::component::pool::Pool;
 use crate::core::id::{ComponentHandle, check_part, shorten};
@@ -48,18 +48,21 @@ impl Engine {
 
     /// Returns the group that an option names.
     fn group_named(&self, name: &str) -> Result<ComponentHandle, EngineError> {
-        self.groups.with(|tree| tree.find(name)).ok_or_else(|| {
-            let all = |handle: ComponentHandle| self.groups.with(|tree| tree.name(handle));
-            let names: Vec<_> =
-                self.groups.with(|tree| tree.all()).into_iter().filter_map(all).collect();
-            EngineError::Options(OptionsError::OutOfRange {
-                place: "options.group".into(),
-                value: format!("{:?}", shorten(name)),
-                expected: match names.as_slice() {
-                    [] => "the name of a group; add one first".into(),
-                    names => format!("the name of a group: {}", some_of(names)),
-                },
-            })
+        self.groups.with(|tree| tree.find(name)).ok_or_else(|| self.no_group(name))
+    }
+
+    fn no_group(&self, name: &str) -> EngineError {
+        let all = |tree: &mut GroupTree| {
+            tree.all().into_iter().filter_map(|handle| tree.name(handle)).collect::<Vec<_>>()
+        };
+        let names = self.groups.with(all);
+        EngineError::Options(OptionsError::OutOfRange {
+            place: "options.group".into(),
+            value: format!("{:?}", shorten(name)),
+            expected: match names.as_slice() {
+                [] => "the name of a group; add one first".into(),
+                names => format!("the name of a group: {}", some_of(names)),
+            },
         })
     }
 
@@ -70,21 +73,22 @@ impl Engine {
     ) -> Result<Option<Membership>, EngineError> {
         let Some(name) = group else { return Ok(None) };
         let (groups, group) = (Arc::clone(&self.groups), self.group_named(name)?);
-        Ok(Some(Membership { groups, group }))
+        Ok(Some(Membership { groups, group, name: name.into() }))
     }
 
     /// Makes a component a member of its group.
     pub(super) fn join_group(&self, pool: &Arc<Pool>) -> Result<(), EngineError> {
-        let Some(Membership { groups, group }) = membership(pool) else { return Ok(()) };
+        let Some(Membership { groups, group, name }) = membership(pool) else { return Ok(()) };
         match groups.join(*group, pool) {
             true => Ok(()),
-            false => Err(EngineError::UnknownHandle(*group)),
+            // It was unloaded meanwhile.
+            false => Err(self.no_group(name)),
         }
     }
 
     /// Removes a component from its group.
     pub(super) fn leave_group(&self, pool: &Pool) {
-        if let Some(Membership { groups, group }) = membership(pool) {
+        if let Some(Membership { groups, group, .. }) = membership(pool) {
             groups.leave(*group, pool.handle());
         }
     }
@@ -127,11 +131,10 @@ impl Engine {
     }
 
     /// Returns what is known of all groups, as JSON.
-    pub fn group_list(&self) -> Result<String, EngineError> {
-        self.check_running()?;
+    pub fn group_list(&self) -> String {
         let all = self.groups.with(|tree| tree.all());
         let all = all.into_iter().filter_map(|handle| self.group_status(handle));
-        Ok(all.collect::<Value>().to_string())
+        all.collect::<Value>().to_string()
     }
 
     /// Returns what is known of a group; `None` if there is no such group.
@@ -176,8 +179,7 @@ fn membership(pool: &Pool) -> Option<&Membership> {
 
 /// Returns the name of a component's group.
 pub fn group_name(pool: &Pool) -> Option<Arc<str>> {
-    let Membership { groups, group } = membership(pool)?;
-    groups.with(|tree| tree.name(*group))
+    membership(pool).map(|it| Arc::clone(&it.name))
 }
 
 /// The most names that an error lists.

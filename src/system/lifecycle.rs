@@ -108,7 +108,7 @@ impl Engine {
     /// Starts components that are stopped or have failed.
     pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
         let pools = self.addressed(handle)?;
-        self.groups.revive(handle);
+        self.groups.revive((handle != ALL).then_some(handle));
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
         })
@@ -199,7 +199,11 @@ impl Engine {
         }
         // A thread waits for one at a time; any will do.
         let _wait = actors().next().map(|first| self.wait_for(first)).transpose()?;
-        let states = || actors().map(|actor| actor.status().state());
+        let is_group = pools.first().is_none_or(|pool| pool.handle() != handle);
+        // Members that are unloaded meanwhile are members no longer.
+        let counts =
+            |state: &State| !is_group || *state != State::Unloaded || wanted == State::Unloaded;
+        let states = || actors().map(|actor| actor.status().state()).filter(counts);
         let look = || {
             if states().all(|state| state == wanted) {
                 return Some(Ok(()));
@@ -250,7 +254,7 @@ fn each<'a, T>(
     }
     match failed.pop() {
         None => Ok(()),
-        Some((_, error)) if handle != ALL => Err(error),
+        Some((component, error)) if component == handle => Err(error),
         Some(last) => {
             failed.push(last);
             Err(EngineError::Several { components, failed })

@@ -8,9 +8,10 @@ use std::time::Duration;
 use vec1::Vec1;
 
 use crate::component::actor::{Actor, ActorSpec};
+use crate::component::durable_state::DurableState;
 use crate::component::groups::Membership;
 use crate::component::pool::Pool;
-use crate::component::recycling::Recycling;
+use crate::component::recycling::{Recycling, SaveAfter};
 use crate::component::status::Status;
 use crate::component::version::{Source, Version};
 use crate::core::account::Account;
@@ -33,6 +34,7 @@ use crate::runtime::threads::signal_stack;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
 use crate::storage::component_storage::ComponentStorage;
+use crate::storage::saved_states::{Claim, StateKey};
 use crate::system::binary_file;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
@@ -42,6 +44,8 @@ use crate::system::options::LoadOptions;
 /// What the actors of a pool share.
 struct Plan {
     membership: Option<Membership>,
+    /// `None`: the state ends with the process.
+    claim: Option<Arc<Claim>>,
     identity: Identity,
     version: Arc<Version>,
     options: LoadOptions,
@@ -87,6 +91,16 @@ impl Engine {
         if let Some(expected) = &options.sha256 {
             prepared.check_sha256(expected).map_err(failed)?;
         }
+        let claim = match &options.durability {
+            Some(_) if prepared.state.is_none() => {
+                let what = "it exports no component-state, which \"state\": \"durable\" needs";
+                return Err(failed(LoadError::Unexpected(what.into())));
+            }
+            Some(_) => Some(Arc::new(self.saved_states.claim(&id, handle).map_err(|handle| {
+                EngineError::StateInUse { component: Arc::clone(&id), handle }
+            })?)),
+            None => None,
+        };
         let expectation = std::mem::take(&mut options.expectation);
         let env = std::mem::take(&mut options.env).into();
         let config = InitialConfig { env, data: options.config.take() };
@@ -104,7 +118,7 @@ impl Engine {
             true => guard.count_requests(),
             false => guard,
         });
-        let plan = Plan { membership, identity, version, options, guard, stack };
+        let plan = Plan { membership, claim, identity, version, options, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.options.instances {
             match self.start(&plan, actors.len()) {
@@ -197,6 +211,9 @@ impl Engine {
             messenger,
             supervision: plan.options.supervision.clone(),
             membership: plan.membership.clone(),
+            durable: plan.options.durability.zip(plan.claim.clone()).map(|(durability, claim)| {
+                DurableState { durability, claim, key: StateKey::new(id, number) }
+            }),
             health_check: plan.options.health_check.clone(),
             activation: plan.options.activation.clone(),
             rounds: Arc::clone(&self.rounds),
@@ -212,7 +229,10 @@ impl Engine {
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
         let recycling = plan.options.recycling.map(Recycling::new);
-        let status = Status::new(plan.identity.clone(), number, self.states.clone(), recycling);
+        let save_after = plan.options.durability.and_then(|it| it.save_after_messages);
+        let saving = save_after.map(SaveAfter::new);
+        let status =
+            Status::new(plan.identity.clone(), number, self.states.clone(), recycling, saving);
         let source = Source::new(Arc::clone(&plan.version), mappings);
         let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, plan.stack);
         actor.map_err(|error| {
@@ -300,6 +320,10 @@ impl Engine {
         }
         self.components.remove(handle);
         self.leave_group(&pool);
+        if let Some(durable) = &pool.actors().first().spec().durable {
+            // Others may still refer to the component.
+            durable.claim.release();
+        }
         first_failure
     }
 

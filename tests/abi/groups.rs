@@ -57,8 +57,12 @@ fn until_restarts(engine: &Engine, handles: &[u64], wanted: &[u64]) {
 
 /// Waits until the group has no restart to make.
 fn until_quiet(engine: &Engine, group: u64) {
-    let is = || engine.status(group).unwrap()["state"] == "running";
-    eventually("the restart of the group is over", || is().then_some(()));
+    until(engine, group, "running");
+}
+
+fn until(engine: &Engine, group: u64, state: &str) {
+    let is = || engine.status(group).unwrap()["state"] == state;
+    eventually(&format!("the group is {state}"), || is().then_some(()));
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn one_for_one_helps_out_once_a_member_has_used_up_its_budget() {
     }
     crash(&engine, looping);
     engine.wait(looping, "failed", FOREVER).unwrap();
-    assert_eq!(engine.status(group).unwrap()["state"], "failed");
+    until(&engine, group, "failed");
     assert_eq!(engine.failure(looping, "ok").status, AIRSSYS_ERROR_COMPONENT_FAILED);
     assert_eq!(engine.text(other, "ok"), "ok", "its siblings go on");
     assert_eq!(restarts(&engine, other), 0);
@@ -227,8 +231,8 @@ fn groups_escalate_to_the_group_around_them() {
         engine.wait(failed, "failed", FOREVER).unwrap();
     }
     assert_eq!(engine.text(before, "ok"), "ok");
-    let states: Vec<_> = [top, inner].map(|it| engine.status(it).unwrap()["state"].clone()).into();
-    assert_eq!(states, ["failed", "failed"]);
+    until(&engine, top, "failed");
+    until(&engine, inner, "failed");
     engine.start(top).unwrap();
     engine.wait(top, "running", FOREVER).unwrap();
     assert_eq!(engine.groups()[1]["state"], "running");

@@ -14,7 +14,7 @@ use crate::system::documents::grants::{
 use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{
     BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
-    QuotasDocument, ReplaceDocument, SupervisionDocument,
+    QuotasDocument, ReplaceDocument, SaveEveryDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -55,6 +55,7 @@ fn all_keys() -> Vec<Keys> {
         keys::<QuotasDocument>(),
         keys::<SupervisionDocument>(),
         keys::<HealthDocument>(),
+        keys::<SaveEveryDocument>(),
         keys::<ExpectDocument>(),
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
