@@ -37,6 +37,7 @@ from airssys_wasm.errors import (
     from_status,
 )
 from airssys_wasm.events import Event
+from airssys_wasm.group import Group, Strategy
 from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router, c_envelope
 from airssys_wasm.security import AuditRecord, Capabilities, Policies
@@ -47,6 +48,9 @@ __all__ = ["Activation", "Engine", "WhenFull"]
 #: The type of ``limits``, ``quotas``, ``mailbox``, ``supervision`` and ``health``:
 #: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
+
+#: A default of the library, where ``None`` means something.
+_DEFAULT: Any = object()
 
 #: When the first instance is made: by the load, or by the first message.
 Activation = Literal["at-load", "on-demand"]
@@ -164,6 +168,7 @@ class Engine:
         limits: Optional[Options] = None,
         quotas: Optional[Options] = None,
         supervision: Optional[Options] = None,
+        group: Optional[Union[Group, str]] = None,
         capabilities: Optional[Capabilities] = None,
         mailbox: Optional[Options] = None,
         when_full: Optional[WhenFull] = None,
@@ -236,6 +241,8 @@ class Engine:
             token bucket, one second deep.
         :param supervision: its supervision. ``options={"supervision": None}`` turns that of the engine
             off.
+        :param group: its group, or the name of it; the component becomes the last member. A member
+            has ``supervision`` in any case.
         :param capabilities: its capabilities; ``{}`` grants nothing and overrides the engine's.
         :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
         :param when_full: what a full mailbox does: ``"reject"`` (the default) raises
@@ -261,8 +268,9 @@ class Engine:
         :param recycle_after_messages: messages and callbacks after which a new instance does so.
         :param options: further keys of the library's load options, in the library's spelling.
         :raises InvalidId: the id is malformed.
-        :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory
-            that does not exist; the message names it.
+        :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory or
+            a group that does not exist; the message names it.
+        :raises InvalidArgument: the group belongs to another engine.
         :raises InvalidComponent: the binary is not a component, has unknown imports, or is not the
             expected one.
         :raises InstantiationFailed: no instance could be made.
@@ -289,6 +297,7 @@ class Engine:
                 "limits": None if limits is None else _convert.dashed(limits),
                 "quotas": None if quotas is None else _convert.dashed(quotas),
                 "supervision": None if supervision is None else _convert.supervision(supervision),
+                "group": None if group is None else self._name_of(group),
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -316,6 +325,92 @@ class Engine:
             data, size = _convert.c_buffer(wasm)
             self._core.run(lib.airssys_engine_load, name, data, size, document, out)
         return Component(self, self._core, handle.value, id)
+
+    def add_group(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one-for-one",
+        max_restarts: Optional[int] = _DEFAULT,
+        window: Optional[float] = None,
+        group: Optional[Union[Group, str]] = None,
+        options: Optional[Options] = None,
+    ) -> Group:
+        """Adds a group, whose members are restarted together.
+
+        :meth:`load` makes a component a member::
+
+            engine.add_group("pipeline", strategy="rest-for-one")
+            engine.load("app/reader/0", "reader.wasm", group="pipeline")
+            engine.load("app/parser/0", "parser.wasm", group="pipeline")
+
+        A component that loses its instance is restarted by its own ``supervision``, within its own
+        budget. The group adds a strategy and a budget of its own, which counts the restarts that the
+        group makes: of a member whose own budget is exhausted, which then begins a new one, and, with
+        the other strategies than ``"one-for-one"``, all. If it is exhausted, the group gives up: the
+        group around it restarts it as a whole, within the budget of that group. If there is none, the
+        members that would have been restarted are ``failed``; all others go on.
+
+        In a restart, the members that take part finish their current message, end in reverse order, and
+        begin in order. Messages wait meanwhile. Members that are stopped or have failed take no part. What
+        the host does to a member does not concern the others; after :meth:`Component.interrupt` the group
+        restarts as after a crash, and no budget is charged. Calls for all components and :meth:`shutdown`
+        keep the members of a group together, at the place where the group was made.
+
+        :param name: without ``/``, ``*`` and control characters. No other group of the engine may have
+            it.
+        :param strategy: which members the loss of one takes along: ``"one-for-one"``, none;
+            ``"one-for-all"``, all; ``"rest-for-one"``, those that came into the group after it.
+        :param max_restarts: the budget, restarts in ``window``; by default 10. ``None`` is no limit.
+        :param window: seconds, by default 60. The window slides.
+        :param group: the group around it, or the name of it.
+        :param options: further keys of the library's group options, in the library's spelling.
+        :raises InvalidArgument: the name is invalid or in use, groups would be nested more than 32 deep,
+            or ``group`` belongs to another engine.
+        :raises InvalidOptions: an option is invalid, or there is no such ``group``; the message names it.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        base = dict(options or {})
+        if max_restarts is None:
+            if "max-restarts" in base:
+                raise InvalidOptions(
+                    "'max-restarts' is given twice, as an argument and in the options"
+                )
+            base["max-restarts"] = None
+        document = _convert.json_document(
+            base,
+            {
+                "strategy": strategy,
+                "max-restarts": None if max_restarts is _DEFAULT else max_restarts,
+                "window-ms": None if window is None else _convert.milliseconds(window),
+                "group": None if group is None else self._name_of(group),
+            },
+        )
+        handle = ctypes.c_uint64()
+        c_name = _convert.c_string("name", name)
+        self._core.run(lib.airssys_engine_add_group, c_name, document, ctypes.byref(handle))
+        return Group(self, self._core, handle.value, name)
+
+    @property
+    def groups(self) -> Dict[str, Group]:
+        """All groups by name, as of now, in the order in which they were made.
+
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        return {
+            entry["group"]: Group(self, self._core, entry["handle"], entry["group"])
+            for entry in self._core.ask_json(lib.airssys_engine_groups)
+        }
+
+    def _name_of(self, group: Union[Group, str]) -> str:
+        """The name of a group of this engine."""
+        if isinstance(group, str):
+            return group
+        if not isinstance(group, Group):
+            raise TypeError(f"group must be a Group or a str, not {type(group).__name__}")
+        if group._core is not self._core:
+            raise InvalidArgument(f"{group!r} belongs to another engine")
+        return group.name
 
     def find(self, id: str) -> Component:
         """The component with this id.
