@@ -1339,6 +1339,9 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
  *                                         that were not used for longest do; default: no limit
+ *       "trusted-keys": ["64 digits"],    public keys of those who may sign binaries, at most 256, see
+ *                                         SIGNATURES; default: none
+ *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -1424,6 +1427,7 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
  *       "sha256": "64 digits",            of the binary, likewise
+ *       "signature": "128 digits",        of the binary, see SIGNATURES; default: none
  *       "health": {                       checks of `health`; default: none. They never come before
  *                                         messages that wait, and are left out while there are some
  *         "interval-ms": 10000,           1 to 86400000
@@ -1527,8 +1531,20 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "expect": { ... },                as for a load
  *       "newer": false,                   true: the version in the metadata must be newer than the
  *                                         one before, by the rules of semver
- *       "sha256": "64 digits"             as for a load
+ *       "sha256": "64 digits",            as for a load
+ *       "signature": "128 digits"         as for a load
  *     }
+ *
+ *
+ * SIGNATURES: "signature" of LOAD and REPLACE, "trusted-keys" and "require-signature" of
+ * CONFIGURATION
+ *
+ * A signature is Ed25519 (RFC 8032) over 32 bytes: the SHA-256 of the binary, not its hexadecimal
+ * text. Keys and signatures are hexadecimal digits, 64 and 128. A signature that is given must be
+ * by one of the trusted keys. With "require-signature", a binary without one is refused as well.
+ * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
+ * without a new binary and a rollback need no signature: their binary was checked when it came.
+ * `airssys_engine_describe` names the key that signed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
@@ -2015,7 +2031,8 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
  *       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
- *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
+ *                   "code-bytes": 67890,    compiled, with the initial contents of memories
+ *                   "signer": null }        or the key that signed it, as 64 hexadecimal digits
  *     }
  *
  * `health` is the component's last answer. The engine asks at load and in `airssys_engine_health`.

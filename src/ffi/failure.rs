@@ -328,7 +328,7 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
                 "health": last,
             }),
         ),
-        LoadError::OtherLifecycle(_) | LoadError::Unexpected(_) => {
+        LoadError::OtherLifecycle(_) | LoadError::Unexpected(_) | LoadError::Untrusted(_) => {
             (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
         }
         LoadError::Refused(_) => {

@@ -16,6 +16,7 @@ use crate::core::limits::Limits;
 use crate::messaging::mailbox::MailboxOptions;
 use crate::security::capability;
 use crate::security::quota::Quotas;
+use crate::security::signature::SIGNATURE_BYTES;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
@@ -54,6 +55,8 @@ pub struct LoadOptions {
     pub expectation: Expectation,
     /// The SHA-256 that the binary must have.
     pub sha256: Option<[u8; 32]>,
+    /// The signature of the binary.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
     /// How the health is checked.
     pub health_check: Option<HealthCheck>,
     /// When the component has an instance.
@@ -148,6 +151,7 @@ impl LoadOptions {
             recycling: recycling(document.recycle_above_bytes, document.recycle_after_messages),
             expectation: expectation(document.expect)?,
             sha256: sha256(document.sha256)?,
+            signature: signature(document.signature)?,
             health_check: document.health.map(health_check),
             activation: Activation {
                 on_demand: document.activation == Some(ActivationDocument::OnDemand),
@@ -180,15 +184,28 @@ fn expectation(document: Option<ExpectDocument>) -> Result<Expectation, OptionsE
 }
 
 fn sha256(text: Option<String>) -> Result<Option<[u8; 32]>, OptionsError> {
-    let Some(text) = text else { return Ok(None) };
-    let digits: Option<Vec<_>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    text.map(|text| from_hexadecimal("options.sha256", &text)).transpose()
+}
+
+fn signature(text: Option<String>) -> Result<Option<[u8; SIGNATURE_BYTES]>, OptionsError> {
+    text.map(|text| from_hexadecimal("options.signature", &text)).transpose()
+}
+
+/// Returns the bytes of a text of hexadecimal digits.
+pub fn from_hexadecimal<const BYTES: usize>(
+    place: &str,
+    text: &str,
+) -> Result<[u8; BYTES], OptionsError> {
+    // A longer text is not read to its end.
+    let digits: Option<Vec<_>> =
+        text.chars().take(2 * BYTES + 1).map(|digit| digit.to_digit(16)).collect();
     let bytes = digits
-        .filter(|digits| digits.len() == 64)
+        .filter(|digits| digits.len() == 2 * BYTES)
         .map(|digits| std::array::from_fn(|at| (digits[2 * at] * 16 + digits[2 * at + 1]) as u8));
-    bytes.map(Some).ok_or_else(|| OptionsError::OutOfRange {
-        place: "options.sha256".into(),
-        value: format!("{:?}", shorten(&text)),
-        expected: "64 hexadecimal digits".into(),
+    bytes.ok_or_else(|| OptionsError::OutOfRange {
+        place: place.into(),
+        value: format!("{:?}", shorten(text)),
+        expected: format!("{} hexadecimal digits", 2 * BYTES),
     })
 }
 
@@ -227,6 +244,8 @@ pub struct ReplaceOptions {
     pub newer: bool,
     /// The SHA-256 that the binary must have.
     pub sha256: Option<[u8; 32]>,
+    /// The signature of the binary.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 
 impl ReplaceOptions {
@@ -247,6 +266,7 @@ impl ReplaceOptions {
             expectation: expectation(document.expect)?,
             newer: document.newer.unwrap_or(false),
             sha256: sha256(document.sha256)?,
+            signature: signature(document.signature)?,
         })
     }
 }

@@ -53,6 +53,17 @@ impl Engine {
         let _replacing = self.begin_replacing(&pool)?;
         let current = pool.version();
         let not_replaced = |error| self.not_replaced(&pool, error);
+        let signature = options.signature.as_ref();
+        let signer = match (binary, signature) {
+            (Some(binary), _) => self.signer(binary, signature),
+            // It was checked when it came.
+            (None, None) => Ok(current.signer.clone()),
+            (None, Some(_)) => {
+                let signer = self.trust.signer(signature, || current.prepared.sha256);
+                signer.map_err(LoadError::from)
+            }
+        };
+        let signer = signer.map_err(not_replaced)?;
         let (prepared, lease) = match binary {
             Some(binary) => {
                 let (prepared, lease) =
@@ -87,7 +98,7 @@ impl Engine {
             data: data.unwrap_or_else(|| current.config.data.clone()),
         };
         let number = pool.next_version();
-        let version = Arc::new(Version { number, prepared, lease, config, expectation });
+        let version = Arc::new(Version { number, prepared, lease, config, expectation, signer });
         let ReplaceOptions { health_gate, timeout, .. } = options;
         self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
         pool.advance_to(version);

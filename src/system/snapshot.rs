@@ -197,6 +197,7 @@ pub fn description(pool: &Pool) -> Value {
             "sha256": hexadecimal(&prepared.sha256),
             "bytes": prepared.binary_bytes,
             "code-bytes": prepared.code_bytes,
+            "signer": source.version.signer.as_ref().map(|key| hexadecimal(key.as_bytes())),
         },
     })
 }

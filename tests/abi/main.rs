@@ -45,6 +45,7 @@ mod shared_ids;
 mod shortage;
 mod shutdown;
 mod signals;
+mod signatures;
 mod state_handover;
 mod states;
 mod stats;

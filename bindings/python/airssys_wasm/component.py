@@ -357,6 +357,7 @@ class Component:
         expect: Optional[Mapping[str, str]] = None,
         newer: bool = False,
         sha256: Optional[str] = None,
+        signature: Optional[str] = None,
     ) -> None:
         """Gives the component another binary, another configuration, or both, while it runs.
 
@@ -382,6 +383,7 @@ class Component:
             order of semantic versions.
         :param sha256: the SHA-256 of the binary, as for :meth:`Engine.load
             <airssys_wasm.Engine.load>`.
+        :param signature: its signature, as for :meth:`Engine.load <airssys_wasm.Engine.load>`.
         :raises InvalidComponent: the binary is not a component, has unknown imports, is not the expected
             one, or only one of the versions exports ``component-lifecycle``.
         :raises ComponentError: ``save`` of the old instance or ``restore`` of the new one returned an
@@ -408,6 +410,7 @@ class Component:
                 "expect": None if expect is None else dict(expect),
                 "newer": newer or None,
                 "sha256": sha256,
+                "signature": signature,
             },
         )
         if isinstance(wasm, (str, os.PathLike)):

@@ -86,6 +86,10 @@ pub struct LoadDocument {
     /// The SHA-256 of the binary, in hexadecimal digits. Another binary is refused with
     /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
     pub sha256: Option<String>,
+    /// An Ed25519 signature over the 32 bytes of the binary's SHA-256, as 128 hexadecimal digits. It
+    /// must be by one of the configuration's `trusted-keys`; otherwise the binary is refused with
+    /// `AIRSSYS_ERROR_INVALID_COMPONENT`, before it is compiled.
+    pub signature: Option<String>,
     /// Checks of the component's `health`. If the key is absent, it is asked at load and by
     /// `airssys_engine_health` only.
     pub health: Option<HealthDocument>,
@@ -125,6 +129,8 @@ pub struct ReplaceDocument {
     pub newer: Option<bool>,
     /// The SHA-256 of the binary, as for a load.
     pub sha256: Option<String>,
+    /// A signature of the binary, as for a load.
+    pub signature: Option<String>,
 }
 
 /// What the metadata of a component must be.
