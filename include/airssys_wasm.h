@@ -320,6 +320,12 @@ typedef int32_t airssys_status_t;
 #define AIRSSYS_ERROR_COMPONENT_FAILED 26
 
 /**
+ * The component has a canary, see `airssys_engine_replace`: another version can take over after
+ * `airssys_engine_promote` or `airssys_engine_abort`.
+ */
+#define AIRSSYS_ERROR_CANARY_UNDER_WAY 29
+
+/**
  * Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
  *
  * The name of a value that this library does not know is `"AIRSSYS_ERROR_UNKNOWN"`. The text is
@@ -662,7 +668,7 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter`, `state`, `health` or `events-lost`. A newer library may send kinds that this
+   * `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds that this
    * header does not name.
    */
   const char *kind;
@@ -730,6 +736,19 @@ struct airssys_event_t {
  *     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "handle": 1, "instance": 0,
  *       "from": "healthy", "to": "degraded" }
+ *
+ * `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
+ *
+ *     { "event": "canary", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "handle": 1,
+ *       "change": "promoted", "reason": "messages",
+ *       "version": 2, "messages": 100, "errors": 0,
+ *       "stable": { "version": 1, "messages": 900, "errors": 1 } }
+ *
+ * `change` is `begun`, `promoted` or `aborted`. `reason` is null, or one of `call`, `messages` and
+ * `time` (the terms of its options), `errors` (it had too many), `stop`, `restart` and `close`
+ * (the component was stopped or has failed, was restarted, was unloaded). `messages` counts
+ * messages and callbacks that the new version has handled, `errors` those that failed.
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -1134,6 +1153,8 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *         "backoff": { "growth": "exponential", "first-ms": 100, "max-ms": 30000,
  *                      "jitter-percent": 20, "quiet-ms": 60000 }
  *       },
+ *       "canary": { "version": 2, "sha256": "...", "share-percent": 10, "messages": 10,
+ *                   "errors": 0, "stable": { "messages": 90, "errors": 0 } },
  *       "instances": [
  *         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
  *           "restarts": 1, "restarts-in-window": 1,
@@ -1142,6 +1163,8 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *       ]
  *     }
  *
+ * `canary` is what the new version and the `stable` one have handled since the new one is tried, or
+ * null if none is.
  * `version` counts from 1, and grows with each replacement; a rollback returns to an earlier
  * number.
  * `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
@@ -1245,6 +1268,10 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * - `options_json`: borrowed text, NULL for none; see `replace-options` in `docs/options.md`.
  * - `error`: may be NULL. The details' `version` is the number of the version that stays.
  *
+ * With `canary` in the options the new version handles a share of the messages, beside the old one,
+ * until it is promoted or aborted: by its error rate, or by `airssys_engine_promote` and
+ * `airssys_engine_abort`. The call returns as soon as the messages are shared.
+ *
  * Any thread; callable from callbacks. Blocks until the new version runs. Replacements of the same
  * component take turns.
  *
@@ -1257,6 +1284,8 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * - `AIRSSYS_ERROR_RUNTIME`: also if `save` or `restore` returned an error.
  * - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
  *   the message in progress did not end within `timeout-ms`.
+ * - `AIRSSYS_ERROR_CANARY_UNDER_WAY`: the component has a canary.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: with `canary` only.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
  *   it, waits for.
  * - `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
@@ -1302,6 +1331,61 @@ airssys_status_t airssys_engine_replace_file(airssys_engine_t *engine,
 airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
                                          uint64_t handle,
                                          airssys_error_t **error);
+
+/**
+ * Promotes a component's canary: the new version takes over.
+ *
+ * It does so between two messages of each instance, as after `airssys_engine_replace`, and the old
+ * version is kept for `airssys_engine_rollback`. If both versions export `component-state`, a new
+ * instance gets the state of the old version; the canary's own state is dropped. Otherwise the
+ * canary itself goes on. Outcomes of the old version's open requests go to the new one.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, the canaries of all instances are promoted.
+ * - `timeout_ms`: milliseconds to wait for messages in progress, which are not interrupted; 0: does
+ *   not wait, `UINT64_MAX`: no limit.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until the new version has taken over.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if the component has no canary, or that was aborted.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a message in progress has not ended. The promotion follows it.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the component is not loaded.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_promote(airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        uint64_t timeout_ms,
+                                        airssys_error_t **error);
+
+/**
+ * Aborts a component's canary: the old version handles all messages again.
+ *
+ * The old version goes on as it was, with its state. `shutdown` of the canary is called. Its open
+ * requests are cancelled, and outcomes that come all the same are dropped.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, the canaries of all instances are aborted.
+ * - `timeout_ms`: as for `airssys_engine_promote`.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until the canary has ended.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if the component has no canary, or that was promoted.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a message in progress has not ended. The abort follows it.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the component is not loaded.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
+                                      uint64_t handle,
+                                      uint64_t timeout_ms,
+                                      airssys_error_t **error);
 
 /* -- OPTIONS ----------------------------------------------------------------------------------- */
 
@@ -1532,8 +1616,34 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "newer": false,                   true: the version in the metadata must be newer than the
  *                                         one before, by the rules of semver
  *       "sha256": "64 digits",            as for a load
- *       "signature": "128 digits"         as for a load
+ *       "signature": "128 digits",        as for a load
+ *       "canary": { ... }                 the new version is tried first, see below; default: it
+ *                                         takes over at once
  *     }
+ *
+ * A canary: each instance gets one of the new version beside it, which handles a share of the
+ * messages.
+ *
+ *     "canary": {
+ *       "share-percent": 10,              of the messages, 1 to 100; exact for each instance
+ *       "messages": 100,                  messages and callbacks after which the canary is promoted;
+ *                                         1 to 1000000000; default: 100 unless there is "time-ms"
+ *       "time-ms": 60000,                 after which it is promoted, or aborted if it has handled
+ *                                         nothing; 1 to 2592000000; default: no limit
+ *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted, as
+ *                                         soon as "messages" cannot make up for them; null: any
+ *       "promote": "automatic"            "by-call": only `airssys_engine_promote` promotes it, and
+ *                                         after "time-ms" it is aborted
+ *     }
+ *
+ * The order of messages stays, and one is handled at a time. Callbacks go to the version that made
+ * the request. Errors are all that `airssys_engine_stats` counts as failed; what the host ends is
+ * none. After a crash the canary gets a new instance with its next message; the supervision of the
+ * component does not count that. If both versions export `component-state`, the canary begins with
+ * the state of the old version; each has its own then, and at the promotion that of the old version
+ * goes to a new instance of the new one. A canary is aborted when the component is stopped,
+ * restarted, unloaded, or fails. A component with a canary is not passivated and not recycled, and
+ * counts once for "max-live-instances".
  *
  *
  * SIGNATURES: "signature" of LOAD and REPLACE, "trusted-keys" and "require-signature" of
@@ -2015,7 +2125,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *
  *     {
  *       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
- *       "version": 1,                       see airssys_engine_status
+ *       "version": 1, "canary": null,       see airssys_engine_status
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,

@@ -2,16 +2,19 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod canary;
 pub mod expectation;
 pub mod lifecycle;
 pub mod live_instances;
 pub mod mail_feed;
+pub mod own_requests;
 pub mod panics;
 pub mod pool;
 pub mod recycling;
 pub mod rounds;
 pub mod status;
 pub mod supervision;
+pub mod trial;
 pub mod turnover;
 pub mod upkeep;
 pub mod version;

@@ -37,6 +37,7 @@ struct Visit {
 enum Purpose {
     Health(Duration),
     Passivation(Duration),
+    Judgement,
 }
 
 impl PartialEq for Visit {
@@ -76,6 +77,11 @@ impl Rounds {
         {
             self.begin(actor, Purpose::Passivation(timeout), timeout);
         }
+    }
+
+    /// Has a look taken, once, at what a version on trial has come to.
+    pub fn judge_in(&self, actor: &Arc<Actor>, time: Duration) {
+        self.begin(actor, Purpose::Judgement, time);
     }
 
     fn begin(&self, actor: &Arc<Actor>, purpose: Purpose, first: Duration) {
@@ -135,6 +141,11 @@ impl Visit {
                     let _ = mailbox.deliver(Mail::Probe);
                 }
                 Some(Self { at: now + interval, accepted, ..self })
+            }
+            Purpose::Judgement => {
+                // Refused only by a mailbox that is about to be stopped or closed.
+                let _ = mailbox.deliver(Mail::Judge);
+                None
             }
             Purpose::Passivation(_) if ends(&actor) => None,
             Purpose::Passivation(timeout) => {

@@ -18,7 +18,7 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter`, `state`, `health` or `events-lost`. A newer library may send kinds that this
+    /// `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds that this
     /// header does not name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
@@ -84,6 +84,19 @@ pub struct airssys_event_t {
 ///     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "handle": 1, "instance": 0,
 ///       "from": "healthy", "to": "degraded" }
+///
+/// `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
+///
+///     { "event": "canary", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "component": "app/echo/0", "handle": 1,
+///       "change": "promoted", "reason": "messages",
+///       "version": 2, "messages": 100, "errors": 0,
+///       "stable": { "version": 1, "messages": 900, "errors": 1 } }
+///
+/// `change` is `begun`, `promoted` or `aborted`. `reason` is null, or one of `call`, `messages` and
+/// `time` (the terms of its options), `errors` (it had too many), `stop`, `restart` and `close`
+/// (the component was stopped or has failed, was restarted, was unloaded). `messages` counts
+/// messages and callbacks that the new version has handled, `errors` those that failed.
 ///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///

@@ -131,6 +131,22 @@ impl From<EngineError> for Failure {
                 AIRSSYS_ERROR_INVALID_ARGUMENT,
                 json!({ "component": component.as_str(), "argument": "handle" }),
             ),
+            EngineError::HasCanary { component, version } => {
+                let detail = json!({ "component": component.as_str(), "version": version });
+                (AIRSSYS_ERROR_CANARY_UNDER_WAY, detail)
+            }
+            EngineError::NoCanary { component, ended } => {
+                let change = ended.map(|verdict| verdict.name());
+                let reason = ended.map(|verdict| verdict.reason().name());
+                let component = component.as_str();
+                let detail = json!({
+                    "component": component, "argument": "handle", "change": change, "reason": reason,
+                });
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, detail)
+            }
+            EngineError::CanaryInTime { component, .. } => {
+                (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component.as_str() }))
+            }
             EngineError::UnknownHandle(handle) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "handle": handle.0 }))
             }

@@ -58,7 +58,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///
 ///     {
 ///       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
-///       "version": 1,                       see airssys_engine_status
+///       "version": 1, "canary": null,       see airssys_engine_status
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,

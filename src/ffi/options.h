@@ -225,8 +225,34 @@
  *       "newer": false,                   true: the version in the metadata must be newer than the
  *                                         one before, by the rules of semver
  *       "sha256": "64 digits",            as for a load
- *       "signature": "128 digits"         as for a load
+ *       "signature": "128 digits",        as for a load
+ *       "canary": { ... }                 the new version is tried first, see below; default: it
+ *                                         takes over at once
  *     }
+ *
+ * A canary: each instance gets one of the new version beside it, which handles a share of the
+ * messages.
+ *
+ *     "canary": {
+ *       "share-percent": 10,              of the messages, 1 to 100; exact for each instance
+ *       "messages": 100,                  messages and callbacks after which the canary is promoted;
+ *                                         1 to 1000000000; default: 100 unless there is "time-ms"
+ *       "time-ms": 60000,                 after which it is promoted, or aborted if it has handled
+ *                                         nothing; 1 to 2592000000; default: no limit
+ *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted, as
+ *                                         soon as "messages" cannot make up for them; null: any
+ *       "promote": "automatic"            "by-call": only `airssys_engine_promote` promotes it, and
+ *                                         after "time-ms" it is aborted
+ *     }
+ *
+ * The order of messages stays, and one is handled at a time. Callbacks go to the version that made
+ * the request. Errors are all that `airssys_engine_stats` counts as failed; what the host ends is
+ * none. After a crash the canary gets a new instance with its next message; the supervision of the
+ * component does not count that. If both versions export `component-state`, the canary begins with
+ * the state of the old version; each has its own then, and at the promotion that of the old version
+ * goes to a new instance of the new one. A canary is aborted when the component is stopped,
+ * restarted, unloaded, or fails. A component with a canary is not passivated and not recycled, and
+ * counts once for "max-live-instances".
  *
  *
  * SIGNATURES: "signature" of LOAD and REPLACE, "trusted-keys" and "require-signature" of

@@ -25,8 +25,10 @@ pub enum Mail {
     Passivate,
     /// A new instance in place of one that has grown old.
     Recycle,
-    /// An instance of another version takes over.
+    /// An instance of another version takes over, or goes on trial.
     Replace(Reply),
+    /// A look at what a version on trial has come to.
+    Judge,
     /// A call of `shutdown`, after which the owner has no instance.
     Stop(Reply),
     /// A new instance for an owner that is stopped or has failed.
@@ -70,6 +72,7 @@ impl Mail {
             | Self::Recovery(_)
             | Self::Probe
             | Self::Passivate
+            | Self::Judge
             | Self::Recycle => None,
         }
     }

@@ -240,7 +240,11 @@ impl Queue {
         self.messages += u32::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
         match mail {
-            Mail::Restart(_) | Mail::Recovery(_) | Mail::Recycle | Mail::Replace(_) => {
+            Mail::Restart(_)
+            | Mail::Recovery(_)
+            | Mail::Recycle
+            | Mail::Replace(_)
+            | Mail::Judge => {
                 self.control.get_or_insert_default().first.push_back((place, mail));
             }
             Mail::Stop(_) | Mail::Start(_) | Mail::Shutdown(_) => {

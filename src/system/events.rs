@@ -9,7 +9,9 @@ use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
-use crate::core::ports::{DeadLetters, EventSink, HealthChange, Identity, SoFar, StateChange};
+use crate::core::ports::{
+    CanaryChange, DeadLetters, EventSink, HealthChange, Identity, SoFar, StateChange,
+};
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
@@ -42,6 +44,11 @@ enum Event {
         component: Identity,
         instance: usize,
         change: HealthChange,
+        at: Timestamp,
+    },
+    Canary {
+        component: Identity,
+        change: CanaryChange,
         at: Timestamp,
     },
     Lost(u64),
@@ -91,6 +98,14 @@ impl Events {
         }
     }
 
+    /// Queues the begin or the end of a canary.
+    pub fn canary(&self, component: &Identity, change: CanaryChange) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.clone(), Timestamp::now());
+            notifier.push(Event::Canary { component, change, at });
+        }
+    }
+
     /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -120,7 +135,7 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
-            Self::State { .. } | Self::Health { .. } => STATE_BYTES,
+            Self::State { .. } | Self::Health { .. } | Self::Canary { .. } => STATE_BYTES,
             Self::Lost(_) => 0,
         }
     }
@@ -132,9 +147,9 @@ impl Item for Event {
     fn owner(&self) -> usize {
         match self {
             Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
-            Self::State { component, .. } | Self::Health { component, .. } => {
-                Arc::as_ptr(&component.id).addr()
-            }
+            Self::State { component, .. }
+            | Self::Health { component, .. }
+            | Self::Canary { component, .. } => Arc::as_ptr(&component.id).addr(),
             Self::Lost(_) => 0,
         }
     }
@@ -146,6 +161,7 @@ impl Event {
             Self::DeadLetter { .. } => "dead-letter",
             Self::State { .. } => "state",
             Self::Health { .. } => "health",
+            Self::Canary { .. } => "canary",
             Self::Lost(_) => "events-lost",
         }
     }
@@ -153,7 +169,7 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::State { .. } | Self::Health { .. } | Self::Lost(_) => &[],
+            Self::State { .. } | Self::Health { .. } | Self::Canary { .. } | Self::Lost(_) => &[],
         }
     }
 
@@ -192,6 +208,22 @@ impl Event {
                 "instance": instance,
                 "from": change.from,
                 "to": change.to,
+            }),
+            Self::Canary { component, change, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "component": component.id.as_str(),
+                "handle": component.handle.0,
+                "change": change.change,
+                "reason": change.reason,
+                "version": change.version,
+                "messages": change.canary.messages,
+                "errors": change.canary.errors,
+                "stable": {
+                    "version": change.before,
+                    "messages": change.stable.messages,
+                    "errors": change.stable.errors,
+                },
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

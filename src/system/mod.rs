@@ -4,6 +4,7 @@ pub mod audit;
 pub mod binary_file;
 pub mod call;
 pub mod callbacks;
+pub mod canaries;
 pub mod capabilities;
 pub mod components;
 pub mod config;

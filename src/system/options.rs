@@ -6,6 +6,7 @@ use std::time::Duration;
 use semver::VersionReq;
 use serde_json::Value;
 
+use crate::component::canary::Terms;
 use crate::component::expectation::Expectation;
 use crate::component::recycling::RecycleWhen;
 use crate::component::supervision::Supervision;
@@ -20,9 +21,10 @@ use crate::security::signature::SIGNATURE_BYTES;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
-    ActivationDocument, ExpectDocument, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HealthDocument,
-    KEPT_VERSIONS, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, ReplaceDocument,
-    SupervisionDocument, UNHEALTHY_CHECKS,
+    ActivationDocument, CANARY_SHARE, CanaryDocument, ExpectDocument, HEALTH_INTERVAL_MS,
+    HEALTH_TIMEOUT_MS, HealthDocument, KEPT_VERSIONS, LimitsDocument, LoadDocument,
+    MailboxDocument, PromoteDocument, QuotasDocument, ReplaceDocument, SupervisionDocument,
+    UNHEALTHY_CHECKS,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -246,6 +248,8 @@ pub struct ReplaceOptions {
     pub sha256: Option<[u8; 32]>,
     /// The signature of the binary.
     pub signature: Option<[u8; SIGNATURE_BYTES]>,
+    /// How the version is tried before it takes over.
+    pub canary: Option<Terms>,
 }
 
 impl ReplaceOptions {
@@ -267,7 +271,18 @@ impl ReplaceOptions {
             newer: document.newer.unwrap_or(false),
             sha256: sha256(document.sha256)?,
             signature: signature(document.signature)?,
+            canary: document.canary.map(canary),
         })
+    }
+}
+
+fn canary(document: CanaryDocument) -> Terms {
+    Terms {
+        share: document.share_percent.map_or(CANARY_SHARE, |Int(percent)| percent as u8),
+        messages: document.messages.map(|Int(messages)| messages),
+        time: document.time_ms.map(|Int(millis)| Duration::from_millis(millis)),
+        max_error_percent: document.max_error_percent.or(Some(0), |Int(percent)| percent as u8),
+        by_call: document.promote == Some(PromoteDocument::ByCall),
     }
 }
 

@@ -8,6 +8,7 @@ mod cache_directory;
 mod cache_entries;
 mod callbacks;
 mod caller_stack;
+mod canaries;
 mod canonical_abi;
 mod codecs;
 mod compiling;

@@ -34,6 +34,11 @@ class Event:
     ``health``: an instance of ``component`` reports another health than before. ``from`` and ``to`` are
     ``healthy``, ``degraded``, ``unhealthy`` or ``unknown``; ``handle`` and ``instance`` tell which.
 
+    ``canary``: a version of ``component`` is tried, or has been. ``change`` is ``begun``, ``promoted`` or
+    ``aborted``; ``reason`` is ``call``, ``messages``, ``time``, ``errors``, ``stop``, ``restart``, ``close``
+    or ``None``. ``version``, ``messages`` and ``errors`` are the canary's, those in ``stable`` the old
+    version's.
+
     ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """
 

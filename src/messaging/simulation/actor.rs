@@ -120,7 +120,7 @@ impl Actor {
                 let world = self.world();
                 self.mailbox.rest(world.executor.sleep_until(at)).await;
             }
-            Mail::Probe | Mail::Passivate | Mail::Recycle => {}
+            Mail::Probe | Mail::Passivate | Mail::Recycle | Mail::Judge => {}
             Mail::Health(reply)
             | Mail::Restart(reply)
             | Mail::Replace(reply)

@@ -12,8 +12,8 @@ use crate::system::documents::grants::{
     NetworkGrant, StorageByAction, StorageIn,
 };
 use crate::system::documents::options::{
-    BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
-    QuotasDocument, ReplaceDocument, SupervisionDocument,
+    BackoffDocument, CanaryDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument,
+    MailboxDocument, QuotasDocument, ReplaceDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -54,6 +54,7 @@ fn all_keys() -> Vec<Keys> {
         keys::<SupervisionDocument>(),
         keys::<HealthDocument>(),
         keys::<ExpectDocument>(),
+        keys::<CanaryDocument>(),
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
