@@ -28,7 +28,7 @@ const SECTIONS: &[Section] = &[
     section("EVENTS", &["events.rs"]),
     section("AUDIT TRAIL", &["audit.rs"]),
     section("ENGINES AND COMPONENTS", &["on_engine.rs", "engine.rs"]),
-    section("LIFE CYCLE", &["lifecycle.rs"]),
+    section("LIFE CYCLE", &["lifecycle.rs", "canary.rs"]),
     section("GROUPS", &["groups.rs"]),
     section("OPTIONS", &["options.h"]),
     section("MESSAGES", &["message.rs"]),

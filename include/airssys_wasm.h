@@ -320,6 +320,12 @@ typedef int32_t airssys_status_t;
 #define AIRSSYS_ERROR_COMPONENT_FAILED 26
 
 /**
+ * The component has a canary, see `airssys_engine_replace`: another version can take over after
+ * `airssys_engine_promote` or `airssys_engine_abort`.
+ */
+#define AIRSSYS_ERROR_CANARY_UNDER_WAY 29
+
+/**
  * Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
  *
  * The name of a value that this library does not know is `"AIRSSYS_ERROR_UNKNOWN"`. The text is
@@ -662,8 +668,8 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter`, `state`, `health`, `group` or `events-lost`. A newer library may send kinds
-   * that this header does not name.
+   * `dead-letter`, `state`, `health`, `group`, `canary` or `events-lost`. A newer library may send
+   * kinds that this header does not name.
    */
   const char *kind;
   /** The event as a JSON object, NUL-terminated. */
@@ -738,6 +744,19 @@ struct airssys_event_t {
  *     { "event": "group", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "group": "pipeline", "handle": 1, "from": "running", "to": "restarting",
  *       "component": "app/reader/0", "restarts": 1 }
+ *
+ * `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
+ *
+ *     { "event": "canary", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "component": "app/echo/0", "handle": 1,
+ *       "change": "promoted", "reason": "messages",
+ *       "version": 2, "messages": 100, "errors": 0,
+ *       "stable": { "version": 1, "messages": 900, "errors": 1 } }
+ *
+ * `change` is `begun`, `promoted` or `aborted`. `reason` is null, or one of `call`, `messages` and
+ * `time` (the terms of its options), `errors` (it had too many), `stop`, `restart` and `close`
+ * (the component was stopped or has failed, was restarted, was unloaded). `messages` counts
+ * messages and callbacks that the new version has handled, `errors` those that failed.
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -1143,6 +1162,8 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *                      "jitter-percent": 20, "quiet-ms": 60000 }
  *       },
  *       "group": null,
+ *       "canary": { "version": 2, "sha256": "...", "share-percent": 10, "messages": 10,
+ *                   "errors": 0, "stable": { "messages": 90, "errors": 0 } },
  *       "instances": [
  *         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
  *           "restarts": 1, "restarts-in-window": 1,
@@ -1151,6 +1172,8 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *       ]
  *     }
  *
+ * `canary` is what the new version and the `stable` one have handled since the new one is tried, or
+ * null if none is.
  * `version` counts from 1, and grows with each replacement; a rollback returns to an earlier
  * number.
  * `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
@@ -1159,9 +1182,9 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  * for it.
  *
  * `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
- * order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success; release
- * it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks. Does not
- * block.
+ * order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success;
+ * release it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks.
+ * Does not block.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -1255,6 +1278,10 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * - `options_json`: borrowed text, NULL for none; see `replace-options` in `docs/options.md`.
  * - `error`: may be NULL. The details' `version` is the number of the version that stays.
  *
+ * With `canary` in the options the new version handles a share of the messages, beside the old one,
+ * until it is promoted or aborted: by its error rate, or by `airssys_engine_promote` and
+ * `airssys_engine_abort`. The call returns as soon as the messages are shared.
+ *
  * Any thread; callable from callbacks. Blocks until the new version runs. Replacements of the same
  * component take turns.
  *
@@ -1267,6 +1294,8 @@ airssys_status_t airssys_engine_wait(airssys_engine_t *engine,
  * - `AIRSSYS_ERROR_RUNTIME`: also if `save` or `restore` returned an error.
  * - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
  *   the message in progress did not end within `timeout-ms`.
+ * - `AIRSSYS_ERROR_CANARY_UNDER_WAY`: the component has a canary.
+ * - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: with `canary` only.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
  *   it, waits for.
  * - `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
@@ -1313,6 +1342,61 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
                                          uint64_t handle,
                                          airssys_error_t **error);
 
+/**
+ * Promotes a component's canary: the new version takes over.
+ *
+ * It does so between two messages of each instance, as after `airssys_engine_replace`, and the old
+ * version is kept for `airssys_engine_rollback`. If both versions export `component-state`, a new
+ * instance gets the state of the old version; the canary's own state is dropped. Otherwise the
+ * canary itself goes on. Outcomes of the old version's open requests go to the new one.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, the canaries of all instances are promoted.
+ * - `timeout_ms`: milliseconds to wait for messages in progress, which are not interrupted; 0: does
+ *   not wait, `UINT64_MAX`: no limit.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until the new version has taken over.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if the component has no canary, or that was aborted.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a message in progress has not ended. The promotion follows it.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the component is not loaded.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_promote(airssys_engine_t *engine,
+                                        uint64_t handle,
+                                        uint64_t timeout_ms,
+                                        airssys_error_t **error);
+
+/**
+ * Aborts a component's canary: the old version handles all messages again.
+ *
+ * The old version goes on as it was, with its state. `shutdown` of the canary is called. Its open
+ * requests are cancelled, and outcomes that come all the same are dropped.
+ *
+ * - `engine`: borrowed.
+ * - `handle`: of a pool, the canaries of all instances are aborted.
+ * - `timeout_ms`: as for `airssys_engine_promote`.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until the canary has ended.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also if the component has no canary, or that was promoted.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a message in progress has not ended. The abort follows it.
+ * - `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`: the component is not loaded.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
+                                      uint64_t handle,
+                                      uint64_t timeout_ms,
+                                      airssys_error_t **error);
+
 /* -- GROUPS ------------------------------------------------------------------------------------ */
 
 /**
@@ -1332,10 +1416,10 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *
  * A restart follows the pause of the component that was lost, see supervision in OPTIONS. The other
  * members that take part end in reverse order, each after its current message, and then all begin
- * in order. Messages wait meanwhile. Members that are stopped or have failed take no part. A passive
- * one stays passive, and its state is forgotten; a `temporary` one fails. What the host does to a
- * member (a stop, a restart, a replacement) does not concern the others, and comes first: a lost
- * component that the host restarts during its pause restarts alone. After
+ * in order. Messages wait meanwhile. Members that are stopped or have failed take no part. A
+ * passive one stays passive, and its state is forgotten; a `temporary` one fails. What the host
+ * does to a member (a stop, a restart, a replacement) does not concern the others, and comes first:
+ * a lost component that the host restarts during its pause restarts alone. After
  * `airssys_engine_interrupt` the group restarts as after a crash, and no budget is charged.
  *
  * The handle of a group stands for its members, those of groups in it included, in these functions:
@@ -1380,8 +1464,9 @@ airssys_status_t airssys_engine_add_group(airssys_engine_t *engine,
  *                      { "handle": 3, "group": "workers" } ] } ]
  *
  * `state` is `running`, `restarting`, `failing` once the group has given up, or `failed` when its
- * members have failed, until `airssys_engine_start`. `restarts` counts those that the group has made. `within` names the group
- * around it. `airssys_engine_status` of a group returns one of these objects.
+ * members have failed, until `airssys_engine_start`. `restarts` counts those that the group has
+ * made. `within` names the group around it. `airssys_engine_status` of a group returns one of these
+ * objects.
  *
  * `engine`: borrowed. `out_json`: set on success; release it with `airssys_bytes_free`. `error`:
  * may be NULL. Any thread; callable from callbacks. Does not block.
@@ -1429,6 +1514,9 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
  *                                         that were not used for longest do; default: no limit
+ *       "trusted-keys": ["64 digits"],    public keys of those who may sign binaries, at most 256, see
+ *                                         SIGNATURES; default: none
+ *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -1517,6 +1605,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
  *       "sha256": "64 digits",            of the binary, likewise
+ *       "signature": "128 digits",        of the binary, see SIGNATURES; default: none
  *       "health": {                       checks of `health`; default: none. They never come before
  *                                         messages that wait, and are left out while there are some
  *         "interval-ms": 10000,           1 to 86400000
@@ -1552,7 +1641,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * component with this id restores it: a load, airssys_engine_start, or the next message. After a
  * crash of the component, or of the process (`airssys_engine_free` without a shutdown included),
  * it begins anew, unless "restore-after-crash" is true. airssys_engine_restart forgets the state.
- * If the state can not be restored, the load fails; load the component without "durable" to begin
+ * If the state cannot be restored, the load fails; load the component without "durable" to begin
  * anew. One component may keep a durable state under an id; each instance of a pool has its own.
  *
  *     "supervision": {                    of each instance, if the member is there:
@@ -1649,8 +1738,46 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *       "expect": { ... },                as for a load
  *       "newer": false,                   true: the version in the metadata must be newer than the
  *                                         one before, by the rules of semver
- *       "sha256": "64 digits"             as for a load
+ *       "sha256": "64 digits",            as for a load
+ *       "signature": "128 digits",        as for a load
+ *       "canary": { ... }                 the new version is tried first, see below; default: it
+ *                                         takes over at once
  *     }
+ *
+ * A canary: each instance gets one of the new version beside it, which handles a share of the
+ * messages.
+ *
+ *     "canary": {
+ *       "share-percent": 10,              of the messages, 1 to 100; exact for each instance
+ *       "messages": 100,                  messages and callbacks after which the canary is promoted;
+ *                                         1 to 1000000000; default: 100 unless there is "time-ms"
+ *       "time-ms": 60000,                 after which it is promoted, or aborted if it has handled
+ *                                         nothing; 1 to 2592000000; default: no limit
+ *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted, as
+ *                                         soon as "messages" cannot make up for them; null: any
+ *       "promote": "automatic"            "by-call": only `airssys_engine_promote` promotes it, and
+ *                                         after "time-ms" it is aborted
+ *     }
+ *
+ * The order of messages stays, and one is handled at a time. Callbacks go to the version that made
+ * the request. Errors are all that `airssys_engine_stats` counts as failed; what the host ends is
+ * none. After a crash the canary gets a new instance with its next message; the supervision of the
+ * component does not count that. If both versions export `component-state`, the canary begins with
+ * the state of the old version; each has its own then, and at the promotion that of the old version
+ * goes to a new instance of the new one. A canary is aborted when the component is stopped,
+ * restarted, unloaded, or fails. A component with a canary is not passivated and not recycled, and
+ * counts once for "max-live-instances".
+ *
+ *
+ * SIGNATURES: "signature" of LOAD and REPLACE, "trusted-keys" and "require-signature" of
+ * CONFIGURATION
+ *
+ * A signature is Ed25519 (RFC 8032) over 32 bytes: the SHA-256 of the binary, not its hexadecimal
+ * text. Keys and signatures are hexadecimal digits, 64 and 128. A signature that is given must be
+ * by one of the trusted keys. With "require-signature", a binary without one is refused as well.
+ * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
+ * without a new binary and a rollback need no signature: their binary was checked when it came.
+ * `airssys_engine_describe` names the key that signed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
@@ -2121,7 +2248,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *
  *     {
  *       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
- *       "version": 1,                       see airssys_engine_status
+ *       "version": 1, "canary": null,       see airssys_engine_status
  *       "lifecycle": true,                  whether it exports component-lifecycle
  *       "metadata": { "name", "version", "description", "author", "license",
  *                     "supported-operations": [], "stateful": false } or null,
@@ -2137,7 +2264,8 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "memory-bytes": 1114112,            after its last call
  *       "restarts": 0,                      new instances after crashes
  *       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
- *                   "code-bytes": 67890 }   compiled, with the initial contents of memories
+ *                   "code-bytes": 67890,    compiled, with the initial contents of memories
+ *                   "signer": null }        or the key that signed it, as 64 hexadecimal digits
  *     }
  *
  * `health` is the component's last answer. The engine asks at load and in `airssys_engine_health`.

@@ -34,6 +34,7 @@ mod system;
 
 pub use ffi::audit::*;
 pub use ffi::bytes::*;
+pub use ffi::canary::*;
 pub use ffi::codec::*;
 pub use ffi::config::*;
 pub use ffi::engine::*;

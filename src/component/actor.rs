@@ -17,6 +17,7 @@ use crate::component::panics::{Uncounted, caught, caught_here};
 use crate::component::rounds::Rounds;
 use crate::component::status::Status;
 use crate::component::supervision::{Supervision, Supervisor};
+use crate::component::trial::Trial;
 use crate::component::turnover::{Candidate, First, Retired};
 use crate::component::upkeep::{Activation, HealthCheck, Saved};
 use crate::component::version::{Needs, Source};
@@ -42,7 +43,7 @@ use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::ticker::Ticks;
 
 /// The number of messages that an actor handles before it yields.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// What stays with an actor while its instances come and go: the actor spec.
 pub struct ActorSpec {
@@ -89,6 +90,8 @@ pub struct Actor {
     pub(super) candidate: AtomicCell<Option<Box<Candidate>>>,
     /// The instance whose place a candidate took.
     pub(super) retired: AtomicCell<Option<Box<Retired>>>,
+    /// A version on trial, while no mail of it is handled.
+    pub(super) trial: AtomicCell<Option<Box<Trial>>>,
     pub(super) status: Arc<Status>,
     pub(super) supervisor: Option<Supervisor>,
     /// Unhealthy checks in a row.
@@ -128,6 +131,7 @@ impl Actor {
             instance: AtomicCell::default(),
             candidate: AtomicCell::default(),
             retired: AtomicCell::default(),
+            trial: AtomicCell::default(),
             status: Arc::new(status),
             supervisor,
             unhealthy: AtomicU32::new(0),
@@ -290,6 +294,7 @@ impl Actor {
         while let Err(defect) = caught(self.work_off()).await {
             // A second panic, while noting the first, does not end the task either.
             let _ = caught(self.note(&defect)).await;
+            self.resume_trial();
         }
     }
 
@@ -304,12 +309,12 @@ impl Actor {
         }
     }
 
-    fn ticks(&self) -> &Ticks {
+    pub(super) fn ticks(&self) -> &Ticks {
         self.spec.runtime.ticker.ticks()
     }
 
     /// Returns whether to yield although more mail waits.
-    fn gives_way(&self) -> bool {
+    pub(super) fn gives_way(&self) -> bool {
         self.spec.context.timers.pace().turn_is_over(self.ticks()) && self.mailbox.load() > 1
     }
 
@@ -352,7 +357,7 @@ impl Actor {
     }
 
     /// Delivers the outcome of a message, or logs it if no one waits for it.
-    async fn settle(&self, mail: &mut Mail, outcome: Outcome) {
+    pub(super) async fn settle(&self, mail: &mut Mail, outcome: Outcome) {
         if let (
             Mail::Message(message, _),
             Err(error @ CallError::DoesNotFit(Unfit::Memory { .. })),
@@ -377,7 +382,7 @@ impl Actor {
     }
 
     /// Handles mail, by reference because moving it is slower.
-    async fn handle(&self, mail: &mut Mail) {
+    pub(super) async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, _) => {
                 let outcome =
@@ -416,7 +421,9 @@ impl Actor {
             Mail::Replace(reply) => {
                 let result = self.take_over().await;
                 reply.take().answer(result.map(|()| None));
+                self.run_trial().await;
             }
+            Mail::Judge => self.run_trial().await,
             Mail::Stop(reply) => {
                 let result = self.end_with(Cause::Stop, Cause::Stopped, false).await;
                 reply.take().answer(result.map(|()| None));
@@ -471,7 +478,7 @@ impl Actor {
         outcome
     }
 
-    fn host(&self) -> &ComponentId {
+    pub(super) fn host(&self) -> &ComponentId {
         &self.spec.host
     }
 

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod canary;
 pub mod durable_state;
 pub mod expectation;
 pub mod group_restart;
@@ -10,6 +11,7 @@ pub mod groups;
 pub mod lifecycle;
 pub mod live_instances;
 pub mod mail_feed;
+pub mod own_requests;
 pub mod panics;
 pub mod pool;
 pub mod recycling;
@@ -17,6 +19,7 @@ pub mod restart_budget;
 pub mod rounds;
 pub mod status;
 pub mod supervision;
+pub mod trial;
 pub mod turnover;
 pub mod upkeep;
 pub mod version;

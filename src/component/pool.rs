@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vec1::Vec1;
 
 use crate::component::actor::Actor;
+use crate::component::canary::{Canary, Verdict};
 use crate::component::lifecycle::State;
 use crate::component::version::Version;
 use crate::core::id::{ComponentHandle, ComponentId};
@@ -36,6 +37,18 @@ struct Versions {
     most: usize,
     /// The number of the last version made.
     last: u64,
+    /// The version on trial.
+    canary: Option<Arc<Canary>>,
+}
+
+impl Versions {
+    /// Makes a version the current one; returns those that are not kept.
+    fn advance_to(&mut self, version: Arc<Version>) -> Vec<Arc<Version>> {
+        let before = std::mem::replace(&mut self.current, version);
+        self.earlier.push(before);
+        let surplus = self.earlier.len().saturating_sub(self.most);
+        self.earlier.drain(..surplus).collect()
+    }
 }
 
 impl Pool {
@@ -44,7 +57,8 @@ impl Pool {
         let members = Members::new(actors.mapped_ref(|actor| Arc::clone(actor.mailbox())));
         let current = Arc::clone(&actors.first().source().version);
         let last = current.number;
-        let versions = Versions { current, earlier: Vec::new(), most: kept_versions, last };
+        let (earlier, most) = (Vec::new(), kept_versions);
+        let versions = Versions { current, earlier, most, last, canary: None };
         Self {
             handle,
             actors,
@@ -85,10 +99,34 @@ impl Pool {
     /// Notes that `version` has taken over.
     pub fn advance_to(&self, version: Arc<Version>) {
         let mut versions = self.versions();
-        let before = std::mem::replace(&mut versions.current, version);
-        versions.earlier.push(before);
-        let surplus = versions.earlier.len().saturating_sub(versions.most);
-        let _dropped_unlocked: Vec<_> = versions.earlier.drain(..surplus).collect();
+        let _dropped_unlocked = versions.advance_to(version);
+        drop(versions);
+    }
+
+    /// Notes that a version is on trial.
+    pub fn set_canary(&self, canary: Arc<Canary>) {
+        self.versions().canary = Some(canary);
+    }
+
+    /// Returns the version on trial.
+    pub fn canary(&self) -> Option<Arc<Canary>> {
+        self.versions().canary.clone()
+    }
+
+    /// Notes what became of the version on trial. Nobody waits for its end, so it is noted by
+    /// whoever asks next.
+    fn settle(&self) {
+        let mut versions = self.lock_versions();
+        let Some(verdict) = versions.canary.as_ref().and_then(|canary| canary.outcome()) else {
+            return;
+        };
+        let canary = versions.canary.take();
+        let _dropped_unlocked = match (verdict, &canary) {
+            (Verdict::Promote(_), Some(canary)) => {
+                versions.advance_to(Arc::clone(canary.version()))
+            }
+            _ => Vec::new(),
+        };
         drop(versions);
     }
 
@@ -102,6 +140,11 @@ impl Pool {
     }
 
     fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.settle();
+        self.lock_versions()
+    }
+
+    fn lock_versions(&self) -> MutexGuard<'_, Versions> {
         // No code under the lock can panic half-way through a change.
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }

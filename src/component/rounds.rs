@@ -39,6 +39,7 @@ enum Purpose {
     Health(Duration),
     Passivation(Duration),
     Saving(Duration),
+    Judgement,
 }
 
 impl PartialEq for Visit {
@@ -86,6 +87,11 @@ impl Rounds {
         {
             self.begin(actor, Purpose::Passivation(timeout), timeout);
         }
+    }
+
+    /// Has a look taken, once, at what a version on trial has come to.
+    pub fn judge_in(&self, actor: &Arc<Actor>, time: Duration) {
+        self.begin(actor, Purpose::Judgement, time);
     }
 
     fn begin(&self, actor: &Arc<Actor>, purpose: Purpose, first: Duration) {
@@ -152,6 +158,11 @@ impl Visit {
                     let _ = mailbox.deliver(Mail::Save);
                 }
                 Some(Self { at: now + interval, accepted: handled, ..self })
+            }
+            Purpose::Judgement => {
+                // Refused only by a mailbox that is about to be stopped or closed.
+                let _ = mailbox.deliver(Mail::Judge);
+                None
             }
             Purpose::Passivation(_) if ends(&actor) => None,
             Purpose::Passivation(timeout) => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::component::actor::Actor;
+use crate::component::canary::Canary;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::status::{LastFailure, Status};
 use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
@@ -53,12 +54,14 @@ pub struct First {
 
 /// An instance of another version, beside the actor's own.
 pub struct Candidate {
-    instance: Box<Instance>,
-    source: Arc<Source>,
+    pub(super) instance: Box<Instance>,
+    pub(super) source: Arc<Source>,
     /// The context in which it runs apart from the actor's own instance.
-    beside: Arc<HostContext>,
-    health: HealthStatus,
-    reserved: Option<Box<Promise>>,
+    pub(super) beside: Arc<HostContext>,
+    pub(super) health: HealthStatus,
+    pub(super) reserved: Option<Box<Promise>>,
+    /// The canary that it belongs to; `None`: it takes over.
+    canary: Option<Arc<Canary>>,
 }
 
 /// An instance whose place another has taken.
@@ -68,13 +71,13 @@ pub struct Retired {
 }
 
 /// Why a state was not handed over.
-struct HandOver {
-    error: CallError,
-    successor: Successor,
+pub(super) struct HandOver {
+    pub error: CallError,
+    pub successor: Successor,
 }
 
 /// What became of the instance that was to take over.
-enum Successor {
+pub(super) enum Successor {
     /// It can be called.
     Usable,
     /// It can only be dropped.
@@ -85,6 +88,16 @@ impl Candidate {
     /// Returns its node in the wait-for graph, which stays with the instance that does not run.
     pub fn node(&self) -> Arc<WaitNode> {
         Arc::clone(&self.beside.node)
+    }
+
+    /// Has it go on trial instead of taking over.
+    pub fn try_as(&mut self, canary: Arc<Canary>) {
+        self.canary = Some(canary);
+    }
+
+    /// Returns whether it goes on trial.
+    pub fn is_canary(&self) -> bool {
+        self.canary.is_some()
     }
 }
 
@@ -153,7 +166,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn instantiate(
+    pub(super) async fn instantiate(
         &self,
         source: &Source,
         context: &Arc<HostContext>,
@@ -208,7 +221,8 @@ impl Actor {
             health = block_on(source.ambient(&beside), asked)
                 .map_err(|error| LoadError::Call { during: "health", error })?;
         }
-        Ok(Box::new(Candidate { instance, source: Arc::new(source), beside, health, reserved }))
+        let source = Arc::new(source);
+        Ok(Box::new(Candidate { instance, source, beside, health, reserved, canary: None }))
     }
 
     /// Gives an idle component a new instance on this thread; `None` if it is not idle. The thread
@@ -280,6 +294,9 @@ impl Actor {
             }
             return Ok(());
         };
+        if let Some(canary) = candidate.canary.take() {
+            return self.begin_trial(candidate, canary).await;
+        }
         candidate.instance.move_to(Arc::clone(&self.spec().context));
         let handed = match self.take_ready() {
             Some(old) => {
@@ -306,27 +323,43 @@ impl Actor {
                 return Err(error);
             }
         };
-        let Candidate { instance, source, beside, health, reserved } = *candidate;
-        self.reserved.store(reserved);
+        let Candidate { instance, source, beside, health, reserved, .. } = *candidate;
         if let Some(old) = old {
             self.retired.store(Some(Box::new(Retired { instance: old, beside })));
         }
+        self.adopt(Ok(instance), source, health, reserved);
+        Ok(())
+    }
+
+    /// Has a version take over with an instance, or the error for which it has none.
+    pub(super) fn adopt(
+        &self,
+        instance: Result<Box<Instance>, CallError>,
+        source: Arc<Source>,
+        health: HealthStatus,
+        reserved: Option<Box<Promise>>,
+    ) {
+        self.reserved.store(reserved);
         self.status.set_version(source.version.number);
         self.set_source(source);
         if let Some(supervisor) = &self.supervisor {
             supervisor.reset();
         }
-        self.status.set_health(health);
-        self.put_new(instance);
-        self.mailbox.reopen();
-        self.status.change(Cause::Replaced);
-        self.note_live();
-        Ok(())
+        match instance {
+            Ok(instance) => {
+                self.status.set_health(health);
+                self.put_new(instance);
+                self.mailbox.reopen();
+                self.status.change(Cause::Replaced);
+                self.note_live();
+            }
+            Err(error) => _ = self.lost(&error),
+        }
     }
 
     /// Hands the state of the instance over to its successor, if both take part, and returns the
     /// instance. After a failure it is back in its place, unless it crashed.
-    async fn hand_over(
+    pub(super) async fn hand_over(
         &self,
         mut old: Box<Instance>,
         new: &mut Instance,
@@ -698,7 +731,7 @@ impl Actor {
         made.await.map_err(|error| self.not_made(&error))
     }
 
-    fn not_made(&self, error: &dyn std::fmt::Display) -> CallError {
+    pub(super) fn not_made(&self, error: &dyn std::fmt::Display) -> CallError {
         // Stopping is the cause, whatever error came of it.
         match self.spec().context.timers.is_stopping() {
             true => CallError::EngineStopped,
@@ -726,7 +759,7 @@ pub(super) async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
 }
 
 /// Ends an instance that did not take over. It is of no interest how it ends.
-async fn discard(instance: Box<Instance>, successor: Successor) {
+pub(super) async fn discard(instance: Box<Instance>, successor: Successor) {
     match successor {
         Successor::Lost => instance.finish().await,
         Successor::Usable => drop(end(instance).await),

@@ -10,6 +10,7 @@ use crate::runtime::engine::CALLER_STACK_BYTES;
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::mappings::Promise;
 use crate::runtime::prepared::Prepared;
+use crate::security::signature::PublicKey;
 
 /// A binary and its configuration, shared by the instances of a pool.
 pub struct Version {
@@ -23,6 +24,8 @@ pub struct Version {
     pub config: InitialConfig,
     /// What its metadata must be.
     pub expectation: Expectation,
+    /// The key that signed the binary.
+    pub signer: Option<Arc<PublicKey>>,
 }
 
 /// The version of one actor.

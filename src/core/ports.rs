@@ -161,6 +161,32 @@ pub struct SoFar {
     pub restarts: u64,
 }
 
+/// How many messages and callbacks were handled, and how many of them failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// All of them.
+    pub messages: u64,
+    /// Those that failed.
+    pub errors: u64,
+}
+
+/// The begin or the end of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanaryChange {
+    /// The name of the change.
+    pub change: &'static str,
+    /// The name of the reason, at the end.
+    pub reason: Option<&'static str>,
+    /// The number of the version before.
+    pub before: u64,
+    /// The number of the version on trial.
+    pub version: u64,
+    /// What the version before has handled meanwhile.
+    pub stable: Tally,
+    /// What the canary has handled.
+    pub canary: Tally,
+}
+
 /// The destination of changes of state and health.
 pub trait StateChanges: Send + Sync {
     /// Takes a change of the instance with this number of a component. Must not block.
@@ -172,6 +198,9 @@ pub trait StateChanges: Send + Sync {
     /// Takes a change of a group, after the loss of an instance of `component`, if that is the cause.
     /// Must not block.
     fn group_changed(&self, change: GroupChange, component: Option<&Identity>);
+
+    /// Takes the begin or the end of a canary. Must not block.
+    fn canary_changed(&self, component: &Identity, change: CanaryChange);
 }
 
 /// The destination of an engine's events. Its functions run host code.

@@ -18,8 +18,8 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter`, `state`, `health`, `group` or `events-lost`. A newer library may send kinds
-    /// that this header does not name.
+    /// `dead-letter`, `state`, `health`, `group`, `canary` or `events-lost`. A newer library may send
+    /// kinds that this header does not name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
     pub json: *const c_char,
@@ -92,6 +92,19 @@ pub struct airssys_event_t {
 ///     { "event": "group", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "group": "pipeline", "handle": 1, "from": "running", "to": "restarting",
 ///       "component": "app/reader/0", "restarts": 1 }
+///
+/// `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
+///
+///     { "event": "canary", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "component": "app/echo/0", "handle": 1,
+///       "change": "promoted", "reason": "messages",
+///       "version": 2, "messages": 100, "errors": 0,
+///       "stable": { "version": 1, "messages": 900, "errors": 1 } }
+///
+/// `change` is `begun`, `promoted` or `aborted`. `reason` is null, or one of `call`, `messages` and
+/// `time` (the terms of its options), `errors` (it had too many), `stop`, `restart` and `close`
+/// (the component was stopped or has failed, was restarted, was unloaded). `messages` counts
+/// messages and callbacks that the new version has handled, `errors` those that failed.
 ///
 /// `events-lost`: `{ "event": "events-lost", "count": 1 }`.
 ///

@@ -142,6 +142,22 @@ impl From<EngineError> for Failure {
                 let detail = json!({ "handle": handle.0, "group": &**name });
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, detail)
             }
+            EngineError::HasCanary { component, version } => {
+                let detail = json!({ "component": component.as_str(), "version": version });
+                (AIRSSYS_ERROR_CANARY_UNDER_WAY, detail)
+            }
+            EngineError::NoCanary { component, ended } => {
+                let change = ended.map(|verdict| verdict.name());
+                let reason = ended.map(|verdict| verdict.reason().name());
+                let component = component.as_str();
+                let detail = json!({
+                    "component": component, "argument": "handle", "change": change, "reason": reason,
+                });
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, detail)
+            }
+            EngineError::CanaryInTime { component, .. } => {
+                (AIRSSYS_ERROR_TIMEOUT, json!({ "component": component.as_str() }))
+            }
             EngineError::UnknownHandle(handle) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "handle": handle.0 }))
             }
@@ -339,7 +355,7 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
                 "health": last,
             }),
         ),
-        LoadError::OtherLifecycle(_) | LoadError::Unexpected(_) => {
+        LoadError::OtherLifecycle(_) | LoadError::Unexpected(_) | LoadError::Untrusted(_) => {
             (AIRSSYS_ERROR_INVALID_COMPONENT, json!({ "component": component }))
         }
         LoadError::Refused(_) => {

@@ -58,7 +58,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///
 ///     {
 ///       "handle": 1, "id": "app/echo/0", "instances": 1, "state": "running", "health": "healthy",
-///       "version": 1,                       see airssys_engine_status
+///       "version": 1, "canary": null,       see airssys_engine_status
 ///       "lifecycle": true,                  whether it exports component-lifecycle
 ///       "metadata": { "name", "version", "description", "author", "license",
 ///                     "supported-operations": [], "stateful": false } or null,
@@ -74,7 +74,8 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "memory-bytes": 1114112,            after its last call
 ///       "restarts": 0,                      new instances after crashes
 ///       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
-///                   "code-bytes": 67890 }   compiled, with the initial contents of memories
+///                   "code-bytes": 67890,    compiled, with the initial contents of memories
+///                   "signer": null }        or the key that signed it, as 64 hexadecimal digits
 ///     }
 ///
 /// `health` is the component's last answer. The engine asks at load and in `airssys_engine_health`.

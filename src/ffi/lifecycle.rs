@@ -101,6 +101,8 @@ pub unsafe extern "C" fn airssys_engine_start(
 ///                      "jitter-percent": 20, "quiet-ms": 60000 }
 ///       },
 ///       "group": null,
+///       "canary": { "version": 2, "sha256": "...", "share-percent": 10, "messages": 10,
+///                   "errors": 0, "stable": { "messages": 90, "errors": 0 } },
 ///       "instances": [
 ///         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
 ///           "restarts": 1, "restarts-in-window": 1,
@@ -109,6 +111,8 @@ pub unsafe extern "C" fn airssys_engine_start(
 ///       ]
 ///     }
 ///
+/// `canary` is what the new version and the `stable` one have handled since the new one is tried, or
+/// null if none is.
 /// `version` counts from 1, and grows with each replacement; a rollback returns to an earlier
 /// number.
 /// `state` is one of those of `airssys_engine_wait`; for several instances, that of one which does
@@ -240,6 +244,10 @@ fn no_such_state(name: &str) -> Failure {
 /// - `options_json`: borrowed text, NULL for none; see `replace-options` in `docs/options.md`.
 /// - `error`: may be NULL. The details' `version` is the number of the version that stays.
 ///
+/// With `canary` in the options the new version handles a share of the messages, beside the old one,
+/// until it is promoted or aborted: by its error rate, or by `airssys_engine_promote` and
+/// `airssys_engine_abort`. The call returns as soon as the messages are shared.
+///
 /// Any thread; callable from callbacks. Blocks until the new version runs. Replacements of the same
 /// component take turns.
 ///
@@ -252,6 +260,8 @@ fn no_such_state(name: &str) -> Failure {
 /// - `AIRSSYS_ERROR_RUNTIME`: also if `save` or `restore` returned an error.
 /// - `AIRSSYS_ERROR_TIMEOUT`: also if the new instance was not healthy within `health-gate-ms`, or
 ///   the message in progress did not end within `timeout-ms`.
+/// - `AIRSSYS_ERROR_CANARY_UNDER_WAY`: the component has a canary.
+/// - `AIRSSYS_ERROR_COMPONENT_STOPPED`, `AIRSSYS_ERROR_COMPONENT_FAILED`: with `canary` only.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component, or a replacement of
 ///   it, waits for.
 /// - `AIRSSYS_ERROR_INVALID_OPTIONS`, `AIRSSYS_ERROR_ENGINE_STOPPED`,

@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod audit;
 pub mod boundary;
 pub mod bytes;
+pub mod canary;
 pub mod codec;
 pub mod config;
 pub mod engine;

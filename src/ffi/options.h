@@ -32,6 +32,9 @@
  *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
  *                                         that were not used for longest do; default: no limit
+ *       "trusted-keys": ["64 digits"],    public keys of those who may sign binaries, at most 256, see
+ *                                         SIGNATURES; default: none
+ *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "policies": { "rules": [] }       see POLICIES
  *     }
@@ -120,6 +123,7 @@
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
  *       "sha256": "64 digits",            of the binary, likewise
+ *       "signature": "128 digits",        of the binary, see SIGNATURES; default: none
  *       "health": {                       checks of `health`; default: none. They never come before
  *                                         messages that wait, and are left out while there are some
  *         "interval-ms": 10000,           1 to 86400000
@@ -252,8 +256,46 @@
  *       "expect": { ... },                as for a load
  *       "newer": false,                   true: the version in the metadata must be newer than the
  *                                         one before, by the rules of semver
- *       "sha256": "64 digits"             as for a load
+ *       "sha256": "64 digits",            as for a load
+ *       "signature": "128 digits",        as for a load
+ *       "canary": { ... }                 the new version is tried first, see below; default: it
+ *                                         takes over at once
  *     }
+ *
+ * A canary: each instance gets one of the new version beside it, which handles a share of the
+ * messages.
+ *
+ *     "canary": {
+ *       "share-percent": 10,              of the messages, 1 to 100; exact for each instance
+ *       "messages": 100,                  messages and callbacks after which the canary is promoted;
+ *                                         1 to 1000000000; default: 100 unless there is "time-ms"
+ *       "time-ms": 60000,                 after which it is promoted, or aborted if it has handled
+ *                                         nothing; 1 to 2592000000; default: no limit
+ *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted, as
+ *                                         soon as "messages" cannot make up for them; null: any
+ *       "promote": "automatic"            "by-call": only `airssys_engine_promote` promotes it, and
+ *                                         after "time-ms" it is aborted
+ *     }
+ *
+ * The order of messages stays, and one is handled at a time. Callbacks go to the version that made
+ * the request. Errors are all that `airssys_engine_stats` counts as failed; what the host ends is
+ * none. After a crash the canary gets a new instance with its next message; the supervision of the
+ * component does not count that. If both versions export `component-state`, the canary begins with
+ * the state of the old version; each has its own then, and at the promotion that of the old version
+ * goes to a new instance of the new one. A canary is aborted when the component is stopped,
+ * restarted, unloaded, or fails. A component with a canary is not passivated and not recycled, and
+ * counts once for "max-live-instances".
+ *
+ *
+ * SIGNATURES: "signature" of LOAD and REPLACE, "trusted-keys" and "require-signature" of
+ * CONFIGURATION
+ *
+ * A signature is Ed25519 (RFC 8032) over 32 bytes: the SHA-256 of the binary, not its hexadecimal
+ * text. Keys and signatures are hexadecimal digits, 64 and 128. A signature that is given must be
+ * by one of the trusted keys. With "require-signature", a binary without one is refused as well.
+ * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
+ * without a new binary and a rollback need no signature: their binary was checked when it came.
+ * `airssys_engine_describe` names the key that signed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,

@@ -75,6 +75,9 @@ pub const AIRSSYS_ERROR_COMPONENT_STOPPED: airssys_status_t = 25;
 /// The component has failed: its `supervision` allows no further restart, or it could not be
 /// started. `airssys_engine_status` says why, and `airssys_engine_start` starts it.
 pub const AIRSSYS_ERROR_COMPONENT_FAILED: airssys_status_t = 26;
+/// The component has a canary, see `airssys_engine_replace`: another version can take over after
+/// `airssys_engine_promote` or `airssys_engine_abort`.
+pub const AIRSSYS_ERROR_CANARY_UNDER_WAY: airssys_status_t = 29;
 
 /// Returns the name of a status, for example `"AIRSSYS_ERROR_TIMEOUT"`.
 ///
@@ -114,6 +117,7 @@ fn name(status: airssys_status_t) -> &'static CStr {
         AIRSSYS_ERROR_INTERRUPTED => c"AIRSSYS_ERROR_INTERRUPTED",
         AIRSSYS_ERROR_COMPONENT_STOPPED => c"AIRSSYS_ERROR_COMPONENT_STOPPED",
         AIRSSYS_ERROR_COMPONENT_FAILED => c"AIRSSYS_ERROR_COMPONENT_FAILED",
+        AIRSSYS_ERROR_CANARY_UNDER_WAY => c"AIRSSYS_ERROR_CANARY_UNDER_WAY",
         _ => c"AIRSSYS_ERROR_UNKNOWN",
     }
 }

@@ -30,8 +30,10 @@ pub enum Mail {
     Recycle,
     /// The state of the instance is saved, and the instance goes on.
     Save,
-    /// An instance of another version takes over.
+    /// An instance of another version takes over, or goes on trial.
     Replace(Reply),
+    /// A look at what a version on trial has come to.
+    Judge,
     /// A call of `shutdown`, after which the owner has no instance.
     Stop(Reply),
     /// A new instance for an owner that is stopped or has failed.
@@ -77,7 +79,8 @@ impl Mail {
             | Self::Probe
             | Self::Passivate
             | Self::Recycle
-            | Self::Save => None,
+            | Self::Save
+            | Self::Judge => None,
         }
     }
 

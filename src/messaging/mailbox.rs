@@ -422,6 +422,32 @@ impl Mailbox {
         if queue.intake != Intake::Open || queue.unparked_for > 0 {
             return Poll::Ready(None);
         }
+        self.park(queue);
+        Poll::Pending
+    }
+
+    /// Returns the next mail, for the receiver's task within its right to run, which it keeps while
+    /// no mail waits: no caller handles a message itself. Returns `None` if no mail waits and the
+    /// mailbox is not open.
+    pub fn next_kept(&self) -> impl Future<Output = Option<Mail>> + '_ {
+        poll_fn(|_| {
+            let mut queue = self.lock();
+            match queue.pop_if(|_| true) {
+                Some(mail) => {
+                    self.taken(queue);
+                    Poll::Ready(Some(mail))
+                }
+                None if queue.intake != Intake::Open => Poll::Ready(None),
+                None => {
+                    self.park(queue);
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// Lets the receiver's task wait for mail within its right to run.
+    fn park(&self, mut queue: MutexGuard<'_, Queue>) {
         queue.runner = Runner::Parked;
         let room = queue.handled();
         queue.give_memory_back();
@@ -430,7 +456,6 @@ impl Mailbox {
         if room {
             self.room.notify_waiters();
         }
-        Poll::Pending
     }
 
     /// Notes that mail was taken to be handled.

@@ -96,6 +96,12 @@ impl ComponentMessenger {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Ends one of the component's requests without an outcome. Returns false if there is no such
+    /// request, or its outcome is under way.
+    pub fn abandon(&self, request: CorrelationId) -> bool {
+        self.messaging.pending_requests.cancel_of(&self.own, request)
+    }
+
     /// Finds the receiver of a permitted message. The right is checked first: a sender without it
     /// must not learn whether the id is loaded.
     fn resolve(&self, raw: RawId<'_>, action: Action) -> Result<Way, MessagingError> {

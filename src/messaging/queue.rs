@@ -247,7 +247,8 @@ impl Queue {
             | Mail::Regroup(_)
             | Mail::Recycle
             | Mail::Save
-            | Mail::Replace(_) => {
+            | Mail::Replace(_)
+            | Mail::Judge => {
                 self.control.get_or_insert_default().first.push_back((place, mail));
             }
             Mail::Stop(_) | Mail::Start(_) | Mail::Shutdown(_) => {

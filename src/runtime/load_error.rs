@@ -8,6 +8,7 @@ use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::core::metadata::Oversized;
 use crate::runtime::mappings::Full;
 use crate::runtime::screen::refusal::{Excess, Refusal};
+use crate::security::signature::Untrusted;
 
 /// Why a component was not loaded.
 #[derive(Debug, Clone, Error)]
@@ -86,6 +87,9 @@ pub enum LoadError {
     /// It is not what the host expects.
     #[error("{0}")]
     Unexpected(String),
+    /// It is not signed by anyone whom the host trusts.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// It did not become healthy in time.
     #[error("it was {last} and not healthy within health-gate-ms {}", gate.as_millis())]
     Unhealthy {

@@ -12,3 +12,4 @@ pub mod policy;
 pub mod pseudo_files;
 pub mod quota;
 pub mod resource;
+pub mod signature;

@@ -10,6 +10,7 @@ use crate::core::ports::{EventSink, Router};
 use crate::runtime::engine::Reservation;
 use crate::runtime::screen::limits::{CompileLimits, Limit};
 use crate::security::policy::Policies;
+use crate::security::signature::{PublicKey, Trust};
 use crate::storage::backend::Backend;
 use crate::system::audit::AuditConfig;
 use crate::system::documents::config::{CompileDocument, ConfigDocument};
@@ -18,6 +19,9 @@ use crate::system::documents::values::Int;
 use crate::system::json::{self, OptionsError};
 use crate::system::options::{self, DefaultCapabilities, Defaults};
 use crate::system::policies;
+
+/// The most keys, each of which is tried.
+const MAX_TRUSTED_KEYS: usize = 256;
 
 /// The configuration of an engine.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ pub struct EngineConfig {
     pub max_live_instances: Option<usize>,
     /// The defaults for loads.
     pub defaults: Defaults,
+    /// Whose binaries are accepted.
+    pub trust: Trust,
     /// The initial policies for all components.
     pub policies: Arc<Policies>,
     /// The audit, if any.
@@ -78,6 +84,7 @@ impl Default for EngineConfig {
             host_error_texts: HostErrorTexts::default(),
             max_live_instances: None,
             defaults: Defaults::default(),
+            trust: Trust::default(),
             policies: Arc::default(),
             audit: None,
             storage: None,
@@ -137,6 +144,12 @@ impl EngineConfig {
         if let Some(Int(most)) = document.max_live_instances {
             changed.max_live_instances = Some(most as usize);
         }
+        if let Some(keys) = document.trusted_keys {
+            changed.trust.keys = trusted_keys(&keys.0)?;
+        }
+        if let Some(required) = document.require_signature {
+            changed.trust.required = required;
+        }
         if let Some(given) = document.supervision {
             let before = self.defaults.supervision.clone().unwrap_or_default();
             changed.defaults.supervision = Some(options::supervision(given, before));
@@ -150,6 +163,28 @@ impl EngineConfig {
         *self = changed;
         Ok(())
     }
+}
+
+fn trusted_keys(texts: &[String]) -> Result<Vec<Arc<PublicKey>>, OptionsError> {
+    let key = |(at, text): (usize, &String)| {
+        let place = format!("config.trusted-keys[{at}]");
+        let bytes = options::from_hexadecimal(&place, text)?;
+        match PublicKey::from_bytes(&bytes) {
+            Ok(key) => Ok(Arc::new(key)),
+            Err(invalid) => {
+                let reason = format!("{text:?} is no public key of Ed25519: {invalid}");
+                Err(OptionsError::Invalid { place, reason })
+            }
+        }
+    };
+    if texts.len() > MAX_TRUSTED_KEYS {
+        return Err(OptionsError::OutOfRange {
+            place: "config.trusted-keys".into(),
+            value: format!("an array of {} keys", texts.len()),
+            expected: format!("at most {MAX_TRUSTED_KEYS}"),
+        });
+    }
+    texts.iter().enumerate().map(key).collect()
 }
 
 fn apply_compile(document: &CompileDocument, limits: &mut CompileLimits) {

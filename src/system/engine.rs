@@ -33,6 +33,7 @@ use crate::runtime::threads::workers;
 use crate::runtime::wasi::blocking::BlockingThreads;
 use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
+use crate::security::signature::Trust;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
 use crate::storage::reservations::Reservations;
@@ -84,6 +85,7 @@ pub struct Engine {
     pub(super) threads: ThreadPool,
     pub(super) host: Arc<ComponentId>,
     pub(super) defaults: Defaults,
+    pub(super) trust: Trust,
     worker_count: usize,
     /// Started by the first load.
     workers: OnceCell<Workers>,
@@ -101,6 +103,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine without components. No thread but the ticker runs yet.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        config.check_trust()?;
         let host = Arc::new(ComponentId::new(HOST_NAMESPACE, &config.name, "0")?);
         let log = match &config.log {
             Some(log) => Arc::clone(log),
@@ -163,6 +166,7 @@ impl Engine {
             audit,
             host,
             defaults: config.defaults.clone(),
+            trust: config.trust.clone(),
             worker_count: config.workers,
             workers: OnceCell::new(),
             blocking: Arc::default(),

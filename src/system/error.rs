@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::component::canary::Verdict;
 use crate::component::group_tree::InvalidGroup;
 use crate::component::lifecycle::State;
 use crate::core::codec::UnsupportedCodec;
@@ -114,6 +115,35 @@ pub enum EngineError {
         handle: ComponentHandle,
         /// The name of the group.
         name: Arc<str>,
+    },
+    /// A version on trial must be promoted or aborted before another takes over.
+    #[error("{component} has version {version} as a canary; promote or abort that first")]
+    HasCanary {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// The number of the version on trial.
+        version: u64,
+    },
+    /// There is nothing to promote or abort.
+    #[error("{component} has no canary{}", how(*ended))]
+    NoCanary {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// What became of the canary meanwhile.
+        ended: Option<Verdict>,
+    },
+    /// A canary is decided on, and its component's message did not end in time.
+    #[error(
+        "{component}: the canary is to be {}; the message in progress did not end within {} ms",
+        verdict.name(), timeout.as_millis()
+    )]
+    CanaryInTime {
+        /// The component.
+        component: Arc<ComponentId>,
+        /// What becomes of the canary.
+        verdict: Verdict,
+        /// The timeout.
+        timeout: Duration,
     },
     /// No loaded component has this handle.
     #[error("no component has handle {0}")]
@@ -243,6 +273,12 @@ pub enum EngineError {
     /// The engine was shut down.
     #[error("the engine has been shut down")]
     Stopped,
+}
+
+fn how(verdict: Option<Verdict>) -> String {
+    verdict.map_or_else(String::new, |verdict| {
+        format!(": it was {} ({})", verdict.name(), verdict.reason().name())
+    })
 }
 
 fn refuses(state: State) -> &'static str {

@@ -10,7 +10,7 @@ use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
 use crate::core::ports::{
-    DeadLetters, EventSink, GroupChange, HealthChange, Identity, SoFar, StateChange,
+    CanaryChange, DeadLetters, EventSink, GroupChange, HealthChange, Identity, SoFar, StateChange,
 };
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
@@ -49,6 +49,11 @@ enum Event {
     Group {
         change: GroupChange,
         component: Option<Identity>,
+        at: Timestamp,
+    },
+    Canary {
+        component: Identity,
+        change: CanaryChange,
         at: Timestamp,
     },
     Lost(u64),
@@ -106,6 +111,14 @@ impl Events {
         }
     }
 
+    /// Queues the begin or the end of a canary.
+    pub fn canary(&self, component: &Identity, change: CanaryChange) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.clone(), Timestamp::now());
+            notifier.push(Event::Canary { component, change, at });
+        }
+    }
+
     /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -135,7 +148,9 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
-            Self::State { .. } | Self::Health { .. } | Self::Group { .. } => STATE_BYTES,
+            Self::State { .. } | Self::Health { .. } | Self::Group { .. } | Self::Canary { .. } => {
+                STATE_BYTES
+            }
             Self::Lost(_) => 0,
         }
     }
@@ -147,10 +162,10 @@ impl Item for Event {
     fn owner(&self) -> usize {
         match self {
             Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
-            Self::State { component, .. } | Self::Health { component, .. } => {
-                Arc::as_ptr(&component.id).addr()
-            }
             Self::Group { change, .. } => Arc::as_ptr(&change.name).addr(),
+            Self::State { component, .. }
+            | Self::Health { component, .. }
+            | Self::Canary { component, .. } => Arc::as_ptr(&component.id).addr(),
             Self::Lost(_) => 0,
         }
     }
@@ -163,6 +178,7 @@ impl Event {
             Self::State { .. } => "state",
             Self::Health { .. } => "health",
             Self::Group { .. } => "group",
+            Self::Canary { .. } => "canary",
             Self::Lost(_) => "events-lost",
         }
     }
@@ -170,7 +186,11 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::State { .. } | Self::Health { .. } | Self::Group { .. } | Self::Lost(_) => &[],
+            Self::State { .. }
+            | Self::Health { .. }
+            | Self::Group { .. }
+            | Self::Canary { .. }
+            | Self::Lost(_) => &[],
         }
     }
 
@@ -219,6 +239,22 @@ impl Event {
                 "to": change.to,
                 "component": component.as_ref().map(|it| it.id.as_str()),
                 "restarts": change.restarts,
+            }),
+            Self::Canary { component, change, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "component": component.id.as_str(),
+                "handle": component.handle.0,
+                "change": change.change,
+                "reason": change.reason,
+                "version": change.version,
+                "messages": change.canary.messages,
+                "errors": change.canary.errors,
+                "stable": {
+                    "version": change.before,
+                    "messages": change.stable.messages,
+                    "errors": change.stable.errors,
+                },
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

@@ -86,6 +86,7 @@ impl Engine {
         if membership.is_some() {
             options.supervision.get_or_insert_default();
         }
+        let signer = self.signer(binary, options.signature.as_ref()).map_err(failed)?;
         let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
         if let Some(expected) = &options.sha256 {
@@ -104,8 +105,8 @@ impl Engine {
         let expectation = std::mem::take(&mut options.expectation);
         let env = std::mem::take(&mut options.env).into();
         let config = InitialConfig { env, data: options.config.take() };
-        let version =
-            Arc::new(Version { number: 1, prepared, lease: Arc::new(lease), config, expectation });
+        let lease = Arc::new(lease);
+        let version = Arc::new(Version { number: 1, prepared, lease, config, expectation, signer });
         let identity = Identity { handle, id: Arc::clone(&id) };
         let guard = Guard::new(
             Arc::clone(&id),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use semver::VersionReq;
 use serde_json::Value;
 
+use crate::component::canary::Terms;
 use crate::component::durable_state::Durability;
 use crate::component::expectation::Expectation;
 use crate::component::recycling::RecycleWhen;
@@ -17,12 +18,14 @@ use crate::core::limits::Limits;
 use crate::messaging::mailbox::MailboxOptions;
 use crate::security::capability;
 use crate::security::quota::Quotas;
+use crate::security::signature::SIGNATURE_BYTES;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
-    ActivationDocument, ExpectDocument, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HealthDocument,
-    KEPT_VERSIONS, LimitsDocument, LoadDocument, MailboxDocument, QuotasDocument, ReplaceDocument,
-    SaveEveryDocument, StateDocument, SupervisionDocument, UNHEALTHY_CHECKS,
+    ActivationDocument, CANARY_SHARE, CanaryDocument, ExpectDocument, HEALTH_INTERVAL_MS,
+    HEALTH_TIMEOUT_MS, HealthDocument, KEPT_VERSIONS, LimitsDocument, LoadDocument,
+    MailboxDocument, PromoteDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument,
+    StateDocument, SupervisionDocument, UNHEALTHY_CHECKS,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -59,6 +62,8 @@ pub struct LoadOptions {
     pub expectation: Expectation,
     /// The SHA-256 that the binary must have.
     pub sha256: Option<[u8; 32]>,
+    /// The signature of the binary.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
     /// How the health is checked.
     pub health_check: Option<HealthCheck>,
     /// When the component has an instance.
@@ -153,6 +158,7 @@ impl LoadOptions {
             recycling: recycling(document.recycle_above_bytes, document.recycle_after_messages),
             expectation: expectation(document.expect)?,
             sha256: sha256(document.sha256)?,
+            signature: signature(document.signature)?,
             health_check: document.health.map(health_check),
             activation: Activation {
                 on_demand: document.activation == Some(ActivationDocument::OnDemand),
@@ -216,15 +222,28 @@ fn durability(
 }
 
 fn sha256(text: Option<String>) -> Result<Option<[u8; 32]>, OptionsError> {
-    let Some(text) = text else { return Ok(None) };
-    let digits: Option<Vec<_>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    text.map(|text| from_hexadecimal("options.sha256", &text)).transpose()
+}
+
+fn signature(text: Option<String>) -> Result<Option<[u8; SIGNATURE_BYTES]>, OptionsError> {
+    text.map(|text| from_hexadecimal("options.signature", &text)).transpose()
+}
+
+/// Returns the bytes of a text of hexadecimal digits.
+pub fn from_hexadecimal<const BYTES: usize>(
+    place: &str,
+    text: &str,
+) -> Result<[u8; BYTES], OptionsError> {
+    // A longer text is not read to its end.
+    let digits: Option<Vec<_>> =
+        text.chars().take(2 * BYTES + 1).map(|digit| digit.to_digit(16)).collect();
     let bytes = digits
-        .filter(|digits| digits.len() == 64)
+        .filter(|digits| digits.len() == 2 * BYTES)
         .map(|digits| std::array::from_fn(|at| (digits[2 * at] * 16 + digits[2 * at + 1]) as u8));
-    bytes.map(Some).ok_or_else(|| OptionsError::OutOfRange {
-        place: "options.sha256".into(),
-        value: format!("{:?}", shorten(&text)),
-        expected: "64 hexadecimal digits".into(),
+    bytes.ok_or_else(|| OptionsError::OutOfRange {
+        place: place.into(),
+        value: format!("{:?}", shorten(text)),
+        expected: format!("{} hexadecimal digits", 2 * BYTES),
     })
 }
 
@@ -263,6 +282,10 @@ pub struct ReplaceOptions {
     pub newer: bool,
     /// The SHA-256 that the binary must have.
     pub sha256: Option<[u8; 32]>,
+    /// The signature of the binary.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
+    /// How the version is tried before it takes over.
+    pub canary: Option<Terms>,
 }
 
 impl ReplaceOptions {
@@ -283,7 +306,19 @@ impl ReplaceOptions {
             expectation: expectation(document.expect)?,
             newer: document.newer.unwrap_or(false),
             sha256: sha256(document.sha256)?,
+            signature: signature(document.signature)?,
+            canary: document.canary.map(canary),
         })
+    }
+}
+
+fn canary(document: CanaryDocument) -> Terms {
+    Terms {
+        share: document.share_percent.map_or(CANARY_SHARE, |Int(percent)| percent as u8),
+        messages: document.messages.map(|Int(messages)| messages),
+        time: document.time_ms.map(|Int(millis)| Duration::from_millis(millis)),
+        max_error_percent: document.max_error_percent.or(Some(0), |Int(percent)| percent as u8),
+        by_call: document.promote == Some(PromoteDocument::ByCall),
     }
 }
 

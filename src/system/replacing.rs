@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::component::actor::Actor;
+use crate::component::canary::Canary;
 use crate::component::expectation::Expectation;
 use crate::component::pool::Pool;
 use crate::component::turnover::Candidate;
@@ -29,13 +30,15 @@ use crate::system::options::ReplaceOptions;
 
 /// How a version takes over.
 #[derive(Clone, Copy, Default)]
-struct Handing {
+pub(super) struct Handing<'a> {
+    /// The canary that it is; `None`: it takes over at once.
+    pub canary: Option<&'a Arc<Canary>>,
     /// The time within which it must be healthy.
-    health_gate: Option<Duration>,
+    pub health_gate: Option<Duration>,
     /// The longest wait for the message in progress.
-    timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// The stack left on this thread, in bytes.
-    stack: usize,
+    pub stack: usize,
 }
 
 impl Engine {
@@ -53,6 +56,17 @@ impl Engine {
         let _replacing = self.begin_replacing(&pool)?;
         let current = pool.version();
         let not_replaced = |error| self.not_replaced(&pool, error);
+        let signature = options.signature.as_ref();
+        let signer = match (binary, signature) {
+            (Some(binary), _) => self.signer(binary, signature),
+            // It was checked when it came.
+            (None, None) => Ok(current.signer.clone()),
+            (None, Some(_)) => {
+                let signer = self.trust.signer(signature, || current.prepared.sha256);
+                signer.map_err(LoadError::from)
+            }
+        };
+        let signer = signer.map_err(not_replaced)?;
         let (prepared, lease) = match binary {
             Some(binary) => {
                 let (prepared, lease) =
@@ -87,9 +101,13 @@ impl Engine {
             data: data.unwrap_or_else(|| current.config.data.clone()),
         };
         let number = pool.next_version();
-        let version = Arc::new(Version { number, prepared, lease, config, expectation });
+        let version = Arc::new(Version { number, prepared, lease, config, expectation, signer });
         let ReplaceOptions { health_gate, timeout, .. } = options;
-        self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
+        let handing = Handing { canary: None, health_gate, timeout, stack };
+        if let Some(terms) = options.canary {
+            return self.begin_canary(&pool, &version, terms, handing);
+        }
+        self.roll(&pool, &current, &version, handing)?;
         pool.advance_to(version);
         Ok(())
     }
@@ -130,11 +148,18 @@ impl Engine {
         Ok(pool)
     }
 
-    /// Waits for the end of another replacement of the same component.
+    /// Waits for the end of another replacement of the same component. Fails if it has a canary.
     fn begin_replacing<'a>(&self, pool: &'a Pool) -> Result<MutexGuard<'a, ()>, EngineError> {
         let _wait = Wait::begin(current_component(), pool.replacement())
             .ok_or_else(|| EngineError::WouldDeadlock { target: pool.id().to_string() })?;
-        Ok(pool.replacing().lock().unwrap_or_else(PoisonError::into_inner))
+        let replacing = pool.replacing().lock().unwrap_or_else(PoisonError::into_inner);
+        match pool.canary() {
+            None => Ok(replacing),
+            Some(canary) => {
+                let (component, version) = (Arc::clone(pool.id()), canary.version().number);
+                Err(EngineError::HasCanary { component, version })
+            }
+        }
     }
 
     /// Gives all instances of a pool another version, one at a time. After a failure those that have
@@ -144,7 +169,7 @@ impl Engine {
         pool: &Pool,
         old: &Arc<Version>,
         new: &Arc<Version>,
-        handing: Handing,
+        handing: Handing<'_>,
     ) -> Result<(), EngineError> {
         for (at, actor) in pool.actors().iter().enumerate() {
             let Err(error) = self.hand_over(pool, actor, new, handing) else { continue };
@@ -161,13 +186,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives one instance another version.
-    fn hand_over(
+    /// Gives one instance another version, or sets that on trial.
+    pub(super) fn hand_over(
         &self,
         pool: &Pool,
         actor: &Arc<Actor>,
         version: &Arc<Version>,
-        handing: Handing,
+        handing: Handing<'_>,
     ) -> Result<(), EngineError> {
         let not_replaced = |error| self.not_replaced(pool, error);
         let mappings = match actor.spec().activation.is_passivable() {
@@ -181,7 +206,7 @@ impl Engine {
         let stop = Arc::clone(&self.stop_signal);
         let timers = Timers::new(self.scheduler()?.clone(), Arc::<Interrupts>::default(), stop);
         let beside = actor.spec().context.beside(timers);
-        let candidate = {
+        let mut candidate = {
             // A callback that replaces a component waits for its `initialize`.
             let _wait = Wait::begin(current_component(), &beside.node);
             let _replaces = Wait::begin(Some(Arc::clone(pool.replacement())), &beside.node);
@@ -193,6 +218,9 @@ impl Engine {
                 error => not_replaced(error),
             })?
         };
+        if let Some(canary) = handing.canary {
+            candidate.try_as(Arc::clone(canary));
+        }
         let node = candidate.node();
         let outcome = self.take_over(pool, actor, candidate, handing.timeout);
         // From now on this thread waits for what ends.
@@ -230,7 +258,10 @@ impl Engine {
                 return Err(error);
             }
         };
-        if let Some(outcome) = actor.replace_here(&mut candidate) {
+        // A trial goes on where it begins, which must be the actor's task.
+        let on_trial = candidate.as_ref().is_some_and(|candidate| candidate.is_canary());
+        let here = if on_trial { None } else { actor.replace_here(&mut candidate) };
+        if let Some(outcome) = here {
             return outcome.map_err(|error| self.not_taken_over(pool, error));
         }
         let Some(candidate) = candidate else { return Ok(()) };
@@ -244,7 +275,7 @@ impl Engine {
         }
     }
 
-    fn not_taken_over(&self, pool: &Pool, error: CallError) -> EngineError {
+    pub(super) fn not_taken_over(&self, pool: &Pool, error: CallError) -> EngineError {
         match error {
             CallError::Unloaded => self.unknown(pool.handle()),
             CallError::EngineStopped => EngineError::Stopped,

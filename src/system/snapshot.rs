@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::component::actor::Actor;
+use crate::component::canary::Canary;
 use crate::component::lifecycle::State;
 use crate::component::pool::Pool;
 use crate::component::status::Counts;
@@ -65,6 +66,7 @@ pub fn status(pool: &Pool) -> Value {
         "health": pool.health().name(),
         "supervision": first.supervisor().map(|it| supervision(it.supervision())),
         "group": group_name(pool).as_deref(),
+        "canary": pool.canary().map(|it| canary(&it)),
         "instances": instances.map(|(at, actor)| instance(at, actor)).collect::<Value>(),
     })
 }
@@ -127,6 +129,19 @@ fn instance(number: usize, actor: &Actor) -> Value {
     })
 }
 
+fn canary(canary: &Canary) -> Value {
+    let (stable, own) = canary.tallies();
+    let version = canary.version();
+    json!({
+        "version": version.number,
+        "sha256": hexadecimal(&version.prepared.sha256),
+        "share-percent": canary.terms().share,
+        "messages": own.messages,
+        "errors": own.errors,
+        "stable": { "messages": stable.messages, "errors": stable.errors },
+    })
+}
+
 fn supervision(supervision: &Supervision) -> Value {
     let Supervision { policy, max_restarts, window, backoff } = supervision;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -174,6 +189,7 @@ pub fn description(pool: &Pool) -> Value {
         "state": pool.state().name(),
         "health": pool.health().name(),
         "version": pool.version().number,
+        "canary": pool.canary().map(|it| canary(&it)),
         "lifecycle": prepared.lifecycle.is_some(),
         "metadata": metadata,
         "limits": limits(&spec.limits),
@@ -199,6 +215,7 @@ pub fn description(pool: &Pool) -> Value {
             "sha256": hexadecimal(&prepared.sha256),
             "bytes": prepared.binary_bytes,
             "code-bytes": prepared.code_bytes,
+            "signer": source.version.signer.as_ref().map(|key| hexadecimal(key.as_bytes())),
         },
     })
 }

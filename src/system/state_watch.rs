@@ -3,7 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::ports::{GroupChange, HealthChange, Identity, SoFar, StateChange, StateChanges};
+use crate::core::ports::{
+    CanaryChange, GroupChange, HealthChange, Identity, SoFar, StateChange, StateChanges,
+};
 use crate::system::events::Events;
 
 /// Passes state changes on to the host's events and to waiting threads.
@@ -56,5 +58,10 @@ impl StateChanges for StateWatch {
 
     fn group_changed(&self, change: GroupChange, component: Option<&Identity>) {
         self.events.group(change, component);
+    }
+
+    fn canary_changed(&self, component: &Identity, change: CanaryChange) {
+        self.events.canary(component, change);
+        self.look_again();
     }
 }

@@ -51,11 +51,12 @@ fn status_values_and_names_never_change() {
         (24, "AIRSSYS_ERROR_INTERRUPTED"),
         (25, "AIRSSYS_ERROR_COMPONENT_STOPPED"),
         (26, "AIRSSYS_ERROR_COMPONENT_FAILED"),
+        (29, "AIRSSYS_ERROR_CANARY_UNDER_WAY"),
     ];
     for (value, name) in pinned {
         assert_eq!(status_name(value), name);
     }
-    for unknown in [27, -1, i32::MIN, i32::MAX] {
+    for unknown in [30, -1, i32::MIN, i32::MAX] {
         assert_eq!(status_name(unknown), "AIRSSYS_ERROR_UNKNOWN");
     }
 }

@@ -159,7 +159,8 @@ fn seeds() -> Vec<Document> {
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
         "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
-        "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "capabilities": long_grants(), "policies": rules
+        "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "require-signature": false,
+        "capabilities": long_grants(), "policies": rules
     });
     [
         ("load-options", options),

@@ -384,6 +384,39 @@ static void under_load(void)
     airssys_engine_free(engine);
 }
 
+/* A share of the messages goes to a new version, which is promoted or aborted. */
+static void canaries(void)
+{
+    static const char half[] = "{\"canary\": {\"share-percent\": 50, \"promote\": \"by-call\"}}";
+    airssys_engine_t *engine = new_engine();
+    uint64_t it = load_as(engine, "test/it/0", "counter", "{}");
+    CHECK_REPLY(engine, it, "inc", "1");
+    CHECK_STATUS(airssys_engine_promote(engine, it, 0, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
+
+    CHECK_OK(replace_by(engine, it, "counter", half, NULL));
+    CHECK_REPLY(engine, it, "inc", "2");
+    CHECK_REPLY(engine, it, "inc", "1");
+    CHECK_REPLY(engine, it, "inc", "3");
+    CHECK_NUMBER(described(engine, it, "canary.messages"), 1);
+    CHECK_STATUS(replace_by(engine, it, "echo", NULL, NULL), AIRSSYS_ERROR_CANARY_UNDER_WAY);
+    CHECK_STATUS(airssys_engine_rollback(engine, it, NULL), AIRSSYS_ERROR_CANARY_UNDER_WAY);
+    CHECK_OK(airssys_engine_abort(engine, it, UINT64_MAX, NULL));
+    CHECK_REPLY(engine, it, "inc", "4");
+    CHECK_STATUS(airssys_engine_abort(engine, it, 0, NULL), AIRSSYS_ERROR_INVALID_ARGUMENT);
+    CHECK_VERSION(engine, it, 1);
+
+    CHECK_OK(replace_by(engine, it, "counter", half, NULL));
+    CHECK_REPLY(engine, it, "inc", "5");
+    CHECK_REPLY(engine, it, "inc", "1");
+    CHECK_OK(airssys_engine_promote(engine, it, UINT64_MAX, NULL));
+    CHECK_REPLY(engine, it, "inc", "2");
+    CHECK_VERSION(engine, it, 3);
+    CHECK_OK(airssys_engine_rollback(engine, it, NULL));
+    CHECK_REPLY(engine, it, "inc", "1");
+    CHECK_VERSION(engine, it, 1);
+    airssys_engine_free(engine);
+}
+
 int main(void)
 {
     check_begin();
@@ -394,5 +427,6 @@ int main(void)
     pool();
     waiting_mail();
     under_load();
+    canaries();
     return check_done();
 }

@@ -43,6 +43,7 @@ int main(void)
     PINNED(AIRSSYS_ERROR_INTERRUPTED, 24);
     PINNED(AIRSSYS_ERROR_COMPONENT_STOPPED, 25);
     PINNED(AIRSSYS_ERROR_COMPONENT_FAILED, 26);
+    PINNED(AIRSSYS_ERROR_CANARY_UNDER_WAY, 29);
 
     /* Fails if a new status has no line above. */
     CHECK_TEXT(airssys_status_name(27), "AIRSSYS_ERROR_UNKNOWN");

@@ -16,6 +16,7 @@ from airssys_wasm.component import Component
 from airssys_wasm.engine import Activation, Engine, WhenFull
 from airssys_wasm.errors import (
     AirssysError,
+    CanaryUnderWay,
     Cancelled,
     ComponentError,
     ComponentFailed,
@@ -73,6 +74,7 @@ __all__ = [
     "Activation",
     "AirssysError",
     "AuditRecord",
+    "CanaryUnderWay",
     "Cancelled",
     "Capabilities",
     "Component",

@@ -289,6 +289,8 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     ),
     "airssys_engine_replace_file": (_STATUS, (_POINTER, _HANDLE, c_char_p, c_char_p, _POINTER)),
     "airssys_engine_rollback": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_promote": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
+    "airssys_engine_abort": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_send": (
         _STATUS,
         (_POINTER, _HANDLE, _POINTER, c_size_t, _POINTER, _POINTER),

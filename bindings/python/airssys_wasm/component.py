@@ -357,6 +357,8 @@ class Component:
         expect: Optional[Mapping[str, str]] = None,
         newer: bool = False,
         sha256: Optional[str] = None,
+        signature: Optional[str] = None,
+        canary: Optional[Mapping[str, Any]] = None,
     ) -> None:
         """Gives the component another binary, another configuration, or both, while it runs.
 
@@ -367,6 +369,18 @@ class Component:
         ``version`` of the error's ``detail`` is its version. A component that is stopped, has crashed
         or has failed runs again. Of a pool, one instance at a time is replaced; after a failure, all
         have the old version. Replacements of one component take turns.
+
+        With ``canary`` the new version is tried first: it handles a share of the messages, beside the
+        old one, until it is promoted or aborted. ``{}`` has these defaults::
+
+            {"share_percent": 10,        # of the messages, exact for each instance
+             "messages": 100,            # that it handles until it is promoted
+             "time_ms": ...,             # until it is promoted; by default there is no limit
+             "max_error_percent": 0,     # with more errors it is aborted; None: any
+             "promote": "automatic"}     # or "by-call": only by promote()
+
+        The call returns as soon as the messages are shared. :meth:`status` has the counts so far, and
+        ``canary`` events tell of the begin and the end.
 
         :param wasm: the path of a file or the binary itself, as for :meth:`Engine.load
             <airssys_wasm.Engine.load>`. Without it, the binary stays.
@@ -382,6 +396,8 @@ class Component:
             order of semantic versions.
         :param sha256: the SHA-256 of the binary, as for :meth:`Engine.load
             <airssys_wasm.Engine.load>`.
+        :param signature: its signature, as for :meth:`Engine.load <airssys_wasm.Engine.load>`.
+        :param canary: how the new version is tried. Without it, the new version takes over at once.
         :raises InvalidComponent: the binary is not a component, has unknown imports, is not the expected
             one, or only one of the versions exports ``component-lifecycle``.
         :raises ComponentError: ``save`` of the old instance or ``restore`` of the new one returned an
@@ -391,6 +407,9 @@ class Component:
         :raises Trap: the new instance crashed while it was made or initialized.
         :raises ResourceLimitExceeded: the new instance exceeded a limit.
         :raises Timeout: the ``timeout``, the ``health_gate`` or the component's time limit passed.
+        :raises CanaryUnderWay: the component has a canary.
+        :raises ComponentStopped: the component is stopped, and cannot try a ``canary``.
+        :raises ComponentFailed: it has failed, likewise.
         :raises InvalidOptions: an option is malformed; the message names it.
         :raises IoError: the file is unreadable, or the system has no thread, mapping, memory or
             descriptor left.
@@ -408,6 +427,8 @@ class Component:
                 "expect": None if expect is None else dict(expect),
                 "newer": newer or None,
                 "sha256": sha256,
+                "signature": signature,
+                "canary": None if canary is None else _convert.dashed(canary),
             },
         )
         if isinstance(wasm, (str, os.PathLike)):
@@ -430,6 +451,34 @@ class Component:
         :raises AirssysError: the errors of :meth:`replace`.
         """
         self._core.run(lib.airssys_engine_rollback, self._handle)
+
+    def promote(self, timeout: Optional[float] = None) -> None:
+        """Promotes the component's canary: the new version takes over, as by :meth:`replace`.
+
+        If both versions export ``component-state``, a new instance gets the state of the old version.
+        Otherwise the canary itself goes on.
+
+        :param timeout: seconds, 0 or more, to wait for messages under way, which are not interrupted.
+            Without it, as long as needed.
+        :raises InvalidArgument: the component has no canary, or it was aborted.
+        :raises Timeout: a message under way has not ended. The promotion follows it.
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises WouldDeadlock: the call came from a callback that the component waits for.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        within = _convert.stop_timeout(timeout)
+        self._core.run(lib.airssys_engine_promote, self._handle, within)
+
+    def abort(self, timeout: Optional[float] = None) -> None:
+        """Aborts the component's canary: the old version goes on with its state.
+
+        The canary's open requests are cancelled.
+
+        :param timeout: as for :meth:`promote`.
+        :raises InvalidArgument: the component has no canary, or it was promoted.
+        :raises AirssysError: the other errors of :meth:`promote`.
+        """
+        self._core.run(lib.airssys_engine_abort, self._handle, _convert.stop_timeout(timeout))
 
     def wait(self, state: str, timeout: Optional[float] = None) -> None:
         """Waits until the component is in a state; of a pool, until all instances are.

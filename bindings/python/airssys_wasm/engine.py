@@ -86,6 +86,8 @@ class Engine:
         quotas: Optional[Options] = None,
         supervision: Optional[Options] = None,
         max_live_instances: Optional[int] = None,
+        trusted_keys: Optional[Iterable[str]] = None,
+        require_signature: Optional[bool] = None,
         capabilities: Optional[Capabilities] = None,
         policies: Optional[Policies] = None,
         storage: Optional[Storage] = None,
@@ -110,6 +112,9 @@ class Engine:
         :param max_live_instances: how many instances may be live of the components that
             :meth:`load` made with ``activation="on-demand"`` or an ``idle_timeout``. Beyond it, those
             that have handled nothing for longest become passive. By default there is no bound.
+        :param trusted_keys: the Ed25519 public keys of those who may sign binaries, each as 64
+            hexadecimal digits.
+        :param require_signature: whether a load or a replacement needs a ``signature`` by one of them.
         :param capabilities: default capabilities of loads that name none; by default nothing.
         :param policies: rules for all components, as for :meth:`set_policies`.
         :param storage: the storage of components; by default in memory.
@@ -147,6 +152,8 @@ class Engine:
                 "quotas": None if quotas is None else _convert.dashed(quotas),
                 "supervision": None if supervision is None else _convert.supervision(supervision),
                 "max-live-instances": max_live_instances,
+                "trusted-keys": None if trusted_keys is None else list(trusted_keys),
+                "require-signature": require_signature,
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -177,6 +184,7 @@ class Engine:
         kept_versions: Optional[int] = None,
         expect: Optional[Mapping[str, str]] = None,
         sha256: Optional[str] = None,
+        signature: Optional[str] = None,
         health: Optional[Options] = None,
         activation: Optional[Activation] = None,
         idle_timeout: Optional[float] = None,
@@ -258,6 +266,8 @@ class Engine:
         :param expect: what the metadata must be: ``{"name": "counter", "version": "^1.2"}``. The version
             is a requirement of semantic versions.
         :param sha256: the SHA-256 that the binary must have, in hexadecimal digits.
+        :param signature: an Ed25519 signature over the 32 bytes of the binary's SHA-256, in hexadecimal
+            digits, by one of the ``trusted-keys`` of the engine's configuration.
         :param health: its health checks.
         :param activation: ``"on-demand"`` makes the component passive until its first message; by
             default the load makes the first instance.
@@ -307,6 +317,7 @@ class Engine:
                 "kept-versions": kept_versions,
                 "expect": None if expect is None else dict(expect),
                 "sha256": sha256,
+                "signature": signature,
                 "health": None if health is None else _convert.dashed(health),
                 "activation": activation,
                 "idle-timeout-ms": (

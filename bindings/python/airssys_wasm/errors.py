@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AirssysError",
+    "CanaryUnderWay",
     "Cancelled",
     "ComponentError",
     "ComponentFailed",
@@ -74,6 +75,7 @@ class Status(enum.IntEnum):
     INTERRUPTED = 24
     COMPONENT_STOPPED = 25
     COMPONENT_FAILED = 26
+    CANARY_UNDER_WAY = 29
 
 
 class AirssysError(Exception):
@@ -293,6 +295,12 @@ class ComponentFailed(AirssysError):
     status = Status.COMPONENT_FAILED
 
 
+class CanaryUnderWay(AirssysError):
+    """The component has a canary: :meth:`Component.promote` or :meth:`Component.abort` ends it."""
+
+    status = Status.CANARY_UNDER_WAY
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -322,6 +330,7 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         Interrupted,
         ComponentStopped,
         ComponentFailed,
+        CanaryUnderWay,
     )
 }
 

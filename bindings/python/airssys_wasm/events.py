@@ -38,6 +38,11 @@ class Event:
     :meth:`Group.status <airssys_wasm.Group.status>`. ``handle`` is its number, ``component`` the one whose
     loss made it act, or ``None``, and ``restarts`` how many it has made.
 
+    ``canary``: a version of ``component`` is tried, or has been. ``change`` is ``begun``, ``promoted`` or
+    ``aborted``; ``reason`` is ``call``, ``messages``, ``time``, ``errors``, ``stop``, ``restart``, ``close``
+    or ``None``. ``version``, ``messages`` and ``errors`` are the canary's, those in ``stable`` the old
+    version's.
+
     ``events-lost``: ``count`` events were not delivered, because the callback was too slow.
     """
 

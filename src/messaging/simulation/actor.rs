@@ -120,7 +120,12 @@ impl Actor {
                 let world = self.world();
                 self.mailbox.rest(Runner::Resting, world.executor.sleep_until(at)).await;
             }
-            Mail::Regroup(_) | Mail::Probe | Mail::Passivate | Mail::Recycle | Mail::Save => {}
+            Mail::Regroup(_)
+            | Mail::Probe
+            | Mail::Passivate
+            | Mail::Recycle
+            | Mail::Save
+            | Mail::Judge => {}
             Mail::Health(reply)
             | Mail::Restart(reply)
             | Mail::Replace(reply)

@@ -7,7 +7,7 @@ use crate::runtime::screen::limits::Limit;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{LimitsDocument, QuotasDocument, SupervisionDocument};
 use crate::system::documents::policies::PoliciesDocument;
-use crate::system::documents::values::Int;
+use crate::system::documents::values::{Int, List};
 
 #[cfg(test)]
 use crate::runtime::screen::limits::CompileLimits;
@@ -70,6 +70,14 @@ pub struct ConfigDocument {
     pub max_live_instances: Option<Int<1>>,
     /// Defaults for the supervision of every load.
     pub supervision: Option<SupervisionDocument>,
+    /// The Ed25519 public keys of those who may sign binaries, each as 64 hexadecimal digits; at most
+    /// 256.
+    #[cfg_attr(test, schemars(extend("default" = [])))]
+    pub trusted_keys: Option<List<String>>,
+    /// Whether every binary must have a `signature` by one of the `trusted-keys`. Others are refused
+    /// with `AIRSSYS_ERROR_INVALID_COMPONENT`, before they are compiled.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
+    pub require_signature: Option<bool>,
     /// Capabilities of loads that name none. If the key is never set, such loads have none.
     pub capabilities: Option<Capabilities>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.

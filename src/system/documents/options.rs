@@ -31,6 +31,15 @@ pub const UNHEALTHY_CHECKS: u32 = 3;
 /// The earlier versions kept by default.
 pub const KEPT_VERSIONS: usize = 2;
 
+/// The longest trial: 30 days.
+const MAX_CANARY_MS: u64 = 30 * 86_400_000;
+
+/// The most messages of a trial.
+const MAX_CANARY_MESSAGES: u64 = 1_000_000_000;
+
+/// The default share of a canary, in percent.
+pub const CANARY_SHARE: u8 = 10;
+
 /// The longest pause before a restart: a day.
 const MAX_PAUSE_MS: u64 = 86_400_000;
 
@@ -99,6 +108,10 @@ pub struct LoadDocument {
     /// The SHA-256 of the binary, in hexadecimal digits. Another binary is refused with
     /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
     pub sha256: Option<String>,
+    /// An Ed25519 signature over the 32 bytes of the binary's SHA-256, as 128 hexadecimal digits. It
+    /// must be by one of the configuration's `trusted-keys`; otherwise the binary is refused with
+    /// `AIRSSYS_ERROR_INVALID_COMPONENT`, before it is compiled.
+    pub signature: Option<String>,
     /// Checks of the component's `health`. If the key is absent, it is asked at load and by
     /// `airssys_engine_health` only.
     pub health: Option<HealthDocument>,
@@ -162,6 +175,48 @@ pub struct ReplaceDocument {
     pub newer: Option<bool>,
     /// The SHA-256 of the binary, as for a load.
     pub sha256: Option<String>,
+    /// A signature of the binary, as for a load.
+    pub signature: Option<String>,
+    /// The trial of the new version. If the key is absent, the new version takes over at once.
+    pub canary: Option<CanaryDocument>,
+}
+
+/// How a new version is tried: each instance of the component has one of the new version beside it,
+/// which handles a share of the messages until it is promoted or aborted. The error rate is that of
+/// the messages and callbacks that the new version has handled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "canary"))]
+pub struct CanaryDocument {
+    /// The share of the messages in percent, exact for each instance.
+    #[cfg_attr(test, schemars(extend("default" = CANARY_SHARE)))]
+    pub share_percent: Option<Int<1, 100>>,
+    /// Messages and callbacks after which the canary is promoted. It is aborted as soon as its errors
+    /// exceed what these may have, and later whenever the rate is too high. If the key and `time-ms`
+    /// are absent, 100.
+    pub messages: Option<Int<1, MAX_CANARY_MESSAGES>>,
+    /// Milliseconds after which the canary is promoted, or aborted if it has handled nothing or its
+    /// error rate is too high. If `messages` is absent, errors end the trial earlier only if they
+    /// exceed what 100 messages may have. If the key is absent, there is no limit.
+    pub time_ms: Option<Int<1, MAX_CANARY_MS>>,
+    /// The highest error rate in percent. `null`: any.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = 0)))]
+    pub max_error_percent: Given<Int<0, 100>>,
+    /// What promotes the canary.
+    #[cfg_attr(test, schemars(extend("default" = "automatic")))]
+    pub promote: Option<PromoteDocument>,
+}
+
+/// What promotes a canary. Errors abort it in both cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "promote"))]
+pub enum PromoteDocument {
+    /// `messages` or `time-ms`, whichever comes first.
+    Automatic,
+    /// `airssys_engine_promote` alone. After `time-ms` the canary is aborted.
+    ByCall,
 }
 
 /// What the metadata of a component must be.

@@ -13,8 +13,8 @@ use crate::system::documents::grants::{
 };
 use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{
-    BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
-    QuotasDocument, ReplaceDocument, SaveEveryDocument, SupervisionDocument,
+    BackoffDocument, CanaryDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument,
+    MailboxDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -57,6 +57,7 @@ fn all_keys() -> Vec<Keys> {
         keys::<HealthDocument>(),
         keys::<SaveEveryDocument>(),
         keys::<ExpectDocument>(),
+        keys::<CanaryDocument>(),
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),

@@ -269,6 +269,16 @@ impl Engine {
         check(|error| unsafe { airssys_engine_rollback(self.raw(), handle, error) })
     }
 
+    pub fn promote(&self, handle: u64, timeout_ms: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_promote(self.raw(), handle, timeout_ms, error) })
+    }
+
+    pub fn abort(&self, handle: u64, timeout_ms: u64) -> Outcome {
+        // SAFETY: a live engine.
+        check(|error| unsafe { airssys_engine_abort(self.raw(), handle, timeout_ms, error) })
+    }
+
     pub fn stop(&self, handle: u64, timeout_ms: u64) -> Outcome {
         // SAFETY: a live engine.
         check(|error| unsafe { airssys_engine_stop(self.raw(), handle, timeout_ms, error) })

@@ -51,11 +51,13 @@ const PAYLOADS: [&str; 16] = [
     "",
 ];
 
-const REPLACE: [&str; 4] = [
+const REPLACE: [&str; 6] = [
     "{}",
     r#"{"timeout-ms": 1, "env": {"AT_RESTORE": "trap"}}"#,
     r#"{"health-gate-ms": 1, "env": {"HEALTH": "degraded"}}"#,
     r#"{"newer": true}"#,
+    r#"{"canary": {"share-percent": 50, "messages": 3, "max-error-percent": null}}"#,
+    r#"{"timeout-ms": 5, "canary": {"time-ms": 5, "promote": "by-call"}}"#,
 ];
 
 const GROUPS: [&str; 4] = ["g0", "g1", "g2", "no/name"];
@@ -201,7 +203,7 @@ impl Shared<'_> {
             gives_up: None,
         };
         let all = if random.one_in(4) { AIRSSYS_ALL_COMPONENTS } else { handle };
-        match random.below(31) {
+        match random.below(33) {
             0 | 1 => self.load(random),
             2 => {
                 let timeout = [0, 20][random.below(2)];
@@ -223,6 +225,8 @@ impl Shared<'_> {
             28 => _ = sound(engine.roll_back(handle)),
             29 => self.add_group(random),
             30 => self.groups(),
+            31 => _ = sound(engine.promote(handle, [0, 20][random.below(2)])),
+            32 => _ = sound(engine.abort(handle, [0, 20][random.below(2)])),
             22 => {
                 let states = ["running", "crashed", "restarting", "stopped", "failed", "gone"];
                 let state = *random.pick(&states);

@@ -276,6 +276,25 @@ impl Round {
                 });
                 self.count("rollback", back);
             }
+            99 => {
+                let wasm = guest(pick(random, &GUESTS));
+                let canary = json!({ "timeout-ms": 50, "canary": {
+                    "share-percent": 1 + random.below(100), "messages": 1 + random.below(20),
+                    "time-ms": 50, "max-error-percent": 50,
+                } });
+                self.count("replace", engine.replace(handle, wasm, Some(&canary.to_string())));
+                let ended = match random.below(3) {
+                    0 => engine.promote(handle, 50),
+                    1 => engine.abort(handle, 50),
+                    _ => Ok(()),
+                };
+                // It may have ended by itself, which is an invalid argument.
+                let ended = ended.or_else(|failure| match failure.status {
+                    AIRSSYS_ERROR_INVALID_ARGUMENT => Ok(()),
+                    _ => Err(failure),
+                });
+                self.count("canary", ended);
+            }
             98 => {
                 self.count("stop", engine.stop(either, *random.pick(&[0, 60_000])));
                 self.count("status", engine.status(AIRSSYS_ALL_COMPONENTS));
