@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
+use crate::component::dormant::{Caller, Hibernation};
 use crate::component::lifecycle::Cause;
 use crate::component::live_instances::{LiveInstances, Place};
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
@@ -64,6 +65,8 @@ pub struct ActorSpec {
     pub rounds: Arc<Rounds>,
     /// Bounds the number of instances of components that may be passivated.
     pub live: Option<Arc<LiveInstances>>,
+    /// Makes it dormant once it is passive; `None`: it keeps its actor.
+    pub hibernation: Option<Weak<dyn Hibernation>>,
 }
 
 /// A running component.
@@ -112,9 +115,28 @@ impl Actor {
         status: Status,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
-        let supervisor = spec.supervision.clone().map(Supervisor::new);
         let on_demand = spec.activation.on_demand;
-        let actor = Arc::new_cyclic(|me| Self {
+        let actor = Self::assemble(mailbox, spec, source, status);
+        if on_demand {
+            return Ok(actor);
+        }
+        let First { instance, health, reserved } =
+            actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
+        actor.reserved.store(reserved);
+        actor.status.set_health(health);
+        actor.put(instance);
+        Ok(actor)
+    }
+
+    /// Creates an actor without an instance.
+    pub(super) fn assemble(
+        mailbox: Arc<Mailbox>,
+        spec: ActorSpec,
+        source: Source,
+        status: Status,
+    ) -> Arc<Self> {
+        let supervisor = spec.supervision.clone().map(Supervisor::new);
+        Arc::new_cyclic(|me| Self {
             mailbox,
             spec,
             needs: AtomicU8::new(Needs::of(&source.version.prepared).number()),
@@ -132,23 +154,12 @@ impl Actor {
             is_visited: AtomicBool::new(false),
             stopped: Latch::default(),
             host_changes: Mutex::default(),
-        });
-        if on_demand {
-            return Ok(actor);
-        }
-        let First { instance, health, reserved } =
-            actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
-        actor.reserved.store(reserved);
-        actor.status.set_health(health);
-        actor.put(instance);
-        Ok(actor)
+        })
     }
 
     /// Starts handling mail. The caller holds the mailbox's right to run.
     pub fn open(self: &Arc<Self>) {
-        let receiver: Weak<Self> = Arc::downgrade(self);
-        self.mailbox.connect(receiver);
-        self.spec.rounds.check_health_of(self);
+        self.connect();
         if self.spec.activation.on_demand {
             self.status.change(Cause::Registered);
         } else {
@@ -156,6 +167,13 @@ impl Actor {
             self.note_live();
         }
         self.mailbox.release();
+    }
+
+    /// Connects the mailbox, and begins the health checks.
+    pub(super) fn connect(self: &Arc<Self>) {
+        let receiver: Weak<Self> = Arc::downgrade(self);
+        self.mailbox.connect(receiver);
+        self.spec.rounds.check_health_of(self);
     }
 
     /// Returns the mailbox.
@@ -331,8 +349,12 @@ impl Actor {
             return handled + 1;
         }
         let watch = BusyTime::start(self.ticks());
+        let passivates = matches!(mail, Mail::Passivate);
         self.handle(&mut mail).await;
         self.status.count_time(watch.nanos(self.ticks()));
+        if passivates {
+            self.hibernate(Caller::Task);
+        }
         1
     }
 

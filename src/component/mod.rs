@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod busy_time;
+pub mod dormant;
 pub mod expectation;
 pub mod lifecycle;
 pub mod live_instances;

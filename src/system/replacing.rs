@@ -1,7 +1,7 @@
 //! Replacing the version of a component while it runs, and returning to an earlier one.
 
 use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::component::actor::Actor;
@@ -87,7 +87,9 @@ impl Engine {
             data: data.unwrap_or_else(|| current.config.data.clone()),
         };
         let number = pool.next_version();
-        let version = Arc::new(Version { number, prepared, lease, config, expectation });
+        let metadata = OnceLock::new();
+        let version =
+            Arc::new(Version { number, prepared, lease, config, expectation, metadata });
         let ReplaceOptions { health_gate, timeout, .. } = options;
         self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
         pool.advance_to(version);
