@@ -112,7 +112,8 @@ impl Blueprints {
 /// Returns whether grants mean the same at any time: none expires, and none is of directories, which
 /// are opened by the load.
 fn is_timeless(capabilities: &Capabilities) -> bool {
-    capabilities.all().iter().all(|grant| {
-        grant.expires.is_none() && !matches!(grant.scope, Scope::Files { .. })
-    })
+    capabilities
+        .all()
+        .iter()
+        .all(|grant| grant.expires.is_none() && !matches!(grant.scope, Scope::Files { .. }))
 }

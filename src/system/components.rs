@@ -281,8 +281,7 @@ impl Components {
         // Unless the engine was stopped meanwhile.
         let component = loaded.by_handle.get_mut(&handle)?;
         self.registry.rouse_with(&dormant.identity.id, pool.mailboxes());
-        *component =
-            Component::Awake(Arc::clone(&pool), Some(Arc::clone(&dormant.blueprint)));
+        *component = Component::Awake(Arc::clone(&pool), Some(Arc::clone(&dormant.blueprint)));
         Some(pool)
     }
 

@@ -178,12 +178,13 @@ impl Engine {
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
         let Plan { identity, blueprint, guard, stack } = plan;
         let id = &identity.id;
-        let mappings = match blueprint.options.activation.is_passivable() {
-            true => None,
-            false => Some(blueprint.version.prepared.admit().map_err(|full| {
-                EngineError::Load { id: (**id).clone(), error: full.into() }
-            })?),
-        };
+        let mappings =
+            match blueprint.options.activation.is_passivable() {
+                true => None,
+                false => Some(blueprint.version.prepared.admit().map_err(|full| {
+                    EngineError::Load { id: (**id).clone(), error: full.into() }
+                })?),
+            };
         let parts = self.factory()?.parts(identity, blueprint, guard, number);
         let Parts { mailbox, spec, status } = parts;
         signal_stack::ensure().map_err(|error| no_stack(id, error))?;

@@ -88,8 +88,7 @@ impl Engine {
         };
         let number = pool.next_version();
         let metadata = OnceLock::new();
-        let version =
-            Arc::new(Version { number, prepared, lease, config, expectation, metadata });
+        let version = Arc::new(Version { number, prepared, lease, config, expectation, metadata });
         let ReplaceOptions { health_gate, timeout, .. } = options;
         self.roll(&pool, &current, &version, Handing { health_gate, timeout, stack })?;
         pool.advance_to(version);

@@ -15,6 +15,7 @@ mod component_requests;
 mod contract;
 mod crashes;
 mod deadlocks;
+mod dormancy;
 mod driver;
 mod errors;
 mod escape;
