@@ -297,6 +297,7 @@ impl Engine {
             })?;
             runtime.spawn(watch_deadlines(&self.messaging.pending_requests, SystemClock));
             runtime.spawn(make_rounds(&self.rounds));
+            runtime.spawn(self.runtime.give_back());
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);
