@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod logging;
 mod mailboxes;
+mod memory_reuse;
 mod message_order;
 mod messaging;
 mod passivation;
