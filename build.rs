@@ -29,6 +29,7 @@ const SECTIONS: &[Section] = &[
     section("AUDIT TRAIL", &["audit.rs"]),
     section("ENGINES AND COMPONENTS", &["on_engine.rs", "engine.rs"]),
     section("LIFE CYCLE", &["lifecycle.rs"]),
+    section("GROUPS", &["groups.rs"]),
     section("OPTIONS", &["options.h"]),
     section("MESSAGES", &["message.rs"]),
     section("REQUESTS", &["request.rs"]),

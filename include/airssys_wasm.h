@@ -662,8 +662,8 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter`, `state`, `health` or `events-lost`. A newer library may send kinds that this
-   * header does not name.
+   * `dead-letter`, `state`, `health`, `group` or `events-lost`. A newer library may send kinds
+   * that this header does not name.
    */
   const char *kind;
   /** The event as a JSON object, NUL-terminated. */
@@ -713,6 +713,7 @@ struct airssys_event_t {
  *     supervisor    the supervision wants a new instance
  *     give-up       the supervision allows no further restart
  *     restart       airssys_engine_restart wants a new instance
+ *     group         the group of the component restarts it, or gives up
  *     recycle       a new instance is to take the place of this one, see OPTIONS
  *     restarted     the new instance is initialized
  *     replace       an instance of another version is ready
@@ -730,6 +731,13 @@ struct airssys_event_t {
  *     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "handle": 1, "instance": 0,
  *       "from": "healthy", "to": "degraded" }
+ *
+ * `group`: a group has another state, see `airssys_engine_groups`. `component` is the one whose
+ * loss made the group act, or null:
+ *
+ *     { "event": "group", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "group": "pipeline", "handle": 1, "from": "running", "to": "restarting",
+ *       "component": "app/reader/0", "restarts": 1 }
  *
  * `events-lost`: `{ "event": "events-lost", "count": 1 }`.
  *
@@ -999,10 +1007,10 @@ airssys_status_t airssys_engine_load_file(airssys_engine_t *engine,
  * The component accepts nothing more. The current message ends, waiting messages fail with
  * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, and the component's `shutdown` is called.
  *
- * `engine`: borrowed. `handle`: an unknown, stale or zero handle does nothing, so that a second
- * unload is harmless. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
- * component is gone: for the current message and for `shutdown`, each at most the component's
- * `max-execution-time-ms`.
+ * `engine`: borrowed. `handle`: of a component or a group, see `airssys_engine_add_group`; an
+ * unknown, stale or zero handle does nothing, so that a second unload is harmless. `error`: may be
+ * NULL. Any thread; callable from callbacks. Blocks until the component is gone: for the current
+ * message and for `shutdown`, each at most the component's `max-execution-time-ms`.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -1067,14 +1075,14 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  * new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
  *
  * - `engine`: borrowed.
- * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components at a time,
- *   beginning with the one that was loaded last.
+ * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`, or of a group: all
+ *   components at a time, beginning with the one that was loaded last.
  * - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
  *   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
  *   interrupted; 0: at once, `UINT64_MAX`: never. `shutdown` then has one second. A callback of the
  *   host is not cut short.
- * - `error`: may be NULL. With `AIRSSYS_ALL_COMPONENTS` the details' `failed` lists the components
- *   that could not be stopped, with `handle`, `status` and `message`; the status is that of the
+ * - `error`: may be NULL. For several components the details' `failed` lists those that could not
+ *   be stopped, with `handle`, `status` and `message`; the status is that of the
  *   first.
  *
  * Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
@@ -1103,8 +1111,8 @@ airssys_status_t airssys_engine_stop(airssys_engine_t *engine,
  * are accepted. Its supervision forgets earlier restarts.
  *
  * - `engine`: borrowed.
- * - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`:
- *   all components, in the order of loading.
+ * - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`,
+ *   or of a group: all components, in the order of loading. The group forgets restarts as well.
  * - `error`: may be NULL; as for `airssys_engine_stop`.
  *
  * Any thread; callable from callbacks. Blocks until the instances are initialized, a stop under way
@@ -1134,6 +1142,7 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *         "backoff": { "growth": "exponential", "first-ms": 100, "max-ms": 30000,
  *                      "jitter-percent": 20, "quiet-ms": 60000 }
  *       },
+ *       "group": null,
  *       "instances": [
  *         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
  *           "restarts": 1, "restarts-in-window": 1,
@@ -1150,8 +1159,9 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  * for it.
  *
  * `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
- * order of loading. `out_json`: written on success; release it with `airssys_bytes_free`. `error`:
- * may be NULL. Any thread; callable from callbacks. Does not block.
+ * order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success; release
+ * it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks. Does not
+ * block.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -1303,6 +1313,85 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
                                          uint64_t handle,
                                          airssys_error_t **error);
 
+/* -- GROUPS ------------------------------------------------------------------------------------ */
+
+/**
+ * Adds a group, whose members are restarted together. Components and groups become members by the
+ * option `group`.
+ *
+ * A component that loses its instance is restarted by its own supervision, within its own budget.
+ * A group adds two things:
+ *
+ * - Its `strategy`: with `one-for-all` the loss restarts all members, with `rest-for-one` those
+ *   that came into the group after the one that was lost, with `one-for-one` none.
+ * - A budget of its own. It counts the restarts that the group makes: of a member whose own budget
+ *   is exhausted, which then begins a new one, and, with the other strategies, all. If it is
+ *   exhausted, the group gives up: the group around it restarts it as a whole, within the budget of
+ *   that group. If there is none, the members that would have been restarted are `failed`; all
+ *   others go on.
+ *
+ * In a restart, all members that take part pause after their current message. Then they end in
+ * reverse order, and begin in order, each as in `airssys_engine_restart`. Messages wait meanwhile.
+ * Members that are stopped or have failed take no part; a passive one stays passive, and its state
+ * is forgotten. What the host does to a member (a stop, a restart, a replacement) does not concern
+ * the others; after `airssys_engine_interrupt` the group restarts as after a crash, and no budget
+ * is charged.
+ *
+ * The handle of a group stands for its members, those of groups in it included, in these functions:
+ *
+ *     airssys_engine_stop      the members stop at a time, beginning with the last
+ *     airssys_engine_start     they start in order; all budgets begin anew
+ *     airssys_engine_restart   one after another, in order
+ *     airssys_engine_wait      until all instances of all members have the state
+ *     airssys_engine_status    see airssys_engine_groups
+ *     airssys_engine_unload    the members are unloaded, the last first, and the group is removed
+ *                              with the groups in it
+ *
+ * `AIRSSYS_ALL_COMPONENTS` and `airssys_engine_shutdown` keep the members of a group together, at
+ * the place where the group was made.
+ *
+ * - `engine`: borrowed.
+ * - `name`: borrowed text; 1 to 255 bytes without `/`, `*` and control characters, and neither `.`
+ *   nor `..`. No other group of the engine may have it.
+ * - `options_json`: see OPTIONS; may be NULL.
+ * - `out_group`: set on success, to a handle from the same numbers as those of components.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Does not block.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also: `group` names none),
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT` (also: the name is in use, groups would be nested more than 32
+ * deep), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_add_group(airssys_engine_t *engine,
+                                          const char *name,
+                                          const char *options_json,
+                                          uint64_t *out_group,
+                                          airssys_error_t **error);
+
+/**
+ * Returns all groups as JSON, in the order in which they were made.
+ *
+ *     [ { "handle": 1, "group": "pipeline", "state": "running", "strategy": "rest-for-one",
+ *         "max-restarts": 10, "window-ms": 60000, "restarts": 0, "restarts-in-window": 0,
+ *         "within": null,
+ *         "members": [ { "handle": 2, "id": "app/reader/0" },
+ *                      { "handle": 3, "group": "workers" } ] } ]
+ *
+ * `state` is `running`, `restarting`, or `failed` once the group has given up, until
+ * `airssys_engine_start`. `restarts` counts those that the group has made. `within` names the group
+ * around it. `airssys_engine_status` of a group returns one of these objects.
+ *
+ * `engine`: borrowed. `out_json`: set on success; release it with `airssys_bytes_free`. `error`:
+ * may be NULL. Any thread; callable from callbacks. Does not block.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
+                                       airssys_bytes_t *out_json,
+                                       airssys_error_t **error);
+
 /* -- OPTIONS ----------------------------------------------------------------------------------- */
 
 /*
@@ -1420,6 +1509,9 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
+ *       "group": "text",                  the group of the component, by the name given to
+ *                                         airssys_engine_add_group; it must exist. A member has
+ *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
@@ -1513,6 +1605,19 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
  * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
  * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * GROUP: airssys_engine_add_group
+ *
+ *     {
+ *       "strategy": "one-for-one",        what the loss of a member takes along: "one-for-one":
+ *                                         nothing, "one-for-all": all members, "rest-for-one":
+ *                                         those that came into the group after it
+ *       "max-restarts": 10,               by the group, in "window-ms"; then it gives up, see
+ *                                         airssys_engine_add_group. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "group": "text"                   the group around it, by name; default: none
+ *     }
  *
  *
  * REPLACE: airssys_engine_replace, airssys_engine_replace_file

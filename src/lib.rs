@@ -39,6 +39,7 @@ pub use ffi::config::*;
 pub use ffi::engine::*;
 pub use ffi::error::*;
 pub use ffi::events::*;
+pub use ffi::groups::*;
 pub use ffi::inspect::*;
 pub use ffi::lifecycle::*;
 pub use ffi::logger::*;

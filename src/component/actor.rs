@@ -9,6 +9,7 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
 use crate::component::dormant::{Caller, Hibernation};
+use crate::component::groups::Membership;
 use crate::component::lifecycle::Cause;
 use crate::component::live_instances::{LiveInstances, Place};
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
@@ -25,6 +26,7 @@ use crate::core::latch::Latch;
 use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
 use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::messaging::group_restart::Part;
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
@@ -57,6 +59,8 @@ pub struct ActorSpec {
     pub messenger: Arc<ComponentMessenger>,
     /// How it is supervised; `None`: a crashed component gets a new instance with its next message.
     pub supervision: Option<Supervision>,
+    /// Its place in a group, if it has one.
+    pub membership: Option<Membership>,
     /// How its health is checked; `None`: only when the host asks.
     pub health_check: Option<HealthCheck>,
     /// When it has an instance.
@@ -411,6 +415,11 @@ impl Actor {
                 reply.take().answer(result.map(|()| None));
             }
             Mail::Recovery(at) => self.recover(*at).await,
+            Mail::Regroup(part) => {
+                let (inert, _) = Part::with_lead();
+                let part = std::mem::replace(&mut **part, inert);
+                Box::pin(self.regroup(part)).await;
+            }
             Mail::Probe => self.probe().await,
             Mail::Passivate => self.passivate().await,
             Mail::Recycle => self.recycle().await,

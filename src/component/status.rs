@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::component::groups::InstanceKey;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::recycling::Recycling;
 use crate::core::account::{Account, Charge};
@@ -148,6 +149,16 @@ impl Status {
     /// Returns the number of messages and callbacks handled, with and without an error.
     pub fn all_handled(&self) -> u64 {
         self.handled.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the component.
+    pub fn component(&self) -> &Identity {
+        &self.component
+    }
+
+    /// Returns what tells the instance from all others of the engine.
+    pub fn key(&self) -> InstanceKey {
+        (self.component.handle, self.instance)
     }
 
     /// Counts a handled message or callback.

@@ -18,7 +18,7 @@ use crate::core::latch::OpenOnDrop;
 use crate::core::log::LogLevel;
 use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::{Mail, Refusal};
-use crate::messaging::queue::{Intake, Place};
+use crate::messaging::queue::{Intake, Place, Runner};
 use crate::messaging::reply::Waiter;
 use crate::runtime::block_on::block_on;
 use crate::runtime::call_end::Timers;
@@ -268,7 +268,8 @@ impl Actor {
     pub(super) async fn take_over(&self) -> Result<(), CallError> {
         let Some(mut candidate) = self.candidate.take() else {
             // Withdrawn: its maker has stopped waiting. It has ended the pause before a restart.
-            if self.supervisor.is_some() && self.status.state() == State::Crashed {
+            let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
+            if self.supervisor.is_some() && waits {
                 let _ = self.mailbox.deliver(Mail::Recovery(Instant::now()));
             }
             return Ok(());
@@ -504,11 +505,17 @@ impl Actor {
         let failure = Some(self.failure(error));
         let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_open();
         let verdict = match &self.supervisor {
-            Some(supervisor) if supervised => supervisor.after(error, Instant::now()),
+            Some(supervisor) if supervised => {
+                let verdict = supervisor.after(error, Instant::now());
+                match &self.spec().membership {
+                    Some(membership) => membership.after(self, supervisor, error, verdict),
+                    None => verdict,
+                }
+            }
             _ => Verdict::OnDemand,
         };
         match verdict {
-            Verdict::OnDemand => self.status.change_for(Cause::Crash, failure),
+            Verdict::OnDemand | Verdict::Group => self.status.change_for(Cause::Crash, failure),
             Verdict::Recover(at) => {
                 self.status.change_for(Cause::Crash, failure);
                 // Refused only by a mailbox that is about to be stopped or closed.
@@ -524,7 +531,7 @@ impl Actor {
                 }
                 None => self.status.change_for(Cause::Crash, failure),
             },
-            Verdict::GiveUp => {
+            Verdict::GiveUp | Verdict::Never => {
                 let removed = self.mailbox.shut(Intake::Failed);
                 self.status.change_for(Cause::Crash, failure);
                 if let Some(removed) = removed {
@@ -545,12 +552,13 @@ impl Actor {
         let timers = &self.spec().context.timers;
         if at > Instant::now() {
             let over = timers.interruption(at, None);
-            self.mailbox.rest(async move { _ = over.await }).await;
+            self.mailbox.rest(Runner::Resting, async move { _ = over.await }).await;
         }
         let supervision = self.supervisor.as_ref().map(Supervisor::supervision);
         let on_demand = supervision.is_some_and(|it| it.policy == RestartPolicy::OnDemand);
         // The host came first, or the engine stops.
-        let is_over = timers.is_stopping() || self.status.state() != State::Crashed;
+        let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
+        let is_over = timers.is_stopping() || !waits;
         if on_demand || is_over || at > Instant::now() {
             return;
         }
@@ -688,7 +696,10 @@ impl Actor {
 fn in_words(verdict: Verdict) -> (LogLevel, &'static str) {
     match verdict {
         Verdict::OnDemand | Verdict::Recover(_) => (LogLevel::Error, "crashed"),
-        Verdict::GiveUp => (LogLevel::Error, "crashed, and is not restarted any more"),
+        Verdict::GiveUp | Verdict::Never => {
+            (LogLevel::Error, "crashed, and is not restarted any more")
+        }
+        Verdict::Group => (LogLevel::Error, "crashed, which concerns its group"),
         Verdict::Exited => (LogLevel::Info, "ended by itself"),
     }
 }

@@ -222,10 +222,10 @@ pub unsafe extern "C" fn airssys_engine_load_file(
 /// The component accepts nothing more. The current message ends, waiting messages fail with
 /// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, and the component's `shutdown` is called.
 ///
-/// `engine`: borrowed. `handle`: an unknown, stale or zero handle does nothing, so that a second
-/// unload is harmless. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
-/// component is gone: for the current message and for `shutdown`, each at most the component's
-/// `max-execution-time-ms`.
+/// `engine`: borrowed. `handle`: of a component or a group, see `airssys_engine_add_group`; an
+/// unknown, stale or zero handle does nothing, so that a second unload is harmless. `error`: may be
+/// NULL. Any thread; callable from callbacks. Blocks until the component is gone: for the current
+/// message and for `shutdown`, each at most the component's `max-execution-time-ms`.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///

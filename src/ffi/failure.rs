@@ -131,6 +131,13 @@ impl From<EngineError> for Failure {
                 AIRSSYS_ERROR_INVALID_ARGUMENT,
                 json!({ "component": component.as_str(), "argument": "handle" }),
             ),
+            EngineError::InvalidGroupName { .. } | EngineError::InvalidGroup(_) => {
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "name" }))
+            }
+            EngineError::Group { handle, name } => {
+                let detail = json!({ "handle": handle.0, "group": &**name });
+                (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, detail)
+            }
             EngineError::UnknownHandle(handle) => {
                 (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, json!({ "handle": handle.0 }))
             }

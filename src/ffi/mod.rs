@@ -15,6 +15,7 @@ pub mod error;
 pub mod events;
 pub mod failure;
 pub mod fork;
+pub mod groups;
 pub mod host_call;
 pub mod inspect;
 pub mod lifecycle;

@@ -113,6 +113,9 @@
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
+ *       "group": "text",                  the group of the component, by the name given to
+ *                                         airssys_engine_add_group; it must exist. A member has
+ *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
@@ -206,6 +209,19 @@
  * A rate is a token bucket, one second deep. A larger amount passes when the bucket is full, and is
  * paid back afterwards. Waiting mail is bounded by the mailbox, not by a quota; the refusal of a
  * full mailbox is recorded as a breach of quota by the sender.
+ *
+ *
+ * GROUP: airssys_engine_add_group
+ *
+ *     {
+ *       "strategy": "one-for-one",        what the loss of a member takes along: "one-for-one":
+ *                                         nothing, "one-for-all": all members, "rest-for-one":
+ *                                         those that came into the group after it
+ *       "max-restarts": 10,               by the group, in "window-ms"; then it gives up, see
+ *                                         airssys_engine_add_group. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "group": "text"                   the group around it, by name; default: none
+ *     }
  *
  *
  * REPLACE: airssys_engine_replace, airssys_engine_replace_file

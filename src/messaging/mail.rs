@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::limits::MailboxBound;
 use crate::core::message::Message;
+use crate::messaging::group_restart::Part;
 use crate::messaging::reply::Reply;
 
 /// One piece of mail.
@@ -19,6 +20,8 @@ pub enum Mail {
     Restart(Reply),
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
+    /// A restart of the owner together with others of its group.
+    Regroup(Box<Part>),
     /// A check of the health of an idle owner, for its supervision.
     Probe,
     /// The end of the instance of an idle owner, until it has mail.
@@ -68,6 +71,7 @@ impl Mail {
             | Self::Shutdown(reply) => Some(reply),
             Self::Callback(_)
             | Self::Recovery(_)
+            | Self::Regroup(_)
             | Self::Probe
             | Self::Passivate
             | Self::Recycle => None,

@@ -669,16 +669,17 @@ impl Mailbox {
     }
 
     /// Lets mail wait until `over` completes, for the receiver's task within its right to run. Mail
-    /// about the life cycle, and the end of an open mailbox, end the rest early.
-    pub async fn rest(&self, over: impl Future<Output = ()>) {
+    /// about the life cycle, and the end of an open mailbox, end the rest early. `rest` is
+    /// [`Runner::Resting`] or [`Runner::Grouped`].
+    pub async fn rest(&self, rest: Runner, over: impl Future<Output = ()>) {
         let mut over = pin!(over);
         let mut rested = false;
         poll_fn(|cx| {
             let is_over = over.as_mut().poll(cx).is_ready();
             let mut queue = self.lock();
             let room = !std::mem::replace(&mut rested, true) && queue.handled();
-            let ends = is_over || queue.ends_rest();
-            queue.runner = if ends { Runner::OnWorker } else { Runner::Resting };
+            let ends = is_over || queue.ends_rest(rest);
+            queue.runner = if ends { Runner::OnWorker } else { rest };
             self.note_load(&queue);
             drop(queue);
             if room {

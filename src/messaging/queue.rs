@@ -49,12 +49,14 @@ pub enum Runner {
     /// The receiver's task, which lets mail wait for a while, see
     /// [`Mailbox::rest`](crate::messaging::mailbox::Mailbox::rest).
     Resting,
+    /// As [`Runner::Resting`], until the restart of the group gets to the owner.
+    Grouped,
 }
 
 impl Runner {
     /// Whether the receiver's task holds the right.
     pub fn is_task(self) -> bool {
-        matches!(self, Self::OnWorker | Self::Parked | Self::Resting)
+        matches!(self, Self::OnWorker | Self::Parked | Self::Resting | Self::Grouped)
     }
 }
 
@@ -240,7 +242,11 @@ impl Queue {
         self.messages += u32::from(matches!(mail, Mail::Message(..)));
         self.bytes += size;
         match mail {
-            Mail::Restart(_) | Mail::Recovery(_) | Mail::Recycle | Mail::Replace(_) => {
+            Mail::Restart(_)
+            | Mail::Recovery(_)
+            | Mail::Regroup(_)
+            | Mail::Recycle
+            | Mail::Replace(_) => {
                 self.control.get_or_insert_default().first.push_back((place, mail));
             }
             Mail::Stop(_) | Mail::Start(_) | Mail::Shutdown(_) => {
@@ -453,7 +459,7 @@ impl Queue {
     pub fn grant(&mut self) -> bool {
         let wake = match self.runner {
             Runner::Idle | Runner::Parked => true,
-            Runner::Resting => self.ends_rest(),
+            rest @ (Runner::Resting | Runner::Grouped) => self.ends_rest(rest),
             Runner::OnCaller | Runner::OnWorker => false,
         };
         if wake {
@@ -462,9 +468,11 @@ impl Queue {
         wake
     }
 
-    /// Returns whether mail waits that a resting task must not let wait.
-    pub fn ends_rest(&self) -> bool {
-        self.control.is_some() || self.intake != Intake::Open
+    /// Returns whether mail waits that a task must not let wait in this kind of rest.
+    pub fn ends_rest(&self, rest: Runner) -> bool {
+        // The restarts of a group come one after another.
+        let waits = |mail: &Mail| rest != Runner::Grouped || !matches!(mail, Mail::Regroup(_));
+        self.intake != Intake::Open || self.control().any(waits)
     }
 
     /// Returns whether the handler runs; a parked or resting task only holds the right.

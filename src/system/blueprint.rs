@@ -48,6 +48,9 @@ pub struct Content {
 impl Blueprint {
     /// Creates the blueprint of a load.
     pub fn new(mut options: LoadOptions, prepared: Arc<Prepared>, lease: Lease) -> Self {
+        if options.group.is_some() {
+            options.supervision.get_or_insert_default();
+        }
         let expectation = std::mem::take(&mut options.expectation);
         let env = std::mem::take(&mut options.env).into();
         let config = InitialConfig { env, data: options.config.take() };
@@ -66,9 +69,10 @@ impl Blueprint {
     }
 
     /// Returns whether a component may be dormant while it is passive. The instances of a pool
-    /// become passive one by one.
+    /// become passive one by one, and a group holds its members.
     pub fn may_be_dormant(&self) -> bool {
-        self.options.activation.is_passivable() && self.options.instances == 1
+        let LoadOptions { activation, instances, group, .. } = &self.options;
+        activation.is_passivable() && *instances == 1 && group.is_none()
     }
 
     /// Returns whether a load leaves the component dormant.

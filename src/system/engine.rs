@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::component::actor::Actor;
 use crate::component::dormant::{Caller, Hibernation};
+use crate::component::groups::Groups;
 use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
 use crate::component::rounds::{Rounds, make_rounds};
@@ -75,6 +76,7 @@ pub struct Engine {
     pub(super) events: Events,
     pub(super) states: Arc<StateWatch>,
     pub(super) rounds: Arc<Rounds>,
+    pub(super) groups: Arc<Groups>,
     /// `None`: there is no bound.
     pub(super) live: Option<Arc<LiveInstances>>,
     pub(super) callbacks: Callbacks,
@@ -135,12 +137,14 @@ impl Engine {
         let components = Components::new(Arc::clone(&messaging.registry));
         let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
         let events = Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone());
+        let states = StateWatch::new(events.clone());
         Ok(Self {
             runtime: Arc::new(runtime),
             directory: Arc::new(Catalogue::new(Arc::clone(&messaging.registry), &components)),
             components,
             messaging: Arc::new(messaging),
-            states: StateWatch::new(events.clone()),
+            groups: Groups::new(Arc::clone(&states) as _),
+            states,
             rounds: Arc::default(),
             live: config.max_live_instances.map(|most| Arc::new(LiveInstances::new(most))),
             events,
@@ -270,7 +274,10 @@ impl Engine {
     /// Returns the error for an unknown handle: in a stopping engine, that the engine stops.
     pub(super) fn unknown(&self, handle: ComponentHandle) -> EngineError {
         match self.check_running() {
-            Ok(()) => EngineError::UnknownHandle(handle),
+            Ok(()) => match self.groups.with(|tree| tree.name(handle)) {
+                Some(name) => EngineError::Group { handle, name },
+                None => EngineError::UnknownHandle(handle),
+            },
             Err(stopped) => stopped,
         }
     }

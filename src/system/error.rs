@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::component::group_tree::InvalidGroup;
 use crate::component::lifecycle::State;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::error::{CallError, LimitBreach};
@@ -83,6 +84,25 @@ pub enum EngineError {
     NoEarlierVersion {
         /// The component.
         component: Arc<ComponentId>,
+    },
+    /// A name that no group can have.
+    #[error("group {name:?}: the name {reason}")]
+    InvalidGroupName {
+        /// The name, or its first characters.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A group that cannot be made.
+    #[error(transparent)]
+    InvalidGroup(#[from] InvalidGroup),
+    /// A group, where a component is expected.
+    #[error("handle {handle} is the group {name:?}; this function takes a component")]
+    Group {
+        /// The handle.
+        handle: ComponentHandle,
+        /// The name of the group.
+        name: Arc<str>,
     },
     /// No loaded component has this handle.
     #[error("no component has handle {0}")]

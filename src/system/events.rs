@@ -9,7 +9,9 @@ use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
-use crate::core::ports::{DeadLetters, EventSink, HealthChange, Identity, SoFar, StateChange};
+use crate::core::ports::{
+    DeadLetters, EventSink, GroupChange, HealthChange, Identity, SoFar, StateChange,
+};
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
 
@@ -42,6 +44,11 @@ enum Event {
         component: Identity,
         instance: usize,
         change: HealthChange,
+        at: Timestamp,
+    },
+    Group {
+        change: GroupChange,
+        component: Option<Identity>,
         at: Timestamp,
     },
     Lost(u64),
@@ -91,6 +98,14 @@ impl Events {
         }
     }
 
+    /// Queues a change of a group's state.
+    pub fn group(&self, change: GroupChange, component: Option<&Identity>) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.cloned(), Timestamp::now());
+            notifier.push(Event::Group { change, component, at });
+        }
+    }
+
     /// Returns the number of dead letters.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -120,7 +135,7 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
-            Self::State { .. } | Self::Health { .. } => STATE_BYTES,
+            Self::State { .. } | Self::Health { .. } | Self::Group { .. } => STATE_BYTES,
             Self::Lost(_) => 0,
         }
     }
@@ -135,6 +150,7 @@ impl Item for Event {
             Self::State { component, .. } | Self::Health { component, .. } => {
                 Arc::as_ptr(&component.id).addr()
             }
+            Self::Group { change, .. } => Arc::as_ptr(&change.name).addr(),
             Self::Lost(_) => 0,
         }
     }
@@ -146,6 +162,7 @@ impl Event {
             Self::DeadLetter { .. } => "dead-letter",
             Self::State { .. } => "state",
             Self::Health { .. } => "health",
+            Self::Group { .. } => "group",
             Self::Lost(_) => "events-lost",
         }
     }
@@ -153,7 +170,7 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::State { .. } | Self::Health { .. } | Self::Lost(_) => &[],
+            Self::State { .. } | Self::Health { .. } | Self::Group { .. } | Self::Lost(_) => &[],
         }
     }
 
@@ -192,6 +209,16 @@ impl Event {
                 "instance": instance,
                 "from": change.from,
                 "to": change.to,
+            }),
+            Self::Group { change, component, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "group": &*change.name,
+                "handle": change.handle.0,
+                "from": change.from,
+                "to": change.to,
+                "component": component.as_ref().map(|it| it.id.as_str()),
+                "restarts": change.restarts,
             }),
             Self::Lost(count) => json!({ "event": kind, "count": count }),
         }

@@ -6,6 +6,7 @@ use vec1::vec1;
 
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::dormant::Hibernation;
+use crate::component::groups::Membership;
 use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
 use crate::component::recycling::Recycling;
@@ -94,6 +95,7 @@ impl Factory {
         identity: &Identity,
         blueprint: &Blueprint,
         guard: &Arc<Guard>,
+        membership: Option<Membership>,
         number: usize,
     ) -> Parts {
         let (options, id) = (&blueprint.options, &identity.id);
@@ -143,6 +145,7 @@ impl Factory {
             host: Arc::clone(&self.host),
             messenger,
             supervision: options.supervision.clone(),
+            membership,
             health_check: options.health_check.clone(),
             activation: options.activation.clone(),
             rounds: Arc::clone(&self.rounds),
@@ -162,7 +165,7 @@ impl Factory {
             Some(past) => guard.go_on(past),
             None => guard,
         });
-        let Parts { mailbox, spec, status } = self.parts(identity, blueprint, &guard, 0);
+        let Parts { mailbox, spec, status } = self.parts(identity, blueprint, &guard, None, 0);
         drop(guard);
         let source = Source::new(Arc::clone(&blueprint.version), None);
         let actor = Actor::dormant(mailbox, spec, source, status, past);

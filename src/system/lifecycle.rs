@@ -117,6 +117,7 @@ impl Engine {
             self.components.rouse_all(|state| state == State::Stopped);
         }
         let pools = self.addressed(handle)?;
+        self.groups.revive(handle);
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
         })
@@ -178,6 +179,9 @@ impl Engine {
             let all = all.iter().filter_map(|component| self.components.look_at(component));
             return Ok(snapshot::array(all.map(|pool| snapshot::status(&pool))));
         }
+        if let Some(status) = self.group_status(handle) {
+            return Ok(status.to_string());
+        }
         let pool = self.look(handle)?;
         Ok(snapshot::status(&pool).to_string())
     }
@@ -193,19 +197,24 @@ impl Engine {
         if self.components.is_dormant_in(handle, wanted) {
             return Ok(());
         }
-        let pool = match self.pool(handle) {
+        let pools = match self
+            .groups
+            .pools(handle)
+            .map_or_else(|| self.pool(handle).map(|pool| vec![pool]), Ok)
+        {
             // Handles are not reused.
             Err(EngineError::UnknownHandle(_)) if was_loaded && wanted == State::Unloaded => {
                 return Ok(());
             }
             found => found?,
         };
-        for actor in pool.actors() {
+        let actors = || pools.iter().flat_map(|pool| pool.actors());
+        for actor in actors() {
             self.wait_for(actor)?;
         }
         // A thread waits for one at a time; any will do.
-        let _wait = self.wait_for(pool.actors().first())?;
-        let states = || pool.actors().iter().map(|actor| actor.status().state());
+        let _wait = actors().next().map(|first| self.wait_for(first)).transpose()?;
+        let states = || actors().map(|actor| actor.status().state());
         let look = || {
             if states().all(|state| state == wanted) {
                 return Some(Ok(()));
@@ -218,10 +227,14 @@ impl Engine {
             }
         };
         let waited = self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
+            let other = pools.iter().find(|pool| pool.state() != wanted).or(pools.first());
+            let Some(pool) = other else { return Ok(()) };
             let (component, state) = (Arc::clone(pool.id()), pool.state().name());
             Err(EngineError::OtherState { component, wanted: wanted.name(), state, timeout })
         });
-        self.hibernate(&pool);
+        if let [pool] = &pools[..] {
+            self.hibernate(pool);
+        }
         waited
     }
 
@@ -230,8 +243,11 @@ impl Engine {
     fn addressed(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
         self.check_running()?;
         let pools = match handle {
-            ALL => self.components.awake(),
-            one => vec![self.pool(one)?],
+            ALL => self.in_order(),
+            handle => match self.groups.pools(handle) {
+                Some(members) => members,
+                None => vec![self.pool(handle)?],
+            },
         };
         for actor in pools.iter().flat_map(|pool| pool.actors()) {
             self.wait_for(actor)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use vec1::Vec1;
 
 use crate::component::actor::Actor;
+use crate::component::groups::Membership;
 use crate::component::lifecycle::Cause;
 use crate::component::pool::Pool;
 use crate::component::version::Source;
@@ -36,6 +37,7 @@ use crate::system::options::LoadOptions;
 
 /// What the actors of a pool share.
 struct Plan {
+    membership: Option<Membership>,
     identity: Identity,
     blueprint: Arc<Blueprint>,
     guard: Arc<Guard>,
@@ -63,6 +65,7 @@ impl Engine {
             error => EngineError::Load { id: (*id).clone(), error },
         };
         let blueprint = self.blueprint(binary, options, &failed)?;
+        let membership = self.membership(blueprint.options.group.as_deref())?;
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
         let identity = Identity { handle, id: Arc::clone(&id) };
         let factory = self.factory()?;
@@ -70,7 +73,7 @@ impl Engine {
             return Ok(handle);
         }
         let guard = Arc::new(factory.guard(&id, &blueprint));
-        let plan = Plan { identity, blueprint, guard, stack };
+        let plan = Plan { membership, identity, blueprint, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
         while actors.len() < plan.blueprint.options.instances {
             match self.start(&plan, actors.len()) {
@@ -83,8 +86,8 @@ impl Engine {
         }
         let Plan { blueprint, guard, .. } = plan;
         drop(guard);
-        let pool = Pool::new(handle, actors, blueprint.options.kept_versions);
-        self.publish(Arc::new(pool), blueprint.may_be_dormant().then_some(blueprint), stack)?;
+        let pool = Arc::new(Pool::new(handle, actors, blueprint.options.kept_versions));
+        self.publish(pool, blueprint.may_be_dormant().then_some(blueprint), stack)?;
         Ok(handle)
     }
 
@@ -104,6 +107,8 @@ impl Engine {
             return Ok(shared);
         }
         let options = LoadOptions::parse(text, &self.defaults)?;
+        // Before anything is compiled.
+        self.membership(options.group.as_deref())?;
         let (prepared, lease) = known.map_or_else(|| loader.prepare(binary), Ok).map_err(failed)?;
         if let Some(expected) = &options.sha256 {
             prepared.check_sha256(expected).map_err(failed)?;
@@ -176,7 +181,7 @@ impl Engine {
 
     /// Starts the actor with this number: initialized, but not reachable yet.
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
-        let Plan { identity, blueprint, guard, stack } = plan;
+        let Plan { identity, blueprint, guard, stack, .. } = plan;
         let id = &identity.id;
         let mappings =
             match blueprint.options.activation.is_passivable() {
@@ -185,7 +190,8 @@ impl Engine {
                     EngineError::Load { id: (**id).clone(), error: full.into() }
                 })?),
             };
-        let parts = self.factory()?.parts(identity, blueprint, guard, number);
+        let membership = plan.membership.clone();
+        let parts = self.factory()?.parts(identity, blueprint, guard, membership, number);
         let Parts { mailbox, spec, status } = parts;
         signal_stack::ensure().map_err(|error| no_stack(id, error))?;
         // A callback that loads a component waits for its `initialize`.
@@ -205,10 +211,10 @@ impl Engine {
         stack: usize,
     ) -> Result<(), EngineError> {
         let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(stopped) = self.check_running() {
+        if let Err(error) = self.check_running().and_then(|()| self.join_group(&pool)) {
             drop(loading);
             self.take_back(pool.actors(), stack);
-            return Err(stopped);
+            return Err(error);
         }
         self.components.insert(Arc::clone(&pool), blueprint);
         self.messaging.registry.publish(pool.id(), pool.mailboxes());
@@ -240,7 +246,9 @@ impl Engine {
         if self.components.remove_dormant(handle) {
             return Ok(());
         }
-        let Some(pool) = self.components.get(handle) else { return Ok(()) };
+        let Some(pool) = self.components.get(handle) else {
+            return self.unload_group(handle, |member| self.unload(member, stack, timeout));
+        };
         for actor in pool.actors() {
             self.wait_for(actor)?;
         }
@@ -282,6 +290,7 @@ impl Engine {
             });
         }
         self.components.remove(handle);
+        self.leave_group(&pool);
         first_failure
     }
 

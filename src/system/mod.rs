@@ -16,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod factory;
+pub mod groups;
 pub mod interrupt;
 pub mod json;
 pub mod lifecycle;

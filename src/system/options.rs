@@ -46,6 +46,8 @@ pub struct LoadOptions {
     pub quotas: Quotas,
     /// How it is supervised.
     pub supervision: Option<Supervision>,
+    /// The name of its group.
+    pub group: Option<String>,
     /// The number of earlier versions kept.
     pub kept_versions: usize,
     /// When instances are recycled.
@@ -155,6 +157,7 @@ impl LoadOptions {
                     .idle_timeout_ms
                     .map(|Int(millis)| Duration::from_millis(millis)),
             },
+            group: document.group,
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))

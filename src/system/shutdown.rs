@@ -92,7 +92,7 @@ impl Engine {
     }
 
     fn actors(&self) -> Vec<Arc<Actor>> {
-        self.components.awake().iter().flat_map(|pool| pool.actors().to_vec()).collect()
+        self.in_order().iter().flat_map(|pool| pool.actors().to_vec()).collect()
     }
 
     /// Waits until no component has mail or a pending request, `deadline` passes, or the engine is

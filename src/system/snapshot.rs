@@ -19,6 +19,7 @@ use crate::runtime::prepared::hexadecimal;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
 use crate::system::components::Component;
+use crate::system::groups::group_name;
 use crate::system::notifier::Lost;
 
 /// The most components listed as not ready.
@@ -96,6 +97,7 @@ pub fn status(pool: &Pool) -> Value {
         "state": pool.state().name(),
         "health": pool.health().name(),
         "supervision": first.supervisor().map(|it| supervision(it.supervision())),
+        "group": group_name(pool).as_deref(),
         "instances": instances.map(|(at, actor)| instance(at, actor)).collect::<Value>(),
     })
 }

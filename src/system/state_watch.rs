@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::ports::{HealthChange, Identity, SoFar, StateChange, StateChanges};
+use crate::core::ports::{GroupChange, HealthChange, Identity, SoFar, StateChange, StateChanges};
 use crate::system::events::Events;
 
 /// Passes state changes on to the host's events and to waiting threads.
@@ -52,5 +52,9 @@ impl StateChanges for StateWatch {
 
     fn health_changed(&self, component: &Identity, instance: usize, change: HealthChange) {
         self.events.health(component, instance, change);
+    }
+
+    fn group_changed(&self, change: GroupChange, component: Option<&Identity>) {
+        self.events.group(change, component);
     }
 }

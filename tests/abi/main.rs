@@ -22,6 +22,7 @@ mod escape;
 mod events;
 mod exactly_one_outcome;
 mod explain;
+mod groups;
 mod health_checks;
 mod host_requests;
 mod host_services;

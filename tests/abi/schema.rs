@@ -163,6 +163,7 @@ fn seeds() -> Vec<Document> {
     [
         ("load-options", options),
         ("load-options", json!({ "capabilities": long_grants() })),
+        ("group-options", json!({ "strategy": "rest-for-one", "max-restarts": 3, "window-ms": 4 })),
         ("config", config),
         ("grant-set", grants()),
         ("grant-set", long_grants()),
@@ -330,6 +331,13 @@ fn parser_takes(engine: &Engine, document: &Document) -> bool {
             // SAFETY: a live configuration and a text; errors are ignored.
             unsafe { airssys_config_set_json(config.raw(), json.as_ptr(), no_error) }
         }
+        "group-options" => match engine.add_group("a group", &text) {
+            Ok(group) => {
+                engine.unload(group).unwrap();
+                AIRSSYS_OK
+            }
+            Err(failure) => failure.status,
+        },
         "grant-set" => {
             let handle = engine.load("app/minimal/0", "minimal");
             // SAFETY: a live engine and a text; errors are ignored.

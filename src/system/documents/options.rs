@@ -70,6 +70,9 @@ pub struct LoadDocument {
     /// gives it. `null`, or no such key anywhere: the next message makes a new instance.
     #[serde(default)]
     pub supervision: Given<SupervisionDocument>,
+    /// The group of the component, by the name that `airssys_engine_add_group` gave it. A member has
+    /// `supervision` even if nothing names one. If the key is absent, the component is on its own.
+    pub group: Option<String>,
     /// Number of versions before the current one to which `airssys_engine_rollback` can return. Their
     /// compiled code stays in memory.
     #[cfg_attr(test, schemars(extend("default" = KEPT_VERSIONS)))]

@@ -11,6 +11,7 @@ use crate::system::documents::grants::{
     FilesystemAt, FilesystemGrant, GrantSet, MessagingByAction, MessagingGrant, NetworkByAction,
     NetworkGrant, StorageByAction, StorageIn,
 };
+use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{
     BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
     QuotasDocument, ReplaceDocument, SupervisionDocument,
@@ -48,6 +49,7 @@ fn all_keys() -> Vec<Keys> {
     vec![
         keys::<LoadDocument>(),
         keys::<ReplaceDocument>(),
+        keys::<GroupDocument>(),
         keys::<LimitsDocument>(),
         keys::<MailboxDocument>(),
         keys::<QuotasDocument>(),
