@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
+use crate::component::dormant::{Caller, Hibernation};
 use crate::component::durable_state::DurableState;
 use crate::component::groups::Membership;
 use crate::component::lifecycle::Cause;
@@ -71,6 +72,8 @@ pub struct ActorSpec {
     pub rounds: Arc<Rounds>,
     /// Bounds the number of instances of components that may be passivated.
     pub live: Option<Arc<LiveInstances>>,
+    /// Makes it dormant once it is passive; `None`: it keeps its actor.
+    pub hibernation: Option<Weak<dyn Hibernation>>,
 }
 
 /// A running component.
@@ -121,28 +124,8 @@ impl Actor {
         status: Status,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
-        let supervisor = spec.supervision.clone().map(Supervisor::new);
         let on_demand = spec.activation.on_demand;
-        let actor = Arc::new_cyclic(|me| Self {
-            mailbox,
-            spec,
-            needs: AtomicU8::new(Needs::of(&source.version.prepared).number()),
-            source: Mutex::new(Arc::new(source)),
-            instance: AtomicCell::default(),
-            candidate: AtomicCell::default(),
-            retired: AtomicCell::default(),
-            trial: AtomicCell::default(),
-            status: Arc::new(status),
-            supervisor,
-            unhealthy: AtomicU32::new(0),
-            saved: AtomicCell::default(),
-            reserved: AtomicCell::default(),
-            me: Weak::clone(me),
-            place: Arc::default(),
-            is_visited: AtomicBool::new(false),
-            stopped: Latch::default(),
-            host_changes: Mutex::default(),
-        });
+        let actor = Self::assemble(mailbox, spec, source, status);
         if on_demand {
             return Ok(actor);
         }
@@ -162,11 +145,39 @@ impl Actor {
         Ok(actor)
     }
 
+    /// Creates an actor without an instance.
+    pub(super) fn assemble(
+        mailbox: Arc<Mailbox>,
+        spec: ActorSpec,
+        source: Source,
+        status: Status,
+    ) -> Arc<Self> {
+        let supervisor = spec.supervision.clone().map(Supervisor::new);
+        Arc::new_cyclic(|me| Self {
+            mailbox,
+            spec,
+            needs: AtomicU8::new(Needs::of(&source.version.prepared).number()),
+            source: Mutex::new(Arc::new(source)),
+            instance: AtomicCell::default(),
+            candidate: AtomicCell::default(),
+            retired: AtomicCell::default(),
+            trial: AtomicCell::default(),
+            status: Arc::new(status),
+            supervisor,
+            unhealthy: AtomicU32::new(0),
+            saved: AtomicCell::default(),
+            reserved: AtomicCell::default(),
+            me: Weak::clone(me),
+            place: Arc::default(),
+            is_visited: AtomicBool::new(false),
+            stopped: Latch::default(),
+            host_changes: Mutex::default(),
+        })
+    }
+
     /// Starts handling mail. The caller holds the mailbox's right to run.
     pub fn open(self: &Arc<Self>) {
-        let receiver: Weak<Self> = Arc::downgrade(self);
-        self.mailbox.connect(receiver);
-        self.spec.rounds.check_health_of(self);
+        self.connect();
         self.spec.rounds.save(self);
         if self.spec.activation.on_demand {
             self.status.change(Cause::Registered);
@@ -175,6 +186,13 @@ impl Actor {
             self.note_live();
         }
         self.mailbox.release();
+    }
+
+    /// Connects the mailbox, and begins the health checks.
+    pub(super) fn connect(self: &Arc<Self>) {
+        let receiver: Weak<Self> = Arc::downgrade(self);
+        self.mailbox.connect(receiver);
+        self.spec.rounds.check_health_of(self);
     }
 
     /// Returns the mailbox.
@@ -351,8 +369,12 @@ impl Actor {
             return handled + 1;
         }
         let watch = BusyTime::start(self.ticks());
+        let passivates = matches!(mail, Mail::Passivate);
         self.handle(&mut mail).await;
         self.status.count_time(watch.nanos(self.ticks()));
+        if passivates {
+            self.hibernate(Caller::Task);
+        }
         1
     }
 

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod busy_time;
 pub mod canary;
+pub mod dormant;
 pub mod durable_state;
 pub mod expectation;
 pub mod group_restart;

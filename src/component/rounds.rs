@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::component::actor::Actor;
+use crate::component::dormant::Caller;
 use crate::component::lifecycle::State;
 use crate::messaging::mail::Mail;
 
@@ -19,10 +20,20 @@ const IDLE_VISITS: u32 = 4;
 /// The visits to come.
 #[derive(Default)]
 pub struct Rounds {
-    visits: Mutex<BinaryHeap<Reverse<Visit>>>,
+    visits: Mutex<Visits>,
     /// Notified of a visit that comes before all others.
     changed: Notify,
 }
+
+#[derive(Default)]
+struct Visits {
+    planned: BinaryHeap<Reverse<Visit>>,
+    /// With more visits than this, those of actors that are gone are removed.
+    most: usize,
+}
+
+/// The least number of visits from which those of actors that are gone are removed.
+const FEW_VISITS: usize = 1024;
 
 struct Visit {
     at: Instant,
@@ -103,8 +114,8 @@ impl Rounds {
 
     fn plan(&self, visit: Visit) {
         let mut visits = self.visits();
-        let is_first = visits.peek().is_none_or(|Reverse(first)| visit.at < first.at);
-        visits.push(Reverse(visit));
+        let is_first = visits.planned.peek().is_none_or(|Reverse(first)| visit.at < first.at);
+        visits.add(visit);
         drop(visits);
         if is_first {
             self.changed.notify_one();
@@ -115,21 +126,33 @@ impl Rounds {
     fn visit_all(&self, now: Instant) -> Option<Instant> {
         loop {
             let mut visits = self.visits();
-            let next = visits.peek().map(|Reverse(visit)| visit.at)?;
+            let next = visits.planned.peek().map(|Reverse(visit)| visit.at)?;
             if next > now {
                 return Some(next);
             }
-            let Some(Reverse(visit)) = visits.pop() else { continue };
+            let Some(Reverse(visit)) = visits.planned.pop() else { continue };
             drop(visits);
             if let Some(next) = visit.make(now) {
-                self.visits().push(Reverse(next));
+                self.visits().add(next);
             }
         }
     }
 
-    fn visits(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Visit>>> {
+    fn visits(&self) -> MutexGuard<'_, Visits> {
         // No code under the lock can panic half-way through a change.
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visits {
+    fn add(&mut self, visit: Visit) {
+        // An actor that is gone leaves its visits, and its memory with them, for the rest of their
+        // interval.
+        if self.planned.len() >= self.most.max(FEW_VISITS) {
+            self.planned.retain(|Reverse(visit)| visit.actor.strong_count() > 0);
+            self.most = 2 * self.planned.len();
+        }
+        self.planned.push(Reverse(visit));
     }
 }
 
@@ -164,7 +187,11 @@ impl Visit {
                 let _ = mailbox.deliver(Mail::Judge);
                 None
             }
-            Purpose::Passivation(_) if ends(&actor) => None,
+            Purpose::Passivation(_) if ends(&actor) => {
+                // Somebody may have held it when it became passive.
+                actor.hibernate(Caller::ActorHolder);
+                None
+            }
             Purpose::Passivation(timeout) => {
                 let since = if rests { self.since } else { now };
                 let left = (since + timeout).saturating_duration_since(now);

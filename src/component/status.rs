@@ -65,6 +65,17 @@ impl Status {
         }
     }
 
+    /// Goes on with a state, a health and counts from before, without an event.
+    pub fn go_on(&self, state: State, health: HealthStatus, counts: Counts) {
+        self.state.store(state as u8, Ordering::Release);
+        self.set_health(health);
+        self.handled.store(counts.handled, Ordering::Relaxed);
+        self.failed.store(counts.failed, Ordering::Relaxed);
+        self.restarts.store(counts.restarts, Ordering::Relaxed);
+        self.fuel.store(counts.fuel, Ordering::Relaxed);
+        self.nanos.store(counts.nanos, Ordering::Relaxed);
+    }
+
     /// Returns the current state.
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]

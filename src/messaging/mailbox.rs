@@ -533,6 +533,35 @@ impl Mailbox {
         idle
     }
 
+    /// Goes on with the counts, and the intake, of a mailbox that was closed by
+    /// [`Mailbox::close_unused`]. Called before any mail.
+    pub fn go_on(&self, traffic: Traffic, intake: Intake) {
+        let mut queue = self.lock();
+        queue.traffic = traffic;
+        queue.intake = intake;
+    }
+
+    /// Returns whether the receiver's task has begun.
+    pub fn is_attended(&self) -> bool {
+        self.waker.get().is_some()
+    }
+
+    /// Closes the mailbox for good if no mail waits and its intake is `intake`; returns whether it
+    /// did. `within` tells that the receiver's task calls; otherwise the mailbox must be idle.
+    pub fn close_unused(&self, within: bool, intake: Intake) -> bool {
+        let mut queue = self.lock();
+        let right = if within { Runner::OnWorker } else { Runner::Idle };
+        if queue.runner != right || !queue.is_empty() || queue.intake != intake {
+            return false;
+        }
+        queue.intake = Intake::Closed;
+        drop(queue);
+        if let Some(task) = self.waker.get() {
+            task.wake_by_ref();
+        }
+        true
+    }
+
     /// Closes the mailbox for good and queues `last` behind the waiting mail.
     ///
     /// Returns `None`, without queueing `last`, if the mailbox was closed before. Unless `keep` is

@@ -8,6 +8,7 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::component::actor::Actor;
+use crate::component::dormant::{Caller, Hibernation};
 use crate::component::groups::Groups;
 use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
@@ -39,6 +40,7 @@ use crate::storage::memory::MemoryBackend;
 use crate::storage::reservations::Reservations;
 use crate::storage::saved_states::SavedStates;
 use crate::system::audit::Audit;
+use crate::system::blueprint::Blueprints;
 use crate::system::callbacks::{Callbacks, PatientRouter};
 use crate::system::components::{Catalogue, Components};
 use crate::system::config::EngineConfig;
@@ -92,6 +94,7 @@ pub struct Engine {
     /// Where components make blocking system calls.
     pub(super) blocking: Arc<BlockingThreads>,
     pub(super) last_handle: AtomicU64,
+    pub(super) blueprints: Blueprints,
     /// Closed to the host.
     stopped: AtomicBool,
     pub(super) stop_signal: Arc<StopSignal>,
@@ -136,7 +139,7 @@ impl Engine {
             )),
             router,
         };
-        let components = Arc::<Components>::default();
+        let components = Components::new(Arc::clone(&messaging.registry));
         let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
         let events = Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone());
         let states = StateWatch::new(events.clone());
@@ -171,6 +174,7 @@ impl Engine {
             workers: OnceCell::new(),
             blocking: Arc::default(),
             last_handle: AtomicU64::new(0),
+            blueprints: Blueprints::default(),
             stopped: AtomicBool::new(false),
             stop_signal: Arc::default(),
             loading: Mutex::new(()),
@@ -206,13 +210,12 @@ impl Engine {
 
     /// Returns all components as JSON, in load order.
     pub fn list(&self) -> String {
-        let all = self.components.all();
-        serde_json::Value::from_iter(all.iter().map(|pool| snapshot::summary(pool))).to_string()
+        snapshot::array(self.components.all().iter().map(snapshot::summary))
     }
 
     /// Describes a component as JSON, as known without asking it.
     pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
-        let pool = self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))?;
+        let pool = self.components.look(handle).ok_or(EngineError::UnknownHandle(handle))?;
         Ok(snapshot::description(&pool).to_string())
     }
 
@@ -227,7 +230,8 @@ impl Engine {
             events_lost: self.events.lost(),
             audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
         };
-        snapshot::stats(&self.components.all(), &shared).to_string()
+        let all = self.components.all();
+        snapshot::stats(all.iter().filter_map(|it| self.components.look_at(it)), &shared)
     }
 
     /// Ends everything that waits at once, and what runs at its next turn.
@@ -257,7 +261,17 @@ impl Engine {
 
     /// Returns the id of a loaded component.
     pub fn id_of(&self, handle: ComponentHandle) -> Result<Arc<ComponentId>, EngineError> {
-        Ok(Arc::clone(self.pool(handle)?.id()))
+        Ok(Arc::clone(self.look(handle)?.id()))
+    }
+
+    /// As [`Engine::pool`], to look at: a dormant component stays so.
+    pub(super) fn look(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
+        self.components.look(handle).ok_or_else(|| self.unknown(handle))
+    }
+
+    /// Makes a component dormant if it can be, after the host has changed it.
+    pub(super) fn hibernate(&self, pool: &Arc<Pool>) {
+        self.components.hibernate(pool.handle(), Caller::PoolHolder);
     }
 
     pub(super) fn pool(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
@@ -297,6 +311,7 @@ impl Engine {
             })?;
             runtime.spawn(watch_deadlines(&self.messaging.pending_requests, SystemClock));
             runtime.spawn(make_rounds(&self.rounds));
+            runtime.spawn(self.runtime.give_back());
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);

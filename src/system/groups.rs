@@ -93,9 +93,9 @@ impl Engine {
         }
     }
 
-    /// Returns all components in load order, with those of a group where the group was made.
+    /// Returns all components that are awake in load order, with those of a group where the group was made.
     pub(super) fn in_order(&self) -> Vec<Arc<Pool>> {
-        let mut pools = self.components.all();
+        let mut pools = self.components.awake();
         if self.groups.with(|tree| tree.is_empty()) {
             return pools;
         }

@@ -31,6 +31,12 @@ impl Engine {
         handle: ComponentHandle,
         timeout: Duration,
     ) -> Result<(), EngineError> {
+        self.check_running()?;
+        match handle {
+            ALL => self.components.stop_all_dormant(),
+            one if self.components.stop_dormant(one) => return Ok(()),
+            _ => {}
+        }
         let mut pools = self.addressed(handle)?;
         pools.reverse();
         let deadline = deadline_in(timeout);
@@ -107,6 +113,9 @@ impl Engine {
 
     /// Starts components that are stopped or have failed.
     pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+        if handle == ALL {
+            self.components.rouse_all(|state| state == State::Stopped);
+        }
         let pools = self.addressed(handle)?;
         self.groups.revive((handle != ALL).then_some(handle));
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
@@ -131,6 +140,9 @@ impl Engine {
     /// time. After `timeout`, that mail is interrupted.
     pub fn restart(&self, handle: ComponentHandle, timeout: Duration) -> Result<(), EngineError> {
         let deadline = deadline_in(timeout);
+        if handle == ALL {
+            self.components.rouse_all(|_| true);
+        }
         let pools = self.addressed(handle)?;
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().try_for_each(|actor| self.restart_one(actor, deadline))
@@ -164,13 +176,13 @@ impl Engine {
         self.check_running()?;
         if handle == ALL {
             let all = self.components.all();
-            let all = all.iter().map(|pool| snapshot::status(pool));
-            return Ok(serde_json::Value::from_iter(all).to_string());
+            let all = all.iter().filter_map(|component| self.components.look_at(component));
+            return Ok(snapshot::array(all.map(|pool| snapshot::status(&pool))));
         }
         if let Some(status) = self.group_status(handle) {
             return Ok(status.to_string());
         }
-        let pool = self.pool(handle)?;
+        let pool = self.look(handle)?;
         Ok(snapshot::status(&pool).to_string())
     }
 
@@ -182,6 +194,9 @@ impl Engine {
         timeout: Duration,
     ) -> Result<(), EngineError> {
         let was_loaded = handle.0 != 0 && handle.0 <= self.last_handle.load(Ordering::Relaxed);
+        if self.components.is_dormant_in(handle, wanted) {
+            return Ok(());
+        }
         let pools = match self
             .groups
             .pools(handle)
@@ -215,16 +230,20 @@ impl Engine {
                 Err(stopped) => Some(Err(stopped)),
             }
         };
-        self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
+        let waited = self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
             let other = pools.iter().find(|pool| pool.state() != wanted).or(pools.first());
             let Some(pool) = other else { return Ok(()) };
             let (component, state) = (Arc::clone(pool.id()), pool.state().name());
             Err(EngineError::OtherState { component, wanted: wanted.name(), state, timeout })
-        })
+        });
+        if let [pool] = &pools[..] {
+            self.hibernate(pool);
+        }
+        waited
     }
 
     /// Returns the components that a handle stands for, in load order, if this thread may wait for
-    /// all of them.
+    /// all of them. Of all components, those that are awake.
     fn addressed(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
         self.check_running()?;
         let pools = match handle {

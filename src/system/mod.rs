@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod binary_file;
+pub mod blueprint;
 pub mod call;
 pub mod callbacks;
 pub mod canaries;
@@ -11,9 +12,11 @@ pub mod config;
 #[cfg(test)]
 mod defects;
 pub mod documents;
+pub mod dormant;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod factory;
 pub mod groups;
 pub mod interrupt;
 pub mod json;
