@@ -29,3 +29,4 @@ pub mod sigpipe;
 pub mod snapshot;
 pub mod state_watch;
 pub mod stderr_log;
+pub mod storage;

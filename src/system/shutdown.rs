@@ -50,6 +50,8 @@ impl Engine {
             }
         }
         self.stop();
+        // The next engine may open the file from now on.
+        self.storage.close();
         match first_failure {
             Err(EngineError::Stopped) => Err(EngineError::Stopped),
             _ if !unfinished.is_empty() => {

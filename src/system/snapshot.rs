@@ -17,6 +17,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::prepared::hexadecimal;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
+use crate::storage::backend::Footprint;
 use crate::system::notifier::Lost;
 
 /// The most components listed as not ready.
@@ -38,6 +39,8 @@ pub struct Shared {
     pub events_lost: u64,
     /// Audit records that the host missed.
     pub audit_lost: Lost,
+    /// The size of the storage's file, if it has one.
+    pub storage: Option<Footprint>,
 }
 
 /// Returns handle, id, state, instances and version.
@@ -263,6 +266,10 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     document["events-lost"] = shared.events_lost.into();
     document["audit-lost"] =
         json!({ "allowed": shared.audit_lost.minor, "denied": shared.audit_lost.major });
+    document["storage"] = shared.storage.map_or(
+        Value::Null,
+        |file| json!({ "live-bytes": file.live_bytes, "total-bytes": file.total_bytes }),
+    );
     document
 }
 
