@@ -188,9 +188,14 @@ pub trait Backend: Send + Sync {
         0
     }
 
-    /// Returns to the system what the backend's file no longer needs.
+    /// Returns when everything acknowledged so far is as durable as the backend makes it.
+    fn flush(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Returns to the system what the backend's file, if it has one, no longer needs.
     fn compact(&self) -> Result<(), StorageError> {
-        Err(StorageError::Unsupported("be compacted: it is not in a file of the engine"))
+        Ok(())
     }
 
     /// Returns the size of the backend's file, if it has one.

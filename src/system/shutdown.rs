@@ -50,8 +50,7 @@ impl Engine {
             }
         }
         self.stop();
-        // The next engine may open the file from now on.
-        self.storage.close();
+        self.flush_storage();
         match first_failure {
             Err(EngineError::Stopped) => Err(EngineError::Stopped),
             _ if !unfinished.is_empty() => {

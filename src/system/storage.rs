@@ -49,6 +49,12 @@ fn report(log: Arc<dyn LogSink>, callbacks: Callbacks) -> Report {
 }
 
 impl Engine {
+    /// Makes what components have stored durable.
+    pub(super) fn flush_storage(&self) {
+        // A file reports its failure itself; the components have ended, and nobody else is told.
+        _ = self.storage.flush();
+    }
+
     /// Returns to the system what the storage's file no longer needs.
     pub fn compact_storage(&self) -> Result<(), EngineError> {
         self.check_running()?;

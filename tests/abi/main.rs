@@ -16,6 +16,7 @@ mod contract;
 mod crashes;
 mod deadlocks;
 mod driver;
+mod durable_storage;
 mod errors;
 mod escape;
 mod events;

@@ -240,6 +240,10 @@ impl Backend for DurableBackend {
         Ok(found.map(|found| found.value_bytes))
     }
 
+    fn flush(&self) -> Result<(), StorageError> {
+        self.queue.take(Work::Sync)
+    }
+
     fn compact(&self) -> Result<(), StorageError> {
         self.queue.take(Work::Compact)
     }

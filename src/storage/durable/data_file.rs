@@ -78,8 +78,12 @@ fn unfinished(path: &Path) -> PathBuf {
 
 fn open_locked(path: &Path, create: bool) -> Result<DataFile, OpenProblem> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let opened =
-        OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false);
+    // What components store is nobody else's business.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path);
     let file = opened.map_err(|error| match error.kind() {
         ErrorKind::NotFound if directory.is_some_and(|directory| !directory.exists()) => {
             OpenProblem::NoDirectory

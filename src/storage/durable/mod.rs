@@ -12,4 +12,4 @@ mod tables;
 mod turns;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

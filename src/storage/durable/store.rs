@@ -66,8 +66,8 @@ struct Known {
     /// Until then the store is not reopened, and after a failed change refuses others with this
     /// error.
     pause: Option<Pause>,
-    /// The size of the file after the last compaction.
-    compacted_to: u64,
+    /// What there was after the last compaction.
+    compacted: Footprint,
 }
 
 struct Pause {
@@ -162,7 +162,8 @@ impl Store {
     ) -> Result<Self, OpenProblem> {
         let closing = Arc::<AtomicBool>::default();
         let (database, sums) = open(&medium, &options, &report, &closing)?;
-        let known = Known { sums, is_unsynced: false, pause: None, compacted_to: 0 };
+        let compacted = Footprint { live_bytes: 0, total_bytes: 0 };
+        let known = Known { sums, is_unsynced: false, pause: None, compacted };
         Ok(Self {
             medium,
             options,
@@ -395,13 +396,15 @@ impl Store {
         match compacted {
             Ok(()) => {
                 let mut known = self.known();
-                known.compacted_to = len;
+                known.compacted = Footprint { live_bytes: known.sums.bytes, total_bytes: len };
                 known.is_unsynced = false;
                 Ok(())
             }
             Err(fault) => {
                 let Failed { error, reopen } = self.failed(fault, opening);
-                self.known().compacted_to = len;
+                let mut known = self.known();
+                known.compacted = Footprint { live_bytes: known.sums.bytes, total_bytes: len };
+                drop(known);
                 if let Some(opening) = reopen {
                     self.reopen(opening, Some(&error));
                 }
@@ -416,12 +419,15 @@ impl Store {
         if ratio == 0 {
             return false;
         }
-        let (live, compacted_to) = {
+        let (live, before) = {
             let known = self.known();
-            (known.sums.bytes, known.compacted_to)
+            (known.sums.bytes, known.compacted)
         };
         let total = self.medium.len().unwrap_or(0);
-        total > SMALL_FILE.max(live.saturating_mul(ratio)).max(compacted_to.saturating_mul(2))
+        // A compaction may leave a larger file than that. The next one should be worth it.
+        let has_changed =
+            total > before.total_bytes.saturating_mul(2) || live < before.live_bytes / 2;
+        has_changed && total > SMALL_FILE.max(live.saturating_mul(ratio))
     }
 
     /// Returns the size of the file, and of what is in it.

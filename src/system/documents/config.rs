@@ -84,7 +84,7 @@ pub struct ConfigDocument {
 /// A file that keeps the components' storage.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-file"))]
 pub struct StorageDocument {
     /// *Required.* The file. The engine makes it if it is missing; its directory must exist. One
     /// engine at a time has it open.

@@ -12,8 +12,7 @@ use crate::storage::backend::{Backend, Change, Entry, Listing, StorageError, Usa
 use crate::storage::durable::backend::DurableBackend;
 use crate::storage::durable::options::{Durability, DurableOptions};
 use crate::storage::durable::tests::disk::{Disk, Gate};
-use crate::storage::durable::tests::{open, options, reports, value};
-use crate::storage::memory::MemoryBackend;
+use crate::storage::durable::tests::opened::{open, options, reports, value};
 use crate::storage::model::{obeys_the_model, pages};
 
 /// Longer than any test takes.
@@ -111,12 +110,16 @@ fn with_an_interval_changes_are_kept_at_the_next_sync_and_at_the_end() {
     }
     assert_eq!(store.get("app/a/0", "k", u64::MAX), Ok(Some(Arc::new(vec![99]))));
     assert!(disk.syncs() - before < 10, "no sync for each");
+    store.flush().unwrap();
+    let flushed = on(&disk.after_power_loss(&mut random), quiet());
+    assert_eq!(flushed.get("app/a/0", "k", u64::MAX), Ok(Some(Arc::new(vec![99]))));
+    store.set("app/a/0", "k", vec![100]).unwrap();
     let lost = on(&disk.after_power_loss(&mut random), quiet());
     lost.recount().unwrap();
     store.close();
     assert!(disk.is_released());
     let kept = on(&disk.after_power_loss(&mut random), quiet());
-    assert_eq!(kept.get("app/a/0", "k", u64::MAX), Ok(Some(Arc::new(vec![99]))));
+    assert_eq!(kept.get("app/a/0", "k", u64::MAX), Ok(Some(Arc::new(vec![100]))));
     kept.recount().unwrap();
 
     let disk = Disk::new();
@@ -285,11 +288,4 @@ fn a_closed_store_says_so() {
         assert!(error.to_string().contains("the engine has ended"), "{error}");
     }
     assert_eq!(open(&path).exists("app/a/0", "k"), Ok(true));
-}
-
-#[test]
-fn a_store_in_memory_has_no_file() {
-    let memory = MemoryBackend::default();
-    assert_eq!(memory.footprint(), None);
-    assert!(matches!(memory.compact(), Err(StorageError::Unsupported(_))));
 }

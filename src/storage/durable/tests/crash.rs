@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::storage::backend::{Backend, Change, Entry, Listing};
 use crate::storage::durable::backend::DurableBackend;
 use crate::storage::durable::options::{Durability, DurableOptions};
-use crate::storage::durable::tests::{options, reports};
+use crate::storage::durable::tests::opened::{options, reports};
 use crate::storage::model::pages;
 
 /// Set in the process that writes: the file, the durability, and where each thread goes on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::storage::backend::Backend;
 use crate::storage::durable::backend::DurableBackend;
 use crate::storage::durable::options::DurableOptions;
-use crate::storage::durable::tests::{options, reports};
+use crate::storage::durable::tests::opened::{options, reports};
 
 const KEYS: u8 = 100;
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::storage::backend::{Backend, Change, Entry, StorageError};
 use crate::storage::durable::backend::DurableBackend;
-use crate::storage::durable::options::DurableOptions;
-use crate::storage::durable::tests::disk::{Disk, Plan, Trouble};
-use crate::storage::durable::tests::{options, reports, value};
+use crate::storage::durable::options::{Durability, DurableOptions};
+use crate::storage::durable::tests::disk::{Disk, Gate, Plan, Trouble};
+use crate::storage::durable::tests::opened::{options, reports, value};
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -162,8 +162,6 @@ fn a_full_disk_is_a_quota_and_the_store_is_usable_meanwhile_and_again() {
 
 #[test]
 fn one_change_without_room_does_not_take_its_batch_with_it() {
-    use crate::storage::durable::tests::disk::Gate;
-
     let disk = Disk::new();
     let store = on(&disk);
     store.set("app/a/0", "k", vec![0; 100_000]).unwrap();
@@ -197,8 +195,6 @@ fn one_change_without_room_does_not_take_its_batch_with_it() {
 
 #[test]
 fn what_fails_in_the_background_is_reported() {
-    use crate::storage::durable::options::Durability;
-
     let disk = Disk::new();
     let (report, reports) = reports();
     let options = DurableOptions {
@@ -207,8 +203,13 @@ fn what_fails_in_the_background_is_reported() {
         ..options(Path::new("disk"))
     };
     let store = DurableBackend::on(disk.clone(), options, report).unwrap();
+    store.set("app/a/0", "k", vec![0; 100]).unwrap();
+    store.flush().unwrap();
+    disk.set_gate(Gate::Shut);
+    store.set("app/a/0", "k", Vec::new()).unwrap();
+    disk.wait_for(Gate::Waiting);
     disk.set_plan(Plan::From(0, Trouble::Error));
-    _ = store.set("app/a/0", "k", Vec::new());
+    disk.set_gate(Gate::Open);
     let deadline = Instant::now() + PATIENCE;
     while reports.lock().unwrap().is_empty() {
         assert!(Instant::now() < deadline);

@@ -8,7 +8,7 @@ use redb::{Database, TableDefinition};
 
 use crate::storage::backend::Backend;
 use crate::storage::durable::backend::DurableBackend;
-use crate::storage::durable::tests::{open, options, reports};
+use crate::storage::durable::tests::opened::{open, options, reports};
 
 /// Fails to open a file, and leaves it as it is.
 fn refused(path: &Path) -> (&'static str, String) {
@@ -34,6 +34,7 @@ fn a_file_is_open_once_and_free_again_at_once() {
     }
     let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn paths_that_name_no_store_are_refused_with_what_to_do() {
 
     // The superuser may do everything.
     fs::write(at("private"), "x").unwrap();
-    fs::set_permissions(at("private"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("private"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(at("private")).is_err() {
         assert_eq!(refused(&at("private")).0, "io");
     }
