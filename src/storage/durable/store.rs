@@ -304,7 +304,7 @@ impl Store {
 
     /// Makes all commits durable. For the leader.
     pub fn sync(&self) -> Result<(), StorageError> {
-        if !std::mem::take(&mut self.known().is_unsynced) {
+        if !self.known().is_unsynced {
             return Ok(());
         }
         let synced = {
@@ -313,17 +313,18 @@ impl Store {
             let synced = guarded(|| Ok(database.begin_write()?.commit()?));
             synced.map_err(|fault| self.failed(fault, opening))
         };
-        synced.map_err(|Failed { error, reopen }| {
-            (self.report)(&format!(
-                "{}: a sync failed, changes of the last {} ms are lost: {error}",
-                self.path().display(),
-                self.options.interval.as_millis()
-            ));
-            if let Some(opening) = reopen {
-                self.reopen(opening, Some(&error));
+        match synced {
+            Ok(()) => {
+                self.known().is_unsynced = false;
+                Ok(())
             }
-            error
-        })
+            Err(Failed { error, reopen }) => {
+                if let Some(opening) = reopen {
+                    self.reopen(opening, Some(&error));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Opens the database again, unless that happened since, or did not help just now. redb refuses
@@ -368,7 +369,16 @@ impl Store {
         drop(state);
         let took = begun.elapsed();
         let until = Instant::now() + (took * PATIENCE).max(LEAST_PAUSE);
-        self.known().pause = Some(Pause { until, refuses: refuses.cloned() });
+        let mut known = self.known();
+        known.pause = Some(Pause { until, refuses: refuses.cloned() });
+        if std::mem::take(&mut known.is_unsynced) {
+            (self.report)(&format!(
+                "{}: an error of the disk: the changes since the last sync, at most {} ms ago, are \
+                 lost",
+                self.path().display(),
+                self.options.interval.as_millis()
+            ));
+        }
     }
 
     /// Returns the file to the system as far as it holds nothing. Reads and changes wait meanwhile.
@@ -451,7 +461,8 @@ impl Store {
                 Err(error) => Err(Fault::Redb(error.into())),
             })
             .map_err(|fault| self.told(fault)),
-            State::Broken { error, .. } => Err(error),
+            // Those who used it have been told.
+            State::Broken { .. } => Ok(()),
             State::Closed => return Ok(()),
         };
         self.medium.release();

@@ -216,5 +216,5 @@ fn what_fails_in_the_background_is_reported() {
         std::thread::yield_now();
     }
     let reports = reports.lock().unwrap();
-    assert!(reports[0].contains("changes of the last 1 ms are lost"), "{reports:?}");
+    assert!(reports[0].contains("since the last sync, at most 1 ms ago, are lost"), "{reports:?}");
 }
