@@ -35,6 +35,7 @@ const SECTIONS: &[Section] = &[
     section("REQUESTS", &["request.rs"]),
     section("RIGHTS", &["security.rs"]),
     section("INSPECTION", &["inspect.rs"]),
+    section("STORED DATA", &["storage_file.rs"]),
     section("ROUTER", &["router.rs"]),
     section("BYTES AND WRITERS", &["bytes.rs", "writer.rs"]),
     Section { heading: "CODECS", sources: &["codec.rs"], hexadecimal: true },

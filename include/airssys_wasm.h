@@ -896,8 +896,11 @@ struct airssys_engine_t;
  *
  * Returns `AIRSSYS_OK` or:
  *
- * - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options.
- * - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log.
+ * - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options; or the
+ *   configuration has a `storage` and one of `airssys_config_set_storage`.
+ * - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log; or
+ *   the file of `storage` is in use by another engine, damaged, or not a storage (STORAGE in
+ *   OPTIONS below). The message says what to do, `problem` in the details names the problem.
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_new(const airssys_config_t *config,
@@ -944,7 +947,8 @@ airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
  * Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
  * their next turn; this function returns after them. It waits up to 10 seconds for callbacks under
  * way on the library's threads, and runs those that still wait itself. When it returns, the
- * completion of every accepted request has been called, and no callback starts any more. What a
+ * completion of every accepted request has been called, and no callback starts any more. The file
+ * of `storage` is written and closed, so that another engine can open it. What a
  * callback uses, `user_data` included, is in every case released after it returns.
  *
  * Any thread. Called from a callback, it returns at once. The engine is then released when the
@@ -1518,6 +1522,8 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *                                         SIGNATURES; default: none
  *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "storage": { "path": "/path" },   keeps what components store in a file, see STORAGE;
+ *                                         default: in memory
  *       "policies": { "rules": [] }       see POLICIES
  *     }
  *
@@ -1778,6 +1784,41 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
  * without a new binary and a rollback need no signature: their binary was checked when it came.
  * `airssys_engine_describe` names the key that signed.
+ *
+ *
+ * STORAGE: "storage" of CONFIGURATION
+ *
+ *     { "path": "/var/lib/app/state",     required. The file; its directory must exist
+ *       "durability": "sync",             or "interval", see below
+ *       "interval-ms": 1000,              between two syncs with "interval"
+ *       "cache-bytes": 16777216,          of the file's pages, in memory
+ *       "check-on-open": true,            false: verifies the file only after a crash
+ *       "compact-above-ratio": 4 }        compacts a file that is larger than 64 MiB and than this
+ *                                         many times what is in it; 0: never
+ *
+ * airssys_engine_new opens the file, and makes it if it is missing, for this user only;
+ * airssys_engine_free closes it. One engine at a time has it open. A file of another format or
+ * program, and a damaged one, are refused and never changed. The object replaces one of an earlier
+ * document as a whole, and excludes a storage of the host.
+ *
+ * "sync": when set or delete returns to a component, the change is on disk, whatever happens to the
+ * process or the system. Components that store at the same time share a sync. "interval": it is
+ * there within "interval-ms", or when the engine ends; a crash of the process or the system, or an
+ * error of the disk, loses all changes since the last sync. In both cases each change is complete
+ * or not made, in the order in which a component made them.
+ *
+ * Components wait for the disk without holding a worker; only the one that asked waits. A full disk
+ * is quota-exceeded to the component, any other error of the disk io-error, with the text in the
+ * log. Such an error may be told of a change that was made nevertheless. The file is then opened
+ * anew and verified as after a crash, which takes a time in proportion to its size; changes
+ * meanwhile, and for 16 times as long, get the same error, and reads go on. A process with a limit
+ * on the size of files (RLIMIT_FSIZE) must ignore SIGXFSZ, which otherwise ends it.
+ *
+ * Each value has a checksum, so that damage becomes an error and never wrong data. Damage of keys
+ * is found when the file is opened. One case cannot be told from a crash in the middle of a change:
+ * after a crash, damage of what the last change wrote undoes that change.
+ *
+ * A child of fork that lives on without exec keeps the file locked if its parent is killed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
@@ -2341,7 +2382,9 @@ airssys_status_t airssys_engine_health(airssys_engine_t *engine,
  *                           and "messages" to "restarts" of this one }],
  *       "requests": { "outstanding": 0, "late-replies": 0 },
  *       "dead-letters": 0, "events-lost": 0,
- *       "audit-lost": { "allowed": 0, "denied": 0 }
+ *       "audit-lost": { "allowed": 0, "denied": 0 },
+ *       "storage": { "live-bytes": 0,       of keys and values in the file of storage.path;
+ *                    "total-bytes": 0 }     of the file; null without one
  *     }
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
@@ -2353,6 +2396,27 @@ airssys_status_t airssys_engine_health(airssys_engine_t *engine,
 airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
                                       airssys_bytes_t *out_json,
                                       airssys_error_t **error);
+
+/* -- STORED DATA ------------------------------------------------------------------------------- */
+
+/**
+ * Compacts the file of `"storage": {"path"}`: gives the room of removed and replaced values back to
+ * the file system. Any other storage needs no compaction, and nothing is done.
+ *
+ * Storage functions of components wait meanwhile, for a time in proportion to what the file holds.
+ * An engine compacts unasked as well, see `compact-above-ratio` in OPTIONS. `storage` in
+ * `airssys_engine_stats` shows what there is to gain.
+ *
+ * `engine`: borrowed. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
+ * file is compacted.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_IO`: the disk failed or has no room. The file is as it was.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_compact(airssys_engine_t *engine, airssys_error_t **error);
 
 /* -- ROUTER ------------------------------------------------------------------------------------ */
 

@@ -51,5 +51,6 @@ pub use ffi::router::*;
 pub use ffi::security::*;
 pub use ffi::status::*;
 pub use ffi::storage::*;
+pub use ffi::storage_file::*;
 pub use ffi::version::*;
 pub use ffi::writer::*;

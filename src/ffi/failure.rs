@@ -12,6 +12,7 @@ use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::screen::refusal::Excess;
+use crate::storage::durable::open_error::OpenError;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
 
@@ -109,6 +110,12 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
             }
             EngineError::Stderr(_) => (AIRSSYS_ERROR_IO, json!({ "resource": "descriptors" })),
+            EngineError::Storage(OpenError { path, problem }) => (
+                AIRSSYS_ERROR_IO,
+                json!({ "path": path.display().to_string(), "problem": problem.name() }),
+            ),
+            EngineError::TwoStorages { .. } => (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null),
+            EngineError::Compaction(_) => (AIRSSYS_ERROR_IO, Value::Null),
             EngineError::File { path, .. } => {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
             }

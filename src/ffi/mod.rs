@@ -30,6 +30,7 @@ pub mod security;
 pub mod stack;
 pub mod status;
 pub mod storage;
+pub mod storage_file;
 pub mod user_data;
 pub mod version;
 pub mod writer;

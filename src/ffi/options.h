@@ -36,6 +36,8 @@
  *                                         SIGNATURES; default: none
  *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "storage": { "path": "/path" },   keeps what components store in a file, see STORAGE;
+ *                                         default: in memory
  *       "policies": { "rules": [] }       see POLICIES
  *     }
  *
@@ -296,6 +298,41 @@
  * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
  * without a new binary and a rollback need no signature: their binary was checked when it came.
  * `airssys_engine_describe` names the key that signed.
+ *
+ *
+ * STORAGE: "storage" of CONFIGURATION
+ *
+ *     { "path": "/var/lib/app/state",     required. The file; its directory must exist
+ *       "durability": "sync",             or "interval", see below
+ *       "interval-ms": 1000,              between two syncs with "interval"
+ *       "cache-bytes": 16777216,          of the file's pages, in memory
+ *       "check-on-open": true,            false: verifies the file only after a crash
+ *       "compact-above-ratio": 4 }        compacts a file that is larger than 64 MiB and than this
+ *                                         many times what is in it; 0: never
+ *
+ * airssys_engine_new opens the file, and makes it if it is missing, for this user only;
+ * airssys_engine_free closes it. One engine at a time has it open. A file of another format or
+ * program, and a damaged one, are refused and never changed. The object replaces one of an earlier
+ * document as a whole, and excludes a storage of the host.
+ *
+ * "sync": when set or delete returns to a component, the change is on disk, whatever happens to the
+ * process or the system. Components that store at the same time share a sync. "interval": it is
+ * there within "interval-ms", or when the engine ends; a crash of the process or the system, or an
+ * error of the disk, loses all changes since the last sync. In both cases each change is complete
+ * or not made, in the order in which a component made them.
+ *
+ * Components wait for the disk without holding a worker; only the one that asked waits. A full disk
+ * is quota-exceeded to the component, any other error of the disk io-error, with the text in the
+ * log. Such an error may be told of a change that was made nevertheless. The file is then opened
+ * anew and verified as after a crash, which takes a time in proportion to its size; changes
+ * meanwhile, and for 16 times as long, get the same error, and reads go on. A process with a limit
+ * on the size of files (RLIMIT_FSIZE) must ignore SIGXFSZ, which otherwise ends it.
+ *
+ * Each value has a checksum, so that damage becomes an error and never wrong data. Damage of keys
+ * is found when the file is opened. One case cannot be told from a crash in the middle of a change:
+ * after a crash, damage of what the last change wrote undoes that change.
+ *
+ * A child of fork that lives on without exec keeps the file locked if its parent is killed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,

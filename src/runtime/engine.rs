@@ -29,6 +29,7 @@ use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
 use crate::runtime::workshop::{Toolchain, Toolchains, Workshop};
+use crate::storage::backend::Placement;
 
 /// The stack that a guest needs when it runs on its caller's stack: its own maximum, plus that of
 /// the host functions called from there.
@@ -55,8 +56,8 @@ pub struct RuntimeOptions {
     pub compile: CompileLimits,
     /// Whether logging runs host code.
     pub log_runs_host_code: bool,
-    /// Whether storage runs host code.
-    pub storage_runs_host_code: bool,
+    /// Where storage runs.
+    pub storage_placement: Placement,
 }
 
 /// The address space reserved for a linear memory.
@@ -240,7 +241,7 @@ fn linker(
     let (mut linker, mut immediate) = (Linker::new(engine), Immediate::default());
     host::messaging::link(&mut linker, &mut immediate)?;
     host::services::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
-    host::storage::link(&mut linker, &mut immediate, options.storage_runs_host_code)?;
+    host::storage::link(&mut linker, &mut immediate, options.storage_placement)?;
     wasi::link::link(&mut linker)?;
     Ok((linker, immediate))
 }

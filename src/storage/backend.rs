@@ -108,6 +108,25 @@ pub struct Listing<'a> {
     pub most_bytes: u64,
 }
 
+/// The size of a backend's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of keys and values in the file.
+    pub live_bytes: u64,
+    /// Bytes of the file.
+    pub total_bytes: u64,
+}
+
+/// Where the functions of a backend may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Within the guest's call. They neither wait nor run host code.
+    OnFiber,
+    /// On a native thread, while the guest is suspended. They wait for a device, or run host code,
+    /// which needs a native stack.
+    OffFiber,
+}
+
 /// A store of (namespace, key) → value.
 ///
 /// Namespaces are component ids and [`ENGINE_NAMESPACE`], and keys are already validated: a backend sees neither an empty
@@ -169,6 +188,24 @@ pub trait Backend: Send + Sync {
         0
     }
 
-    /// Returns whether these functions run host code, which needs a native stack.
-    fn runs_host_code(&self) -> bool;
+    /// Returns when everything acknowledged so far is as durable as the backend makes it.
+    fn flush(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Returns to the system what the backend's file, if it has one, no longer needs.
+    fn compact(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Returns the size of the backend's file, if it has one.
+    fn footprint(&self) -> Option<Footprint> {
+        None
+    }
+
+    /// Writes everything and releases the backend's file. Later calls fail.
+    fn close(&self) {}
+
+    /// Returns where these functions may run.
+    fn placement(&self) -> Placement;
 }

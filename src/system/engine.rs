@@ -36,7 +36,6 @@ use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
 use crate::security::signature::Trust;
 use crate::storage::backend::Backend;
-use crate::storage::memory::MemoryBackend;
 use crate::storage::reservations::Reservations;
 use crate::storage::saved_states::SavedStates;
 use crate::system::audit::Audit;
@@ -50,6 +49,7 @@ use crate::system::options::Defaults;
 use crate::system::snapshot;
 use crate::system::state_watch::StateWatch;
 use crate::system::stderr_log::StderrLog;
+use crate::system::storage;
 
 /// How long freeing an engine waits for host callbacks in progress.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
@@ -112,7 +112,8 @@ impl Engine {
             Some(log) => Arc::clone(log),
             None => Arc::new(StderrLog::open().map_err(EngineError::Stderr)?),
         };
-        let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
+        let callbacks = Callbacks::new(config.callback_threads);
+        let storage = storage::of(config, &log, &callbacks)?;
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
             cache_max_bytes: config.cache_max_bytes,
@@ -123,9 +124,8 @@ impl Engine {
             compile_threads: config.workers,
             compile: config.compile.clone(),
             log_runs_host_code: log.runs_host_code(),
-            storage_runs_host_code: storage.runs_host_code(),
+            storage_placement: storage.placement(),
         })?;
-        let callbacks = Callbacks::new(config.callback_threads);
         let in_background = callbacks.clone();
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
@@ -229,6 +229,7 @@ impl Engine {
             dead_letters: self.events.dead_letters(),
             events_lost: self.events.lost(),
             audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
+            storage: self.storage.footprint(),
         };
         let all = self.components.all();
         snapshot::stats(all.iter().filter_map(|it| self.components.look_at(it)), &shared)
@@ -371,6 +372,7 @@ impl Engine {
             self.threads.wait_until_left(deadline);
             self.callbacks.wait_until_left(deadline);
         }
+        self.storage.close();
         // Answers given while the workers ended, and jobs that they did not get to.
         self.callbacks.run_rest();
     }

@@ -18,6 +18,8 @@ use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::shortage::NoThread;
 use crate::security::directory::DescriptorLimit;
+use crate::storage::backend::StorageError;
+use crate::storage::durable::open_error::OpenError;
 use crate::system::json::OptionsError;
 
 /// Why an engine's function failed.
@@ -41,6 +43,21 @@ pub enum EngineError {
     /// No file descriptor is left for the log.
     #[error("cannot duplicate stderr for the log: {0}; {limit}", limit = DescriptorLimit)]
     Stderr(#[source] std::io::Error),
+    /// The storage's file could not be opened.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// The configuration has two storages.
+    #[error(
+        "the configuration has a storage.path ({}) and a storage of the host; set one of them",
+        path.display()
+    )]
+    TwoStorages {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The storage could not be compacted.
+    #[error("{}", told(.0))]
+    Compaction(StorageError),
     /// A component file could not be read.
     #[error("{}: {source}", path.display())]
     File {
@@ -279,6 +296,13 @@ fn how(verdict: Option<Verdict>) -> String {
     verdict.map_or_else(String::new, |verdict| {
         format!(": it was {} ({})", verdict.name(), verdict.reason().name())
     })
+}
+
+fn told(error: &StorageError) -> String {
+    match error {
+        StorageError::QuotaExceeded => "the disk has no room to compact the storage's file".into(),
+        other => other.to_string(),
+    }
 }
 
 fn refuses(state: State) -> &'static str {

@@ -31,7 +31,10 @@ pub mod run_here_first;
 pub mod sending;
 pub mod shutdown;
 pub mod sigpipe;
+#[cfg(test)]
+mod slow_disk;
 pub mod snapshot;
 pub mod state_watch;
 pub mod stderr_log;
+pub mod storage;
 pub mod trust;

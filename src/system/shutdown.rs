@@ -60,6 +60,7 @@ impl Engine {
             }
         }
         self.stop();
+        self.flush_storage();
         match first_failure {
             Err(EngineError::Stopped) => Err(EngineError::Stopped),
             _ if !unfinished.is_empty() => {

@@ -19,6 +19,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::prepared::hexadecimal;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
+use crate::storage::backend::Footprint;
 use crate::system::components::Component;
 use crate::system::groups::group_name;
 use crate::system::notifier::Lost;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub events_lost: u64,
     /// Audit records that the host missed.
     pub audit_lost: Lost,
+    /// The size of the storage's file, if it has one.
+    pub storage: Option<Footprint>,
 }
 
 /// Returns the text of an array, of which only one item is in memory at a time.
@@ -318,6 +321,10 @@ pub fn stats(pools: impl Iterator<Item = Arc<Pool>>, shared: &Shared) -> String 
     document["events-lost"] = shared.events_lost.into();
     document["audit-lost"] =
         json!({ "allowed": shared.audit_lost.minor, "denied": shared.audit_lost.major });
+    document["storage"] = shared.storage.map_or(
+        Value::Null,
+        |file| json!({ "live-bytes": file.live_bytes, "total-bytes": file.total_bytes }),
+    );
     let mut text = document.to_string();
     // The parts of the array are not parsed again.
     text.pop();

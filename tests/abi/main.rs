@@ -19,6 +19,7 @@ mod deadlocks;
 mod dormancy;
 mod driver;
 mod durable_state;
+mod durable_storage;
 mod errors;
 mod escape;
 mod events;

@@ -159,7 +159,10 @@ fn seeds() -> Vec<Document> {
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
         "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
-        "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "require-signature": false,
+        "quotas": quotas, "supervision": supervision, "max-live-instances": 9,
+        "require-signature": false,
+        "storage": { "path": "/nowhere/state", "durability": "interval", "interval-ms": 3_600_000,
+                     "cache-bytes": 0, "check-on-open": false, "compact-above-ratio": 2 },
         "capabilities": long_grants(), "policies": rules
     });
     [

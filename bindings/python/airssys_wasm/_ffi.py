@@ -338,6 +338,7 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_describe": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_health": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_stats": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_engine_storage_compact": (_STATUS, (_POINTER, _POINTER)),
 }
 
 PROTOTYPES = {**_QUICK, **_WAITING}

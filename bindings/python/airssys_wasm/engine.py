@@ -21,10 +21,11 @@ from typing import (
     cast,
 )
 
-from airssys_wasm import _callbacks, _convert, _ffi, logs, request, security
+from airssys_wasm import _callbacks, _convert, _ffi, _storage_file, logs, request, security
 from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
+from airssys_wasm._storage_file import StorageFile
 from airssys_wasm.component import Component
 from airssys_wasm.errors import (
     AirssysError,
@@ -90,7 +91,7 @@ class Engine:
         require_signature: Optional[bool] = None,
         capabilities: Optional[Capabilities] = None,
         policies: Optional[Policies] = None,
-        storage: Optional[Storage] = None,
+        storage: Optional[Union[Storage, StorageFile]] = None,
         logger: Optional[logs.LogTarget] = None,
         log_level: Optional[int] = None,
         events: Optional[Callable[[Event], None]] = None,
@@ -117,7 +118,10 @@ class Engine:
         :param require_signature: whether a load or a replacement needs a ``signature`` by one of them.
         :param capabilities: default capabilities of loads that name none; by default nothing.
         :param policies: rules for all components, as for :meth:`set_policies`.
-        :param storage: the storage of components; by default in memory.
+        :param storage: the storage of components; by default in memory. A path keeps it in a file,
+            which one engine at a time has open. A mapping sets more than the ``"path"``:
+            ``{"path": "state.db", "durability": "interval", "interval_ms": 100}`` writes to the disk
+            every 100 ms, and not before each change is acknowledged.
         :param logger: a :class:`logging.Logger` or a callable that takes a
             :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
             ``airssys_wasm.component``. A logger's records have the fields ``component`` (the id, or
@@ -139,9 +143,10 @@ class Engine:
             storage or the router failed.
         :param config: further keys of the library's configuration, in the library's spelling.
         :raises InvalidOptions: an unknown key or an invalid value; the message names it.
-        :raises IoError: the cache directory is unusable, or the system refused a thread or a
-            descriptor.
+        :raises IoError: the cache directory or the file of the storage is unusable, or the system
+            refused a thread or a descriptor.
         """
+        file, host_storage = _storage_file.separated(storage)
         document = _convert.json_document(
             config,
             {
@@ -154,6 +159,7 @@ class Engine:
                 "max-live-instances": max_live_instances,
                 "trusted-keys": None if trusted_keys is None else list(trusted_keys),
                 "require-signature": require_signature,
+                "storage": file,
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -163,7 +169,7 @@ class Engine:
         )
         self._shows_errors = bool(host_error_texts or (config or {}).get("host-error-texts"))
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(document, storage, sink, min_level, events, router, audit, audit_sample)
+        self._core = Core(document, host_storage, sink, min_level, events, router, audit, audit_sample)
 
     def load(
         self,
@@ -631,6 +637,16 @@ class Engine:
     def stats(self) -> Dict[str, Any]:
         """The engine's counters, with the names of the library's JSON."""
         return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
+
+    def compact_storage(self) -> None:
+        """Gives the room that removed and replaced values leave in the storage's file back to the
+        system. Components that use the storage wait meanwhile. Without a file it does nothing.
+
+        ``storage`` of :meth:`stats` shows the size of the file, and of what is in it.
+
+        :raises IoError: the disk failed, or has no room.
+        """
+        self._core.run(lib.airssys_engine_storage_compact)
 
     def shutdown(self, timeout: Optional[float] = 10.0) -> None:
         """Ends the engine gracefully: handles waiting mail, shuts components down, then stops.

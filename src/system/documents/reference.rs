@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::system::documents::config::{CompileDocument, ConfigDocument};
+use crate::system::documents::config::{CompileDocument, ConfigDocument, StorageDocument};
 use crate::system::documents::grants::{
     FilesystemAt, FilesystemGrant, GrantSet, MessagingByAction, MessagingGrant, NetworkByAction,
     NetworkGrant, StorageByAction, StorageIn,
@@ -61,6 +61,7 @@ fn all_keys() -> Vec<Keys> {
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
+        keys::<StorageDocument>(),
         keys::<GrantSet>(),
         keys::<MessagingByAction>(),
         keys::<MessagingGrant>(),
