@@ -220,6 +220,13 @@ fn the_values_of_constants_are_pinned() {
         ("AIRSSYS_STORAGE_QUOTA_EXCEEDED", "2"),
         ("AIRSSYS_STORAGE_INVALID_KEY", "3"),
         ("AIRSSYS_STORAGE_IO_ERROR", "4"),
+        ("AIRSSYS_STORAGE_SERIALIZE", "1"),
+        ("AIRSSYS_IMPORT_REFUSE", "0"),
+        ("AIRSSYS_IMPORT_REPLACE", "1"),
+        ("AIRSSYS_IMPORT_KEEP", "2"),
+        ("AIRSSYS_IMPORT_CHECK", "3"),
+        ("AIRSSYS_ERROR_UNSUPPORTED", "27"),
+        ("AIRSSYS_ERROR_NOT_CONFORMING", "28"),
         ("AIRSSYS_LOG_TRACE", "0"),
         ("AIRSSYS_LOG_DEBUG", "1"),
         ("AIRSSYS_LOG_INFO", "2"),
@@ -333,9 +340,26 @@ macro_rules! layout {
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn the_layouts_of_structs_are_pinned() {
-    let layout =
-        layout!(airssys_storage_t { size, user_data, drop, get, set, del, list, exists, usage });
-    assert_eq!(layout, (72, vec![0, 8, 16, 24, 32, 40, 48, 56, 64]));
+    let layout = layout!(airssys_storage_t {
+        size,
+        user_data,
+        drop,
+        get,
+        set,
+        del,
+        list,
+        exists,
+        usage,
+        flags,
+        batch,
+        flush,
+        namespaces
+    });
+    assert_eq!(layout, (104, vec![0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96]));
+    let layout = layout!(airssys_storage_change_t { size, key, value, value_len, expires_ms });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_storage_batch_t { size, changes, count });
+    assert_eq!(layout, (24, vec![0, 8, 16]));
     let layout = layout!(airssys_log_record_t {
         size,
         level,
@@ -423,6 +447,7 @@ fn sections_are_in_the_order_of_a_manual() {
         "REQUESTS",
         "RIGHTS",
         "INSPECTION",
+        "STORED DATA",
         "ROUTER",
         "BYTES AND WRITERS",
         "CODECS",

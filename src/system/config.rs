@@ -54,6 +54,8 @@ pub struct EngineConfig {
     pub audit: Option<AuditConfig>,
     /// The host's storage; `None` keeps values in memory.
     pub storage: Option<Arc<dyn Backend>>,
+    /// The most bytes of values of the host's storage that are kept for reading, if any.
+    pub read_cache_bytes: Option<u64>,
     /// The host's log; `None` writes warnings and errors to stderr.
     pub log: Option<Arc<dyn LogSink>>,
     /// The host's route to components of other engines, if any.
@@ -81,6 +83,7 @@ impl Default for EngineConfig {
             policies: Arc::default(),
             audit: None,
             storage: None,
+            read_cache_bytes: None,
             log: None,
             router: None,
             events: None,
@@ -143,6 +146,9 @@ impl EngineConfig {
         }
         if let Some(capabilities) = document.capabilities {
             changed.defaults.capabilities = DefaultCapabilities::of_config(capabilities)?;
+        }
+        if let Some(Int(bytes)) = document.storage.and_then(|storage| storage.read_cache_bytes) {
+            changed.read_cache_bytes = Some(bytes);
         }
         if let Some(policies) = document.policies {
             changed.policies = Arc::new(policies::compiled("config.policies", policies)?);

@@ -34,6 +34,7 @@ use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
 use crate::storage::backend::Backend;
 use crate::storage::memory::MemoryBackend;
+use crate::storage::read_cache::ReadCache;
 use crate::storage::reservations::Reservations;
 use crate::system::audit::Audit;
 use crate::system::callbacks::{Callbacks, PatientRouter};
@@ -102,7 +103,11 @@ impl Engine {
             Some(log) => Arc::clone(log),
             None => Arc::new(StderrLog::open().map_err(EngineError::Stderr)?),
         };
-        let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
+        let storage: Arc<dyn Backend> = match (&config.storage, config.read_cache_bytes) {
+            (None, _) => Arc::new(MemoryBackend::default()),
+            (Some(storage), None) => Arc::clone(storage),
+            (Some(storage), Some(bytes)) => Arc::new(ReadCache::new(Arc::clone(storage), bytes)),
+        };
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
             cache_max_bytes: config.cache_max_bytes,

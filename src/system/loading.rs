@@ -32,6 +32,7 @@ use crate::runtime::threads::signal_stack;
 use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
 use crate::storage::component_storage::ComponentStorage;
+use crate::storage::namespace::Namespace;
 use crate::system::binary_file;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
@@ -144,8 +145,9 @@ impl Engine {
                 })?),
             };
         let node = Arc::default();
-        let account =
-            Account::new(plan.options.limits.max_host_bytes, self.storage.held(id.as_str()));
+        let namespace = Namespace::of(id, plan.options.storage_scope);
+        let stored = self.storage.held(namespace.as_str());
+        let account = Account::new(plan.options.limits.max_host_bytes, stored);
         let mailbox = Mailbox::new(
             plan.identity.handle,
             Arc::clone(id),
@@ -172,7 +174,7 @@ impl Engine {
                 host_error_texts: self.host_error_texts,
                 storage: ComponentStorage::new(
                     Arc::clone(&self.storage),
-                    Arc::clone(id),
+                    namespace,
                     Arc::clone(&plan.guard),
                     account,
                     self.reservations.clone(),

@@ -5,6 +5,7 @@ pub mod binary_file;
 pub mod call;
 pub mod callbacks;
 pub mod capabilities;
+pub mod component_data;
 pub mod components;
 pub mod config;
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub mod sigpipe;
 pub mod snapshot;
 pub mod state_watch;
 pub mod stderr_log;
+pub mod storage_transfer;

@@ -51,11 +51,13 @@ fn status_values_and_names_never_change() {
         (24, "AIRSSYS_ERROR_INTERRUPTED"),
         (25, "AIRSSYS_ERROR_COMPONENT_STOPPED"),
         (26, "AIRSSYS_ERROR_COMPONENT_FAILED"),
+        (27, "AIRSSYS_ERROR_UNSUPPORTED"),
+        (28, "AIRSSYS_ERROR_NOT_CONFORMING"),
     ];
     for (value, name) in pinned {
         assert_eq!(status_name(value), name);
     }
-    for unknown in [27, -1, i32::MIN, i32::MAX] {
+    for unknown in [29, -1, i32::MIN, i32::MAX] {
         assert_eq!(status_name(unknown), "AIRSSYS_ERROR_UNKNOWN");
     }
 }

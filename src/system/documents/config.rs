@@ -60,6 +60,8 @@ pub struct ConfigDocument {
     /// failed.
     #[cfg_attr(test, schemars(extend("default" = false)))]
     pub host_error_texts: Option<bool>,
+    /// How the storage of components works.
+    pub storage: Option<StorageDocument>,
     /// Defaults for the limits of every load.
     pub limits: Option<LimitsDocument>,
     /// Defaults for the quotas of every load.
@@ -74,6 +76,17 @@ pub struct ConfigDocument {
     pub capabilities: Option<Capabilities>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.
     pub policies: Option<PoliciesDocument>,
+}
+
+/// How the storage of components works.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-options"))]
+pub struct StorageDocument {
+    /// Bytes of memory for values that were read from the storage of the host, and for keys that it
+    /// lacks, so that they need not be read again. Only for a storage that nobody else writes to. If
+    /// the key is absent, nothing is kept.
+    pub read_cache_bytes: Option<Int<1>>,
 }
 
 /// How much address space is reserved for each linear memory.

@@ -6,14 +6,14 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::system::documents::config::{CompileDocument, ConfigDocument};
+use crate::system::documents::config::{CompileDocument, ConfigDocument, StorageDocument};
 use crate::system::documents::grants::{
     FilesystemAt, FilesystemGrant, GrantSet, MessagingByAction, MessagingGrant, NetworkByAction,
     NetworkGrant, StorageByAction, StorageIn,
 };
 use crate::system::documents::options::{
-    BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument, MailboxDocument,
-    QuotasDocument, ReplaceDocument, SupervisionDocument,
+    BackoffDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument,
+    LoadStorageDocument, MailboxDocument, QuotasDocument, ReplaceDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -55,8 +55,10 @@ fn all_keys() -> Vec<Keys> {
         keys::<HealthDocument>(),
         keys::<ExpectDocument>(),
         keys::<BackoffDocument>(),
+        keys::<LoadStorageDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
+        keys::<StorageDocument>(),
         keys::<GrantSet>(),
         keys::<MessagingByAction>(),
         keys::<MessagingGrant>(),
