@@ -15,26 +15,26 @@ use crate::storage::expiry;
 /// Reads a value that a component has stored.
 ///
 /// The functions of this section take the id of a component, whether one with this id is loaded,
-/// was loaded, or never was; or the `namespace/name` that components share (`"scope"` in LOAD). They
-/// need no grant, and leave no record in the audit trail. They see and change at once what the
-/// components see, and work also after `airssys_engine_shutdown`.
+/// was loaded, or never was; or the `namespace/name` that components share (`"scope"` in LOAD).
+/// They need no grant, and leave no record in the audit trail. They see and change at once what
+/// the components see, and work also after `airssys_engine_shutdown`.
 ///
-/// What the host stores counts against the quotas of the component, and with the storage in memory
-/// against its `max-host-bytes`. The host itself is not refused: a component that is beyond a quota
-/// can store nothing more until there is room.
+/// What the host stores counts against the quotas of the component, and with the storage in
+/// memory against its `max-host-bytes`. The host itself is not refused: a component that is
+/// beyond a quota can store nothing more until there is room.
 ///
 /// With a storage of the host, its callbacks run on the calling thread.
 ///
 /// `engine`: borrowed. `id`: borrowed text. `key`: borrowed text, 1 to 1,024 bytes. `out_value`:
-/// receives the value, which the caller owns. Its `data` is NULL if the key is missing, and is not
-/// NULL for an empty value. `error`: may be NULL. Any thread; callable from callbacks.
+/// receives the value, which the caller owns. Its `data` is NULL if the key is missing, and is
+/// not NULL for an empty value. `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
 /// - `AIRSSYS_ERROR_INVALID_ID`
 /// - `AIRSSYS_ERROR_IO`: the storage failed; the message has its words.
-/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback of the same storage, which serves one
-///   call at a time (`AIRSSYS_STORAGE_SERIALIZE`).
+/// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback of the same storage, which serves
+///   one call at a time (`AIRSSYS_STORAGE_SERIALIZE`).
 /// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also a key that the storage does not accept.
 /// - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
@@ -54,13 +54,14 @@ pub unsafe extern "C" fn airssys_engine_storage_get(
 
 /// Stores a value, in place of an older one.
 ///
-/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed text,
-/// 1 to 1,024 bytes. `value`, `len`: borrowed, copied, at most 256 MiB; (NULL, 0) is an empty value.
-/// `ttl_ms`: milliseconds after which the key is missing; 0: never. A component that stores the key
-/// anew removes the time. `error`: may be NULL. Any thread; callable from callbacks.
+/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+/// text, 1 to 1,024 bytes. `value`, `len`: borrowed, copied, at most 256 MiB; (NULL, 0) is an
+/// empty value. `ttl_ms`: milliseconds after which the key is missing; 0: never. A component
+/// that stores the key anew removes the time. `error`: may be NULL. Any thread; callable from
+/// callbacks.
 ///
-/// The time is one of the system's clock: if that is set forward, keys expire early. Expired keys
-/// are removed when their namespace is used. Until then they may count in its usage.
+/// The time is one of the system's clock: if that is set forward, keys expire early. Expired
+/// keys are removed when their namespace is used. Until then they may count in its usage.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
@@ -88,8 +89,8 @@ pub unsafe extern "C" fn airssys_engine_storage_set(
 
 /// Removes a key. A missing key is not an error.
 ///
-/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed text.
-/// `error`: may be NULL. Any thread; callable from callbacks.
+/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+/// text. `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
 /// `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -118,8 +119,8 @@ pub unsafe extern "C" fn airssys_engine_storage_delete(
 /// - `out_json`: receives the document, which the caller owns.
 /// - `error`: may be NULL.
 ///
-/// Any thread; callable from callbacks. Keys that are stored or removed meanwhile may be in the list
-/// or not.
+/// Any thread; callable from callbacks. Keys that are stored or removed meanwhile may be in the
+/// list or not.
 ///
 /// Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
 /// `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -146,9 +147,9 @@ pub unsafe extern "C" fn airssys_engine_storage_list(
 
 /// Counts the stored bytes and keys, as the component's quotas do.
 ///
-/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `out_bytes`: receives
-/// the bytes of all keys and values. `out_keys`: receives the number of keys. `error`: may be NULL.
-/// Any thread; callable from callbacks.
+/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `out_bytes`:
+/// receives the bytes of all keys and values. `out_keys`: receives the number of keys. `error`:
+/// may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
 /// `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -173,13 +174,14 @@ pub unsafe extern "C" fn airssys_engine_storage_usage(
 
 /// Changes several keys at once: all, or none. No component sees some of the changes.
 ///
-/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `changes`, `count`:
-/// borrowed; each element has the same `size`, and each key occurs once. (NULL, 0) changes nothing.
-/// `error`: may be NULL. Any thread; callable from callbacks.
+/// `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `changes`,
+/// `count`: borrowed; each element has the same `size`, and each key occurs once. (NULL, 0)
+/// changes nothing. `error`: may be NULL. Any thread; callable from callbacks.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
-/// - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `batch`, or a key is to expire in it.
+/// - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `batch`, or a key is to expire in
+///   it.
 /// - As for `airssys_engine_storage_set`: `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
 ///   `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
 ///   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.

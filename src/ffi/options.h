@@ -257,8 +257,8 @@
  *
  * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
  * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
- * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a grant
- * whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
+ * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
+ * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.

@@ -25,8 +25,8 @@ pub const AIRSSYS_STORAGE_INVALID_KEY: airssys_storage_result_t = 3;
 /// The operation failed. The text written to `out` is the reason.
 pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 
-/// The list of keys that a `list` callback fills. It is valid only until the callback returns, and
-/// only on its thread.
+/// The list of keys that a `list` callback fills. It is valid only until the callback returns,
+/// and only on its thread.
 pub struct airssys_keys_t {
     pub(super) keys: Vec<String>,
     pub(super) bytes: usize,
@@ -34,8 +34,8 @@ pub struct airssys_keys_t {
     pub(super) refused: Option<Refused>,
 }
 
-/// For `flags` of a storage: the library makes one call at a time, and the others wait their turn. A
-/// callback that waits for another use of the same storage gets an error for that use
+/// For `flags` of a storage: the library makes one call at a time, and the others wait their
+/// turn. A callback that waits for another use of the same storage gets an error for that use
 /// (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
 pub const AIRSSYS_STORAGE_SERIALIZE: u64 = 1;
 
@@ -54,8 +54,8 @@ pub struct airssys_storage_change_t {
     pub value: *const u8,
     /// The bytes of `value`. An empty value is not NULL, and has a length of 0.
     pub value_len: usize,
-    /// From this time on the key is missing, in milliseconds since 1970; 0: it never expires. Always
-    /// 0 in `batch` of a storage.
+    /// From this time on the key is missing, in milliseconds since 1970; 0: it never expires.
+    /// Always 0 in `batch` of a storage.
     pub expires_ms: u64,
 }
 
@@ -80,26 +80,28 @@ pub struct airssys_storage_batch_t {
 ///
 /// `ns` is a namespace: the id of the calling component, `namespace/name/instance`; or the
 /// `namespace/name` that components share; or `airssys.engine` for the library's own data. The
-/// backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
-/// the callback returns. Only components with a right to `storage` cause calls. The library enforces
-/// their quotas; it asks `usage` at each `set`.
+/// backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to
+/// 1,024 bytes without NUL. All pointers are valid until the callback returns. Only components
+/// with a right to `storage` cause calls. The library enforces their quotas; it asks `usage` at
+/// each `set`.
 ///
 /// A callback answers through `out`. `airssys_writer_write` appends bytes.
 /// `airssys_writer_finish` sets the result, and must be called on every path: a callback that
 /// returns without a result has failed. This way a binding whose callback never ran (an
 /// interrupt, an exception) does not report success.
 ///
-/// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
-/// `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
-/// they are the text of the error, so write a value only once it is complete. The text goes to
-/// the log. The component receives it only if `"host-error-texts"` is true in the configuration.
+/// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value
+/// in `get` (no bytes are an empty value), and are ignored in other callbacks. With any other
+/// result they are the text of the error, so write a value only once it is complete. The text
+/// goes to the log. The component receives it only if `"host-error-texts"` is true in the
+/// configuration.
 ///
 /// `airssys_storage_selftest` checks a storage against these rules.
 ///
-/// Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns` if
-/// components share it, and always on a native stack. A slow callback delays only the component that called. Callbacks may
-/// call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
-/// the library (no C++ exception, no longjmp).
+/// Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns`
+/// if components share it, and always on a native stack. A slow callback delays only the
+/// component that called. Callbacks may call any function except `airssys_engine_shutdown` of
+/// their own engine, and must not unwind into the library (no C++ exception, no longjmp).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_storage_t {
@@ -172,8 +174,8 @@ pub struct airssys_storage_t {
     >,
     /// 0 or `AIRSSYS_STORAGE_SERIALIZE`.
     pub flags: u64,
-    /// Makes all changes, or none: no other call may see some of them. If NULL, the library cannot
-    /// change several keys at once, and `airssys_engine_storage_batch` fails with
+    /// Makes all changes, or none: no other call may see some of them. If NULL, the library
+    /// cannot change several keys at once, and `airssys_engine_storage_batch` fails with
     /// `AIRSSYS_ERROR_UNSUPPORTED`.
     pub batch: Option<
         unsafe extern "C" fn(
@@ -204,11 +206,12 @@ unsafe impl Sized0 for airssys_storage_t {
 
 /// Adds a key to the answer of a `list` callback, or a name to that of `namespaces`.
 ///
-/// `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+/// `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not
+/// block.
 ///
-/// Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
-/// would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
-/// more than its length. The component then gets an error, whatever follows.
+/// Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the
+/// keys would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24
+/// bytes more than its length. The component then gets an error, whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
     arguments!(unsafe { key: Text });

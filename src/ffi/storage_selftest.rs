@@ -17,8 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Checks that a storage does what a storage must, without an engine.
 ///
-/// It stores keys in namespaces of its own, which begin with `airssys-selftest-`, and removes them
-/// again. It takes about 10,000 calls, from up to 8 threads at once, and values of up to 16 MiB.
+/// It stores keys in namespaces of its own, which begin with `airssys-selftest-`, and removes
+/// them again. It takes about 10,000 calls, from up to 8 threads at once, and values of up to 16
+/// MiB.
 ///
 ///     { "conforms": true, "rules": [
 ///       { "rule": "empty-value", "text": "An empty value is a value, not a missing key.",
@@ -29,8 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// - `storage`: borrowed. `drop` is not called.
 /// - `timeout_ms`: milliseconds for one rule; 0: 60,000.
-/// - `out_report`: receives the document, which the caller owns. If rules are broken, the error has it
-///   as its details, and its message lists them.
+/// - `out_report`: receives the document, which the caller owns. If rules are broken, the error
+///   has it as its details, and its message lists them.
 /// - `error`: may be NULL.
 ///
 /// Any thread; callable from callbacks. Blocks until all rules are checked.
@@ -38,8 +39,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Returns `AIRSSYS_OK` if no rule is broken, or:
 ///
 /// - `AIRSSYS_ERROR_NOT_CONFORMING`: rules are broken.
-/// - `AIRSSYS_ERROR_TIMEOUT`: a rule took longer. Its calls still run on threads of the library, so
-///   the storage and `user_data` must stay valid until the process ends.
+/// - `AIRSSYS_ERROR_TIMEOUT`: a rule took longer. Its calls still run on threads of the library,
+///   so the storage and `user_data` must stay valid until the process ends.
 /// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: as for `airssys_config_set_storage`.
 /// - `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]

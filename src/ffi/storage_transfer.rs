@@ -17,9 +17,9 @@ use crate::system::storage_transfer::Existing;
 
 /// Takes the next bytes of an export, and finishes with `AIRSSYS_OK`.
 ///
-/// `user_data`: as passed to the export. `data`, `len`: valid until the callback returns. `out`: with
-/// any other status, the text written to it is the reason, and the export ends. Called on the thread
-/// of the export.
+/// `user_data`: as passed to the export. `data`, `len`: valid until the callback returns. `out`:
+/// with any other status, the text written to it is the reason, and the export ends. Called on
+/// the thread of the export.
 pub type airssys_export_fn_t = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -29,10 +29,11 @@ pub type airssys_export_fn_t = Option<
     ),
 >;
 
-/// Writes the next bytes of an export to `out`, 64 KiB for example, and finishes with `AIRSSYS_OK`.
+/// Writes the next bytes of an export to `out`, 64 KiB for example, and finishes with
+/// `AIRSSYS_OK`.
 ///
-/// No bytes are the end. `user_data`: as passed to the import. `out`: with any other status, the text
-/// written to it is the reason, and the import ends. Called on the thread of the import.
+/// No bytes are the end. `user_data`: as passed to the import. `out`: with any other status, the
+/// text written to it is the reason, and the import ends. Called on the thread of the import.
 pub type airssys_import_fn_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, out: *mut airssys_writer_t)>;
 
@@ -51,15 +52,15 @@ pub const AIRSSYS_IMPORT_CHECK: airssys_import_mode_t = 3;
 /// Writes the stored data of components as text, in the format of docs/storage-format.md.
 ///
 /// - `engine`: borrowed.
-/// - `namespaces`, `count`: borrowed texts: ids, `namespace/name` of shared data, `airssys.engine` for
-///   the engine's own data. (NULL, 0): everything that is stored.
+/// - `namespaces`, `count`: borrowed texts: ids, `namespace/name` of shared data,
+///   `airssys.engine` for the engine's own data. (NULL, 0): everything that is stored.
 /// - `write_fn`: called for each piece of the export, of about 64 KiB.
 /// - `user_data`: passed to `write_fn`.
 /// - `error`: may be NULL.
 ///
-/// Any thread; callable from callbacks. Components may run meanwhile. Each value is one that its key
-/// had during the export; keys that are stored or removed meanwhile may be in it or not, and changes
-/// of several keys may be in it in part. Stop the components to export one moment.
+/// Any thread; callable from callbacks. Components may run meanwhile. Each value is one that its
+/// key had during the export; keys that are stored or removed meanwhile may be in it or not, and
+/// changes of several keys may be in it in part. Stop the components to export one moment.
 ///
 /// The export has its end line, with a checksum, only if this function succeeds.
 ///
@@ -103,9 +104,9 @@ pub unsafe extern "C" fn airssys_engine_storage_export(
 
 /// Stores the data of an export, in the namespaces that it names.
 ///
-/// An import stores as it reads, up to 1,000 keys at once: what precedes an error stays. To find a
-/// damaged export beforehand, import it with `AIRSSYS_IMPORT_CHECK` first. Keys whose time to live is
-/// over are left out. Quotas do not apply. At the end, the storage is flushed.
+/// An import stores as it reads, up to 1,000 keys at once: what precedes an error stays. To find
+/// a damaged export beforehand, import it with `AIRSSYS_IMPORT_CHECK` first. Keys whose time to
+/// live is over are left out. Quotas do not apply. At the end, the storage is flushed.
 ///
 ///     { "keys": 5, "stored": 3, "kept": 1, "expired": 1 }
 ///
@@ -120,8 +121,8 @@ pub unsafe extern "C" fn airssys_engine_storage_export(
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
-/// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: the export is damaged, cut off, of another version or something
-///   else (`code` is `defect`), or a key exists (`exists`). The message has the line.
+/// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: the export is damaged, cut off, of another version or
+///   something else (`code` is `defect`), or a key exists (`exists`). The message has the line.
 /// - `AIRSSYS_ERROR_UNSUPPORTED`: a key expires, and the storage is the host's.
 /// - `AIRSSYS_ERROR_IO`: the storage or `read_fn` failed.
 /// - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: the storage has no room.

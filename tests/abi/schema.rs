@@ -144,7 +144,8 @@ fn seeds() -> Vec<Document> {
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas,
         "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
         "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
-        "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 }
+        "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 },
+        "storage": { "scope": "id" }
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
@@ -156,7 +157,7 @@ fn seeds() -> Vec<Document> {
         "name": "engine", "workers": 2, "cache-dir": "/nowhere", "cache-max-bytes": 9,
         "max-component-bytes": 7, "compile": compile,
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
-        "callback-threads": 7, "memory-reservation": "small",
+        "callback-threads": 7, "memory-reservation": "small", "storage": { "read-cache-bytes": 8 },
         "limits": limits,
         "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "capabilities": long_grants(), "policies": rules
     });
@@ -475,6 +476,7 @@ fn the_schema_names_the_keys_that_the_parsers_know() {
         (r#"{"supervision": {"~": 1}}"#, "options.supervision", "supervision"),
         (r#"{"expect": {"~": 1}}"#, "options.expect", "expect"),
         (r#"{"health": {"~": 1}}"#, "options.health", "health"),
+        (r#"{"storage": {"~": 1}}"#, "options.storage", "load-storage"),
         (r#"{"supervision": {"backoff": {"~": 1}}}"#, "options.supervision.backoff", "backoff"),
         (r#"{"mailbox": {"~": 1}}"#, "options.mailbox", "mailbox"),
         (r#"{"capabilities": {"~": 1}}"#, "options.capabilities", "grant-set"),
