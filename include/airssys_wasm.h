@@ -444,8 +444,8 @@ airssys_status_t airssys_config_set_json(airssys_config_t *config,
 /* -- STORAGE ----------------------------------------------------------------------------------- */
 
 /**
- * For `flags` of a storage: the library makes one call at a time, and the others wait their turn. A
- * callback that waits for another use of the same storage gets an error for that use
+ * For `flags` of a storage: the library makes one call at a time, and the others wait their
+ * turn. A callback that waits for another use of the same storage gets an error for that use
  * (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
  */
 #define AIRSSYS_STORAGE_SERIALIZE 1
@@ -472,8 +472,8 @@ typedef int32_t airssys_storage_result_t;
 #define AIRSSYS_STORAGE_IO_ERROR 4
 
 /**
- * The list of keys that a `list` callback fills. It is valid only until the callback returns, and
- * only on its thread.
+ * The list of keys that a `list` callback fills. It is valid only until the callback returns,
+ * and only on its thread.
  */
 struct airssys_keys_t;
 
@@ -493,8 +493,8 @@ struct airssys_storage_change_t {
   /** The bytes of `value`. An empty value is not NULL, and has a length of 0. */
   size_t value_len;
   /**
-   * From this time on the key is missing, in milliseconds since 1970; 0: it never expires. Always
-   * 0 in `batch` of a storage.
+   * From this time on the key is missing, in milliseconds since 1970; 0: it never expires.
+   * Always 0 in `batch` of a storage.
    */
   uint64_t expires_ms;
 };
@@ -514,26 +514,28 @@ struct airssys_storage_batch_t {
  *
  * `ns` is a namespace: the id of the calling component, `namespace/name/instance`; or the
  * `namespace/name` that components share; or `airssys.engine` for the library's own data. The
- * backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
- * the callback returns. Only components with a right to `storage` cause calls. The library enforces
- * their quotas; it asks `usage` at each `set`.
+ * backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to
+ * 1,024 bytes without NUL. All pointers are valid until the callback returns. Only components
+ * with a right to `storage` cause calls. The library enforces their quotas; it asks `usage` at
+ * each `set`.
  *
  * A callback answers through `out`. `airssys_writer_write` appends bytes.
  * `airssys_writer_finish` sets the result, and must be called on every path: a callback that
  * returns without a result has failed. This way a binding whose callback never ran (an
  * interrupt, an exception) does not report success.
  *
- * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
- * `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
- * they are the text of the error, so write a value only once it is complete. The text goes to
- * the log. The component receives it only if `"host-error-texts"` is true in the configuration.
+ * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value
+ * in `get` (no bytes are an empty value), and are ignored in other callbacks. With any other
+ * result they are the text of the error, so write a value only once it is complete. The text
+ * goes to the log. The component receives it only if `"host-error-texts"` is true in the
+ * configuration.
  *
  * `airssys_storage_selftest` checks a storage against these rules.
  *
- * Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns` if
- * components share it, and always on a native stack. A slow callback delays only the component that called. Callbacks may
- * call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
- * the library (no C++ exception, no longjmp).
+ * Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns`
+ * if components share it, and always on a native stack. A slow callback delays only the
+ * component that called. Callbacks may call any function except `airssys_engine_shutdown` of
+ * their own engine, and must not unwind into the library (no C++ exception, no longjmp).
  */
 struct airssys_storage_t {
   /** `sizeof(airssys_storage_t)`. */
@@ -580,8 +582,8 @@ struct airssys_storage_t {
   /** 0 or `AIRSSYS_STORAGE_SERIALIZE`. */
   uint64_t flags;
   /**
-   * Makes all changes, or none: no other call may see some of them. If NULL, the library cannot
-   * change several keys at once, and `airssys_engine_storage_batch` fails with
+   * Makes all changes, or none: no other call may see some of them. If NULL, the library
+   * cannot change several keys at once, and `airssys_engine_storage_batch` fails with
    * `AIRSSYS_ERROR_UNSUPPORTED`.
    */
   void (*batch)(void *user_data,
@@ -603,11 +605,12 @@ struct airssys_storage_t {
 /**
  * Adds a key to the answer of a `list` callback, or a name to that of `namespaces`.
  *
- * `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+ * `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not
+ * block.
  *
- * Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
- * would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
- * more than its length. The component then gets an error, whatever follows.
+ * Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the
+ * keys would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24
+ * bytes more than its length. The component then gets an error, whatever follows.
  */
 bool airssys_keys_push(airssys_keys_t *keys, const char *key);
 
@@ -630,8 +633,9 @@ airssys_status_t airssys_config_set_storage(airssys_config_t *config,
 /**
  * Checks that a storage does what a storage must, without an engine.
  *
- * It stores keys in namespaces of its own, which begin with `airssys-selftest-`, and removes them
- * again. It takes about 10,000 calls, from up to 8 threads at once, and values of up to 16 MiB.
+ * It stores keys in namespaces of its own, which begin with `airssys-selftest-`, and removes
+ * them again. It takes about 10,000 calls, from up to 8 threads at once, and values of up to 16
+ * MiB.
  *
  *     { "conforms": true, "rules": [
  *       { "rule": "empty-value", "text": "An empty value is a value, not a missing key.",
@@ -642,8 +646,8 @@ airssys_status_t airssys_config_set_storage(airssys_config_t *config,
  *
  * - `storage`: borrowed. `drop` is not called.
  * - `timeout_ms`: milliseconds for one rule; 0: 60,000.
- * - `out_report`: receives the document, which the caller owns. If rules are broken, the error has it
- *   as its details, and its message lists them.
+ * - `out_report`: receives the document, which the caller owns. If rules are broken, the error
+ *   has it as its details, and its message lists them.
  * - `error`: may be NULL.
  *
  * Any thread; callable from callbacks. Blocks until all rules are checked.
@@ -651,8 +655,8 @@ airssys_status_t airssys_config_set_storage(airssys_config_t *config,
  * Returns `AIRSSYS_OK` if no rule is broken, or:
  *
  * - `AIRSSYS_ERROR_NOT_CONFORMING`: rules are broken.
- * - `AIRSSYS_ERROR_TIMEOUT`: a rule took longer. Its calls still run on threads of the library, so
- *   the storage and `user_data` must stay valid until the process ends.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a rule took longer. Its calls still run on threads of the library,
+ *   so the storage and `user_data` must stay valid until the process ends.
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: as for `airssys_config_set_storage`.
  * - `AIRSSYS_ERROR_PANIC`.
  */
@@ -1670,8 +1674,8 @@ airssys_status_t airssys_engine_rollback(airssys_engine_t *engine,
  *
  * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
  * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
- * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a grant
- * whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
+ * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
+ * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
@@ -2225,26 +2229,26 @@ airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
  * Reads a value that a component has stored.
  *
  * The functions of this section take the id of a component, whether one with this id is loaded,
- * was loaded, or never was; or the `namespace/name` that components share (`"scope"` in LOAD). They
- * need no grant, and leave no record in the audit trail. They see and change at once what the
- * components see, and work also after `airssys_engine_shutdown`.
+ * was loaded, or never was; or the `namespace/name` that components share (`"scope"` in LOAD).
+ * They need no grant, and leave no record in the audit trail. They see and change at once what
+ * the components see, and work also after `airssys_engine_shutdown`.
  *
- * What the host stores counts against the quotas of the component, and with the storage in memory
- * against its `max-host-bytes`. The host itself is not refused: a component that is beyond a quota
- * can store nothing more until there is room.
+ * What the host stores counts against the quotas of the component, and with the storage in
+ * memory against its `max-host-bytes`. The host itself is not refused: a component that is
+ * beyond a quota can store nothing more until there is room.
  *
  * With a storage of the host, its callbacks run on the calling thread.
  *
  * `engine`: borrowed. `id`: borrowed text. `key`: borrowed text, 1 to 1,024 bytes. `out_value`:
- * receives the value, which the caller owns. Its `data` is NULL if the key is missing, and is not
- * NULL for an empty value. `error`: may be NULL. Any thread; callable from callbacks.
+ * receives the value, which the caller owns. Its `data` is NULL if the key is missing, and is
+ * not NULL for an empty value. `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK` or:
  *
  * - `AIRSSYS_ERROR_INVALID_ID`
  * - `AIRSSYS_ERROR_IO`: the storage failed; the message has its words.
- * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback of the same storage, which serves one
- *   call at a time (`AIRSSYS_STORAGE_SERIALIZE`).
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback of the same storage, which serves
+ *   one call at a time (`AIRSSYS_STORAGE_SERIALIZE`).
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also a key that the storage does not accept.
  * - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
  */
@@ -2257,13 +2261,14 @@ airssys_status_t airssys_engine_storage_get(airssys_engine_t *engine,
 /**
  * Stores a value, in place of an older one.
  *
- * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed text,
- * 1 to 1,024 bytes. `value`, `len`: borrowed, copied, at most 256 MiB; (NULL, 0) is an empty value.
- * `ttl_ms`: milliseconds after which the key is missing; 0: never. A component that stores the key
- * anew removes the time. `error`: may be NULL. Any thread; callable from callbacks.
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+ * text, 1 to 1,024 bytes. `value`, `len`: borrowed, copied, at most 256 MiB; (NULL, 0) is an
+ * empty value. `ttl_ms`: milliseconds after which the key is missing; 0: never. A component
+ * that stores the key anew removes the time. `error`: may be NULL. Any thread; callable from
+ * callbacks.
  *
- * The time is one of the system's clock: if that is set forward, keys expire early. Expired keys
- * are removed when their namespace is used. Until then they may count in its usage.
+ * The time is one of the system's clock: if that is set forward, keys expire early. Expired
+ * keys are removed when their namespace is used. Until then they may count in its usage.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -2284,8 +2289,8 @@ airssys_status_t airssys_engine_storage_set(airssys_engine_t *engine,
 /**
  * Removes a key. A missing key is not an error.
  *
- * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed text.
- * `error`: may be NULL. Any thread; callable from callbacks.
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+ * text. `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
  * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -2310,8 +2315,8 @@ airssys_status_t airssys_engine_storage_delete(airssys_engine_t *engine,
  * - `out_json`: receives the document, which the caller owns.
  * - `error`: may be NULL.
  *
- * Any thread; callable from callbacks. Keys that are stored or removed meanwhile may be in the list
- * or not.
+ * Any thread; callable from callbacks. Keys that are stored or removed meanwhile may be in the
+ * list or not.
  *
  * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
  * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -2328,9 +2333,9 @@ airssys_status_t airssys_engine_storage_list(airssys_engine_t *engine,
 /**
  * Counts the stored bytes and keys, as the component's quotas do.
  *
- * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `out_bytes`: receives
- * the bytes of all keys and values. `out_keys`: receives the number of keys. `error`: may be NULL.
- * Any thread; callable from callbacks.
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `out_bytes`:
+ * receives the bytes of all keys and values. `out_keys`: receives the number of keys. `error`:
+ * may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
  * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
@@ -2345,13 +2350,14 @@ airssys_status_t airssys_engine_storage_usage(airssys_engine_t *engine,
 /**
  * Changes several keys at once: all, or none. No component sees some of the changes.
  *
- * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `changes`, `count`:
- * borrowed; each element has the same `size`, and each key occurs once. (NULL, 0) changes nothing.
- * `error`: may be NULL. Any thread; callable from callbacks.
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `changes`,
+ * `count`: borrowed; each element has the same `size`, and each key occurs once. (NULL, 0)
+ * changes nothing. `error`: may be NULL. Any thread; callable from callbacks.
  *
  * Returns `AIRSSYS_OK` or:
  *
- * - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `batch`, or a key is to expire in it.
+ * - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `batch`, or a key is to expire in
+ *   it.
  * - As for `airssys_engine_storage_set`: `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
  *   `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
  *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
@@ -2380,9 +2386,9 @@ typedef int32_t airssys_import_mode_t;
 /**
  * Takes the next bytes of an export, and finishes with `AIRSSYS_OK`.
  *
- * `user_data`: as passed to the export. `data`, `len`: valid until the callback returns. `out`: with
- * any other status, the text written to it is the reason, and the export ends. Called on the thread
- * of the export.
+ * `user_data`: as passed to the export. `data`, `len`: valid until the callback returns. `out`:
+ * with any other status, the text written to it is the reason, and the export ends. Called on
+ * the thread of the export.
  */
 typedef void (*airssys_export_fn_t)(void *user_data,
                                     const uint8_t *data,
@@ -2390,10 +2396,11 @@ typedef void (*airssys_export_fn_t)(void *user_data,
                                     airssys_writer_t *out);
 
 /**
- * Writes the next bytes of an export to `out`, 64 KiB for example, and finishes with `AIRSSYS_OK`.
+ * Writes the next bytes of an export to `out`, 64 KiB for example, and finishes with
+ * `AIRSSYS_OK`.
  *
- * No bytes are the end. `user_data`: as passed to the import. `out`: with any other status, the text
- * written to it is the reason, and the import ends. Called on the thread of the import.
+ * No bytes are the end. `user_data`: as passed to the import. `out`: with any other status, the
+ * text written to it is the reason, and the import ends. Called on the thread of the import.
  */
 typedef void (*airssys_import_fn_t)(void *user_data, airssys_writer_t *out);
 
@@ -2401,15 +2408,15 @@ typedef void (*airssys_import_fn_t)(void *user_data, airssys_writer_t *out);
  * Writes the stored data of components as text, in the format of docs/storage-format.md.
  *
  * - `engine`: borrowed.
- * - `namespaces`, `count`: borrowed texts: ids, `namespace/name` of shared data, `airssys.engine` for
- *   the engine's own data. (NULL, 0): everything that is stored.
+ * - `namespaces`, `count`: borrowed texts: ids, `namespace/name` of shared data,
+ *   `airssys.engine` for the engine's own data. (NULL, 0): everything that is stored.
  * - `write_fn`: called for each piece of the export, of about 64 KiB.
  * - `user_data`: passed to `write_fn`.
  * - `error`: may be NULL.
  *
- * Any thread; callable from callbacks. Components may run meanwhile. Each value is one that its key
- * had during the export; keys that are stored or removed meanwhile may be in it or not, and changes
- * of several keys may be in it in part. Stop the components to export one moment.
+ * Any thread; callable from callbacks. Components may run meanwhile. Each value is one that its
+ * key had during the export; keys that are stored or removed meanwhile may be in it or not, and
+ * changes of several keys may be in it in part. Stop the components to export one moment.
  *
  * The export has its end line, with a checksum, only if this function succeeds.
  *
@@ -2431,9 +2438,9 @@ airssys_status_t airssys_engine_storage_export(airssys_engine_t *engine,
 /**
  * Stores the data of an export, in the namespaces that it names.
  *
- * An import stores as it reads, up to 1,000 keys at once: what precedes an error stays. To find a
- * damaged export beforehand, import it with `AIRSSYS_IMPORT_CHECK` first. Keys whose time to live is
- * over are left out. Quotas do not apply. At the end, the storage is flushed.
+ * An import stores as it reads, up to 1,000 keys at once: what precedes an error stays. To find
+ * a damaged export beforehand, import it with `AIRSSYS_IMPORT_CHECK` first. Keys whose time to
+ * live is over are left out. Quotas do not apply. At the end, the storage is flushed.
  *
  *     { "keys": 5, "stored": 3, "kept": 1, "expired": 1 }
  *
@@ -2448,8 +2455,8 @@ airssys_status_t airssys_engine_storage_export(airssys_engine_t *engine,
  *
  * Returns `AIRSSYS_OK` or:
  *
- * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: the export is damaged, cut off, of another version or something
- *   else (`code` is `defect`), or a key exists (`exists`). The message has the line.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: the export is damaged, cut off, of another version or
+ *   something else (`code` is `defect`), or a key exists (`exists`). The message has the line.
  * - `AIRSSYS_ERROR_UNSUPPORTED`: a key expires, and the storage is the host's.
  * - `AIRSSYS_ERROR_IO`: the storage or `read_fn` failed.
  * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: the storage has no room.

@@ -35,6 +35,7 @@ from airssys_wasm.errors import (
     InvalidMessage,
     InvalidOptions,
     IoError,
+    NotConforming,
     Panic,
     QueueFull,
     RequestNotFound,
@@ -43,6 +44,7 @@ from airssys_wasm.errors import (
     Status,
     Timeout,
     Trap,
+    Unsupported,
     WouldDeadlock,
 )
 from airssys_wasm.events import Event
@@ -51,6 +53,7 @@ from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router
 from airssys_wasm.security import AuditRecord, Capabilities, Explanation, Grants, Policies
 from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
+from airssys_wasm.stored import StoredData, StoredKeys, Usage
 
 __version__ = "0.1.0"
 
@@ -102,6 +105,7 @@ __all__ = [
     "IoError",
     "LogEntry",
     "LogTarget",
+    "NotConforming",
     "Panic",
     "Payload",
     "Policies",
@@ -114,8 +118,12 @@ __all__ = [
     "Status",
     "Storage",
     "StorageQuotaExceeded",
+    "StoredData",
+    "StoredKeys",
     "Timeout",
     "Trap",
+    "Unsupported",
+    "Usage",
     "WhenFull",
     "WouldDeadlock",
     "codec",

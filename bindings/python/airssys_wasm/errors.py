@@ -32,6 +32,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidOptions",
     "IoError",
+    "NotConforming",
     "Panic",
     "QueueFull",
     "RequestNotFound",
@@ -40,6 +41,7 @@ __all__ = [
     "Status",
     "Timeout",
     "Trap",
+    "Unsupported",
     "WouldDeadlock",
 ]
 
@@ -74,6 +76,8 @@ class Status(enum.IntEnum):
     INTERRUPTED = 24
     COMPONENT_STOPPED = 25
     COMPONENT_FAILED = 26
+    UNSUPPORTED = 27
+    NOT_CONFORMING = 28
 
 
 class AirssysError(Exception):
@@ -293,6 +297,26 @@ class ComponentFailed(AirssysError):
     status = Status.COMPONENT_FAILED
 
 
+class Unsupported(AirssysError):
+    """The storage has no such operation."""
+
+    status = Status.UNSUPPORTED
+
+
+class NotConforming(AirssysError):
+    """A storage does not do what a storage must.
+
+    ``str()`` lists the broken rules; ``detail`` is the whole report of
+    :func:`airssys_wasm.storage.selftest`.
+    """
+
+    status = Status.NOT_CONFORMING
+
+    def __str__(self) -> str:
+        # A report of several lines.
+        return "\n".join(printable(line) for line in self.message.split("\n"))
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -322,6 +346,8 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         Interrupted,
         ComponentStopped,
         ComponentFailed,
+        Unsupported,
+        NotConforming,
     )
 }
 
