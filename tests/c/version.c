@@ -43,9 +43,11 @@ int main(void)
     PINNED(AIRSSYS_ERROR_INTERRUPTED, 24);
     PINNED(AIRSSYS_ERROR_COMPONENT_STOPPED, 25);
     PINNED(AIRSSYS_ERROR_COMPONENT_FAILED, 26);
+    PINNED(AIRSSYS_ERROR_UNSUPPORTED, 27);
+    PINNED(AIRSSYS_ERROR_NOT_CONFORMING, 28);
 
     /* Fails if a new status has no line above. */
-    CHECK_TEXT(airssys_status_name(27), "AIRSSYS_ERROR_UNKNOWN");
+    CHECK_TEXT(airssys_status_name(29), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(-1), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MAX), "AIRSSYS_ERROR_UNKNOWN");
     CHECK_TEXT(airssys_status_name(INT32_MIN), "AIRSSYS_ERROR_UNKNOWN");
