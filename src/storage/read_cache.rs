@@ -277,7 +277,9 @@ mod tests {
         }
 
         fn done(&self, operation: &str) -> Result<(), StorageError> {
-            if let Some(hook) = self.hook.lock().unwrap().take() {
+            // Not under the lock: the hook uses the backend.
+            let hook = self.hook.lock().unwrap().take();
+            if let Some(hook) = hook {
                 hook(self, operation);
             }
             let fails = self.fails.load(Ordering::Relaxed);
