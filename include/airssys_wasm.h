@@ -152,6 +152,8 @@ extern "C" {
 typedef struct airssys_error_t airssys_error_t;
 typedef struct airssys_config_t airssys_config_t;
 typedef struct airssys_keys_t airssys_keys_t;
+typedef struct airssys_storage_change_t airssys_storage_change_t;
+typedef struct airssys_storage_batch_t airssys_storage_batch_t;
 typedef struct airssys_storage_t airssys_storage_t;
 typedef struct airssys_log_record_t airssys_log_record_t;
 typedef struct airssys_logger_t airssys_logger_t;
@@ -319,6 +321,12 @@ typedef int32_t airssys_status_t;
  */
 #define AIRSSYS_ERROR_COMPONENT_FAILED 26
 
+/** The storage has no such operation. */
+#define AIRSSYS_ERROR_UNSUPPORTED 27
+
+/** The storage does not do what a storage must. The message lists the broken rules. */
+#define AIRSSYS_ERROR_NOT_CONFORMING 28
+
 /**
  * The component has a canary, see `airssys_engine_replace`: another version can take over after
  * `airssys_engine_promote` or `airssys_engine_abort`.
@@ -442,6 +450,13 @@ airssys_status_t airssys_config_set_json(airssys_config_t *config,
 /* -- STORAGE ----------------------------------------------------------------------------------- */
 
 /**
+ * For `flags` of a storage: the library makes one call at a time, and the others wait their
+ * turn. A callback that waits for another use of the same storage gets an error for that use
+ * (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
+ */
+#define AIRSSYS_STORAGE_SERIALIZE 1
+
+/**
  * The result of a storage callback, for `airssys_writer_finish`. Any other value counts as
  * `AIRSSYS_STORAGE_IO_ERROR`.
  */
@@ -463,33 +478,70 @@ typedef int32_t airssys_storage_result_t;
 #define AIRSSYS_STORAGE_IO_ERROR 4
 
 /**
- * The list of keys that a `list` callback fills. It is valid only until the callback returns, and
- * only on its thread.
+ * The list of keys that a `list` callback fills. It is valid only until the callback returns,
+ * and only on its thread.
  */
 struct airssys_keys_t;
 
 /**
+ * A change of one key.
+ *
+ * The host fills it for `airssys_engine_storage_batch`; the library fills it for `batch` of a
+ * storage.
+ */
+struct airssys_storage_change_t {
+  /** `sizeof(airssys_storage_change_t)`. */
+  size_t size;
+  /** The key, 1 to 1,024 bytes of UTF-8. */
+  const char *key;
+  /** The value to store; NULL removes the key. */
+  const uint8_t *value;
+  /** The bytes of `value`. An empty value is not NULL, and has a length of 0. */
+  size_t value_len;
+  /**
+   * From this time on the key is missing, in milliseconds since 1970; 0: it never expires.
+   * Always 0 in `batch` of a storage.
+   */
+  uint64_t expires_ms;
+};
+
+/** Changes of several keys of one namespace, each key once. Valid until the callback returns. */
+struct airssys_storage_batch_t {
+  /** `sizeof(airssys_storage_batch_t)`. */
+  size_t size;
+  /** Pointers to the changes. The library's struct can be larger than the host's. */
+  const airssys_storage_change_t *const *changes;
+  /** The number of changes, at least 1. */
+  size_t count;
+};
+
+/**
  * The host's storage: a map from (namespace, key) to value.
  *
- * `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
- * namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
- * the callback returns. Only components with a right to `storage` cause calls. The library enforces
- * their quotas; it asks `usage` at each `set`.
+ * `ns` is a namespace: the id of the calling component, `namespace/name/instance`; or the
+ * `namespace/name` that components share; or `airssys.engine` for the library's own data. The
+ * backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to
+ * 1,024 bytes without NUL. All pointers are valid until the callback returns. Only components
+ * with a right to `storage` cause calls. The library enforces their quotas; it asks `usage` at
+ * each `set`.
  *
  * A callback answers through `out`. `airssys_writer_write` appends bytes.
  * `airssys_writer_finish` sets the result, and must be called on every path: a callback that
  * returns without a result has failed. This way a binding whose callback never ran (an
  * interrupt, an exception) does not report success.
  *
- * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
- * `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
- * they are the text of the error, so write a value only once it is complete. The text goes to
- * the log. The component receives it only if `"host-error-texts"` is true in the configuration.
+ * The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value
+ * in `get` (no bytes are an empty value), and are ignored in other callbacks. With any other
+ * result they are the text of the error, so write a value only once it is complete. The text
+ * goes to the log. The component receives it only if `"host-error-texts"` is true in the
+ * configuration.
  *
- * Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
- * always on a native stack. A slow callback delays only the component that called. Callbacks may
- * call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
- * the library (no C++ exception, no longjmp).
+ * `airssys_storage_selftest` checks a storage against these rules.
+ *
+ * Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns`
+ * if components share it, and always on a native stack. A slow callback delays only the
+ * component that called. Callbacks may call any function except `airssys_engine_shutdown` of
+ * their own engine, and must not unwind into the library (no C++ exception, no longjmp).
  */
 struct airssys_storage_t {
   /** `sizeof(airssys_storage_t)`. */
@@ -533,16 +585,38 @@ struct airssys_storage_t {
                 uint64_t *bytes,
                 uint64_t *keys,
                 airssys_writer_t *out);
+  /** 0 or `AIRSSYS_STORAGE_SERIALIZE`. */
+  uint64_t flags;
+  /**
+   * Makes all changes, or none: no other call may see some of them. If NULL, the library
+   * cannot change several keys at once, and `airssys_engine_storage_batch` fails with
+   * `AIRSSYS_ERROR_UNSUPPORTED`.
+   */
+  void (*batch)(void *user_data,
+                const char *ns,
+                const airssys_storage_batch_t *batch,
+                airssys_writer_t *out);
+  /**
+   * Makes everything that was finished before durable. The library calls it at the end of a
+   * shutdown and of an import. May be NULL.
+   */
+  void (*flush)(void *user_data, airssys_writer_t *out);
+  /**
+   * Pushes the names of all namespaces that hold keys, in any order. If NULL,
+   * `airssys_engine_storage_export` must be given the namespaces.
+   */
+  void (*namespaces)(void *user_data, airssys_keys_t *namespaces, airssys_writer_t *out);
 };
 
 /**
- * Adds a key to the answer of a `list` callback.
+ * Adds a key to the answer of a `list` callback, or a name to that of `namespaces`.
  *
- * `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+ * `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not
+ * block.
  *
- * Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
- * would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
- * more than its length. The component then gets an error, whatever follows.
+ * Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the
+ * keys would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24
+ * bytes more than its length. The component then gets an error, whatever follows.
  */
 bool airssys_keys_push(airssys_keys_t *keys, const char *key);
 
@@ -555,12 +629,47 @@ bool airssys_keys_push(airssys_keys_t *keys, const char *key);
  * one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
  * thread; callable from callbacks.
  *
- * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
- * wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, an
+ * unknown flag, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_config_set_storage(airssys_config_t *config,
                                             const airssys_storage_t *storage,
                                             airssys_error_t **error);
+
+/**
+ * Checks that a storage does what a storage must, without an engine.
+ *
+ * It stores keys in namespaces of its own, which begin with `airssys-selftest-`, and removes
+ * them again. It takes about 10,000 calls, from up to 8 threads at once, and values of up to 16
+ * MiB.
+ *
+ *     { "conforms": true, "rules": [
+ *       { "rule": "empty-value", "text": "An empty value is a value, not a missing key.",
+ *         "result": "held" } ] }
+ *
+ * A result is `held`, `skipped` (with a `reason`: the storage lacks what the rule is about) or
+ * `broken` (with what it `did`, what was `expected`, and what was `found`).
+ *
+ * - `storage`: borrowed. `drop` is not called.
+ * - `timeout_ms`: milliseconds for one rule; 0: 60,000.
+ * - `out_report`: receives the document, which the caller owns. If rules are broken, the error
+ *   has it as its details, and its message lists them.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Blocks until all rules are checked.
+ *
+ * Returns `AIRSSYS_OK` if no rule is broken, or:
+ *
+ * - `AIRSSYS_ERROR_NOT_CONFORMING`: rules are broken.
+ * - `AIRSSYS_ERROR_TIMEOUT`: a rule took longer. Its calls still run on threads of the library,
+ *   so the storage and `user_data` must stay valid until the process ends.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: as for `airssys_config_set_storage`.
+ * - `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_storage_selftest(const airssys_storage_t *storage,
+                                          uint64_t timeout_ms,
+                                          airssys_bytes_t *out_report,
+                                          airssys_error_t **error);
 
 /* -- LOG --------------------------------------------------------------------------------------- */
 
@@ -915,7 +1024,7 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  * time, at most 10 seconds; they finish the waiting mail. Then the engine calls `shutdown` of each:
  * of the one that was loaded last first, and of the others when it has returned or taken more than
  * its share of the time. After `timeout_ms` the rest is stopped at once. Requests that are open
- * then end with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+ * then end with `AIRSSYS_ERROR_ENGINE_STOPPED`. At last the storage is flushed.
  *
  * `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
  * can still answer. Callbacks can come until `airssys_engine_free` has returned.
@@ -928,6 +1037,7 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  *
  * - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the details list them.
  * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: the error of the first component whose `shutdown` failed.
+ * - `AIRSSYS_ERROR_IO`: the storage could not be flushed.
  * - `AIRSSYS_ERROR_ENGINE_STOPPED`: the engine was freed meanwhile.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback.
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
@@ -1513,6 +1623,11 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *       "host-error-texts": false,        true: components receive the error texts of storage and
  *                                         router callbacks. false: the texts go to the log, and
  *                                         the component learns only that the callback failed
+ *       "storage": {
+ *         "read-cache-bytes": 1048576     memory for what was read from the host's storage, and for
+ *                                         keys that it lacks: each is read once. Only for a storage
+ *                                         that nobody else writes to; default: none
+ *       },
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
  *       "supervision": { ... },           default for loads, see LOAD; default: none
@@ -1633,7 +1748,9 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
- *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
+ *       "recycle-after-messages": 1000,   likewise, messages and callbacks; default: no limit
+ *       "storage": { "scope": "id" }      "name": its keys are those of "namespace/name", which all
+ *                                         components of that name share; see CAPABILITIES
  *     }
  *
  * A passive component has no instance; its next message makes one. A component that waits for the
@@ -1846,7 +1963,9 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *     "network":    [{ "action", "host-pattern", "port", "private" }]
  *
  * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
- * delete.
+ * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
+ * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
+ * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
@@ -2398,6 +2517,251 @@ airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
                                       airssys_error_t **error);
 
 /* -- STORED DATA ------------------------------------------------------------------------------- */
+
+/**
+ * Reads a value that a component has stored.
+ *
+ * The functions of this section take the id of a component, whether one with this id is loaded,
+ * was loaded, or never was; or the `namespace/name` that components share (`"scope"` in LOAD).
+ * They need no grant, and leave no record in the audit trail. They see and change at once what
+ * the components see, and work also after `airssys_engine_shutdown`.
+ *
+ * What the host stores counts against the quotas of the component, and with the storage in
+ * memory against its `max-host-bytes`. The host itself is not refused: a component that is
+ * beyond a quota can store nothing more until there is room.
+ *
+ * With a storage of the host, its callbacks run on the calling thread.
+ *
+ * `engine`: borrowed. `id`: borrowed text. `key`: borrowed text, 1 to 1,024 bytes. `out_value`:
+ * receives the value, which the caller owns. Its `data` is NULL if the key is missing, and is
+ * not NULL for an empty value. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ID`
+ * - `AIRSSYS_ERROR_IO`: the storage failed; the message has its words.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback of the same storage, which serves
+ *   one call at a time (`AIRSSYS_STORAGE_SERIALIZE`).
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also a key that the storage does not accept.
+ * - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_get(airssys_engine_t *engine,
+                                            const char *id,
+                                            const char *key,
+                                            airssys_bytes_t *out_value,
+                                            airssys_error_t **error);
+
+/**
+ * Stores a value, in place of an older one.
+ *
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+ * text, 1 to 1,024 bytes. `value`, `len`: borrowed, copied, at most 256 MiB; (NULL, 0) is an
+ * empty value. `ttl_ms`: milliseconds after which the key is missing; 0: never. A component
+ * that stores the key anew removes the time. `error`: may be NULL. Any thread; callable from
+ * callbacks.
+ *
+ * The time is one of the system's clock: if that is set forward, keys expire early. Expired
+ * keys are removed when their namespace is used. Until then they may count in its usage.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_UNSUPPORTED`: a `ttl_ms` with a storage of the host.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: the storage has no room.
+ * - As for `airssys_engine_storage_get`: `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_IO`,
+ *   `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_set(airssys_engine_t *engine,
+                                            const char *id,
+                                            const char *key,
+                                            const uint8_t *value,
+                                            size_t len,
+                                            uint64_t ttl_ms,
+                                            airssys_error_t **error);
+
+/**
+ * Removes a key. A missing key is not an error.
+ *
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `key`: borrowed
+ * text. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
+ * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_delete(airssys_engine_t *engine,
+                                               const char *id,
+                                               const char *key,
+                                               airssys_error_t **error);
+
+/**
+ * Lists keys, in the order of their bytes.
+ *
+ *     { "keys": ["a", "b"], "more": false }
+ *
+ * - `engine`: borrowed.
+ * - `id`: borrowed text; see `airssys_engine_storage_get`.
+ * - `prefix`: borrowed text with which the keys begin; NULL: all keys.
+ * - `after`: borrowed text; only keys after this one are listed. NULL: from the first. To go on
+ *   after `more`, pass the last key of the list.
+ * - `limit`: the most keys in the list; 0: no limit.
+ * - `out_json`: receives the document, which the caller owns.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Keys that are stored or removed meanwhile may be in the
+ * list or not.
+ *
+ * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
+ * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_list(airssys_engine_t *engine,
+                                             const char *id,
+                                             const char *prefix,
+                                             const char *after,
+                                             size_t limit,
+                                             airssys_bytes_t *out_json,
+                                             airssys_error_t **error);
+
+/**
+ * Counts the stored bytes and keys, as the component's quotas do.
+ *
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `out_bytes`:
+ * receives the bytes of all keys and values. `out_keys`: receives the number of keys. `error`:
+ * may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK` or, as for `airssys_engine_storage_get`, `AIRSSYS_ERROR_INVALID_ID`,
+ * `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_usage(airssys_engine_t *engine,
+                                              const char *id,
+                                              uint64_t *out_bytes,
+                                              uint64_t *out_keys,
+                                              airssys_error_t **error);
+
+/**
+ * Changes several keys at once: all, or none. No component sees some of the changes.
+ *
+ * `engine`: borrowed. `id`: borrowed text; see `airssys_engine_storage_get`. `changes`,
+ * `count`: borrowed; each element has the same `size`, and each key occurs once. (NULL, 0)
+ * changes nothing. `error`: may be NULL. Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `batch`, or a key is to expire in
+ *   it.
+ * - As for `airssys_engine_storage_set`: `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+ *   `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_WOULD_DEADLOCK`,
+ *   `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_batch(airssys_engine_t *engine,
+                                              const char *id,
+                                              const airssys_storage_change_t *changes,
+                                              size_t count,
+                                              airssys_error_t **error);
+
+/** What an import does with keys that exist. */
+typedef int32_t airssys_import_mode_t;
+
+/** The import fails at a key that exists. */
+#define AIRSSYS_IMPORT_REFUSE 0
+
+/** A key that exists takes the value of the export. */
+#define AIRSSYS_IMPORT_REPLACE 1
+
+/** A key that exists keeps its value. */
+#define AIRSSYS_IMPORT_KEEP 2
+
+/** Nothing is stored: the import only reads the whole export and checks it. */
+#define AIRSSYS_IMPORT_CHECK 3
+
+/**
+ * Takes the next bytes of an export, and finishes with `AIRSSYS_OK`.
+ *
+ * `user_data`: as passed to the export. `data`, `len`: valid until the callback returns. `out`:
+ * with any other status, the text written to it is the reason, and the export ends. Called on
+ * the thread of the export.
+ */
+typedef void (*airssys_export_fn_t)(void *user_data,
+                                    const uint8_t *data,
+                                    size_t len,
+                                    airssys_writer_t *out);
+
+/**
+ * Writes the next bytes of an export to `out`, 64 KiB for example, and finishes with
+ * `AIRSSYS_OK`.
+ *
+ * No bytes are the end. `user_data`: as passed to the import. `out`: with any other status, the
+ * text written to it is the reason, and the import ends. Called on the thread of the import.
+ */
+typedef void (*airssys_import_fn_t)(void *user_data, airssys_writer_t *out);
+
+/**
+ * Writes the stored data of components as text, in the format of docs/storage-format.md.
+ *
+ * - `engine`: borrowed.
+ * - `namespaces`, `count`: borrowed texts: ids, `namespace/name` of shared data,
+ *   `airssys.engine` for the engine's own data. (NULL, 0): everything that is stored.
+ * - `write_fn`: called for each piece of the export, of about 64 KiB.
+ * - `user_data`: passed to `write_fn`.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Components may run meanwhile. Each value is one that its
+ * key had during the export; keys that are stored or removed meanwhile may be in it or not, and
+ * changes of several keys may be in it in part. Stop the components to export one moment.
+ *
+ * The export has its end line, with a checksum, only if this function succeeds.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_UNSUPPORTED`: the host's storage has no `namespaces`, and none were given.
+ * - `AIRSSYS_ERROR_IO`: the storage or `write_fn` failed.
+ * - `AIRSSYS_ERROR_INVALID_ID`: one of `namespaces`.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: see `airssys_engine_storage_get`.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_export(airssys_engine_t *engine,
+                                               const char *const *namespaces,
+                                               size_t count,
+                                               airssys_export_fn_t write_fn,
+                                               void *user_data,
+                                               airssys_error_t **error);
+
+/**
+ * Stores the data of an export, in the namespaces that it names.
+ *
+ * An import stores as it reads, up to 1,000 keys at once: what precedes an error stays. To find
+ * a damaged export beforehand, import it with `AIRSSYS_IMPORT_CHECK` first. Keys whose time to
+ * live is over are left out. Quotas do not apply. At the end, the storage is flushed.
+ *
+ *     { "keys": 5, "stored": 3, "kept": 1, "expired": 1 }
+ *
+ * - `engine`: borrowed.
+ * - `mode`: an `airssys_import_mode_t`.
+ * - `read_fn`: called for each piece of the export.
+ * - `user_data`: passed to `read_fn`.
+ * - `out_json`: receives the document, which the caller owns.
+ * - `error`: may be NULL. The details have `line`, `code`, and the counts of the document.
+ *
+ * Any thread; callable from callbacks. Components may run meanwhile.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: the export is damaged, cut off, of another version or
+ *   something else (`code` is `defect`), or a key exists (`exists`). The message has the line.
+ * - `AIRSSYS_ERROR_UNSUPPORTED`: a key expires, and the storage is the host's.
+ * - `AIRSSYS_ERROR_IO`: the storage or `read_fn` failed.
+ * - `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`: the storage has no room.
+ * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: see `airssys_engine_storage_get`.
+ * - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_import(airssys_engine_t *engine,
+                                               airssys_import_mode_t mode,
+                                               airssys_import_fn_t read_fn,
+                                               void *user_data,
+                                               airssys_bytes_t *out_json,
+                                               airssys_error_t **error);
 
 /**
  * Compacts the file of `"storage": {"path"}`: gives the room of removed and replaced values back to

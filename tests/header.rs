@@ -221,6 +221,13 @@ fn the_values_of_constants_are_pinned() {
         ("AIRSSYS_STORAGE_QUOTA_EXCEEDED", "2"),
         ("AIRSSYS_STORAGE_INVALID_KEY", "3"),
         ("AIRSSYS_STORAGE_IO_ERROR", "4"),
+        ("AIRSSYS_STORAGE_SERIALIZE", "1"),
+        ("AIRSSYS_IMPORT_REFUSE", "0"),
+        ("AIRSSYS_IMPORT_REPLACE", "1"),
+        ("AIRSSYS_IMPORT_KEEP", "2"),
+        ("AIRSSYS_IMPORT_CHECK", "3"),
+        ("AIRSSYS_ERROR_UNSUPPORTED", "27"),
+        ("AIRSSYS_ERROR_NOT_CONFORMING", "28"),
         ("AIRSSYS_LOG_TRACE", "0"),
         ("AIRSSYS_LOG_DEBUG", "1"),
         ("AIRSSYS_LOG_INFO", "2"),
@@ -301,7 +308,15 @@ const ABI: &[&str] = &[
     "airssys_status_t airssys_engine_stats(airssys_engine_t *engine, airssys_bytes_t *out_json, airssys_error_t **error);",
     "airssys_status_t airssys_engine_status(airssys_engine_t *engine, uint64_t handle, airssys_bytes_t *out_json, airssys_error_t **error);",
     "airssys_status_t airssys_engine_stop(airssys_engine_t *engine, uint64_t handle, uint64_t timeout_ms, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_batch(airssys_engine_t *engine, const char *id, const airssys_storage_change_t *changes, size_t count, airssys_error_t **error);",
     "airssys_status_t airssys_engine_storage_compact(airssys_engine_t *engine, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_delete(airssys_engine_t *engine, const char *id, const char *key, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_export(airssys_engine_t *engine, const char *const *namespaces, size_t count, airssys_export_fn_t write_fn, void *user_data, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_get(airssys_engine_t *engine, const char *id, const char *key, airssys_bytes_t *out_value, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_import(airssys_engine_t *engine, airssys_import_mode_t mode, airssys_import_fn_t read_fn, void *user_data, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_list(airssys_engine_t *engine, const char *id, const char *prefix, const char *after, size_t limit, airssys_bytes_t *out_json, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_set(airssys_engine_t *engine, const char *id, const char *key, const uint8_t *value, size_t len, uint64_t ttl_ms, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_storage_usage(airssys_engine_t *engine, const char *id, uint64_t *out_bytes, uint64_t *out_keys, airssys_error_t **error);",
     "airssys_status_t airssys_engine_unload(airssys_engine_t *engine, uint64_t handle, airssys_error_t **error);",
     "airssys_status_t airssys_engine_unload_within(airssys_engine_t *engine, uint64_t handle, uint64_t timeout_ms, airssys_error_t **error);",
     "airssys_status_t airssys_engine_wait(airssys_engine_t *engine, uint64_t handle, const char *state, uint64_t timeout_ms, airssys_error_t **error);",
@@ -311,6 +326,7 @@ const ABI: &[&str] = &[
     "airssys_status_t airssys_error_status(const airssys_error_t *error);",
     "bool airssys_keys_push(airssys_keys_t *keys, const char *key);",
     "const char *airssys_status_name(airssys_status_t status);",
+    "airssys_status_t airssys_storage_selftest(const airssys_storage_t *storage, uint64_t timeout_ms, airssys_bytes_t *out_report, airssys_error_t **error);",
     "const char *airssys_version(void);",
     "void airssys_writer_finish(airssys_writer_t *writer, int32_t result);",
     "bool airssys_writer_write(airssys_writer_t *writer, const uint8_t *data, size_t len);",
@@ -339,9 +355,26 @@ macro_rules! layout {
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn the_layouts_of_structs_are_pinned() {
-    let layout =
-        layout!(airssys_storage_t { size, user_data, drop, get, set, del, list, exists, usage });
-    assert_eq!(layout, (72, vec![0, 8, 16, 24, 32, 40, 48, 56, 64]));
+    let layout = layout!(airssys_storage_t {
+        size,
+        user_data,
+        drop,
+        get,
+        set,
+        del,
+        list,
+        exists,
+        usage,
+        flags,
+        batch,
+        flush,
+        namespaces
+    });
+    assert_eq!(layout, (104, vec![0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96]));
+    let layout = layout!(airssys_storage_change_t { size, key, value, value_len, expires_ms });
+    assert_eq!(layout, (40, vec![0, 8, 16, 24, 32]));
+    let layout = layout!(airssys_storage_batch_t { size, changes, count });
+    assert_eq!(layout, (24, vec![0, 8, 16]));
     let layout = layout!(airssys_log_record_t {
         size,
         level,

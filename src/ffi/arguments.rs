@@ -98,6 +98,32 @@ impl<'a> Text<'a> {
     }
 }
 
+/// An array of texts. C passes a length of 0, or NULL, or a pointer to that many texts as in [`Text`].
+pub struct Texts<'a>(Slice<'a, *const c_char>);
+
+impl<'a> Texts<'a> {
+    /// # Safety
+    ///
+    /// `pointer` is as [`Texts`] states while `call` lives.
+    pub unsafe fn new(
+        pointer: *const *const c_char,
+        len: usize,
+        name: &'static str,
+        call: &'a Call,
+    ) -> Self {
+        // SAFETY: this function's contract.
+        Self(unsafe { Slice::new(pointer, len, name, call) })
+    }
+
+    /// Returns the texts, or an error if one is NULL.
+    pub fn get(&self) -> Result<Vec<&'a str>, Failure> {
+        let Slice { name, _call: call, .. } = self.0;
+        // SAFETY: each element is as a `Text` states.
+        let text = |pointer: &*const c_char| unsafe { Text::new(*pointer, name, call) }.required();
+        self.0.get()?.iter().map(text).collect()
+    }
+}
+
 /// Bytes or numbers. C passes a length of 0, or NULL, or a pointer to that many values, which do
 /// not change during the call. A pointer that the function does not read may be anything.
 pub struct Slice<'a, T> {
@@ -268,6 +294,54 @@ impl<'a, T: Sized0> Versioned<'a, T> {
         unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.as_ptr(), known) };
         // SAFETY: a `Sized0` is valid with zero fields; the others hold what the caller wrote.
         Ok(Some(unsafe { value.assume_init() }))
+    }
+}
+
+/// An array of structs as in [`Versioned`], all of the same size. C passes a length of 0, or NULL, or a
+/// pointer to that many structs.
+pub struct VersionedArray<'a, T> {
+    pointer: *const T,
+    len: usize,
+    name: &'static str,
+    /// While this lives, the pointers in the structs are valid.
+    pub call: &'a Call,
+}
+
+impl<'a, T: Sized0> VersionedArray<'a, T> {
+    /// # Safety
+    ///
+    /// `pointer` is as [`VersionedArray`] states while `call` lives.
+    pub unsafe fn new(pointer: *const T, len: usize, name: &'static str, call: &'a Call) -> Self {
+        Self { pointer, len, name, call }
+    }
+
+    /// Returns copies of the structs; none for a length of 0, whatever the pointer.
+    pub fn get(&self) -> Result<Vec<T>, Failure> {
+        let Self { pointer, len, name, call } = *self;
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        if pointer.is_null() {
+            return Err(Failure::argument(name, &format!("is NULL with a length of {len}")));
+        }
+        // SAFETY: a non-NULL `VersionedArray` that is not empty begins with a size.
+        let size = unsafe { pointer.cast::<usize>().read_unaligned() };
+        // Also if the size is invalid, which the first element reports.
+        if len > isize::MAX as usize / size.max(size_of::<T>()) {
+            return Err(Failure::argument(name, &format!("has an impossible length of {len}")));
+        }
+        let element = |at: usize| {
+            let element = pointer.wrapping_byte_add(at * size);
+            // SAFETY: a `VersionedArray` has `len` structs of this size; each is a `Versioned`.
+            let given = unsafe { element.cast::<usize>().read_unaligned() };
+            if given != size {
+                let problem = format!("has size {given} at {at} and {size} at 0");
+                return Err(Failure::argument(name, &problem));
+            }
+            // SAFETY: as above.
+            unsafe { Versioned::new(element, name, call) }.required()
+        };
+        (0..len).map(element).collect()
     }
 }
 

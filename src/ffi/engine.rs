@@ -58,7 +58,7 @@ pub unsafe extern "C" fn airssys_engine_new(
 /// time, at most 10 seconds; they finish the waiting mail. Then the engine calls `shutdown` of each:
 /// of the one that was loaded last first, and of the others when it has returned or taken more than
 /// its share of the time. After `timeout_ms` the rest is stopped at once. Requests that are open
-/// then end with `AIRSSYS_ERROR_ENGINE_STOPPED`.
+/// then end with `AIRSSYS_ERROR_ENGINE_STOPPED`. At last the storage is flushed.
 ///
 /// `airssys_engine_complete` and `airssys_engine_cancel` are accepted meanwhile, so that a router
 /// can still answer. Callbacks can come until `airssys_engine_free` has returned.
@@ -71,6 +71,7 @@ pub unsafe extern "C" fn airssys_engine_new(
 ///
 /// - `AIRSSYS_ERROR_TIMEOUT`: not all components had finished; the details list them.
 /// - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: the error of the first component whose `shutdown` failed.
+/// - `AIRSSYS_ERROR_IO`: the storage could not be flushed.
 /// - `AIRSSYS_ERROR_ENGINE_STOPPED`: the engine was freed meanwhile.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback.
 /// - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.

@@ -12,9 +12,13 @@ use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::screen::refusal::Excess;
+use crate::storage::backend::StorageError;
+use crate::storage::conformance::Report;
 use crate::storage::durable::open_error::OpenError;
+use crate::storage::namespace::Namespace;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
+use crate::system::storage_transfer::ImportError;
 
 /// The most bytes of a message, which can hold names from a binary.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -60,6 +64,13 @@ impl Failure {
     pub fn forked() -> Self {
         let message = "the engine was made before a fork; a child process must make its own";
         Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
+    }
+
+    /// Returns the failure for a storage that breaks rules.
+    pub fn not_conforming(report: &Report) -> Self {
+        let status =
+            if report.hangs { AIRSSYS_ERROR_TIMEOUT } else { AIRSSYS_ERROR_NOT_CONFORMING };
+        Self::new(status, report.text(), report.json())
     }
 
     /// Returns the failure for a panic, stopped at the boundary.
@@ -110,11 +121,13 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
             }
             EngineError::Stderr(_) => (AIRSSYS_ERROR_IO, json!({ "resource": "descriptors" })),
-            EngineError::Storage(OpenError { path, problem }) => (
+            EngineError::StorageFile(OpenError { path, problem }) => (
                 AIRSSYS_ERROR_IO,
                 json!({ "path": path.display().to_string(), "problem": problem.name() }),
             ),
-            EngineError::TwoStorages { .. } => (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null),
+            EngineError::TwoStorages { .. } | EngineError::NoStorageFile => {
+                (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
+            }
             EngineError::Compaction(_) => (AIRSSYS_ERROR_IO, Value::Null),
             EngineError::File { path, .. } => {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
@@ -234,12 +247,50 @@ impl From<EngineError> for Failure {
                 let detail = json!({ "unfinished": unfinished, "components": components });
                 (AIRSSYS_ERROR_TIMEOUT, detail)
             }
+            EngineError::Storage { namespace, error } => {
+                let status = storage_status(error);
+                let namespace = namespace.as_ref().map(Namespace::as_str);
+                (status, json!({ "namespace": namespace, "code": error.code() }))
+            }
+            EngineError::NotExported { .. } => (AIRSSYS_ERROR_IO, Value::Null),
+            EngineError::Import { line, imported, error } => {
+                let (status, code) = match error {
+                    ImportError::Defect(_) => (AIRSSYS_ERROR_INVALID_ARGUMENT, "defect"),
+                    ImportError::Exists { .. } => (AIRSSYS_ERROR_INVALID_ARGUMENT, "exists"),
+                    ImportError::Storage(error) => (storage_status(error), error.code()),
+                    ImportError::Read(_) => (AIRSSYS_ERROR_IO, "io-error"),
+                };
+                let mut detail = imported.json();
+                detail["line"] = (*line).into();
+                detail["code"] = code.into();
+                (status, detail)
+            }
+            EngineError::KeyTwice { .. } => {
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "changes" }))
+            }
+            EngineError::ValueTooLarge { .. } => {
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "value" }))
+            }
             EngineError::Stopped => (AIRSSYS_ERROR_ENGINE_STOPPED, Value::Null),
             EngineError::Broadcast { .. } | EngineError::Several { .. } => {
                 (AIRSSYS_ERROR_DELIVERY_FAILED, Value::Null)
             }
         };
         Self::new(status, message, detail)
+    }
+}
+
+fn storage_status(error: &StorageError) -> airssys_status_t {
+    match error {
+        StorageError::InvalidKey(_) | StorageError::HostInvalidKey(_) => {
+            AIRSSYS_ERROR_INVALID_ARGUMENT
+        }
+        StorageError::QuotaExceeded => AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
+        StorageError::NotFound(_) | StorageError::Io(_) | StorageError::HostIo(_) => {
+            AIRSSYS_ERROR_IO
+        }
+        StorageError::Unsupported(_) => AIRSSYS_ERROR_UNSUPPORTED,
+        StorageError::WouldDeadlock => AIRSSYS_ERROR_WOULD_DEADLOCK,
     }
 }
 

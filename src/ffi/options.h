@@ -27,6 +27,11 @@
  *       "host-error-texts": false,        true: components receive the error texts of storage and
  *                                         router callbacks. false: the texts go to the log, and
  *                                         the component learns only that the callback failed
+ *       "storage": {
+ *         "read-cache-bytes": 1048576     memory for what was read from the host's storage, and for
+ *                                         keys that it lacks: each is read once. Only for a storage
+ *                                         that nobody else writes to; default: none
+ *       },
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
  *       "supervision": { ... },           default for loads, see LOAD; default: none
@@ -147,7 +152,9 @@
  *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
- *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
+ *       "recycle-after-messages": 1000,   likewise, messages and callbacks; default: no limit
+ *       "storage": { "scope": "id" }      "name": its keys are those of "namespace/name", which all
+ *                                         components of that name share; see CAPABILITIES
  *     }
  *
  * A passive component has no instance; its next message makes one. A component that waits for the
@@ -360,7 +367,9 @@
  *     "network":    [{ "action", "host-pattern", "port", "private" }]
  *
  * Storage. "read" covers get, exists, list-keys and usage; "write" covers set; "delete" covers
- * delete.
+ * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
+ * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
+ * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.

@@ -75,6 +75,10 @@ pub const AIRSSYS_ERROR_COMPONENT_STOPPED: airssys_status_t = 25;
 /// The component has failed: its `supervision` allows no further restart, or it could not be
 /// started. `airssys_engine_status` says why, and `airssys_engine_start` starts it.
 pub const AIRSSYS_ERROR_COMPONENT_FAILED: airssys_status_t = 26;
+/// The storage has no such operation.
+pub const AIRSSYS_ERROR_UNSUPPORTED: airssys_status_t = 27;
+/// The storage does not do what a storage must. The message lists the broken rules.
+pub const AIRSSYS_ERROR_NOT_CONFORMING: airssys_status_t = 28;
 /// The component has a canary, see `airssys_engine_replace`: another version can take over after
 /// `airssys_engine_promote` or `airssys_engine_abort`.
 pub const AIRSSYS_ERROR_CANARY_UNDER_WAY: airssys_status_t = 29;
@@ -117,6 +121,8 @@ fn name(status: airssys_status_t) -> &'static CStr {
         AIRSSYS_ERROR_INTERRUPTED => c"AIRSSYS_ERROR_INTERRUPTED",
         AIRSSYS_ERROR_COMPONENT_STOPPED => c"AIRSSYS_ERROR_COMPONENT_STOPPED",
         AIRSSYS_ERROR_COMPONENT_FAILED => c"AIRSSYS_ERROR_COMPONENT_FAILED",
+        AIRSSYS_ERROR_UNSUPPORTED => c"AIRSSYS_ERROR_UNSUPPORTED",
+        AIRSSYS_ERROR_NOT_CONFORMING => c"AIRSSYS_ERROR_NOT_CONFORMING",
         AIRSSYS_ERROR_CANARY_UNDER_WAY => c"AIRSSYS_ERROR_CANARY_UNDER_WAY",
         _ => c"AIRSSYS_ERROR_UNKNOWN",
     }

@@ -1,19 +1,14 @@
 //! Storage of the host.
 
-use std::collections::BTreeSet;
-use std::ffi::{CString, c_char, c_void};
-use std::sync::Arc;
+use std::ffi::{c_char, c_void};
 
-use crate::ffi::arguments::{Sized0, Versioned, arguments};
+use crate::ffi::arguments::{Sized0, arguments};
 use crate::ffi::boundary::quietly;
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::airssys_error_t;
-use crate::ffi::failure::Failure;
-use crate::ffi::host_call::HostFn;
+use crate::ffi::host_storage;
 use crate::ffi::status::airssys_status_t;
-use crate::ffi::user_data::UserData;
-use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
-use crate::storage::backend::{Backend, Key, Listing, Page, Placement, StorageError, Usage, Value};
+use crate::ffi::writer::{Refused, airssys_writer_t};
 
 /// The result of a storage callback, for `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
@@ -30,36 +25,83 @@ pub const AIRSSYS_STORAGE_INVALID_KEY: airssys_storage_result_t = 3;
 /// The operation failed. The text written to `out` is the reason.
 pub const AIRSSYS_STORAGE_IO_ERROR: airssys_storage_result_t = 4;
 
-/// The list of keys that a `list` callback fills. It is valid only until the callback returns, and
-/// only on its thread.
+/// The list of keys that a `list` callback fills. It is valid only until the callback returns,
+/// and only on its thread.
 pub struct airssys_keys_t {
-    keys: Vec<String>,
-    bytes: usize,
-    most_bytes: usize,
-    refused: Option<Refused>,
+    pub(super) keys: Vec<String>,
+    pub(super) bytes: usize,
+    pub(super) most_bytes: usize,
+    pub(super) refused: Option<Refused>,
+}
+
+/// For `flags` of a storage: the library makes one call at a time, and the others wait their
+/// turn. A callback that waits for another use of the same storage gets an error for that use
+/// (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
+pub const AIRSSYS_STORAGE_SERIALIZE: u64 = 1;
+
+/// A change of one key.
+///
+/// The host fills it for `airssys_engine_storage_batch`; the library fills it for `batch` of a
+/// storage.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_storage_change_t {
+    /// `sizeof(airssys_storage_change_t)`.
+    pub size: usize,
+    /// The key, 1 to 1,024 bytes of UTF-8.
+    pub key: *const c_char,
+    /// The value to store; NULL removes the key.
+    pub value: *const u8,
+    /// The bytes of `value`. An empty value is not NULL, and has a length of 0.
+    pub value_len: usize,
+    /// From this time on the key is missing, in milliseconds since 1970; 0: it never expires.
+    /// Always 0 in `batch` of a storage.
+    pub expires_ms: u64,
+}
+
+// SAFETY: `repr(C)`, `size` comes first, pointers may be zero.
+unsafe impl Sized0 for airssys_storage_change_t {
+    const FIRST_SIZE: usize = 4 * size_of::<usize>() + size_of::<u64>();
+}
+
+/// Changes of several keys of one namespace, each key once. Valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct airssys_storage_batch_t {
+    /// `sizeof(airssys_storage_batch_t)`.
+    pub size: usize,
+    /// Pointers to the changes. The library's struct can be larger than the host's.
+    pub changes: *const *const airssys_storage_change_t,
+    /// The number of changes, at least 1.
+    pub count: usize,
 }
 
 /// The host's storage: a map from (namespace, key) to value.
 ///
-/// `ns` is the id of the calling component, `namespace/name/instance`. The backend must keep
-/// namespaces apart. `key` is UTF-8 of 1 to 1,024 bytes without NUL. All pointers are valid until
-/// the callback returns. Only components with a right to `storage` cause calls. The library enforces
-/// their quotas; it asks `usage` at each `set`.
+/// `ns` is a namespace: the id of the calling component, `namespace/name/instance`; or the
+/// `namespace/name` that components share; or `airssys.engine` for the library's own data. The
+/// backend must keep namespaces apart, whatever characters they contain. `key` is UTF-8 of 1 to
+/// 1,024 bytes without NUL. All pointers are valid until the callback returns. Only components
+/// with a right to `storage` cause calls. The library enforces their quotas; it asks `usage` at
+/// each `set`.
 ///
 /// A callback answers through `out`. `airssys_writer_write` appends bytes.
 /// `airssys_writer_finish` sets the result, and must be called on every path: a callback that
 /// returns without a result has failed. This way a binding whose callback never ran (an
 /// interrupt, an exception) does not report success.
 ///
-/// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value in
-/// `get` (no bytes are an empty value), and are ignored in other callbacks. With any other result
-/// they are the text of the error, so write a value only once it is complete. The text goes to
-/// the log. The component receives it only if `"host-error-texts"` is true in the configuration.
+/// The meaning of the bytes depends on the result. With `AIRSSYS_STORAGE_OK` they are the value
+/// in `get` (no bytes are an empty value), and are ignored in other callbacks. With any other
+/// result they are the text of the error, so write a value only once it is complete. The text
+/// goes to the log. The component receives it only if `"host-error-texts"` is true in the
+/// configuration.
 ///
-/// Callbacks run on any thread, several at once, also for one `ns` if components share an id, and
-/// always on a native stack. A slow callback delays only the component that called. Callbacks may
-/// call any function except `airssys_engine_shutdown` of their own engine, and must not unwind into
-/// the library (no C++ exception, no longjmp).
+/// `airssys_storage_selftest` checks a storage against these rules.
+///
+/// Callbacks run on any thread, several at once unless `flags` say otherwise, also for one `ns`
+/// if components share it, and always on a native stack. A slow callback delays only the
+/// component that called. Callbacks may call any function except `airssys_engine_shutdown` of
+/// their own engine, and must not unwind into the library (no C++ exception, no longjmp).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct airssys_storage_t {
@@ -130,6 +172,31 @@ pub struct airssys_storage_t {
             out: *mut airssys_writer_t,
         ),
     >,
+    /// 0 or `AIRSSYS_STORAGE_SERIALIZE`.
+    pub flags: u64,
+    /// Makes all changes, or none: no other call may see some of them. If NULL, the library
+    /// cannot change several keys at once, and `airssys_engine_storage_batch` fails with
+    /// `AIRSSYS_ERROR_UNSUPPORTED`.
+    pub batch: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            ns: *const c_char,
+            batch: *const airssys_storage_batch_t,
+            out: *mut airssys_writer_t,
+        ),
+    >,
+    /// Makes everything that was finished before durable. The library calls it at the end of a
+    /// shutdown and of an import. May be NULL.
+    pub flush: Option<unsafe extern "C" fn(user_data: *mut c_void, out: *mut airssys_writer_t)>,
+    /// Pushes the names of all namespaces that hold keys, in any order. If NULL,
+    /// `airssys_engine_storage_export` must be given the namespaces.
+    pub namespaces: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            namespaces: *mut airssys_keys_t,
+            out: *mut airssys_writer_t,
+        ),
+    >,
 }
 
 // SAFETY: `repr(C)`, `size` comes first, pointers and optional functions may be zero.
@@ -137,13 +204,14 @@ unsafe impl Sized0 for airssys_storage_t {
     const FIRST_SIZE: usize = 9 * size_of::<usize>();
 }
 
-/// Adds a key to the answer of a `list` callback.
+/// Adds a key to the answer of a `list` callback, or a name to that of `namespaces`.
 ///
-/// `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not block.
+/// `keys`: from the callback. `key`: borrowed text. On the callback's thread only; does not
+/// block.
 ///
-/// Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the keys
-/// would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24 bytes
-/// more than its length. The component then gets an error, whatever follows.
+/// Returns false and adds nothing if an argument is NULL, if the key is not UTF-8, or if the
+/// keys would exceed 256 MiB or what the component's `max-host-bytes` leaves; each key counts 24
+/// bytes more than its length. The component then gets an error, whatever follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *const c_char) -> bool {
     arguments!(unsafe { key: Text });
@@ -174,8 +242,8 @@ pub unsafe extern "C" fn airssys_keys_push(keys: *mut airssys_keys_t, key: *cons
 /// one in the configuration. On an error it does not call `drop`. `error`: may be NULL. Any
 /// thread; callable from callbacks.
 ///
-/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, a
-/// wrong `size`) or `AIRSSYS_ERROR_PANIC`.
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing required callback, an
+/// unknown flag, a wrong `size`) or `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_config_set_storage(
     config: *mut airssys_config_t,
@@ -183,184 +251,5 @@ pub unsafe extern "C" fn airssys_config_set_storage(
     error: *mut *mut airssys_error_t,
 ) -> airssys_status_t {
     arguments!(unsafe { config: Object, storage: Versioned, error: Out });
-    let callbacks = || Ok(Arc::new(HostStorage::new(&storage)?) as Arc<dyn Backend>);
-    replace(config, error, callbacks, |config| &mut config.storage)
-}
-
-/// The host's callbacks as a backend.
-pub struct HostStorage {
-    user_data: UserData,
-    get: GetFn,
-    set: SetFn,
-    del: GetFn,
-    list: ListFn,
-    exists: Option<ExistsFn>,
-    usage: Option<UsageFn>,
-}
-
-type Out = *mut airssys_writer_t;
-type GetFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, Out);
-type SetFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *const u8, usize, Out);
-type ListFn =
-    unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut airssys_keys_t, Out);
-type ExistsFn = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut bool, Out);
-type UsageFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u64, *mut u64, Out);
-
-impl HostStorage {
-    /// Takes over the host's callbacks, with their `user_data`.
-    pub fn new(storage: &Versioned<'_, airssys_storage_t>) -> Result<Self, Failure> {
-        let storage = storage.required()?;
-        let missing = |name| move || Failure::argument(name, "is NULL");
-        Ok(Self {
-            get: storage.get.ok_or_else(missing("storage.get"))?,
-            set: storage.set.ok_or_else(missing("storage.set"))?,
-            del: storage.del.ok_or_else(missing("storage.del"))?,
-            list: storage.list.ok_or_else(missing("storage.list"))?,
-            exists: storage.exists,
-            usage: storage.usage,
-            // Last, so that after a refusal the host still owns `user_data`.
-            user_data: UserData::new(storage.user_data, storage.drop),
-        })
-    }
-}
-
-/// Runs one callback and returns its answer or its error.
-fn ask(operation: &str, callback: impl FnOnce(Out)) -> Result<Option<Vec<u8>>, StorageError> {
-    ask_within(operation, u64::MAX, callback)
-}
-
-/// Returns the most bytes of an answer, for a component that may hold `most_bytes`.
-fn within(most_bytes: u64) -> usize {
-    usize::try_from(most_bytes).unwrap_or(usize::MAX).min(max_answer_bytes())
-}
-
-/// As [`ask`], for an answer of at most `most_bytes`.
-fn ask_within(
-    operation: &str,
-    most_bytes: u64,
-    callback: impl FnOnce(Out),
-) -> Result<Option<Vec<u8>>, StorageError> {
-    let answer = airssys_writer_t::ask(operation, within(most_bytes), callback);
-    let answer = answer.map_err(StorageError::Io)?;
-    match answer.result {
-        AIRSSYS_STORAGE_OK => Ok(Some(answer.bytes)),
-        AIRSSYS_STORAGE_NOT_FOUND => Ok(None),
-        AIRSSYS_STORAGE_QUOTA_EXCEEDED => Err(StorageError::QuotaExceeded),
-        AIRSSYS_STORAGE_INVALID_KEY => {
-            Err(answer.error(operation, StorageError::HostInvalidKey, StorageError::InvalidKey))
-        }
-        AIRSSYS_STORAGE_IO_ERROR => {
-            Err(answer.error(operation, StorageError::HostIo, StorageError::Io))
-        }
-        other => Err(StorageError::Io(format!("the host's {operation} answered {other}"))),
-    }
-}
-
-/// Converts a namespace, key or prefix, all of which were checked to contain no NUL.
-fn c_string(text: &str) -> Result<CString, StorageError> {
-    CString::new(text).map_err(|_| StorageError::InvalidKey("NUL".into()))
-}
-
-impl Backend for HostStorage {
-    fn get(
-        &self,
-        namespace: &str,
-        key: &str,
-        most_bytes: u64,
-    ) -> Result<Option<Value>, StorageError> {
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        let answer = ask_within("get", most_bytes, |out| {
-            // SAFETY: the host's own function and data, with texts that live until it returns.
-            unsafe { self.get.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
-        })?;
-        Ok(answer.map(Arc::new))
-    }
-
-    fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        ask("set", |out| {
-            let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
-            // SAFETY: the host's own function and data, with texts and bytes that live until it
-            // returns.
-            unsafe { self.set.call((data, ns.as_ptr(), key.as_ptr(), value, len, out)) }
-        })?
-        .map(drop)
-        .ok_or_else(|| StorageError::Io("the host's set answered AIRSSYS_STORAGE_NOT_FOUND".into()))
-    }
-
-    fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        ask("del", |out| {
-            // SAFETY: the host's own function and data, with texts that live until it returns.
-            unsafe { self.del.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
-        })
-        .map(drop)
-    }
-
-    fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError> {
-        let Some(exists) = self.exists else {
-            return Ok(self.get(namespace, key, u64::MAX)?.is_some());
-        };
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        let mut found = false;
-        let answer = ask("exists", |out| {
-            let data = self.user_data.pointer();
-            // SAFETY: the host's own function and data, with texts and a place for the answer that
-            // live until it returns.
-            unsafe { exists.call((data, ns.as_ptr(), key.as_ptr(), &raw mut found, out)) }
-        })?;
-        Ok(answer.is_some() && found)
-    }
-
-    fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError> {
-        let (ns, prefix) = (c_string(namespace)?, c_string(listing.prefix)?);
-        let most_bytes = within(listing.most_bytes);
-        let mut keys = airssys_keys_t { keys: Vec::new(), bytes: 0, most_bytes, refused: None };
-        let list = &raw mut keys;
-        ask("list", |out| {
-            let data = self.user_data.pointer();
-            // SAFETY: the host's own function and data, with texts and a list that live until it
-            // returns.
-            unsafe { self.list.call((data, ns.as_ptr(), prefix.as_ptr(), list, out)) }
-        })?;
-        if let Some(refused) = keys.refused {
-            return Err(StorageError::Io(format!("the host's list gave {refused}")));
-        }
-        let keys = keys.keys.into_iter().map(Into::into).collect();
-        Ok(Page { keys, is_last: true })
-    }
-
-    fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
-        let Some(usage) = self.usage else { return self.usage_by_listing(namespace) };
-        let ns = c_string(namespace)?;
-        let mut used = Usage::default();
-        ask("usage", |out| {
-            let (data, bytes, keys) =
-                (self.user_data.pointer(), &raw mut used.bytes, &raw mut used.keys);
-            // SAFETY: the host's own function and data, with a text and places for the answer that
-            // live until it returns.
-            unsafe { usage.call((data, ns.as_ptr(), bytes, keys, out)) }
-        })?;
-        Ok(used)
-    }
-
-    fn placement(&self) -> Placement {
-        Placement::OffFiber
-    }
-}
-
-impl HostStorage {
-    fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
-        let mut used = Usage::default();
-        let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };
-        let keys: BTreeSet<Key> = self.list(namespace, &all)?.keys.into_iter().collect();
-        for key in keys {
-            // Another call can have removed the key meanwhile.
-            if let Some(value) = self.get(namespace, &key, u64::MAX)? {
-                used.keys += 1;
-                used.bytes += (key.len() + value.len()) as u64;
-            }
-        }
-        Ok(used)
-    }
+    replace(config, error, || host_storage::owned(&storage), |config| &mut config.storage)
 }

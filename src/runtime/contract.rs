@@ -466,8 +466,8 @@ impl From<backend::StorageError> for StorageError {
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
             backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
             backend::StorageError::Io(text) => Self::IoError(text),
-            unsupported @ backend::StorageError::Unsupported(_) => {
-                Self::IoError(unsupported.to_string())
+            backend::StorageError::Unsupported(_) | backend::StorageError::WouldDeadlock => {
+                Self::IoError(error.to_string())
             }
             backend::StorageError::HostInvalidKey(_) | backend::StorageError::HostIo(_) => {
                 error.withheld().0.into()

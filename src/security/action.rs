@@ -128,10 +128,8 @@ impl Action {
             Self::MessagingSend
             | Self::MessagingRequest
             | Self::MessagingBroadcast
-            | Self::DirectoryList
-            | Self::StorageRead
-            | Self::StorageWrite
-            | Self::StorageDelete => Subject::Id,
+            | Self::DirectoryList => Subject::Id,
+            Self::StorageRead | Self::StorageWrite | Self::StorageDelete => Subject::Namespace,
             Self::MessagingCancel => Subject::Request,
             Self::FilesystemRead
             | Self::FilesystemWrite
@@ -150,8 +148,10 @@ impl Action {
 /// The kind of resource of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A component, or the namespace of its storage.
+    /// A component.
     Id,
+    /// A namespace of storage.
+    Namespace,
     /// A request.
     Request,
     /// A file or a directory of the host.

@@ -1,5 +1,6 @@
 //! Patterns over segments: ids and paths (`/`), host names (`.`).
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use thiserror::Error;
@@ -36,6 +37,11 @@ pub enum InvalidPattern {
     #[error("{0:?} can match no component id; ids are namespace/name/instance")]
     NoId(String),
     #[error(
+        "{0:?} can match no storage namespace; namespaces are ids, and namespace/name of those that \
+         are shared"
+    )]
+    NoNamespace(String),
+    #[error(
         "{0:?} is neither a host name (ASCII, with wildcards) nor an address, addr/bits or \"*\""
     )]
     NoHost(String),
@@ -70,15 +76,25 @@ impl Pattern {
 
     /// Compiles a pattern over component ids.
     pub fn for_ids(text: &str) -> Result<Self, InvalidPattern> {
+        Self::of_parts(text, 3..=3)?.ok_or_else(|| InvalidPattern::NoId(shorten(text)))
+    }
+
+    /// Compiles a pattern over storage namespaces: component ids, and `namespace/name` of those that
+    /// components share.
+    pub fn for_namespaces(text: &str) -> Result<Self, InvalidPattern> {
+        Self::of_parts(text, 2..=3)?.ok_or_else(|| InvalidPattern::NoNamespace(shorten(text)))
+    }
+
+    /// Compiles a pattern, or returns `None` if it matches no text of so many parts.
+    fn of_parts(text: &str, parts: RangeInclusive<usize>) -> Result<Option<Self>, InvalidPattern> {
         let pattern = Self::compile(text)?;
         let numbered = pattern.segments.iter().filter(|s| **s != Segment::AnyNumber).count();
         let open = numbered < pattern.segments.len();
         let empty =
             |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
-        if pattern.segments.iter().any(empty) || numbered > 3 || (numbered < 3 && !open) {
-            return Err(InvalidPattern::NoId(shorten(text)));
-        }
-        Ok(pattern)
+        let too_few = numbered < *parts.start() && !open;
+        let possible = !too_few && numbered <= *parts.end();
+        Ok((possible && !pattern.segments.iter().any(empty)).then_some(pattern))
     }
 
     /// Compiles a pattern over absolute paths.
@@ -277,6 +293,14 @@ mod tests {
         }
         for text in ["app/db/0", "*/*/*", "**", "app/**", "**/0", "a/b/c/**"] {
             assert!(Pattern::for_ids(text).is_ok(), "{text}");
+            assert!(Pattern::for_namespaces(text).is_ok(), "{text}");
+        }
+        for text in ["app/db", "app/*", "a/b/**"] {
+            assert!(Pattern::for_namespaces(text).is_ok(), "{text}");
+        }
+        for text in ["app", "*", "a/b/c/d", "a//c", "a/"] {
+            let error = Pattern::for_namespaces(text).unwrap_err();
+            assert!(matches!(error, InvalidPattern::NoNamespace(_)), "{text}: {error}");
         }
     }
 

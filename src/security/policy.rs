@@ -98,6 +98,7 @@ impl ResourcePattern {
         match actions.subject() {
             _ if all => {}
             Some(Subject::Id) => _ = Pattern::for_ids(text)?,
+            Some(Subject::Namespace) => _ = Pattern::for_namespaces(text)?,
             Some(Subject::Path) => _ = Pattern::for_paths(text)?,
             Some(Subject::Host) => {
                 return Ok(Self { text: compiled, endpoint: Some(endpoint?), all });

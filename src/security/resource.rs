@@ -39,14 +39,15 @@ pub enum NamedResource<'a> {
 }
 
 impl<'a> NamedResource<'a> {
-    /// Parses the resource that the component `own` would reach with `action` on `text`.
+    /// Parses the resource that a component would reach with `action` on `text`. `own` is the
+    /// namespace of its storage.
     pub fn read(action: Action, text: &'a str, own: &'a str) -> Self {
         match action.subject() {
             Subject::Own => Self::Own,
-            Subject::Id if action.group() == "storage" && text.is_empty() => Self::Text(own.into()),
+            Subject::Namespace if text.is_empty() => Self::Text(own.into()),
             Subject::Path => Self::Text(without_detours(text)),
             Subject::Host => Self::endpoint(text).unwrap_or(Self::Text(text.into())),
-            Subject::Id | Subject::Request => Self::Text(text.into()),
+            Subject::Id | Subject::Namespace | Subject::Request => Self::Text(text.into()),
         }
     }
 

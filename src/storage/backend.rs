@@ -25,8 +25,25 @@ pub enum StorageError {
     #[error("io-error: {0}")]
     HostIo(String),
     /// The backend has no such operation.
-    #[error("the storage can not {0}")]
+    #[error("the storage cannot {0}")]
     Unsupported(&'static str),
+    /// The store serves one call at a time, and the call that it serves waits for this one.
+    #[error("the storage serves one call at a time, and that call waits for this one")]
+    WouldDeadlock,
+}
+
+impl StorageError {
+    /// Returns the name of its kind, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not-found",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::InvalidKey(_) | Self::HostInvalidKey(_) => "invalid-key",
+            Self::Io(_) | Self::HostIo(_) => "io-error",
+            Self::Unsupported(_) => "unsupported",
+            Self::WouldDeadlock => "would-deadlock",
+        }
+    }
 }
 
 impl InHostWords for StorageError {
@@ -129,9 +146,9 @@ pub enum Placement {
 
 /// A store of (namespace, key) → value.
 ///
-/// Namespaces are component ids and [`ENGINE_NAMESPACE`], and keys are already validated: a backend sees neither an empty
-/// key nor a NUL. Calls come from several threads at once; calls on one namespace do not delay
-/// calls on another.
+/// Namespaces are those of [`Namespace`](crate::storage::namespace::Namespace), and keys are already
+/// validated: a backend sees neither an empty key nor a NUL. Calls come from several threads at
+/// once; calls on one namespace do not delay calls on another. A key that has expired is missing.
 pub trait Backend: Send + Sync {
     /// Returns the value, or `None` if the key is missing. Fails if the value is larger than
     /// `most_bytes` and not yet in this process's memory.
@@ -142,7 +159,7 @@ pub trait Backend: Send + Sync {
         most_bytes: u64,
     ) -> Result<Option<Value>, StorageError>;
 
-    /// Stores a value, replacing an older one.
+    /// Stores a value, replacing an older one. It never expires.
     fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError>;
 
     /// Removes a key; a missing key is no error.
@@ -154,10 +171,11 @@ pub trait Backend: Send + Sync {
     /// Returns a page of keys. Another page follows unless this one is marked as the last.
     fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError>;
 
-    /// Returns the contents of a namespace in numbers.
+    /// Returns the contents of a namespace in numbers. Expired keys may still count.
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError>;
 
-    /// Makes all changes, or none. Each key occurs once.
+    /// Makes all changes, or none. Each key occurs once. No changes are accepted by a backend that
+    /// accepts several.
     fn apply(&self, _namespace: &str, _changes: Vec<Change>) -> Result<(), StorageError> {
         Err(StorageError::Unsupported("change several keys at once, or set one that expires"))
     }
@@ -170,6 +188,11 @@ pub trait Backend: Send + Sync {
     /// Returns a page of the namespaces that hold keys, after `after` if given.
     fn namespaces(&self, _after: Option<&str>) -> Result<Page, StorageError> {
         Err(StorageError::Unsupported("list its namespaces"))
+    }
+
+    /// Returns when everything acknowledged so far is as durable as the backend makes it.
+    fn flush(&self) -> Result<(), StorageError> {
+        Ok(())
     }
 
     /// Returns the size of a value, or `None` if the key is missing.
@@ -186,11 +209,6 @@ pub trait Backend: Send + Sync {
     /// Returns the memory of this process that an entry will occupy.
     fn cost(&self, _key: &str, _value_bytes: u64) -> u64 {
         0
-    }
-
-    /// Returns when everything acknowledged so far is as durable as the backend makes it.
-    fn flush(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 
     /// Returns to the system what the backend's file, if it has one, no longer needs.

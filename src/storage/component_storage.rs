@@ -3,23 +3,24 @@
 use std::sync::Arc;
 
 use crate::core::account::{Account, Charge, HostBytesExceeded};
-use crate::core::id::{ComponentId, shorten};
+use crate::core::id::shorten;
 use crate::security::action::Action;
 use crate::security::audit::Basis;
 use crate::security::guard::Guard;
 use crate::security::quota::QuotaBreach;
 use crate::security::resource::Resource;
 use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
+use crate::storage::namespace::Namespace;
 use crate::storage::reservations::Reservations;
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The storage of one component. Its namespace is its id.
+/// The storage of one component: its own namespace, or one that it shares.
 #[derive(Clone)]
 pub struct ComponentStorage {
     backend: Arc<dyn Backend>,
-    namespace: Arc<ComponentId>,
+    namespace: Namespace,
     guard: Arc<Guard>,
     account: Arc<Account>,
     reservations: Reservations,
@@ -43,15 +44,20 @@ pub struct StorageUsage {
 }
 
 impl ComponentStorage {
-    /// Creates the storage of the component `namespace`. `reservations` belong to the backend.
+    /// Creates the storage of a component that uses `namespace`. `reservations` belong to the backend.
     pub fn new(
         backend: Arc<dyn Backend>,
-        namespace: Arc<ComponentId>,
+        namespace: Namespace,
         guard: Arc<Guard>,
         account: Arc<Account>,
         reservations: Reservations,
     ) -> Self {
         Self { backend, namespace, guard, account, reservations }
+    }
+
+    /// Returns the namespace.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_str()
     }
 
     /// Returns the value, or `None` if the key is missing.
@@ -168,7 +174,8 @@ pub fn too_long(bytes: usize) -> StorageError {
     ))
 }
 
-fn checked(key: &str) -> Result<&str, StorageError> {
+/// Returns the key if it is valid.
+pub fn checked(key: &str) -> Result<&str, StorageError> {
     if key.is_empty() {
         return Err(StorageError::InvalidKey("a key must not be empty".into()));
     }

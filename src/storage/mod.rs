@@ -3,8 +3,13 @@
 
 pub mod backend;
 pub mod component_storage;
+pub mod conformance;
 pub mod durable;
+pub mod expiry;
+pub mod export_format;
 pub mod memory;
+pub mod namespace;
+pub mod read_cache;
 pub mod reservations;
 pub mod saved_states;
 

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::core::id::ComponentId;
 use crate::storage::backend::Usage;
+use crate::storage::namespace::Namespace;
 
 /// The writes in progress, by namespace, so that concurrent writes do not each claim the same free
 /// room. No lock is held while a backend works, which may be host code.
 #[derive(Clone, Default)]
 pub struct Reservations {
-    under_way: Arc<Mutex<HashMap<Arc<ComponentId>, Usage>>>,
+    under_way: Arc<Mutex<HashMap<Namespace, Usage>>>,
 }
 
 /// A write in progress, ended on drop.
 pub struct Reservation<'a> {
     all: &'a Reservations,
-    namespace: Arc<ComponentId>,
+    namespace: Namespace,
     bytes: u64,
 }
 
@@ -24,16 +24,16 @@ impl Reservations {
     /// Enters a write of `bytes` bytes; returns the total of the writes entered before. A caller
     /// that reads the namespace's totals afterwards finds each earlier write there, here, or in
     /// both.
-    pub fn reserve(&self, namespace: &Arc<ComponentId>, bytes: u64) -> (Usage, Reservation<'_>) {
+    pub fn reserve(&self, namespace: &Namespace, bytes: u64) -> (Usage, Reservation<'_>) {
         let mut under_way = self.lock();
-        let sum = under_way.entry(Arc::clone(namespace)).or_default();
+        let sum = under_way.entry(namespace.clone()).or_default();
         let others = *sum;
         sum.bytes = sum.bytes.saturating_add(bytes);
         sum.keys += 1;
-        (others, Reservation { all: self, namespace: Arc::clone(namespace), bytes })
+        (others, Reservation { all: self, namespace: namespace.clone(), bytes })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<ComponentId>, Usage>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Namespace, Usage>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_write_sees_those_that_began_before_it_and_no_others() {
         let all = Reservations::default();
-        let namespace = |text| Arc::new(ComponentId::parse(text).unwrap());
+        let namespace = |text| Namespace::parse(text).unwrap();
         let (a, b) = (namespace("a/b/c"), namespace("a/b/d"));
         let (others, first) = all.reserve(&a, 10);
         assert_eq!(others, Usage::default());

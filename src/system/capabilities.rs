@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::core::clock::coarse_wall;
 use crate::core::id::shorten;
-use crate::security::action::Action;
+use crate::security::action::{Action, Subject};
 use crate::security::capability::{Capabilities, Grant, Scope};
 use crate::security::directory::{self, InvalidPath};
 use crate::security::host_pattern::EndpointPattern;
@@ -277,7 +277,11 @@ impl Reader<'_> {
         place: impl Fn(&str) -> String,
         text: &str,
     ) -> Result<(), OptionsError> {
-        let pattern = Pattern::for_ids(text).map_err(|error| invalid(place(self.place), error))?;
+        let pattern = match action.subject() {
+            Subject::Namespace => Pattern::for_namespaces(text),
+            _ => Pattern::for_ids(text),
+        };
+        let pattern = pattern.map_err(|error| invalid(place(self.place), error))?;
         self.add(action, Scope::Ids(pattern), text);
         Ok(())
     }

@@ -65,6 +65,8 @@ pub struct EngineConfig {
     pub storage: Option<Arc<dyn Backend>>,
     /// The file for values. Without it and the host's storage they are kept in memory.
     pub durable: Option<DurableOptions>,
+    /// The most bytes of values of the host's storage that are kept for reading, if any.
+    pub read_cache_bytes: Option<u64>,
     /// The host's log; `None` writes warnings and errors to stderr.
     pub log: Option<Arc<dyn LogSink>>,
     /// The host's route to components of other engines, if any.
@@ -94,6 +96,7 @@ impl Default for EngineConfig {
             audit: None,
             storage: None,
             durable: None,
+            read_cache_bytes: None,
             log: None,
             router: None,
             events: None,
@@ -164,7 +167,8 @@ impl EngineConfig {
             changed.defaults.capabilities = DefaultCapabilities::of_config(capabilities)?;
         }
         if let Some(storage) = document.storage {
-            changed.durable = Some(durable(storage));
+            changed.read_cache_bytes = storage.read_cache_bytes.map(|Int(bytes)| bytes);
+            changed.durable = durable(storage);
         }
         if let Some(policies) = document.policies {
             changed.policies = Arc::new(policies::compiled("config.policies", policies)?);
@@ -196,8 +200,20 @@ fn trusted_keys(texts: &[String]) -> Result<Vec<Arc<PublicKey>>, OptionsError> {
     texts.iter().enumerate().map(key).collect()
 }
 
-fn durable(document: StorageDocument) -> DurableOptions {
-    let mut options = DurableOptions::new(document.path.into());
+/// Returns the options of the storage's file, if the document has any.
+fn durable(document: StorageDocument) -> Option<DurableOptions> {
+    let StorageDocument { path, durability, interval_ms, cache_bytes, .. } = &document;
+    let is_of_file = path.is_some()
+        || durability.is_some()
+        || interval_ms.is_some()
+        || cache_bytes.is_some()
+        || document.check_on_open.is_some()
+        || document.compact_above_ratio.is_some();
+    if !is_of_file {
+        return None;
+    }
+    // An engine is not made without a path.
+    let mut options = DurableOptions::new(document.path.unwrap_or_default().into());
     if let Some(durability) = document.durability {
         options.durability = match durability {
             DurabilityDocument::Sync => Durability::Sync,
@@ -216,7 +232,7 @@ fn durable(document: StorageDocument) -> DurableOptions {
     if let Some(Int(ratio)) = document.compact_above_ratio {
         options.compact_above_ratio = ratio;
     }
-    options
+    Some(options)
 }
 
 fn apply_compile(document: &CompileDocument, limits: &mut CompileLimits) {

@@ -20,7 +20,10 @@ use crate::runtime::shortage::NoThread;
 use crate::security::directory::DescriptorLimit;
 use crate::storage::backend::StorageError;
 use crate::storage::durable::open_error::OpenError;
+use crate::storage::export_format::MAX_VALUE_BYTES;
+use crate::storage::namespace::Namespace;
 use crate::system::json::OptionsError;
+use crate::system::storage_transfer::{ImportError, Imported};
 
 /// Why an engine's function failed.
 #[derive(Debug, Error)]
@@ -45,7 +48,7 @@ pub enum EngineError {
     Stderr(#[source] std::io::Error),
     /// The storage's file could not be opened.
     #[error(transparent)]
-    Storage(#[from] OpenError),
+    StorageFile(#[from] OpenError),
     /// The configuration has two storages.
     #[error(
         "the configuration has a storage.path ({}) and a storage of the host; set one of them",
@@ -55,6 +58,9 @@ pub enum EngineError {
         /// The path.
         path: PathBuf,
     },
+    /// Options of a storage's file, and no file.
+    #[error("config.storage has options of a file and no \"path\"; give it one")]
+    NoStorageFile,
     /// The storage could not be compacted.
     #[error("{}", told(.0))]
     Compaction(StorageError),
@@ -287,6 +293,44 @@ pub enum EngineError {
         /// The timeout.
         timeout: Duration,
     },
+    /// The storage of components failed.
+    #[error("{}{error}", of_namespace(namespace))]
+    Storage {
+        /// The namespace; `None` for all.
+        namespace: Option<Namespace>,
+        /// The error.
+        error: StorageError,
+    },
+    /// The host's callback did not take a piece of an export.
+    #[error("the export was not written: {reason}")]
+    NotExported {
+        /// The callback's reason.
+        reason: String,
+    },
+    /// An import failed; what it stored before stays.
+    #[error("line {line}: {error}")]
+    Import {
+        /// The line that it had come to.
+        line: u64,
+        /// What it did before.
+        imported: Imported,
+        /// The error.
+        error: ImportError,
+    },
+    /// A batch changes a key more than once.
+    #[error("the key {key:?} occurs twice")]
+    KeyTwice {
+        /// The key.
+        key: String,
+    },
+    /// A value for the storage is too large.
+    #[error("the value of {key:?} has {bytes} bytes, at most {MAX_VALUE_BYTES} are allowed")]
+    ValueTooLarge {
+        /// The key.
+        key: String,
+        /// The size of the value.
+        bytes: usize,
+    },
     /// The engine was shut down.
     #[error("the engine has been shut down")]
     Stopped,
@@ -303,6 +347,10 @@ fn told(error: &StorageError) -> String {
         StorageError::QuotaExceeded => "the disk has no room to compact the storage's file".into(),
         other => other.to_string(),
     }
+}
+
+fn of_namespace(namespace: &Option<Namespace>) -> String {
+    namespace.as_ref().map_or_else(|| "storage: ".into(), |namespace| format!("{namespace}: "))
 }
 
 fn refuses(state: State) -> &'static str {

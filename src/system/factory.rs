@@ -27,6 +27,7 @@ use crate::runtime::wasi::blocking::{BlockingJobs, BlockingThreads};
 use crate::security::guard::{Authority, Guard};
 use crate::storage::backend::Backend;
 use crate::storage::component_storage::ComponentStorage;
+use crate::storage::namespace::Namespace;
 use crate::storage::reservations::Reservations;
 use crate::system::blueprint::Blueprint;
 use crate::system::dormant::Dormant;
@@ -100,7 +101,9 @@ impl Factory {
     ) -> Parts {
         let (options, id) = (&blueprint.options, &identity.id);
         let node = Arc::default();
-        let account = Account::new(options.limits.max_host_bytes, self.storage.held(id.as_str()));
+        let namespace = Namespace::of(id, options.storage_scope);
+        let stored = self.storage.held(namespace.as_str());
+        let account = Account::new(options.limits.max_host_bytes, stored);
         let mailbox = Mailbox::new(
             identity.handle,
             Arc::clone(id),
@@ -127,7 +130,7 @@ impl Factory {
                 host_error_texts: self.host_error_texts,
                 storage: ComponentStorage::new(
                     Arc::clone(&self.storage),
-                    Arc::clone(id),
+                    namespace,
                     Arc::clone(guard),
                     account,
                     self.reservations.clone(),

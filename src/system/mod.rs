@@ -7,6 +7,7 @@ pub mod call;
 pub mod callbacks;
 pub mod canaries;
 pub mod capabilities;
+pub mod component_data;
 pub mod components;
 pub mod config;
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub mod snapshot;
 pub mod state_watch;
 pub mod stderr_log;
 pub mod storage;
+pub mod storage_transfer;
 pub mod trust;

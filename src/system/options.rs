@@ -19,6 +19,7 @@ use crate::messaging::mailbox::MailboxOptions;
 use crate::security::capability;
 use crate::security::quota::Quotas;
 use crate::security::signature::SIGNATURE_BYTES;
+use crate::storage::namespace::StorageScope;
 use crate::system::capabilities;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
@@ -68,6 +69,8 @@ pub struct LoadOptions {
     pub health_check: Option<HealthCheck>,
     /// When the component has an instance.
     pub activation: Activation,
+    /// Which namespace of the storage it uses.
+    pub storage_scope: StorageScope,
 }
 
 /// The defaults for loads.
@@ -172,6 +175,7 @@ impl LoadOptions {
                 document.save_every,
             )?,
             group: document.group,
+            storage_scope: document.storage.and_then(|storage| storage.scope).into(),
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
@@ -479,7 +483,7 @@ mod tests {
             "capabilities": {"storage": ["read"]}, "kept-versions": 4,
             "recycle-above-bytes": 5, "recycle-after-messages": 6,
             "health": {"interval-ms": 7, "timeout-ms": 8, "unhealthy-after": 9},
-            "activation": "on-demand", "idle-timeout-ms": 10,
+            "activation": "on-demand", "idle-timeout-ms": 10, "storage": {"scope": "name"},
             "expect": {"name": "n", "version": "^1.2"},
             "sha256": "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F",
             "supervision": {"restart": "transient", "max-restarts": 3, "window-ms": 4,
@@ -517,6 +521,7 @@ mod tests {
         assert_eq!(options.sha256, Some(std::array::from_fn(|at| at as u8)));
         let idle_timeout = Some(Duration::from_millis(10));
         assert_eq!(options.activation, Activation { on_demand: true, idle_timeout });
+        assert_eq!(options.storage_scope, StorageScope::Name);
         assert_eq!(options.mailbox.bounds, MailboxBounds { messages: 2, bytes: 9, max_message: 6 });
         assert_eq!(options.mailbox.when_full, WhenFull::DropOldest);
         assert_eq!(options.mailbox.codecs.names().collect::<Vec<_>>(), ["cbor", "json"]);

@@ -81,11 +81,12 @@ impl Engine {
         let known = Action::ALL.into_iter().find(|known| known.name() == action);
         let action = known
             .ok_or_else(|| not_one_of("action".into(), action, &Action::ALL.map(Action::name)))?;
-        let own = self.name_of(handle);
-        let named = NamedResource::read(action, resource, &own);
-        let decision = as_enforced(action, &named, &own, guard.decide(action, named.borrow()));
+        let pool = self.pool(handle)?;
+        let own = pool.actors().first().spec().context.storage.namespace();
+        let named = NamedResource::read(action, resource, own);
+        let decision = as_enforced(action, &named, own, guard.decide(action, named.borrow()));
         let document = json!({
-            "component": own,
+            "component": pool.id().as_str(),
             "action": action.name(),
             "resource": resource,
             "allowed": decision.allowed,
@@ -110,7 +111,7 @@ fn as_enforced(
     decided: Decision,
 ) -> Decision {
     let impossible = match (action.subject(), named.borrow()) {
-        (Subject::Id, Resource::Text(id)) if action.group() == "storage" && id != own => {
+        (Subject::Namespace, Resource::Text(namespace)) if namespace != own => {
             "a component can reach only its own storage"
         }
         (Subject::Id, Resource::Text(id)) if ComponentId::parse(id).is_err() => {

@@ -60,13 +60,13 @@ impl Engine {
             }
         }
         self.stop();
-        self.flush_storage();
+        let flushed = self.flush_storage();
         match first_failure {
             Err(EngineError::Stopped) => Err(EngineError::Stopped),
             _ if !unfinished.is_empty() => {
                 Err(EngineError::ShutdownTimeout { unfinished, timeout })
             }
-            outcome => outcome,
+            outcome => outcome.and(flushed),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::storage::backend::Backend;
 use crate::storage::durable::backend::DurableBackend;
 use crate::storage::durable::options::Report;
 use crate::storage::memory::MemoryBackend;
+use crate::storage::read_cache::ReadCache;
 use crate::system::callbacks::Callbacks;
 use crate::system::config::EngineConfig;
 use crate::system::engine::Engine;
@@ -21,8 +22,14 @@ pub fn of(
 ) -> Result<Arc<dyn Backend>, EngineError> {
     match (&config.storage, &config.durable) {
         (None, None) => Ok(Arc::new(MemoryBackend::default())),
-        (Some(host), None) => Ok(Arc::clone(host)),
+        (Some(host), None) => Ok(match config.read_cache_bytes {
+            Some(bytes) => Arc::new(ReadCache::new(Arc::clone(host), bytes)),
+            None => Arc::clone(host),
+        }),
         (Some(_), Some(durable)) => Err(EngineError::TwoStorages { path: durable.path.clone() }),
+        (None, Some(durable)) if durable.path.as_os_str().is_empty() => {
+            Err(EngineError::NoStorageFile)
+        }
         (None, Some(durable)) => {
             let report = report(Arc::clone(log), callbacks.clone());
             Ok(Arc::new(DurableBackend::open(durable.clone(), report)?))
@@ -49,12 +56,6 @@ fn report(log: Arc<dyn LogSink>, callbacks: Callbacks) -> Report {
 }
 
 impl Engine {
-    /// Makes what components have stored durable.
-    pub(super) fn flush_storage(&self) {
-        // A file reports its failure itself; the components have ended, and nobody else is told.
-        _ = self.storage.flush();
-    }
-
     /// Returns to the system what the storage's file no longer needs.
     pub fn compact_storage(&self) -> Result<(), EngineError> {
         self.check_running()?;

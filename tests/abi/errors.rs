@@ -51,6 +51,8 @@ fn status_values_and_names_never_change() {
         (24, "AIRSSYS_ERROR_INTERRUPTED"),
         (25, "AIRSSYS_ERROR_COMPONENT_STOPPED"),
         (26, "AIRSSYS_ERROR_COMPONENT_FAILED"),
+        (27, "AIRSSYS_ERROR_UNSUPPORTED"),
+        (28, "AIRSSYS_ERROR_NOT_CONFORMING"),
         (29, "AIRSSYS_ERROR_CANARY_UNDER_WAY"),
     ];
     for (value, name) in pinned {

@@ -145,7 +145,7 @@ fn seeds() -> Vec<Document> {
         "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
         "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
         "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 },
-        "state": "volatile", "restore-after-crash": false
+        "state": "volatile", "restore-after-crash": false, "storage": { "scope": "id" }
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
@@ -489,6 +489,7 @@ fn the_schema_names_the_keys_that_the_parsers_know() {
         (r#"{"expect": {"~": 1}}"#, "options.expect", "expect"),
         (r#"{"health": {"~": 1}}"#, "options.health", "health"),
         (r#"{"save-every": {"~": 1}}"#, "options.save-every", "save-every"),
+        (r#"{"storage": {"~": 1}}"#, "options.storage", "load-storage"),
         (r#"{"supervision": {"backoff": {"~": 1}}}"#, "options.supervision.backoff", "backoff"),
         (r#"{"mailbox": {"~": 1}}"#, "options.mailbox", "mailbox"),
         (r#"{"capabilities": {"~": 1}}"#, "options.capabilities", "grant-set"),

@@ -81,7 +81,7 @@ static void configurations(void)
     storage = good;
     storage.size = 0;
     REFUSES("storage", airssys_config_set_storage(config, &storage, &error));
-    storage.size = sizeof storage - 1;
+    storage.size = offsetof(airssys_storage_t, flags) - 1;
     REFUSES("storage", airssys_config_set_storage(config, &storage, &error));
     storage.size = SIZE_MAX;
     REFUSES("storage", airssys_config_set_storage(config, &storage, &error));

@@ -93,7 +93,28 @@ mode_default() {
     for example in hello wordcount two_engines; do
         compile "$example" "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/$example.c" "${link[@]}"
     done
+    sqlite && compile sqlite_storage "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/sqlite_storage.c" \
+        "${link[@]}" -lsqlite3
     examples
+    sqlite && sqlite_example
+}
+
+# Whether SQLite can be compiled with.
+sqlite() {
+    echo '#include <sqlite3.h>' | "$CC" -E - >/dev/null 2>&1 && return
+    echo "no sqlite3.h here (Debian: libsqlite3-dev): sqlite_storage.c is left out"
+    return 1
+}
+
+# The storage breaks no rule, and the data outlives the program.
+sqlite_example() {
+    local out user=$AIRSSYS_GUESTS_DIR/storage-user.wasm
+    out=$(example sqlite_storage "$build/data.db" "$user" "set k v" 2>&1) || fail "sqlite_storage: $out"
+    [ "$out" = $'the storage breaks no rule\nok' ] || fail "sqlite_storage: $out"
+    out=$(example sqlite_storage "$build/data.db" "$user" "get k" 2>&1)
+    [ "$out" = $'the storage breaks no rule\nv' ] || fail "sqlite_storage with data: $out"
+    out=$(example sqlite_storage "$build/no-such/data.db" 2>&1) && fail "sqlite_storage without a directory succeeds"
+    echo "sqlite_storage runs"
 }
 
 # The examples do what their comments say, and say what is wrong.

@@ -22,6 +22,8 @@ STRUCTS = {
     "airssys_log_record_t": _ffi.LogRecord,
     "airssys_logger_t": _ffi.Logger,
     "airssys_storage_t": _ffi.Storage,
+    "airssys_storage_change_t": _ffi.StorageChange,
+    "airssys_storage_batch_t": _ffi.StorageBatch,
     "airssys_event_t": _ffi.Event,
     "airssys_events_t": _ffi.Events,
     "airssys_audit_record_t": _ffi.AuditRecord,
@@ -67,7 +69,7 @@ class AbiTest(unittest.TestCase):
         self.assertEqual(found, expected)
 
     def test_other_constants(self):
-        for prefix in ("LOG_", "STORAGE_", "KIND_", "AUDIT_"):
+        for prefix in ("LOG_", "STORAGE_", "KIND_", "AUDIT_", "IMPORT_"):
             c_prefix = "AIRSSYS_" + prefix
             for name, value in self.enumerators(c_prefix).items():
                 with self.subTest(c_prefix + name):

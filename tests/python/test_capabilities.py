@@ -259,14 +259,15 @@ class Storages(Rights):
             "test/*/*": True,
             "**": True,
             "test/user/1": False,
-            "test/user": None,
+            "test/user": False,
+            "test": None,
         }.items():
             with self.subTest(pattern):
                 rights = {"storage": {"write": [pattern]}}
                 if allowed is None:
                     with self.assertRaises(InvalidOptions) as caught:
                         self.user(capabilities=rights)
-                    self.assertIn("can match no component id", str(caught.exception))
+                    self.assertIn("can match no storage namespace", str(caught.exception))
                     continue
                 with self.user(capabilities=rights) as user:
                     expected = b"ok" if allowed else storage_denied("storage.write")

@@ -36,6 +36,7 @@ from airssys_wasm.errors import (
     InvalidMessage,
     InvalidOptions,
     IoError,
+    NotConforming,
     Panic,
     QueueFull,
     RequestNotFound,
@@ -44,6 +45,7 @@ from airssys_wasm.errors import (
     Status,
     Timeout,
     Trap,
+    Unsupported,
     WouldDeadlock,
 )
 from airssys_wasm.events import Event
@@ -53,6 +55,7 @@ from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router
 from airssys_wasm.security import AuditRecord, Capabilities, Explanation, Grants, Policies
 from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
+from airssys_wasm.stored import StoredData, StoredKeys, Usage
 
 __version__ = "0.1.0"
 
@@ -106,6 +109,7 @@ __all__ = [
     "IoError",
     "LogEntry",
     "LogTarget",
+    "NotConforming",
     "Panic",
     "Payload",
     "Policies",
@@ -119,8 +123,12 @@ __all__ = [
     "Storage",
     "StorageQuotaExceeded",
     "Strategy",
+    "StoredData",
+    "StoredKeys",
     "Timeout",
     "Trap",
+    "Unsupported",
+    "Usage",
     "WhenFull",
     "WouldDeadlock",
     "codec",

@@ -145,6 +145,10 @@ def storage_table(host: _registry.Host) -> _ffi.Storage:
         _storage_list,
         _storage_exists if callable(getattr(storage, "exists", None)) else _NO_EXISTS,
         _storage_usage if callable(getattr(storage, "usage", None)) else _NO_USAGE,
+        _ffi.STORAGE_SERIALIZE if getattr(storage, "serialize", False) else 0,
+        _storage_batch if callable(getattr(storage, "batch", None)) else _NO_BATCH,
+        _storage_flush if callable(getattr(storage, "flush", None)) else _NO_FLUSH,
+        _storage_namespaces if callable(getattr(storage, "namespaces", None)) else _NO_NAMESPACES,
     )
 
 
@@ -188,6 +192,10 @@ def router_table(host: _registry.Host) -> _ffi.Router:
 # NULL: the library derives the answer itself.
 _NO_EXISTS = _ffi.StorageExistsFn()
 _NO_USAGE = _ffi.StorageUsageFn()
+# NULL: the storage cannot do it, or need not.
+_NO_BATCH = _ffi.StorageBatchFn()
+_NO_FLUSH = _ffi.StorageFlushFn()
+_NO_NAMESPACES = _ffi.StorageNamespacesFn()
 # NULL: the router does not need it.
 _NO_CANCEL = _ffi.CancelFn()
 
@@ -396,6 +404,86 @@ def _storage_usage(storage: Any, namespace: str, used: Any, count: Any, out: int
         raise TypeError(f"usage must return (bytes, keys), not {sizes!r}")
     used[0], count[0] = sizes
     return _ffi.STORAGE_OK
+
+
+@_storage_callback(_ffi.StorageBatchFn)
+def _storage_batch(storage: Any, namespace: str, batch: Any, out: int) -> int:
+    lent = batch.contents
+    changes: Dict[str, Optional[bytes]] = {}
+    for change in (lent.changes[at].contents for at in range(lent.count)):
+        stored = change.value is not None
+        value = ctypes.string_at(change.value, change.value_len) if stored else None
+        changes[change.key.decode()] = value
+    storage.batch(namespace, changes)
+    return _ffi.STORAGE_OK
+
+
+def _without_namespace(kind: Any) -> Callable[[Callable[..., int]], Any]:
+    """As :func:`_storage_callback`, for `work(storage, ..., out)`."""
+
+    def make(work: Callable[..., int]) -> Any:
+        operation = work.__name__.rsplit("_", 1)[-1]
+
+        @callback(kind)
+        @functools.wraps(work)
+        def called(token: int, *rest: Any) -> None:
+            out = rest[-1]
+            outer = _running.owners
+            try:
+                owner, storage = _registry.find(token)
+                enter(owner)
+                result = work(storage, *rest)
+            except BaseException as error:
+                keep(error, "storage %s raised", operation)
+                result = _refuse(out, _ffi.STORAGE_IO_ERROR, error)
+            finally:
+                leave(outer)
+            lib.airssys_writer_finish(out, result)
+
+        return called
+
+    return make
+
+
+@_without_namespace(_ffi.StorageFlushFn)
+def _storage_flush(storage: Any, out: int) -> int:
+    storage.flush()
+    return _ffi.STORAGE_OK
+
+
+@_without_namespace(_ffi.StorageNamespacesFn)
+def _storage_namespaces(storage: Any, names: int, out: int) -> int:
+    for name in storage.namespaces():
+        if not isinstance(name, str):
+            raise TypeError(f"namespaces must return names of type str, not {type(name).__name__}")
+        if not lib.airssys_keys_push(names, _convert.c_string("a namespace", name)):
+            raise ValueError(f"the library refused the namespace {name!r}")
+    return _ffi.STORAGE_OK
+
+
+def transfer(owner: object, kind: Any, work: Callable[..., None]) -> Tuple[Any, List[BaseException]]:
+    """A C function for one export or import, from `work(..., out)`, and the list of its exceptions."""
+    failures: List[BaseException] = []
+
+    def called(_data: Optional[int], *rest: Any) -> None:
+        outer = _running.owners
+        status: int = Status.IO
+        try:
+            enter(owner)
+            work(*rest)
+            status = Status.OK
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            leave(outer)
+        lib.airssys_writer_finish(rest[-1], status)
+
+    return kind(called), failures
+
+
+def write_piece(out: int, piece: bytes) -> None:
+    """Passes a piece of an export to an import."""
+    _write(out, piece)
 
 
 def _sink_callback(kind: Any, what: str, read: Callable[[Any], Any]) -> Any:

@@ -41,7 +41,7 @@ def read_error(error: Any, status: int) -> AirssysError:
     return from_status(status, message.decode("utf-8", "replace"), detail)
 
 
-class _Frame:
+class Frame:
     """The outputs of a native call. Later calls reuse it."""
 
     __slots__ = ("_data", "_error", "_reply", "error_at", "reply_at")
@@ -111,8 +111,8 @@ class Core:
         self._owned = 0
         #: The objects that the engine calls. Held here, where the collector sees the references.
         self._hosts: List[Host] = []
-        self._active: Set[_Frame] = set()
-        self._frames: List[_Frame] = []
+        self._active: Set[Frame] = set()
+        self._frames: List[Frame] = []
         self._left = threading.Event()
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
@@ -138,7 +138,7 @@ class Core:
         audit: Optional[Callable[[AuditRecord], None]],
         audit_sample: int,
     ) -> int:
-        frame = _Frame()
+        frame = Frame()
         config = ctypes.c_void_p()
         engine = ctypes.c_void_p()
         frame.check(lib.airssys_config_new(ctypes.byref(config), frame.error_at))
@@ -187,7 +187,7 @@ class Core:
         """Whether :meth:`close` was called."""
         return not self._pointer
 
-    def _run(self, function: Any, frame: _Frame, *arguments: Any) -> None:
+    def _run(self, function: Any, frame: Frame, *arguments: Any) -> None:
         """Calls `function(engine, *arguments, error)` and raises its error."""
         self._active.add(frame)
         try:
@@ -202,11 +202,11 @@ class Core:
         if status or _interrupts:
             frame.check(status)
 
-    def _take_frame(self) -> _Frame:
+    def _take_frame(self) -> Frame:
         try:
             return self._frames.pop()
         except IndexError:
-            return _Frame()
+            return Frame()
 
     def run(self, function: Any, *arguments: Any) -> None:
         """Calls a function of the engine without a reply."""
@@ -234,13 +234,17 @@ class Core:
         self._frames.append(frame)
         return reply
 
-    def ask_json(self, function: Any, *arguments: Any) -> Any:
-        """Calls a function of the engine and parses its JSON reply."""
+    def ask(self, function: Any, *arguments: Any) -> Optional[bytes]:
+        """Calls a function of the engine and returns its reply."""
         frame = self._take_frame()
         self._run(function, frame, *arguments, frame.reply_at)
-        document = frame.take_reply()
+        reply = frame.take_reply()
         self._frames.append(frame)
-        return json.loads(document or b"null")
+        return reply
+
+    def ask_json(self, function: Any, *arguments: Any) -> Any:
+        """Calls a function of the engine and parses its JSON reply."""
+        return json.loads(self.ask(function, *arguments) or b"null")
 
     def shutdown(self, timeout_ms: int) -> None:
         """Ends the engine's work; see :meth:`Engine.shutdown`."""
@@ -302,7 +306,7 @@ class Core:
         for host in self._hosts:
             host.hold()
         pointer, self._pointer = self._pointer, 0
-        frame = _Frame()
+        frame = Frame()
         status = lib.airssys_engine_shutdown(self._owned, 0, frame.error_at)
         if status == Status.WOULD_DEADLOCK:
             # This is a callback of another engine, and this engine waits for it.

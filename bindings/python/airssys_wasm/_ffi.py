@@ -35,6 +35,10 @@ STORAGE_QUOTA_EXCEEDED = 2
 STORAGE_INVALID_KEY = 3
 STORAGE_IO_ERROR = 4
 
+STORAGE_SERIALIZE = 1
+
+IMPORT_REFUSE, IMPORT_REPLACE, IMPORT_KEEP, IMPORT_CHECK = range(4)
+
 KIND_MESSAGE, KIND_REQUEST = range(2)
 
 AUDIT_ALLOWED, AUDIT_DENIED, AUDIT_LOST = range(1, 4)
@@ -163,6 +167,38 @@ StorageExistsFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, POINTER(c_bool),
 StorageUsageFn = CFUNCTYPE(None, c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64), c_void_p)
 
 
+class StorageChange(Structure):
+    """``airssys_storage_change_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("key", c_char_p),
+        ("value", c_void_p),
+        ("value_len", c_size_t),
+        ("expires_ms", c_uint64),
+    ]
+
+
+class StorageBatch(Structure):
+    """``airssys_storage_batch_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("changes", POINTER(POINTER(StorageChange))),
+        ("count", c_size_t),
+    ]
+
+
+StorageBatchFn = CFUNCTYPE(None, c_void_p, c_char_p, POINTER(StorageBatch), c_void_p)
+StorageFlushFn = CFUNCTYPE(None, c_void_p, c_void_p)
+StorageNamespacesFn = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p)
+
+#: ``airssys_export_fn_t``
+ExportFn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_void_p)
+#: ``airssys_import_fn_t``
+ImportFn = CFUNCTYPE(None, c_void_p, c_void_p)
+
+
 class Logger(Structure):
     """``airssys_logger_t``"""
 
@@ -223,6 +259,10 @@ class Storage(Structure):
         ("list", StorageListFn),
         ("exists", StorageExistsFn),
         ("usage", StorageUsageFn),
+        ("flags", c_uint64),
+        ("batch", StorageBatchFn),
+        ("flush", StorageFlushFn),
+        ("namespaces", StorageNamespacesFn),
     ]
 
 
@@ -339,6 +379,27 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_health": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_stats": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_storage_compact": (_STATUS, (_POINTER, _POINTER)),
+    "airssys_engine_storage_get": (_STATUS, (_POINTER, c_char_p, c_char_p, _POINTER, _POINTER)),
+    "airssys_engine_storage_set": (
+        _STATUS,
+        (_POINTER, c_char_p, c_char_p, _POINTER, c_size_t, c_uint64, _POINTER),
+    ),
+    "airssys_engine_storage_delete": (_STATUS, (_POINTER, c_char_p, c_char_p, _POINTER)),
+    "airssys_engine_storage_list": (
+        _STATUS,
+        (_POINTER, c_char_p, c_char_p, c_char_p, c_size_t, _POINTER, _POINTER),
+    ),
+    "airssys_engine_storage_usage": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER, _POINTER)),
+    "airssys_engine_storage_batch": (_STATUS, (_POINTER, c_char_p, _POINTER, c_size_t, _POINTER)),
+    "airssys_engine_storage_export": (
+        _STATUS,
+        (_POINTER, _POINTER, c_size_t, ExportFn, _POINTER, _POINTER),
+    ),
+    "airssys_engine_storage_import": (
+        _STATUS,
+        (_POINTER, c_int32, ImportFn, _POINTER, _POINTER, _POINTER),
+    ),
+    "airssys_storage_selftest": (_STATUS, (_POINTER, c_uint64, _POINTER, _POINTER)),
 }
 
 PROTOTYPES = {**_QUICK, **_WAITING}

@@ -40,7 +40,7 @@ def code(name: str) -> int:
     An unknown name raises :class:`~airssys_wasm.InvalidArgument`, which lists the known names.
     """
     found = ctypes.c_uint64()
-    frame = _core._Frame()
+    frame = _core.Frame()
     text = _convert.c_string("name", name)
     status = lib.airssys_codec_code(text, ctypes.byref(found), frame.error_at)
     if status:
@@ -57,7 +57,7 @@ def prefix(codec: Union[str, int], payload: _convert.Payload) -> bytes:
     number = code(codec) if isinstance(codec, str) else codec
     if not 0 <= number < _CODES:
         raise InvalidArgument(f"a codec must be a number of at most 63 bits, not {number}")
-    frame = _core._Frame()
+    frame = _core.Frame()
     data, size = _convert.c_buffer(payload)
     status = lib.airssys_codec_prefix(number, data, size, frame.reply_at, frame.error_at)
     if status:
@@ -76,7 +76,7 @@ def read(payload: Union[bytes, bytearray, memoryview]) -> Tuple[int, bytes]:
     data = payload if isinstance(payload, bytes) else memoryview(payload).tobytes()
     found = ctypes.c_uint64()
     length = ctypes.c_size_t()
-    frame = _core._Frame()
+    frame = _core.Frame()
     status = lib.airssys_codec_read(
         data, len(data), ctypes.byref(found), ctypes.byref(length), frame.error_at
     )

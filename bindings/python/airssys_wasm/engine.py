@@ -43,6 +43,7 @@ from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router, c_envelope
 from airssys_wasm.security import AuditRecord, Capabilities, Policies
 from airssys_wasm.storage import Storage
+from airssys_wasm.stored import StoredData
 
 __all__ = ["Activation", "Engine", "WhenFull"]
 
@@ -196,6 +197,7 @@ class Engine:
         idle_timeout: Optional[float] = None,
         recycle_above_bytes: Optional[int] = None,
         recycle_after_messages: Optional[int] = None,
+        storage: Optional[Options] = None,
         options: Optional[Options] = None,
     ) -> Component:
         """Loads a component and initializes it.
@@ -282,6 +284,9 @@ class Engine:
         :param recycle_above_bytes: bytes of linear memory beyond which a new instance takes the place of
             the old one between two messages: the memory of an instance never shrinks.
         :param recycle_after_messages: messages and callbacks after which a new instance does so.
+        :param storage: ``{"scope": "name"}`` lets all components of the name (``namespace/name``)
+            that are loaded so share their stored data. It takes a grant:
+            ``capabilities={"storage": {"read": "app/db", "write": "app/db"}}``.
         :param options: further keys of the library's load options, in the library's spelling.
         :raises InvalidId: the id is malformed.
         :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory or
@@ -331,6 +336,7 @@ class Engine:
                 ),
                 "recycle-above-bytes": recycle_above_bytes,
                 "recycle-after-messages": recycle_after_messages,
+                "storage": None if storage is None else dict(storage),
             },
         )
         handle = ctypes.c_uint64()
@@ -428,6 +434,11 @@ class Engine:
         if group._core is not self._core:
             raise InvalidArgument(f"{group!r} belongs to another engine")
         return group.name
+
+    @property
+    def storage(self) -> StoredData:
+        """What components have stored, whether they are loaded or not."""
+        return StoredData(self._core)
 
     def find(self, id: str) -> Component:
         """The component with this id.

@@ -33,6 +33,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidOptions",
     "IoError",
+    "NotConforming",
     "Panic",
     "QueueFull",
     "RequestNotFound",
@@ -41,6 +42,7 @@ __all__ = [
     "Status",
     "Timeout",
     "Trap",
+    "Unsupported",
     "WouldDeadlock",
 ]
 
@@ -75,6 +77,8 @@ class Status(enum.IntEnum):
     INTERRUPTED = 24
     COMPONENT_STOPPED = 25
     COMPONENT_FAILED = 26
+    UNSUPPORTED = 27
+    NOT_CONFORMING = 28
     CANARY_UNDER_WAY = 29
 
 
@@ -301,6 +305,26 @@ class CanaryUnderWay(AirssysError):
     status = Status.CANARY_UNDER_WAY
 
 
+class Unsupported(AirssysError):
+    """The storage has no such operation."""
+
+    status = Status.UNSUPPORTED
+
+
+class NotConforming(AirssysError):
+    """A storage does not do what a storage must.
+
+    ``str()`` lists the broken rules; ``detail`` is the whole report of
+    :func:`airssys_wasm.storage.selftest`.
+    """
+
+    status = Status.NOT_CONFORMING
+
+    def __str__(self) -> str:
+        # A report of several lines.
+        return "\n".join(printable(line) for line in self.message.split("\n"))
+
+
 _CLASSES: Dict[int, Type[AirssysError]] = {
     kind.status: kind
     for kind in (
@@ -331,6 +355,8 @@ _CLASSES: Dict[int, Type[AirssysError]] = {
         ComponentStopped,
         ComponentFailed,
         CanaryUnderWay,
+        Unsupported,
+        NotConforming,
     )
 }
 

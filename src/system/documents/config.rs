@@ -82,21 +82,21 @@ pub struct ConfigDocument {
     pub require_signature: Option<bool>,
     /// Capabilities of loads that name none. If the key is never set, such loads have none.
     pub capabilities: Option<Capabilities>,
-    /// Keeps the components' storage in a file. If the key is absent, it is in memory, or with the
-    /// host. The object replaces that of an earlier document as a whole.
+    /// How the storage of components works. If the key is absent, it is in memory, or with the host.
+    /// The object replaces that of an earlier document as a whole.
     pub storage: Option<StorageDocument>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.
     pub policies: Option<PoliciesDocument>,
 }
 
-/// A file that keeps the components' storage.
-#[derive(Debug, Deserialize)]
+/// How the storage of components works.
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-file"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-options"))]
 pub struct StorageDocument {
-    /// *Required.* The file. The engine makes it if it is missing; its directory must exist. One
-    /// engine at a time has it open.
-    pub path: String,
+    /// The file that keeps it. The engine makes the file if it is missing; its directory must exist.
+    /// One engine at a time has it open. If the key is absent, storage is in memory, or the host's.
+    pub path: Option<String>,
     /// When a change is on disk.
     #[cfg_attr(test, schemars(extend("default" = "sync")))]
     pub durability: Option<DurabilityDocument>,
@@ -114,6 +114,10 @@ pub struct StorageDocument {
     /// larger than 64 MiB. Storage waits meanwhile. 0 is never.
     #[cfg_attr(test, schemars(extend("default" = durable().compact_above_ratio)))]
     pub compact_above_ratio: Option<Int<0>>,
+    /// Bytes of memory for values that were read from the storage of the host, and for keys that it
+    /// lacks, so that they need not be read again. Only for a storage that nobody else writes to. If
+    /// the key is absent, nothing is kept.
+    pub read_cache_bytes: Option<Int<1>>,
 }
 
 /// When a change of the storage is on disk.

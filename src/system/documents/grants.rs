@@ -131,7 +131,8 @@ by_type! {
     }
 }
 
-/// Namespaces of storage, by action.
+/// Namespaces of storage, by action. A namespace is the id of a component, or the `namespace/name`
+/// that components share.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-by-action"))]

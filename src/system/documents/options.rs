@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::component::supervision::{Growth, RestartPolicy};
 use crate::core::limits::WhenFull;
 use crate::security::quota::MAX_HOST_CALL_BYTES;
+use crate::storage::namespace::StorageScope;
 use crate::system::documents::grants::Capabilities;
 use crate::system::documents::values::{Given, Int, List, Table};
 
@@ -123,6 +124,8 @@ pub struct LoadDocument {
     /// next message makes a new instance and restores the state. A component that waits for the
     /// outcome of a request is not passivated. If the key is absent, idleness does not matter.
     pub idle_timeout_ms: Option<Int<1>>,
+    /// Which namespace of the storage the component uses.
+    pub storage: Option<LoadStorageDocument>,
 }
 
 /// How long the state of a component lasts.
@@ -289,6 +292,38 @@ pub enum ActivationDocument {
     AtLoad,
     /// By the first message: until then the component is `passive`, and its metadata is unknown.
     OnDemand,
+}
+
+/// Which namespace of the storage a component uses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "load-storage"))]
+pub struct LoadStorageDocument {
+    /// Whose keys they are.
+    #[cfg_attr(test, schemars(extend("default" = "id")))]
+    pub scope: Option<ScopeDocument>,
+}
+
+/// Whose keys a component uses.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "scope"))]
+pub enum ScopeDocument {
+    /// Its own: the namespace is its id, `namespace/name/instance`.
+    Id,
+    /// Those of all components whose ids begin with the same `namespace/name`, which is the
+    /// namespace. The component must be granted that namespace by a pattern: the grant of its own
+    /// does not cover it. The quotas of the component apply to the namespace as a whole.
+    Name,
+}
+
+impl From<Option<ScopeDocument>> for StorageScope {
+    fn from(document: Option<ScopeDocument>) -> Self {
+        match document {
+            None | Some(ScopeDocument::Id) => Self::Id,
+            Some(ScopeDocument::Name) => Self::Name,
+        }
+    }
 }
 
 /// What follows the loss of an instance: a trap, a limit, an exit, or a new instance that could not

@@ -14,7 +14,8 @@ use crate::system::documents::grants::{
 use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{
     BackoffDocument, CanaryDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument,
-    MailboxDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument, SupervisionDocument,
+    LoadStorageDocument, MailboxDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument,
+    SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -59,6 +60,7 @@ fn all_keys() -> Vec<Keys> {
         keys::<ExpectDocument>(),
         keys::<CanaryDocument>(),
         keys::<BackoffDocument>(),
+        keys::<LoadStorageDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
         keys::<StorageDocument>(),

@@ -18,4 +18,5 @@ pub mod router;
 pub mod server;
 pub mod stage;
 pub mod store;
+pub mod stored;
 pub mod tree;

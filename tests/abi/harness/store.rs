@@ -65,6 +65,10 @@ impl Store {
             list: Some(list),
             exists: if complete { Some(exists) } else { None },
             usage: if complete { Some(usage) } else { None },
+            flags: 0,
+            batch: if complete { Some(batch) } else { None },
+            flush: if complete { Some(flush) } else { None },
+            namespaces: if complete { Some(namespaces) } else { None },
         }
     }
 
@@ -225,6 +229,61 @@ unsafe extern "C" fn usage(
     unsafe {
         bytes.write(size);
         keys.write(count);
+    }
+    done(out);
+}
+
+unsafe extern "C" fn batch(
+    user_data: *mut c_void,
+    ns: *const c_char,
+    batch: *const airssys_storage_batch_t,
+    out: *mut airssys_writer_t,
+) {
+    let (store, ns) = (store(user_data), text(ns));
+    // SAFETY: the callback's own changes.
+    let changes = unsafe { std::slice::from_raw_parts((*batch).changes, (*batch).count) };
+    // SAFETY: as above.
+    let changes = changes.iter().map(|change| unsafe { &**change });
+    if let Some(scripted) = store.ask("batch", &ns, &changes.len().to_string()) {
+        return answer(out, scripted);
+    }
+    let mut values = store.values.lock().unwrap();
+    for change in changes {
+        assert_eq!((change.size, change.expires_ms), (size_of_val(change), 0));
+        let place = (ns.clone(), text(change.key));
+        if change.value.is_null() {
+            values.remove(&place);
+        } else {
+            // SAFETY: the value has `value_len` bytes.
+            let value = unsafe { std::slice::from_raw_parts(change.value, change.value_len) };
+            values.insert(place, value.to_vec());
+        }
+    }
+    done(out);
+}
+
+unsafe extern "C" fn flush(user_data: *mut c_void, out: *mut airssys_writer_t) {
+    match store(user_data).ask("flush", "", "") {
+        Some(scripted) => answer(out, scripted),
+        None => done(out),
+    }
+}
+
+unsafe extern "C" fn namespaces(
+    user_data: *mut c_void,
+    names: *mut airssys_keys_t,
+    out: *mut airssys_writer_t,
+) {
+    let store = store(user_data);
+    if let Some(scripted) = store.ask("namespaces", "", "") {
+        return answer(out, scripted);
+    }
+    let values = store.values.lock().unwrap();
+    let all: std::collections::BTreeSet<_> = values.keys().map(|(ns, _)| ns).collect();
+    for name in all.into_iter().rev() {
+        let name = CString::new(name.as_str()).expect("no NUL");
+        // SAFETY: the callback's own list, and text.
+        assert!(unsafe { airssys_keys_push(names, name.as_ptr()) });
     }
     done(out);
 }
