@@ -18,8 +18,8 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds that this
-    /// header does not name.
+    /// `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds
+    /// that this header does not name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
     pub json: *const c_char,
