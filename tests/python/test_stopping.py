@@ -389,6 +389,7 @@ class TheStatus(LifeCycleTest):
             "state": "running",
             "health": "healthy",
             "supervision": None,
+            "canary": None,
             "instances": [instance],
         }
         self.assertEqual(trapper.status(), expected)
