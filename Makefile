@@ -20,7 +20,7 @@ cargo := CARGO_TARGET_DIR=$(TARGET_DIR) $(CARGO)
 say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-rust test-c test-python fuzz soak bench bench-peers models tsan install coverage tools lib \
+.PHONY: help demo check test test-rust test-c test-python fuzz crash soak bench bench-peers models tsan install coverage tools lib \
 	guests dev
 
 help: ## Show the commands
@@ -93,6 +93,13 @@ FUZZ_TARGETS ?=
 fuzz: dev ## Attack the library at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
 	$(say) "random attacks: generated and mutated components, documents, codecs, two ways to call, calls in any order"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test fuzz -- $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+CRASH_KILLS ?= 300
+
+crash: dev ## Kill a process that writes to a storage's file CRASH_KILLS (300) times, check what is in it; AIRSSYS_CRASH_SEED=N
+	$(say) "kills at random points; every acknowledged change and the usage counters are checked each time"
+	AIRSSYS_CRASH_KILLS=$(CRASH_KILLS) $(cargo) nextest run --profile long --workspace --locked --lib --no-capture \
+		-E 'test(a_killed_writer)'
 
 SOAK_SECONDS ?= 300
 

@@ -31,8 +31,12 @@ const DEEP: &str = r#"{"mailbox": {"capacity": 1048576, "max-bytes": 1073741824}
 
 fn main() {
     let wasm = airssys_wasm_guests::bytes("relay");
-    if std::env::args().any(|argument| argument == "--keys") {
+    let asked = |for_it: &str| std::env::args().any(|argument| argument == for_it);
+    if asked("--keys") {
         return keys(&wasm);
+    }
+    if asked("--spawn") {
+        return spawn(&wasm);
     }
     println!(
         "payloads of {PAYLOAD} B; medians of rounds in turns; ratios: medians of the rounds'\n"
@@ -52,12 +56,14 @@ fn keys(wasm: &[u8]) {
         in_turns(ROUNDS, [&mut || both_times(3 * HOPS, || pair.ping_pong(3 * HOPS))]);
     let spawn = Spawn::new(wasm);
     let [[one]] = in_turns(ROUNDS, [&mut || [spawn.one_by_one()]]);
-    let [[many]] = in_turns(ROUNDS, [&mut || [spawn.many()]]);
+    let [[many], [threads]] =
+        in_turns(ROUNDS, [&mut || [spawn.many()], &mut || [spawn.many_from_threads()]]);
     println!("accept_per_s {:.0}", accept.median());
     println!("consume_per_s {:.0}", consume.median());
     println!("pingpong_ns {:.1}", ping_pong.median());
     println!("spawn_ns {:.0}", one.median());
     println!("spawn_many_ns {:.0}", many.median());
+    println!("spawn_many_threads_ns {:.0}", threads.median());
 }
 
 fn flood(wasm: &[u8]) {
@@ -181,12 +187,20 @@ fn spawn(wasm: &[u8]) {
         let once = || drop(black_box(raw.start(&[]).call(&message)));
         [nanoseconds(time(SPAWNS as u32, once), SPAWNS)]
     };
-    let [[raw], [one], [many]] =
-        in_turns(9, [&mut || raw_round(), &mut || [spawn.one_by_one()], &mut || [spawn.many()]]);
+    let [[raw], [one], [many], [threads]] = in_turns(
+        9,
+        [&mut || raw_round(), &mut || [spawn.one_by_one()], &mut || [spawn.many()], &mut || {
+            [spawn.many_from_threads()]
+        }],
+    );
     println!("load, call and unload of a binary that is loaded already");
-    println!("{:>34} {:>7.1} µs", "wasmtime: instance, initialize, call", raw.median() / 1e3);
-    for (side, samples) in [("airssys, one after another", &one), ("airssys, 256 at once", &many)] {
-        println!("{side:>34} {:>7.1} µs {:>7.2}x", samples.median() / 1e3, samples.over(&raw));
+    println!("{:>38} {:>7.1} µs", "wasmtime: instance, initialize, call", raw.median() / 1e3);
+    for (side, samples) in [
+        ("airssys, one after another", &one),
+        ("airssys, 256 at once", &many),
+        ("the same, from a thread for each core", &threads),
+    ] {
+        println!("{side:>38} {:>7.1} µs {:>7.2}x", samples.median() / 1e3, samples.over(&raw));
     }
 }
 
@@ -276,8 +290,26 @@ impl Spawn {
     }
 
     fn many(&self) -> f64 {
-        let ids: Vec<String> = (0..AT_ONCE).map(|i| format!("bench/spawned/{i}")).collect();
         let start = Instant::now();
+        self.rounds_of(AT_ONCE, 0);
+        nanoseconds(start.elapsed(), SPAWNS)
+    }
+
+    /// As many at once, from a thread for each core: a load runs on the thread that calls it.
+    fn many_from_threads(&self) -> f64 {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..cores {
+                scope.spawn(move || self.rounds_of(AT_ONCE / cores, thread));
+            }
+        });
+        nanoseconds(start.elapsed(), SPAWNS / cores * cores)
+    }
+
+    fn rounds_of(&self, at_once: u64, thread: u64) {
+        let id = |i| format!("bench/spawned-{thread}/{i}");
+        let ids: Vec<String> = (0..at_once).map(id).collect();
         for _ in 0..SPAWNS / AT_ONCE {
             let handles: Vec<u64> =
                 ids.iter().map(|id| self.host.load(id, &self.wasm, "{}")).collect();
@@ -286,6 +318,5 @@ impl Spawn {
             }
             handles.into_iter().for_each(|handle| self.host.unload(handle));
         }
-        nanoseconds(start.elapsed(), SPAWNS)
     }
 }

@@ -7,6 +7,7 @@ mod common;
 use std::ffi::c_void;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use airssys_wasm::airssys_completion_t;
 use common::allocations::{Counting, allocated};
@@ -40,6 +41,7 @@ fn main() {
     child("airssys", COMPONENTS);
     child("packed", PACKED_COMPONENTS);
     child("passive", PASSIVE_COMPONENTS);
+    child("turns", PASSIVE_COMPONENTS);
     child("routed", REQUESTS);
     child("queued", REQUESTS);
 }
@@ -61,6 +63,7 @@ fn run(case: &str, count: u64) {
         "airssys" => airssys(count, "{}"),
         "packed" => airssys(count, r#"{"memory-reservation": "none"}"#),
         "passive" => passive(count),
+        "turns" => in_turns(count),
         "routed" => routed(count),
         "queued" => queued(count),
         other => panic!("no such case: {other}"),
@@ -103,11 +106,44 @@ fn passive(count: u64) {
     let load = |i: u64| host.load(&format!("bench/echo/{i}"), &wasm, options);
     load(count);
     let before = Now::look();
+    let start = Instant::now();
     let handles: Vec<u64> = (0..count).map(load).collect();
+    let loaded = start.elapsed();
     before.report(&format!("{count} passive components"), count, "B");
+    print_rate("loaded", count, loaded);
+    let start = Instant::now();
+    let listed = host.list().len();
+    print_rate(&format!("listed, in {} MB", listed / 1_000_000), count, start.elapsed());
     for handle in handles.iter().step_by(9973) {
         host.call_and_free(*handle, &[7; PAYLOAD]);
     }
+    let start = Instant::now();
+    handles.iter().step_by(2).for_each(|handle| host.unload(*handle));
+    print_rate("unloaded", count.div_ceil(2), start.elapsed());
+    let start = Instant::now();
+    drop(host);
+    print_rate("freed with the engine", count / 2, start.elapsed());
+}
+
+/// Passive components, all called in turn, of which few may have an instance at a time.
+fn in_turns(count: u64) {
+    let wasm = airssys_wasm_guests::bytes("echo");
+    let host = Host::new(r#"{"memory-reservation": "none", "max-live-instances": 1000}"#);
+    let options = r#"{"activation": "on-demand"}"#;
+    let load = |i: u64| host.load(&format!("bench/echo/{i}"), &wasm, options);
+    load(count);
+    let before = Now::look();
+    let handles: Vec<u64> = (0..count).map(load).collect();
+    let start = Instant::now();
+    handles.iter().for_each(|handle| host.call_and_free(*handle, &[7; PAYLOAD]));
+    let called = start.elapsed();
+    before.report(&format!("{count} passive components, all called"), count, "B");
+    print_rate("called", count, called);
+}
+
+fn print_rate(what: &str, count: u64, time: Duration) {
+    let (seconds, each) = (time.as_secs_f64(), time.as_nanos() as f64 / count as f64 / 1e3);
+    println!("{:>48} {seconds:.2} s, {each:.2} µs each", what);
 }
 
 /// Stops before the limit on mappings, at which even small allocations fail.

@@ -668,8 +668,8 @@ struct airssys_event_t {
   /** `sizeof(airssys_event_t)` in the library. */
   size_t size;
   /**
-   * `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds
-   * that this header does not name.
+   * `dead-letter`, `state`, `health`, `group`, `canary` or `events-lost`. A newer library may send
+   * kinds that this header does not name.
    */
   const char *kind;
   /** The event as a JSON object, NUL-terminated. */
@@ -719,6 +719,7 @@ struct airssys_event_t {
  *     supervisor    the supervision wants a new instance
  *     give-up       the supervision allows no further restart
  *     restart       airssys_engine_restart wants a new instance
+ *     group         the group of the component restarts it, or gives up
  *     recycle       a new instance is to take the place of this one, see OPTIONS
  *     restarted     the new instance is initialized
  *     replace       an instance of another version is ready
@@ -736,6 +737,13 @@ struct airssys_event_t {
  *     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "handle": 1, "instance": 0,
  *       "from": "healthy", "to": "degraded" }
+ *
+ * `group`: a group has another state, see `airssys_engine_groups`. `component` is the one whose
+ * loss made the group act, or null:
+ *
+ *     { "event": "group", "time": { "seconds": 0, "nanoseconds": 0 },
+ *       "group": "pipeline", "handle": 1, "from": "running", "to": "restarting",
+ *       "component": "app/reader/0", "restarts": 1 }
  *
  * `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
  *
@@ -888,8 +896,11 @@ struct airssys_engine_t;
  *
  * Returns `AIRSSYS_OK` or:
  *
- * - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options.
- * - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log.
+ * - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options; or the
+ *   configuration has a `storage` and one of `airssys_config_set_storage`.
+ * - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log; or
+ *   the file of `storage` is in use by another engine, damaged, or not a storage (STORAGE in
+ *   OPTIONS below). The message says what to do, `problem` in the details names the problem.
  * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_new(const airssys_config_t *config,
@@ -936,7 +947,8 @@ airssys_status_t airssys_engine_shutdown(airssys_engine_t *engine,
  * Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
  * their next turn; this function returns after them. It waits up to 10 seconds for callbacks under
  * way on the library's threads, and runs those that still wait itself. When it returns, the
- * completion of every accepted request has been called, and no callback starts any more. What a
+ * completion of every accepted request has been called, and no callback starts any more. The file
+ * of `storage` is written and closed, so that another engine can open it. What a
  * callback uses, `user_data` included, is in every case released after it returns.
  *
  * Any thread. Called from a callback, it returns at once. The engine is then released when the
@@ -1018,10 +1030,10 @@ airssys_status_t airssys_engine_load_file(airssys_engine_t *engine,
  * The component accepts nothing more. The current message ends, waiting messages fail with
  * `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, and the component's `shutdown` is called.
  *
- * `engine`: borrowed. `handle`: an unknown, stale or zero handle does nothing, so that a second
- * unload is harmless. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
- * component is gone: for the current message and for `shutdown`, each at most the component's
- * `max-execution-time-ms`.
+ * `engine`: borrowed. `handle`: of a component or a group, see `airssys_engine_add_group`; an
+ * unknown, stale or zero handle does nothing, so that a second unload is harmless. `error`: may be
+ * NULL. Any thread; callable from callbacks. Blocks until the component is gone: for the current
+ * message and for `shutdown`, each at most the component's `max-execution-time-ms`.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -1086,14 +1098,14 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
  * new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
  *
  * - `engine`: borrowed.
- * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components at a time,
- *   beginning with the one that was loaded last.
+ * - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`, or of a group: all
+ *   components at a time, beginning with the one that was loaded last.
  * - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
  *   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
  *   interrupted; 0: at once, `UINT64_MAX`: never. `shutdown` then has one second. A callback of the
  *   host is not cut short.
- * - `error`: may be NULL. With `AIRSSYS_ALL_COMPONENTS` the details' `failed` lists the components
- *   that could not be stopped, with `handle`, `status` and `message`; the status is that of the
+ * - `error`: may be NULL. For several components the details' `failed` lists those that could not
+ *   be stopped, with `handle`, `status` and `message`; the status is that of the
  *   first.
  *
  * Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
@@ -1122,8 +1134,8 @@ airssys_status_t airssys_engine_stop(airssys_engine_t *engine,
  * are accepted. Its supervision forgets earlier restarts.
  *
  * - `engine`: borrowed.
- * - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`:
- *   all components, in the order of loading.
+ * - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`,
+ *   or of a group: all components, in the order of loading. The group forgets restarts as well.
  * - `error`: may be NULL; as for `airssys_engine_stop`.
  *
  * Any thread; callable from callbacks. Blocks until the instances are initialized, a stop under way
@@ -1153,6 +1165,7 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *         "backoff": { "growth": "exponential", "first-ms": 100, "max-ms": 30000,
  *                      "jitter-percent": 20, "quiet-ms": 60000 }
  *       },
+ *       "group": null,
  *       "canary": { "version": 2, "sha256": "...", "share-percent": 10, "messages": 10,
  *                   "errors": 0, "stable": { "messages": 90, "errors": 0 } },
  *       "instances": [
@@ -1173,8 +1186,9 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  * for it.
  *
  * `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
- * order of loading. `out_json`: written on success; release it with `airssys_bytes_free`. `error`:
- * may be NULL. Any thread; callable from callbacks. Does not block.
+ * order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success;
+ * release it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks.
+ * Does not block.
  *
  * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
  * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
@@ -1387,6 +1401,87 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
                                       uint64_t timeout_ms,
                                       airssys_error_t **error);
 
+/* -- GROUPS ------------------------------------------------------------------------------------ */
+
+/**
+ * Adds a group, whose members are restarted together. Components and groups become members by the
+ * option `group`.
+ *
+ * A component that loses its instance is restarted by its own supervision, within its own budget.
+ * A group adds two things:
+ *
+ * - Its `strategy`: with `one-for-all` the loss restarts all members, with `rest-for-one` those
+ *   that came into the group after the one that was lost, with `one-for-one` none.
+ * - A budget of its own. It counts the restarts that the group makes: of a member whose own budget
+ *   is exhausted, which then begins a new one, and, with the other strategies, all. If it is
+ *   exhausted, the group gives up: the group around it restarts it as a whole, within the budget of
+ *   that group. If there is none, the members that would have been restarted are `failed`; all
+ *   others go on.
+ *
+ * A restart follows the pause of the component that was lost, see supervision in OPTIONS. The other
+ * members that take part end in reverse order, each after its current message, and then all begin
+ * in order. Messages wait meanwhile. Members that are stopped or have failed take no part. A
+ * passive one stays passive, and its state is forgotten; a `temporary` one fails. What the host
+ * does to a member (a stop, a restart, a replacement) does not concern the others, and comes first:
+ * a lost component that the host restarts during its pause restarts alone. After
+ * `airssys_engine_interrupt` the group restarts as after a crash, and no budget is charged.
+ *
+ * The handle of a group stands for its members, those of groups in it included, in these functions:
+ *
+ *     airssys_engine_stop      the members stop at a time, beginning with the last
+ *     airssys_engine_start     they start in order; all budgets begin anew
+ *     airssys_engine_restart   one after another, in order
+ *     airssys_engine_wait      until all instances of all members have the state
+ *     airssys_engine_status    see airssys_engine_groups
+ *     airssys_engine_unload    the members are unloaded, the last first, and the group is removed
+ *                              with the groups in it
+ *
+ * `AIRSSYS_ALL_COMPONENTS` and `airssys_engine_shutdown` keep the members of a group together, at
+ * the place where the group was made.
+ *
+ * - `engine`: borrowed.
+ * - `name`: borrowed text; 1 to 255 bytes without `/`, `*` and control characters, and neither `.`
+ *   nor `..`. No other group of the engine may have it.
+ * - `options_json`: see OPTIONS; may be NULL.
+ * - `out_group`: set on success, to a handle from the same numbers as those of components.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks. Does not block.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_OPTIONS` (also: `group` names none),
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT` (also: the name is in use, groups would be nested more than 32
+ * deep), `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_add_group(airssys_engine_t *engine,
+                                          const char *name,
+                                          const char *options_json,
+                                          uint64_t *out_group,
+                                          airssys_error_t **error);
+
+/**
+ * Returns all groups as JSON, in the order in which they were made.
+ *
+ *     [ { "handle": 1, "group": "pipeline", "state": "running", "strategy": "rest-for-one",
+ *         "max-restarts": 10, "window-ms": 60000, "restarts": 0, "restarts-in-window": 0,
+ *         "within": null,
+ *         "members": [ { "handle": 2, "id": "app/reader/0" },
+ *                      { "handle": 3, "group": "workers" } ] } ]
+ *
+ * `state` is `running`, `restarting`, `failing` once the group has given up, or `failed` when its
+ * members have failed, until `airssys_engine_start`. `restarts` counts those that the group has
+ * made. `within` names the group around it. `airssys_engine_status` of a group returns one of these
+ * objects.
+ *
+ * `engine`: borrowed. `out_json`: set on success; release it with `airssys_bytes_free`. `error`:
+ * may be NULL. Any thread; callable from callbacks. Does not block.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
+                                       airssys_bytes_t *out_json,
+                                       airssys_error_t **error);
+
 /* -- OPTIONS ----------------------------------------------------------------------------------- */
 
 /*
@@ -1427,6 +1522,8 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  *                                         see SIGNATURES; default: none
  *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "storage": { "path": "/path" },   keeps what components store in a file, see STORAGE;
+ *                                         default: in memory
  *       "policies": { "rules": [] }       see POLICIES
  *     }
  *
@@ -1507,6 +1604,9 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
+ *       "group": "text",                  the group of the component, by the name given to
+ *                                         airssys_engine_add_group; it must exist. A member has
+ *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
@@ -1523,6 +1623,14 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  *                                         the component is "passive" until then
  *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
  *                                         "passive", see below; default: never
+ *       "state": "volatile",              "durable": the state of a component that exports
+ *                                         `component-state` outlives the process, see below
+ *       "restore-after-crash": false,     true: after a crash as well, as it was saved last; needs
+ *                                         "durable", as does
+ *       "save-every": {                   saves of a running component; default: none
+ *         "messages": 1000,               after so many messages and callbacks
+ *         "ms": 60000                     and in this interval, if it has handled something
+ *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
  *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
@@ -1533,6 +1641,14 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
  * new one are called, also when an instance is recycled or replaced. The state counts against
  * "max-host-bytes". Other components begin anew.
+ *
+ * A durable state is saved in the engine's storage, in the namespace "airssys.engine", when the
+ * component is stopped, unloaded, shut down with its engine or passivated. The next start of a
+ * component with this id restores it: a load, airssys_engine_start, or the next message. After a
+ * crash of the component, or of the process (`airssys_engine_free` without a shutdown included),
+ * it begins anew, unless "restore-after-crash" is true. airssys_engine_restart forgets the state.
+ * If the state cannot be restored, the load fails; load the component without "durable" to begin
+ * anew. One component may keep a durable state under an id; each instance of a pool has its own.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
@@ -1603,6 +1719,19 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  * full mailbox is recorded as a breach of quota by the sender.
  *
  *
+ * GROUP: airssys_engine_add_group
+ *
+ *     {
+ *       "strategy": "one-for-one",        what the loss of a member takes along: "one-for-one":
+ *                                         nothing, "one-for-all": all members, "rest-for-one":
+ *                                         those that came into the group after it
+ *       "max-restarts": 10,               by the group, in "window-ms"; then it gives up, see
+ *                                         airssys_engine_add_group. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "group": "text"                   the group around it, by name; default: none
+ *     }
+ *
+ *
  * REPLACE: airssys_engine_replace, airssys_engine_replace_file
  *
  *     {
@@ -1656,6 +1785,41 @@ airssys_status_t airssys_engine_abort(airssys_engine_t *engine,
  * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
  * without a new binary and a rollback need no signature: their binary was checked when it came.
  * `airssys_engine_describe` names the key that signed.
+ *
+ *
+ * STORAGE: "storage" of CONFIGURATION
+ *
+ *     { "path": "/var/lib/app/state",     required. The file; its directory must exist
+ *       "durability": "sync",             or "interval", see below
+ *       "interval-ms": 1000,              between two syncs with "interval"
+ *       "cache-bytes": 16777216,          of the file's pages, in memory
+ *       "check-on-open": true,            false: verifies the file only after a crash
+ *       "compact-above-ratio": 4 }        compacts a file that is larger than 64 MiB and than this
+ *                                         many times what is in it; 0: never
+ *
+ * airssys_engine_new opens the file, and makes it if it is missing, for this user only;
+ * airssys_engine_free closes it. One engine at a time has it open. A file of another format or
+ * program, and a damaged one, are refused and never changed. The object replaces one of an earlier
+ * document as a whole, and excludes a storage of the host.
+ *
+ * "sync": when set or delete returns to a component, the change is on disk, whatever happens to the
+ * process or the system. Components that store at the same time share a sync. "interval": it is
+ * there within "interval-ms", or when the engine ends; a crash of the process or the system, or an
+ * error of the disk, loses all changes since the last sync. In both cases each change is complete
+ * or not made, in the order in which a component made them.
+ *
+ * Components wait for the disk without holding a worker; only the one that asked waits. A full disk
+ * is quota-exceeded to the component, any other error of the disk io-error, with the text in the
+ * log. Such an error may be told of a change that was made nevertheless. The file is then opened
+ * anew and verified as after a crash, which takes a time in proportion to its size; changes
+ * meanwhile, and for 16 times as long, get the same error, and reads go on. A process with a limit
+ * on the size of files (RLIMIT_FSIZE) must ignore SIGXFSZ, which otherwise ends it.
+ *
+ * Each value has a checksum, so that damage becomes an error and never wrong data. Damage of keys
+ * is found when the file is opened. One case cannot be told from a crash in the middle of a change:
+ * after a crash, damage of what the last change wrote undoes that change.
+ *
+ * A child of fork that lives on without exec keeps the file locked if its parent is killed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,
@@ -2219,7 +2383,9 @@ airssys_status_t airssys_engine_health(airssys_engine_t *engine,
  *                           and "messages" to "restarts" of this one }],
  *       "requests": { "outstanding": 0, "late-replies": 0 },
  *       "dead-letters": 0, "events-lost": 0,
- *       "audit-lost": { "allowed": 0, "denied": 0 }
+ *       "audit-lost": { "allowed": 0, "denied": 0 },
+ *       "storage": { "live-bytes": 0,       of keys and values in the file of storage.path;
+ *                    "total-bytes": 0 }     of the file; null without one
  *     }
  *
  * `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be
@@ -2231,6 +2397,27 @@ airssys_status_t airssys_engine_health(airssys_engine_t *engine,
 airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
                                       airssys_bytes_t *out_json,
                                       airssys_error_t **error);
+
+/* -- STORED DATA ------------------------------------------------------------------------------- */
+
+/**
+ * Compacts the file of `"storage": {"path"}`: gives the room of removed and replaced values back to
+ * the file system. Any other storage needs no compaction, and nothing is done.
+ *
+ * Storage functions of components wait meanwhile, for a time in proportion to what the file holds.
+ * An engine compacts unasked as well, see `compact-above-ratio` in OPTIONS. `storage` in
+ * `airssys_engine_stats` shows what there is to gain.
+ *
+ * `engine`: borrowed. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
+ * file is compacted.
+ *
+ * Returns `AIRSSYS_OK` or:
+ *
+ * - `AIRSSYS_ERROR_IO`: the disk failed or has no room. The file is as it was.
+ * - `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`,
+ *   `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_storage_compact(airssys_engine_t *engine, airssys_error_t **error);
 
 /* -- ROUTER ------------------------------------------------------------------------------------ */
 

@@ -187,6 +187,18 @@ impl Host {
         stats
     }
 
+    /// Returns the text of the list of components.
+    pub fn list(&self) -> Vec<u8> {
+        let mut json = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe { airssys_engine_list(self.engine, &mut json, error) });
+        // SAFETY: a document that was just received.
+        let bytes = unsafe { std::slice::from_raw_parts(json.data, json.len) }.to_vec();
+        // SAFETY: as above.
+        unsafe { airssys_bytes_free(&mut json) };
+        bytes
+    }
+
     /// How many messages a `relay` has seen, including all that are waiting now.
     pub fn count(&self, relay: u64) -> u64 {
         let reply = self.call(relay, b"count").unwrap();

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crossbeam_utils::atomic::AtomicCell;
 
 use crate::component::busy_time::BusyTime;
+use crate::component::dormant::{Caller, Hibernation};
+use crate::component::durable_state::DurableState;
+use crate::component::groups::Membership;
 use crate::component::lifecycle::Cause;
 use crate::component::live_instances::{LiveInstances, Place};
 use crate::component::mail_feed::{MailFeed, TurnLimit, Unfinished};
@@ -57,14 +60,20 @@ pub struct ActorSpec {
     pub messenger: Arc<ComponentMessenger>,
     /// How it is supervised; `None`: a crashed component gets a new instance with its next message.
     pub supervision: Option<Supervision>,
+    /// Its place in a group, if it has one.
+    pub membership: Option<Membership>,
     /// How its health is checked; `None`: only when the host asks.
     pub health_check: Option<HealthCheck>,
+    /// Where its state outlives the process, if it does.
+    pub durable: Option<DurableState>,
     /// When it has an instance.
     pub activation: Activation,
     /// Visits it from time to time.
     pub rounds: Arc<Rounds>,
     /// Bounds the number of instances of components that may be passivated.
     pub live: Option<Arc<LiveInstances>>,
+    /// Makes it dormant once it is passive; `None`: it keeps its actor.
+    pub hibernation: Option<Weak<dyn Hibernation>>,
 }
 
 /// A running component.
@@ -94,7 +103,7 @@ pub struct Actor {
     pub(super) saved: AtomicCell<Option<Box<Saved>>>,
     /// The memory mappings reserved for the instance of a component that may be passivated.
     pub(super) reserved: AtomicCell<Option<Box<Promise>>>,
-    me: Weak<Self>,
+    pub(super) me: Weak<Self>,
     /// Its place among the [`LiveInstances`].
     pub(super) place: Arc<Place>,
     /// Whether the [`Rounds`] wait for its idleness.
@@ -115,9 +124,36 @@ impl Actor {
         status: Status,
         stack: usize,
     ) -> Result<Arc<Self>, LoadError> {
-        let supervisor = spec.supervision.clone().map(Supervisor::new);
         let on_demand = spec.activation.on_demand;
-        let actor = Arc::new_cyclic(|me| Self {
+        let actor = Self::assemble(mailbox, spec, source, status);
+        if on_demand {
+            return Ok(actor);
+        }
+        let First { mut instance, health, reserved } =
+            actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
+        if let Some(durable) = &actor.spec.durable {
+            let resume = async { actor.resume(durable, &mut instance).await };
+            let resumed = block_on(actor.ambient_timers(), pin!(resume));
+            if let Err(error) = resumed {
+                actor.abandon(instance, &error);
+                return Err(LoadError::Call { during: "its saved state", error });
+            }
+        }
+        actor.reserved.store(reserved);
+        actor.status.set_health(health);
+        actor.put(instance);
+        Ok(actor)
+    }
+
+    /// Creates an actor without an instance.
+    pub(super) fn assemble(
+        mailbox: Arc<Mailbox>,
+        spec: ActorSpec,
+        source: Source,
+        status: Status,
+    ) -> Arc<Self> {
+        let supervisor = spec.supervision.clone().map(Supervisor::new);
+        Arc::new_cyclic(|me| Self {
             mailbox,
             spec,
             needs: AtomicU8::new(Needs::of(&source.version.prepared).number()),
@@ -136,23 +172,13 @@ impl Actor {
             is_visited: AtomicBool::new(false),
             stopped: Latch::default(),
             host_changes: Mutex::default(),
-        });
-        if on_demand {
-            return Ok(actor);
-        }
-        let First { instance, health, reserved } =
-            actor.first_instance(&actor.source(), &actor.spec.context, stack)?;
-        actor.reserved.store(reserved);
-        actor.status.set_health(health);
-        actor.put(instance);
-        Ok(actor)
+        })
     }
 
     /// Starts handling mail. The caller holds the mailbox's right to run.
     pub fn open(self: &Arc<Self>) {
-        let receiver: Weak<Self> = Arc::downgrade(self);
-        self.mailbox.connect(receiver);
-        self.spec.rounds.check_health_of(self);
+        self.connect();
+        self.spec.rounds.save(self);
         if self.spec.activation.on_demand {
             self.status.change(Cause::Registered);
         } else {
@@ -160,6 +186,13 @@ impl Actor {
             self.note_live();
         }
         self.mailbox.release();
+    }
+
+    /// Connects the mailbox, and begins the health checks.
+    pub(super) fn connect(self: &Arc<Self>) {
+        let receiver: Weak<Self> = Arc::downgrade(self);
+        self.mailbox.connect(receiver);
+        self.spec.rounds.check_health_of(self);
     }
 
     /// Returns the mailbox.
@@ -336,8 +369,12 @@ impl Actor {
             return handled + 1;
         }
         let watch = BusyTime::start(self.ticks());
+        let passivates = matches!(mail, Mail::Passivate);
         self.handle(&mut mail).await;
         self.status.count_time(watch.nanos(self.ticks()));
+        if passivates {
+            self.hibernate(Caller::Task);
+        }
         1
     }
 
@@ -394,9 +431,15 @@ impl Actor {
                 reply.take().answer(result.map(|()| None));
             }
             Mail::Recovery(at) => self.recover(*at).await,
+            Mail::Regroup(part) => {
+                if let Some(part) = part.take() {
+                    Box::pin(self.regroup(part)).await;
+                }
+            }
             Mail::Probe => self.probe().await,
             Mail::Passivate => self.passivate().await,
             Mail::Recycle => self.recycle().await,
+            Mail::Save => self.keep_state().await,
             Mail::Replace(reply) => {
                 let result = self.take_over().await;
                 reply.take().answer(result.map(|()| None));
@@ -490,9 +533,9 @@ impl Actor {
             _ => {
                 self.status.set_memory(instance.memory_bytes());
                 self.instance.store(Some(instance));
-                if self.status.is_due_for_recycling() {
+                if let Some(due) = self.status.due() {
                     // Refused only by a mailbox that is about to be stopped or closed.
-                    let _ = self.mailbox.deliver(Mail::Recycle);
+                    let _ = self.mailbox.deliver(due);
                 }
                 None
             }

@@ -53,6 +53,8 @@ pub enum Cause {
     GiveUp,
     /// The host wants a new instance.
     Restart,
+    /// The group of the component restarts it, or ends it.
+    Group,
     /// The options ask for a new instance in place of this one.
     Recycle,
     /// The new instance is initialized.
@@ -107,10 +109,13 @@ impl State {
             (Crashed, Cause::Mail | Cause::Supervisor) => Some(Restarting),
             (Running | Passive | Crashed, Cause::Restart) => Some(Restarting),
             (Running, Cause::Recycle) => Some(Restarting),
+            (Running | Crashed, Cause::Group) => Some(Restarting),
             (Restarting, Cause::Restarted | Cause::Kept) => Some(Running),
-            (Running | Passive | Crashed | Stopped | Failed, Cause::Replace) => Some(Replacing),
+            (Running | Passive | Crashed | Restarting | Stopped | Failed, Cause::Replace) => {
+                Some(Replacing)
+            }
             (Replacing, Cause::Replaced | Cause::Kept) => Some(Running),
-            (Crashed, Cause::GiveUp) => Some(Failed),
+            (Passive | Crashed | Restarting, Cause::GiveUp) => Some(Failed),
             (Running | Restarting | Replacing, Cause::Exit) => Some(Stopped),
             (Running | Passive | Activating | Crashed | Restarting | Replacing, Cause::Stop) => {
                 Some(Stopping)
@@ -170,6 +175,7 @@ impl Cause {
             Self::Supervisor => "supervisor",
             Self::GiveUp => "give-up",
             Self::Restart => "restart",
+            Self::Group => "group",
             Self::Recycle => "recycle",
             Self::Restarted => "restarted",
             Self::Replace => "replace",
@@ -188,7 +194,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const CAUSES: [Cause; 20] = [
+    const CAUSES: [Cause; 21] = [
         Cause::Loaded,
         Cause::Registered,
         Cause::Idle,
@@ -199,6 +205,7 @@ mod tests {
         Cause::Supervisor,
         Cause::GiveUp,
         Cause::Restart,
+        Cause::Group,
         Cause::Recycle,
         Cause::Restarted,
         Cause::Replace,

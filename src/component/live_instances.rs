@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::component::actor::Actor;
+use crate::component::dormant::Caller;
 use crate::messaging::mail::Mail;
 
 /// The live actors that may be passivated, in a circle. A hand goes round and passivates those that
@@ -75,14 +76,18 @@ impl LiveInstances {
         }
         place.set(Standing::Staying);
         circle.staying += 1;
-        circle.sweep(self.most);
+        let gone = circle.sweep(self.most);
+        drop(circle);
+        hibernate(gone);
     }
 
     /// Counts an actor again that was asked to become passive, and has mail. Others go in its place.
     pub fn keep(&self, actor: &Actor) {
         let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
         circle.count_again(actor);
-        circle.sweep(self.most);
+        let gone = circle.sweep(self.most);
+        drop(circle);
+        hibernate(gone);
     }
 
     /// Counts an actor again that was asked to become passive, and cannot. Nothing else changes:
@@ -90,6 +95,13 @@ impl LiveInstances {
     pub fn keep_for_now(&self, actor: &Actor) {
         let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
         circle.count_again(actor);
+    }
+}
+
+/// Makes passive components dormant that somebody held when they became passive.
+fn hibernate(passive: Vec<Arc<Actor>>) {
+    for actor in passive {
+        actor.hibernate(Caller::ActorHolder);
     }
 }
 
@@ -101,31 +113,34 @@ impl Circle {
         }
     }
 
-    /// Asks actors to become passive until at most `most` are left.
-    fn sweep(&mut self, most: usize) {
+    /// Asks actors to become passive until at most `most` are left. Returns those that had become
+    /// so and left the circle.
+    fn sweep(&mut self, most: usize) -> Vec<Arc<Actor>> {
+        let mut gone = Vec::new();
         // Twice round: the first time, all may have been used.
         for _ in 0..2 * self.live.len() {
             if self.staying <= most {
                 break;
             }
-            self.advance();
+            gone.extend(self.advance());
         }
+        gone
     }
 
-    /// Looks at the next actor.
-    fn advance(&mut self) {
+    /// Looks at the next actor; returns it if it is passive, and not in the circle any more.
+    fn advance(&mut self) -> Option<Arc<Actor>> {
         if self.hand >= self.live.len() {
             self.hand = 0;
         }
-        let Some(live) = self.live.get_mut(self.hand) else { return };
+        let live = self.live.get_mut(self.hand)?;
         let is_counted = live.place.get() == Standing::Staying;
-        let actor = live.actor.upgrade();
-        let Some(actor) = actor.filter(|actor| !actor.status().state().is_without_instance())
-        else {
+        let mut actor = live.actor.upgrade();
+        let is_live = |actor: &Arc<Actor>| !actor.status().state().is_without_instance();
+        let Some(actor) = actor.take_if(|actor| is_live(actor)) else {
             self.staying -= usize::from(is_counted);
             live.place.set(Standing::Out);
             self.live.swap_remove(self.hand);
-            return;
+            return actor;
         };
         self.hand += 1;
         let handled = Some(actor.status().all_handled());
@@ -136,5 +151,6 @@ impl Circle {
             live.place.set(Standing::Leaving);
             self.staying -= 1;
         }
+        None
     }
 }

@@ -162,9 +162,9 @@ impl MailFeed {
         status.count_handled(true);
         status.count_fuel(usage.fuel);
         status.set_memory(usage.memory_bytes);
-        if status.is_due_for_recycling() {
+        if let Some(due) = status.due() {
             // Refused only by a mailbox that is about to be stopped or closed.
-            let _ = self.mailbox.deliver(Mail::Recycle);
+            let _ = self.mailbox.deliver(due);
         }
         status.count_time(watch.nanos(&self.turn.ticks));
         if let Mail::Message(_, to) = mail

@@ -149,6 +149,15 @@ impl Pool {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the actor of a component that has one, has never had another version, and whose
+    /// mailboxes nobody else holds as a group.
+    pub fn sole_actor(&self) -> Option<&Arc<Actor>> {
+        let versions = self.versions();
+        let is_first = versions.last == 1 && versions.earlier.is_empty();
+        let is_sole = self.actors.len() == 1 && Arc::strong_count(&self.members) == 1;
+        (is_first && is_sole).then(|| self.actors.first())
+    }
+
     /// Returns the handle.
     pub fn handle(&self) -> ComponentHandle {
         self.handle

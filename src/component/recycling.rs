@@ -1,4 +1,4 @@
-//! When an instance is recycled: linear memory never shrinks, but a new instance begins anew.
+//! When an instance is recycled or saved. Linear memory never shrinks, but a new instance begins anew.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,6 +56,34 @@ impl Recycling {
     }
 }
 
+/// Watches for the next save of the present instance.
+pub struct SaveAfter {
+    messages: u64,
+    /// Of all messages handled so far, the number at which a save is due.
+    due_at: AtomicU64,
+}
+
+impl SaveAfter {
+    /// Creates a watch for a save after each `messages` messages and callbacks.
+    pub fn new(messages: u64) -> Self {
+        Self { messages, due_at: AtomicU64::new(messages) }
+    }
+
+    /// Begins to count anew, when `handled` messages were handled so far.
+    pub fn begin(&self, handled: u64) {
+        self.due_at.store(handled.saturating_add(self.messages), Ordering::Relaxed);
+    }
+
+    /// Returns whether a save is due; then it is not due again until [`SaveAfter::begin`].
+    pub fn is_due(&self, handled: u64) -> bool {
+        let is_due = handled >= self.due_at.load(Ordering::Relaxed);
+        if is_due {
+            self.due_at.store(u64::MAX, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +98,15 @@ mod tests {
         recycling.begin(4, 50);
         assert!(!recycling.is_due(4, 101), "it has handled nothing");
         assert!(recycling.is_due(5, 101) && !recycling.is_due(9, 101));
+    }
+
+    #[test]
+    fn a_save_is_due_once_after_its_messages() {
+        let saving = SaveAfter::new(3);
+        assert!(!saving.is_due(2));
+        assert!(saving.is_due(3) && !saving.is_due(9));
+        saving.begin(9);
+        assert!(!saving.is_due(11) && saving.is_due(12));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::component::actor::Actor;
+use crate::component::dormant::Caller;
 use crate::component::lifecycle::State;
 use crate::messaging::mail::Mail;
 
@@ -19,16 +20,27 @@ const IDLE_VISITS: u32 = 4;
 /// The visits to come.
 #[derive(Default)]
 pub struct Rounds {
-    visits: Mutex<BinaryHeap<Reverse<Visit>>>,
+    visits: Mutex<Visits>,
     /// Notified of a visit that comes before all others.
     changed: Notify,
 }
+
+#[derive(Default)]
+struct Visits {
+    planned: BinaryHeap<Reverse<Visit>>,
+    /// With more visits than this, those of actors that are gone are removed.
+    most: usize,
+}
+
+/// The least number of visits from which those of actors that are gone are removed.
+const FEW_VISITS: usize = 1024;
 
 struct Visit {
     at: Instant,
     actor: Weak<Actor>,
     purpose: Purpose,
-    /// The messages accepted up to the last visit, and when that number was first seen.
+    /// The messages accepted up to the last visit, and when that number was first seen; of those who
+    /// are saved, the messages handled.
     accepted: u64,
     since: Instant,
 }
@@ -37,6 +49,7 @@ struct Visit {
 enum Purpose {
     Health(Duration),
     Passivation(Duration),
+    Saving(Duration),
     Judgement,
 }
 
@@ -70,6 +83,14 @@ impl Rounds {
         }
     }
 
+    /// Begins to visit an actor to have its state saved.
+    pub fn save(&self, actor: &Arc<Actor>) {
+        let durable = actor.spec().durable.as_ref();
+        if let Some(interval) = durable.and_then(|durable| durable.durability.save_every) {
+            self.begin(actor, Purpose::Saving(interval), interval);
+        }
+    }
+
     /// Begins to visit an actor that has an instance, until it is passive.
     pub fn await_idleness_of(&self, actor: &Arc<Actor>) {
         if let Some(timeout) = actor.spec().activation.idle_timeout
@@ -93,8 +114,8 @@ impl Rounds {
 
     fn plan(&self, visit: Visit) {
         let mut visits = self.visits();
-        let is_first = visits.peek().is_none_or(|Reverse(first)| visit.at < first.at);
-        visits.push(Reverse(visit));
+        let is_first = visits.planned.peek().is_none_or(|Reverse(first)| visit.at < first.at);
+        visits.add(visit);
         drop(visits);
         if is_first {
             self.changed.notify_one();
@@ -105,21 +126,33 @@ impl Rounds {
     fn visit_all(&self, now: Instant) -> Option<Instant> {
         loop {
             let mut visits = self.visits();
-            let next = visits.peek().map(|Reverse(visit)| visit.at)?;
+            let next = visits.planned.peek().map(|Reverse(visit)| visit.at)?;
             if next > now {
                 return Some(next);
             }
-            let Some(Reverse(visit)) = visits.pop() else { continue };
+            let Some(Reverse(visit)) = visits.planned.pop() else { continue };
             drop(visits);
             if let Some(next) = visit.make(now) {
-                self.visits().push(Reverse(next));
+                self.visits().add(next);
             }
         }
     }
 
-    fn visits(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Visit>>> {
+    fn visits(&self) -> MutexGuard<'_, Visits> {
         // No code under the lock can panic half-way through a change.
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visits {
+    fn add(&mut self, visit: Visit) {
+        // An actor that is gone leaves its visits, and its memory with them, for the rest of their
+        // interval.
+        if self.planned.len() >= self.most.max(FEW_VISITS) {
+            self.planned.retain(|Reverse(visit)| visit.actor.strong_count() > 0);
+            self.most = 2 * self.planned.len();
+        }
+        self.planned.push(Reverse(visit));
     }
 }
 
@@ -142,12 +175,23 @@ impl Visit {
                 }
                 Some(Self { at: now + interval, accepted, ..self })
             }
+            Purpose::Saving(interval) => {
+                let handled = actor.status().all_handled();
+                if handled != self.accepted && state == State::Running {
+                    let _ = mailbox.deliver(Mail::Save);
+                }
+                Some(Self { at: now + interval, accepted: handled, ..self })
+            }
             Purpose::Judgement => {
                 // Refused only by a mailbox that is about to be stopped or closed.
                 let _ = mailbox.deliver(Mail::Judge);
                 None
             }
-            Purpose::Passivation(_) if ends(&actor) => None,
+            Purpose::Passivation(_) if ends(&actor) => {
+                // Somebody may have held it when it became passive.
+                actor.hibernate(Caller::ActorHolder);
+                None
+            }
             Purpose::Passivation(timeout) => {
                 let since = if rests { self.since } else { now };
                 let left = (since + timeout).saturating_duration_since(now);

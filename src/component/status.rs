@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::component::groups::InstanceKey;
 use crate::component::lifecycle::{Cause, State};
-use crate::component::recycling::Recycling;
+use crate::component::recycling::{Recycling, SaveAfter};
 use crate::core::account::{Account, Charge};
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::error::CallError;
 use crate::core::message::Timestamp;
 use crate::core::ports::{HealthChange, Identity, SoFar, StateChange, StateChanges};
+use crate::messaging::mail::Mail;
 use crate::runtime::contract::HealthStatus;
 
 /// The state, the last health, the metadata and the counts of a component.
@@ -24,6 +26,8 @@ pub struct Status {
     version: AtomicU64,
     /// `None`: an instance is never recycled.
     recycling: Option<Recycling>,
+    /// `None`: an instance is not saved by its messages.
+    saving: Option<SaveAfter>,
     handled: AtomicU64,
     failed: AtomicU64,
     restarts: AtomicU64,
@@ -40,6 +44,7 @@ impl Status {
         instance: usize,
         changes: Arc<dyn StateChanges>,
         recycling: Option<Recycling>,
+        saving: Option<SaveAfter>,
     ) -> Self {
         Self {
             component,
@@ -50,6 +55,7 @@ impl Status {
             health: AtomicU8::new(HealthStatus::Unknown as u8),
             version: AtomicU64::new(1),
             recycling,
+            saving,
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -57,6 +63,17 @@ impl Status {
             fuel: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
         }
+    }
+
+    /// Goes on with a state, a health and counts from before, without an event.
+    pub fn go_on(&self, state: State, health: HealthStatus, counts: Counts) {
+        self.state.store(state as u8, Ordering::Release);
+        self.set_health(health);
+        self.handled.store(counts.handled, Ordering::Relaxed);
+        self.failed.store(counts.failed, Ordering::Relaxed);
+        self.restarts.store(counts.restarts, Ordering::Relaxed);
+        self.fuel.store(counts.fuel, Ordering::Relaxed);
+        self.nanos.store(counts.nanos, Ordering::Relaxed);
     }
 
     /// Returns the current state.
@@ -121,10 +138,21 @@ impl Status {
         self.version.store(number, Ordering::Relaxed);
     }
 
-    /// Returns whether to recycle the instance now; true once for each attempt.
-    pub fn is_due_for_recycling(&self) -> bool {
-        let Some(recycling) = &self.recycling else { return false };
-        recycling.is_due(self.all_handled(), self.memory_bytes())
+    /// Returns what is to be done with the instance between two messages; once for each attempt.
+    pub fn due(&self) -> Option<Mail> {
+        let recycles = |it: &Recycling| it.is_due(self.all_handled(), self.memory_bytes());
+        if self.recycling.as_ref().is_some_and(recycles) {
+            return Some(Mail::Recycle);
+        }
+        let saves = |it: &SaveAfter| it.is_due(self.all_handled());
+        self.saving.as_ref().is_some_and(saves).then_some(Mail::Save)
+    }
+
+    /// Notes that the instance was saved, or begins.
+    pub fn save_later(&self) {
+        if let Some(saving) = &self.saving {
+            saving.begin(self.all_handled());
+        }
     }
 
     /// Notes that the instance, with its present memory, is to be recycled only later.
@@ -137,6 +165,16 @@ impl Status {
     /// Returns the number of messages and callbacks handled, with and without an error.
     pub fn all_handled(&self) -> u64 {
         self.handled.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the component.
+    pub fn component(&self) -> &Identity {
+        &self.component
+    }
+
+    /// Returns what tells the instance from all others of the engine.
+    pub fn key(&self) -> InstanceKey {
+        (self.component.handle, self.instance)
     }
 
     /// Counts a handled message or callback.

@@ -1,9 +1,9 @@
 //! Supervision: what follows the loss of an instance.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::component::restart_budget::{RestartBudget, RestartLimit};
 use crate::core::error::CallError;
 
 /// When a component gets a new instance.
@@ -81,6 +81,12 @@ pub struct Supervision {
     pub backoff: Backoff,
 }
 
+impl Supervision {
+    fn limit(&self) -> RestartLimit {
+        RestartLimit { most: self.max_restarts, window: self.window }
+    }
+}
+
 impl Default for Supervision {
     fn default() -> Self {
         Self {
@@ -107,8 +113,12 @@ pub enum Verdict {
     Recover(Instant),
     /// The component has ended by itself, and is stopped.
     Exited,
-    /// The component has failed.
+    /// The budget is exhausted: the component has failed.
     GiveUp,
+    /// The component has failed: it is never restarted.
+    Never,
+    /// The group of the component restarts it, or ends it.
+    Group,
 }
 
 /// The supervisor of one instance.
@@ -119,8 +129,7 @@ pub struct Supervisor {
 
 #[derive(Default)]
 struct History {
-    /// The restarts of the window, in order; no more than the most allowed.
-    recent: VecDeque<Instant>,
+    budget: RestartBudget,
     /// Restarts in a row without a quiet time.
     in_a_row: u32,
     last: Option<Instant>,
@@ -139,9 +148,7 @@ impl Supervisor {
 
     /// Returns the number of restarts in the current window.
     pub fn in_window(&self, now: Instant) -> usize {
-        let mut history = self.history();
-        history.forget(now, self.supervision.window);
-        history.recent.len()
+        self.history().budget.used(self.supervision.limit(), now)
     }
 
     /// Forgets all restarts: the host has started the component again.
@@ -151,37 +158,34 @@ impl Supervisor {
 
     /// Decides what follows the loss of an instance to `error`.
     pub fn after(&self, error: &CallError, now: Instant) -> Verdict {
-        let Supervision { policy, max_restarts, window, backoff } = &self.supervision;
+        let policy = self.supervision.policy;
         let exited = matches!(error, CallError::Exited { code: 0 });
         match (policy, error) {
             (RestartPolicy::Transient | RestartPolicy::Temporary, _) if exited => {
                 return Verdict::Exited;
             }
-            (RestartPolicy::Temporary, _) => return Verdict::GiveUp,
+            (RestartPolicy::Temporary, _) => return Verdict::Never,
             // The host's doing is no failure of the component.
             (_, CallError::Interrupted) => return Verdict::Recover(now),
             _ => {}
         }
         let mut history = self.history();
-        if let Some(most) = *max_restarts {
-            history.forget(now, *window);
-            if history.recent.len() >= most {
-                return Verdict::GiveUp;
-            }
-            history.recent.push_back(now);
+        if !history.budget.take(self.supervision.limit(), now) {
+            return Verdict::GiveUp;
         }
-        let is_quiet = |last| now.saturating_duration_since(last) >= backoff.quiet;
-        if history.last.is_some_and(is_quiet) {
-            history.in_a_row = 0;
-        }
-        let pause = backoff.pause(history.in_a_row, fastrand::f64());
-        let at = now.checked_add(pause).unwrap_or(now);
-        history.in_a_row = history.in_a_row.saturating_add(1);
-        history.last = Some(at);
-        match (policy, pause) {
-            (RestartPolicy::OnDemand, Duration::ZERO) => Verdict::OnDemand,
+        let at = history.next_restart(&self.supervision.backoff, now);
+        match policy {
+            RestartPolicy::OnDemand if at == now => Verdict::OnDemand,
             _ => Verdict::Recover(at),
         }
+    }
+
+    /// Begins a new budget, because the group restarts a component whose own is exhausted. Returns
+    /// the time of the restart.
+    pub fn begin_anew(&self, now: Instant) -> Instant {
+        let mut history = self.history();
+        history.budget.reset();
+        history.next_restart(&self.supervision.backoff, now)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -191,9 +195,17 @@ impl Supervisor {
 }
 
 impl History {
-    fn forget(&mut self, now: Instant, window: Duration) {
-        let is_old = |at: &mut Instant| now.saturating_duration_since(*at) >= window;
-        while self.recent.pop_front_if(is_old).is_some() {}
+    /// Returns the time of the next restart, after its pause.
+    fn next_restart(&mut self, backoff: &Backoff, now: Instant) -> Instant {
+        let is_quiet = |last| now.saturating_duration_since(last) >= backoff.quiet;
+        if self.last.is_some_and(is_quiet) {
+            self.in_a_row = 0;
+        }
+        let pause = backoff.pause(self.in_a_row, fastrand::f64());
+        let at = now.checked_add(pause).unwrap_or(now);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.last = Some(at);
+        at
     }
 }
 
@@ -276,7 +288,7 @@ mod tests {
             (RestartPolicy::OnDemand, Verdict::OnDemand, Verdict::OnDemand, again),
             (RestartPolicy::Permanent, again, again, again),
             (RestartPolicy::Transient, again, Verdict::Exited, again),
-            (RestartPolicy::Temporary, Verdict::GiveUp, Verdict::Exited, Verdict::GiveUp),
+            (RestartPolicy::Temporary, Verdict::Never, Verdict::Exited, Verdict::Never),
         ] {
             let supervisor = with(policy, 10, Growth::None);
             assert_eq!(supervisor.after(&crash(), now), crashed, "{policy:?}");

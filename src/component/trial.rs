@@ -164,7 +164,7 @@ impl Actor {
         let watch = BusyTime::start(self.ticks());
         let ends = match &mail {
             Mail::Stop(_) | Mail::Start(_) => Some(Reason::Stop),
-            Mail::Restart(_) => Some(Reason::Restart),
+            Mail::Restart(_) | Mail::Regroup(_) => Some(Reason::Restart),
             Mail::Shutdown(_) => Some(Reason::Close),
             _ => None,
         };

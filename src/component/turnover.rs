@@ -19,7 +19,7 @@ use crate::core::latch::OpenOnDrop;
 use crate::core::log::LogLevel;
 use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::{Mail, Refusal};
-use crate::messaging::queue::{Intake, Place};
+use crate::messaging::queue::{Intake, Place, Runner};
 use crate::messaging::reply::Waiter;
 use crate::runtime::block_on::block_on;
 use crate::runtime::call_end::Timers;
@@ -263,6 +263,12 @@ impl Actor {
         self.candidate.take()
     }
 
+    /// Ends an instance that was never in its place, on this thread.
+    pub(super) fn abandon(&self, instance: Box<Instance>, error: &CallError) {
+        let successor = HandOver::refused(error.clone()).successor;
+        block_on(self.ambient_timers(), pin!(discard(instance, successor)));
+    }
+
     /// Ends a candidate that does not take over, on this thread.
     pub fn reject(candidate: Candidate) {
         let Candidate { instance, source, beside, .. } = candidate;
@@ -282,7 +288,8 @@ impl Actor {
     pub(super) async fn take_over(&self) -> Result<(), CallError> {
         let Some(mut candidate) = self.candidate.take() else {
             // Withdrawn: its maker has stopped waiting. It has ended the pause before a restart.
-            if self.supervisor.is_some() && self.status.state() == State::Crashed {
+            let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
+            if self.supervisor.is_some() && waits {
                 let _ = self.mailbox.deliver(Mail::Recovery(Instant::now()));
             }
             return Ok(());
@@ -404,6 +411,7 @@ impl Actor {
         self.unhealthy.store(0, Ordering::Relaxed);
         self.status.set_memory(instance.memory_bytes());
         self.status.recycle_later();
+        self.status.save_later();
     }
 
     /// Puts a new instance in the place of one that has grown old.
@@ -502,7 +510,13 @@ impl Actor {
         let mut ended = ChangeOnDrop { status: &self.status, cause: after, failure: None };
         let Some(mut instance) = self.instance.take() else { return Ok(()) };
         instance.set_on_caller(on_caller);
-        let result = end(instance).await;
+        let result = match self.leave_state(&mut instance).await {
+            Err(error) if error.poisons_instance() => {
+                instance.finish().await;
+                Err(error)
+            }
+            left => left.and(end(instance).await),
+        };
         self.status.set_memory(0);
         ended.failure = result.as_ref().err().map(|error| self.failure(error));
         result
@@ -535,13 +549,19 @@ impl Actor {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
         let failure = Some(self.failure(error));
-        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_open();
+        let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_left_alone();
         let verdict = match &self.supervisor {
-            Some(supervisor) if supervised => supervisor.after(error, Instant::now()),
+            Some(supervisor) if supervised => {
+                let verdict = supervisor.after(error, Instant::now());
+                match self.spec().membership.as_ref().zip(self.me.upgrade()) {
+                    Some((membership, me)) => membership.after(&me, supervisor, error, verdict),
+                    None => verdict,
+                }
+            }
             _ => Verdict::OnDemand,
         };
         match verdict {
-            Verdict::OnDemand => self.status.change_for(Cause::Crash, failure),
+            Verdict::OnDemand | Verdict::Group => self.status.change_for(Cause::Crash, failure),
             Verdict::Recover(at) => {
                 self.status.change_for(Cause::Crash, failure);
                 // Refused only by a mailbox that is about to be stopped or closed.
@@ -557,7 +577,7 @@ impl Actor {
                 }
                 None => self.status.change_for(Cause::Crash, failure),
             },
-            Verdict::GiveUp => {
+            Verdict::GiveUp | Verdict::Never => {
                 let removed = self.mailbox.shut(Intake::Failed);
                 self.status.change_for(Cause::Crash, failure);
                 if let Some(removed) = removed {
@@ -578,12 +598,13 @@ impl Actor {
         let timers = &self.spec().context.timers;
         if at > Instant::now() {
             let over = timers.interruption(at, None);
-            self.mailbox.rest(async move { _ = over.await }).await;
+            self.mailbox.rest(Runner::Resting, async move { _ = over.await }).await;
         }
         let supervision = self.supervisor.as_ref().map(Supervisor::supervision);
         let on_demand = supervision.is_some_and(|it| it.policy == RestartPolicy::OnDemand);
         // The host came first, or the engine stops.
-        let is_over = timers.is_stopping() || self.status.state() != State::Crashed;
+        let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
+        let is_over = timers.is_stopping() || !waits;
         if on_demand || is_over || at > Instant::now() {
             return;
         }
@@ -602,7 +623,7 @@ impl Actor {
         // The state of a passive component that could not be restored.
         self.saved.take();
         self.status.change(Cause::Start);
-        match self.new_instance().await {
+        match self.awakened(Cause::Start).await {
             Ok(instance) => {
                 if let Some(supervisor) = &self.supervisor {
                     supervisor.reset();
@@ -679,6 +700,7 @@ impl Actor {
         if cause == Cause::Restart {
             // The host wants it to begin anew.
             self.saved.take();
+            self.forget_state().await?;
         }
         let mut instance = self.new_instance().await?;
         match self.restore(&mut instance).await {
@@ -721,7 +743,10 @@ impl Actor {
 fn in_words(verdict: Verdict) -> (LogLevel, &'static str) {
     match verdict {
         Verdict::OnDemand | Verdict::Recover(_) => (LogLevel::Error, "crashed"),
-        Verdict::GiveUp => (LogLevel::Error, "crashed, and is not restarted any more"),
+        Verdict::GiveUp | Verdict::Never => {
+            (LogLevel::Error, "crashed, and is not restarted any more")
+        }
+        Verdict::Group => (LogLevel::Error, "crashed, which concerns its group"),
         Verdict::Exited => (LogLevel::Info, "ended by itself"),
     }
 }

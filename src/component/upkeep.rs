@@ -1,5 +1,6 @@
 //! What an actor needs while it has no mail: checks of its health, and passivation.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -41,10 +42,17 @@ impl Activation {
 
 /// The state of a passive component that exports `component-state`.
 pub struct Saved {
-    bytes: Vec<u8>,
+    /// The state.
+    pub(super) state: Arc<SavedState>,
+    /// Its charge.
+    pub(super) charge: Charge,
+}
+
+/// A saved state.
+pub struct SavedState {
+    /// What `save` has returned.
+    pub(super) bytes: Vec<u8>,
     from_version: String,
-    #[expect(dead_code, reason = "it is held, not read")]
-    charge: Charge,
 }
 
 impl Actor {
@@ -117,11 +125,12 @@ impl Actor {
         if !instance.has_state() {
             return Some(instance);
         }
-        match self.save(&mut instance).await {
-            Ok(saved) => {
-                self.saved.store(Some(Box::new(saved)));
-                Some(instance)
-            }
+        let saved = match &self.spec().durable {
+            Some(_) => self.leave_state(&mut instance).await,
+            None => self.save(&mut instance).await.map(|it| self.saved.store(Some(Box::new(it)))),
+        };
+        match saved {
+            Ok(()) => Some(instance),
             Err(error) => {
                 match self.put_back(instance, &Err::<(), _>(error.clone())) {
                     Some(crash) => crash.await,
@@ -138,16 +147,19 @@ impl Actor {
         let bytes = instance.save().await?;
         let charge = self.charge_state(bytes.len())?;
         let from_version = self.version_text();
-        Ok(Saved { bytes, from_version, charge })
+        Ok(Saved { state: Arc::new(SavedState { bytes, from_version }), charge })
     }
 
     /// Restores the state of a passive component. It stays saved if that fails.
     pub(super) async fn restore(&self, instance: &mut Instance) -> Result<(), CallError> {
+        if let Some(durable) = &self.spec().durable {
+            return self.resume(durable, instance).await;
+        }
         let Some(saved) = self.saved.take() else { return Ok(()) };
         if !instance.has_state() {
             return Ok(());
         }
-        let restored = instance.restore(&saved.bytes, &saved.from_version).await;
+        let restored = instance.restore(&saved.state.bytes, &saved.state.from_version).await;
         if restored.is_err() {
             self.saved.store(Some(saved));
         }

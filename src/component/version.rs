@@ -26,6 +26,8 @@ pub struct Version {
     pub expectation: Expectation,
     /// The key that signed the binary.
     pub signer: Option<Arc<PublicKey>>,
+    /// The metadata of the first instance that had any; most instances share it.
+    pub metadata: OnceLock<Arc<ComponentMetadata>>,
 }
 
 /// The version of one actor.
@@ -35,7 +37,7 @@ pub struct Source {
     /// The memory mappings reserved for the instance; `None` if a passive component gives them up.
     #[expect(dead_code, reason = "it is held, not read")]
     mappings: Option<Promise>,
-    metadata: OnceLock<(ComponentMetadata, Charge)>,
+    metadata: OnceLock<(Arc<ComponentMetadata>, Charge)>,
 }
 
 /// What the instances of a source need, in a form that is read for every message.
@@ -92,11 +94,24 @@ impl Source {
 
     /// Returns the result of `metadata` of the first instance; `None` without a life cycle.
     pub fn metadata(&self) -> Option<&ComponentMetadata> {
-        self.metadata.get().map(|(metadata, _)| metadata)
+        self.metadata.get().map(|(metadata, _)| &**metadata)
+    }
+
+    /// Returns the metadata and the bytes charged for it.
+    pub fn charged_metadata(&self) -> Option<(&Arc<ComponentMetadata>, u64)> {
+        self.metadata.get().map(|(metadata, charge)| (metadata, charge.bytes()))
     }
 
     /// Stores the result of `metadata` and its charge. Called once.
     pub fn set_metadata(&self, metadata: ComponentMetadata, charge: Charge) {
+        let metadata = Arc::new(metadata);
+        let known = self.version.metadata.get_or_init(|| Arc::clone(&metadata));
+        let shared = if *known == metadata { Arc::clone(known) } else { metadata };
+        self.set_shared_metadata(shared, charge);
+    }
+
+    /// As [`Source::set_metadata`], known from an instance before.
+    pub fn set_shared_metadata(&self, metadata: Arc<ComponentMetadata>, charge: Charge) {
         let first = self.metadata.set((metadata, charge)).is_ok();
         debug_assert!(first, "metadata is asked once");
     }

@@ -91,6 +91,17 @@ impl Account {
         within.then_some(()).ok_or(HostBytesExceeded { limit: self.limit, wanted })
     }
 
+    /// Charges bytes that were charged before, whatever the limit.
+    pub fn charge_again(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.charged.fetch_add(bytes, Ordering::Relaxed);
+        Charge { account: Arc::clone(self), bytes }
+    }
+
+    /// Returns all charges except mail.
+    pub fn charged(&self) -> u64 {
+        self.charged.load(Ordering::Relaxed)
+    }
+
     fn take(&self, bytes: u64) -> Result<(), HostBytesExceeded> {
         if bytes > self.limit {
             return Err(HostBytesExceeded { limit: self.limit, wanted: bytes });
@@ -106,6 +117,11 @@ impl Account {
 }
 
 impl Charge {
+    /// Returns the charged bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Charges `bytes` more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), HostBytesExceeded> {
         self.account.take(bytes)?;

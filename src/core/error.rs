@@ -294,6 +294,14 @@ pub enum CallError {
         /// The error of the new instance.
         reason: String,
     },
+    /// Its saved state, or the storage of that, is not as it must be.
+    #[error("its state was not {what}: {reason}")]
+    StateStorage {
+        /// What was to be done with it.
+        what: &'static str,
+        /// The error of the storage.
+        reason: String,
+    },
     /// A life-cycle function returned an error.
     #[error("{export} failed: {error}")]
     Lifecycle {
@@ -373,7 +381,7 @@ impl CallError {
             | Self::CallerTimeout { .. } => "timeout",
             Self::ExportNotFound { .. } => "export-not-found",
             Self::RestartFailed { .. } => "instantiation-failed",
-            Self::Lifecycle { .. } => "runtime-error",
+            Self::Lifecycle { .. } | Self::StateStorage { .. } => "runtime-error",
             Self::Dropped { .. } => "queue-full",
             Self::Interrupted | Self::Unhealthy { .. } => "runtime-error",
             Self::Cancelled | Self::Stopped | Self::Failed => "delivery-failed",

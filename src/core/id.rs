@@ -180,7 +180,8 @@ impl fmt::Display for RawId<'_> {
     }
 }
 
-fn check_part(part: &str) -> Result<(), String> {
+/// Checks a part of an id; returns what is wrong with it.
+pub fn check_part(part: &str) -> Result<(), String> {
     if part.is_empty() {
         return Err("is empty".into());
     }

@@ -137,6 +137,21 @@ pub struct HealthChange {
     pub to: &'static str,
 }
 
+/// One change of a group's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupChange {
+    /// The handle of the group.
+    pub handle: ComponentHandle,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The name of the state before.
+    pub from: &'static str,
+    /// The name of the state after.
+    pub to: &'static str,
+    /// The number of the restarts that it has made.
+    pub restarts: u64,
+}
+
 /// What became of a component up to a change of its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoFar {
@@ -179,6 +194,10 @@ pub trait StateChanges: Send + Sync {
 
     /// Takes a change of the health that an instance reports. Must not block.
     fn health_changed(&self, component: &Identity, instance: usize, change: HealthChange);
+
+    /// Takes a change of a group, after the loss of an instance of `component`, if that is the cause.
+    /// Must not block.
+    fn group_changed(&self, change: GroupChange, component: Option<&Identity>);
 
     /// Takes the begin or the end of a canary. Must not block.
     fn canary_changed(&self, component: &Identity, change: CanaryChange);

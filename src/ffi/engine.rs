@@ -26,8 +26,11 @@ use crate::system::engine::Engine;
 ///
 /// Returns `AIRSSYS_OK` or:
 ///
-/// - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options.
-/// - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log.
+/// - `AIRSSYS_ERROR_INVALID_OPTIONS`: this machine cannot run the combination of options; or the
+///   configuration has a `storage` and one of `airssys_config_set_storage`.
+/// - `AIRSSYS_ERROR_IO`: the system refused `cache-dir`, a thread, or a descriptor for the log; or
+///   the file of `storage` is in use by another engine, damaged, or not a storage (STORAGE in
+///   OPTIONS below). The message says what to do, `problem` in the details names the problem.
 /// - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_new(
@@ -92,7 +95,8 @@ pub unsafe extern "C" fn airssys_engine_shutdown(
 /// Functions under way on other threads end with `AIRSSYS_ERROR_ENGINE_STOPPED`, and guests at
 /// their next turn; this function returns after them. It waits up to 10 seconds for callbacks under
 /// way on the library's threads, and runs those that still wait itself. When it returns, the
-/// completion of every accepted request has been called, and no callback starts any more. What a
+/// completion of every accepted request has been called, and no callback starts any more. The file
+/// of `storage` is written and closed, so that another engine can open it. What a
 /// callback uses, `user_data` included, is in every case released after it returns.
 ///
 /// Any thread. Called from a callback, it returns at once. The engine is then released when the
@@ -222,10 +226,10 @@ pub unsafe extern "C" fn airssys_engine_load_file(
 /// The component accepts nothing more. The current message ends, waiting messages fail with
 /// `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, and the component's `shutdown` is called.
 ///
-/// `engine`: borrowed. `handle`: an unknown, stale or zero handle does nothing, so that a second
-/// unload is harmless. `error`: may be NULL. Any thread; callable from callbacks. Blocks until the
-/// component is gone: for the current message and for `shutdown`, each at most the component's
-/// `max-execution-time-ms`.
+/// `engine`: borrowed. `handle`: of a component or a group, see `airssys_engine_add_group`; an
+/// unknown, stale or zero handle does nothing, so that a second unload is harmless. `error`: may be
+/// NULL. Any thread; callable from callbacks. Blocks until the component is gone: for the current
+/// message and for `shutdown`, each at most the component's `max-execution-time-ms`.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///

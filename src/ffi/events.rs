@@ -18,8 +18,8 @@ use crate::ffi::user_data::UserData;
 pub struct airssys_event_t {
     /// `sizeof(airssys_event_t)` in the library.
     pub size: usize,
-    /// `dead-letter`, `state`, `health`, `canary` or `events-lost`. A newer library may send kinds
-    /// that this header does not name.
+    /// `dead-letter`, `state`, `health`, `group`, `canary` or `events-lost`. A newer library may send
+    /// kinds that this header does not name.
     pub kind: *const c_char,
     /// The event as a JSON object, NUL-terminated.
     pub json: *const c_char,
@@ -67,6 +67,7 @@ pub struct airssys_event_t {
 ///     supervisor    the supervision wants a new instance
 ///     give-up       the supervision allows no further restart
 ///     restart       airssys_engine_restart wants a new instance
+///     group         the group of the component restarts it, or gives up
 ///     recycle       a new instance is to take the place of this one, see OPTIONS
 ///     restarted     the new instance is initialized
 ///     replace       an instance of another version is ready
@@ -84,6 +85,13 @@ pub struct airssys_event_t {
 ///     { "event": "health", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "handle": 1, "instance": 0,
 ///       "from": "healthy", "to": "degraded" }
+///
+/// `group`: a group has another state, see `airssys_engine_groups`. `component` is the one whose
+/// loss made the group act, or null:
+///
+///     { "event": "group", "time": { "seconds": 0, "nanoseconds": 0 },
+///       "group": "pipeline", "handle": 1, "from": "running", "to": "restarting",
+///       "component": "app/reader/0", "restarts": 1 }
 ///
 /// `canary`: a version is tried beside the one before, or has been, see `airssys_engine_replace`:
 ///

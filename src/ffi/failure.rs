@@ -12,6 +12,7 @@ use crate::ffi::status::*;
 use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::screen::refusal::Excess;
+use crate::storage::durable::open_error::OpenError;
 use crate::system::error::EngineError;
 use crate::system::json::OptionsError;
 
@@ -109,6 +110,12 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null)
             }
             EngineError::Stderr(_) => (AIRSSYS_ERROR_IO, json!({ "resource": "descriptors" })),
+            EngineError::Storage(OpenError { path, problem }) => (
+                AIRSSYS_ERROR_IO,
+                json!({ "path": path.display().to_string(), "problem": problem.name() }),
+            ),
+            EngineError::TwoStorages { .. } => (AIRSSYS_ERROR_INVALID_OPTIONS, Value::Null),
+            EngineError::Compaction(_) => (AIRSSYS_ERROR_IO, Value::Null),
             EngineError::File { path, .. } => {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
             }
@@ -131,6 +138,17 @@ impl From<EngineError> for Failure {
                 AIRSSYS_ERROR_INVALID_ARGUMENT,
                 json!({ "component": component.as_str(), "argument": "handle" }),
             ),
+            EngineError::StateInUse { component, handle } => (
+                AIRSSYS_ERROR_INVALID_ARGUMENT,
+                json!({ "component": component.as_str(), "handle": handle.0, "argument": "id" }),
+            ),
+            EngineError::InvalidGroupName { .. } | EngineError::InvalidGroup(_) => {
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "name" }))
+            }
+            EngineError::Group { handle, name } => {
+                let detail = json!({ "handle": handle.0, "group": &**name });
+                (AIRSSYS_ERROR_COMPONENT_NOT_FOUND, detail)
+            }
             EngineError::HasCanary { component, version } => {
                 let detail = json!({ "component": component.as_str(), "version": version });
                 (AIRSSYS_ERROR_CANARY_UNDER_WAY, detail)
@@ -405,6 +423,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             AIRSSYS_ERROR_TIMEOUT
         }
         CallError::Unhealthy { .. } => AIRSSYS_ERROR_RUNTIME,
+        CallError::StateStorage { .. } => AIRSSYS_ERROR_IO,
         CallError::ExecutionTime { limit } => {
             detail["limit"] = "max-execution-time-ms".into();
             detail["value"] = millis(*limit);

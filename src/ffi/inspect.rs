@@ -159,7 +159,9 @@ pub unsafe extern "C" fn airssys_engine_health(
 ///                           and "messages" to "restarts" of this one }],
 ///       "requests": { "outstanding": 0, "late-replies": 0 },
 ///       "dead-letters": 0, "events-lost": 0,
-///       "audit-lost": { "allowed": 0, "denied": 0 }
+///       "audit-lost": { "allowed": 0, "denied": 0 },
+///       "storage": { "live-bytes": 0,       of keys and values in the file of storage.path;
+///                    "total-bytes": 0 }     of the file; null without one
 ///     }
 ///
 /// `engine`: borrowed. `out_json`: receives the document, which the caller owns. `error`: may be

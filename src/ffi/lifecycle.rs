@@ -24,14 +24,14 @@ pub const AIRSSYS_ALL_COMPONENTS: u64 = u64::MAX;
 /// new instance. Outcomes of the component's own requests that arrive after `shutdown` are dropped.
 ///
 /// - `engine`: borrowed.
-/// - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`: all components at a time,
-///   beginning with the one that was loaded last.
+/// - `handle`: of a pool, all instances stop. `AIRSSYS_ALL_COMPONENTS`, or of a group: all
+///   components at a time, beginning with the one that was loaded last.
 /// - `timeout_ms`: milliseconds, after which the messages that still wait become dead letters, with
 ///   `AIRSSYS_ERROR_COMPONENT_STOPPED` for whoever waits for an outcome, and the current one is
 ///   interrupted; 0: at once, `UINT64_MAX`: never. `shutdown` then has one second. A callback of the
 ///   host is not cut short.
-/// - `error`: may be NULL. With `AIRSSYS_ALL_COMPONENTS` the details' `failed` lists the components
-///   that could not be stopped, with `handle`, `status` and `message`; the status is that of the
+/// - `error`: may be NULL. For several components the details' `failed` lists those that could not
+///   be stopped, with `handle`, `status` and `message`; the status is that of the
 ///   first.
 ///
 /// Any thread; callable from callbacks. Blocks until the component is stopped. A component that is
@@ -65,8 +65,8 @@ pub unsafe extern "C" fn airssys_engine_stop(
 /// are accepted. Its supervision forgets earlier restarts.
 ///
 /// - `engine`: borrowed.
-/// - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`:
-///   all components, in the order of loading.
+/// - `handle`: of a pool, all instances that are stopped or failed start. `AIRSSYS_ALL_COMPONENTS`,
+///   or of a group: all components, in the order of loading. The group forgets restarts as well.
 /// - `error`: may be NULL; as for `airssys_engine_stop`.
 ///
 /// Any thread; callable from callbacks. Blocks until the instances are initialized, a stop under way
@@ -100,6 +100,7 @@ pub unsafe extern "C" fn airssys_engine_start(
 ///         "backoff": { "growth": "exponential", "first-ms": 100, "max-ms": 30000,
 ///                      "jitter-percent": 20, "quiet-ms": 60000 }
 ///       },
+///       "group": null,
 ///       "canary": { "version": 2, "sha256": "...", "share-percent": 10, "messages": 10,
 ///                   "errors": 0, "stable": { "messages": 90, "errors": 0 } },
 ///       "instances": [
@@ -120,8 +121,9 @@ pub unsafe extern "C" fn airssys_engine_start(
 /// for it.
 ///
 /// `engine`: borrowed. `handle`: with `AIRSSYS_ALL_COMPONENTS` the result is an array of all, in the
-/// order of loading. `out_json`: written on success; release it with `airssys_bytes_free`. `error`:
-/// may be NULL. Any thread; callable from callbacks. Does not block.
+/// order of loading; for a group see `airssys_engine_groups`. `out_json`: written on success;
+/// release it with `airssys_bytes_free`. `error`: may be NULL. Any thread; callable from callbacks.
+/// Does not block.
 ///
 /// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
 /// `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.

@@ -36,6 +36,8 @@
  *                                         see SIGNATURES; default: none
  *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
+ *       "storage": { "path": "/path" },   keeps what components store in a file, see STORAGE;
+ *                                         default: in memory
  *       "policies": { "rules": [] }       see POLICIES
  *     }
  *
@@ -116,6 +118,9 @@
  *       "quotas": { ... },                how much of it, see below
  *       "supervision": { ... },           what follows a crash, see below. null: the next message
  *                                         makes a new instance; default: that of the configuration
+ *       "group": "text",                  the group of the component, by the name given to
+ *                                         airssys_engine_add_group; it must exist. A member has
+ *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
@@ -132,6 +137,14 @@
  *                                         the component is "passive" until then
  *       "idle-timeout-ms": 60000,         without a message, after which the component becomes
  *                                         "passive", see below; default: never
+ *       "state": "volatile",              "durable": the state of a component that exports
+ *                                         `component-state` outlives the process, see below
+ *       "restore-after-crash": false,     true: after a crash as well, as it was saved last; needs
+ *                                         "durable", as does
+ *       "save-every": {                   saves of a running component; default: none
+ *         "messages": 1000,               after so many messages and callbacks
+ *         "ms": 60000                     and in this interval, if it has handled something
+ *       },
  *       "recycle-above-bytes": 1048576,   of linear memory, beyond which a new instance takes the
  *                                         place of this one; default: no limit
  *       "recycle-after-messages": 1000    likewise, messages and callbacks; default: no limit
@@ -142,6 +155,14 @@
  * `component-state` (wit/state) keeps its state: `save` of the old instance and `restore` of the
  * new one are called, also when an instance is recycled or replaced. The state counts against
  * "max-host-bytes". Other components begin anew.
+ *
+ * A durable state is saved in the engine's storage, in the namespace "airssys.engine", when the
+ * component is stopped, unloaded, shut down with its engine or passivated. The next start of a
+ * component with this id restores it: a load, airssys_engine_start, or the next message. After a
+ * crash of the component, or of the process (`airssys_engine_free` without a shutdown included),
+ * it begins anew, unless "restore-after-crash" is true. airssys_engine_restart forgets the state.
+ * If the state cannot be restored, the load fails; load the component without "durable" to begin
+ * anew. One component may keep a durable state under an id; each instance of a pool has its own.
  *
  *     "supervision": {                    of each instance, if the member is there:
  *       "restart": "permanent",           "permanent": a new instance at once. "transient": the
@@ -212,6 +233,19 @@
  * full mailbox is recorded as a breach of quota by the sender.
  *
  *
+ * GROUP: airssys_engine_add_group
+ *
+ *     {
+ *       "strategy": "one-for-one",        what the loss of a member takes along: "one-for-one":
+ *                                         nothing, "one-for-all": all members, "rest-for-one":
+ *                                         those that came into the group after it
+ *       "max-restarts": 10,               by the group, in "window-ms"; then it gives up, see
+ *                                         airssys_engine_add_group. null: no limit
+ *       "window-ms": 60000,               slides
+ *       "group": "text"                   the group around it, by name; default: none
+ *     }
+ *
+ *
  * REPLACE: airssys_engine_replace, airssys_engine_replace_file
  *
  *     {
@@ -265,6 +299,41 @@
  * Refused binaries are AIRSSYS_ERROR_INVALID_COMPONENT, and are never compiled. A replacement
  * without a new binary and a rollback need no signature: their binary was checked when it came.
  * `airssys_engine_describe` names the key that signed.
+ *
+ *
+ * STORAGE: "storage" of CONFIGURATION
+ *
+ *     { "path": "/var/lib/app/state",     required. The file; its directory must exist
+ *       "durability": "sync",             or "interval", see below
+ *       "interval-ms": 1000,              between two syncs with "interval"
+ *       "cache-bytes": 16777216,          of the file's pages, in memory
+ *       "check-on-open": true,            false: verifies the file only after a crash
+ *       "compact-above-ratio": 4 }        compacts a file that is larger than 64 MiB and than this
+ *                                         many times what is in it; 0: never
+ *
+ * airssys_engine_new opens the file, and makes it if it is missing, for this user only;
+ * airssys_engine_free closes it. One engine at a time has it open. A file of another format or
+ * program, and a damaged one, are refused and never changed. The object replaces one of an earlier
+ * document as a whole, and excludes a storage of the host.
+ *
+ * "sync": when set or delete returns to a component, the change is on disk, whatever happens to the
+ * process or the system. Components that store at the same time share a sync. "interval": it is
+ * there within "interval-ms", or when the engine ends; a crash of the process or the system, or an
+ * error of the disk, loses all changes since the last sync. In both cases each change is complete
+ * or not made, in the order in which a component made them.
+ *
+ * Components wait for the disk without holding a worker; only the one that asked waits. A full disk
+ * is quota-exceeded to the component, any other error of the disk io-error, with the text in the
+ * log. Such an error may be told of a change that was made nevertheless. The file is then opened
+ * anew and verified as after a crash, which takes a time in proportion to its size; changes
+ * meanwhile, and for 16 times as long, get the same error, and reads go on. A process with a limit
+ * on the size of files (RLIMIT_FSIZE) must ignore SIGXFSZ, which otherwise ends it.
+ *
+ * Each value has a checksum, so that damage becomes an error and never wrong data. Damage of keys
+ * is found when the file is opened. One case cannot be told from a crash in the middle of a change:
+ * after a crash, damage of what the last change wrote undoes that change.
+ *
+ * A child of fork that lives on without exec keeps the file locked if its parent is killed.
  *
  *
  * CAPABILITIES: "capabilities" of LOAD and CONFIGURATION, airssys_engine_grant,

@@ -13,7 +13,7 @@ use crate::ffi::host_call::HostFn;
 use crate::ffi::status::airssys_status_t;
 use crate::ffi::user_data::UserData;
 use crate::ffi::writer::{Refused, airssys_writer_t, max_answer_bytes};
-use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
+use crate::storage::backend::{Backend, Key, Listing, Page, Placement, StorageError, Usage, Value};
 
 /// The result of a storage callback, for `airssys_writer_finish`. Any other value counts as
 /// `AIRSSYS_STORAGE_IO_ERROR`.
@@ -344,8 +344,8 @@ impl Backend for HostStorage {
         Ok(used)
     }
 
-    fn runs_host_code(&self) -> bool {
-        true
+    fn placement(&self) -> Placement {
+        Placement::OffFiber
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::limits::MailboxBound;
 use crate::core::message::Message;
+use crate::messaging::group_restart::Part;
 use crate::messaging::reply::Reply;
 
 /// One piece of mail.
@@ -19,12 +20,16 @@ pub enum Mail {
     Restart(Reply),
     /// A restart after a crash, at this time at the earliest.
     Recovery(Instant),
+    /// A restart of the owner together with others of its group.
+    Regroup(Box<Option<Part>>),
     /// A check of the health of an idle owner, for its supervision.
     Probe,
     /// The end of the instance of an idle owner, until it has mail.
     Passivate,
     /// A new instance in place of one that has grown old.
     Recycle,
+    /// The state of the instance is saved, and the instance goes on.
+    Save,
     /// An instance of another version takes over, or goes on trial.
     Replace(Reply),
     /// A look at what a version on trial has come to.
@@ -70,10 +75,12 @@ impl Mail {
             | Self::Shutdown(reply) => Some(reply),
             Self::Callback(_)
             | Self::Recovery(_)
+            | Self::Regroup(_)
             | Self::Probe
             | Self::Passivate
-            | Self::Judge
-            | Self::Recycle => None,
+            | Self::Recycle
+            | Self::Save
+            | Self::Judge => None,
         }
     }
 

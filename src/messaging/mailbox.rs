@@ -533,6 +533,35 @@ impl Mailbox {
         idle
     }
 
+    /// Goes on with the counts, and the intake, of a mailbox that was closed by
+    /// [`Mailbox::close_unused`]. Called before any mail.
+    pub fn go_on(&self, traffic: Traffic, intake: Intake) {
+        let mut queue = self.lock();
+        queue.traffic = traffic;
+        queue.intake = intake;
+    }
+
+    /// Returns whether the receiver's task has begun.
+    pub fn is_attended(&self) -> bool {
+        self.waker.get().is_some()
+    }
+
+    /// Closes the mailbox for good if no mail waits and its intake is `intake`; returns whether it
+    /// did. `within` tells that the receiver's task calls; otherwise the mailbox must be idle.
+    pub fn close_unused(&self, within: bool, intake: Intake) -> bool {
+        let mut queue = self.lock();
+        let right = if within { Runner::OnWorker } else { Runner::Idle };
+        if queue.runner != right || !queue.is_empty() || queue.intake != intake {
+            return false;
+        }
+        queue.intake = Intake::Closed;
+        drop(queue);
+        if let Some(task) = self.waker.get() {
+            task.wake_by_ref();
+        }
+        true
+    }
+
     /// Closes the mailbox for good and queues `last` behind the waiting mail.
     ///
     /// Returns `None`, without queueing `last`, if the mailbox was closed before. Unless `keep` is
@@ -646,6 +675,13 @@ impl Mailbox {
         self.lock().intake.is_final()
     }
 
+    /// Returns whether the mailbox is open, and the host is not about to give its owner another
+    /// instance.
+    pub fn is_left_alone(&self) -> bool {
+        let queue = self.lock();
+        queue.intake == Intake::Open && !queue.host_acts()
+    }
+
     /// Returns whether the mailbox is open.
     pub fn is_open(&self) -> bool {
         self.lock().intake == Intake::Open
@@ -665,16 +701,17 @@ impl Mailbox {
     }
 
     /// Lets mail wait until `over` completes, for the receiver's task within its right to run. Mail
-    /// about the life cycle, and the end of an open mailbox, end the rest early.
-    pub async fn rest(&self, over: impl Future<Output = ()>) {
+    /// about the life cycle, and the end of an open mailbox, end the rest early. `rest` is
+    /// [`Runner::Resting`] or [`Runner::Grouped`].
+    pub async fn rest(&self, rest: Runner, over: impl Future<Output = ()>) {
         let mut over = pin!(over);
         let mut rested = false;
         poll_fn(|cx| {
             let is_over = over.as_mut().poll(cx).is_ready();
             let mut queue = self.lock();
             let room = !std::mem::replace(&mut rested, true) && queue.handled();
-            let ends = is_over || queue.ends_rest();
-            queue.runner = if ends { Runner::OnWorker } else { Runner::Resting };
+            let ends = is_over || queue.ends_rest(rest);
+            queue.runner = if ends { Runner::OnWorker } else { rest };
             self.note_load(&queue);
             drop(queue);
             if room {

@@ -102,6 +102,11 @@ impl ComponentMessenger {
         self.messaging.pending_requests.cancel_of(&self.own, request)
     }
 
+    /// Goes on with a number of accepted messages and requests.
+    pub fn go_on(&self, sent: u64) {
+        self.sent.store(sent, Ordering::Relaxed);
+    }
+
     /// Finds the receiver of a permitted message. The right is checked first: a sender without it
     /// must not learn whether the id is loaded.
     fn resolve(&self, raw: RawId<'_>, action: Action) -> Result<Way, MessagingError> {

@@ -1,5 +1,6 @@
 //! Mailboxes, their owners, and pending requests.
 
+pub mod group_restart;
 pub mod mail;
 pub mod mailbox;
 pub mod members;

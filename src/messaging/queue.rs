@@ -49,12 +49,14 @@ pub enum Runner {
     /// The receiver's task, which lets mail wait for a while, see
     /// [`Mailbox::rest`](crate::messaging::mailbox::Mailbox::rest).
     Resting,
+    /// As [`Runner::Resting`], until the others of its group have ended as well.
+    Grouped,
 }
 
 impl Runner {
     /// Whether the receiver's task holds the right.
     pub fn is_task(self) -> bool {
-        matches!(self, Self::OnWorker | Self::Parked | Self::Resting)
+        matches!(self, Self::OnWorker | Self::Parked | Self::Resting | Self::Grouped)
     }
 }
 
@@ -242,7 +244,9 @@ impl Queue {
         match mail {
             Mail::Restart(_)
             | Mail::Recovery(_)
+            | Mail::Regroup(_)
             | Mail::Recycle
+            | Mail::Save
             | Mail::Replace(_)
             | Mail::Judge => {
                 self.control.get_or_insert_default().first.push_back((place, mail));
@@ -457,7 +461,7 @@ impl Queue {
     pub fn grant(&mut self) -> bool {
         let wake = match self.runner {
             Runner::Idle | Runner::Parked => true,
-            Runner::Resting => self.ends_rest(),
+            rest @ (Runner::Resting | Runner::Grouped) => self.ends_rest(rest),
             Runner::OnCaller | Runner::OnWorker => false,
         };
         if wake {
@@ -466,9 +470,18 @@ impl Queue {
         wake
     }
 
-    /// Returns whether mail waits that a resting task must not let wait.
-    pub fn ends_rest(&self) -> bool {
-        self.control.is_some() || self.intake != Intake::Open
+    /// Returns whether mail waits that a task must not let wait in this kind of rest.
+    pub fn ends_rest(&self, rest: Runner) -> bool {
+        let regroups =
+            || rest == Runner::Resting && self.control().any(|it| matches!(it, Mail::Regroup(_)));
+        self.intake != Intake::Open || self.host_acts() || regroups()
+    }
+
+    /// Returns whether mail of the host waits that gives the owner another instance, or none.
+    pub fn host_acts(&self) -> bool {
+        self.control().any(|mail| {
+            matches!(mail, Mail::Restart(_) | Mail::Replace(_) | Mail::Stop(_) | Mail::Start(_))
+        })
     }
 
     /// Returns whether the handler runs; a parked or resting task only holds the right.

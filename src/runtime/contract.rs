@@ -466,6 +466,9 @@ impl From<backend::StorageError> for StorageError {
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
             backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
             backend::StorageError::Io(text) => Self::IoError(text),
+            unsupported @ backend::StorageError::Unsupported(_) => {
+                Self::IoError(unsupported.to_string())
+            }
             backend::StorageError::HostInvalidKey(_) | backend::StorageError::HostIo(_) => {
                 error.withheld().0.into()
             }

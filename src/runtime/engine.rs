@@ -1,5 +1,6 @@
 //! The Wasmtime engines behind an engine handle, and the state that its components share.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,20 +12,24 @@ use crate::runtime::cache::directory::CacheError;
 use crate::runtime::cache::store::CompileCache;
 use crate::runtime::compiler::Compiler;
 use crate::runtime::driver;
-use crate::runtime::fiber_stack::FiberStacks;
+use crate::runtime::fiber_stack::{FiberStack, FiberStacks};
 use crate::runtime::host;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::limiter::MAX_STACK_BYTES;
 use crate::runtime::loader::Loader;
 use crate::runtime::mappings::Taken;
 use crate::runtime::packed_memory::PackedMemories;
+#[cfg(target_os = "linux")]
+use crate::runtime::reserved_memory::{Region, ReservedMemories};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::shortage::{self, NoThread};
 use crate::runtime::signals;
+use crate::runtime::spares::Spares;
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
 use crate::runtime::workshop::{Toolchain, Toolchains, Workshop};
+use crate::storage::backend::Placement;
 
 /// The stack that a guest needs when it runs on its caller's stack: its own maximum, plus that of
 /// the host functions called from there.
@@ -51,8 +56,8 @@ pub struct RuntimeOptions {
     pub compile: CompileLimits,
     /// Whether logging runs host code.
     pub log_runs_host_code: bool,
-    /// Whether storage runs host code.
-    pub storage_runs_host_code: bool,
+    /// Where storage runs.
+    pub storage_placement: Placement,
 }
 
 /// The address space reserved for a linear memory.
@@ -90,6 +95,9 @@ fn is_given(engine: &Engine) -> bool {
 /// The guard region after a memory with a small reservation, within reach of unchecked accesses.
 const SMALL_GUARD_BYTES: u64 = 64 << 10;
 
+/// The inaccessible bytes before a memory with a large reservation, if the configuration wants them.
+const GUARD_BYTES_BEFORE: usize = 32 << 20;
+
 /// How far a memory with a small reservation can grow before it moves.
 const SMALL_ROOM_BYTES: u64 = 1 << 20;
 
@@ -113,6 +121,9 @@ pub struct WasmRuntime {
     pub loader: Loader,
     /// Makes guests yield.
     pub ticker: Ticker,
+    stacks: Arc<Spares<FiberStack>>,
+    #[cfg(target_os = "linux")]
+    memories: Arc<Spares<Region>>,
 }
 
 impl WasmRuntime {
@@ -121,8 +132,19 @@ impl WasmRuntime {
         let cache = options.cache_dir.as_deref();
         let cache =
             cache.map(|dir| CompileCache::open(dir, options.cache_max_bytes)).transpose()?;
+        let stacks = Arc::new(FiberStacks::new());
+        #[cfg(target_os = "linux")]
+        let memories = Arc::new(ReservedMemories::new(match options.guard_before_memory {
+            true => GUARD_BYTES_BEFORE,
+            false => 0,
+        }));
         let toolchain = |copies_images: bool, reservation| -> wasmtime::Result<Toolchain> {
             let mut config = config(options, reservation);
+            config.with_host_stack(stacks.clone());
+            #[cfg(target_os = "linux")]
+            if copies_images && matches!(reservation, Reservation::Automatic | Reservation::Large) {
+                config.with_host_memory(memories.clone());
+            }
             let copies_images = copies_images || reservation == Reservation::None;
             let engine = Engine::new(config.memory_init_cow(!copies_images))?;
             let (linker, immediate) = linker(&engine, options)?;
@@ -155,7 +177,30 @@ impl WasmRuntime {
             Compiler::new(limits, threads),
             options.max_component_bytes,
         );
-        Ok(Self { loader, ticker })
+        let stacks = stacks.spares();
+        #[cfg(target_os = "linux")]
+        let memories = memories.spares();
+        Ok(Self {
+            loader,
+            ticker,
+            stacks,
+            #[cfg(target_os = "linux")]
+            memories,
+        })
+    }
+
+    /// Gives memory back that ended instances have left and no other uses, for as long as it is
+    /// polled.
+    pub fn give_back(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stacks = Arc::clone(&self.stacks).give_back();
+        #[cfg(target_os = "linux")]
+        let memories = Arc::clone(&self.memories).give_back();
+        async move {
+            #[cfg(target_os = "linux")]
+            tokio::join!(stacks, memories);
+            #[cfg(not(target_os = "linux"))]
+            stacks.await;
+        }
     }
 }
 
@@ -170,8 +215,7 @@ fn config(options: &RuntimeOptions, reservation: Reservation) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)
         .guard_before_linear_memory(options.guard_before_memory)
-        .signals_based_traps(options.signals_based_traps)
-        .with_host_stack(Arc::new(FiberStacks));
+        .signals_based_traps(options.signals_based_traps);
     match reservation {
         Reservation::Automatic | Reservation::Large => &config,
         Reservation::Small => config
@@ -197,7 +241,7 @@ fn linker(
     let (mut linker, mut immediate) = (Linker::new(engine), Immediate::default());
     host::messaging::link(&mut linker, &mut immediate)?;
     host::services::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
-    host::storage::link(&mut linker, &mut immediate, options.storage_runs_host_code)?;
+    host::storage::link(&mut linker, &mut immediate, options.storage_placement)?;
     wasi::link::link(&mut linker)?;
     Ok((linker, immediate))
 }

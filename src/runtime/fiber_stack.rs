@@ -3,16 +3,62 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{MmapOptions, MmapRaw};
 use wasmtime::{Error, StackCreator, StackMemory};
 
+use crate::runtime::spares::Spares;
+
+/// The most stacks kept for others.
+const MOST_SPARES: usize = 256;
+
+/// The bytes at the top of a spare stack that stay resident.
+const KEPT_BYTES: usize = 32 << 10;
+
 /// Creates fiber stacks.
-pub struct FiberStacks;
+pub struct FiberStacks {
+    spares: Arc<Spares<FiberStack>>,
+}
+
+impl FiberStacks {
+    /// Creates stacks, which are used again.
+    pub fn new() -> Self {
+        Self { spares: Spares::new(MOST_SPARES) }
+    }
+
+    /// Returns the stacks kept for others.
+    pub fn spares(&self) -> Arc<Spares<FiberStack>> {
+        Arc::clone(&self.spares)
+    }
+}
+
+/// A stack in use.
+struct Lent {
+    /// `None` once it is given back.
+    stack: Option<FiberStack>,
+    spares: Arc<Spares<FiberStack>>,
+}
+
+impl Lent {
+    fn stack(&self) -> &FiberStack {
+        self.stack.as_ref().expect("only a drop takes it")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(stack) = self.stack.take()
+            && self.spares.has_room()
+            && stack.forget_depths()
+        {
+            self.spares.put(stack);
+        }
+    }
+}
 
 /// A stack above its guard.
-struct FiberStack {
+pub struct FiberStack {
     bytes: MmapRaw,
     guard: usize,
 }
@@ -26,9 +72,26 @@ impl FiberStack {
         protect(&bytes, guard)?;
         Ok(Self { bytes, guard })
     }
+
+    /// Gives all but the top of the stack back to the system; returns whether that worked.
+    #[cfg(target_os = "linux")]
+    fn forget_depths(&self) -> bool {
+        let deep = (self.bytes.len() - self.guard).saturating_sub(KEPT_BYTES);
+        let from = self.bytes.as_mut_ptr().wrapping_add(self.guard);
+        #[expect(unsafe_code, reason = "a system call")]
+        // SAFETY: the bytes are mapped, and nobody uses them.
+        let done = unsafe { libc::madvise(from.cast(), deep, libc::MADV_DONTNEED) };
+        deep == 0 || done == 0
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn forget_depths(&self) -> bool {
+        false
+    }
 }
 
-fn page_size() -> usize {
+/// Returns the size of the system's pages.
+pub fn page_size() -> usize {
     #[expect(unsafe_code, reason = "a system call")]
     // SAFETY: the call takes a number and returns one.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -77,27 +140,34 @@ fn forbid(bytes: &MmapRaw, guard: usize) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for stacks of the host")]
-// SAFETY: each stack is a mapping of whole, zeroed pages above an inaccessible one.
+// SAFETY: each stack is a mapping of whole pages above an inaccessible one, and zeroed if it must be.
 unsafe impl StackCreator for FiberStacks {
-    fn new_stack(&self, size: usize, _zeroed: bool) -> Result<Box<dyn StackMemory>, Error> {
-        Ok(Box::new(FiberStack::new(size)?))
+    fn new_stack(&self, size: usize, zeroed: bool) -> Result<Box<dyn StackMemory>, Error> {
+        let whole = size.max(1).next_multiple_of(page_size());
+        let suits = |stack: &FiberStack| stack.bytes.len() - stack.guard == whole;
+        let spare = if zeroed { None } else { self.spares.take(suits) };
+        let stack = spare.map_or_else(|| FiberStack::new(size), Ok)?;
+        Ok(Box::new(Lent { stack: Some(stack), spares: Arc::clone(&self.spares) }))
     }
 }
 
 #[expect(unsafe_code, reason = "Wasmtime's trait for stacks of the host")]
 // SAFETY: the ranges are whole pages of one mapping, which lives as long as `self`.
-unsafe impl StackMemory for FiberStack {
+unsafe impl StackMemory for Lent {
     fn top(&self) -> *mut u8 {
-        self.bytes.as_mut_ptr().wrapping_add(self.bytes.len())
+        let bytes = &self.stack().bytes;
+        bytes.as_mut_ptr().wrapping_add(bytes.len())
     }
 
     fn range(&self) -> Range<usize> {
-        let base = self.bytes.as_mut_ptr() as usize;
-        base + self.guard..base + self.bytes.len()
+        let FiberStack { bytes, guard } = self.stack();
+        let base = bytes.as_mut_ptr() as usize;
+        base + guard..base + bytes.len()
     }
 
     fn guard_range(&self) -> Range<*mut u8> {
-        let base = self.bytes.as_mut_ptr();
-        base..base.wrapping_add(self.guard)
+        let FiberStack { bytes, guard } = self.stack();
+        let base = bytes.as_mut_ptr();
+        base..base.wrapping_add(*guard)
     }
 }

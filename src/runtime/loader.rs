@@ -62,6 +62,13 @@ impl Loader {
         Ok((prepared, lease))
     }
 
+    /// Returns the result of an earlier load of a binary, if it is known well enough to need no
+    /// hash.
+    pub fn find(&self, binary: &[u8]) -> Option<(Arc<Prepared>, Lease)> {
+        let known = self.recent().find(binary).map(|prepared| prepared.hash)?;
+        self.compiler.find(&known)
+    }
+
     /// Rejects what is obviously not a component, with a better message than a validator's.
     fn check(&self, binary: &[u8]) -> Result<(), LoadError> {
         let invalid = |reason: String| Err(LoadError::InvalidComponent(reason));

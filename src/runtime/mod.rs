@@ -29,6 +29,8 @@ pub mod platform;
 pub mod prepared;
 pub mod priority;
 pub mod recent_binaries;
+#[cfg(target_os = "linux")]
+pub mod reserved_memory;
 pub mod scheduler;
 pub mod screen;
 pub mod shortage;
@@ -36,6 +38,7 @@ pub mod signals;
 #[cfg(test)]
 mod simulation;
 pub mod slice;
+pub mod spares;
 pub mod state;
 pub mod threads;
 pub mod ticker;

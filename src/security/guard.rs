@@ -518,8 +518,74 @@ impl Guard {
         self.breach(Action::HostCall, Resource::Own, QuotaBreach { name, value });
     }
 
+    /// Returns what a guard made with the grants `initial` must know to go on from here. `None` if
+    /// something under way counts against a quota.
+    pub fn past(&self, initial: &Arc<Capabilities>) -> Option<GuardPast> {
+        if self.has_requests() || self.lookups.taken() > 0 {
+            return None;
+        }
+        let capabilities = self.capabilities();
+        let changed = !Arc::ptr_eq(&capabilities, initial);
+        let full_at = |rate: &Option<Rate>| rate.as_ref().map_or(0, Rate::full_at);
+        Some(GuardPast {
+            capabilities: changed.then_some(capabilities),
+            messages: full_at(&self.messages),
+            log_bytes: full_at(&self.log_bytes),
+            random_bytes: full_at(&self.random_bytes),
+            reports: self.reports.full_at(),
+            log_records_dropped: self.log_records_dropped.load(Ordering::Relaxed),
+            reports_dropped: self.reports_dropped.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Goes on from what another guard of the component has left.
+    pub fn go_on(self, past: &GuardPast) -> Self {
+        let go_on = |rate: &Option<Rate>, full_at| {
+            if let Some(rate) = rate {
+                rate.go_on(full_at);
+            }
+        };
+        go_on(&self.messages, past.messages);
+        go_on(&self.log_bytes, past.log_bytes);
+        go_on(&self.random_bytes, past.random_bytes);
+        self.reports.go_on(past.reports);
+        Self {
+            capabilities: match &past.capabilities {
+                Some(changed) => RwLock::new(Arc::clone(changed)),
+                None => self.capabilities,
+            },
+            log_records_dropped: AtomicU64::new(past.log_records_dropped),
+            reports_dropped: AtomicU64::new(past.reports_dropped),
+            ..self
+        }
+    }
+
     fn breach(&self, action: Action, resource: Resource<'_>, breach: QuotaBreach) -> Refused {
         self.refuse(action, resource, Basis::Quota(breach))
+    }
+}
+
+/// What remains of a guard while its component is dormant.
+#[derive(Clone, Default)]
+pub struct GuardPast {
+    /// The grants, if they have changed since the load.
+    capabilities: Option<Arc<Capabilities>>,
+    messages: u64,
+    log_bytes: u64,
+    random_bytes: u64,
+    reports: u64,
+    log_records_dropped: u64,
+    reports_dropped: u64,
+}
+
+impl GuardPast {
+    /// Returns whether a new guard knows all this.
+    pub fn is_empty(&self) -> bool {
+        let Self { messages, log_bytes, random_bytes, reports, .. } = self;
+        let Self { capabilities, log_records_dropped, reports_dropped, .. } = self;
+        let counts =
+            [messages, log_bytes, random_bytes, reports, log_records_dropped, reports_dropped];
+        capabilities.is_none() && counts.into_iter().all(|count| *count == 0)
     }
 }
 

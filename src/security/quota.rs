@@ -102,6 +102,17 @@ impl Rate {
         });
     }
 
+    /// Returns when the bucket will be full again; 0 if it is full now.
+    pub fn full_at(&self) -> u64 {
+        let full_at = self.full_at.load(Ordering::Relaxed);
+        if full_at > nanos(coarse_monotonic()) { full_at } else { 0 }
+    }
+
+    /// Goes on from what [`Rate::full_at`] returned.
+    pub fn go_on(&self, full_at: u64) {
+        self.full_at.store(full_at, Ordering::Relaxed);
+    }
+
     fn cost(&self, units: u64) -> u64 {
         let cost = u128::from(units) * u128::from(SECOND) / u128::from(self.per_second.max(1));
         u64::try_from(cost).unwrap_or(u64::MAX / 4)

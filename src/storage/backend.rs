@@ -24,6 +24,9 @@ pub enum StorageError {
     /// `io-error`, with a text from the host.
     #[error("io-error: {0}")]
     HostIo(String),
+    /// The backend has no such operation.
+    #[error("the storage can not {0}")]
+    Unsupported(&'static str),
 }
 
 impl InHostWords for StorageError {
@@ -61,6 +64,30 @@ pub type Value = Arc<Vec<u8>>;
 /// A stored key, shared likewise.
 pub type Key = Arc<str>;
 
+/// A point in time, in milliseconds since the Unix epoch.
+pub type UnixMillis = u64;
+
+/// What a key is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// From this time on the key is missing.
+    pub expires: Option<UnixMillis>,
+}
+
+/// A change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: Box<str>,
+    /// What it is set to; `None` removes it.
+    pub to: Option<Entry>,
+}
+
+/// The namespace of the engine's own data. No component id is equal to it.
+pub const ENGINE_NAMESPACE: &str = "airssys.engine";
+
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
@@ -81,9 +108,28 @@ pub struct Listing<'a> {
     pub most_bytes: u64,
 }
 
+/// The size of a backend's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of keys and values in the file.
+    pub live_bytes: u64,
+    /// Bytes of the file.
+    pub total_bytes: u64,
+}
+
+/// Where the functions of a backend may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Within the guest's call. They neither wait nor run host code.
+    OnFiber,
+    /// On a native thread, while the guest is suspended. They wait for a device, or run host code,
+    /// which needs a native stack.
+    OffFiber,
+}
+
 /// A store of (namespace, key) → value.
 ///
-/// Namespaces are component ids, and keys are already validated: a backend sees neither an empty
+/// Namespaces are component ids and [`ENGINE_NAMESPACE`], and keys are already validated: a backend sees neither an empty
 /// key nor a NUL. Calls come from several threads at once; calls on one namespace do not delay
 /// calls on another.
 pub trait Backend: Send + Sync {
@@ -111,6 +157,21 @@ pub trait Backend: Send + Sync {
     /// Returns the contents of a namespace in numbers.
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError>;
 
+    /// Makes all changes, or none. Each key occurs once.
+    fn apply(&self, _namespace: &str, _changes: Vec<Change>) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("change several keys at once, or set one that expires"))
+    }
+
+    /// Returns the time at which a key expires; `None` is never, or that the key is missing.
+    fn expires(&self, _namespace: &str, _key: &str) -> Result<Option<UnixMillis>, StorageError> {
+        Ok(None)
+    }
+
+    /// Returns a page of the namespaces that hold keys, after `after` if given.
+    fn namespaces(&self, _after: Option<&str>) -> Result<Page, StorageError> {
+        Err(StorageError::Unsupported("list its namespaces"))
+    }
+
     /// Returns the size of a value, or `None` if the key is missing.
     fn size(&self, namespace: &str, key: &str) -> Result<Option<u64>, StorageError> {
         let value = self.get(namespace, key, u64::MAX)?;
@@ -127,6 +188,24 @@ pub trait Backend: Send + Sync {
         0
     }
 
-    /// Returns whether these functions run host code, which needs a native stack.
-    fn runs_host_code(&self) -> bool;
+    /// Returns when everything acknowledged so far is as durable as the backend makes it.
+    fn flush(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Returns to the system what the backend's file, if it has one, no longer needs.
+    fn compact(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Returns the size of the backend's file, if it has one.
+    fn footprint(&self) -> Option<Footprint> {
+        None
+    }
+
+    /// Writes everything and releases the backend's file. Later calls fail.
+    fn close(&self) {}
+
+    /// Returns where these functions may run.
+    fn placement(&self) -> Placement;
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::storage::backend::{Backend, Key, Listing, Page, StorageError, Usage, Value};
+use crate::storage::backend::{Backend, Key, Listing, Page, Placement, StorageError, Usage, Value};
 
 /// The overhead of an entry besides key and value: its nodes in the tree, and two allocations.
 const ENTRY_BYTES: u64 = 176;
@@ -152,8 +152,8 @@ impl Backend for MemoryBackend {
         key.len() as u64 + value_bytes + ENTRY_BYTES
     }
 
-    fn runs_host_code(&self) -> bool {
-        false
+    fn placement(&self) -> Placement {
+        Placement::OnFiber
     }
 }
 

@@ -12,8 +12,11 @@ use crate::runtime::screen::limits::{CompileLimits, Limit};
 use crate::security::policy::Policies;
 use crate::security::signature::{PublicKey, Trust};
 use crate::storage::backend::Backend;
+use crate::storage::durable::options::{Durability, DurableOptions};
 use crate::system::audit::AuditConfig;
-use crate::system::documents::config::{CompileDocument, ConfigDocument};
+use crate::system::documents::config::{
+    CompileDocument, ConfigDocument, DurabilityDocument, StorageDocument,
+};
 use crate::system::documents::reader::read;
 use crate::system::documents::values::Int;
 use crate::system::json::{self, OptionsError};
@@ -58,8 +61,10 @@ pub struct EngineConfig {
     pub policies: Arc<Policies>,
     /// The audit, if any.
     pub audit: Option<AuditConfig>,
-    /// The host's storage; `None` keeps values in memory.
+    /// The host's storage.
     pub storage: Option<Arc<dyn Backend>>,
+    /// The file for values. Without it and the host's storage they are kept in memory.
+    pub durable: Option<DurableOptions>,
     /// The host's log; `None` writes warnings and errors to stderr.
     pub log: Option<Arc<dyn LogSink>>,
     /// The host's route to components of other engines, if any.
@@ -88,6 +93,7 @@ impl Default for EngineConfig {
             policies: Arc::default(),
             audit: None,
             storage: None,
+            durable: None,
             log: None,
             router: None,
             events: None,
@@ -157,6 +163,9 @@ impl EngineConfig {
         if let Some(capabilities) = document.capabilities {
             changed.defaults.capabilities = DefaultCapabilities::of_config(capabilities)?;
         }
+        if let Some(storage) = document.storage {
+            changed.durable = Some(durable(storage));
+        }
         if let Some(policies) = document.policies {
             changed.policies = Arc::new(policies::compiled("config.policies", policies)?);
         }
@@ -185,6 +194,29 @@ fn trusted_keys(texts: &[String]) -> Result<Vec<Arc<PublicKey>>, OptionsError> {
         });
     }
     texts.iter().enumerate().map(key).collect()
+}
+
+fn durable(document: StorageDocument) -> DurableOptions {
+    let mut options = DurableOptions::new(document.path.into());
+    if let Some(durability) = document.durability {
+        options.durability = match durability {
+            DurabilityDocument::Sync => Durability::Sync,
+            DurabilityDocument::Interval => Durability::Interval,
+        };
+    }
+    if let Some(Int(millis)) = document.interval_ms {
+        options.interval = Duration::from_millis(millis);
+    }
+    if let Some(Int(bytes)) = document.cache_bytes {
+        options.cache_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(check) = document.check_on_open {
+        options.check_on_open = check;
+    }
+    if let Some(Int(ratio)) = document.compact_above_ratio {
+        options.compact_above_ratio = ratio;
+    }
+    options
 }
 
 fn apply_compile(document: &CompileDocument, limits: &mut CompileLimits) {

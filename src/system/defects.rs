@@ -8,7 +8,7 @@ use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::log::{LogLevel, LogRecord, LogSink};
 use crate::core::message::Outcome;
-use crate::storage::backend::{Backend, Listing, Page, StorageError, Usage, Value};
+use crate::storage::backend::{Backend, Listing, Page, Placement, StorageError, Usage, Value};
 use crate::system::config::EngineConfig;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -18,9 +18,9 @@ use crate::system::sending::Patience;
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Panics at one key. Runs as host code, or within the guest's call.
+/// Panics at one key. Runs on a native thread, or within the guest's call.
 struct Defective {
-    runs_host_code: bool,
+    placement: Placement,
 }
 
 impl Backend for Defective {
@@ -49,8 +49,8 @@ impl Backend for Defective {
         Ok(Usage::default())
     }
 
-    fn runs_host_code(&self) -> bool {
-        self.runs_host_code
+    fn placement(&self) -> Placement {
+        self.placement
     }
 }
 
@@ -80,11 +80,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(runs_host_code: bool) -> Self {
+    fn new(placement: Placement) -> Self {
         let journal = Arc::<Journal>::default();
         let engine = Engine::new(&EngineConfig {
             workers: 1,
-            storage: Some(Arc::new(Defective { runs_host_code })),
+            storage: Some(Arc::new(Defective { placement })),
             log: Some(journal.clone()),
             ..EngineConfig::default()
         })
@@ -139,8 +139,8 @@ fn is_told(error: &EngineError) -> bool {
 
 #[test]
 fn a_panic_on_a_worker_is_logged_and_counted_and_costs_one_message() {
-    for runs_host_code in [false, true] {
-        let scene = Scene::new(runs_host_code);
+    for placement in [Placement::OnFiber, Placement::OffFiber] {
+        let scene = Scene::new(placement);
         scene.check(0);
         for defects in 1..=2 {
             let outcome = scene.request("get defect");
@@ -152,8 +152,8 @@ fn a_panic_on_a_worker_is_logged_and_counted_and_costs_one_message() {
 
 #[test]
 fn a_panic_on_a_caller_s_thread_is_logged_and_counted_and_costs_one_message() {
-    for runs_host_code in [false, true] {
-        let scene = Scene::new(runs_host_code);
+    for placement in [Placement::OnFiber, Placement::OffFiber] {
+        let scene = Scene::new(placement);
         // The short timeout makes the workers continue a waiting call.
         for (defects, timeout) in [(1, None), (2, Some(Duration::from_secs(4)))] {
             let error = scene.call("get defect", timeout).unwrap_err();

@@ -8,6 +8,8 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::component::actor::Actor;
+use crate::component::dormant::{Caller, Hibernation};
+use crate::component::groups::Groups;
 use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
 use crate::component::rounds::{Rounds, make_rounds};
@@ -34,9 +36,10 @@ use crate::security::audit::AuditLog;
 use crate::security::guard::Authority;
 use crate::security::signature::Trust;
 use crate::storage::backend::Backend;
-use crate::storage::memory::MemoryBackend;
 use crate::storage::reservations::Reservations;
+use crate::storage::saved_states::SavedStates;
 use crate::system::audit::Audit;
+use crate::system::blueprint::Blueprints;
 use crate::system::callbacks::{Callbacks, PatientRouter};
 use crate::system::components::{Catalogue, Components};
 use crate::system::config::EngineConfig;
@@ -46,6 +49,7 @@ use crate::system::options::Defaults;
 use crate::system::snapshot;
 use crate::system::state_watch::StateWatch;
 use crate::system::stderr_log::StderrLog;
+use crate::system::storage;
 
 /// How long freeing an engine waits for host callbacks in progress.
 const CALLBACK_GRACE: Duration = Duration::from_secs(10);
@@ -69,11 +73,13 @@ pub struct Engine {
     pub(super) host_error_texts: HostErrorTexts,
     pub(super) storage: Arc<dyn Backend>,
     pub(super) reservations: Reservations,
+    pub(super) saved_states: Arc<SavedStates>,
     pub(super) authority: Arc<Authority>,
     audit: Option<Audit>,
     pub(super) events: Events,
     pub(super) states: Arc<StateWatch>,
     pub(super) rounds: Arc<Rounds>,
+    pub(super) groups: Arc<Groups>,
     /// `None`: there is no bound.
     pub(super) live: Option<Arc<LiveInstances>>,
     pub(super) callbacks: Callbacks,
@@ -88,6 +94,7 @@ pub struct Engine {
     /// Where components make blocking system calls.
     pub(super) blocking: Arc<BlockingThreads>,
     pub(super) last_handle: AtomicU64,
+    pub(super) blueprints: Blueprints,
     /// Closed to the host.
     stopped: AtomicBool,
     pub(super) stop_signal: Arc<StopSignal>,
@@ -105,7 +112,8 @@ impl Engine {
             Some(log) => Arc::clone(log),
             None => Arc::new(StderrLog::open().map_err(EngineError::Stderr)?),
         };
-        let storage = config.storage.clone().unwrap_or_else(|| Arc::new(MemoryBackend::default()));
+        let callbacks = Callbacks::new(config.callback_threads);
+        let storage = storage::of(config, &log, &callbacks)?;
         let runtime = WasmRuntime::new(&RuntimeOptions {
             cache_dir: config.cache_dir.clone(),
             cache_max_bytes: config.cache_max_bytes,
@@ -116,9 +124,8 @@ impl Engine {
             compile_threads: config.workers,
             compile: config.compile.clone(),
             log_runs_host_code: log.runs_host_code(),
-            storage_runs_host_code: storage.runs_host_code(),
+            storage_placement: storage.placement(),
         })?;
-        let callbacks = Callbacks::new(config.callback_threads);
         let in_background = callbacks.clone();
         let router = config.router.clone().map(|router| -> Arc<dyn Router> {
             Arc::new(PatientRouter::new(router, callbacks.clone()))
@@ -132,15 +139,17 @@ impl Engine {
             )),
             router,
         };
-        let components = Arc::<Components>::default();
+        let components = Components::new(Arc::clone(&messaging.registry));
         let audit = config.audit.as_ref().map(|config| Audit::new(config, callbacks.clone()));
         let events = Events::new(Arc::clone(&host), config.events.clone(), callbacks.clone());
+        let states = StateWatch::new(events.clone());
         Ok(Self {
             runtime: Arc::new(runtime),
             directory: Arc::new(Catalogue::new(Arc::clone(&messaging.registry), &components)),
             components,
             messaging: Arc::new(messaging),
-            states: StateWatch::new(events.clone()),
+            groups: Groups::new(Arc::clone(&states) as _),
+            states,
             rounds: Arc::default(),
             live: config.max_live_instances.map(|most| Arc::new(LiveInstances::new(most))),
             events,
@@ -153,6 +162,7 @@ impl Engine {
             }),
             log,
             host_error_texts: config.host_error_texts,
+            saved_states: Arc::new(SavedStates::new(Arc::clone(&storage))),
             storage,
             reservations: Reservations::default(),
             authority: Arc::new(Authority::new(Arc::clone(&config.policies), log_of(&audit))),
@@ -164,6 +174,7 @@ impl Engine {
             workers: OnceCell::new(),
             blocking: Arc::default(),
             last_handle: AtomicU64::new(0),
+            blueprints: Blueprints::default(),
             stopped: AtomicBool::new(false),
             stop_signal: Arc::default(),
             loading: Mutex::new(()),
@@ -199,13 +210,12 @@ impl Engine {
 
     /// Returns all components as JSON, in load order.
     pub fn list(&self) -> String {
-        let all = self.components.all();
-        serde_json::Value::from_iter(all.iter().map(|pool| snapshot::summary(pool))).to_string()
+        snapshot::array(self.components.all().iter().map(snapshot::summary))
     }
 
     /// Describes a component as JSON, as known without asking it.
     pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
-        let pool = self.components.get(handle).ok_or(EngineError::UnknownHandle(handle))?;
+        let pool = self.components.look(handle).ok_or(EngineError::UnknownHandle(handle))?;
         Ok(snapshot::description(&pool).to_string())
     }
 
@@ -219,8 +229,10 @@ impl Engine {
             dead_letters: self.events.dead_letters(),
             events_lost: self.events.lost(),
             audit_lost: self.audit.as_ref().map(Audit::lost).unwrap_or_default(),
+            storage: self.storage.footprint(),
         };
-        snapshot::stats(&self.components.all(), &shared).to_string()
+        let all = self.components.all();
+        snapshot::stats(all.iter().filter_map(|it| self.components.look_at(it)), &shared)
     }
 
     /// Ends everything that waits at once, and what runs at its next turn.
@@ -250,7 +262,17 @@ impl Engine {
 
     /// Returns the id of a loaded component.
     pub fn id_of(&self, handle: ComponentHandle) -> Result<Arc<ComponentId>, EngineError> {
-        Ok(Arc::clone(self.pool(handle)?.id()))
+        Ok(Arc::clone(self.look(handle)?.id()))
+    }
+
+    /// As [`Engine::pool`], to look at: a dormant component stays so.
+    pub(super) fn look(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
+        self.components.look(handle).ok_or_else(|| self.unknown(handle))
+    }
+
+    /// Makes a component dormant if it can be, after the host has changed it.
+    pub(super) fn hibernate(&self, pool: &Arc<Pool>) {
+        self.components.hibernate(pool.handle(), Caller::PoolHolder);
     }
 
     pub(super) fn pool(&self, handle: ComponentHandle) -> Result<Arc<Pool>, EngineError> {
@@ -260,7 +282,10 @@ impl Engine {
     /// Returns the error for an unknown handle: in a stopping engine, that the engine stops.
     pub(super) fn unknown(&self, handle: ComponentHandle) -> EngineError {
         match self.check_running() {
-            Ok(()) => EngineError::UnknownHandle(handle),
+            Ok(()) => match self.groups.with(|tree| tree.name(handle)) {
+                Some(name) => EngineError::Group { handle, name },
+                None => EngineError::UnknownHandle(handle),
+            },
             Err(stopped) => stopped,
         }
     }
@@ -287,6 +312,7 @@ impl Engine {
             })?;
             runtime.spawn(watch_deadlines(&self.messaging.pending_requests, SystemClock));
             runtime.spawn(make_rounds(&self.rounds));
+            runtime.spawn(self.runtime.give_back());
             let handle = runtime.handle().clone();
             self.callbacks.watch_on(&handle);
             self.threads.watch_on(&handle);
@@ -346,6 +372,7 @@ impl Engine {
             self.threads.wait_until_left(deadline);
             self.callbacks.wait_until_left(deadline);
         }
+        self.storage.close();
         // Answers given while the workers ended, and jobs that they did not get to.
         self.callbacks.run_rest();
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::component::canary::Verdict;
+use crate::component::group_tree::InvalidGroup;
 use crate::component::lifecycle::State;
 use crate::core::codec::UnsupportedCodec;
 use crate::core::error::{CallError, LimitBreach};
@@ -17,6 +18,8 @@ use crate::runtime::engine::RuntimeError;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::shortage::NoThread;
 use crate::security::directory::DescriptorLimit;
+use crate::storage::backend::StorageError;
+use crate::storage::durable::open_error::OpenError;
 use crate::system::json::OptionsError;
 
 /// Why an engine's function failed.
@@ -40,6 +43,21 @@ pub enum EngineError {
     /// No file descriptor is left for the log.
     #[error("cannot duplicate stderr for the log: {0}; {limit}", limit = DescriptorLimit)]
     Stderr(#[source] std::io::Error),
+    /// The storage's file could not be opened.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// The configuration has two storages.
+    #[error(
+        "the configuration has a storage.path ({}) and a storage of the host; set one of them",
+        path.display()
+    )]
+    TwoStorages {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The storage could not be compacted.
+    #[error("{}", told(.0))]
+    Compaction(StorageError),
     /// A component file could not be read.
     #[error("{}: {source}", path.display())]
     File {
@@ -84,6 +102,36 @@ pub enum EngineError {
     NoEarlierVersion {
         /// The component.
         component: Arc<ComponentId>,
+    },
+    /// Another component saves its state under the same id.
+    #[error(
+        "{component}: the component with handle {handle} keeps a durable state under this id; unload \
+         it first, or load this one without \"state\": \"durable\""
+    )]
+    StateInUse {
+        /// The id.
+        component: Arc<ComponentId>,
+        /// The other component.
+        handle: ComponentHandle,
+    },
+    /// A name that no group can have.
+    #[error("group {name:?}: the name {reason}")]
+    InvalidGroupName {
+        /// The name, or its first characters.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A group that cannot be made.
+    #[error(transparent)]
+    InvalidGroup(#[from] InvalidGroup),
+    /// A group, where a component is expected.
+    #[error("handle {handle} is the group {name:?}; this function takes a component")]
+    Group {
+        /// The handle.
+        handle: ComponentHandle,
+        /// The name of the group.
+        name: Arc<str>,
     },
     /// A version on trial must be promoted or aborted before another takes over.
     #[error("{component} has version {version} as a canary; promote or abort that first")]
@@ -248,6 +296,13 @@ fn how(verdict: Option<Verdict>) -> String {
     verdict.map_or_else(String::new, |verdict| {
         format!(": it was {} ({})", verdict.name(), verdict.reason().name())
     })
+}
+
+fn told(error: &StorageError) -> String {
+    match error {
+        StorageError::QuotaExceeded => "the disk has no room to compact the storage's file".into(),
+        other => other.to_string(),
+    }
 }
 
 fn refuses(state: State) -> &'static str {

@@ -10,7 +10,7 @@ use crate::core::error::CallError;
 use crate::core::id::ComponentId;
 use crate::core::message::{Message, Timestamp};
 use crate::core::ports::{
-    CanaryChange, DeadLetters, EventSink, HealthChange, Identity, SoFar, StateChange,
+    CanaryChange, DeadLetters, EventSink, GroupChange, HealthChange, Identity, SoFar, StateChange,
 };
 use crate::system::callbacks::Callbacks;
 use crate::system::notifier::{Bounds, Item, Notice, Notifier};
@@ -44,6 +44,11 @@ enum Event {
         component: Identity,
         instance: usize,
         change: HealthChange,
+        at: Timestamp,
+    },
+    Group {
+        change: GroupChange,
+        component: Option<Identity>,
         at: Timestamp,
     },
     Canary {
@@ -98,6 +103,14 @@ impl Events {
         }
     }
 
+    /// Queues a change of a group's state.
+    pub fn group(&self, change: GroupChange, component: Option<&Identity>) {
+        if let Some(notifier) = &self.notifier {
+            let (component, at) = (component.cloned(), Timestamp::now());
+            notifier.push(Event::Group { change, component, at });
+        }
+    }
+
     /// Queues the begin or the end of a canary.
     pub fn canary(&self, component: &Identity, change: CanaryChange) {
         if let Some(notifier) = &self.notifier {
@@ -135,7 +148,9 @@ impl Item for Event {
                 let content_type = message.content_type.as_ref().map_or(0, |text| text.len());
                 LETTER_BYTES + message.payload.len() + content_type + reason.len()
             }
-            Self::State { .. } | Self::Health { .. } | Self::Canary { .. } => STATE_BYTES,
+            Self::State { .. } | Self::Health { .. } | Self::Group { .. } | Self::Canary { .. } => {
+                STATE_BYTES
+            }
             Self::Lost(_) => 0,
         }
     }
@@ -147,6 +162,7 @@ impl Item for Event {
     fn owner(&self) -> usize {
         match self {
             Self::DeadLetter { target, .. } => Arc::as_ptr(target).addr(),
+            Self::Group { change, .. } => Arc::as_ptr(&change.name).addr(),
             Self::State { component, .. }
             | Self::Health { component, .. }
             | Self::Canary { component, .. } => Arc::as_ptr(&component.id).addr(),
@@ -161,6 +177,7 @@ impl Event {
             Self::DeadLetter { .. } => "dead-letter",
             Self::State { .. } => "state",
             Self::Health { .. } => "health",
+            Self::Group { .. } => "group",
             Self::Canary { .. } => "canary",
             Self::Lost(_) => "events-lost",
         }
@@ -169,7 +186,11 @@ impl Event {
     fn payload(&self) -> &[u8] {
         match self {
             Self::DeadLetter { message, .. } => &message.payload,
-            Self::State { .. } | Self::Health { .. } | Self::Canary { .. } | Self::Lost(_) => &[],
+            Self::State { .. }
+            | Self::Health { .. }
+            | Self::Group { .. }
+            | Self::Canary { .. }
+            | Self::Lost(_) => &[],
         }
     }
 
@@ -208,6 +229,16 @@ impl Event {
                 "instance": instance,
                 "from": change.from,
                 "to": change.to,
+            }),
+            Self::Group { change, component, at } => json!({
+                "event": kind,
+                "time": { "seconds": at.seconds(), "nanoseconds": at.nanoseconds() },
+                "group": &*change.name,
+                "handle": change.handle.0,
+                "from": change.from,
+                "to": change.to,
+                "component": component.as_ref().map(|it| it.id.as_str()),
+                "restarts": change.restarts,
             }),
             Self::Canary { component, change, at } => json!({
                 "event": kind,

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 impl Engine {
     /// Interrupts what a component currently runs.
     pub fn interrupt(&self, handle: ComponentHandle) -> Result<(), EngineError> {
-        for actor in self.pool(handle)?.actors() {
+        for actor in self.look(handle)?.actors() {
             interrupt(actor);
         }
         Ok(())

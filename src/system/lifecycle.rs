@@ -31,6 +31,12 @@ impl Engine {
         handle: ComponentHandle,
         timeout: Duration,
     ) -> Result<(), EngineError> {
+        self.check_running()?;
+        match handle {
+            ALL => self.components.stop_all_dormant(),
+            one if self.components.stop_dormant(one) => return Ok(()),
+            _ => {}
+        }
         let mut pools = self.addressed(handle)?;
         pools.reverse();
         let deadline = deadline_in(timeout);
@@ -107,7 +113,11 @@ impl Engine {
 
     /// Starts components that are stopped or have failed.
     pub fn start_components(&self, handle: ComponentHandle) -> Result<(), EngineError> {
+        if handle == ALL {
+            self.components.rouse_all(|state| state == State::Stopped);
+        }
         let pools = self.addressed(handle)?;
+        self.groups.revive((handle != ALL).then_some(handle));
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().map(|actor| self.start_one(actor)).fold(Ok(()), Result::and)
         })
@@ -130,6 +140,9 @@ impl Engine {
     /// time. After `timeout`, that mail is interrupted.
     pub fn restart(&self, handle: ComponentHandle, timeout: Duration) -> Result<(), EngineError> {
         let deadline = deadline_in(timeout);
+        if handle == ALL {
+            self.components.rouse_all(|_| true);
+        }
         let pools = self.addressed(handle)?;
         each(handle, pools.iter().map(|pool| (pool, ())), |pool, ()| {
             pool.actors().iter().try_for_each(|actor| self.restart_one(actor, deadline))
@@ -163,10 +176,13 @@ impl Engine {
         self.check_running()?;
         if handle == ALL {
             let all = self.components.all();
-            let all = all.iter().map(|pool| snapshot::status(pool));
-            return Ok(serde_json::Value::from_iter(all).to_string());
+            let all = all.iter().filter_map(|component| self.components.look_at(component));
+            return Ok(snapshot::array(all.map(|pool| snapshot::status(&pool))));
         }
-        let pool = self.pool(handle)?;
+        if let Some(status) = self.group_status(handle) {
+            return Ok(status.to_string());
+        }
+        let pool = self.look(handle)?;
         Ok(snapshot::status(&pool).to_string())
     }
 
@@ -178,19 +194,31 @@ impl Engine {
         timeout: Duration,
     ) -> Result<(), EngineError> {
         let was_loaded = handle.0 != 0 && handle.0 <= self.last_handle.load(Ordering::Relaxed);
-        let pool = match self.pool(handle) {
+        if self.components.is_dormant_in(handle, wanted) {
+            return Ok(());
+        }
+        let pools = match self
+            .groups
+            .pools(handle)
+            .map_or_else(|| self.pool(handle).map(|pool| vec![pool]), Ok)
+        {
             // Handles are not reused.
             Err(EngineError::UnknownHandle(_)) if was_loaded && wanted == State::Unloaded => {
                 return Ok(());
             }
             found => found?,
         };
-        for actor in pool.actors() {
+        let actors = || pools.iter().flat_map(|pool| pool.actors());
+        for actor in actors() {
             self.wait_for(actor)?;
         }
         // A thread waits for one at a time; any will do.
-        let _wait = self.wait_for(pool.actors().first())?;
-        let states = || pool.actors().iter().map(|actor| actor.status().state());
+        let _wait = actors().next().map(|first| self.wait_for(first)).transpose()?;
+        let is_group = pools.first().is_none_or(|pool| pool.handle() != handle);
+        // Members that are unloaded meanwhile are members no longer.
+        let counts =
+            |state: &State| !is_group || *state != State::Unloaded || wanted == State::Unloaded;
+        let states = || actors().map(|actor| actor.status().state()).filter(counts);
         let look = || {
             if states().all(|state| state == wanted) {
                 return Some(Ok(()));
@@ -202,19 +230,28 @@ impl Engine {
                 Err(stopped) => Some(Err(stopped)),
             }
         };
-        self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
+        let waited = self.states.until(deadline_in(timeout), look).unwrap_or_else(|| {
+            let other = pools.iter().find(|pool| pool.state() != wanted).or(pools.first());
+            let Some(pool) = other else { return Ok(()) };
             let (component, state) = (Arc::clone(pool.id()), pool.state().name());
             Err(EngineError::OtherState { component, wanted: wanted.name(), state, timeout })
-        })
+        });
+        if let [pool] = &pools[..] {
+            self.hibernate(pool);
+        }
+        waited
     }
 
     /// Returns the components that a handle stands for, in load order, if this thread may wait for
-    /// all of them.
+    /// all of them. Of all components, those that are awake.
     fn addressed(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
         self.check_running()?;
         let pools = match handle {
-            ALL => self.components.all(),
-            one => vec![self.pool(one)?],
+            ALL => self.in_order(),
+            handle => match self.groups.pools(handle) {
+                Some(members) => members,
+                None => vec![self.pool(handle)?],
+            },
         };
         for actor in pools.iter().flat_map(|pool| pool.actors()) {
             self.wait_for(actor)?;
@@ -236,7 +273,7 @@ fn each<'a, T>(
     }
     match failed.pop() {
         None => Ok(()),
-        Some((_, error)) if handle != ALL => Err(error),
+        Some((component, error)) if component == handle => Err(error),
         Some(last) => {
             failed.push(last);
             Err(EngineError::Several { components, failed })

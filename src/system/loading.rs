@@ -1,59 +1,52 @@
 //! Loading and unloading components.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use vec1::Vec1;
 
-use crate::component::actor::{Actor, ActorSpec};
+use crate::component::actor::Actor;
+use crate::component::durable_state::DurableState;
+use crate::component::groups::Membership;
+use crate::component::lifecycle::Cause;
 use crate::component::pool::Pool;
-use crate::component::recycling::Recycling;
-use crate::component::status::Status;
-use crate::component::version::{Source, Version};
-use crate::core::account::Account;
+use crate::component::version::Source;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::ports::Identity;
 use crate::core::wait_graph::Wait;
 use crate::messaging::mail::Mail;
-use crate::messaging::mailbox::{Mailbox, MailboxOptions};
-use crate::messaging::messenger::ComponentMessenger;
 use crate::messaging::reply::Waiter;
-use crate::runtime::call_end::Timers;
-use crate::runtime::host_context::HostContext;
-use crate::runtime::instance::{HandleMessage, HandlerExport, InitialConfig};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
-use crate::runtime::wasi::blocking::BlockingJobs;
 use crate::security::guard::Guard;
-use crate::storage::component_storage::ComponentStorage;
+use crate::storage::saved_states::{Claim, StateKey};
 use crate::system::binary_file;
+use crate::system::blueprint::{Blueprint, Content};
+use crate::system::components::Components;
+use crate::system::dormant::Dormant;
 use crate::system::engine::{Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
+use crate::system::factory::{Factory, Parts};
 use crate::system::interrupt::{end_by, still_in_callback};
 use crate::system::options::LoadOptions;
 
 /// What the actors of a pool share.
 struct Plan {
+    membership: Option<Membership>,
+    /// `None`: the state ends with the process.
+    claim: Option<Arc<Claim>>,
     identity: Identity,
-    version: Arc<Version>,
-    options: LoadOptions,
+    blueprint: Arc<Blueprint>,
     guard: Arc<Guard>,
     /// The stack left on the loading thread, in bytes.
     stack: usize,
-}
-
-impl Plan {
-    fn mailbox(&self) -> MailboxOptions {
-        let deaf = self.version.prepared.lifecycle.is_none();
-        let missing_handler = deaf.then_some(HandleMessage::EXPORT);
-        MailboxOptions { missing_handler, ..self.options.mailbox.clone() }
-    }
 }
 
 impl Engine {
@@ -71,37 +64,28 @@ impl Engine {
         if id.namespace() == HOST_NAMESPACE {
             return Err(EngineError::ReservedId((*id).clone()));
         }
-        let mut options = LoadOptions::parse(options, &self.defaults)?;
         let failed = |error| match error {
             LoadError::Stopped => EngineError::Stopped,
             error => EngineError::Load { id: (*id).clone(), error },
         };
-        let signer = self.signer(binary, options.signature.as_ref()).map_err(failed)?;
-        let (prepared, lease) = self.runtime.loader.prepare(binary).map_err(failed)?;
+        let blueprint = self.blueprint(binary, options, &failed)?;
+        let membership = self.membership(blueprint.options.group.as_deref())?;
         let handle = ComponentHandle(self.last_handle.fetch_add(1, Ordering::Relaxed) + 1);
-        if let Some(expected) = &options.sha256 {
-            prepared.check_sha256(expected).map_err(failed)?;
-        }
-        let expectation = std::mem::take(&mut options.expectation);
-        let env = std::mem::take(&mut options.env).into();
-        let config = InitialConfig { env, data: options.config.take() };
-        let lease = Arc::new(lease);
-        let version = Arc::new(Version { number: 1, prepared, lease, config, expectation, signer });
         let identity = Identity { handle, id: Arc::clone(&id) };
-        let guard = Guard::new(
-            Arc::clone(&id),
-            Arc::clone(&self.authority),
-            Arc::clone(&options.capabilities),
-            options.quotas.clone(),
-        );
-        let guard = Arc::new(match options.activation.is_passivable() {
-            // A component that waits for outcomes is not passivated.
-            true => guard.count_requests(),
-            false => guard,
-        });
-        let plan = Plan { identity, version, options, guard, stack };
+        let factory = self.factory()?;
+        if blueprint.begins_dormant() && self.register(&identity, &blueprint, factory)? {
+            return Ok(handle);
+        }
+        let claim = match blueprint.options.durability {
+            Some(_) => Some(Arc::new(self.saved_states.claim(&id, handle).map_err(|handle| {
+                EngineError::StateInUse { component: Arc::clone(&id), handle }
+            })?)),
+            None => None,
+        };
+        let guard = Arc::new(factory.guard(&id, &blueprint));
+        let plan = Plan { membership, claim, identity, blueprint, guard, stack };
         let mut actors = Vec1::new(self.start(&plan, 0)?);
-        while actors.len() < plan.options.instances {
+        while actors.len() < plan.blueprint.options.instances {
             match self.start(&plan, actors.len()) {
                 Ok(actor) => actors.push(actor),
                 Err(error) => {
@@ -110,9 +94,86 @@ impl Engine {
                 }
             }
         }
-        let pool = Pool::new(handle, actors, plan.options.kept_versions);
-        self.publish(Arc::new(pool), stack)?;
+        let Plan { blueprint, guard, .. } = plan;
+        drop(guard);
+        let pool = Arc::new(Pool::new(handle, actors, blueprint.options.kept_versions));
+        self.publish(pool, blueprint.may_be_dormant().then_some(blueprint), stack)?;
         Ok(handle)
+    }
+
+    /// Returns the blueprint of a load, shared with other loads of the same binary with the same
+    /// options.
+    fn blueprint(
+        &self,
+        binary: &[u8],
+        text: Option<&str>,
+        failed: &dyn Fn(LoadError) -> EngineError,
+    ) -> Result<Arc<Blueprint>, EngineError> {
+        let loader = &self.runtime.loader;
+        let known = loader.find(binary);
+        if let Some((prepared, _)) = &known
+            && let Some(shared) = self.blueprints.find(&Content::of(prepared, text))
+        {
+            return Ok(shared);
+        }
+        let options = LoadOptions::parse(text, &self.defaults)?;
+        // Before anything is compiled.
+        self.membership(options.group.as_deref())?;
+        let signer = self.signer(binary, options.signature.as_ref()).map_err(failed)?;
+        let (prepared, lease) = known.map_or_else(|| loader.prepare(binary), Ok).map_err(failed)?;
+        if options.durability.is_some() && prepared.state.is_none() {
+            let what = "it exports no component-state, which \"state\": \"durable\" needs";
+            return Err(failed(LoadError::Unexpected(what.into())));
+        }
+        if let Some(expected) = &options.sha256 {
+            prepared.check_sha256(expected).map_err(failed)?;
+        }
+        let content = Content::of(&prepared, text);
+        Ok(self.blueprints.share(content, Blueprint::new(options, prepared, lease, signer)))
+    }
+
+    /// Registers a component without an actor; returns false if others share its id.
+    fn register(
+        &self,
+        identity: &Identity,
+        blueprint: &Arc<Blueprint>,
+        factory: &Factory,
+    ) -> Result<bool, EngineError> {
+        // The first message makes the instance, which needs one.
+        signal_stack::ensure().map_err(|error| no_stack(&identity.id, error))?;
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_running()?;
+        let (identity, blueprint) = (identity.clone(), Arc::clone(blueprint));
+        let dormant = Dormant { identity, blueprint, past: None };
+        Ok(self.components.insert_dormant(dormant, |dormant| {
+            factory.status(&dormant.identity, &dormant.blueprint, 0).change(Cause::Registered);
+        }))
+    }
+
+    /// Returns what makes the actors, on the workers of this engine.
+    fn factory(&self) -> Result<&Factory, EngineError> {
+        let scheduler = self.scheduler()?;
+        let hibernation: Weak<Components> = Arc::downgrade(&self.components);
+        Ok(self.components.factory(|| Factory {
+            runtime: Arc::clone(&self.runtime),
+            messaging: Arc::clone(&self.messaging),
+            directory: Arc::clone(&self.directory),
+            log: Arc::clone(&self.log),
+            host_error_texts: self.host_error_texts,
+            storage: Arc::clone(&self.storage),
+            reservations: self.reservations.clone(),
+            authority: Arc::clone(&self.authority),
+            events: self.events.clone(),
+            states: Arc::clone(&self.states),
+            rounds: Arc::clone(&self.rounds),
+            live: self.live.clone(),
+            threads: self.threads.clone(),
+            host: Arc::clone(&self.host),
+            blocking: Arc::clone(&self.blocking),
+            scheduler: scheduler.clone(),
+            stop_signal: Arc::clone(&self.stop_signal),
+            hibernation,
+        }))
     }
 
     /// As [`Engine::load`], from a file.
@@ -135,94 +196,46 @@ impl Engine {
 
     /// Starts the actor with this number: initialized, but not reachable yet.
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
-        let id = &plan.identity.id;
+        let Plan { identity, blueprint, guard, stack, .. } = plan;
+        let id = &identity.id;
         let mappings =
-            match plan.options.activation.is_passivable() {
+            match blueprint.options.activation.is_passivable() {
                 true => None,
-                false => Some(plan.version.prepared.admit().map_err(|full| EngineError::Load {
-                    id: (**id).clone(),
-                    error: full.into(),
+                false => Some(blueprint.version.prepared.admit().map_err(|full| {
+                    EngineError::Load { id: (**id).clone(), error: full.into() }
                 })?),
             };
-        let node = Arc::default();
-        let account =
-            Account::new(plan.options.limits.max_host_bytes, self.storage.held(id.as_str()));
-        let mailbox = Mailbox::new(
-            plan.identity.handle,
-            Arc::clone(id),
-            Arc::clone(&node),
-            plan.mailbox(),
-            Arc::new(self.events.clone()),
-            Arc::clone(&account),
-        );
-        let messenger = Arc::new(ComponentMessenger::new(
-            Arc::clone(&self.messaging),
-            &mailbox,
-            Arc::clone(&plan.guard),
-        ));
-        let spec = ActorSpec {
-            runtime: Arc::clone(&self.runtime),
-            context: Arc::new(HostContext {
-                identity: plan.identity.clone(),
-                max_message_bytes: plan.options.limits.max_message_bytes,
-                account: Arc::clone(&account),
-                guard: Arc::clone(&plan.guard),
-                messenger: messenger.clone(),
-                directory: Arc::clone(&self.directory),
-                log: Arc::clone(&self.log),
-                host_error_texts: self.host_error_texts,
-                storage: ComponentStorage::new(
-                    Arc::clone(&self.storage),
-                    Arc::clone(id),
-                    Arc::clone(&plan.guard),
-                    account,
-                    self.reservations.clone(),
-                ),
-                timers: Timers::new(
-                    self.scheduler()?.clone(),
-                    Arc::clone(mailbox.interrupts()),
-                    Arc::clone(&self.stop_signal),
-                ),
-                threads: self.threads.clone(),
-                jobs: Arc::new(BlockingJobs::new(Arc::clone(&self.blocking))),
-                node,
-            }),
-            limits: Arc::new(plan.options.limits.clone()),
-            host: Arc::clone(&self.host),
-            messenger,
-            supervision: plan.options.supervision.clone(),
-            health_check: plan.options.health_check.clone(),
-            activation: plan.options.activation.clone(),
-            rounds: Arc::clone(&self.rounds),
-            live: self.live.clone(),
-        };
-        signal_stack::ensure().map_err(|error| EngineError::Load {
-            id: (**id).clone(),
-            error: LoadError::NoMemory {
-                during: "instantiation",
-                reason: format!("{error}; {MemoryLimits}"),
-            },
-        })?;
+        let parts = self.factory()?.parts(identity, blueprint, guard, number);
+        let Parts { mailbox, mut spec, status } = parts;
+        spec.membership.clone_from(&plan.membership);
+        spec.durable =
+            blueprint.options.durability.zip(plan.claim.clone()).map(|(durability, claim)| {
+                DurableState { durability, claim, key: StateKey::new(id, number) }
+            });
+        signal_stack::ensure().map_err(|error| no_stack(id, error))?;
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
-        let recycling = plan.options.recycling.map(Recycling::new);
-        let status = Status::new(plan.identity.clone(), number, self.states.clone(), recycling);
-        let source = Source::new(Arc::clone(&plan.version), mappings);
-        let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, plan.stack);
+        let source = Source::new(Arc::clone(&blueprint.version), mappings);
+        let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, *stack);
         actor.map_err(|error| {
             mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
             EngineError::Load { id: (**id).clone(), error }
         })
     }
 
-    fn publish(&self, pool: Arc<Pool>, stack: usize) -> Result<(), EngineError> {
+    fn publish(
+        &self,
+        pool: Arc<Pool>,
+        blueprint: Option<Arc<Blueprint>>,
+        stack: usize,
+    ) -> Result<(), EngineError> {
         let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(stopped) = self.check_running() {
+        if let Err(error) = self.check_running().and_then(|()| self.join_group(&pool)) {
             drop(loading);
             self.take_back(pool.actors(), stack);
-            return Err(stopped);
+            return Err(error);
         }
-        self.components.insert(Arc::clone(&pool));
+        self.components.insert(Arc::clone(&pool), blueprint);
         self.messaging.registry.publish(pool.id(), pool.mailboxes());
         for actor in pool.actors() {
             actor.open();
@@ -249,7 +262,12 @@ impl Engine {
         stack: usize,
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
-        let Some(pool) = self.components.get(handle) else { return Ok(()) };
+        if self.components.remove_dormant(handle) {
+            return Ok(());
+        }
+        let Some(pool) = self.components.get(handle) else {
+            return self.unload_group(handle, |member| self.unload(member, stack, timeout));
+        };
         for actor in pool.actors() {
             self.wait_for(actor)?;
         }
@@ -291,6 +309,11 @@ impl Engine {
             });
         }
         self.components.remove(handle);
+        self.leave_group(&pool);
+        if let Some(durable) = &pool.actors().first().spec().durable {
+            // Others may still refer to the component.
+            durable.claim.release();
+        }
         first_failure
     }
 
@@ -311,6 +334,12 @@ impl Engine {
             }
         }
     }
+}
+
+fn no_stack(id: &ComponentId, error: impl Display) -> EngineError {
+    let reason = format!("{error}; {MemoryLimits}");
+    let error = LoadError::NoMemory { during: "instantiation", reason };
+    EngineError::Load { id: id.clone(), error }
 }
 
 /// Who calls an actor's `shutdown`.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod binary_file;
+pub mod blueprint;
 pub mod call;
 pub mod callbacks;
 pub mod canaries;
@@ -11,9 +12,12 @@ pub mod config;
 #[cfg(test)]
 mod defects;
 pub mod documents;
+pub mod dormant;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod factory;
+pub mod groups;
 pub mod interrupt;
 pub mod json;
 pub mod lifecycle;
@@ -27,7 +31,10 @@ pub mod run_here_first;
 pub mod sending;
 pub mod shutdown;
 pub mod sigpipe;
+#[cfg(test)]
+mod slow_disk;
 pub mod snapshot;
 pub mod state_watch;
 pub mod stderr_log;
+pub mod storage;
 pub mod trust;

@@ -7,6 +7,7 @@ use semver::VersionReq;
 use serde_json::Value;
 
 use crate::component::canary::Terms;
+use crate::component::durable_state::Durability;
 use crate::component::expectation::Expectation;
 use crate::component::recycling::RecycleWhen;
 use crate::component::supervision::Supervision;
@@ -23,8 +24,8 @@ use crate::system::documents::grants::Capabilities;
 use crate::system::documents::options::{
     ActivationDocument, CANARY_SHARE, CanaryDocument, ExpectDocument, HEALTH_INTERVAL_MS,
     HEALTH_TIMEOUT_MS, HealthDocument, KEPT_VERSIONS, LimitsDocument, LoadDocument,
-    MailboxDocument, PromoteDocument, QuotasDocument, ReplaceDocument, SupervisionDocument,
-    UNHEALTHY_CHECKS,
+    MailboxDocument, PromoteDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument,
+    StateDocument, SupervisionDocument, UNHEALTHY_CHECKS,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::{Given, Int};
@@ -49,6 +50,10 @@ pub struct LoadOptions {
     pub quotas: Quotas,
     /// How it is supervised.
     pub supervision: Option<Supervision>,
+    /// How its state outlives the process, if it does.
+    pub durability: Option<Durability>,
+    /// The name of its group.
+    pub group: Option<String>,
     /// The number of earlier versions kept.
     pub kept_versions: usize,
     /// When instances are recycled.
@@ -161,6 +166,12 @@ impl LoadOptions {
                     .idle_timeout_ms
                     .map(|Int(millis)| Duration::from_millis(millis)),
             },
+            durability: durability(
+                document.state,
+                document.restore_after_crash,
+                document.save_every,
+            )?,
+            group: document.group,
             supervision: match document.supervision {
                 Given::Value(given) => {
                     Some(supervision(given, defaults.supervision.clone().unwrap_or_default()))
@@ -183,6 +194,31 @@ fn expectation(document: Option<ExpectDocument>) -> Result<Expectation, OptionsE
         })
     });
     Ok(Expectation { name: document.name, version: version.transpose()?, newer_than: None })
+}
+
+fn durability(
+    state: Option<StateDocument>,
+    restore_after_crash: Option<bool>,
+    save_every: Option<SaveEveryDocument>,
+) -> Result<Option<Durability>, OptionsError> {
+    let needs_durable = |key: &str, value: &str| OptionsError::OutOfRange {
+        place: format!("options.{key}"),
+        value: value.into(),
+        expected: "it only with \"state\": \"durable\"".into(),
+    };
+    if state != Some(StateDocument::Durable) {
+        return match (restore_after_crash, save_every) {
+            (Some(true), _) => Err(needs_durable("restore-after-crash", "true")),
+            (_, Some(_)) => Err(needs_durable("save-every", "an object")),
+            _ => Ok(None),
+        };
+    }
+    let SaveEveryDocument { messages, ms } = save_every.unwrap_or_default();
+    Ok(Some(Durability {
+        restore_after_crash: restore_after_crash.unwrap_or(false),
+        save_after_messages: messages.map(|Int(messages)| messages),
+        save_every: ms.map(|Int(millis)| Duration::from_millis(millis)),
+    }))
 }
 
 fn sha256(text: Option<String>) -> Result<Option<[u8; 32]>, OptionsError> {

@@ -25,14 +25,15 @@ impl Engine {
 
     /// Adds grants to a component, effective from the next decision.
     pub fn grant(&self, handle: ComponentHandle, document: &str) -> Result<(), EngineError> {
-        let guard = self.guard_of(handle)?;
-        let grants = capabilities::parse(document)?;
-        guard.change(|held| {
-            let mut changed = held.clone();
-            changed.add(grants);
-            capabilities::check_places("capabilities", &changed)?;
-            *held = changed;
-            Ok(())
+        self.change_grants(handle, |guard| {
+            let grants = capabilities::parse(document)?;
+            guard.change(|held| {
+                let mut changed = held.clone();
+                changed.add(grants);
+                capabilities::check_places("capabilities", &changed)?;
+                *held = changed;
+                Ok(())
+            })
         })
     }
 
@@ -42,19 +43,31 @@ impl Engine {
         handle: ComponentHandle,
         document: Option<&str>,
     ) -> Result<(), EngineError> {
-        let guard = self.guard_of(handle)?;
-        let Some(document) = document else {
-            return guard.change(|held| {
-                held.clear();
-                Ok(())
-            });
-        };
-        let grants = capabilities::parse_names(document)?;
-        guard.revoke(&grants).map_err(|not_held| EngineError::NotGranted {
-            component: self.name_of(handle),
-            action: not_held.action.name(),
-            pattern: not_held.text.to_string(),
+        self.change_grants(handle, |guard| {
+            let Some(document) = document else {
+                return guard.change(|held| {
+                    held.clear();
+                    Ok(())
+                });
+            };
+            let grants = capabilities::parse_names(document)?;
+            guard.revoke(&grants).map_err(|not_held| EngineError::NotGranted {
+                component: self.name_of(handle),
+                action: not_held.action.name(),
+                pattern: not_held.text.to_string(),
+            })
         })
+    }
+
+    fn change_grants(
+        &self,
+        handle: ComponentHandle,
+        change: impl FnOnce(&Guard) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let pool = self.pool(handle)?;
+        let changed = change(&pool.actors().first().spec().context.guard);
+        self.hibernate(&pool);
+        changed
     }
 
     /// Explains whether an action would be allowed, and why. Records nothing.
@@ -84,7 +97,7 @@ impl Engine {
     }
 
     fn guard_of(&self, handle: ComponentHandle) -> Result<Arc<Guard>, EngineError> {
-        let pool = self.pool(handle)?;
+        let pool = self.look(handle)?;
         Ok(Arc::clone(&pool.actors().first().spec().context.guard))
     }
 }

@@ -1,7 +1,7 @@
 //! Replacing the version of a component while it runs, and returning to an earlier one.
 
 use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::component::actor::Actor;
@@ -101,7 +101,9 @@ impl Engine {
             data: data.unwrap_or_else(|| current.config.data.clone()),
         };
         let number = pool.next_version();
-        let version = Arc::new(Version { number, prepared, lease, config, expectation, signer });
+        let metadata = OnceLock::new();
+        let version = Version { number, prepared, lease, config, expectation, signer, metadata };
+        let version = Arc::new(version);
         let ReplaceOptions { health_gate, timeout, .. } = options;
         let handing = Handing { canary: None, health_gate, timeout, stack };
         if let Some(terms) = options.canary {

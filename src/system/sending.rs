@@ -219,7 +219,7 @@ impl Engine {
 
     /// Returns the id of a component, or its handle if it is gone, for use in texts.
     pub fn name_of(&self, handle: ComponentHandle) -> String {
-        let pool = self.components.get(handle);
+        let pool = self.components.look(handle);
         pool.map_or_else(|| handle.to_string(), |pool| pool.id().to_string())
     }
 

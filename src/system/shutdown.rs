@@ -25,11 +25,21 @@ impl Engine {
             self.wait_for(&actor)?;
         }
         self.stop_accepting();
-        // Read only now: a load could still finish until the line above.
-        let actors = self.actors();
+        self.components.stay_awake();
         let deadline = Instant::now().checked_add(timeout);
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.wait_until_quiet(&actors, Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT));
+        let quiet = Instant::now() + (timeout / 2).min(MAX_QUIET_WAIT);
+        let actors = loop {
+            // Read only now: a load could still finish until the lines above.
+            let actors = self.actors();
+            self.wait_until_quiet(&actors, quiet);
+            // Some may have ended the dormancy of others.
+            if self.actors().len() <= actors.len() || Instant::now() >= quiet {
+                break actors;
+            }
+        };
+        // They have no `shutdown` to call.
+        self.components.remove_all_dormant();
 
         // The one that was loaded last ends first, and the next after it, unless it takes longer
         // than its share of the time.
@@ -50,6 +60,7 @@ impl Engine {
             }
         }
         self.stop();
+        self.flush_storage();
         match first_failure {
             Err(EngineError::Stopped) => Err(EngineError::Stopped),
             _ if !unfinished.is_empty() => {
@@ -82,7 +93,7 @@ impl Engine {
     }
 
     fn actors(&self) -> Vec<Arc<Actor>> {
-        self.components.all().iter().flat_map(|pool| pool.actors().to_vec()).collect()
+        self.in_order().iter().flat_map(|pool| pool.actors().to_vec()).collect()
     }
 
     /// Waits until no component has mail or a pending request, `deadline` passes, or the engine is

@@ -1,5 +1,6 @@
 //! JSON snapshots of an engine and its components.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::prepared::hexadecimal;
 use crate::security::capability::Grant;
 use crate::security::quota::Quotas;
+use crate::storage::backend::Footprint;
+use crate::system::components::Component;
+use crate::system::groups::group_name;
 use crate::system::notifier::Lost;
 
 /// The most components listed as not ready.
@@ -39,19 +43,52 @@ pub struct Shared {
     pub events_lost: u64,
     /// Audit records that the host missed.
     pub audit_lost: Lost,
+    /// The size of the storage's file, if it has one.
+    pub storage: Option<Footprint>,
+}
+
+/// Returns the text of an array, of which only one item is in memory at a time.
+pub fn array(items: impl Iterator<Item = Value>) -> String {
+    let mut text = String::from("[");
+    for (at, item) in items.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        // Writing to a String does not fail.
+        let _ = write!(text, "{comma}{item}");
+    }
+    text.push(']');
+    text
 }
 
 /// Returns handle, id, state, instances and version.
-pub fn summary(pool: &Pool) -> Value {
-    let version = pool.version();
+pub fn summary(component: &Component) -> Value {
+    let (id, instances, version) = match component {
+        Component::Awake(pool, _) => (pool.id(), pool.actors().len(), pool.version()),
+        Component::Dormant(dormant) => {
+            (&dormant.identity.id, 1, Arc::clone(&dormant.blueprint.version))
+        }
+    };
     json!({
-        "handle": pool.handle().0,
-        "id": pool.id().as_str(),
-        "state": pool.state().name(),
-        "instances": pool.actors().len(),
+        "handle": component.handle().0,
+        "id": id.as_str(),
+        "state": state(component).name(),
+        "instances": instances,
         "version": version.number,
         "sha256": hexadecimal(&version.prepared.sha256),
     })
+}
+
+fn state(component: &Component) -> State {
+    match component {
+        Component::Awake(pool, _) => pool.state(),
+        Component::Dormant(dormant) => dormant.past().state(),
+    }
+}
+
+fn last_health(component: &Component) -> HealthStatus {
+    match component {
+        Component::Awake(pool, _) => pool.health(),
+        Component::Dormant(dormant) => dormant.past().health(),
+    }
 }
 
 /// Returns the states of a component's instances, and how they are supervised.
@@ -64,6 +101,7 @@ pub fn status(pool: &Pool) -> Value {
         "state": pool.state().name(),
         "health": pool.health().name(),
         "supervision": first.supervisor().map(|it| supervision(it.supervision())),
+        "group": group_name(pool).as_deref(),
         "canary": pool.canary().map(|it| canary(&it)),
         "instances": instances.map(|(at, actor)| instance(at, actor)).collect::<Value>(),
     })
@@ -81,25 +119,29 @@ pub fn unfinished(actor: &Actor) -> Value {
 }
 
 /// Returns whether the engine works, and what of it is not ready.
-pub fn readiness(pools: &[Arc<Pool>], live: bool) -> Value {
-    let is_ready = |pool: &Arc<Pool>| {
-        let state = pool.state();
+pub fn readiness(components: &[Component], live: bool) -> Value {
+    let is_ready = |component: &&Component| {
+        let state = state(component);
         let works = matches!(state, State::Running | State::Passive | State::Stopped);
-        works && pool.health() != HealthStatus::Unhealthy
+        works && last_health(component) != HealthStatus::Unhealthy
     };
-    let not_ready: Vec<_> = pools.iter().filter(|pool| !is_ready(pool)).collect();
-    let listed = not_ready.iter().take(MAX_LISTED).map(|pool| {
+    let not_ready: Vec<_> = components.iter().filter(|it| !is_ready(it)).collect();
+    let listed = not_ready.iter().take(MAX_LISTED).map(|component| {
+        let id = match component {
+            Component::Awake(pool, _) => pool.id(),
+            Component::Dormant(dormant) => &dormant.identity.id,
+        };
         json!({
-            "handle": pool.handle().0,
-            "id": pool.id().as_str(),
-            "state": pool.state().name(),
-            "health": pool.health().name(),
+            "handle": component.handle().0,
+            "id": id.as_str(),
+            "state": state(component).name(),
+            "health": last_health(component).name(),
         })
     });
     json!({
         "live": live,
         "ready": live && not_ready.is_empty(),
-        "components": pools.len(),
+        "components": components.len(),
         "not-ready": listed.collect::<Value>(),
     })
 }
@@ -253,21 +295,20 @@ fn grant(grant: &Grant) -> Value {
 }
 
 /// Returns the counts of all currently loaded components, together and one by one.
-pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
-    let mut totals = Sums::default();
-    let mut each = Vec::with_capacity(pools.len());
-    for pool in pools {
-        let sums = Sums::of(pool);
+pub fn stats(pools: impl Iterator<Item = Arc<Pool>>, shared: &Shared) -> String {
+    let (mut totals, mut count) = (Sums::default(), 0_u64);
+    let each = array(pools.map(|pool| {
+        let sums = Sums::of(&pool);
         let mut entry = sums.document();
         entry["handle"] = pool.handle().0.into();
         entry["id"] = pool.id().as_str().into();
         entry["instances"] = pool.actors().len().into();
-        each.push(entry);
         totals.add(&sums);
-    }
+        count += 1;
+        entry
+    }));
     let mut document = totals.document();
-    document["components"] = pools.len().into();
-    document["per-component"] = each.into();
+    document["components"] = count.into();
     document["binaries"] = shared.binaries.0.into();
     document["code-bytes"] = shared.binaries.1.into();
     document["cache"] = shared.cache.map_or(
@@ -280,7 +321,17 @@ pub fn stats(pools: &[Arc<Pool>], shared: &Shared) -> Value {
     document["events-lost"] = shared.events_lost.into();
     document["audit-lost"] =
         json!({ "allowed": shared.audit_lost.minor, "denied": shared.audit_lost.major });
-    document
+    document["storage"] = shared.storage.map_or(
+        Value::Null,
+        |file| json!({ "live-bytes": file.live_bytes, "total-bytes": file.total_bytes }),
+    );
+    let mut text = document.to_string();
+    // The parts of the array are not parsed again.
+    text.pop();
+    text.push_str(",\"per-component\":");
+    text.push_str(&each);
+    text.push('}');
+    text
 }
 
 #[derive(Default)]

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::ports::{CanaryChange, HealthChange, Identity, SoFar, StateChange, StateChanges};
+use crate::core::ports::{
+    CanaryChange, GroupChange, HealthChange, Identity, SoFar, StateChange, StateChanges,
+};
 use crate::system::events::Events;
 
 /// Passes state changes on to the host's events and to waiting threads.
@@ -52,6 +54,10 @@ impl StateChanges for StateWatch {
 
     fn health_changed(&self, component: &Identity, instance: usize, change: HealthChange) {
         self.events.health(component, instance, change);
+    }
+
+    fn group_changed(&self, change: GroupChange, component: Option<&Identity>) {
+        self.events.group(change, component);
     }
 
     fn canary_changed(&self, component: &Identity, change: CanaryChange) {

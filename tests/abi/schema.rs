@@ -144,7 +144,8 @@ fn seeds() -> Vec<Document> {
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas,
         "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
         "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
-        "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 }
+        "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 },
+        "state": "volatile", "restore-after-crash": false
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
@@ -158,12 +159,16 @@ fn seeds() -> Vec<Document> {
         "signals-based-traps": true, "guard-before-memory": true, "host-error-texts": true,
         "callback-threads": 7, "memory-reservation": "small",
         "limits": limits,
-        "quotas": quotas, "supervision": supervision, "max-live-instances": 9, "require-signature": false,
+        "quotas": quotas, "supervision": supervision, "max-live-instances": 9,
+        "require-signature": false,
+        "storage": { "path": "/nowhere/state", "durability": "interval", "interval-ms": 3_600_000,
+                     "cache-bytes": 0, "check-on-open": false, "compact-above-ratio": 2 },
         "capabilities": long_grants(), "policies": rules
     });
     [
         ("load-options", options),
         ("load-options", json!({ "capabilities": long_grants() })),
+        ("group-options", json!({ "strategy": "rest-for-one", "max-restarts": 3, "window-ms": 4 })),
         ("config", config),
         ("grant-set", grants()),
         ("grant-set", long_grants()),
@@ -331,6 +336,13 @@ fn parser_takes(engine: &Engine, document: &Document) -> bool {
             // SAFETY: a live configuration and a text; errors are ignored.
             unsafe { airssys_config_set_json(config.raw(), json.as_ptr(), no_error) }
         }
+        "group-options" => match engine.add_group("a group", &text) {
+            Ok(group) => {
+                engine.unload(group).unwrap();
+                AIRSSYS_OK
+            }
+            Err(failure) => failure.status,
+        },
         "grant-set" => {
             let handle = engine.load("app/minimal/0", "minimal");
             // SAFETY: a live engine and a text; errors are ignored.
@@ -476,6 +488,7 @@ fn the_schema_names_the_keys_that_the_parsers_know() {
         (r#"{"supervision": {"~": 1}}"#, "options.supervision", "supervision"),
         (r#"{"expect": {"~": 1}}"#, "options.expect", "expect"),
         (r#"{"health": {"~": 1}}"#, "options.health", "health"),
+        (r#"{"save-every": {"~": 1}}"#, "options.save-every", "save-every"),
         (r#"{"supervision": {"backoff": {"~": 1}}}"#, "options.supervision.backoff", "backoff"),
         (r#"{"mailbox": {"~": 1}}"#, "options.mailbox", "mailbox"),
         (r#"{"capabilities": {"~": 1}}"#, "options.capabilities", "grant-set"),

@@ -167,6 +167,7 @@ fn stats_cover_only_loaded_components() {
         "mailbox": { "depth": 0, "bytes": 0, "waiting": 0 }, "fuel": 0, "time-ns": 0, "memory-bytes": 0,
         "host-bytes": 0, "restarts": 0, "per-component": [], "requests": { "outstanding": 0, "late-replies": 0 },
         "dead-letters": 0, "events-lost": 0, "audit-lost": {"allowed": 0, "denied": 0},
+        "storage": null,
     });
     let mut stats = engine.stats();
     // All tests share a cache directory.

@@ -9,7 +9,7 @@ use crate::harness::engine::{Config, Engine, check};
 use crate::harness::store::{NO_RESULT, Store};
 
 /// The contract of every backend.
-fn obeys_the_contract(engine: &Engine) {
+pub fn obeys_the_contract(engine: &Engine) {
     let a = engine.load("app/a/0", "storage-user");
     let b = engine.load("app/b/0", "storage-user");
     let quota = u64::MAX;

@@ -58,6 +58,7 @@ static void check_forked(airssys_engine_t *engine, uint64_t handle)
     CHECK_STATUS(airssys_engine_health(engine, AIRSSYS_ALL_COMPONENTS, &bytes, NULL),
                  AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_stats(engine, &bytes, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_storage_compact(engine, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_set_policies(engine, "{}", NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_grant(engine, handle, "{}", NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_revoke(engine, handle, NULL, NULL), AIRSSYS_ERROR_FORKED);

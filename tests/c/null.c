@@ -252,6 +252,7 @@ static void engines(void)
     REFUSES("path", airssys_engine_replace_file(engine, echo, "\xff", NULL, &error));
     REFUSES("options_json", airssys_engine_replace_file(engine, echo, path, "\xff", &error));
     REFUSES("engine", airssys_engine_rollback(NULL, echo, &error));
+    REFUSES("engine", airssys_engine_storage_compact(NULL, &error));
 
     REFUSES("engine", airssys_engine_load(NULL, "a/b/c", payload, 1, NULL, &handle, &error));
     REFUSES("id", airssys_engine_load(engine, NULL, payload, 1, NULL, &handle, &error));

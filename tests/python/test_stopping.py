@@ -389,6 +389,7 @@ class TheStatus(LifeCycleTest):
             "state": "running",
             "health": "healthy",
             "supervision": None,
+            "group": None,
             "canary": None,
             "instances": [instance],
         }

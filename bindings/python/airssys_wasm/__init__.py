@@ -47,6 +47,7 @@ from airssys_wasm.errors import (
     WouldDeadlock,
 )
 from airssys_wasm.events import Event
+from airssys_wasm.group import Group, Strategy
 from airssys_wasm.logs import TRACE, LogEntry, LogTarget
 from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router
@@ -92,6 +93,7 @@ __all__ = [
     "ExportNotFound",
     "Forked",
     "Grants",
+    "Group",
     "InitializationFailed",
     "InstantiationFailed",
     "Interrupted",
@@ -116,6 +118,7 @@ __all__ = [
     "Status",
     "Storage",
     "StorageQuotaExceeded",
+    "Strategy",
     "Timeout",
     "Trap",
     "WhenFull",

@@ -273,6 +273,11 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_unload": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_unload_within": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_interrupt": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
+    "airssys_engine_add_group": (
+        _STATUS,
+        (_POINTER, c_char_p, c_char_p, _POINTER, _POINTER),
+    ),
+    "airssys_engine_groups": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_stop": (_STATUS, (_POINTER, _HANDLE, c_uint64, _POINTER)),
     "airssys_engine_start": (_STATUS, (_POINTER, _HANDLE, _POINTER)),
     "airssys_engine_status": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
@@ -333,6 +338,7 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_describe": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_health": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_stats": (_STATUS, (_POINTER, _POINTER, _POINTER)),
+    "airssys_engine_storage_compact": (_STATUS, (_POINTER, _POINTER)),
 }
 
 PROTOTYPES = {**_QUICK, **_WAITING}

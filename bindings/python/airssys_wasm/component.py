@@ -265,8 +265,8 @@ class Component:
     def status(self) -> Dict[str, Any]:
         """State, supervision, and restarts and last failure of each instance, known without asking.
 
-        The names are those of the library's JSON: ``state``, ``health``, ``supervision``, and
-        ``instances`` with ``version``, ``restarts``, ``restarts-in-window`` and ``last-failure``.
+        The names are those of the library's JSON: ``state``, ``health``, ``supervision``, ``group``
+        (its name, or ``None``), and ``instances`` with ``version``, ``restarts``, ``restarts-in-window`` and ``last-failure``.
 
         :raises ComponentNotFound: the component is not loaded any more.
         :raises EngineStopped: the engine was shut down or closed.
@@ -493,18 +493,7 @@ class Component:
         :raises Timeout: the component is in another state, which the message names.
         :raises ComponentNotFound: the component is unloaded, and ``state`` is not ``"unloaded"``.
         """
-        name = _convert.c_string("state", state)
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            # In pieces, so that signals are handled meanwhile.
-            piece = _PIECE if end is None else max(0.0, min(_PIECE, end - time.monotonic()))
-            within = _convert.milliseconds(piece, zero=True)
-            try:
-                self._core.run(lib.airssys_engine_wait, self._handle, name, within)
-                return
-            except Timeout:
-                if end is not None and time.monotonic() >= end:
-                    raise
+        wait_for_state(self._core, self._handle, state, timeout)
 
     def unload(self, timeout: Optional[float] = None) -> None:
         """Unloads the component. Does nothing if it is already unloaded.
@@ -547,6 +536,22 @@ class Component:
 
     def __repr__(self) -> str:
         return f"<Component {self._id} handle={self._handle}>"
+
+
+def wait_for_state(core: Core, handle: int, state: str, timeout: Optional[float]) -> None:
+    """Waits until all instances that a handle stands for are in a state."""
+    name = _convert.c_string("state", state)
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        # In pieces, so that signals are handled meanwhile.
+        piece = _PIECE if end is None else max(0.0, min(_PIECE, end - time.monotonic()))
+        within = _convert.milliseconds(piece, zero=True)
+        try:
+            core.run(lib.airssys_engine_wait, handle, name, within)
+            return
+        except Timeout:
+            if end is not None and time.monotonic() >= end:
+                raise
 
 
 def _milliseconds(timeout: Optional[float]) -> Optional[int]:

@@ -21,10 +21,11 @@ from typing import (
     cast,
 )
 
-from airssys_wasm import _callbacks, _convert, _ffi, logs, request, security
+from airssys_wasm import _callbacks, _convert, _ffi, _storage_file, logs, request, security
 from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
+from airssys_wasm._storage_file import StorageFile
 from airssys_wasm.component import Component
 from airssys_wasm.errors import (
     AirssysError,
@@ -37,6 +38,7 @@ from airssys_wasm.errors import (
     from_status,
 )
 from airssys_wasm.events import Event
+from airssys_wasm.group import Group, Strategy
 from airssys_wasm.request import Request
 from airssys_wasm.router import Envelope, Router, c_envelope
 from airssys_wasm.security import AuditRecord, Capabilities, Policies
@@ -47,6 +49,9 @@ __all__ = ["Activation", "Engine", "WhenFull"]
 #: The type of ``limits``, ``quotas``, ``mailbox``, ``supervision`` and ``health``:
 #: ``{"max_memory_bytes": 1 << 20}``.
 Options = Mapping[str, Any]
+
+#: A default of the library, where ``None`` means something.
+_DEFAULT: Any = object()
 
 #: When the first instance is made: by the load, or by the first message.
 Activation = Literal["at-load", "on-demand"]
@@ -86,7 +91,7 @@ class Engine:
         require_signature: Optional[bool] = None,
         capabilities: Optional[Capabilities] = None,
         policies: Optional[Policies] = None,
-        storage: Optional[Storage] = None,
+        storage: Optional[Union[Storage, StorageFile]] = None,
         logger: Optional[logs.LogTarget] = None,
         log_level: Optional[int] = None,
         events: Optional[Callable[[Event], None]] = None,
@@ -113,7 +118,10 @@ class Engine:
         :param require_signature: whether a load or a replacement needs a ``signature`` by one of them.
         :param capabilities: default capabilities of loads that name none; by default nothing.
         :param policies: rules for all components, as for :meth:`set_policies`.
-        :param storage: the storage of components; by default in memory.
+        :param storage: the storage of components; by default in memory. A path keeps it in a file,
+            which one engine at a time has open. A mapping sets more than the ``"path"``:
+            ``{"path": "state.db", "durability": "interval", "interval_ms": 100}`` writes to the disk
+            every 100 ms, and not before each change is acknowledged.
         :param logger: a :class:`logging.Logger` or a callable that takes a
             :class:`~airssys_wasm.LogEntry`, on any thread; by default the logger
             ``airssys_wasm.component``. A logger's records have the fields ``component`` (the id, or
@@ -135,9 +143,10 @@ class Engine:
             storage or the router failed.
         :param config: further keys of the library's configuration, in the library's spelling.
         :raises InvalidOptions: an unknown key or an invalid value; the message names it.
-        :raises IoError: the cache directory is unusable, or the system refused a thread or a
-            descriptor.
+        :raises IoError: the cache directory or the file of the storage is unusable, or the system
+            refused a thread or a descriptor.
         """
+        file, host_storage = _storage_file.separated(storage)
         document = _convert.json_document(
             config,
             {
@@ -150,6 +159,7 @@ class Engine:
                 "max-live-instances": max_live_instances,
                 "trusted-keys": None if trusted_keys is None else list(trusted_keys),
                 "require-signature": require_signature,
+                "storage": file,
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -159,7 +169,7 @@ class Engine:
         )
         self._shows_errors = bool(host_error_texts or (config or {}).get("host-error-texts"))
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(document, storage, sink, min_level, events, router, audit, audit_sample)
+        self._core = Core(document, host_storage, sink, min_level, events, router, audit, audit_sample)
 
     def load(
         self,
@@ -171,6 +181,7 @@ class Engine:
         limits: Optional[Options] = None,
         quotas: Optional[Options] = None,
         supervision: Optional[Options] = None,
+        group: Optional[Union[Group, str]] = None,
         capabilities: Optional[Capabilities] = None,
         mailbox: Optional[Options] = None,
         when_full: Optional[WhenFull] = None,
@@ -244,6 +255,8 @@ class Engine:
             token bucket, one second deep.
         :param supervision: its supervision. ``options={"supervision": None}`` turns that of the engine
             off.
+        :param group: its group, or the name of it; the component becomes the last member. A member
+            has ``supervision`` in any case.
         :param capabilities: its capabilities; ``{}`` grants nothing and overrides the engine's.
         :param mailbox: its mailbox, for example ``{"capacity": 16, "max_bytes": 1 << 20}``.
         :param when_full: what a full mailbox does: ``"reject"`` (the default) raises
@@ -271,8 +284,9 @@ class Engine:
         :param recycle_after_messages: messages and callbacks after which a new instance does so.
         :param options: further keys of the library's load options, in the library's spelling.
         :raises InvalidId: the id is malformed.
-        :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory
-            that does not exist; the message names it.
+        :raises InvalidOptions: an unknown option, a pattern that can match nothing, or a directory or
+            a group that does not exist; the message names it.
+        :raises InvalidArgument: the group belongs to another engine.
         :raises InvalidComponent: the binary is not a component, has unknown imports, or is not the
             expected one.
         :raises InstantiationFailed: no instance could be made.
@@ -299,6 +313,7 @@ class Engine:
                 "limits": None if limits is None else _convert.dashed(limits),
                 "quotas": None if quotas is None else _convert.dashed(quotas),
                 "supervision": None if supervision is None else _convert.supervision(supervision),
+                "group": None if group is None else self._name_of(group),
                 "capabilities": (
                     None if capabilities is None else security.capabilities(capabilities)
                 ),
@@ -327,6 +342,92 @@ class Engine:
             data, size = _convert.c_buffer(wasm)
             self._core.run(lib.airssys_engine_load, name, data, size, document, out)
         return Component(self, self._core, handle.value, id)
+
+    def add_group(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one-for-one",
+        max_restarts: Optional[int] = _DEFAULT,
+        window: Optional[float] = None,
+        group: Optional[Union[Group, str]] = None,
+        options: Optional[Options] = None,
+    ) -> Group:
+        """Adds a group, whose members are restarted together.
+
+        :meth:`load` makes a component a member::
+
+            engine.add_group("pipeline", strategy="rest-for-one")
+            engine.load("app/reader/0", "reader.wasm", group="pipeline")
+            engine.load("app/parser/0", "parser.wasm", group="pipeline")
+
+        A component that loses its instance is restarted by its own ``supervision``, within its own
+        budget. The group adds a strategy and a budget of its own, which counts the restarts that the
+        group makes: of a member whose own budget is exhausted, which then begins a new one, and, with
+        the other strategies than ``"one-for-one"``, all. If it is exhausted, the group gives up: the
+        group around it restarts it as a whole, within the budget of that group. If there is none, the
+        members that would have been restarted are ``failed``; all others go on.
+
+        In a restart, the members that take part finish their current message, end in reverse order, and
+        begin in order. Messages wait meanwhile. Members that are stopped or have failed take no part. What
+        the host does to a member does not concern the others; after :meth:`Component.interrupt` the group
+        restarts as after a crash, and no budget is charged. Calls for all components and :meth:`shutdown`
+        keep the members of a group together, at the place where the group was made.
+
+        :param name: without ``/``, ``*`` and control characters. No other group of the engine may have
+            it.
+        :param strategy: which members the loss of one takes along: ``"one-for-one"``, none;
+            ``"one-for-all"``, all; ``"rest-for-one"``, those that came into the group after it.
+        :param max_restarts: the budget, restarts in ``window``; by default 10. ``None`` is no limit.
+        :param window: seconds, by default 60. The window slides.
+        :param group: the group around it, or the name of it.
+        :param options: further keys of the library's group options, in the library's spelling.
+        :raises InvalidArgument: the name is invalid or in use, groups would be nested more than 32 deep,
+            or ``group`` belongs to another engine.
+        :raises InvalidOptions: an option is invalid, or there is no such ``group``; the message names it.
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        base = dict(options or {})
+        if max_restarts is None:
+            if "max-restarts" in base:
+                raise InvalidOptions(
+                    "'max-restarts' is given twice, as an argument and in the options"
+                )
+            base["max-restarts"] = None
+        document = _convert.json_document(
+            base,
+            {
+                "strategy": strategy,
+                "max-restarts": None if max_restarts is _DEFAULT else max_restarts,
+                "window-ms": None if window is None else _convert.milliseconds(window),
+                "group": None if group is None else self._name_of(group),
+            },
+        )
+        handle = ctypes.c_uint64()
+        c_name = _convert.c_string("name", name)
+        self._core.run(lib.airssys_engine_add_group, c_name, document, ctypes.byref(handle))
+        return Group(self, self._core, handle.value, name)
+
+    @property
+    def groups(self) -> Dict[str, Group]:
+        """All groups by name, as of now, in the order in which they were made.
+
+        :raises EngineStopped: the engine was shut down or closed.
+        """
+        return {
+            entry["group"]: Group(self, self._core, entry["handle"], entry["group"])
+            for entry in self._core.ask_json(lib.airssys_engine_groups)
+        }
+
+    def _name_of(self, group: Union[Group, str]) -> str:
+        """The name of a group of this engine."""
+        if isinstance(group, str):
+            return group
+        if not isinstance(group, Group):
+            raise TypeError(f"group must be a Group or a str, not {type(group).__name__}")
+        if group._core is not self._core:
+            raise InvalidArgument(f"{group!r} belongs to another engine")
+        return group.name
 
     def find(self, id: str) -> Component:
         """The component with this id.
@@ -536,6 +637,16 @@ class Engine:
     def stats(self) -> Dict[str, Any]:
         """The engine's counters, with the names of the library's JSON."""
         return cast("Dict[str, Any]", self._core.ask_json(lib.airssys_engine_stats))
+
+    def compact_storage(self) -> None:
+        """Gives the room that removed and replaced values leave in the storage's file back to the
+        system. Components that use the storage wait meanwhile. Without a file it does nothing.
+
+        ``storage`` of :meth:`stats` shows the size of the file, and of what is in it.
+
+        :raises IoError: the disk failed, or has no room.
+        """
+        self._core.run(lib.airssys_engine_storage_compact)
 
     def shutdown(self, timeout: Optional[float] = 10.0) -> None:
         """Ends the engine gracefully: handles waiting mail, shuts components down, then stops.

@@ -27,12 +27,16 @@ class Event:
     first message makes the first instance), ``idle`` (it has become passive), ``activated`` (the instance
     for the message that waits is ready), ``crash``, ``exit``, ``mail`` (a message for a crashed or passive
     component), ``supervisor`` (its supervision restarts it), ``give-up`` (or does not any more),
-    ``restart``, ``recycle`` (a new instance is to take the place of this one), ``restarted``, ``replace``
+    ``restart``, ``group`` (its group restarts it, or gives up), ``recycle`` (a new instance is to take the place of this one), ``restarted``, ``replace``
     (an instance of another version is ready), ``replaced`` (it has taken over), ``kept`` (it has not, or
     the instance was not recycled), ``stop``, ``stopped``, ``start``, ``close`` and ``end``.
 
     ``health``: an instance of ``component`` reports another health than before. ``from`` and ``to`` are
     ``healthy``, ``degraded``, ``unhealthy`` or ``unknown``; ``handle`` and ``instance`` tell which.
+
+    ``group``: the group with the name ``group`` changed ``from`` a state ``to`` another one, see
+    :meth:`Group.status <airssys_wasm.Group.status>`. ``handle`` is its number, ``component`` the one whose
+    loss made it act, or ``None``, and ``restarts`` how many it has made.
 
     ``canary``: a version of ``component`` is tried, or has been. ``change`` is ``begun``, ``promoted`` or
     ``aborted``; ``reason`` is ``call``, ``messages``, ``time``, ``errors``, ``stop``, ``restart``, ``close``

@@ -14,7 +14,7 @@ use crate::core::ports::{Handover, Messenger as _, Sending};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
-use crate::messaging::queue::Intake;
+use crate::messaging::queue::{Intake, Runner};
 use crate::messaging::reply::{Reply, Waiter};
 use crate::messaging::simulation::executor::{give_way, within};
 use crate::messaging::simulation::model::{Ended, Requester, number, payload, sender};
@@ -118,9 +118,14 @@ impl Actor {
             }
             Mail::Recovery(at) => {
                 let world = self.world();
-                self.mailbox.rest(world.executor.sleep_until(at)).await;
+                self.mailbox.rest(Runner::Resting, world.executor.sleep_until(at)).await;
             }
-            Mail::Probe | Mail::Passivate | Mail::Recycle | Mail::Judge => {}
+            Mail::Regroup(_)
+            | Mail::Probe
+            | Mail::Passivate
+            | Mail::Recycle
+            | Mail::Save
+            | Mail::Judge => {}
             Mail::Health(reply)
             | Mail::Restart(reply)
             | Mail::Replace(reply)

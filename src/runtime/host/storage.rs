@@ -10,7 +10,7 @@ use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::host::work::work;
 use crate::runtime::lifting::{ShortText, TooLong};
 use crate::runtime::state::HostState;
-use crate::storage::backend::{self, Page, StorageError};
+use crate::storage::backend::{self, Page, Placement, StorageError};
 use crate::storage::component_storage::{ComponentStorage, MAX_KEY_BYTES, NewValue, too_long};
 
 /// A key, or a prefix of one, as passed by a guest.
@@ -23,10 +23,10 @@ type Taken<T> = wasmtime::Result<Result<T, StorageError>>;
 pub fn link(
     linker: &mut Linker<HostState>,
     immediate: &mut Immediate,
-    runs_host_code: bool,
+    placement: Placement,
 ) -> wasmtime::Result<()> {
     let interface = Interface::new(contract::STORAGE, linker, immediate)?;
-    let mut interface = Storage { interface, runs_host_code };
+    let mut interface = Storage { interface, placement };
     interface.define("get", key, |storage, key| storage.get(&key))?;
     interface.define("set", entry, |storage, (key, value)| storage.set(&key, value))?;
     interface.define("delete", key, |storage, key| storage.delete(&key))?;
@@ -43,18 +43,18 @@ pub fn link(
         },
     )?;
     interface.interface.waiting("list-keys", move |store, (prefix,): (Option<Key>,)| {
-        Box::new(list_keys(store, prefix, runs_host_code))
+        Box::new(list_keys(store, prefix, placement))
     })
 }
 
 struct Storage<'a> {
     interface: Interface<'a>,
-    runs_host_code: bool,
+    placement: Placement,
 }
 
 impl Storage<'_> {
-    /// Adds one function. `take` reads its arguments from the guest's memory. The function runs on
-    /// the fiber unless the backend is host code.
+    /// Adds one function. `take` reads its arguments from the guest's memory. The function runs where the
+    /// backend may.
     fn define<P, A, R>(
         &mut self,
         name: &'static str,
@@ -66,7 +66,7 @@ impl Storage<'_> {
         A: Send + 'static,
         R: ComponentType + Lower + Send + 'static,
     {
-        if !self.runs_host_code {
+        if self.placement == Placement::OnFiber {
             return self.interface.immediate(name, move |mut store, arguments: P| {
                 let arguments = take(&mut store, arguments)?;
                 let storage = &store.data().context.storage;
@@ -127,13 +127,14 @@ fn key_bytes(key: &backend::Key, is_copy: bool) -> u64 {
 async fn list_keys(
     mut store: Store<'_>,
     prefix: Option<Key>,
-    runs_host_code: bool,
+    placement: Placement,
 ) -> wasmtime::Result<(Result<Vec<backend::Key>, contract::StorageError>,)> {
     let prefix: Arc<str> = match prefix.map(|prefix| text(&store, &prefix)).transpose()? {
         None => "".into(),
         Some(Ok(prefix)) => prefix.into(),
         Some(Err(error)) => return Ok((Err(error.into()),)),
     };
+    let is_copy = placement == Placement::OffFiber;
     store.data_mut().answer = None;
     let context = Arc::clone(&store.data().context);
     let mut charge = context.account.charge(0)?;
@@ -145,13 +146,12 @@ async fn list_keys(
             let page = host.storage.list_keys(&prefix, after.as_deref());
             page.map_err(|error| host.told("storage", error))
         };
-        let page =
-            if runs_host_code { store.data().off_fiber.clone().run(list).await } else { list() };
+        let page = if is_copy { store.data().off_fiber.clone().run(list).await } else { list() };
         let Page { keys: mut page, is_last } = match page {
             Ok(page) => page,
             Err(error) => return Ok((Err(error.into()),)),
         };
-        let bytes = page.iter().map(|key| key_bytes(key, runs_host_code)).sum();
+        let bytes = page.iter().map(|key| key_bytes(key, is_copy)).sum();
         if let Err(exceeded) = charge.grow(bytes) {
             let text = format!("{exceeded}; list fewer keys with a longer prefix");
             return Ok((Err(StorageError::Io(text).into()),));

@@ -97,6 +97,11 @@ impl BlockingJobs {
         Some(Slot { threads: Arc::clone(&self.threads), waits, permit })
     }
 
+    /// Returns whether no job runs.
+    pub fn are_idle(&self) -> bool {
+        [&self.files, &self.names].into_iter().all(|jobs| jobs.available_permits() == JOBS)
+    }
+
     fn room(&self, waits: Waits) -> &Arc<Semaphore> {
         match waits {
             Waits::Files => &self.files,

@@ -12,6 +12,8 @@ use crate::system::documents::values::{Int, List};
 #[cfg(test)]
 use crate::runtime::screen::limits::CompileLimits;
 #[cfg(test)]
+use crate::storage::durable::options::DurableOptions;
+#[cfg(test)]
 use crate::system::config::EngineConfig;
 
 /// The configuration of an engine: `json` of `airssys_config_set_json`. A document changes what it
@@ -80,8 +82,55 @@ pub struct ConfigDocument {
     pub require_signature: Option<bool>,
     /// Capabilities of loads that name none. If the key is never set, such loads have none.
     pub capabilities: Option<Capabilities>,
+    /// Keeps the components' storage in a file. If the key is absent, it is in memory, or with the
+    /// host. The object replaces that of an earlier document as a whole.
+    pub storage: Option<StorageDocument>,
     /// Policies that are in force until `airssys_engine_set_policies` replaces them.
     pub policies: Option<PoliciesDocument>,
+}
+
+/// A file that keeps the components' storage.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "storage-file"))]
+pub struct StorageDocument {
+    /// *Required.* The file. The engine makes it if it is missing; its directory must exist. One
+    /// engine at a time has it open.
+    pub path: String,
+    /// When a change is on disk.
+    #[cfg_attr(test, schemars(extend("default" = "sync")))]
+    pub durability: Option<DurabilityDocument>,
+    /// Milliseconds between two syncs with `durability` `interval`.
+    #[cfg_attr(test, schemars(extend("default" = durable().interval.as_millis() as u64)))]
+    pub interval_ms: Option<Int<1, 3_600_000>>,
+    /// Bytes of the file's pages that are kept in memory.
+    #[cfg_attr(test, schemars(extend("default" = durable().cache_bytes)))]
+    pub cache_bytes: Option<Int<0, { 1 << 40 }>>,
+    /// Whether the whole file is verified each time an engine opens it. `false` opens a large file
+    /// sooner, but after a crash it is verified nevertheless.
+    #[cfg_attr(test, schemars(extend("default" = durable().check_on_open)))]
+    pub check_on_open: Option<bool>,
+    /// The file is compacted when it is larger than this many times the keys and values in it, and
+    /// larger than 64 MiB. Storage waits meanwhile. 0 is never.
+    #[cfg_attr(test, schemars(extend("default" = durable().compact_above_ratio)))]
+    pub compact_above_ratio: Option<Int<0>>,
+}
+
+/// When a change of the storage is on disk.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "durability"))]
+pub enum DurabilityDocument {
+    /// Before the component learns that it was made. Concurrent changes share a sync.
+    Sync,
+    /// Within `interval-ms`, or when the engine ends. A crash of the process or the system loses
+    /// the changes since the last sync, and so does an error of the disk.
+    Interval,
+}
+
+#[cfg(test)]
+fn durable() -> DurableOptions {
+    DurableOptions::new("".into())
 }
 
 /// How much address space is reserved for each linear memory.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod grants;
+pub mod group;
 pub mod options;
 pub mod policies;
 pub mod reader;

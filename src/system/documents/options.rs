@@ -79,6 +79,9 @@ pub struct LoadDocument {
     /// gives it. `null`, or no such key anywhere: the next message makes a new instance.
     #[serde(default)]
     pub supervision: Given<SupervisionDocument>,
+    /// The group of the component, by the name that `airssys_engine_add_group` gave it. A member has
+    /// `supervision` even if nothing names one. If the key is absent, the component is on its own.
+    pub group: Option<String>,
     /// Number of versions before the current one to which `airssys_engine_rollback` can return. Their
     /// compiled code stays in memory.
     #[cfg_attr(test, schemars(extend("default" = KEPT_VERSIONS)))]
@@ -89,6 +92,16 @@ pub struct LoadDocument {
     pub recycle_above_bytes: Option<Int<1>>,
     /// Messages and callbacks after which a new instance takes the place of this one.
     pub recycle_after_messages: Option<Int<1>>,
+    /// How long the state of a component that exports `component-state` lasts.
+    #[cfg_attr(test, schemars(extend("default" = "volatile")))]
+    pub state: Option<StateDocument>,
+    /// Whether the state saved last is restored after a crash of the component or the process as
+    /// well. It may be what led to the crash. `true` needs a `durable` state.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
+    pub restore_after_crash: Option<bool>,
+    /// When a running component is saved, besides at its end. It needs a `durable` state, and is of
+    /// use with `restore-after-crash`. If the key is absent, never.
+    pub save_every: Option<SaveEveryDocument>,
     /// What the metadata of the component must be. Another component is refused with
     /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
     pub expect: Option<ExpectDocument>,
@@ -110,6 +123,30 @@ pub struct LoadDocument {
     /// next message makes a new instance and restores the state. A component that waits for the
     /// outcome of a request is not passivated. If the key is absent, idleness does not matter.
     pub idle_timeout_ms: Option<Int<1>>,
+}
+
+/// How long the state of a component lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "state"))]
+pub enum StateDocument {
+    /// Until the component is stopped, restarted or unloaded, or crashes.
+    Volatile,
+    /// Beyond the end of the process: it is saved in the engine's storage when the component is
+    /// stopped, unloaded, shut down with its engine or passivated, and restored at the next start of
+    /// a component with this id. `airssys_engine_restart` forgets it.
+    Durable,
+}
+
+/// When a running component is saved.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "save-every"))]
+pub struct SaveEveryDocument {
+    /// After this many messages and callbacks.
+    pub messages: Option<Int<1>>,
+    /// Milliseconds between saves; a component that has handled nothing since is not saved.
+    pub ms: Option<Int<1, MAX_PAUSE_MS>>,
 }
 
 /// The options of a replacement: `options_json` of `airssys_engine_replace` and

@@ -6,14 +6,15 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::system::documents::config::{CompileDocument, ConfigDocument};
+use crate::system::documents::config::{CompileDocument, ConfigDocument, StorageDocument};
 use crate::system::documents::grants::{
     FilesystemAt, FilesystemGrant, GrantSet, MessagingByAction, MessagingGrant, NetworkByAction,
     NetworkGrant, StorageByAction, StorageIn,
 };
+use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{
     BackoffDocument, CanaryDocument, ExpectDocument, HealthDocument, LimitsDocument, LoadDocument,
-    MailboxDocument, QuotasDocument, ReplaceDocument, SupervisionDocument,
+    MailboxDocument, QuotasDocument, ReplaceDocument, SaveEveryDocument, SupervisionDocument,
 };
 use crate::system::documents::policies::{PoliciesDocument, RuleDocument};
 use crate::system::documents::reader::read;
@@ -48,16 +49,19 @@ fn all_keys() -> Vec<Keys> {
     vec![
         keys::<LoadDocument>(),
         keys::<ReplaceDocument>(),
+        keys::<GroupDocument>(),
         keys::<LimitsDocument>(),
         keys::<MailboxDocument>(),
         keys::<QuotasDocument>(),
         keys::<SupervisionDocument>(),
         keys::<HealthDocument>(),
+        keys::<SaveEveryDocument>(),
         keys::<ExpectDocument>(),
         keys::<CanaryDocument>(),
         keys::<BackoffDocument>(),
         keys::<ConfigDocument>(),
         keys::<CompileDocument>(),
+        keys::<StorageDocument>(),
         keys::<GrantSet>(),
         keys::<MessagingByAction>(),
         keys::<MessagingGrant>(),

@@ -13,6 +13,7 @@ use crate::core::codec::Codec;
 use crate::security::action::Action;
 use crate::system::documents::config::ConfigDocument;
 use crate::system::documents::grants::GrantSet;
+use crate::system::documents::group::GroupDocument;
 use crate::system::documents::options::{LoadDocument, ReplaceDocument};
 use crate::system::documents::policies::{ActionPattern, PoliciesDocument};
 use crate::system::documents::values::{Given, Int, List, Table};
@@ -93,13 +94,15 @@ impl JsonSchema for CodecName {
 }
 
 /// The documents that functions take.
-pub const ROOTS: [&str; 5] = ["load-options", "replace-options", "config", "grant-set", "policies"];
+pub const ROOTS: [&str; 6] =
+    ["load-options", "replace-options", "group-options", "config", "grant-set", "policies"];
 
 /// Returns the schema of all documents.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     generator.subschema_for::<LoadDocument>();
     generator.subschema_for::<ReplaceDocument>();
+    generator.subschema_for::<GroupDocument>();
     generator.subschema_for::<ConfigDocument>();
     generator.subschema_for::<GrantSet>();
     generator.subschema_for::<PoliciesDocument>();
@@ -109,7 +112,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The JSON documents of airssys_wasm.h",
         "description": "The options of a load. The other documents are among the definitions: \
-                        `replace-options`, `config`, `grant-set` and `policies`.",
+                        `replace-options`, `group-options`, `config`, `grant-set` and `policies`.",
         "$ref": "#/$defs/load-options",
         "$defs": definitions
     })

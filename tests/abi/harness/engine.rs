@@ -289,6 +289,22 @@ impl Engine {
         check(|error| unsafe { airssys_engine_start(self.raw(), handle, error) })
     }
 
+    pub fn add_group(&self, name: &str, options: &str) -> Outcome<u64> {
+        let (name, options, mut group) = (c(name), c(options), 0);
+        // SAFETY: a live engine, texts, and a place for the handle.
+        check(|error| unsafe {
+            let out = &raw mut group;
+            airssys_engine_add_group(self.raw(), name.as_ptr(), options.as_ptr(), out, error)
+        })?;
+        Ok(group)
+    }
+
+    pub fn groups(&self) -> Value {
+        // SAFETY: a live engine, and a place for the document.
+        document(|out, error| unsafe { airssys_engine_groups(self.raw(), out, error) })
+            .expect("groups")
+    }
+
     pub fn status(&self, handle: u64) -> Outcome<Value> {
         // SAFETY: a live engine, and a place for the document.
         document(|out, error| unsafe { airssys_engine_status(self.raw(), handle, out, error) })

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::engine::{Config, Engine, With, check};
+use crate::harness::engine::{Config, Engine, NO_BYTES, With, check, take};
 use crate::harness::log::set_logger;
 use crate::harness::requests::Inbox;
 use crate::harness::router::Letter;
@@ -60,7 +60,18 @@ const REPLACE: [&str; 6] = [
     r#"{"timeout-ms": 5, "canary": {"time-ms": 5, "promote": "by-call"}}"#,
 ];
 
-const OPTIONS: [&str; 14] = [
+const GROUPS: [&str; 4] = ["g0", "g1", "g2", "no/name"];
+
+const GROUP_OPTIONS: [&str; 6] = [
+    "{}",
+    r#"{"strategy": "one-for-all", "max-restarts": null}"#,
+    r#"{"strategy": "one-for-all", "max-restarts": 1, "group": "g0"}"#,
+    r#"{"strategy": "rest-for-one", "window-ms": 1, "group": "g1"}"#,
+    r#"{"max-restarts": 0, "group": "g2"}"#,
+    r#"{"strategy": 1}"#,
+];
+
+const OPTIONS: [&str; 17] = [
     "{}",
     r#"{"instances": 3}"#,
     r#"{"mailbox": {"capacity": 2}}"#,
@@ -74,6 +85,9 @@ const OPTIONS: [&str; 14] = [
     r#"{"idle-timeout-ms": 1, "recycle-after-messages": 2}"#,
     r#"{"activation": "on-demand", "recycle-above-bytes": 1}"#,
     r#"{"health": {"interval-ms": 1, "timeout-ms": 5, "unhealthy-after": 1}}"#,
+    r#"{"group": "g0", "supervision": {"max-restarts": 1, "backoff": {"growth": "none"}}}"#,
+    r#"{"group": "g1", "instances": 2, "recycle-after-messages": 2}"#,
+    r#"{"group": "g2", "idle-timeout-ms": 1, "supervision": {"restart": "transient"}}"#,
     r#"{"nonsense": 1}"#,
 ];
 
@@ -120,6 +134,7 @@ impl Target for Calls {
             inbox: Inbox::new(),
         };
         for _ in 0..2 {
+            shared.add_group(&mut random);
             shared.load(&mut random);
         }
         let shutdown = random.one_in(4);
@@ -153,7 +168,22 @@ impl Shared<'_> {
         }
     }
 
-    /// A handle of a component, of an unloaded one, or of none.
+    fn add_group(&self, random: &mut Random) {
+        let (name, options) = (*random.pick(&GROUPS), *random.pick(&GROUP_OPTIONS));
+        if let Ok(group) = sound(self.engine.add_group(name, options)) {
+            self.handles.lock().unwrap().push(group);
+        }
+    }
+
+    /// The engine may be stopped.
+    fn groups(&self) {
+        let (engine, mut out) = (self.engine.raw(), NO_BYTES);
+        // SAFETY: a live engine, and a place for the document.
+        let groups = check(|error| unsafe { airssys_engine_groups(engine, &raw mut out, error) });
+        assert_eq!(sound(groups).is_ok(), take(out).is_some());
+    }
+
+    /// A handle of a component or a group, of one that is gone, or of none.
     fn handle(&self, random: &mut Random) -> u64 {
         let handles = self.handles.lock().unwrap();
         if handles.is_empty() || random.one_in(10) {
@@ -173,7 +203,7 @@ impl Shared<'_> {
             gives_up: None,
         };
         let all = if random.one_in(4) { AIRSSYS_ALL_COMPONENTS } else { handle };
-        match random.below(31) {
+        match random.below(33) {
             0 | 1 => self.load(random),
             2 => {
                 let timeout = [0, 20][random.below(2)];
@@ -193,8 +223,10 @@ impl Shared<'_> {
                 _ = sound(engine.replace(handle, wasm, Some(options)));
             }
             28 => _ = sound(engine.roll_back(handle)),
-            29 => _ = sound(engine.promote(handle, [0, 20][random.below(2)])),
-            30 => _ = sound(engine.abort(handle, [0, 20][random.below(2)])),
+            29 => self.add_group(random),
+            30 => self.groups(),
+            31 => _ = sound(engine.promote(handle, [0, 20][random.below(2)])),
+            32 => _ = sound(engine.abort(handle, [0, 20][random.below(2)])),
             22 => {
                 let states = ["running", "crashed", "restarting", "stopped", "failed", "gone"];
                 let state = *random.pick(&states);
@@ -281,7 +313,10 @@ impl Shared<'_> {
             let find = check(|e| airssys_engine_find(engine, text, &raw mut out, e));
             let list = check(|e| airssys_engine_list(engine, ptr::null_mut(), e));
             let null = check(|e| airssys_engine_unload(ptr::null_mut(), handle, e));
-            for outcome in [load, send, find, list, null] {
+            let group =
+                check(|e| airssys_engine_add_group(engine, text, none.cast(), &raw mut out, e));
+            let groups = check(|e| airssys_engine_groups(engine, ptr::null_mut(), e));
+            for outcome in [load, send, find, list, null, group, groups] {
                 assert_sound(&outcome.expect_err("an invalid argument"));
             }
             airssys_engine_free(ptr::null_mut());

@@ -9,9 +9,10 @@ use crate::random::Random;
 use crate::target::{Target, sound};
 
 /// Valid documents. The first line of every input names the kind of document.
-const SEEDS: [&str; 5] = [
+const SEEDS: [&str; 6] = [
     include_str!("../corpus/documents/config"),
     include_str!("../corpus/documents/load-options"),
+    include_str!("../corpus/documents/group-options"),
     include_str!("../corpus/documents/grants"),
     include_str!("../corpus/documents/grants-long"),
     include_str!("../corpus/documents/policies"),
@@ -63,6 +64,11 @@ impl Documents {
                 let handle = self.engine.try_load("fuzz/other/0", minimal, Some(text))?;
                 self.engine.describe(handle)?;
                 self.engine.unload(handle)
+            }
+            "group-options" => {
+                let group = self.engine.add_group("fuzz", text)?;
+                self.engine.status(group)?;
+                self.engine.unload(group)
             }
             "policies" => {
                 self.engine.set_policies(text)?;

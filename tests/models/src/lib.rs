@@ -34,6 +34,7 @@ pub mod core {
 #[cfg(feature = "loom")]
 #[path = "../../../src/messaging"]
 pub mod messaging {
+    pub mod group_restart;
     pub mod mail;
     pub mod mailbox;
     pub mod queue;

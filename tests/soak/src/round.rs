@@ -23,6 +23,9 @@ pub const THREADS: usize = 6;
 const SLOTS: usize = 24;
 const GUESTS: [&str; 6] = ["echo", "counter", "requester", "trapper", "storage-user", "probe"];
 const RESTARTS: [&str; 4] = ["on-demand", "permanent", "transient", "temporary"];
+const STRATEGIES: [&str; 3] = ["one-for-one", "one-for-all", "rest-for-one"];
+/// Each is in the one before.
+const GROUPS: [&str; 3] = ["outer", "middle", "inner"];
 const POLICIES: [&str; 3] = ["reject", "block", "drop-oldest"];
 
 /// How long the threads make calls.
@@ -79,6 +82,7 @@ pub struct Round {
     events: &'static Events,
     engine: OnceLock<Engine>,
     slots: Vec<AtomicU64>,
+    groups: [AtomicU64; GROUPS.len()],
     asked: Mutex<Vec<u64>>,
     statuses: Mutex<BTreeMap<(&'static str, airssys_status_t), u64>>,
     /// Some of the host's callbacks fail.
@@ -109,6 +113,7 @@ impl Round {
             events,
             engine,
             slots,
+            groups: Default::default(),
             asked,
             statuses,
             failing,
@@ -119,6 +124,7 @@ impl Round {
         assert!(self.engine.set(self.config.0.engine()).is_ok());
         let until = Instant::now() + TIME;
         let mut seeds = self.random.clone();
+        (0..GROUPS.len()).for_each(|at| self.renew_group(at, &mut seeds));
         std::thread::scope(|scope| {
             for own in &self.inboxes[1..] {
                 let (round, mut random) = (&self, Random::new(seeds.next()));
@@ -213,6 +219,11 @@ impl Round {
         const DELIVER: Range<usize> = 86..90;
         let slot = random.below(SLOTS);
         let handle = self.slots[slot].load(SeqCst);
+        // Of a component or a group.
+        let either = match random.one_in(4) {
+            true => random.pick(&self.groups).load(SeqCst),
+            false => handle,
+        };
         let with = With { timeout_ms: *random.pick(&[0, 1, 5, 60_000]), ..With::default() };
         let (engine, command) = (self.engine(), command(random));
         match random.below(100) {
@@ -253,7 +264,7 @@ impl Round {
             92 => _ = self.count("health", engine.health(handle)),
             93 => drop((engine.list(), engine.stats())),
             94..97 => self.another_engine(random, own),
-            97 => _ = self.count("restart", engine.restart(handle, *random.pick(&[0, 60_000]))),
+            97 => _ = self.count("restart", engine.restart(either, *random.pick(&[0, 60_000]))),
             99 if random.one_in(2) => {
                 let wasm = guest(pick(random, &GUESTS));
                 self.count("replace", engine.replace(handle, wasm, Some(r#"{"timeout-ms": 50}"#)));
@@ -285,9 +296,14 @@ impl Round {
                 self.count("canary", ended);
             }
             98 => {
-                self.count("stop", engine.stop(handle, *random.pick(&[0, 60_000])));
+                self.count("stop", engine.stop(either, *random.pick(&[0, 60_000])));
                 self.count("status", engine.status(AIRSSYS_ALL_COMPONENTS));
-                self.count("start", engine.start(handle));
+                self.count("start", engine.start(either));
+                self.count("status", engine.status(either));
+            }
+            _ if random.one_in(4) => {
+                let at = random.below(GROUPS.len());
+                self.renew_group(at, random);
             }
             _ => _ = self.count("unload", engine.unload(handle)),
         }
@@ -321,11 +337,35 @@ impl Round {
         if random.one_in(4) {
             options["activation"] = "on-demand".into();
         }
+        if random.one_in(3) {
+            options["group"] = pick(random, &GROUPS).into();
+        }
         let wasm = guest(pick(random, &GUESTS));
         let loaded = self.engine().try_load(&id(slot), wasm, Some(&options.to_string()));
         let Some(handle) = self.count("load", loaded) else { return };
         let before = self.slots[slot].swap(handle, SeqCst);
         self.count("unload", self.engine().unload(before));
+    }
+
+    /// Unloads a group with its members, if there is one, and adds another of that name.
+    fn renew_group(&self, at: usize, random: &mut Random) {
+        self.count("unload", self.engine().unload(self.groups[at].swap(0, SeqCst)));
+        let mut options = json!({ "strategy": pick(random, &STRATEGIES), "max-restarts": 100 });
+        if random.one_in(4) {
+            options["max-restarts"] = random.below(3).into();
+        }
+        if let Some(around) = at.checked_sub(1) {
+            options["group"] = GROUPS[around].into();
+        }
+        // Another thread may have added it, which makes the name an invalid argument.
+        let added = self.engine().add_group(GROUPS[at], &options.to_string());
+        let added = added.or_else(|failure| match failure.status {
+            AIRSSYS_ERROR_INVALID_ARGUMENT => Ok(0),
+            _ => Err(failure),
+        });
+        if let Some(group @ 1..) = self.count("add_group", added) {
+            self.groups[at].store(group, SeqCst);
+        }
     }
 
     fn change_rights(&self, random: &mut Random, handle: u64) {
