@@ -37,8 +37,8 @@
  *       "supervision": { ... },           default for loads, see LOAD; default: none
  *       "max-live-instances": 1000,       of components that may become passive: beyond it, those
  *                                         that were not used for longest do; default: no limit
- *       "trusted-keys": ["64 digits"],    public keys of those who may sign binaries, at most 256, see
- *                                         SIGNATURES; default: none
+ *       "trusted-keys": ["64 digits"],    public keys of those who may sign binaries, at most 256,
+ *                                         see SIGNATURES; default: none
  *       "require-signature": false,       true: binaries without a signature are refused
  *       "capabilities": { ... },          for loads that name none, see CAPABILITIES; default: none
  *       "storage": { "path": "/path" },   keeps what components store in a file, see STORAGE;
@@ -276,12 +276,13 @@
  *
  *     "canary": {
  *       "share-percent": 10,              of the messages, 1 to 100; exact for each instance
- *       "messages": 100,                  messages and callbacks after which the canary is promoted;
- *                                         1 to 1000000000; default: 100 unless there is "time-ms"
+ *       "messages": 100,                  messages and callbacks after which the canary is
+ *                                         promoted; 1 to 1000000000; default: 100 unless there is
+ *                                         "time-ms"
  *       "time-ms": 60000,                 after which it is promoted, or aborted if it has handled
  *                                         nothing; 1 to 2592000000; default: no limit
- *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted, as
- *                                         soon as "messages" cannot make up for them; null: any
+ *       "max-error-percent": 0,           of what it has handled: with more errors it is aborted,
+ *                                         as soon as "messages" cannot make up for them; null: any
  *       "promote": "automatic"            "by-call": only `airssys_engine_promote` promotes it, and
  *                                         after "time-ms" it is aborted
  *     }

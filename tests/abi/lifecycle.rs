@@ -39,7 +39,7 @@ fn a_component_is_found_listed_and_described_until_it_is_unloaded() {
     let sha256 = described["binary"]["sha256"].as_str().unwrap();
     assert!(sha256.len() == 64 && sha256 != hash.as_str(), "{sha256}");
     let about = json!({ "blake3": hash.as_str(), "sha256": sha256, "bytes": binary.len(),
-                        "code-bytes": code });
+                        "code-bytes": code, "signer": null });
     assert_eq!(described["binary"], about);
 
     engine.unload(handle).unwrap();

@@ -390,6 +390,7 @@ class TheStatus(LifeCycleTest):
             "health": "healthy",
             "supervision": None,
             "group": None,
+            "canary": None,
             "instances": [instance],
         }
         self.assertEqual(trapper.status(), expected)
