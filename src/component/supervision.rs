@@ -121,6 +121,13 @@ pub enum Verdict {
     Group,
 }
 
+impl Verdict {
+    /// Returns whether the group of the component has a say.
+    pub fn concerns_group(self) -> bool {
+        matches!(self, Self::OnDemand | Self::Recover(_) | Self::GiveUp)
+    }
+}
+
 /// The supervisor of one instance.
 pub struct Supervisor {
     supervision: Supervision,

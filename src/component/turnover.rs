@@ -548,14 +548,18 @@ impl Actor {
     pub(super) fn lost(&self, error: &CallError) -> Verdict {
         self.status.set_health(HealthStatus::Unhealthy);
         self.status.set_memory(0);
-        let failure = Some(self.failure(error));
+        let mut failure = Some(self.failure(error));
         let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_left_alone();
         let verdict = match &self.supervisor {
             Some(supervisor) if supervised => {
                 let verdict = supervisor.after(error, Instant::now());
                 match self.spec().membership.as_ref().zip(self.me.upgrade()) {
-                    Some((membership, me)) => membership.after(&me, supervisor, error, verdict),
-                    None => verdict,
+                    Some((membership, me)) if verdict.concerns_group() => {
+                        // Told before what the group does.
+                        self.status.change_for(Cause::Crash, failure.take());
+                        membership.after(&me, supervisor, error, verdict)
+                    }
+                    _ => verdict,
                 }
             }
             _ => Verdict::OnDemand,

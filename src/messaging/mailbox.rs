@@ -675,11 +675,10 @@ impl Mailbox {
         self.lock().intake.is_final()
     }
 
-    /// Returns whether the mailbox is open, and the host is not about to give its owner another
-    /// instance.
+    /// Returns whether the mailbox is open, and the host is not about to restart its owner.
     pub fn is_left_alone(&self) -> bool {
         let queue = self.lock();
-        queue.intake == Intake::Open && !queue.host_acts()
+        queue.intake == Intake::Open && !queue.awaits_restart()
     }
 
     /// Returns whether the mailbox is open.

@@ -477,8 +477,13 @@ impl Queue {
         self.intake != Intake::Open || self.host_acts() || regroups()
     }
 
+    /// Returns whether a restart by the host waits.
+    pub fn awaits_restart(&self) -> bool {
+        self.control().any(|mail| matches!(mail, Mail::Restart(_)))
+    }
+
     /// Returns whether mail of the host waits that gives the owner another instance, or none.
-    pub fn host_acts(&self) -> bool {
+    fn host_acts(&self) -> bool {
         self.control().any(|mail| {
             matches!(mail, Mail::Restart(_) | Mail::Replace(_) | Mail::Stop(_) | Mail::Start(_))
         })

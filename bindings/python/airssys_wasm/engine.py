@@ -56,6 +56,8 @@ _DEFAULT: Any = object()
 
 #: When the first instance is made: by the load, or by the first message.
 Activation = Literal["at-load", "on-demand"]
+#: How long the state of a component lasts.
+State = Literal["volatile", "durable"]
 
 #: What a full mailbox does: refuse the message, make the sender wait, drop the oldest message.
 WhenFull = Literal["reject", "block", "drop-oldest"]
@@ -197,6 +199,9 @@ class Engine:
         idle_timeout: Optional[float] = None,
         recycle_above_bytes: Optional[int] = None,
         recycle_after_messages: Optional[int] = None,
+        state: Optional[State] = None,
+        restore_after_crash: Optional[bool] = None,
+        save_every: Optional[Options] = None,
         storage: Optional[Options] = None,
         options: Optional[Options] = None,
     ) -> Component:
@@ -284,6 +289,14 @@ class Engine:
         :param recycle_above_bytes: bytes of linear memory beyond which a new instance takes the place of
             the old one between two messages: the memory of an instance never shrinks.
         :param recycle_after_messages: messages and callbacks after which a new instance does so.
+        :param state: ``"durable"`` keeps the state of a component that exports ``component-state`` beyond
+            the process, in the engine's storage: it is saved when the component is stopped, unloaded, shut
+            down with its engine or passive, and restored at the next start of a component with this id.
+            :meth:`Component.restart` forgets it.
+        :param restore_after_crash: with a durable state, whether it is restored after a crash of the
+            component or the process, too.
+        :param save_every: with a durable state, when a running component is saved:
+            ``{"messages": 1000, "ms": 60_000}``.
         :param storage: ``{"scope": "name"}`` lets all components of the name (``namespace/name``)
             that are loaded so share their stored data. It takes a grant:
             ``capabilities={"storage": {"read": "app/db", "write": "app/db"}}``.
@@ -336,6 +349,9 @@ class Engine:
                 ),
                 "recycle-above-bytes": recycle_above_bytes,
                 "recycle-after-messages": recycle_after_messages,
+                "state": state,
+                "restore-after-crash": restore_after_crash,
+                "save-every": None if save_every is None else dict(save_every),
                 "storage": None if storage is None else dict(storage),
             },
         )
