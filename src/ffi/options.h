@@ -27,11 +27,6 @@
  *       "host-error-texts": false,        true: components receive the error texts of storage and
  *                                         router callbacks. false: the texts go to the log, and
  *                                         the component learns only that the callback failed
- *       "storage": {
- *         "read-cache-bytes": 1048576     memory for what was read from the host's storage, and for
- *                                         keys that it lacks: each is read once. Only for a storage
- *                                         that nobody else writes to; default: none
- *       },
  *       "limits": { ... },                defaults for loads, see LOAD
  *       "quotas": { ... },                defaults for loads, see LOAD
  *       "supervision": { ... },           default for loads, see LOAD; default: none
@@ -310,18 +305,23 @@
  *
  * STORAGE: "storage" of CONFIGURATION
  *
- *     { "path": "/var/lib/app/state",     required. The file; its directory must exist
+ *     { "path": "/var/lib/app/state",     the file; its directory must exist. Default: memory, or
+ *                                         the host
  *       "durability": "sync",             or "interval", see below
  *       "interval-ms": 1000,              between two syncs with "interval"
  *       "cache-bytes": 16777216,          of the file's pages, in memory
  *       "check-on-open": true,            false: verifies the file only after a crash
- *       "compact-above-ratio": 4 }        compacts a file that is larger than 64 MiB and than this
+ *       "compact-above-ratio": 4,         compacts a file that is larger than 64 MiB and than this
  *                                         many times what is in it; 0: never
+ *       "read-cache-bytes": 1048576 }     not for a file: memory for what was read from the host's
+ *                                         storage, and for keys that it lacks: each is read once.
+ *                                         Only for a storage that nobody else writes to; default:
+ *                                         none
  *
  * airssys_engine_new opens the file, and makes it if it is missing, for this user only;
  * airssys_engine_free closes it. One engine at a time has it open. A file of another format or
  * program, and a damaged one, are refused and never changed. The object replaces one of an earlier
- * document as a whole, and excludes a storage of the host.
+ * document as a whole. A "path" excludes a storage of the host.
  *
  * "sync": when set or delete returns to a component, the change is on disk, whatever happens to the
  * process or the system. Components that store at the same time share a sync. "interval": it is

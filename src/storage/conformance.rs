@@ -919,6 +919,8 @@ const RULES: &[Rule] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::durable::backend::DurableBackend;
+    use crate::storage::durable::options::DurableOptions;
     use crate::storage::memory::MemoryBackend;
 
     fn conforms(backend: Arc<dyn Backend>) {
@@ -928,6 +930,13 @@ mod tests {
             report.outcomes.iter().filter(|(_, kept)| matches!(kept, Ok(Kept::Skipped(_))));
         assert_eq!(skipped.count(), 0, "{}", report.json());
         assert_eq!(backend.namespaces(None).unwrap().keys.len(), 0, "it cleans up");
+    }
+
+    #[test]
+    fn the_backend_in_a_file_conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = DurableOptions::new(directory.path().join("storage"));
+        conforms(Arc::new(DurableBackend::open(options, Arc::new(|_| ())).unwrap()));
     }
 
     #[test]

@@ -94,7 +94,8 @@ fn unusable_configurations_are_refused_by_name() {
     let refused = config(&directory.path().join("no/store")).try_engine().map(drop).unwrap_err();
     assert_eq!(refused.status, AIRSSYS_ERROR_IO);
     assert_eq!(refused.detail["problem"], "no-directory");
-    let refused = Config::new().set(r#"{"storage": {"durability": "sync"}}"#).unwrap_err();
+    let without = Config::new().with(r#"{"storage": {"durability": "sync"}}"#);
+    let refused = without.try_engine().map(drop).unwrap_err();
     assert_eq!(refused.status, AIRSSYS_ERROR_INVALID_OPTIONS);
     assert!(refused.message.contains("path"), "{refused}");
 }

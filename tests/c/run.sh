@@ -93,10 +93,12 @@ mode_default() {
     for example in hello wordcount two_engines; do
         compile "$example" "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/$example.c" "${link[@]}"
     done
-    sqlite && compile sqlite_storage "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/sqlite_storage.c" \
-        "${link[@]}" -lsqlite3
     examples
-    sqlite && sqlite_example
+    if sqlite; then
+        compile sqlite_storage "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/sqlite_storage.c" \
+            "${link[@]}" -lsqlite3
+        sqlite_example
+    fi
 }
 
 # Whether SQLite can be compiled with.
