@@ -28,7 +28,7 @@ use std::time::Instant;
 use common::host::Host;
 use common::rounds::{Samples, in_turns, per_second};
 use redb::{Database, ReadableDatabase, TableDefinition};
-use storage::backend::Backend;
+use storage::backend::{Backend, Change, Entry};
 use storage::durable::backend::DurableBackend;
 use storage::durable::options::{Durability, DurableOptions};
 use storage::memory::MemoryBackend;
@@ -88,6 +88,15 @@ fn fill(backend: &dyn Backend) {
             });
         }
     });
+}
+
+/// Fills a file as redb is filled: in one transaction.
+fn apply(backend: &dyn Backend) {
+    let changes = (0..KEYS).map(|n| Change {
+        key: format!("key/{n:08}").into(),
+        to: Some(Entry { value: VALUE.to_vec(), expires: None }),
+    });
+    backend.apply(NAMESPACE, changes.collect()).unwrap();
 }
 
 fn plain_get(database: &Database, n: u32) {
@@ -152,7 +161,7 @@ c.executemany('INSERT INTO v VALUES (?, ?)', (('key/%08d' % n, b'7' * 100) for n
 c.execute('COMMIT')
 def key(n): return 'key/%08d' % (n * 2654435761 % 2**32 % keys)
 def get(c, n): c.execute('SELECT v FROM v WHERE k = ?', (key(n),)).fetchone()
-def put(c, n): c.execute('INSERT INTO v VALUES (?, ?) ON CONFLICT DO UPDATE SET v = excluded.v', (key(n), b'7' * 100))
+def put(c, n): c.execute('INSERT INTO v VALUES (?, ?) ON CONFLICT DO UPDATE SET v = excluded.v', (key(n), time.time_ns().to_bytes(100, 'big')))
 for line in sys.stdin:
     what, alone, together = line.split()
     work = get if what == 'get' else put
@@ -212,7 +221,7 @@ fn reads(directory: &Path) {
     let database = plain(&directory.join("read-plain"));
     let file = durable(directory.join("read"), Durability::Sync);
     let memory = MemoryBackend::default();
-    fill(&file);
+    apply(&file);
     fill(&memory);
     let mut sqlite = Sqlite::start(&directory.join("read-sqlite"));
     let together = GETS / WRITERS;
@@ -237,8 +246,8 @@ fn writes(directory: &Path) {
     let file = durable(directory.join("write"), Durability::Sync);
     let interval = durable(directory.join("write-interval"), Durability::Interval);
     let memory = MemoryBackend::default();
-    fill(&file);
-    fill(&interval);
+    apply(&file);
+    apply(&interval);
     fill(&memory);
     let mut sqlite = Sqlite::start(&directory.join("write-sqlite"));
     let [plain, file, interval, memory, sqlite] = in_turns(

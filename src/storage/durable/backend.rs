@@ -13,7 +13,7 @@ use crate::storage::durable::open_error::{OpenError, OpenProblem};
 use crate::storage::durable::options::{Durability, DurableOptions, Report};
 use crate::storage::durable::record;
 use crate::storage::durable::store::{Failed, Store, fill, now};
-use crate::storage::durable::tables::{self, Fault, Prepared};
+use crate::storage::durable::tables::{self, Fault, Prepared, View};
 use crate::storage::durable::turns::{Shareable, Turns};
 
 /// The largest value. redb takes up to 3 GiB, rounded up to a power of two.
@@ -134,10 +134,7 @@ impl DurableBackend {
         Ok(Self { queue, keeper: Mutex::new(Some(keeper)) })
     }
 
-    fn read<T>(
-        &self,
-        job: impl Fn(&redb::ReadTransaction) -> Result<T, Fault>,
-    ) -> Result<T, StorageError> {
+    fn read<T>(&self, job: impl Fn(&View) -> Result<T, Fault>) -> Result<T, StorageError> {
         let mut repeats = 0;
         loop {
             let Failed { error, reopen } = match self.queue.store.read(&job) {
@@ -195,7 +192,7 @@ impl Backend for DurableBackend {
         most_bytes: u64,
     ) -> Result<Option<Value>, StorageError> {
         let (place, now) = (record::place(namespace, key), now());
-        self.read(|transaction| tables::get(transaction, &place, now, most_bytes))
+        self.read(|view| tables::get(view, &place, now, most_bytes))
     }
 
     fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
@@ -213,11 +210,11 @@ impl Backend for DurableBackend {
 
     fn list(&self, namespace: &str, listing: &Listing<'_>) -> Result<Page, StorageError> {
         let now = now();
-        self.read(|transaction| tables::list(transaction, namespace, listing, now))
+        self.read(|view| tables::list(view, namespace, listing, now))
     }
 
     fn usage(&self, namespace: &str) -> Result<Usage, StorageError> {
-        self.read(|transaction| tables::usage(transaction, namespace))
+        self.read(|view| tables::usage(view, namespace))
     }
 
     fn apply(&self, namespace: &str, changes: Vec<Change>) -> Result<(), StorageError> {
@@ -226,17 +223,17 @@ impl Backend for DurableBackend {
 
     fn expires(&self, namespace: &str, key: &str) -> Result<Option<UnixMillis>, StorageError> {
         let (place, now) = (record::place(namespace, key), now());
-        let found = self.read(|transaction| tables::find(transaction, &place, now))?;
+        let found = self.read(|view| tables::find(view, &place, now))?;
         Ok(found.and_then(|found| found.expires))
     }
 
     fn namespaces(&self, after: Option<&str>) -> Result<Page, StorageError> {
-        self.read(|transaction| tables::namespaces(transaction, after))
+        self.read(|view| tables::namespaces(view, after))
     }
 
     fn size(&self, namespace: &str, key: &str) -> Result<Option<u64>, StorageError> {
         let (place, now) = (record::place(namespace, key), now());
-        let found = self.read(|transaction| tables::find(transaction, &place, now))?;
+        let found = self.read(|view| tables::find(view, &place, now))?;
         Ok(found.map(|found| found.value_bytes))
     }
 

@@ -6,16 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::{
-    CompactionError, Database, DatabaseError, Durability as Commit, ReadTransaction,
-    ReadableDatabase, StorageBackend,
-};
+use redb::{CompactionError, Database, DatabaseError, Durability as Commit, StorageBackend};
 
 use crate::storage::backend::{Footprint, StorageError, UnixMillis};
 use crate::storage::durable::data_file::Medium;
 use crate::storage::durable::open_error::OpenProblem;
 use crate::storage::durable::options::{Durability, DurableOptions, Report};
-use crate::storage::durable::tables::{self, Fault, Prepared, Sums};
+use crate::storage::durable::tables::{self, Fault, Prepared, Sums, View};
 
 /// How often a batch is tried in parts, if it fails as a whole.
 const MOST_ATTEMPTS: u32 = 8;
@@ -39,6 +36,9 @@ pub struct Store {
     options: DurableOptions,
     report: Report,
     state: RwLock<State>,
+    /// What reads share until the next commit; `None` until one asks for it. It belongs to the
+    /// database in `state`.
+    view: Mutex<Option<Arc<View>>>,
     known: Mutex<Known>,
     /// Ends a repair under way.
     closing: Arc<AtomicBool>,
@@ -169,6 +169,7 @@ impl Store {
             options,
             report,
             state: RwLock::new(State::Open { database, opening: 0 }),
+            view: Mutex::default(),
             known: Mutex::new(known),
             closing,
         })
@@ -191,14 +192,25 @@ impl Store {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads in a transaction of its own.
-    pub fn read<T>(
-        &self,
-        job: impl FnOnce(&ReadTransaction) -> Result<T, Fault>,
-    ) -> Result<T, Failed> {
+    fn view(&self) -> MutexGuard<'_, Option<Arc<View>>> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the contents after the last commit.
+    fn latest(&self, database: &Database) -> Result<Arc<View>, Fault> {
+        let mut view = self.view();
+        if let Some(view) = &*view {
+            return Ok(Arc::clone(view));
+        }
+        // Under the lock: a view from before a commit is not kept after it.
+        Ok(Arc::clone(view.insert(Arc::new(View::new(database)?))))
+    }
+
+    /// Reads what was committed last.
+    pub fn read<T>(&self, job: impl FnOnce(&View) -> Result<T, Fault>) -> Result<T, Failed> {
         let state = self.state();
         let (database, opening) = opened(&state)?;
-        let read = guarded(|| job(&database.begin_read()?));
+        let read = guarded(|| job(&*self.latest(database)?));
         read.map_err(|fault| self.failed(fault, opening))
     }
 
@@ -291,6 +303,8 @@ impl Store {
             transaction.commit()?;
             Ok(sums)
         });
+        // Before anyone is told: they must see what they have written.
+        *self.view() = None;
         match committed {
             Ok(sums) => {
                 let mut known = self.known();
@@ -345,6 +359,7 @@ impl Store {
         }
         let begun = Instant::now();
         let opening = opening + 1;
+        *self.view() = None;
         let error = StorageError::Io("the store is being opened again".into());
         let before = std::mem::replace(&mut *state, State::Broken { error, opening });
         // What it writes now fails, or is not needed.
@@ -389,6 +404,7 @@ impl Store {
             State::Open { opening, .. } | State::Broken { opening, .. } => *opening,
             State::Closed => return Err(closed()),
         };
+        *self.view() = None;
         let compacted = match &mut *state {
             State::Open { database, .. } => guarded(|| match database.compact() {
                 Ok(_) => Ok(()),
@@ -454,6 +470,7 @@ impl Store {
     /// Writes everything and releases the file. For the leader.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.state_mut();
+        *self.view() = None;
         let before = std::mem::replace(&mut *state, State::Closed);
         let result = match before {
             State::Open { database, .. } => guarded(|| match database.close() {
@@ -517,7 +534,7 @@ fn open(
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = builder.create_with_backend(Shared(Arc::clone(medium))).map_err(problem)?;
         tables::check_format(&database)?;
-        let sums = guarded(|| tables::sums(&database.begin_read()?));
+        let sums = guarded(|| tables::sums(&View::new(&database)?));
         let sums = sums.map_err(|fault| match fault {
             Fault::Redb(redb::Error::Io(error)) => OpenProblem::Io(error),
             fault => OpenProblem::Damaged(fault.to_string()),
@@ -533,8 +550,8 @@ impl Store {
     pub fn recount(&self) -> Result<(), String> {
         let state = self.state();
         let (database, _) = opened(&state).map_err(|failed| failed.error.to_string())?;
-        let transaction = database.begin_read().map_err(|error| error.to_string())?;
-        let counted = tables::recount(&transaction)?;
+        let view = View::new(database).map_err(|fault| fault.to_string())?;
+        let counted = tables::recount(&view)?;
         let known = self.known().sums;
         if counted.bytes != known.bytes {
             return Err(format!("{known:?} is known, but there is {counted:?}"));

@@ -99,6 +99,21 @@ pub fn check_format(database: &Database) -> Result<(), OpenProblem> {
     }
 }
 
+/// The contents after one commit, for any number of reads.
+pub struct View {
+    transaction: ReadTransaction,
+    values: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl View {
+    /// Opens the contents after the last commit.
+    pub fn new(database: &Database) -> Result<Self, Fault> {
+        let transaction = database.begin_read()?;
+        let values = transaction.open_table(VALUES)?;
+        Ok(Self { transaction, values })
+    }
+}
+
 /// What all namespaces hold together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -109,12 +124,11 @@ pub struct Sums {
 }
 
 /// Reads what all namespaces hold together.
-pub fn sums(transaction: &ReadTransaction) -> Result<Sums, Fault> {
-    let values = transaction.open_table(VALUES)?;
+pub fn sums(View { transaction, values }: &View) -> Result<Sums, Fault> {
     let mut sums = Sums::default();
     let mut from = Vec::new();
-    while let Some(namespace) = next_namespace(&values, &from)? {
-        sums.bytes = sums.bytes.saturating_add(usage_of(&values, &namespace)?.bytes);
+    while let Some(namespace) = next_namespace(values, &from)? {
+        sums.bytes = sums.bytes.saturating_add(usage_of(values, &namespace)?.bytes);
         from = record::behind(&namespace);
     }
     sums.next_expiry = next_expiry(&transaction.open_table(EXPIRIES)?)?;
@@ -141,12 +155,11 @@ fn due_at(time: UnixMillis, place: &[u8]) -> Vec<u8> {
 
 /// Reads a value, unless it has expired or is missing.
 pub fn get(
-    transaction: &ReadTransaction,
+    View { transaction, values }: &View,
     place: &[u8],
     now: UnixMillis,
     most_bytes: u64,
 ) -> Result<Option<Value>, Fault> {
-    let values = transaction.open_table(VALUES)?;
     let Some(found) = values.get(place)? else { return Ok(None) };
     let record = record::read(place, found.value()).ok_or_else(|| damaged(place))?;
     if record.is_expired(now) {
@@ -179,11 +192,10 @@ pub struct Found {
 
 /// Looks a key up, unless it has expired or is missing.
 pub fn find(
-    transaction: &ReadTransaction,
+    View { values, .. }: &View,
     place: &[u8],
     now: UnixMillis,
 ) -> Result<Option<Found>, Fault> {
-    let values = transaction.open_table(VALUES)?;
     let Some(found) = values.get(place)? else { return Ok(None) };
     let record = record::read(place, found.value()).ok_or_else(|| damaged(place))?;
     if record.is_expired(now) {
@@ -194,12 +206,11 @@ pub fn find(
 
 /// Returns a page of keys.
 pub fn list(
-    transaction: &ReadTransaction,
+    View { values, .. }: &View,
     namespace: &str,
     listing: &Listing<'_>,
     now: UnixMillis,
 ) -> Result<Page, Fault> {
-    let values = transaction.open_table(VALUES)?;
     let (usage, prefix) = (record::place(namespace, ""), record::place(namespace, listing.prefix));
     let after = listing.after.map(|after| record::place(namespace, after));
     // The usage, which is no key, is at the place of the empty prefix.
@@ -234,18 +245,17 @@ pub fn list(
 }
 
 /// Returns a page of the namespaces that hold keys.
-pub fn namespaces(transaction: &ReadTransaction, after: Option<&str>) -> Result<Page, Fault> {
-    let values = transaction.open_table(VALUES)?;
+pub fn namespaces(View { values, .. }: &View, after: Option<&str>) -> Result<Page, Fault> {
     let mut from = after.map(record::behind).unwrap_or_default();
     let mut keys = Vec::<Key>::new();
     while keys.len() < PAGE_KEYS {
-        let Some(namespace) = next_namespace(&values, &from)? else {
+        let Some(namespace) = next_namespace(values, &from)? else {
             return Ok(Page { keys, is_last: true });
         };
         from = record::behind(&namespace);
         keys.push(namespace);
     }
-    let is_last = next_namespace(&values, &from)?.is_none();
+    let is_last = next_namespace(values, &from)?.is_none();
     Ok(Page { keys, is_last })
 }
 
@@ -261,8 +271,8 @@ fn next_namespace(
 }
 
 /// Returns the usage of a namespace.
-pub fn usage(transaction: &ReadTransaction, namespace: &str) -> Result<Usage, Fault> {
-    usage_of(&transaction.open_table(VALUES)?, namespace)
+pub fn usage(view: &View, namespace: &str) -> Result<Usage, Fault> {
+    usage_of(&view.values, namespace)
 }
 
 fn usage_of(
@@ -468,13 +478,13 @@ impl<'t> Changing<'t> {
 
 /// Reads everything, and compares each usage with a recount. For tests.
 #[cfg(test)]
-pub fn recount(transaction: &ReadTransaction) -> Result<Sums, String> {
+pub fn recount(view: &View) -> Result<Sums, String> {
     use std::collections::BTreeMap;
 
     let read = || -> Result<_, Fault> {
         let (mut counted, mut stored) = (BTreeMap::<Key, Usage>::new(), BTreeMap::new());
         let (mut large, mut expiries) = (Vec::new(), Vec::new());
-        let values = transaction.open_table(VALUES)?;
+        let View { transaction, values } = view;
         for entry in values.iter()? {
             let (place, found) = entry?;
             let place = place.value();
@@ -489,7 +499,7 @@ pub fn recount(transaction: &ReadTransaction) -> Result<Sums, String> {
             usage.bytes += key.len() as u64 + record.body.value_bytes();
             usage.keys += 1;
             if let Body::Large { .. } = record.body {
-                get(transaction, place, 0, u64::MAX)?;
+                get(view, place, 0, u64::MAX)?;
                 large.push(place.to_vec());
             }
             expiries.extend(record.expires.map(|time| due_at(time, place)));
@@ -506,7 +516,7 @@ pub fn recount(transaction: &ReadTransaction) -> Result<Sums, String> {
         Ok((counted, stored, (large, found_large), (expiries, found_expiries)))
     };
     let (counted, stored, large, expiries) = read().map_err(|fault| fault.to_string())?;
-    let sums = sums(transaction).map_err(|fault| fault.to_string())?;
+    let sums = sums(view).map_err(|fault| fault.to_string())?;
     if counted != stored {
         return Err(format!("usages are {stored:?}, but there is {counted:?}"));
     }
