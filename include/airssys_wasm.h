@@ -1901,8 +1901,8 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *
  * STORAGE: "storage" of CONFIGURATION
  *
- *     { "path": "/var/lib/app/state",     the file; its directory must exist. Default: in memory, or
- *                                         with the host
+ *     { "path": "/var/lib/app/state",     the file; its directory must exist. Default: memory, or
+ *                                         the host
  *       "durability": "sync",             or "interval", see below
  *       "interval-ms": 1000,              between two syncs with "interval"
  *       "cache-bytes": 16777216,          of the file's pages, in memory

@@ -193,8 +193,8 @@ fn a_group_that_gives_up_fails_what_it_would_have_restarted() {
     assert_eq!(engine.text(members[0], "ok"), "ok");
     assert_eq!(engine.text(alone, "ok"), "ok");
     let last = || {
-        let changes = events.all().into_iter().filter(|event| event.kind == "group");
-        changes.last().map(|event| event.json["to"].clone())
+        let mut changes = events.all().into_iter().filter(|event| event.kind == "group");
+        changes.next_back().map(|event| event.json["to"].clone())
     };
     eventually("the end is told", || (last() == Some("failed".into())).then_some(()));
 

@@ -145,7 +145,7 @@ fn seeds() -> Vec<Document> {
         "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
         "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
         "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 },
-        "state": "volatile", "restore-after-crash": false, "storage": { "scope": "id" }
+        "state": "volatile", "storage": { "scope": "id" }
     });
     let compile = json!({ "max-time-ms": 1, "max-memory-bytes": 2, "max-code-bytes": 3,
                           "max-unused-code-bytes": 0, "max-functions": 5, "max-function-bytes": 6,
