@@ -186,8 +186,9 @@ static void group_handle(void)
     CHECK_OK(airssys_engine_shutdown(engine, UINT64_MAX, NULL));
     CHECK_STATUS(airssys_engine_add_group(engine, "h", NULL, &group, NULL),
                  AIRSSYS_ERROR_ENGINE_STOPPED);
-    CHECK_STATUS(airssys_engine_groups(engine, &json, NULL), AIRSSYS_ERROR_ENGINE_STOPPED);
-    CHECK(json.data == NULL);
+    /* What is left of them can be read as long as there is an engine. */
+    CHECK_OK(airssys_engine_groups(engine, &json, NULL));
+    airssys_bytes_free(&json);
     airssys_engine_free(engine);
 }
 

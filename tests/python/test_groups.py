@@ -281,7 +281,6 @@ class Handles(GroupTest):
         engine.shutdown()
         uses = [
             lambda: engine.add_group("h"),
-            lambda: engine.groups,
             lambda: group.members,
             group.status,
             group.stop,
@@ -291,8 +290,9 @@ class Handles(GroupTest):
         for use in uses:
             with self.assertRaises(EngineStopped):
                 use()
+        self.assertEqual(list(engine.groups), ["g"])
         engine.close()
-        for use in uses:
+        for use in [*uses, lambda: engine.groups]:
             with self.assertRaises(EngineClosed):
                 use()
         group.unload()

@@ -434,7 +434,7 @@ class Engine:
     def groups(self) -> Dict[str, Group]:
         """All groups by name, as of now, in the order in which they were made.
 
-        :raises EngineStopped: the engine was shut down or closed.
+        :raises EngineStopped: the engine was closed.
         """
         return {
             entry["group"]: Group(self, self._core, entry["handle"], entry["group"])

@@ -72,7 +72,8 @@ class Group:
         The names are those of the library's JSON: ``state``, ``strategy``, ``max-restarts``,
         ``window-ms``, ``restarts`` (those that the group has made), ``restarts-in-window``,
         ``within`` (the name of the group around it) and ``members``. ``state`` is ``"running"``,
-        ``"restarting"``, or ``"failed"`` once the group has given up, until :meth:`start`.
+        ``"restarting"``, ``"failing"`` once the group has given up, or ``"failed"`` when its members
+        have failed, until :meth:`start`.
 
         :raises ComponentNotFound: the group is unloaded.
         :raises EngineStopped: the engine was shut down or closed.
