@@ -258,6 +258,12 @@ impl Backend for MemoryBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::model::obeys_the_model;
+
+    #[test]
+    fn random_operations_do_what_they_do_to_a_map() {
+        obeys_the_model(256, MemoryBackend::default, |store| store, |store| store, |_| ());
+    }
 
     #[test]
     fn pages_hold_every_key_once_and_in_order() {
