@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::component::actor::{Actor, ActorSpec};
 use crate::component::lifecycle::State;
 use crate::component::status::{Counts, Status};
-use crate::component::upkeep::{Saved, SavedState};
+use crate::component::upkeep::Saved;
 use crate::component::version::Source;
 use crate::core::id::ComponentHandle;
 use crate::core::metadata::ComponentMetadata;
@@ -14,6 +14,7 @@ use crate::messaging::queue::{Intake, Traffic};
 use crate::runtime::contract::HealthStatus;
 use crate::security::capability::Capabilities;
 use crate::security::guard::GuardPast;
+use crate::storage::saved_states::SavedState;
 
 /// Holders of a component's guard: its host context, its messenger and its storage.
 const GUARD_HOLDERS: usize = 3;

@@ -67,14 +67,9 @@ impl Actor {
         if !instance.has_state() {
             return Ok(());
         }
-        let bytes = instance.save().await?;
-        let charge = self.charge_state(bytes.len())?;
-        let state = SavedState { from_version: self.version_text(), bytes };
-        self.stored(durable, "saved", move |states, key| {
-            let _charge = charge;
-            save(states, key, &state)
-        })
-        .await
+        let saved = self.save(instance).await?;
+        // Charged until it is stored.
+        self.stored(durable, "saved", move |states, key| save(states, key, &saved.state)).await
     }
 
     /// Restores the state that the last instance left, or that was in use in a crash if the options

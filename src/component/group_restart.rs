@@ -10,7 +10,6 @@ use crate::component::group_tree::Scope;
 use crate::component::groups::Groups;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::supervision::RestartPolicy;
-use crate::component::turnover::end;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::log::LogLevel;
@@ -117,14 +116,7 @@ impl Actor {
         // A passive component stays passive, and forgets its state.
         self.saved.take();
         self.status.change(Cause::Group);
-        if let Some(instance) = self.take_ready() {
-            let result = end(instance).await;
-            self.status.set_memory(0);
-            // The new instance does not depend on how the old one ended.
-            if let Err(error) = result {
-                self.report(LogLevel::Warn, "shutdown for its group failed", &error).await;
-            }
-        }
+        self.make_way("shutdown for its group failed").await;
         // An error: the engine stops.
         _ = ended.send(());
         if self.rest_for(Runner::Grouped, noted).await.is_none() {

@@ -137,6 +137,11 @@ impl State {
         )
     }
 
+    /// Returns whether the instance is lost, and another is to take its place.
+    pub fn awaits_instance(self) -> bool {
+        matches!(self, Self::Crashed | Self::Restarting)
+    }
+
     /// Returns the lower-case name.
     pub fn name(self) -> &'static str {
         match self {

@@ -288,8 +288,7 @@ impl Actor {
     pub(super) async fn take_over(&self) -> Result<(), CallError> {
         let Some(mut candidate) = self.candidate.take() else {
             // Withdrawn: its maker has stopped waiting. It has ended the pause before a restart.
-            let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
-            if self.supervisor.is_some() && waits {
+            if self.supervisor.is_some() && self.status.state().awaits_instance() {
                 let _ = self.mailbox.deliver(Mail::Recovery(Instant::now()));
             }
             return Ok(());
@@ -607,8 +606,7 @@ impl Actor {
         let supervision = self.supervisor.as_ref().map(Supervisor::supervision);
         let on_demand = supervision.is_some_and(|it| it.policy == RestartPolicy::OnDemand);
         // The host came first, or the engine stops.
-        let waits = matches!(self.status.state(), State::Crashed | State::Restarting);
-        let is_over = timers.is_stopping() || !waits;
+        let is_over = timers.is_stopping() || !self.status.state().awaits_instance();
         if on_demand || is_over || at > Instant::now() {
             return;
         }
@@ -658,17 +656,21 @@ impl Actor {
 
     /// Ends the instance and makes a new one, because the host wants that.
     pub(super) async fn renew(&self) -> Result<(), CallError> {
-        if let Some(instance) = self.take_ready() {
-            let ended = end(instance).await;
-            self.status.set_memory(0);
-            // The new instance does not depend on how the old one ended.
-            if let Err(error) = ended {
-                self.report(LogLevel::Warn, "shutdown before a restart failed", &error).await;
-            }
-        }
+        self.make_way("shutdown before a restart failed").await;
         let instance = self.restart(Cause::Restart).await?;
         self.put(instance);
         Ok(())
+    }
+
+    /// Ends the instance, if there is one, for another; `failed` says in the log that its `shutdown`
+    /// did not succeed, on which the other does not depend.
+    pub(super) async fn make_way(&self, failed: &str) {
+        let Some(instance) = self.take_ready() else { return };
+        let ended = end(instance).await;
+        self.status.set_memory(0);
+        if let Err(error) = ended {
+            self.report(LogLevel::Warn, failed, &error).await;
+        }
     }
 
     pub(super) async fn restart(&self, cause: Cause) -> Result<Box<Instance>, CallError> {

@@ -12,6 +12,7 @@ use crate::core::error::CallError;
 use crate::core::log::LogLevel;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::instance::Instance;
+use crate::storage::saved_states::SavedState;
 
 /// How the health of a component is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +47,6 @@ pub struct Saved {
     pub(super) state: Arc<SavedState>,
     /// Its charge.
     pub(super) charge: Charge,
-}
-
-/// A saved state.
-pub struct SavedState {
-    /// What `save` has returned.
-    pub(super) bytes: Vec<u8>,
-    from_version: String,
 }
 
 impl Actor {
@@ -143,7 +137,7 @@ impl Actor {
     }
 
     /// Calls `save`, and charges the account for the state.
-    async fn save(&self, instance: &mut Instance) -> Result<Saved, CallError> {
+    pub(super) async fn save(&self, instance: &mut Instance) -> Result<Saved, CallError> {
         let bytes = instance.save().await?;
         let charge = self.charge_state(bytes.len())?;
         let from_version = self.version_text();

@@ -197,11 +197,7 @@ impl Engine {
         if self.components.is_dormant_in(handle, wanted) {
             return Ok(());
         }
-        let pools = match self
-            .groups
-            .pools(handle)
-            .map_or_else(|| self.pool(handle).map(|pool| vec![pool]), Ok)
-        {
+        let pools = match self.pools_of(handle) {
             // Handles are not reused.
             Err(EngineError::UnknownHandle(_)) if was_loaded && wanted == State::Unloaded => {
                 return Ok(());
@@ -248,15 +244,20 @@ impl Engine {
         self.check_running()?;
         let pools = match handle {
             ALL => self.in_order(),
-            handle => match self.groups.pools(handle) {
-                Some(members) => members,
-                None => vec![self.pool(handle)?],
-            },
+            handle => self.pools_of(handle)?,
         };
         for actor in pools.iter().flat_map(|pool| pool.actors()) {
             self.wait_for(actor)?;
         }
         Ok(pools)
+    }
+
+    /// Returns a component, or the members of a group in order.
+    fn pools_of(&self, handle: ComponentHandle) -> Result<Vec<Arc<Pool>>, EngineError> {
+        match self.groups.pools(handle) {
+            Some(members) => Ok(members),
+            None => Ok(vec![self.pool(handle)?]),
+        }
     }
 }
 
