@@ -33,6 +33,7 @@ const SECTIONS: &[Section] = &[
     section("OPTIONS", &["options.h"]),
     section("MESSAGES", &["message.rs"]),
     section("REQUESTS", &["request.rs"]),
+    section("TYPED CALLS", &["invoke.rs"]),
     section("RIGHTS", &["security.rs"]),
     section("INSPECTION", &["inspect.rs"]),
     section("STORED DATA", &["engine_storage.rs", "storage_transfer.rs", "storage_file.rs"]),

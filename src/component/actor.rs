@@ -27,7 +27,7 @@ use crate::core::id::{ComponentId, CorrelationId};
 use crate::core::latch::Latch;
 use crate::core::limits::Limits;
 use crate::core::log::LogLevel;
-use crate::core::message::{Message, MessageView, Outcome, Timestamp};
+use crate::core::message::{Invocation, Message, MessageView, Outcome, Timestamp};
 use crate::messaging::mail::Mail;
 use crate::messaging::mailbox::{MailHandler, Mailbox};
 use crate::messaging::messenger::ComponentMessenger;
@@ -256,8 +256,17 @@ impl Actor {
         let _right = RightToRun(&self.mailbox);
         let watch = BusyTime::start(self.ticks());
         let on_caller = self.needs().fit(stack);
-        let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
-        let outcome = caught_here(|| block_on(self.ambient_timers(), handled));
+        let timers = self.ambient_timers();
+        let outcome = match message.invocation {
+            Some(invocation) => {
+                let invoked = pin!(self.invoke(&message, invocation, on_caller));
+                caught_here(|| block_on(timers, invoked))
+            }
+            None => {
+                let handled = pin!(self.handle_with::<HandleMessage>(&message, on_caller));
+                caught_here(|| block_on(timers, handled))
+            }
+        };
         self.status.count_time(watch.nanos(self.ticks()));
         outcome.unwrap_or_else(|defect| {
             block_on(None, pin!(self.note(&defect)));
@@ -270,8 +279,10 @@ impl Actor {
         let _right = RightToRun(&self.mailbox);
         let watch = BusyTime::start(self.ticks());
         let view = message.view(self.host());
-        let handled = pin!(self.handle_with::<HandleMessage>(&view, false));
-        let outcome = caught(handled).await;
+        let outcome = match view.invocation {
+            Some(invocation) => caught(pin!(self.invoke(&view, invocation, false))).await,
+            None => caught(pin!(self.handle_with::<HandleMessage>(&view, false))).await,
+        };
         self.status.count_time(watch.nanos(self.ticks()));
         match outcome {
             Ok(outcome) => outcome,
@@ -407,8 +418,11 @@ impl Actor {
     pub(super) async fn handle(&self, mail: &mut Mail) {
         match mail {
             Mail::Message(message, _) => {
-                let outcome =
-                    self.handle_with::<HandleMessage>(&message.view(self.host()), false).await;
+                let view = message.view(self.host());
+                let outcome = match view.invocation {
+                    Some(invocation) => Box::pin(self.invoke(&view, invocation, false)).await,
+                    None => self.handle_with::<HandleMessage>(&view, false).await,
+                };
                 self.settle(mail, outcome).await;
             }
             Mail::Callback(message) => {
@@ -498,6 +512,31 @@ impl Actor {
             crash.await;
         }
         outcome
+    }
+
+    /// Calls the function that a typed call names; `on_caller` means without a fiber.
+    async fn invoke(
+        &self,
+        message: &MessageView<'_>,
+        invocation: &Invocation,
+        on_caller: bool,
+    ) -> Outcome {
+        let uncounted = Uncounted::new(&self.status);
+        let mut instance = match self.take_ready() {
+            Some(instance) => instance,
+            None => Box::pin(self.restart_for_mail()).await?,
+        };
+        let payload = message.payload.len();
+        let outcome = match instance.unfit(payload) {
+            Some(unfit) => Err(CallError::DoesNotFit(unfit)),
+            None => instance.invoke(invocation, message.payload, on_caller).await,
+        };
+        drop(uncounted);
+        self.status.count_handled(outcome.is_ok());
+        if let Some(crash) = self.put_back(instance, &outcome) {
+            crash.await;
+        }
+        outcome.map(Some)
     }
 
     pub(super) fn host(&self) -> &ComponentId {

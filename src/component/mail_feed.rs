@@ -110,6 +110,7 @@ impl MailFeed {
     pub fn takes(mail: &Mail) -> bool {
         mail.message().is_some_and(|message| {
             message.payload.len() <= MAX_PAYLOAD
+                && message.invocation.is_none()
                 && message.content_type.as_ref().is_none_or(|it| it.len() <= MAX_CONTENT_TYPE)
         })
     }

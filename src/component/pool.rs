@@ -202,13 +202,17 @@ impl Pool {
 
     /// Takes the right to run of an idle actor for a message; returns the actor and the place of
     /// the message.
-    pub fn try_acquire(&self, payload: &[u8]) -> Result<Acquire<(&Arc<Actor>, Place)>, Refusal> {
+    pub fn try_acquire(
+        &self,
+        payload: &[u8],
+        is_invocation: bool,
+    ) -> Result<Acquire<(&Arc<Actor>, Place)>, Refusal> {
         let first = self.pick();
         let mut busy = false;
         // Concurrent callers find the same least busy actor, and only one can enter it.
         let others = self.actors.iter().filter(|actor| !Arc::ptr_eq(actor, first));
         for actor in std::iter::once(first).chain(others) {
-            match actor.mailbox().try_acquire(payload)? {
+            match actor.mailbox().try_acquire(payload, is_invocation)? {
                 Acquire::Acquired(place) => return Ok(Acquire::Acquired((actor, place))),
                 Acquire::Busy => busy = true,
                 Acquire::Closed => {}

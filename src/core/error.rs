@@ -95,6 +95,12 @@ pub enum LimitBreach {
         /// The limit.
         limit: u64,
     },
+    /// Too many resources that the host has handles for.
+    #[error("{limit} resource handles exceeded: drop those that are no longer used")]
+    Resources {
+        /// The limit.
+        limit: u64,
+    },
     /// Too many memories.
     #[error("{limit} memories exceeded")]
     Memories {
@@ -146,6 +152,7 @@ impl LimitBreach {
             Self::HostBytes(HostBytesExceeded { limit, .. }) => ("max-host-bytes", limit),
             Self::MessageBytes { limit, .. } => ("max-message-bytes", limit),
             Self::Instances { limit } => ("max-instances", limit),
+            Self::Resources { limit } => ("resource-handles", limit),
             Self::Memories { limit } => ("memories", limit),
             Self::Tables { limit } => ("tables", limit),
             Self::Fuel { limit } => ("max-fuel", limit),
@@ -288,6 +295,30 @@ pub enum CallError {
         /// The name of the export.
         export: &'static str,
     },
+    /// The component exports no such function.
+    #[error("it exports no function {function:?}{}", after_colon(offered))]
+    FunctionNotFound {
+        /// The function, as the caller named it.
+        function: String,
+        /// What it exports instead, if anything.
+        offered: Option<String>,
+    },
+    /// The arguments of a typed call do not fit the function; it was not called.
+    #[error("{function}: {problem}")]
+    InvalidArguments {
+        /// The function, as the caller named it.
+        function: String,
+        /// The place and what is wrong there.
+        problem: String,
+    },
+    /// The function cannot be called by a host.
+    #[error("{function}: {reason}")]
+    Uncallable {
+        /// The function, as the caller named it.
+        function: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The receiver has no instance, and a new one failed to start.
     #[error("it has no instance, and a new one could not be made: {reason}")]
     RestartFailed {
@@ -379,7 +410,8 @@ impl CallError {
             Self::ExecutionTime { .. }
             | Self::HealthTimeout { .. }
             | Self::CallerTimeout { .. } => "timeout",
-            Self::ExportNotFound { .. } => "export-not-found",
+            Self::ExportNotFound { .. } | Self::FunctionNotFound { .. } => "export-not-found",
+            Self::InvalidArguments { .. } | Self::Uncallable { .. } => "invalid-message",
             Self::RestartFailed { .. } => "instantiation-failed",
             Self::Lifecycle { .. } | Self::StateStorage { .. } => "runtime-error",
             Self::Dropped { .. } => "queue-full",

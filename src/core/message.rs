@@ -66,6 +66,15 @@ impl From<Duration> for Timestamp {
     }
 }
 
+/// A call of an exported function with typed values; the payload of its message has the arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The function, as the caller names it.
+    pub function: Box<str>,
+    /// Whether lists of numbers in the result are packed.
+    pub packed: bool,
+}
+
 /// One message as its receiver sees it.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -76,6 +85,8 @@ pub struct Message {
     pub payload: Payload,
     /// The sender's declaration of the payload's type.
     pub content_type: Option<Arc<str>>,
+    /// The function that handles it; `None`: `handle-message`, or `handle-callback`.
+    pub invocation: Option<Arc<Invocation>>,
     /// Set on requests and their callbacks.
     pub correlation: Option<CorrelationId>,
     /// Whether the sender expects the reply in a callback.
@@ -91,6 +102,7 @@ impl Message {
             sender,
             payload,
             content_type: None,
+            invocation: None,
             correlation: None,
             wants_reply: false,
             accepted: Timestamp::recent(),
@@ -119,6 +131,7 @@ impl Message {
             sender,
             payload: &self.payload,
             content_type: self.content_type.as_deref(),
+            invocation: self.invocation.as_deref(),
             correlation: self.correlation,
             reply_to: self.wants_reply.then_some(sender),
             accepted: self.accepted,
@@ -135,6 +148,8 @@ pub struct MessageView<'a> {
     pub payload: &'a [u8],
     /// As in [`Message`].
     pub content_type: Option<&'a str>,
+    /// As in [`Message`].
+    pub invocation: Option<&'a Invocation>,
     /// As in [`Message`].
     pub correlation: Option<CorrelationId>,
     /// The receiver of the reply to a request.

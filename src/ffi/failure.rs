@@ -498,7 +498,11 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
         CallError::Interrupted => AIRSSYS_ERROR_INTERRUPTED,
         CallError::Cancelled => AIRSSYS_ERROR_CANCELLED,
         CallError::Remote { status, .. } => *status,
-        CallError::ExportNotFound { .. } => AIRSSYS_ERROR_EXPORT_NOT_FOUND,
+        CallError::ExportNotFound { .. } | CallError::FunctionNotFound { .. } => {
+            AIRSSYS_ERROR_EXPORT_NOT_FOUND
+        }
+        CallError::InvalidArguments { .. } => AIRSSYS_ERROR_INVALID_ARGUMENT,
+        CallError::Uncallable { .. } => AIRSSYS_ERROR_UNSUPPORTED,
         CallError::RestartFailed { .. } => AIRSSYS_ERROR_INSTANTIATION_FAILED,
         CallError::Stopped => {
             detail["state"] = State::Stopped.name().into();

@@ -65,6 +65,10 @@ pub type airssys_progress_fn_t = Option<unsafe extern "C" fn(user_data: *mut c_v
 /// message is interrupted, as by `airssys_engine_interrupt`, and a waiting one is withdrawn.
 pub const AIRSSYS_MESSAGE_ENDS_WITH_SENDER: u64 = 1;
 
+/// Of a typed call: every list of numbers or bools in the result is base64, see
+/// `airssys_engine_invoke`.
+pub const AIRSSYS_MESSAGE_PACKED_LISTS: u64 = 2;
+
 // SAFETY: `repr(C)`, `size` comes first; pointers, integers and an optional function may be zero.
 unsafe impl Sized0 for airssys_message_options_t {
     const FIRST_SIZE: usize = 3 * size_of::<usize>() + size_of::<u64>();
@@ -75,11 +79,21 @@ pub fn message<'a>(
     payload: &Slice<'a, u8>,
     options: &Versioned<'a, airssys_message_options_t>,
 ) -> Result<(HostMessage<'a>, Patience), Failure> {
-    let payload = payload.get()?;
+    let known = AIRSSYS_MESSAGE_ENDS_WITH_SENDER;
+    let (message, patience, _) = message_of(payload.get()?, options, known)?;
+    Ok((message, patience))
+}
+
+/// Returns a message, its timeout, and its flags, all of them among `known`.
+pub fn message_of<'a>(
+    payload: &'a [u8],
+    options: &Versioned<'a, airssys_message_options_t>,
+    known: u64,
+) -> Result<(HostMessage<'a>, Patience, u64), Failure> {
     let call = options.call;
     let Some(options) = options.optional()? else {
-        let message = HostMessage { payload, sender: None, content_type: None };
-        return Ok((message, Patience::default()));
+        let message = HostMessage { payload, sender: None, content_type: None, invocation: None };
+        return Ok((message, Patience::default(), 0));
     };
     // SAFETY: the fields of a `Versioned` are as the header states: texts.
     let (sender, content_type) = unsafe {
@@ -91,9 +105,9 @@ pub fn message<'a>(
     let (sender, content_type) = (sender.optional()?, content_type.content_type()?);
     let sender = sender.map(ComponentId::parse).transpose().map_err(EngineError::from)?;
     let timeout = (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms));
-    let unknown = options.flags & !AIRSSYS_MESSAGE_ENDS_WITH_SENDER;
+    let unknown = options.flags & !known;
     if unknown != 0 {
-        let problem = format!("has flags that this library does not know: {unknown:#x}");
+        let problem = format!("has flags that this function does not know: {unknown:#x}");
         return Err(Failure::argument("options.flags", &problem));
     }
     let ends_message = options.flags & AIRSSYS_MESSAGE_ENDS_WITH_SENDER != 0;
@@ -103,8 +117,9 @@ pub fn message<'a>(
         Box::new(move || unsafe { progress(data) } != 0)
     });
     Ok((
-        HostMessage { payload, sender, content_type },
+        HostMessage { payload, sender, content_type, invocation: None },
         Patience { timeout, ends_message, gives_up },
+        options.flags,
     ))
 }
 

@@ -95,7 +95,9 @@ impl Mail {
     pub fn size(&self) -> u64 {
         let content_type = self.message().and_then(|message| message.content_type.as_ref());
         let content_type = content_type.map_or(0, |content_type| content_type.len());
-        (self.payload_bytes() + content_type) as u64 + MAIL_BYTES
+        let invocation = self.message().and_then(|message| message.invocation.as_ref());
+        let function = invocation.map_or(0, |invocation| invocation.function.len());
+        (self.payload_bytes() + content_type + function) as u64 + MAIL_BYTES
     }
 }
 

@@ -249,14 +249,18 @@ impl Mailbox {
         let Mail::Message(message, reply) = mail else { return Ok(()) };
         match self.options.missing_handler {
             Some(export) if reply.is_nobody() => Err(Refusal::NoHandler(export)),
-            _ => self.suits_payload(&message.payload),
+            _ => self.suits_payload(&message.payload, message.invocation.is_some()),
         }
     }
 
-    fn suits_payload(&self, payload: &[u8]) -> Result<(), Refusal> {
+    fn suits_payload(&self, payload: &[u8], is_invocation: bool) -> Result<(), Refusal> {
         let (limit, bytes) = (self.options.bounds.max_message, payload.len() as u64);
         if bytes > limit {
             return Err(Refusal::TooLarge { limit, bytes });
+        }
+        if is_invocation {
+            // Its payload is JSON, whatever its first byte would mean as a multicodec.
+            return Ok(());
         }
         self.options.codecs.check(payload).map_err(Refusal::Codec)
     }
@@ -323,8 +327,8 @@ impl Mailbox {
 
     /// Takes the right to run if the mailbox is idle, bypassing the queue, and counts the message
     /// as accepted. Returns the place of the message.
-    pub fn try_acquire(&self, payload: &[u8]) -> Result<Acquire, Refusal> {
-        if let Err(refusal) = self.suits_payload(payload) {
+    pub fn try_acquire(&self, payload: &[u8], is_invocation: bool) -> Result<Acquire, Refusal> {
+        if let Err(refusal) = self.suits_payload(payload, is_invocation) {
             self.lock().traffic.refused += 1;
             return Err(refusal);
         }

@@ -33,6 +33,7 @@ use crate::runtime::prepared::{LifecycleExports, Prepared, StateExports};
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::signals;
 use crate::runtime::state::{HostState, make_ready};
+use crate::runtime::typed_call::TypedCalls;
 use crate::security::action::Action;
 use crate::security::guard::Guard;
 use crate::security::quota::Quotas;
@@ -48,15 +49,16 @@ pub struct InitialConfig {
 /// An instance. A call that trapped, hit a limit or took too long leaves it unusable; it can then
 /// only be dropped.
 pub struct Instance {
-    store: Store<HostState>,
-    off_fiber: OffFiber,
-    runtime: Arc<WasmRuntime>,
-    context: Arc<HostContext>,
-    limits: Arc<Limits>,
+    pub(super) store: Store<HostState>,
+    pub(super) off_fiber: OffFiber,
+    pub(super) runtime: Arc<WasmRuntime>,
+    pub(super) context: Arc<HostContext>,
+    pub(super) limits: Arc<Limits>,
     exports: Exports,
-    on_caller: bool,
+    pub(super) typed: TypedCalls,
+    pub(super) on_caller: bool,
     /// The fuel of each call.
-    fuel: u64,
+    pub(super) fuel: u64,
     fuel_used: u64,
     room: ProvenRoom,
 }
@@ -157,7 +159,7 @@ impl Instance {
             GuestCall::new(call, ticker, &off_fiber, limit, &context.timers).await
         };
         let linked = match instantiated {
-            Ok(Ok(wasm)) => link(prepared, &wasm, &mut store),
+            Ok(Ok(wasm)) => link(prepared, &wasm, &mut store).map(|exports| (exports, wasm)),
             Ok(Err(error)) => {
                 Err(instantiation_error(&error, &mut store, &limits, context.guard.quotas()))
             }
@@ -167,7 +169,7 @@ impl Instance {
             }),
         };
         match linked {
-            Ok(exports) => {
+            Ok((exports, wasm)) => {
                 let fuel = fuel(&limits);
                 let fuel_used = fuel - store.get_fuel().unwrap_or(fuel);
                 Ok(Self {
@@ -177,6 +179,7 @@ impl Instance {
                     context,
                     limits,
                     exports,
+                    typed: TypedCalls::new(prepared.pre.component().clone(), wasm),
                     on_caller,
                     fuel,
                     fuel_used,
@@ -287,7 +290,7 @@ impl Instance {
         let is_proven = payload <= self.room.payload && used == self.room.memory_bytes;
         // The allocator's own overhead is less than a small payload.
         let fits = used.saturating_add(bytes + SMALL_PAYLOAD as u64) <= limit;
-        if self.exports.lifecycle.is_none() || is_small || is_proven || fits {
+        if is_small || is_proven || fits {
             return None;
         }
         Some(Unfit::Memory { bytes, limit, used })
@@ -460,7 +463,8 @@ impl Instance {
         self.conclude(ended)
     }
 
-    fn conclude<R>(&mut self, ended: Ended<R>) -> Result<R, CallError> {
+    /// Converts the end of a call, and accounts for it.
+    pub(super) fn conclude<R>(&mut self, ended: Ended<R>) -> Result<R, CallError> {
         let used = self.fuel - self.store.get_fuel().unwrap_or(self.fuel);
         self.fuel_used += used;
         self.context.timers.pace().note_work(used);
@@ -597,7 +601,7 @@ fn fuel(limits: &Limits) -> u64 {
 }
 
 /// Runs a guest on this thread's own stack until its time passes or the engine stops.
-fn on_this_stack<R>(
+pub(super) fn on_this_stack<R>(
     store: &mut Store<HostState>,
     runtime: &WasmRuntime,
     limits: &Limits,

@@ -159,6 +159,30 @@ impl Range {
     }
 }
 
+/// Returns a text from its place and its length, as the guest gives them, in the guest's encoding.
+pub fn text_in_memory<'a>(
+    cx: &LiftContext<'a>,
+    at: usize,
+    length: u32,
+) -> wasmtime::Result<Cow<'a, str>> {
+    let encoding = cx.options().string_encoding;
+    let range = Range { at, length };
+    let Length { units, unit_bytes } = range.length(encoding);
+    let end = units.checked_mul(unit_bytes).and_then(|bytes| at.checked_add(bytes));
+    let bytes = end.and_then(|end| cx.memory().get(at..end));
+    let bytes = bytes.ok_or_else(|| wasmtime::format_err!("a string out of the bounds of memory"))?;
+    if !at.is_multiple_of(unit_bytes) {
+        wasmtime::bail!("a string that is not aligned to {unit_bytes} bytes");
+    }
+    Ok(match encoding {
+        StringEncoding::Utf8 => Cow::Borrowed(utf8(bytes, true)?),
+        StringEncoding::CompactUtf16 if !range.is_tagged(encoding) => {
+            bytes.iter().map(|byte| char::from(*byte)).collect()
+        }
+        StringEncoding::Utf16 | StringEncoding::CompactUtf16 => utf16(bytes, true)?.into(),
+    })
+}
+
 /// Decodes UTF-8. Unless `is_whole`, the last character may be incomplete.
 fn utf8(bytes: &[u8], is_whole: bool) -> wasmtime::Result<&str> {
     match std::str::from_utf8(bytes) {

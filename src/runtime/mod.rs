@@ -43,5 +43,7 @@ pub mod state;
 pub mod threads;
 pub mod ticker;
 pub mod turns;
+pub mod typed_call;
+pub mod values;
 pub mod wasi;
 pub mod workshop;

@@ -47,7 +47,7 @@ impl Engine {
         self.check_running()?;
         let pool = self.pool(handle)?;
         let chosen = pool
-            .try_acquire(message.payload)
+            .try_acquire(message.payload, message.invocation.is_some())
             .map_err(|refusal| self.not_accepted(pool.mailboxes().first(), refusal))?;
         match chosen {
             Acquire::Acquired((actor, place)) => {
@@ -116,6 +116,7 @@ impl Engine {
                 sender: message.sender.as_ref().unwrap_or(&self.host),
                 payload: message.payload,
                 content_type: message.content_type,
+                invocation: message.invocation.as_deref(),
                 correlation: None,
                 reply_to: None,
                 accepted: Timestamp::recent(),

@@ -130,7 +130,7 @@ impl Scene {
 }
 
 fn message(text: &str) -> HostMessage<'_> {
-    HostMessage { payload: text.as_bytes(), sender: None, content_type: None }
+    HostMessage { payload: text.as_bytes(), sender: None, content_type: None, invocation: None }
 }
 
 fn is_told(error: &EngineError) -> bool {

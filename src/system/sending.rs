@@ -13,7 +13,7 @@ use crate::core::deadline::deadline_in;
 use crate::core::error::{CallError, LimitBreach};
 use crate::core::id::{ComponentHandle, ComponentId, CorrelationId};
 use crate::core::limits::{self, MailboxBound};
-use crate::core::message::{Message, Outcome};
+use crate::core::message::{Invocation, Message, Outcome};
 use crate::core::payload::Payload;
 use crate::core::wait_graph::{Wait, WaitNode};
 use crate::messaging::mail::{Mail, Refusal};
@@ -35,6 +35,8 @@ pub struct HostMessage<'a> {
     pub sender: Option<ComponentId>,
     /// The declared type of the payload.
     pub content_type: Option<&'a str>,
+    /// The function that handles it, for a typed call.
+    pub invocation: Option<Arc<Invocation>>,
 }
 
 /// How long a caller waits, and what happens to its message afterwards.
@@ -373,6 +375,7 @@ impl Engine {
     pub(super) fn message(message: HostMessage<'_>) -> Message {
         Message {
             content_type: message.content_type.map(Into::into),
+            invocation: message.invocation,
             ..Message::new(message.sender.map(Arc::new), Payload::copy_of(message.payload))
         }
     }

@@ -59,7 +59,7 @@ impl Scene {
 }
 
 fn message(text: &str) -> HostMessage<'_> {
-    HostMessage { payload: text.as_bytes(), sender: None, content_type: None }
+    HostMessage { payload: text.as_bytes(), sender: None, content_type: None, invocation: None }
 }
 
 fn answer(outcome: &Receiver<Outcome>) -> Outcome {

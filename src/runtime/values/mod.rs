@@ -1,0 +1,8 @@
+//! Values of WIT types, and their JSON form.
+
+pub mod from_json;
+pub mod lift;
+pub mod lower;
+pub mod place;
+pub mod resources;
+pub mod value;
