@@ -66,5 +66,6 @@ mod stress;
 mod supervision;
 mod threads;
 mod timeouts;
+mod typed_calls;
 mod unloading;
 mod wasi;

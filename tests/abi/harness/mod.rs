@@ -20,3 +20,4 @@ pub mod stage;
 pub mod store;
 pub mod stored;
 pub mod tree;
+pub mod typed;
