@@ -34,6 +34,7 @@ const SECTIONS: &[Section] = &[
     section("MESSAGES", &["message.rs"]),
     section("REQUESTS", &["request.rs"]),
     section("TYPED CALLS", &["invoke.rs"]),
+    section("FUNCTIONS OF THE HOST", &["host_interface.rs"]),
     section("RIGHTS", &["security.rs"]),
     section("INSPECTION", &["inspect.rs"]),
     section("STORED DATA", &["engine_storage.rs", "storage_transfer.rs", "storage_file.rs"]),

@@ -164,6 +164,8 @@ typedef struct airssys_audit_t airssys_audit_t;
 typedef struct airssys_engine_t airssys_engine_t;
 typedef struct airssys_message_options_t airssys_message_options_t;
 typedef struct airssys_completion_t airssys_completion_t;
+typedef struct airssys_function_call_t airssys_function_call_t;
+typedef struct airssys_interface_t airssys_interface_t;
 typedef struct airssys_envelope_t airssys_envelope_t;
 typedef struct airssys_router_t airssys_router_t;
 typedef struct airssys_bytes_t airssys_bytes_t;
@@ -1953,6 +1955,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *                                              "guest-path": "/out" } },
  *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
  *                    "inbound": ["127.0.0.1:8080"] },
+ *       "host": ["editor:api/buffer#get-line"],       patterns of the host's functions
  *       "expires-in-ms": 60000 }                      from reading the document, by the system's
  *                                                     clock; or "expires-at-ms", since 1970
  *
@@ -1967,6 +1970,9 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
  * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
  * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
+ *
+ * Host. The functions of interfaces that the host offers, see airssys_config_add_interface, without
+ * versions: "editor:api/buffer#get-line", "editor:api/buffer#*" or "editor:api/*".
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
@@ -2003,6 +2009,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *     storage.read, .write, .delete                   namespace
  *     filesystem.read, .write, .delete, .list-dir     path of the host, without symbolic links
  *     network.outbound, .inbound                      host or address, with or without ":port"
+ *     host.function                                   "editor:api/buffer#get-line", no version
  *     environment.read, random.read, clock.read       none; "**" applies
  *     log.write                                       none; "**" applies
  *     host.call                                       none; only in records, of quotas on calls
@@ -2377,6 +2384,119 @@ airssys_status_t airssys_engine_invoke_request(airssys_engine_t *engine,
                                                void *user_data,
                                                uint64_t *out_id,
                                                airssys_error_t **error);
+
+/* -- FUNCTIONS OF THE HOST --------------------------------------------------------------------- */
+
+/**
+ * Result of `call` of an interface, for `airssys_writer_finish`: the host answers later, with
+ * `airssys_engine_answer`.
+ */
+#define AIRSSYS_ANSWERS_LATER -1
+
+/** A call of a function of the host. All pointers are valid until the callback returns. */
+struct airssys_function_call_t {
+  /** `sizeof(airssys_function_call_t)` in the library. */
+  size_t size;
+  /** The interface as the component imports it, for example `editor:api/buffer@1.0.0`. */
+  const char *interface;
+  /** The function, for example `get-line`. */
+  const char *function;
+  /** The calling component, `namespace/name/instance`. */
+  const char *caller;
+  /** Its handle. */
+  uint64_t handle;
+  /** The arguments, a JSON array without a final NUL. `airssys_engine_invoke` has the mapping. */
+  const char *args_json;
+  /** Its length in bytes. */
+  size_t args_len;
+  /** The name of the call for `airssys_engine_answer`, in the engine of the component. */
+  uint64_t token;
+};
+
+/** The functions of an interface. */
+struct airssys_interface_t {
+  /** `sizeof(airssys_interface_t)`. */
+  size_t size;
+  /** Passed to every callback. */
+  void *user_data;
+  /** Called once, after the last use of `user_data`; may be NULL. */
+  void (*drop)(void *user_data);
+  /**
+   * Calls a function; the component waits for its answer. Required.
+   *
+   * It runs on any thread, several at once for different components, and always on a native
+   * stack. It may block: only the calling component waits, and its time limit ends the wait. It
+   * may call any function except `airssys_engine_shutdown` of its own engine, and must not
+   * unwind into the library.
+   *
+   * It must set its result with `airssys_writer_finish`:
+   *
+   * - `AIRSSYS_OK`: `airssys_writer_write` has written the result in JSON, or nothing if the
+   *   function has none. A result that does not fit the function's type is a trap of the
+   *   component.
+   * - `AIRSSYS_ANSWERS_LATER`: `airssys_engine_answer` follows, on any thread.
+   * - Any other status: an error, with the text that it wrote. A function whose type is
+   *   `result<T, string>` returns the text as its error, one of `result<T>` returns its error
+   *   without the text, and any other traps.
+   */
+  void (*call)(void *user_data, const airssys_function_call_t *call, airssys_writer_t *answer);
+};
+
+/**
+ * Offers an interface of the host, whose functions components import and call with typed values.
+ *
+ * A component may call the functions that `"host"` of its capabilities covers:
+ *
+ *     { "capabilities": { "host": ["editor:api/buffer#get-line", "editor:api/*"] } }
+ *
+ * A function without a right fails as one with an error does, see `airssys_interface_t`. The audit
+ * and policies know the calls as `host.function` on `editor:api/buffer#get-line`.
+ *
+ * - `config`: borrowed. Engines made from it afterwards have the interface.
+ * - `name`: borrowed text, `namespace:package/interface`, with or without `@version`. An interface
+ *   serves imports of its version and of older compatible ones, as semantic versioning has it; one
+ *   without a version serves all. `airssys:` and `wasi:` belong to this library.
+ * - `interface_`: borrowed, copied. On success the library owns its `user_data`: it calls
+ *   `drop(user_data)` once, when neither the configuration nor an engine made from it uses it any
+ *   more. On an error it does not call `drop`.
+ * - `error`: may be NULL.
+ *
+ * The types are those that the component imports: the host gets and returns their JSON, see
+ * `airssys_engine_invoke`. An interface has functions and types; a component that imports a
+ * resource of it is refused.
+ *
+ * Any thread; callable from callbacks.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INVALID_ARGUMENT` (NULL, a missing `call`, a wrong `size`, a
+ * malformed name, or one that is offered already) or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_config_add_interface(airssys_config_t *config,
+                                              const char *name,
+                                              const airssys_interface_t *interface_,
+                                              airssys_error_t **error);
+
+/**
+ * Answers a call of a host function for which `call` returned `AIRSSYS_ANSWERS_LATER`.
+ *
+ * - `engine`: borrowed, the engine of the calling component.
+ * - `token`: from the call.
+ * - `status`: `AIRSSYS_OK`, or any other status: an error.
+ * - `data`, `len`: borrowed, copied: the result in JSON, or the text of the error; (NULL, 0) is
+ *   none.
+ * - `error`: may be NULL.
+ *
+ * Any thread; callable from callbacks, `call` included.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_REQUEST_NOT_FOUND` (answered already, or the component does
+ * not wait any more: its time passed, or it was interrupted), `AIRSSYS_ERROR_INVALID_ARGUMENT`,
+ * `AIRSSYS_ERROR_FORKED` or `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_answer(airssys_engine_t *engine,
+                                       uint64_t token,
+                                       airssys_status_t status,
+                                       const uint8_t *data,
+                                       size_t len,
+                                       airssys_error_t **error);
 
 /* -- RIGHTS ------------------------------------------------------------------------------------ */
 

@@ -42,6 +42,7 @@ pub use ffi::engine_storage::*;
 pub use ffi::error::*;
 pub use ffi::events::*;
 pub use ffi::groups::*;
+pub use ffi::host_interface::*;
 pub use ffi::inspect::*;
 pub use ffi::invoke::*;
 pub use ffi::lifecycle::*;

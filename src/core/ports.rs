@@ -109,6 +109,39 @@ pub trait Router: Send + Sync {
     fn cancel(&self, request: CorrelationId);
 }
 
+/// A call of one of the host's functions by a component.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionCall<'a> {
+    /// The interface, as the component imports it.
+    pub interface: &'a str,
+    /// The function.
+    pub function: &'a str,
+    /// Who calls.
+    pub caller: &'a Identity,
+    /// The arguments, a JSON array.
+    pub arguments: &'a [u8],
+    /// The name of the call for an answer that comes later.
+    pub token: u64,
+}
+
+/// What a host function came to: the JSON of its result, or the text of an error.
+pub type FunctionOutcome = Result<Vec<u8>, String>;
+
+/// How the host answers a call.
+#[derive(Debug)]
+pub enum FunctionAnswer {
+    /// At once.
+    Now(FunctionOutcome),
+    /// Later, from any thread, by the token of the call.
+    Later,
+}
+
+/// An interface of the host that components may import.
+pub trait HostInterface: Send + Sync {
+    /// Calls one of its functions. Runs host code.
+    fn call(&self, call: &FunctionCall<'_>) -> FunctionAnswer;
+}
+
 /// The destination of accepted messages that cannot be handled.
 pub trait DeadLetters: Send + Sync {
     /// Takes a dead letter. Must not block.

@@ -22,7 +22,7 @@ impl airssys_config_t {
         self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, EngineConfig> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, EngineConfig> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,6 +19,7 @@ pub mod failure;
 pub mod fork;
 pub mod groups;
 pub mod host_call;
+pub mod host_interface;
 pub mod host_storage;
 pub mod inspect;
 pub mod invoke;

@@ -357,6 +357,7 @@
  *                                              "guest-path": "/out" } },
  *       "network": { "outbound": ["api.example.com:443", "10.1.0.0/16:5432"],
  *                    "inbound": ["127.0.0.1:8080"] },
+ *       "host": ["editor:api/buffer#get-line"],       patterns of the host's functions
  *       "expires-in-ms": 60000 }                      from reading the document, by the system's
  *                                                     clock; or "expires-at-ms", since 1970
  *
@@ -371,6 +372,9 @@
  * delete. Without a pattern, the grant is for the component's own namespace, its id. A component
  * with "storage": { "scope": "name" } uses the namespace "namespace/name" instead, and needs a
  * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
+ *
+ * Host. The functions of interfaces that the host offers, see airssys_config_add_interface, without
+ * versions: "editor:api/buffer#get-line", "editor:api/buffer#*" or "editor:api/*".
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
@@ -407,6 +411,7 @@
  *     storage.read, .write, .delete                   namespace
  *     filesystem.read, .write, .delete, .list-dir     path of the host, without symbolic links
  *     network.outbound, .inbound                      host or address, with or without ":port"
+ *     host.function                                   "editor:api/buffer#get-line", no version
  *     environment.read, random.read, clock.read       none; "**" applies
  *     log.write                                       none; "**" applies
  *     host.call                                       none; only in records, of quotas on calls

@@ -839,7 +839,7 @@ mod tests {
         let mailbox = Mailbox::new(ComponentHandle(1), owner, node, options, dead, account);
         mailbox.release();
         assert!(poll(&mailbox).is_pending());
-        assert!(matches!(mailbox.try_acquire(&[]), Ok(Acquire::Acquired(_))));
+        assert!(matches!(mailbox.try_acquire(&[], false), Ok(Acquire::Acquired(_))));
         let removed = mailbox.close(Mail::Shutdown(Reply::nobody()), false);
         assert!(removed.is_some_and(|removed| removed.is_empty()));
         // A caller holds the right to run; the task gets the last mail only later.

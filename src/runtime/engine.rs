@@ -25,6 +25,7 @@ use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::shortage::{self, NoThread};
 use crate::runtime::signals;
 use crate::runtime::spares::Spares;
+use crate::runtime::host::functions::Offered;
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
@@ -36,8 +37,10 @@ use crate::storage::backend::Placement;
 pub const CALLER_STACK_BYTES: usize = MAX_STACK_BYTES + 256 * 1024;
 
 /// The options of an engine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RuntimeOptions {
+    /// The interfaces that the host offers.
+    pub offered: Offered,
     /// The directory that keeps compiled components between runs, if any.
     pub cache_dir: Option<PathBuf>,
     /// The most bytes kept there.
@@ -173,7 +176,7 @@ impl WasmRuntime {
         let (limits, threads) = (&options.compile, options.compile_threads);
         let toolchains = Toolchains { copying, mapping };
         let loader = Loader::new(
-            Workshop::new(toolchains, cache, limits.clone(), threads),
+            Workshop::new(toolchains, options.offered.clone(), cache, limits.clone(), threads),
             Compiler::new(limits, threads),
             options.max_component_bytes,
         );

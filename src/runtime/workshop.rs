@@ -12,6 +12,7 @@ use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::call_error;
 use crate::runtime::compiler::Way;
 use crate::runtime::driver::attach::{self, Attached};
+use crate::runtime::host::functions::{Offered, link_offered};
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Taken;
@@ -52,6 +53,7 @@ pub struct Toolchains {
 /// Compiles and links.
 pub struct Workshop {
     toolchains: Toolchains,
+    offered: Offered,
     cache: Option<CompileCache>,
     limits: CompileLimits,
     threads: usize,
@@ -61,11 +63,12 @@ impl Workshop {
     /// Creates a workshop that compiles on `threads` threads.
     pub fn new(
         toolchains: Toolchains,
+        offered: Offered,
         cache: Option<CompileCache>,
         limits: CompileLimits,
         threads: usize,
     ) -> Self {
-        Self { toolchains, cache, limits, threads }
+        Self { toolchains, offered, cache, limits, threads }
     }
 
     /// Returns the counts of the disk cache; `None` without one.
@@ -164,6 +167,8 @@ impl Workshop {
             component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
         let waits = run.is_some() || !toolchain.immediate.are_all_of(component, engine);
         let linker = if run.is_some() { &toolchain.driven } else { &toolchain.linker };
+        let offered = link_offered(linker, component, &self.offered).map_err(invalid)?;
+        let linker = offered.as_ref().unwrap_or(linker);
         let extended = link_closed(linker, component).map_err(invalid)?;
         let linker = extended.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(invalid)?;

@@ -42,11 +42,13 @@ pub enum Action {
     LogWrite,
     /// Passing data to host functions and opening resources. Appears only in records.
     HostCall,
+    /// Calling a function of an interface that the host offers.
+    HostFunction,
 }
 
 impl Action {
     /// All actions, in the order of their discriminants.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MessagingSend,
         Self::MessagingRequest,
         Self::MessagingBroadcast,
@@ -66,6 +68,7 @@ impl Action {
         Self::ClockRead,
         Self::LogWrite,
         Self::HostCall,
+        Self::HostFunction,
     ];
 
     /// Returns the name, `group.verb`.
@@ -90,6 +93,7 @@ impl Action {
             Self::ClockRead => "clock.read",
             Self::LogWrite => "log.write",
             Self::HostCall => "host.call",
+            Self::HostFunction => "host.function",
         }
     }
 
@@ -136,6 +140,7 @@ impl Action {
             | Self::FilesystemDelete
             | Self::FilesystemListDir => Subject::Path,
             Self::NetworkOutbound | Self::NetworkInbound => Subject::Host,
+            Self::HostFunction => Subject::Function,
             Self::EnvironmentRead
             | Self::RandomRead
             | Self::ClockRead
@@ -158,6 +163,8 @@ pub enum Subject {
     Path,
     /// A host or an address.
     Host,
+    /// A function of an interface that the host offers.
+    Function,
     /// The component's own single resource of the kind.
     Own,
 }

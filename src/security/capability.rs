@@ -29,7 +29,7 @@ pub struct Grant {
 /// The resources of a grant.
 #[derive(Clone, Debug)]
 pub enum Scope {
-    /// Components or storage namespaces.
+    /// Components, storage namespaces, or functions of the host.
     Ids(Pattern),
     /// The component's own storage namespace.
     OwnNamespace,

@@ -47,6 +47,11 @@ pub enum InvalidPattern {
     NoHost(String),
     #[error("{0:?}: a port is a number from 1 to 65535, or \"*\"")]
     NoPort(String),
+    #[error(
+        "{0:?} can match no function: write \"ns:package/interface#function\", \"ns:package/interface#*\" \
+         or \"ns:package/*\", without a version"
+    )]
+    NoFunction(String),
     #[error("{0:?} can match no path: paths are absolute, without empty segments, \".\" or \"..\"")]
     NoPath(String),
     #[error("{0:?}: this action has a single resource, written \"**\"")]
@@ -83,6 +88,14 @@ impl Pattern {
     /// components share.
     pub fn for_namespaces(text: &str) -> Result<Self, InvalidPattern> {
         Self::of_parts(text, 2..=3)?.ok_or_else(|| InvalidPattern::NoNamespace(shorten(text)))
+    }
+
+    /// Compiles a pattern over functions of interfaces, `namespace:package/interface#function`.
+    pub fn for_functions(text: &str) -> Result<Self, InvalidPattern> {
+        let names_one = text.rsplit('/').next().is_some_and(|last| last.contains(['#', '*']));
+        let has_version = text.contains('@');
+        let pattern = Self::of_parts(text, 2..=2)?.filter(|_| names_one && !has_version);
+        pattern.ok_or_else(|| InvalidPattern::NoFunction(shorten(text)))
     }
 
     /// Compiles a pattern, or returns `None` if it matches no text of so many parts.

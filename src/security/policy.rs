@@ -100,6 +100,7 @@ impl ResourcePattern {
             Some(Subject::Id) => _ = Pattern::for_ids(text)?,
             Some(Subject::Namespace) => _ = Pattern::for_namespaces(text)?,
             Some(Subject::Path) => _ = Pattern::for_paths(text)?,
+            Some(Subject::Function) => _ = Pattern::for_functions(text)?,
             Some(Subject::Host) => {
                 return Ok(Self { text: compiled, endpoint: Some(endpoint?), all });
             }

@@ -47,7 +47,9 @@ impl<'a> NamedResource<'a> {
             Subject::Namespace if text.is_empty() => Self::Text(own.into()),
             Subject::Path => Self::Text(without_detours(text)),
             Subject::Host => Self::endpoint(text).unwrap_or(Self::Text(text.into())),
-            Subject::Id | Subject::Namespace | Subject::Request => Self::Text(text.into()),
+            Subject::Id | Subject::Namespace | Subject::Request | Subject::Function => {
+                Self::Text(text.into())
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use crate::security::directory::{self, InvalidPath};
 use crate::security::host_pattern::EndpointPattern;
 use crate::security::pattern::Pattern;
 use crate::system::documents::grants::{
-    self, Filesystem, FilesystemActions, FilesystemRights, GrantSet, HostPatterns, IdPatterns,
-    Messaging, Network, NetworkGrant, Storage, StorageGrant,
+    self, Filesystem, FilesystemActions, FilesystemRights, FunctionPatterns, GrantSet,
+    HostPatterns, IdPatterns, Messaging, Network, NetworkGrant, Storage, StorageGrant,
 };
 use crate::system::documents::reader::read;
 use crate::system::documents::values::Int;
@@ -79,7 +79,8 @@ fn add_set(
     reader.messaging(set)?;
     reader.storage(set)?;
     reader.filesystem(set)?;
-    reader.network(set)
+    reader.network(set)?;
+    reader.functions(set)
 }
 
 fn expiry(place: &str, set: &GrantSet) -> Result<Option<u64>, OptionsError> {
@@ -251,6 +252,22 @@ impl Reader<'_> {
                 .map_err(|error| invalid(place_of(self.place, action, at, one), error))?;
             let private_too = action == Action::NetworkInbound;
             self.add(action, Scope::Hosts { pattern, private_too }, &text.0);
+            Ok(())
+        })
+    }
+
+    fn functions(&mut self, set: &GrantSet) -> Result<(), OptionsError> {
+        let (patterns, one) = match &set.host {
+            None => return Ok(()),
+            Some(FunctionPatterns::One(pattern)) => (std::slice::from_ref(pattern), true),
+            Some(FunctionPatterns::Several(patterns)) => (&**patterns, false),
+        };
+        patterns.iter().enumerate().try_for_each(|(at, text)| {
+            let place = format!("{}.host", self.place);
+            let place = if one { place } else { format!("{place}[{at}]") };
+            let pattern =
+                Pattern::for_functions(&text.0).map_err(|error| invalid(place, error))?;
+            self.add(Action::HostFunction, Scope::Ids(pattern), &text.0);
             Ok(())
         })
     }

@@ -8,6 +8,7 @@ use crate::core::id::{ComponentId, shorten};
 use crate::core::log::{HostErrorTexts, LogSink};
 use crate::core::ports::{EventSink, Router};
 use crate::runtime::engine::Reservation;
+use crate::runtime::host::functions::{InvalidInterface, OfferedInterface, checked_name};
 use crate::runtime::screen::limits::{CompileLimits, Limit};
 use crate::security::policy::Policies;
 use crate::security::signature::{PublicKey, Trust};
@@ -25,6 +26,9 @@ use crate::system::policies;
 
 /// The most keys, each of which is tried.
 const MAX_TRUSTED_KEYS: usize = 256;
+
+/// The most interfaces of a host, each of which is compared with each import.
+const MAX_INTERFACES: usize = 1024;
 
 /// The configuration of an engine.
 #[derive(Clone)]
@@ -73,6 +77,8 @@ pub struct EngineConfig {
     pub router: Option<Arc<dyn Router>>,
     /// The receiver of events, if any.
     pub events: Option<Arc<dyn EventSink>>,
+    /// The interfaces that components may import from the host.
+    pub interfaces: Vec<OfferedInterface>,
 }
 
 impl Default for EngineConfig {
@@ -100,11 +106,24 @@ impl Default for EngineConfig {
             log: None,
             router: None,
             events: None,
+            interfaces: Vec::new(),
         }
     }
 }
 
 impl EngineConfig {
+    /// Checks that an interface with this name can be added, and returns its name.
+    pub fn offered_name(&self, name: &str) -> Result<Arc<str>, InvalidInterface> {
+        let checked = checked_name(name)?;
+        if self.interfaces.iter().any(|known| known.name == checked) {
+            return Err(InvalidInterface::Twice(shorten(name)));
+        }
+        if self.interfaces.len() >= MAX_INTERFACES {
+            return Err(InvalidInterface::TooMany(MAX_INTERFACES));
+        }
+        Ok(checked)
+    }
+
     /// Applies a configuration document. Changes nothing on an error.
     pub fn apply(&mut self, text: &str) -> Result<(), OptionsError> {
         let document: ConfigDocument = read("config", json::parse("config", text)?)?;

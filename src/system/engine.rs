@@ -25,6 +25,8 @@ use crate::messaging::reply::Waiter;
 use crate::runtime::call_end::StopSignal;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
+use crate::runtime::host::functions::Offered;
+use crate::runtime::host::pending_answers::PendingAnswers;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::shortage::NoThread;
@@ -68,6 +70,8 @@ pub struct Engine {
     pub(super) runtime: Arc<WasmRuntime>,
     pub(super) components: Arc<Components>,
     pub(super) messaging: Arc<MessagingContext>,
+    /// Calls of host functions that the host answers later.
+    pub(super) pending_answers: Arc<PendingAnswers>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) host_error_texts: HostErrorTexts,
@@ -114,7 +118,10 @@ impl Engine {
         };
         let callbacks = Callbacks::new(config.callback_threads);
         let storage = storage::of(config, &log, &callbacks)?;
+        let offered = Offered::new(&config.interfaces);
+        let pending_answers = Arc::clone(&offered.pending);
         let runtime = WasmRuntime::new(&RuntimeOptions {
+            offered,
             cache_dir: config.cache_dir.clone(),
             cache_max_bytes: config.cache_max_bytes,
             max_component_bytes: config.max_component_bytes,
@@ -148,6 +155,7 @@ impl Engine {
             directory: Arc::new(Catalogue::new(Arc::clone(&messaging.registry), &components)),
             components,
             messaging: Arc::new(messaging),
+            pending_answers,
             groups: Groups::new(Arc::clone(&states) as _),
             states,
             rounds: Arc::default(),

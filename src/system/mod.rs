@@ -19,6 +19,7 @@ pub mod error;
 pub mod events;
 pub mod factory;
 pub mod groups;
+pub mod host_functions;
 pub mod interrupt;
 pub mod json;
 pub mod lifecycle;

@@ -105,6 +105,7 @@ fn grants() -> Value {
         "filesystem": { "/": ["read", "list-dir"],
                         "/*": { "actions": ["read"], "guest-path": "/in" } },
         "network": { "outbound": ["*.example.com:443", "10.0.0.0/8"], "inbound": "127.0.0.1:80" },
+        "host": ["editor:api/buffer#get-line", "editor:api/*"],
         "expires-in-ms": 60_000
     })
 }
@@ -118,6 +119,7 @@ fn long_grants() -> Value {
                          "guest-path": "/out" }],
         "network": [{ "action": "outbound", "host-pattern": "localhost", "port": 80,
                       "private": true }],
+        "host": "editor:api/*",
         "expires-at-ms": 4_000_000_000_000_u64
     })
 }

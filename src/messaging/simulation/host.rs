@@ -164,7 +164,7 @@ async fn enter(
     let mut all_closed = true;
     for n in 0..pool.members.all().len() {
         let mailbox = &pool.members.all()[(first + n) % pool.members.all().len()];
-        match mailbox.try_acquire(&[]) {
+        match mailbox.try_acquire(&[], false) {
             Ok(Acquire::Acquired(_)) => {
                 let Some(_wait) = Wait::begin(caller.cloned(), mailbox.node()) else {
                     mailbox.release();

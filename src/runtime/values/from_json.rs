@@ -42,6 +42,23 @@ pub fn arguments<'t>(
     }
 }
 
+/// Reads the result of a host function.
+pub fn answer(json: &[u8], ty: &Type) -> Result<Value, String> {
+    let resources = Resources::default();
+    let reading = Reading {
+        resources: &resources,
+        passed_on: RefCell::default(),
+        error: RefCell::default(),
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let expected = Expected { ty, at: &Place::Answer, reading: &reading };
+    let read = expected.deserialize(&mut deserializer);
+    read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| {
+        let not_json = format_args!("result: not JSON: {error}");
+        reading.error.into_inner().unwrap_or_else(|| bounded(&not_json, MAX_ERROR_TEXT_BYTES))
+    })
+}
+
 /// What one reading shares.
 struct Reading<'a> {
     resources: &'a Resources,

@@ -6,3 +6,4 @@ pub mod lower;
 pub mod place;
 pub mod resources;
 pub mod value;
+pub mod vals;

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Place<'a> {
     /// All arguments together.
     Arguments,
+    /// The result of a host function.
+    Answer,
     /// An element of a list or tuple, or an argument.
     Index(&'a Place<'a>, usize),
     /// A field of a record, or the payload of a case.
@@ -17,6 +19,7 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arguments => f.write_str("args"),
+            Self::Answer => f.write_str("result"),
             Self::Index(within, index) => write!(f, "{within}[{index}]"),
             Self::Name(within, name) => write!(f, "{within}.{name}"),
         }

@@ -31,6 +31,8 @@ pub struct GrantSet {
     pub filesystem: Option<Filesystem>,
     /// Connections to hosts, and addresses to listen on.
     pub network: Option<Network>,
+    /// Functions of interfaces that the host offers, see `airssys_config_add_interface`.
+    pub host: Option<FunctionPatterns>,
     /// When the grants end, in milliseconds since 1970, by the clock of the system. Excludes
     /// `expires-in-ms`. If neither is given, they do not end.
     pub expires_at_ms: Option<Int<0>>,
@@ -47,6 +49,22 @@ pub struct GrantSet {
 pub struct IdPattern(
     #[cfg_attr(test, schemars(length(min = 1), extend("examples" = ["app/*/0", "app/**"])))]
     pub  String,
+);
+
+/// A pattern over functions, `namespace:package/interface#function` without a version: `*` stands
+/// for any characters of one of the two segments.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "function-pattern"))]
+pub struct FunctionPattern(
+    #[cfg_attr(
+        test,
+        schemars(
+            length(min = 1),
+            extend("examples" = ["editor:api/buffer#get-line", "editor:api/*"])
+        )
+    )]
+    pub String,
 );
 
 /// A host name, `*.name` (one label), `**.name` (any number of labels), an address, `address/bits`
@@ -80,6 +98,14 @@ by_type! {
     IdPatterns, "id-patterns", "a pattern or an array of patterns" {
         One(IdPattern) = string,
         Several(Vec<IdPattern>) = array,
+    }
+}
+
+by_type! {
+    /// One pattern over functions, or an array of them.
+    FunctionPatterns, "function-patterns", "a pattern or an array of patterns" {
+        One(FunctionPattern) = string,
+        Several(Vec<FunctionPattern>) = array,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod events;
 pub mod gates;
 pub mod handmade;
+pub mod interfaces;
 pub mod log;
 pub mod process;
 pub mod properties;

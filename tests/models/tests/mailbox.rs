@@ -170,7 +170,7 @@ impl Actor {
 
     /// Runs the guest on this thread if nobody else does, as a call from C does.
     fn call(&self, mark: Mark) {
-        match self.mailbox.try_acquire(&[]).unwrap() {
+        match self.mailbox.try_acquire(&[], false).unwrap() {
             Acquire::Acquired(_) => {
                 self.guest.handle(mark);
                 self.mailbox.release();
