@@ -8,7 +8,7 @@ use crate::component::actor::Actor;
 use crate::component::canary::Canary;
 use crate::component::expectation::Expectation;
 use crate::component::pool::Pool;
-use crate::component::turnover::Candidate;
+use crate::component::takeover::Candidate;
 use crate::component::version::{Source, Version};
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
