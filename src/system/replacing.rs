@@ -22,7 +22,6 @@ use crate::runtime::call_end::Timers;
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::{current_component, run_host_code};
-use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -201,10 +200,7 @@ impl Engine {
             true => None,
             false => Some(version.prepared.admit().map_err(|full| not_replaced(full.into()))?),
         };
-        signal_stack::ensure().map_err(|error| {
-            let reason = format!("{error}; {MemoryLimits}");
-            not_replaced(LoadError::NoMemory { during: "instantiation", reason })
-        })?;
+        signal_stack::ensure().map_err(LoadError::no_stack).map_err(not_replaced)?;
         let stop = Arc::clone(&self.stop_signal);
         let timers = Timers::new(self.scheduler()?.clone(), Arc::<Interrupts>::default(), stop);
         let beside = actor.spec().context.beside(timers);
