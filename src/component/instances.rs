@@ -259,12 +259,17 @@ impl Actor {
         let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_left_alone();
         let verdict = match &self.supervisor {
             Some(supervisor) if supervised => {
-                let verdict = supervisor.after(error, Instant::now());
-                match self.spec().membership.as_ref().zip(self.me.upgrade()) {
-                    Some((membership, me)) if verdict.concerns_group() => {
+                let now = Instant::now();
+                let verdict = supervisor.after(error, now);
+                let group = self.spec().membership.as_ref().zip(self.me.upgrade());
+                match (group, verdict.wish(now)) {
+                    (Some((membership, me)), Some(wish)) => {
                         // Told before what the group does.
                         self.status.change_for(Cause::Crash, failure.take());
-                        membership.after(&me, supervisor, error, verdict)
+                        match membership.takes_on(&me, supervisor, error, wish) {
+                            true => Verdict::Group,
+                            false => verdict,
+                        }
                     }
                     _ => verdict,
                 }

@@ -104,9 +104,8 @@ impl Engine {
             return pools;
         }
         pools.sort_by_cached_key(|pool| {
-            let mut path = membership(pool)
-                .and_then(|it| paths.get(&it.group).cloned())
-                .unwrap_or_default();
+            let mut path =
+                membership(pool).and_then(|it| paths.get(&it.group).cloned()).unwrap_or_default();
             path.push(pool.handle());
             path
         });
