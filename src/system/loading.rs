@@ -29,7 +29,7 @@ use crate::system::binary_file;
 use crate::system::blueprint::{Blueprint, Content};
 use crate::system::components::Components;
 use crate::system::dormant::Dormant;
-use crate::system::engine::{Engine, HOST_NAMESPACE};
+use crate::system::engine::{ALL, Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
 use crate::system::factory::{Factory, Parts};
 use crate::system::interrupt::{end_by, still_in_callback};
@@ -261,6 +261,9 @@ impl Engine {
         stack: usize,
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
+        if handle == ALL {
+            return Err(EngineError::UnloadOfAll);
+        }
         if self.components.remove_dormant(handle) {
             return Ok(());
         }
