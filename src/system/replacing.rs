@@ -106,7 +106,7 @@ impl Engine {
         let ReplaceOptions { health_gate, timeout, .. } = options;
         let handing = Handing { canary: None, health_gate, timeout, stack };
         if let Some(terms) = options.canary {
-            return self.begin_canary(&pool, &version, terms, handing);
+            return self.begin_canary(&pool, version, terms, handing);
         }
         self.roll(&pool, &current, &version, handing)?;
         pool.advance_to(version);
@@ -228,6 +228,7 @@ impl Engine {
             Actor::reject(*candidate);
         }
         outcome?;
+        pool.use_number(version.number);
         if let Err(error) = actor.retire() {
             report(actor, LogLevel::Warn, "shutdown after a replacement failed", &error);
         }
