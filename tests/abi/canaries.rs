@@ -247,6 +247,39 @@ fn the_code_of_the_losing_version_goes_with_the_verdict() {
 }
 
 #[test]
+fn the_memory_of_a_component_is_that_of_both_versions() {
+    const MORE: u64 = 8 << 20;
+    let engine = Engine::new();
+    let it = engine.load(ID, "ledger");
+    let memory = || {
+        let described = engine.describe(it).unwrap()["memory-bytes"].as_u64().unwrap();
+        assert_eq!(engine.stats()["memory-bytes"], described);
+        described
+    };
+    let alone = memory();
+    let terms = json!({ "share-percent": 50, "promote": "by-call", "max-error-percent": null });
+    let try_out = || {
+        engine.replace(it, &bytes("ledger"), Some(&second(terms.clone()))).unwrap();
+        assert!(memory() >= 2 * alone, "{} of {alone}", memory());
+    };
+    try_out();
+    engine.text(it, "sum");
+    engine.text(it, &format!("grow {MORE}"));
+    assert!(memory() >= 2 * alone + MORE, "{}", memory());
+    engine.text(it, "sum");
+    engine.failure(it, "unreachable");
+    assert_eq!(memory(), alone, "it crashed");
+    engine.text(it, "sum");
+    engine.text(it, "sum");
+    assert!(memory() >= 2 * alone, "it has an instance again");
+    engine.abort(it, FOREVER).unwrap();
+    assert_eq!(memory(), alone);
+    try_out();
+    engine.promote(it, FOREVER).unwrap();
+    assert!(memory() < 2 * alone);
+}
+
+#[test]
 fn time_decides() {
     let config = Config::new();
     let events = Events::attach(&config, |_| ());
