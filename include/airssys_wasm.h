@@ -1152,7 +1152,9 @@ airssys_status_t airssys_engine_load_file(airssys_engine_t *engine,
  * - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: `shutdown` failed, trapped or took too long. The component is
  *   gone nevertheless.
  * - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
- * - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ * - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also for `AIRSSYS_ALL_COMPONENTS`; `airssys_engine_shutdown`
+ *   ends all.
+ * - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
  */
 airssys_status_t airssys_engine_unload(airssys_engine_t *engine,
                                        uint64_t handle,
@@ -2641,7 +2643,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "codecs": [],
  *       "messages": { ... },                as in airssys_engine_stats
  *       "fuel": 0, "time-ns": 0,
- *       "memory-bytes": 1114112,            after its last call
+ *       "memory-bytes": 1114112,            after its last call, that of a canary included
  *       "restarts": 0,                      new instances after crashes
  *       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
  *                   "code-bytes": 67890,    compiled, with the initial contents of memories

@@ -1,8 +1,9 @@
 //! A canary: a version on trial, which handles a share of the mail until it is promoted or aborted.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::component::pool::Pool;
 use crate::component::version::Version;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
@@ -99,6 +100,7 @@ pub enum Lane {
 
 /// One canary, shared by the instances of a pool.
 pub struct Canary {
+    pool: Weak<Pool>,
     component: Identity,
     terms: Terms,
     /// The number of the version before.
@@ -108,10 +110,11 @@ pub struct Canary {
     mailboxes: Vec<Arc<Mailbox>>,
     changes: Arc<dyn StateChanges>,
     progress: Mutex<Progress>,
-    /// The verdict, once the canary is over: read without the lock, under which the end is told.
+    /// The verdict, once the canary is over: read without the lock, under which its begin is told.
     outcome: OnceLock<Verdict>,
 }
 
+#[derive(Clone)]
 struct Progress {
     stage: Stage,
     /// The trials that have begun and not ended.
@@ -136,11 +139,9 @@ pub enum Stage {
 impl Canary {
     /// Creates a canary without instances.
     pub fn new(
-        component: Identity,
+        pool: &Arc<Pool>,
         terms: Terms,
-        before: u64,
         version: Arc<Version>,
-        mailboxes: Vec<Arc<Mailbox>>,
         changes: Arc<dyn StateChanges>,
     ) -> Arc<Self> {
         let progress = Progress {
@@ -149,9 +150,17 @@ impl Canary {
             stable: Tally::default(),
             canary: Tally::default(),
         };
-        let progress = Mutex::new(progress);
-        let outcome = OnceLock::new();
-        Arc::new(Self { component, terms, before, version, mailboxes, changes, progress, outcome })
+        Arc::new(Self {
+            pool: Arc::downgrade(pool),
+            component: Identity { handle: pool.handle(), id: Arc::clone(pool.id()) },
+            terms,
+            before: pool.version().number,
+            version,
+            mailboxes: pool.mailboxes().iter().map(Arc::clone).collect(),
+            changes,
+            progress: Mutex::new(progress),
+            outcome: OnceLock::new(),
+        })
     }
 
     /// Returns the terms.
@@ -177,13 +186,16 @@ impl Canary {
 
     /// Begins to share the mail, now that all instances are ready. Returns false if it was ended
     /// meanwhile.
-    pub fn begin(&self) -> bool {
+    pub fn begin(self: &Arc<Self>) -> bool {
         let mut progress = self.progress();
         if progress.stage != Stage::Preparing {
             return false;
         }
         progress.stage = Stage::Sharing(self.terms.time.map(deadline_in));
-        // Told under the lock: the end is told after it.
+        // Under the lock, and so before the end.
+        if let Some(pool) = self.pool.upgrade() {
+            pool.set_canary(Arc::clone(self));
+        }
         self.tell(&progress, "begun", None);
         true
     }
@@ -197,13 +209,25 @@ impl Canary {
     pub fn leave(&self) {
         let mut progress = self.progress();
         progress.trials = progress.trials.saturating_sub(1);
-        if let (0, Stage::Decided { verdict, begun }) = (progress.trials, progress.stage) {
-            progress.stage = Stage::Over(verdict);
-            self.outcome.get_or_init(|| verdict);
-            if begun {
-                self.tell(&progress, verdict.name(), Some(verdict.reason().name()));
-            }
+        let (0, Stage::Decided { verdict, begun }) = (progress.trials, progress.stage) else {
+            return;
+        };
+        progress.stage = Stage::Over(verdict);
+        // Nobody is on trial who could change it.
+        let last = progress.clone();
+        drop(progress);
+        self.end(verdict);
+        if begun {
+            self.tell(&last, verdict.name(), Some(verdict.reason().name()));
         }
+    }
+
+    /// Has the pool drop the losing version, before anyone learns of the end.
+    fn end(&self, verdict: Verdict) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.settle(self, verdict);
+        }
+        self.outcome.get_or_init(|| verdict);
     }
 
     /// Returns which version handles the next message. `owed` is what an instance owes its canary;
@@ -263,11 +287,15 @@ impl Canary {
             Stage::Sharing(_) => true,
             Stage::Decided { verdict, .. } | Stage::Over(verdict) => return verdict,
         };
-        progress.stage = match progress.trials {
-            0 => Stage::Over(*self.outcome.get_or_init(|| verdict)),
-            _ => Stage::Decided { verdict, begun },
+        let is_over = progress.trials == 0;
+        progress.stage = match is_over {
+            true => Stage::Over(verdict),
+            false => Stage::Decided { verdict, begun },
         };
         drop(progress);
+        if is_over {
+            self.end(verdict);
+        }
         for mailbox in &self.mailboxes {
             // Refused only by a mailbox whose next mail ends the trial.
             let _ = mailbox.deliver(Mail::Judge);

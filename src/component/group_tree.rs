@@ -245,11 +245,6 @@ impl GroupTree {
         }
     }
 
-    /// Returns whether there is no group.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// Returns the group with this name.
     pub fn find(&self, name: &str) -> Option<ComponentHandle> {
         self.by_name.get(name).copied()

@@ -11,7 +11,7 @@ use crate::component::group_tree::{
     Changes, Decision, GroupSpec, GroupTree, InvalidGroup, Loss, Scope,
 };
 use crate::component::pool::Pool;
-use crate::component::supervision::{Supervisor, Verdict};
+use crate::component::supervision::{Supervisor, Wish};
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
 use crate::core::ports::{Identity, StateChanges};
@@ -111,20 +111,22 @@ impl Groups {
         }
     }
 
-    fn after(
+    /// Decides on a loss, and makes the restart at the time that `at` tells; returns false if the
+    /// component is on its own.
+    fn take_on(
         self: &Arc<Self>,
         group: ComponentHandle,
         actor: &Arc<Actor>,
         loss: Loss,
         at: impl FnOnce(Fate) -> Instant,
-    ) -> Option<Verdict> {
+    ) -> bool {
         let component = actor.status().component();
         let mut at_work = self.lock();
         if at_work.taking_part.contains_key(&actor.status().key()) {
-            return Some(Verdict::Group);
+            return true;
         }
-        let decision = at_work.tree.after(group, component.handle, loss, Instant::now())?;
-        let Decision { group, below, scope, fate, changes } = decision;
+        let decision = at_work.tree.after(group, component.handle, loss, Instant::now());
+        let Some(Decision { group, below, scope, fate, changes }) = decision else { return false };
         self.tell(changes, Some(component));
         let node = Arc::<WaitNode>::default();
         let mut lost = at_work.seat(self, actor, &node);
@@ -138,7 +140,7 @@ impl Groups {
         let timers = &actor.spec().context.timers;
         // Apart from the component: it has a pace of its own.
         timers.workers().spawn(run(Arc::clone(self), restart, at(fate), timers.clone()));
-        Some(Verdict::Group)
+        true
     }
 
     /// Queues a restart. Returns the outermost group if no other task works off its restarts; the
@@ -251,27 +253,26 @@ impl AtWork {
 }
 
 impl Membership {
-    /// Decides what follows the loss of an instance to `error`, after which its own `supervisor`
-    /// would do as `verdict` says.
-    pub fn after(
+    /// Returns whether the group decides on the loss of an instance to `error`, instead of the
+    /// `wish` of its own `supervisor`.
+    pub fn takes_on(
         &self,
         actor: &Arc<Actor>,
         supervisor: &Supervisor,
         error: &CallError,
-        verdict: Verdict,
-    ) -> Verdict {
+        wish: Wish,
+    ) -> bool {
         let now = Instant::now();
-        let (loss, at) = match verdict {
-            Verdict::Recover(at) => (Loss::Restarts, at),
-            Verdict::OnDemand => (Loss::Restarts, now),
-            Verdict::GiveUp => (Loss::Exhausted, now),
-            Verdict::Exited | Verdict::Never | Verdict::Group => return verdict,
+        let loss = match wish {
+            Wish::Restart(_) if matches!(error, CallError::Interrupted) => Loss::ByHost,
+            Wish::Restart(_) => Loss::Restarts,
+            Wish::GiveUp => Loss::Exhausted,
         };
-        let loss = if matches!(error, CallError::Interrupted) { Loss::ByHost } else { loss };
-        let at = |fate| match (loss, fate) {
-            (Loss::Exhausted, Fate::Restart) => supervisor.begin_anew(now),
-            _ => at,
+        let at = |fate| match (wish, fate) {
+            (Wish::Restart(at), _) => at,
+            (Wish::GiveUp, Fate::Restart) => supervisor.begin_anew(now),
+            (Wish::GiveUp, Fate::Fail) => now,
         };
-        self.groups.after(self.group, actor, loss, at).unwrap_or(verdict)
+        self.groups.take_on(self.group, actor, loss, at)
     }
 }

@@ -35,7 +35,7 @@ struct Versions {
     earlier: Vec<Arc<Version>>,
     /// The most earlier versions kept.
     most: usize,
-    /// The number of the last version made.
+    /// The highest number that a version has used.
     last: u64,
     /// The version on trial.
     canary: Option<Arc<Canary>>,
@@ -89,11 +89,15 @@ impl Pool {
         self.versions().earlier.last().cloned()
     }
 
-    /// Returns the number of a new version.
+    /// Returns the number of a new version, which is free until [`Pool::use_number`].
     pub fn next_version(&self) -> u64 {
+        self.versions().last + 1
+    }
+
+    /// Notes that the version with this number has taken over in an instance, or is on trial there.
+    pub fn use_number(&self, number: u64) {
         let mut versions = self.versions();
-        versions.last += 1;
-        versions.last
+        versions.last = versions.last.max(number);
     }
 
     /// Notes that `version` has taken over.
@@ -113,18 +117,12 @@ impl Pool {
         self.versions().canary.clone()
     }
 
-    /// Notes what became of the version on trial. Nobody waits for its end, so it is noted by
-    /// whoever asks next.
-    fn settle(&self) {
-        let mut versions = self.lock_versions();
-        let Some(verdict) = versions.canary.as_ref().and_then(|canary| canary.outcome()) else {
-            return;
-        };
-        let canary = versions.canary.take();
-        let _dropped_unlocked = match (verdict, &canary) {
-            (Verdict::Promote(_), Some(canary)) => {
-                versions.advance_to(Arc::clone(canary.version()))
-            }
+    /// Notes what became of the version on trial.
+    pub fn settle(&self, canary: &Canary, verdict: Verdict) {
+        let mut versions = self.versions();
+        let settled = versions.canary.take_if(|on_trial| std::ptr::eq(&**on_trial, canary));
+        let _dropped_unlocked = match (&settled, verdict) {
+            (Some(_), Verdict::Promote(_)) => versions.advance_to(Arc::clone(canary.version())),
             _ => Vec::new(),
         };
         drop(versions);
@@ -140,11 +138,6 @@ impl Pool {
     }
 
     fn versions(&self) -> MutexGuard<'_, Versions> {
-        self.settle();
-        self.lock_versions()
-    }
-
-    fn lock_versions(&self) -> MutexGuard<'_, Versions> {
         // No code under the lock can panic half-way through a change.
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -32,6 +32,7 @@ pub struct Status {
     failed: AtomicU64,
     restarts: AtomicU64,
     memory_bytes: AtomicU64,
+    trial_bytes: AtomicU64,
     fuel: AtomicU64,
     nanos: AtomicU64,
 }
@@ -60,6 +61,7 @@ impl Status {
             failed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            trial_bytes: AtomicU64::new(0),
             fuel: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
         }
@@ -202,9 +204,19 @@ impl Status {
         self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Stores the memory use of the instance on trial.
+    pub fn set_trial_memory(&self, bytes: u64) {
+        self.trial_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Returns the memory use of the instance after its last call.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the memory use with that of an instance on trial.
+    pub fn all_memory_bytes(&self) -> u64 {
+        self.memory_bytes() + self.trial_bytes.load(Ordering::Relaxed)
     }
 
     /// Returns the counts.

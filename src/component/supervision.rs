@@ -121,10 +121,24 @@ pub enum Verdict {
     Group,
 }
 
+/// A verdict in which the group of the component has a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A restart: if the group makes it, at this time at the earliest.
+    Restart(Instant),
+    /// The budget is exhausted.
+    GiveUp,
+}
+
 impl Verdict {
-    /// Returns whether the group of the component has a say.
-    pub fn concerns_group(self) -> bool {
-        matches!(self, Self::OnDemand | Self::Recover(_) | Self::GiveUp)
+    /// Returns what the component's group hears of a loss at `now`; `None` if it has no say.
+    pub fn wish(self, now: Instant) -> Option<Wish> {
+        match self {
+            Self::OnDemand => Some(Wish::Restart(now)),
+            Self::Recover(at) => Some(Wish::Restart(at)),
+            Self::GiveUp => Some(Wish::GiveUp),
+            Self::Exited | Self::Never | Self::Group => None,
+        }
     }
 }
 

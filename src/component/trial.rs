@@ -10,10 +10,11 @@ use tokio::task::yield_now;
 use crate::component::actor::{Actor, BATCH};
 use crate::component::busy_time::BusyTime;
 use crate::component::canary::{Canary, Lane, Reason, Verdict};
+use crate::component::instances::end;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::own_requests::{OwnRequests, Requests};
 use crate::component::panics::Uncounted;
-use crate::component::turnover::{Candidate, HandOver, Successor, discard, end};
+use crate::component::takeover::{Candidate, HandOver, Successor, discard};
 use crate::component::version::Source;
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::CorrelationId;
@@ -95,6 +96,7 @@ impl Actor {
         }
         canary.enter();
         let Candidate { instance, source, health, reserved, .. } = *candidate;
+        self.status.set_trial_memory(instance.memory_bytes());
         let instance = Some(instance);
         let trial =
             Trial { canary, source, context, requests, instance, health, reserved, owed: 0 };
@@ -231,10 +233,15 @@ impl Actor {
             return true;
         }
         match self.instantiate(&trial.source, &trial.context, false).await {
-            Ok(instance) => trial.instance = Some(instance),
+            Ok(instance) => self.put_on_trial(trial, instance),
             Err(error) => self.report_canary(&trial.canary, error).await,
         }
         trial.instance.is_some()
+    }
+
+    fn put_on_trial(&self, trial: &mut Trial, instance: Box<Instance>) {
+        self.status.set_trial_memory(instance.memory_bytes());
+        trial.instance = Some(instance);
     }
 
     async fn report_canary(&self, canary: &Canary, error: LoadError) {
@@ -294,10 +301,11 @@ impl Actor {
         self.status.count_fuel(instance.take_fuel_used());
         match &outcome {
             Err(error) if error.poisons_instance() => {
+                self.status.set_trial_memory(0);
                 instance.finish().await;
                 self.report(LogLevel::Error, "a canary crashed", error).await;
             }
-            _ => trial.instance = Some(instance),
+            _ => self.put_on_trial(trial, instance),
         }
         // Last: the verdict may end the trial.
         trial.canary.count_outcome(&outcome);
@@ -316,6 +324,7 @@ impl Actor {
             }
             Verdict::Abort(_) => self.dismiss(*trial).await,
         };
+        self.status.set_trial_memory(0);
         // Last: whoever waits for it finds the account as it was.
         canary.leave();
         orphans

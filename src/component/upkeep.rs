@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::component::actor::Actor;
+use crate::component::instances::end;
 use crate::component::lifecycle::{Cause, State};
-use crate::component::turnover::end;
 use crate::core::account::Charge;
 use crate::core::error::CallError;
 use crate::core::log::LogLevel;

@@ -237,7 +237,9 @@ pub unsafe extern "C" fn airssys_engine_load_file(
 /// - `AIRSSYS_ERROR_SHUTDOWN_FAILED`: `shutdown` failed, trapped or took too long. The component is
 ///   gone nevertheless.
 /// - `AIRSSYS_ERROR_WOULD_DEADLOCK`: called from a callback that the component waits for.
-/// - `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+/// - `AIRSSYS_ERROR_INVALID_ARGUMENT`: also for `AIRSSYS_ALL_COMPONENTS`; `airssys_engine_shutdown`
+///   ends all.
+/// - `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_unload(
     engine: *mut airssys_engine_t,

@@ -265,6 +265,9 @@ impl From<EngineError> for Failure {
                 detail["code"] = code.into();
                 (status, detail)
             }
+            EngineError::UnloadOfAll => {
+                (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "handle" }))
+            }
             EngineError::KeyTwice { .. } => {
                 (AIRSSYS_ERROR_INVALID_ARGUMENT, json!({ "argument": "changes" }))
             }

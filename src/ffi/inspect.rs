@@ -71,7 +71,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "codecs": [],
 ///       "messages": { ... },                as in airssys_engine_stats
 ///       "fuel": 0, "time-ns": 0,
-///       "memory-bytes": 1114112,            after its last call
+///       "memory-bytes": 1114112,            after its last call, that of a canary included
 ///       "restarts": 0,                      new instances after crashes
 ///       "binary": { "blake3": "...", "sha256": "...", "bytes": 12345,
 ///                   "code-bytes": 67890,    compiled, with the initial contents of memories

@@ -1,5 +1,6 @@
 //! Errors of loading components.
 
+use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -8,6 +9,7 @@ use crate::core::error::{CallError, ComponentError, LimitBreach};
 use crate::core::metadata::Oversized;
 use crate::runtime::mappings::Full;
 use crate::runtime::screen::refusal::{Excess, Refusal};
+use crate::runtime::shortage::MemoryLimits;
 use crate::security::signature::Untrusted;
 
 /// Why a component was not loaded.
@@ -104,6 +106,14 @@ pub enum LoadError {
     /// `initialize` returned an error.
     #[error("initialize refused: {0}")]
     Refused(ComponentError),
+}
+
+impl LoadError {
+    /// This thread has no signal stack, and so can run no guest.
+    pub fn no_stack(error: io::Error) -> Self {
+        let reason = format!("{error}; {MemoryLimits}");
+        Self::NoMemory { during: "instantiation", reason }
+    }
 }
 
 impl From<Refusal> for LoadError {

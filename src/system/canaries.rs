@@ -10,7 +10,7 @@ use crate::component::version::Version;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;
-use crate::core::ports::{Identity, StateChanges};
+use crate::core::ports::StateChanges;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
 use crate::system::replacing::Handing;
@@ -19,23 +19,19 @@ impl Engine {
     /// Sets a version on trial in all instances of a pool. After a failure, it is in none.
     pub(super) fn begin_canary(
         &self,
-        pool: &Pool,
-        version: &Arc<Version>,
+        pool: &Arc<Pool>,
+        version: Arc<Version>,
         terms: Terms,
         handing: Handing<'_>,
     ) -> Result<(), EngineError> {
-        let identity = Identity { handle: pool.handle(), id: Arc::clone(pool.id()) };
         let changes: Arc<dyn StateChanges> = self.states.clone();
-        let mailboxes = pool.mailboxes().iter().map(Arc::clone).collect();
-        let (before, version) = (pool.version().number, Arc::clone(version));
-        let canary = Canary::new(identity, terms, before, version, mailboxes, changes);
+        let canary = Canary::new(pool, terms, version, changes);
         let handing = Handing { canary: Some(&canary), ..handing };
         for actor in pool.actors() {
             self.hand_over(pool, actor, canary.version(), handing).inspect_err(|_| {
                 canary.decide(Verdict::Abort(Reason::Call));
             })?;
         }
-        pool.set_canary(Arc::clone(&canary));
         if !canary.begin() {
             return Err(self.not_taken_over(pool, CallError::Stopped));
         }

@@ -139,6 +139,12 @@ pub enum EngineError {
         /// The name of the group.
         name: Arc<str>,
     },
+    /// The handle of all components, where one is expected.
+    #[error(
+        "AIRSSYS_ALL_COMPONENTS: an unload takes one component or group; airssys_engine_shutdown \
+         ends all"
+    )]
+    UnloadOfAll,
     /// A version on trial must be promoted or aborted before another takes over.
     #[error("{component} has version {version} as a canary; promote or abort that first")]
     HasCanary {

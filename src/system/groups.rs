@@ -1,5 +1,6 @@
 //! Groups of components.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -96,12 +97,15 @@ impl Engine {
     /// Returns all components that are awake in load order, with those of a group where the group was made.
     pub(super) fn in_order(&self) -> Vec<Arc<Pool>> {
         let mut pools = self.components.awake();
-        if self.groups.with(|tree| tree.is_empty()) {
+        let paths: HashMap<_, _> = self
+            .groups
+            .with(|tree| tree.all().into_iter().map(|group| (group, tree.path(group))).collect());
+        if paths.is_empty() {
             return pools;
         }
         pools.sort_by_cached_key(|pool| {
-            let group = membership(pool).map(|it| it.group);
-            let mut path = group.map_or_else(Vec::new, |it| self.groups.with(|tree| tree.path(it)));
+            let mut path =
+                membership(pool).and_then(|it| paths.get(&it.group).cloned()).unwrap_or_default();
             path.push(pool.handle());
             path
         });

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::component::actor::Actor;
+use crate::component::instances::Stopping;
 use crate::component::lifecycle::State;
 use crate::component::pool::Pool;
-use crate::component::turnover::Stopping;
 use crate::core::deadline::deadline_in;
 use crate::core::error::CallError;
 use crate::core::id::ComponentHandle;

@@ -1,6 +1,5 @@
 //! Loading and unloading components.
 
-use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
@@ -23,7 +22,6 @@ use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
-use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 use crate::security::guard::Guard;
 use crate::storage::saved_states::{Claim, StateKey};
@@ -31,7 +29,7 @@ use crate::system::binary_file;
 use crate::system::blueprint::{Blueprint, Content};
 use crate::system::components::Components;
 use crate::system::dormant::Dormant;
-use crate::system::engine::{Engine, HOST_NAMESPACE};
+use crate::system::engine::{ALL, Engine, HOST_NAMESPACE};
 use crate::system::error::EngineError;
 use crate::system::factory::{Factory, Parts};
 use crate::system::interrupt::{end_by, still_in_callback};
@@ -140,7 +138,9 @@ impl Engine {
         factory: &Factory,
     ) -> Result<bool, EngineError> {
         // The first message makes the instance, which needs one.
-        signal_stack::ensure().map_err(|error| no_stack(&identity.id, error))?;
+        signal_stack::ensure()
+            .map_err(LoadError::no_stack)
+            .map_err(|error| EngineError::Load { id: (*identity.id).clone(), error })?;
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_running()?;
         let (identity, blueprint) = (identity.clone(), Arc::clone(blueprint));
@@ -198,13 +198,12 @@ impl Engine {
     fn start(&self, plan: &Plan, number: usize) -> Result<Arc<Actor>, EngineError> {
         let Plan { identity, blueprint, guard, stack, .. } = plan;
         let id = &identity.id;
-        let mappings =
-            match blueprint.options.activation.is_passivable() {
-                true => None,
-                false => Some(blueprint.version.prepared.admit().map_err(|full| {
-                    EngineError::Load { id: (**id).clone(), error: full.into() }
-                })?),
-            };
+        let not_loaded = |error| EngineError::Load { id: (**id).clone(), error };
+        let prepared = &blueprint.version.prepared;
+        let mappings = match blueprint.options.activation.is_passivable() {
+            true => None,
+            false => Some(prepared.admit().map_err(|full| not_loaded(full.into()))?),
+        };
         let parts = self.factory()?.parts(identity, blueprint, guard, number);
         let Parts { mailbox, mut spec, status } = parts;
         spec.membership.clone_from(&plan.membership);
@@ -212,14 +211,14 @@ impl Engine {
             blueprint.options.durability.zip(plan.claim.clone()).map(|(durability, claim)| {
                 DurableState { durability, claim, key: StateKey::new(id, number) }
             });
-        signal_stack::ensure().map_err(|error| no_stack(id, error))?;
+        signal_stack::ensure().map_err(LoadError::no_stack).map_err(not_loaded)?;
         // A callback that loads a component waits for its `initialize`.
         let _wait = Wait::begin(current_component(), &spec.context.node);
         let source = Source::new(Arc::clone(&blueprint.version), mappings);
         let actor = Actor::start(Arc::clone(&mailbox), spec, source, status, *stack);
         actor.map_err(|error| {
             mailbox.dead_letter(mailbox.drain(), &CallError::Unloaded);
-            EngineError::Load { id: (**id).clone(), error }
+            not_loaded(error)
         })
     }
 
@@ -262,6 +261,9 @@ impl Engine {
         stack: usize,
         timeout: Option<Duration>,
     ) -> Result<(), EngineError> {
+        if handle == ALL {
+            return Err(EngineError::UnloadOfAll);
+        }
         if self.components.remove_dormant(handle) {
             return Ok(());
         }
@@ -334,12 +336,6 @@ impl Engine {
             }
         }
     }
-}
-
-fn no_stack(id: &ComponentId, error: impl Display) -> EngineError {
-    let reason = format!("{error}; {MemoryLimits}");
-    let error = LoadError::NoMemory { during: "instantiation", reason };
-    EngineError::Load { id: id.clone(), error }
 }
 
 /// Who calls an actor's `shutdown`.

@@ -8,7 +8,7 @@ use crate::component::actor::Actor;
 use crate::component::canary::Canary;
 use crate::component::expectation::Expectation;
 use crate::component::pool::Pool;
-use crate::component::turnover::Candidate;
+use crate::component::takeover::Candidate;
 use crate::component::version::{Source, Version};
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
 use crate::core::error::CallError;
@@ -22,7 +22,6 @@ use crate::runtime::call_end::Timers;
 use crate::runtime::instance::InitialConfig;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::{current_component, run_host_code};
-use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
 use crate::system::engine::Engine;
 use crate::system::error::EngineError;
@@ -107,7 +106,7 @@ impl Engine {
         let ReplaceOptions { health_gate, timeout, .. } = options;
         let handing = Handing { canary: None, health_gate, timeout, stack };
         if let Some(terms) = options.canary {
-            return self.begin_canary(&pool, &version, terms, handing);
+            return self.begin_canary(&pool, version, terms, handing);
         }
         self.roll(&pool, &current, &version, handing)?;
         pool.advance_to(version);
@@ -201,10 +200,7 @@ impl Engine {
             true => None,
             false => Some(version.prepared.admit().map_err(|full| not_replaced(full.into()))?),
         };
-        signal_stack::ensure().map_err(|error| {
-            let reason = format!("{error}; {MemoryLimits}");
-            not_replaced(LoadError::NoMemory { during: "instantiation", reason })
-        })?;
+        signal_stack::ensure().map_err(LoadError::no_stack).map_err(not_replaced)?;
         let stop = Arc::clone(&self.stop_signal);
         let timers = Timers::new(self.scheduler()?.clone(), Arc::<Interrupts>::default(), stop);
         let beside = actor.spec().context.beside(timers);
@@ -232,6 +228,7 @@ impl Engine {
             Actor::reject(*candidate);
         }
         outcome?;
+        pool.use_number(version.number);
         if let Err(error) = actor.retire() {
             report(actor, LogLevel::Warn, "shutdown after a replacement failed", &error);
         }

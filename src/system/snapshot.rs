@@ -361,7 +361,7 @@ impl Sums {
                 depth,
                 bytes,
                 waiting: 0,
-                memory: actor.status().memory_bytes(),
+                memory: actor.status().all_memory_bytes(),
                 host_bytes: actor.mailbox().account().held(),
             });
         }

@@ -224,6 +224,62 @@ fn a_crash_of_the_old_version_is_supervised_as_ever() {
 }
 
 #[test]
+fn the_code_of_the_losing_version_goes_with_the_verdict() {
+    let config = Config::new().with(r#"{"compile": {"max-unused-code-bytes": 0}}"#);
+    let events = Events::attach(&config, |_| ());
+    let engine = config.engine();
+    let it = engine.load_with(ID, "counter", r#"{"kept-versions": 0}"#);
+    let code = || engine.stats()["binaries"].as_u64().unwrap();
+    let one_is_left = || eventually("its code is released", || (code() == 1).then_some(()));
+    // Nobody asks the component anything between the last message and the end.
+    let terms = json!({ "share-percent": 100, "messages": 2, "max-error-percent": 0 });
+    engine.replace(it, &bytes("probe"), Some(&second(terms.clone()))).unwrap();
+    assert_eq!(code(), 2);
+    engine.failure(it, "inc");
+    assert_eq!(changes(events, 2)[1], "aborted errors");
+    one_is_left();
+    engine.replace(it, &bytes("probe"), Some(&second(terms))).unwrap();
+    assert_eq!(code(), 2);
+    assert_eq!(answers(&engine, it, 2), "22");
+    assert_eq!(changes(events, 4)[3], "promoted messages");
+    one_is_left();
+    assert_eq!(answers(&engine, it, 1), "2");
+}
+
+#[test]
+fn the_memory_of_a_component_is_that_of_both_versions() {
+    const MORE: u64 = 8 << 20;
+    let engine = Engine::new();
+    let it = engine.load(ID, "ledger");
+    let memory = || {
+        let described = engine.describe(it).unwrap()["memory-bytes"].as_u64().unwrap();
+        assert_eq!(engine.stats()["memory-bytes"], described);
+        described
+    };
+    let alone = memory();
+    let terms = json!({ "share-percent": 50, "promote": "by-call", "max-error-percent": null });
+    let try_out = || {
+        engine.replace(it, &bytes("ledger"), Some(&second(terms.clone()))).unwrap();
+        assert!(memory() >= 2 * alone, "{} of {alone}", memory());
+    };
+    try_out();
+    engine.text(it, "sum");
+    engine.text(it, &format!("grow {MORE}"));
+    assert!(memory() >= 2 * alone + MORE, "{}", memory());
+    engine.text(it, "sum");
+    engine.failure(it, "unreachable");
+    assert_eq!(memory(), alone, "it crashed");
+    engine.text(it, "sum");
+    engine.text(it, "sum");
+    assert!(memory() >= 2 * alone, "it has an instance again");
+    engine.abort(it, FOREVER).unwrap();
+    assert_eq!(memory(), alone);
+    try_out();
+    engine.promote(it, FOREVER).unwrap();
+    assert!(memory() < 2 * alone);
+}
+
+#[test]
 fn time_decides() {
     let config = Config::new();
     let events = Events::attach(&config, |_| ());

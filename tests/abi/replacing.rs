@@ -150,6 +150,32 @@ fn whatever_fails_the_old_version_goes_on_as_it_was() {
 }
 
 #[test]
+fn only_a_version_that_takes_over_or_goes_on_trial_uses_up_a_number() {
+    let engine = Engine::new();
+    let it = engine.load(ID, "probe");
+    let fail = |canary: Value| {
+        let options = json!({ "env": { "REFUSE": "no" }, "canary": canary }).to_string();
+        engine.replace(it, &bytes("probe"), Some(&options)).unwrap_err();
+    };
+    fail(Value::Null);
+    fail(json!({}));
+    engine.replace(it, &bytes("probe"), None).unwrap();
+    assert_eq!(version(&engine, it), 2);
+    fail(Value::Null);
+    // The host has seen the number of a canary, although that is aborted.
+    engine.replace(it, &bytes("probe"), Some(r#"{"canary": {}}"#)).unwrap();
+    assert_eq!(engine.status(it).unwrap()["canary"]["version"], 3);
+    engine.abort(it, FOREVER).unwrap();
+    fail(json!({}));
+    engine.replace(it, &bytes("probe"), None).unwrap();
+    assert_eq!(version(&engine, it), 4);
+    // That of a version that is gone is not given again.
+    engine.roll_back(it).unwrap();
+    engine.replace(it, &bytes("probe"), None).unwrap();
+    assert_eq!(version(&engine, it), 5);
+}
+
+#[test]
 fn a_component_that_becomes_healthy_in_time_takes_over() {
     let engine = Engine::new();
     let it = engine.load(ID, "counter");

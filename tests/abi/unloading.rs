@@ -29,6 +29,22 @@ fn a_handle_is_not_found_after_unload_and_unloading_again_succeeds() {
 }
 
 #[test]
+fn an_unload_takes_one_component_or_group_and_not_all() {
+    let engine = Engine::new();
+    let handle = engine.load("app/echo/0", "echo");
+    let refused = [
+        engine.unload(AIRSSYS_ALL_COMPONENTS).unwrap_err(),
+        engine.unload_within(AIRSSYS_ALL_COMPONENTS, 0).unwrap_err(),
+    ];
+    for failure in refused {
+        assert_eq!(failure.status, AIRSSYS_ERROR_INVALID_ARGUMENT, "{failure}");
+        assert_eq!(failure.detail["argument"], "handle");
+        assert!(failure.message.contains("airssys_engine_shutdown"), "{failure}");
+    }
+    assert_eq!(engine.text(handle, "still here"), "still here");
+}
+
+#[test]
 fn handles_are_not_reused() {
     let engine = Engine::new();
     let first = engine.load("app/echo/0", "echo");

@@ -113,6 +113,39 @@ class Signals(unittest.TestCase):
                         "assert busy.describe()['messages']['failed'] == 1",
                     )
 
+    def test_ctrl_c_ends_the_wait_for_a_new_version(self) -> None:
+        by_call = {"share_percent": 100, "promote": "by-call"}
+        for wait, before, after in (
+            ("busy.replace(TRAPPER)", [], 2),
+            ("busy.rollback()", ["busy.replace(TRAPPER)"], 1),
+            ("busy.promote()", [f"busy.replace(TRAPPER, canary={by_call!r})"], 2),
+            ("busy.abort()", [f"busy.replace(TRAPPER, canary={by_call!r})"], 1),
+        ):
+            with self.subTest(wait):
+                self.check(
+                    "signal.signal(signal.SIGINT, signal.default_int_handler)",
+                    *before,
+                    "made = busy.request('loop')",
+                    "while busy.describe()['mailbox']['depth'] != 0:",
+                    "    pass",
+                    "timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))",
+                    "timer.start()",
+                    "try:",
+                    f"    {wait}",
+                    "    print('it returned')",
+                    "except KeyboardInterrupt:",
+                    "    pass",
+                    "assert not made.done()",
+                    # What was begun follows the message.
+                    "busy.interrupt()",
+                    "made.exception()",
+                    "while True:",
+                    "    status = busy.status()",
+                    f"    if status['instances'][0]['version'] == {after} and not status['canary']:",
+                    "        break",
+                    "assert busy.call('ok') == b'ok'",
+                )
+
     def test_ctrl_c_withdraws_a_waiting_message(self) -> None:
         self.check(
             "signal.signal(signal.SIGINT, signal.default_int_handler)",

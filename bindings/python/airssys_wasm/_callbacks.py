@@ -87,6 +87,11 @@ def is_inside(owner: object) -> bool:
     return owner in _running.owners
 
 
+def is_in_callback() -> bool:
+    """Whether this thread is in a callback of any owner."""
+    return bool(_running.owners)
+
+
 def is_quiet(owner: object) -> bool:
     """Whether the owner has no running callback and no open request."""
     return not any(of is owner for of in tuple(_under_way.values())) and not (

@@ -214,6 +214,37 @@ class Core:
         self._run(function, frame, *arguments)
         self._frames.append(frame)
 
+    def run_watched(self, function: Any, *arguments: Any) -> None:
+        """As :meth:`run`, but signal handlers of the main thread run meanwhile.
+
+        An exception of a handler ends the wait, not the function.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        # The library must see which callback a call comes from.
+        if not is_main or _callbacks.is_in_callback():
+            self.run(function, *arguments)
+            return
+        ended = threading.Event()
+        errors: List[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.run(function, *arguments)
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                ended.set()
+
+        try:
+            _thread.start_new_thread(run, ())
+        except RuntimeError:
+            # There is no thread for it.
+            self.run(function, *arguments)
+            return
+        ended.wait()
+        if errors:
+            raise errors[0]
+
     def call(self, handle: int, data: Any, size: int, options: Any) -> Optional[bytes]:
         """Calls `airssys_engine_call`: :meth:`_run` inlined for speed."""
         frame = self._take_frame()

@@ -370,6 +370,10 @@ class Component:
         or has failed runs again. Of a pool, one instance at a time is replaced; after a failure, all
         have the old version. Replacements of one component take turns.
 
+        On the main thread, signal handlers run during the call. An exception of a handler, such as
+        ``KeyboardInterrupt`` on Ctrl-C, ends the wait; the replacement goes on, or fails, without it.
+        So do :meth:`rollback`, :meth:`promote` and :meth:`abort`.
+
         With ``canary`` the new version is tried first: it handles a share of the messages, beside the
         old one, until it is promoted or aborted. ``{}`` has these defaults::
 
@@ -433,13 +437,13 @@ class Component:
         )
         if isinstance(wasm, (str, os.PathLike)):
             path = _convert.c_string("path", os.fsencode(wasm))
-            self._core.run(lib.airssys_engine_replace_file, self._handle, path, document)
+            self._core.run_watched(lib.airssys_engine_replace_file, self._handle, path, document)
             return
         data, size = (None, 0) if wasm is None else _convert.c_buffer(wasm)
         if data is None and wasm is not None:
             # NULL would keep the binary.
             data = b""
-        self._core.run(lib.airssys_engine_replace, self._handle, data, size, document)
+        self._core.run_watched(lib.airssys_engine_replace, self._handle, data, size, document)
 
     def rollback(self) -> None:
         """Returns the component to the version before its current one, as :meth:`replace` does.
@@ -450,7 +454,7 @@ class Component:
         :raises InvalidArgument: no version before the current one is kept.
         :raises AirssysError: the errors of :meth:`replace`.
         """
-        self._core.run(lib.airssys_engine_rollback, self._handle)
+        self._core.run_watched(lib.airssys_engine_rollback, self._handle)
 
     def promote(self, timeout: Optional[float] = None) -> None:
         """Promotes the component's canary: the new version takes over, as by :meth:`replace`.
@@ -467,7 +471,7 @@ class Component:
         :raises EngineStopped: the engine was shut down or closed.
         """
         within = _convert.stop_timeout(timeout)
-        self._core.run(lib.airssys_engine_promote, self._handle, within)
+        self._core.run_watched(lib.airssys_engine_promote, self._handle, within)
 
     def abort(self, timeout: Optional[float] = None) -> None:
         """Aborts the component's canary: the old version goes on with its state.
@@ -478,7 +482,8 @@ class Component:
         :raises InvalidArgument: the component has no canary, or it was promoted.
         :raises AirssysError: the other errors of :meth:`promote`.
         """
-        self._core.run(lib.airssys_engine_abort, self._handle, _convert.stop_timeout(timeout))
+        within = _convert.stop_timeout(timeout)
+        self._core.run_watched(lib.airssys_engine_abort, self._handle, within)
 
     def wait(self, state: str, timeout: Optional[float] = None) -> None:
         """Waits until the component is in a state; of a pool, until all instances are.

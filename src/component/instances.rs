@@ -1,23 +1,20 @@
-//! How instances of an actor come and go: starts, crashes, restarts, replacements and ends.
+//! How instances of an actor come and go: starts, crashes, restarts and ends.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::component::actor::Actor;
-use crate::component::canary::Canary;
 use crate::component::lifecycle::{Cause, State};
 use crate::component::status::{LastFailure, Status};
 use crate::component::supervision::{RestartPolicy, Supervisor, Verdict};
+use crate::component::takeover::{HandOver, discard};
 use crate::component::version::{Needs, Source};
-use crate::core::account::Charge;
 use crate::core::bounds::{MAX_REPEATED_BYTES, bounded};
-use crate::core::deadline::deadline_in;
-use crate::core::error::{CallError, Unfit};
+use crate::core::error::CallError;
 use crate::core::latch::OpenOnDrop;
 use crate::core::log::LogLevel;
-use crate::core::wait_graph::WaitNode;
 use crate::messaging::mail::{Mail, Refusal};
 use crate::messaging::queue::{Intake, Place, Runner};
 use crate::messaging::reply::Waiter;
@@ -30,9 +27,6 @@ use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::threads::signal_stack;
-
-/// How often a candidate is asked for its health.
-const HEALTH_POLL: Duration = Duration::from_millis(5);
 
 /// A stop of an actor.
 pub enum Stopping {
@@ -52,71 +46,14 @@ pub struct First {
     pub reserved: Option<Box<Promise>>,
 }
 
-/// An instance of another version, beside the actor's own.
-pub struct Candidate {
-    pub(super) instance: Box<Instance>,
-    pub(super) source: Arc<Source>,
-    /// The context in which it runs apart from the actor's own instance.
-    pub(super) beside: Arc<HostContext>,
-    pub(super) health: HealthStatus,
-    pub(super) reserved: Option<Box<Promise>>,
-    /// The canary that it belongs to; `None`: it takes over.
-    canary: Option<Arc<Canary>>,
-}
-
-/// An instance whose place another has taken.
-pub struct Retired {
-    instance: Box<Instance>,
-    beside: Arc<HostContext>,
-}
-
-/// Why a state was not handed over.
-pub(super) struct HandOver {
-    pub error: CallError,
-    pub successor: Successor,
-}
-
-/// What became of the instance that was to take over.
-pub(super) enum Successor {
-    /// It can be called.
-    Usable,
-    /// It can only be dropped.
-    Lost,
-}
-
-impl Candidate {
-    /// Returns its node in the wait-for graph, which stays with the instance that does not run.
-    pub fn node(&self) -> Arc<WaitNode> {
-        Arc::clone(&self.beside.node)
-    }
-
-    /// Has it go on trial instead of taking over.
-    pub fn try_as(&mut self, canary: Arc<Canary>) {
-        self.canary = Some(canary);
-    }
-
-    /// Returns whether it goes on trial.
-    pub fn is_canary(&self) -> bool {
-        self.canary.is_some()
-    }
-}
-
-impl HandOver {
-    /// The successor did not take the state.
-    fn refused(error: CallError) -> Self {
-        let lost = error.poisons_instance();
-        Self { error, successor: if lost { Successor::Lost } else { Successor::Usable } }
-    }
-}
-
 impl Source {
     /// Returns whether its guest can run on a thread with `stack` bytes of stack left.
-    fn fits(&self, stack: usize) -> bool {
+    pub(super) fn fits(&self, stack: usize) -> bool {
         Needs::of(&self.version.prepared).fit(stack)
     }
 
     /// Returns the timers for a guest with ambient clocks; only WASI has them.
-    fn ambient<'a>(&self, context: &'a HostContext) -> Option<&'a Timers> {
+    pub(super) fn ambient<'a>(&self, context: &'a HostContext) -> Option<&'a Timers> {
         self.version.prepared.uses_wasi.then_some(&context.timers)
     }
 }
@@ -191,76 +128,10 @@ impl Actor {
         }
     }
 
-    /// Makes an instance of another version beside the actor's own, on this thread. With `gate`, it
-    /// must become healthy within that time.
-    pub fn try_out(
-        &self,
-        source: Source,
-        beside: HostContext,
-        gate: Option<Duration>,
-        stack: usize,
-    ) -> Result<Box<Candidate>, LoadError> {
-        let beside = Arc::new(beside);
-        let First { mut instance, mut health, reserved } =
-            self.first_instance(&source, &beside, stack)?;
-        let until = gate.map(|gate| (gate, deadline_in(gate)));
-        while let Some((gate, end)) = until
-            && health != HealthStatus::Healthy
-        {
-            let is_over = beside.timers.is_stopping() || self.mailbox.is_final();
-            if is_over || Instant::now() >= end {
-                let last = health.name();
-                block_on(source.ambient(&beside), pin!(self::end(instance))).ok();
-                return Err(match is_over {
-                    true => LoadError::Stopped,
-                    false => LoadError::Unhealthy { last, gate },
-                });
-            }
-            std::thread::sleep(HEALTH_POLL);
-            let asked = pin!(instance.health());
-            health = block_on(source.ambient(&beside), asked)
-                .map_err(|error| LoadError::Call { during: "health", error })?;
-        }
-        let source = Arc::new(source);
-        Ok(Box::new(Candidate { instance, source, beside, health, reserved, canary: None }))
-    }
-
     /// Gives an idle component a new instance on this thread; `None` if it is not idle. The thread
     /// can run guests.
     pub fn restart_here(&self) -> Option<Result<(), CallError>> {
         self.if_idle_here(self.renew())
-    }
-
-    /// Has a candidate take over from an idle component, on this thread; `None` if it is not idle.
-    /// Afterwards [`Actor::withdraw`] takes back a candidate that has not taken over. The thread can
-    /// run guests.
-    pub fn replace_here(
-        &self,
-        candidate: &mut Option<Box<Candidate>>,
-    ) -> Option<Result<(), CallError>> {
-        self.if_idle_here(async {
-            self.candidate.store(candidate.take());
-            self.take_over().await
-        })
-    }
-
-    /// Has `candidate` take over between two messages. The waiter gets the outcome. Until then, and
-    /// after a refusal, [`Actor::withdraw`] takes the candidate back.
-    pub fn replace(&self, candidate: Box<Candidate>) -> Result<(Waiter, Place), Refusal> {
-        let _changes = self.host_changes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.candidate.store(Some(candidate));
-        let (waiter, reply) = Waiter::with_reply();
-        self.mailbox.replace(Mail::Replace(reply)).map(|place| (waiter, place))
-    }
-
-    /// Keeps a candidate that is not to take over for [`Actor::withdraw`].
-    pub fn take_back(&self, candidate: Option<Box<Candidate>>) {
-        self.candidate.store(candidate);
-    }
-
-    /// Takes a candidate back that has not begun to take over.
-    pub fn withdraw(&self) -> Option<Box<Candidate>> {
-        self.candidate.take()
     }
 
     /// Ends an instance that was never in its place, on this thread.
@@ -269,138 +140,8 @@ impl Actor {
         block_on(self.ambient_timers(), pin!(discard(instance, successor)));
     }
 
-    /// Ends a candidate that does not take over, on this thread.
-    pub fn reject(candidate: Candidate) {
-        let Candidate { instance, source, beside, .. } = candidate;
-        let ended = pin!(end(instance));
-        // The caller learns why it was rejected; how it ends is of no interest.
-        let _ = block_on(source.ambient(&beside), ended);
-    }
-
-    /// Ends the instance whose place another has taken, if there was one, on this thread.
-    pub fn retire(&self) -> Result<(), CallError> {
-        let Some(retired) = self.retired.take() else { return Ok(()) };
-        let Retired { mut instance, beside } = *retired;
-        instance.move_to(Arc::clone(&beside));
-        block_on(Some(&beside.timers), pin!(end(instance)))
-    }
-
-    pub(super) async fn take_over(&self) -> Result<(), CallError> {
-        let Some(mut candidate) = self.candidate.take() else {
-            // Withdrawn: its maker has stopped waiting. It has ended the pause before a restart.
-            if self.supervisor.is_some() && self.status.state().awaits_instance() {
-                let _ = self.mailbox.deliver(Mail::Recovery(Instant::now()));
-            }
-            return Ok(());
-        };
-        if let Some(canary) = candidate.canary.take() {
-            return self.begin_trial(candidate, canary).await;
-        }
-        candidate.instance.move_to(Arc::clone(&self.spec().context));
-        let handed = match self.take_ready() {
-            Some(old) => {
-                self.status.change(Cause::Replace);
-                self.hand_over(old, &mut candidate.instance).await.map(Some)
-            }
-            None => {
-                let restored = self.restore(&mut candidate.instance).await;
-                if restored.is_ok() {
-                    self.status.change(Cause::Replace);
-                }
-                restored.map(|()| None).map_err(HandOver::refused)
-            }
-        };
-        let old = match handed {
-            Ok(old) => old,
-            Err(HandOver { error, successor: Successor::Lost }) => {
-                candidate.instance.finish().await;
-                return Err(error);
-            }
-            Err(HandOver { error, successor: Successor::Usable }) => {
-                candidate.instance.move_to(Arc::clone(&candidate.beside));
-                self.candidate.store(Some(candidate));
-                return Err(error);
-            }
-        };
-        let Candidate { instance, source, beside, health, reserved, .. } = *candidate;
-        if let Some(old) = old {
-            self.retired.store(Some(Box::new(Retired { instance: old, beside })));
-        }
-        self.adopt(Ok(instance), source, health, reserved);
-        Ok(())
-    }
-
-    /// Has a version take over with an instance, or the error for which it has none.
-    pub(super) fn adopt(
-        &self,
-        instance: Result<Box<Instance>, CallError>,
-        source: Arc<Source>,
-        health: HealthStatus,
-        reserved: Option<Box<Promise>>,
-    ) {
-        self.reserved.store(reserved);
-        self.status.set_version(source.version.number);
-        self.set_source(source);
-        if let Some(supervisor) = &self.supervisor {
-            supervisor.reset();
-        }
-        match instance {
-            Ok(instance) => {
-                self.status.set_health(health);
-                self.put_new(instance);
-                self.mailbox.reopen();
-                self.status.change(Cause::Replaced);
-                self.note_live();
-            }
-            Err(error) => _ = self.lost(&error),
-        }
-    }
-
-    /// Hands the state of the instance over to its successor, if both take part, and returns the
-    /// instance. After a failure it is back in its place, unless it crashed.
-    pub(super) async fn hand_over(
-        &self,
-        mut old: Box<Instance>,
-        new: &mut Instance,
-    ) -> Result<Box<Instance>, HandOver> {
-        if !(old.has_state() && new.has_state()) {
-            return Ok(old);
-        }
-        let saved = match old.save().await {
-            Ok(saved) => saved,
-            Err(error) => {
-                match self.put_back(old, &Err::<(), _>(error.clone())) {
-                    Some(crash) => crash.await,
-                    None => self.status.change(Cause::Kept),
-                }
-                return Err(HandOver { error, successor: Successor::Usable });
-            }
-        };
-        let restored = match self.charge_state(saved.len()) {
-            Ok(_charge) => new.restore(&saved, &self.version_text()).await,
-            Err(error) => Err(error),
-        };
-        let Err(error) = restored else { return Ok(old) };
-        self.put(old);
-        self.status.change(Cause::Kept);
-        Err(HandOver::refused(error))
-    }
-
-    /// Charges the account for a saved state.
-    pub(super) fn charge_state(&self, bytes: usize) -> Result<Charge, CallError> {
-        let bytes = bytes as u64;
-        self.spec().context.account.charge(bytes).map_err(|exceeded| {
-            CallError::DoesNotFit(Unfit::State { bytes, limit: exceeded.limit })
-        })
-    }
-
-    /// Returns the version in the metadata of the component.
-    pub(super) fn version_text(&self) -> String {
-        self.source().metadata().map_or_else(String::new, |metadata| metadata.version.clone())
-    }
-
     /// Puts a new instance in its place.
-    fn put_new(&self, instance: Box<Instance>) {
+    pub(super) fn put_new(&self, instance: Box<Instance>) {
         self.begin_with(&instance);
         self.put(instance);
     }
@@ -411,39 +152,6 @@ impl Actor {
         self.status.set_memory(instance.memory_bytes());
         self.status.recycle_later();
         self.status.save_later();
-    }
-
-    /// Puts a new instance in the place of one that has grown old.
-    pub(super) async fn recycle(&self) {
-        if self.status.state() != State::Running {
-            return;
-        }
-        let Some(old) = self.take_ready() else { return };
-        self.status.change(Cause::Recycle);
-        let mut new = match self.new_instance().await {
-            Ok(new) => new,
-            Err(error) => {
-                self.put_new(old);
-                self.status.change(Cause::Kept);
-                return self.report(LogLevel::Warn, "recycling failed", &error).await;
-            }
-        };
-        match self.hand_over(old, &mut new).await {
-            Ok(old) => {
-                self.status.count_restart();
-                self.status.set_health(HealthStatus::Unknown);
-                self.put_new(new);
-                self.status.change(Cause::Restarted);
-                if let Err(error) = end(old).await {
-                    self.report(LogLevel::Warn, "shutdown after recycling failed", &error).await;
-                }
-            }
-            Err(HandOver { error, successor }) => {
-                self.status.recycle_later();
-                discard(new, successor).await;
-                self.report(LogLevel::Warn, "recycling failed", &error).await;
-            }
-        }
     }
 
     /// Closes the mailbox to new mail until a start; `shutdown` follows the mail that waits.
@@ -551,12 +259,17 @@ impl Actor {
         let supervised = !matches!(error, CallError::EngineStopped) && self.mailbox.is_left_alone();
         let verdict = match &self.supervisor {
             Some(supervisor) if supervised => {
-                let verdict = supervisor.after(error, Instant::now());
-                match self.spec().membership.as_ref().zip(self.me.upgrade()) {
-                    Some((membership, me)) if verdict.concerns_group() => {
+                let now = Instant::now();
+                let verdict = supervisor.after(error, now);
+                let group = self.spec().membership.as_ref().zip(self.me.upgrade());
+                match (group, verdict.wish(now)) {
+                    (Some((membership, me)), Some(wish)) => {
                         // Told before what the group does.
                         self.status.change_for(Cause::Crash, failure.take());
-                        membership.after(&me, supervisor, error, verdict)
+                        match membership.takes_on(&me, supervisor, error, wish) {
+                            true => Verdict::Group,
+                            false => verdict,
+                        }
                     }
                     _ => verdict,
                 }
@@ -719,7 +432,7 @@ impl Actor {
         }
     }
 
-    async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
+    pub(super) async fn new_instance(&self) -> Result<Box<Instance>, CallError> {
         let (source, context) = (self.source(), &self.spec().context);
         let made = async {
             let reserved = match self.reserved.take() {
@@ -762,14 +475,6 @@ pub(super) async fn end(mut instance: Box<Instance>) -> Result<(), CallError> {
     let result = instance.shutdown().await;
     instance.finish().await;
     result?.map_err(|error| CallError::Lifecycle { export: "shutdown", error })
-}
-
-/// Ends an instance that did not take over. It is of no interest how it ends.
-pub(super) async fn discard(instance: Box<Instance>, successor: Successor) {
-    match successor {
-        Successor::Lost => instance.finish().await,
-        Successor::Usable => drop(end(instance).await),
-    }
 }
 
 /// Changes the state on drop.
