@@ -21,6 +21,7 @@ pub mod groups;
 pub mod host_call;
 pub mod host_storage;
 pub mod inspect;
+pub mod key_turns;
 pub mod lifecycle;
 pub mod logger;
 pub mod message;

@@ -242,6 +242,9 @@ fn linker(
     host::messaging::link(&mut linker, &mut immediate)?;
     host::services::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
     host::storage::link(&mut linker, &mut immediate, options.storage_placement)?;
+    host::keyvalue::link::link(&mut linker, &mut immediate, options.storage_placement)?;
+    host::config::link(&mut linker, &mut immediate)?;
+    host::logging::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
     wasi::link::link(&mut linker)?;
     Ok((linker, immediate))
 }
