@@ -82,7 +82,7 @@ impl ComponentId {
         use_id: impl FnOnce(id::RawId<'_>) -> R,
     ) -> wasmtime::Result<Result<R, id::InvalidId>> {
         let part = |which, part: &IdPart| {
-            let text = part.read(store)?;
+            let text = part.read(store, which)?;
             Ok::<_, wasmtime::Error>(
                 text.map_err(|TooLong { bytes }| id::InvalidId::too_long(which, bytes)),
             )

@@ -46,7 +46,7 @@ fn get(
     store: StoreContextMut<'_, HostState>,
     (key,): (ShortText<MAX_KEY_BYTES>,),
 ) -> wasmtime::Result<(Result<Option<Arc<str>>, ConfigError>,)> {
-    let Ok(key) = key.read(&store)? else { return Ok((Ok(None),)) };
+    let Ok(key) = key.read(&store, "key")? else { return Ok((Ok(None),)) };
     Ok((permitted(store.data()).map(|()| store.data().initial.value(&key)),))
 }
 

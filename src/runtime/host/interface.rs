@@ -10,6 +10,7 @@ use wasmtime::component::{
 use wasmtime::{Engine, StoreContextMut};
 
 use crate::runtime::contract::is_of;
+use crate::runtime::lifting::NotText;
 use crate::runtime::state::HostState;
 
 /// An interface being linked.
@@ -47,7 +48,9 @@ impl<'a> Interface<'a> {
         R: ComponentNamedList + Lower + 'static,
     {
         self.immediate.0.insert((self.name, function));
-        self.linker.func_wrap(function, code)
+        self.linker.func_wrap(function, move |store, arguments| {
+            code(store, arguments).map_err(|error| NotText::named(error, function))
+        })
     }
 
     /// Adds a resource whose values are in the instance's table of resources.

@@ -9,7 +9,7 @@ use crate::core::bounds::{MAX_LOG_PAIR_BYTES, MAX_LOG_TEXT_BYTES};
 use crate::core::log;
 use crate::core::message::Timestamp;
 use crate::runtime::host::interface::{Immediate, Interface};
-use crate::runtime::lifting::CutText;
+use crate::runtime::lifting::{ArgumentText, NotText};
 use crate::runtime::state::HostState;
 
 /// The interfaces added by [`link`], which differ in their names.
@@ -46,7 +46,10 @@ impl From<Level> for log::LogLevel {
     }
 }
 
-type Arguments = (Level, CutText<MAX_LOG_PAIR_BYTES>, CutText<MAX_LOG_TEXT_BYTES>);
+type Arguments = (Level, ArgumentText<MAX_LOG_PAIR_BYTES>, ArgumentText<MAX_LOG_TEXT_BYTES>);
+
+/// The level, the text and the pairs of a record.
+type Record = (log::LogLevel, String, Vec<(String, String)>);
 
 /// Adds the interfaces.
 pub fn link(
@@ -63,8 +66,8 @@ pub fn link(
         } else {
             interface.immediate("log", |store: StoreContextMut<'_, HostState>, arguments| {
                 let context = &store.data().context;
-                if context.log.enabled(log::LogLevel::from(level(&arguments))) {
-                    let (level, text, pairs) = record(arguments);
+                let (level, text, pairs) = record(arguments)?;
+                if context.log.enabled(level) {
                     context.write_record(level, &text, &pairs, Timestamp::now());
                 }
                 Ok(())
@@ -79,21 +82,17 @@ async fn log_off_fiber(
     arguments: Arguments,
 ) -> wasmtime::Result<()> {
     let context = Arc::clone(&store.data().context);
-    if context.log.enabled(level(&arguments).into()) {
-        let (level, text, pairs) = record(arguments);
+    let record = record(arguments).map_err(|error| NotText::named(error, "log"));
+    let (level, text, pairs) = record?;
+    if context.log.enabled(level) {
         let off_fiber = store.data().off_fiber.clone();
         off_fiber.run(move || context.write_record(level, &text, &pairs, Timestamp::now())).await;
     }
     Ok(())
 }
 
-fn level((level, ..): &Arguments) -> Level {
-    *level
-}
-
-/// Returns level, text and pairs of a record.
-fn record((level, context, text): Arguments) -> (log::LogLevel, String, Vec<(String, String)>) {
-    let (context, mut pairs) = (String::from(context), Vec::new());
+fn record((level, context, text): Arguments) -> wasmtime::Result<Record> {
+    let (context, text, mut pairs) = (context.read("context")?, text.read("message")?, Vec::new());
     if !context.is_empty() {
         pairs.push(("context".to_owned(), context));
     }
@@ -101,5 +100,5 @@ fn record((level, context, text): Arguments) -> (log::LogLevel, String, Vec<(Str
         // The log has no such level.
         pairs.push(("level".to_owned(), "critical".to_owned()));
     }
-    (level.into(), text.into(), pairs)
+    Ok((level.into(), text, pairs))
 }

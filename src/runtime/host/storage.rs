@@ -9,7 +9,7 @@ use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, Lower
 use crate::runtime::contract::{self, StorageUsage};
 use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::host::work::work;
-use crate::runtime::lifting::{ShortText, TooLong};
+use crate::runtime::lifting::{NotText, ShortText, TooLong};
 use crate::runtime::state::HostState;
 use crate::storage::backend::{self, Page, Placement, StorageError};
 use crate::storage::component_storage::{ComponentStorage, MAX_KEY_BYTES, NewValue, too_long};
@@ -123,7 +123,7 @@ where
                     let answer = operation(&context.storage, arguments);
                     answer.map_err(|error| context.told("storage", error))
                 };
-                let answer = match taken? {
+                let answer = match taken.map_err(|error| NotText::named(error, name))? {
                     Ok(arguments) => off_fiber.run(move || job(arguments)).await,
                     Err(error) => Err(error),
                 };
@@ -137,7 +137,7 @@ where
 }
 
 fn text(store: &Store<'_>, key: &Key) -> Taken<String> {
-    let text = key.read(store)?;
+    let text = key.read(store, "key")?;
     Ok(text.map(Into::into).map_err(|TooLong { bytes }| too_long(bytes)))
 }
 
@@ -178,7 +178,8 @@ async fn list_keys(
     prefix: Option<Key>,
     placement: Placement,
 ) -> wasmtime::Result<(Result<Vec<backend::Key>, contract::StorageError>,)> {
-    let prefix: Arc<str> = match prefix.map(|prefix| text(&store, &prefix)).transpose()? {
+    let taken = prefix.map(|prefix| text(&store, &prefix)).transpose();
+    let prefix: Arc<str> = match taken.map_err(|error| NotText::named(error, "list-keys"))? {
         None => "".into(),
         Some(Ok(prefix)) => prefix.into(),
         Some(Err(error)) => return Ok((Err(error.into()),)),

@@ -37,7 +37,7 @@ fn open(
     mut store: Store<'_>,
     (name,): (ShortText<MAX_NAME_BYTES>,),
 ) -> wasmtime::Result<(Result<Resource<Bucket>, StoreError>,)> {
-    let bucket = name.read(&store)?.ok().and_then(|name| Bucket::named(&name));
+    let bucket = name.read(&store, "identifier")?.ok().and_then(|name| Bucket::named(&name));
     let Some(bucket) = bucket else { return Ok((Err(StoreError::NoSuchStore),)) };
     Ok((Ok(store.data_mut().wasi().table.push(bucket)?),))
 }
@@ -52,7 +52,7 @@ pub fn bucket<'a>(
 
 /// Returns the key in the component's storage.
 pub fn read_key(store: &Store<'_>, prefix: &Prefix, key: &KeyText) -> Taken<String> {
-    Ok(match key.read(store)? {
+    Ok(match key.read(store, "key")? {
         Ok(key) => prefix.within(&key),
         Err(TooLong { bytes }) => Err(too_long(bytes)),
     })
@@ -88,7 +88,7 @@ pub fn link_list_by_key(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
     functions.define(
         "[method]bucket.list-keys",
         |store: &mut Store<'_>, (of, cursor): (Resource<Bucket>, Option<KeyText>)| {
-            let after = match cursor.map(|cursor| cursor.read(&*store)).transpose()? {
+            let after = match cursor.map(|cursor| cursor.read(&*store, "cursor")).transpose()? {
                 None => None,
                 Some(Ok(after)) => Some(Key::from(&*after)),
                 Some(Err(TooLong { bytes })) => return Ok(Err(too_long(bytes))),
