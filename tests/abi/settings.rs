@@ -57,7 +57,7 @@ fn who_may_not_read_the_environment_reads_no_configuration() {
     let settings = load(&engine, json!({"config": {"secret": "s"}}));
     assert_eq!(engine.text(settings, "get secret"), "s");
     let rule = json!({"rules": [
-        {"effect": "deny", "component": ID, "action": "environment.read", "resource": "**"},
+        {"effect": "deny", "component": ID, "action": "environment.read"},
     ]});
     engine.set_policies(&rule.to_string()).unwrap();
     for command in ["get secret", "all", "draft-get secret", "runtime-all", "get missing"] {
@@ -124,7 +124,7 @@ fn a_record_is_bounded_and_counts_against_the_quota() {
     assert_eq!(journal.records().len(), 1, "the large one has left a debt");
 
     let rule = json!({"rules": [
-        {"effect": "deny", "component": ID, "action": "log.write", "resource": "**"},
+        {"effect": "deny", "component": ID, "action": "log.write"},
     ]});
     let (config, journal) = (Config::bare(), Journal::default());
     journal.attach(&config);
