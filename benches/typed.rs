@@ -36,10 +36,11 @@ impl Raw {
         let mut linker = Linker::new(&engine);
         if interface.contains("commands") {
             let mut buffer = linker.instance("editor:api/buffer@1.2.0").unwrap();
-            let count = |_: wasmtime::StoreContextMut<'_, ()>, _, _: &[Val], results: &mut [Val]| {
-                results[0] = Val::U32(5);
-                Ok(())
-            };
+            let count =
+                |_: wasmtime::StoreContextMut<'_, ()>, _, _: &[Val], results: &mut [Val]| {
+                    results[0] = Val::U32(5);
+                    Ok(())
+                };
             buffer.func_new("line-count", count).unwrap();
         }
         linker.define_unknown_imports_as_traps(&component).unwrap();
@@ -115,7 +116,11 @@ impl Ours {
                 airssys_engine_load(engine, id, data, len, options, &mut component, error)
             });
         }
-        Self { engine, component, function: CString::new(format!("{interface}#{function}")).unwrap() }
+        Self {
+            engine,
+            component,
+            function: CString::new(format!("{interface}#{function}")).unwrap(),
+        }
     }
 
     fn call(&self, arguments: &CStr) -> String {
@@ -155,7 +160,13 @@ impl Ours {
             let (function, arguments) = (self.function.as_ptr(), arguments.as_ptr());
             let options = &raw const options;
             airssys_engine_invoke(
-                self.engine, self.component, function, arguments, options, json, error,
+                self.engine,
+                self.component,
+                function,
+                arguments,
+                options,
+                json,
+                error,
             )
         });
     }
@@ -198,7 +209,9 @@ fn row(what: &str, guest: &str, interface: &str, function: &str, theirs: &[Val],
 }
 
 fn main() {
-    println!("one typed call: airssys_engine_invoke with JSON against wasmtime call_async with Val");
+    println!(
+        "one typed call: airssys_engine_invoke with JSON against wasmtime call_async with Val"
+    );
     println!("(medians of {ROUNDS} rounds in turns; ratio: median of the ratios of each round)\n");
     println!("{:<34} {:>14} {:>14} {:>8}", "", "wasmtime", "airssys", "ratio");
     let (ops, echo) = ("docs:calc/ops@0.1.0", "docs:calc/echo@0.1.0");

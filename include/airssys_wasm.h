@@ -1722,6 +1722,8 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *                                         airssys_engine_add_group; it must exist. A member has
  *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
+ *       "require-lifecycle": false,       true refuses a component that exports no
+ *                                         component-lifecycle: AIRSSYS_ERROR_INVALID_COMPONENT
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
  *       "sha256": "64 digits",            of the binary, likewise

@@ -114,7 +114,7 @@ impl Actor {
             Arc::clone(&spec.runtime),
             &version.prepared,
             Arc::clone(context),
-            Arc::clone(&version.config.env),
+            Arc::clone(&version.config),
             Arc::clone(&spec.limits),
             on_caller,
         );

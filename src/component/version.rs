@@ -7,7 +7,7 @@ use crate::core::account::Charge;
 use crate::core::metadata::ComponentMetadata;
 use crate::runtime::compiler::Lease;
 use crate::runtime::engine::CALLER_STACK_BYTES;
-use crate::runtime::instance::InitialConfig;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::mappings::Promise;
 use crate::runtime::prepared::Prepared;
 use crate::security::signature::PublicKey;
@@ -21,7 +21,7 @@ pub struct Version {
     /// Keeps the compiled binary cached for the next load of the same one.
     pub lease: Arc<Lease>,
     /// The configuration passed to `initialize`.
-    pub config: InitialConfig,
+    pub config: Arc<InitialConfig>,
     /// What its metadata must be.
     pub expectation: Expectation,
     /// The key that signed the binary.

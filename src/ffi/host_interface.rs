@@ -176,11 +176,7 @@ fn text_of(bytes: &[u8]) -> String {
 /// The host's callbacks as an interface.
 struct HostFunctions {
     user_data: UserData,
-    call: unsafe extern "C" fn(
-        *mut c_void,
-        *const airssys_function_call_t,
-        *mut airssys_writer_t,
-    ),
+    call: unsafe extern "C" fn(*mut c_void, *const airssys_function_call_t, *mut airssys_writer_t),
 }
 
 impl HostFunctions {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::ffi::arguments::Versioned;
 use crate::ffi::failure::Failure;
 use crate::ffi::host_call::HostFn;
+use crate::ffi::key_turns::KeyTurns;
 use crate::ffi::serialized::Serialized;
 use crate::ffi::storage::*;
 use crate::ffi::user_data::UserData;
@@ -30,6 +31,8 @@ pub struct HostStorage {
     batch: Option<BatchFn>,
     flush: Option<FlushFn>,
     namespaces: Option<NamespacesFn>,
+    /// `None` lets changes of a key meet.
+    turns: Option<KeyTurns>,
 }
 
 type Out = *mut airssys_writer_t;
@@ -47,21 +50,26 @@ type NamespacesFn = unsafe extern "C" fn(*mut c_void, *mut airssys_keys_t, Out);
 /// Returns the host's storage, which takes over `user_data`.
 pub fn owned(storage: &Versioned<'_, airssys_storage_t>) -> Result<Arc<dyn Backend>, Failure> {
     let storage = storage.required()?;
-    backend(&storage, storage.drop)
+    backend(&storage, storage.drop, Some(KeyTurns::default()))
 }
 
-/// Returns the host's storage, which leaves `user_data` to the host.
+/// Returns the host's storage, which leaves `user_data` to the host. What its callbacks do is not
+/// made better than it is: they meet at a key.
 pub fn lent(storage: &airssys_storage_t) -> Result<Arc<dyn Backend>, Failure> {
-    backend(storage, None)
+    backend(storage, None, None)
 }
 
-fn backend(storage: &airssys_storage_t, drop: Option<DropFn>) -> Result<Arc<dyn Backend>, Failure> {
+fn backend(
+    storage: &airssys_storage_t,
+    drop: Option<DropFn>,
+    turns: Option<KeyTurns>,
+) -> Result<Arc<dyn Backend>, Failure> {
     let unknown = storage.flags & !AIRSSYS_STORAGE_SERIALIZE;
     if unknown != 0 {
         let problem = format!("has unknown bits {unknown:#x}");
         return Err(Failure::argument("storage.flags", &problem));
     }
-    let host = HostStorage::new(storage, drop)?;
+    let host = HostStorage::new(storage, drop, turns)?;
     Ok(match storage.flags {
         AIRSSYS_STORAGE_SERIALIZE => Arc::new(Serialized::new(host)),
         _ => Arc::new(host),
@@ -69,7 +77,11 @@ fn backend(storage: &airssys_storage_t, drop: Option<DropFn>) -> Result<Arc<dyn 
 }
 
 impl HostStorage {
-    fn new(storage: &airssys_storage_t, drop: Option<DropFn>) -> Result<Self, Failure> {
+    fn new(
+        storage: &airssys_storage_t,
+        drop: Option<DropFn>,
+        turns: Option<KeyTurns>,
+    ) -> Result<Self, Failure> {
         let missing = |name| move || Failure::argument(name, "is NULL");
         Ok(Self {
             get: storage.get.ok_or_else(missing("storage.get"))?,
@@ -81,6 +93,7 @@ impl HostStorage {
             batch: storage.batch,
             flush: storage.flush,
             namespaces: storage.namespaces,
+            turns,
             // Last, so that after a refusal the host still owns `user_data`.
             user_data: UserData::new(storage.user_data, drop),
         })
@@ -171,24 +184,11 @@ impl Backend for HostStorage {
     }
 
     fn set(&self, namespace: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        ask("set", |out| {
-            let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
-            // SAFETY: the host's own function and data, with texts and bytes that live until it
-            // returns.
-            unsafe { self.set.call((data, ns.as_ptr(), key.as_ptr(), value, len, out)) }
-        })?
-        .map(drop)
-        .ok_or_else(|| impossible("set"))
+        self.in_turn(namespace, [key].into_iter(), || self.ask_to_set(namespace, key, &value))
     }
 
     fn delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {
-        let (ns, key) = (c_string(namespace)?, c_string(key)?);
-        ask("del", |out| {
-            // SAFETY: the host's own function and data, with texts that live until it returns.
-            unsafe { self.del.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
-        })
-        .map(drop)
+        self.in_turn(namespace, [key].into_iter(), || self.ask_to_delete(namespace, key))
     }
 
     fn exists(&self, namespace: &str, key: &str) -> Result<bool, StorageError> {
@@ -233,19 +233,16 @@ impl Backend for HostStorage {
         Ok(answer.map(|_| used).unwrap_or_default())
     }
 
-    fn apply(&self, namespace: &str, mut changes: Vec<Change>) -> Result<(), StorageError> {
+    fn apply(&self, namespace: &str, changes: Vec<Change>) -> Result<(), StorageError> {
         if changes.iter().any(|change| change.to.as_ref().is_some_and(|to| to.expires.is_some())) {
             return Err(StorageError::Unsupported("store a key that expires: it is the host's"));
         }
         if changes.is_empty() && self.batch.is_some() {
             return Ok(());
         }
-        if let (1, None) = (changes.len(), self.batch) {
-            let Some(Change { key, to }) = changes.pop() else { return Ok(()) };
-            return match to {
-                Some(entry) => self.set(namespace, &key, entry.value),
-                None => self.delete(namespace, &key),
-            };
+        if let ([change], None) = (&*changes, self.batch) {
+            let keys = [&*change.key].into_iter();
+            return self.in_turn(namespace, keys, || self.ask_to_change(namespace, change));
         }
         let Some(batch) = self.batch else {
             return Err(StorageError::Unsupported("change several keys at once: it has no batch"));
@@ -262,14 +259,35 @@ impl Backend for HostStorage {
             changes: pointers.as_ptr(),
             count: pointers.len(),
         };
-        ask("batch", |out| {
-            let data = self.user_data.pointer();
-            // SAFETY: the host's own function and data, with a text and changes that live until it
-            // returns.
-            unsafe { batch.call((data, ns.as_ptr(), &raw const all, out)) }
-        })?
-        .map(drop)
-        .ok_or_else(|| impossible("batch"))
+        self.in_turn(namespace, changes.iter().map(|change| &*change.key), || {
+            ask("batch", |out| {
+                let data = self.user_data.pointer();
+                // SAFETY: the host's own function and data, with a text and changes that live until
+                // it returns.
+                unsafe { batch.call((data, ns.as_ptr(), &raw const all, out)) }
+            })?
+            .map(drop)
+            .ok_or_else(|| impossible("batch"))
+        })
+    }
+
+    fn makes_several(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    fn exchange(
+        &self,
+        namespace: &str,
+        from: Option<&Value>,
+        change: Change,
+    ) -> Result<bool, StorageError> {
+        self.in_turn(namespace, [&*change.key].into_iter(), || {
+            let now = self.get(namespace, &change.key, u64::MAX)?;
+            if now.as_ref() != from {
+                return Ok(false);
+            }
+            self.ask_to_change(namespace, &change).map(|()| true)
+        })
     }
 
     fn namespaces(&self, after: Option<&str>) -> Result<Page, StorageError> {
@@ -301,6 +319,46 @@ impl Backend for HostStorage {
 }
 
 impl HostStorage {
+    fn in_turn<'k, T>(
+        &self,
+        namespace: &str,
+        keys: impl Iterator<Item = &'k str>,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        match &self.turns {
+            Some(turns) => turns.in_turn(namespace, keys, change),
+            None => change(),
+        }
+    }
+
+    fn ask_to_set(&self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StorageError> {
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        ask("set", |out| {
+            let (data, value, len) = (self.user_data.pointer(), value.as_ptr(), value.len());
+            // SAFETY: the host's own function and data, with texts and bytes that live until it
+            // returns.
+            unsafe { self.set.call((data, ns.as_ptr(), key.as_ptr(), value, len, out)) }
+        })?
+        .map(drop)
+        .ok_or_else(|| impossible("set"))
+    }
+
+    fn ask_to_delete(&self, namespace: &str, key: &str) -> Result<(), StorageError> {
+        let (ns, key) = (c_string(namespace)?, c_string(key)?);
+        ask("del", |out| {
+            // SAFETY: the host's own function and data, with texts that live until it returns.
+            unsafe { self.del.call((self.user_data.pointer(), ns.as_ptr(), key.as_ptr(), out)) }
+        })
+        .map(drop)
+    }
+
+    fn ask_to_change(&self, namespace: &str, change: &Change) -> Result<(), StorageError> {
+        match &change.to {
+            Some(entry) => self.ask_to_set(namespace, &change.key, &entry.value),
+            None => self.ask_to_delete(namespace, &change.key),
+        }
+    }
+
     fn usage_by_listing(&self, namespace: &str) -> Result<Usage, StorageError> {
         let mut used = Usage::default();
         let all = Listing { prefix: "", after: None, most_bytes: u64::MAX };

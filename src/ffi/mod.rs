@@ -23,6 +23,7 @@ pub mod host_interface;
 pub mod host_storage;
 pub mod inspect;
 pub mod invoke;
+pub mod key_turns;
 pub mod lifecycle;
 pub mod logger;
 pub mod message;

@@ -122,6 +122,8 @@
  *                                         airssys_engine_add_group; it must exist. A member has
  *                                         "supervision" even if nothing names one; default: none
  *       "kept-versions": 2,               versions for airssys_engine_rollback, 0 to 64
+ *       "require-lifecycle": false,       true refuses a component that exports no
+ *                                         component-lifecycle: AIRSSYS_ERROR_INVALID_COMPONENT
  *       "expect": { "name": "text",       what the metadata must be, "version" by the rules of
  *                   "version": "^1.2" },  semver; another is AIRSSYS_ERROR_INVALID_COMPONENT
  *       "sha256": "64 digits",            of the binary, likewise

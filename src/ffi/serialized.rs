@@ -75,6 +75,19 @@ impl<B: Backend> Backend for Serialized<B> {
         self.in_turn(|backend| backend.apply(namespace, changes))
     }
 
+    fn makes_several(&self) -> bool {
+        self.backend.makes_several()
+    }
+
+    fn exchange(
+        &self,
+        namespace: &str,
+        from: Option<&Value>,
+        change: Change,
+    ) -> Result<bool, StorageError> {
+        self.in_turn(|backend| backend.exchange(namespace, from, change))
+    }
+
     fn expires(&self, namespace: &str, key: &str) -> Result<Option<UnixMillis>, StorageError> {
         self.in_turn(|backend| backend.expires(namespace, key))
     }

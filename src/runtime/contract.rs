@@ -3,17 +3,18 @@
 //! Values passed to a guest are borrowed; values from a guest are owned.
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::component::{Component, ComponentType, Lift, Lower};
 
 use crate::core::bounds::{
     MAX_ERROR_TEXT_BYTES, MAX_METADATA_TEXT_BYTES, MAX_OPERATION_BYTES, MAX_OPERATIONS,
 };
 use crate::core::error::{self, InHostWords, MessagingError as CoreMessagingError};
-use crate::core::id;
+use crate::core::id::{self, shorten};
 use crate::core::log;
 use crate::core::message;
 use crate::core::metadata;
 use crate::runtime::lifting::{CutText, Excerpt, ShortText, TooLong};
+use crate::runtime::load_error::LoadError;
 use crate::storage::backend;
 
 /// The interface exported by components.
@@ -36,6 +37,22 @@ pub fn is_of(interface: &str, name: &str) -> bool {
         Some((name.to_owned(), version.split_once('.')?.0.to_owned()))
     };
     interface == name || major(interface).is_some_and(|of| Some(of) == major(name))
+}
+
+/// Refuses a component that exports one of the interfaces in a version that is not called.
+pub fn check_exports(component: &Component) -> Result<(), LoadError> {
+    for (name, _) in component.component_type().exports(component.engine()) {
+        for known in [LIFECYCLE, STATE] {
+            let interface = |name: &str| name.split('@').next().map(str::to_owned);
+            if interface(known) == interface(name) && !is_of(known, name) {
+                return Err(LoadError::InvalidComponent(format!(
+                    "it exports {}, and this host calls {known} and later minor versions",
+                    shorten(name)
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A component id from a guest, still in its memory.
@@ -65,7 +82,7 @@ impl ComponentId {
         use_id: impl FnOnce(id::RawId<'_>) -> R,
     ) -> wasmtime::Result<Result<R, id::InvalidId>> {
         let part = |which, part: &IdPart| {
-            let text = part.read(store)?;
+            let text = part.read(store, which)?;
             Ok::<_, wasmtime::Error>(
                 text.map_err(|TooLong { bytes }| id::InvalidId::too_long(which, bytes)),
             )
@@ -465,7 +482,9 @@ impl From<backend::StorageError> for StorageError {
             backend::StorageError::NotFound(text) => Self::NotFound(text),
             backend::StorageError::QuotaExceeded => Self::QuotaExceeded,
             backend::StorageError::InvalidKey(text) => Self::InvalidKey(text),
-            backend::StorageError::Io(text) => Self::IoError(text),
+            backend::StorageError::Io(text) | backend::StorageError::Denied(text) => {
+                Self::IoError(text)
+            }
             backend::StorageError::Unsupported(_) | backend::StorageError::WouldDeadlock => {
                 Self::IoError(error.to_string())
             }

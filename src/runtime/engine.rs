@@ -14,6 +14,7 @@ use crate::runtime::compiler::Compiler;
 use crate::runtime::driver;
 use crate::runtime::fiber_stack::{FiberStack, FiberStacks};
 use crate::runtime::host;
+use crate::runtime::host::functions::Offered;
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::limiter::MAX_STACK_BYTES;
 use crate::runtime::loader::Loader;
@@ -25,7 +26,6 @@ use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::shortage::{self, NoThread};
 use crate::runtime::signals;
 use crate::runtime::spares::Spares;
-use crate::runtime::host::functions::Offered;
 use crate::runtime::state::HostState;
 use crate::runtime::ticker::Ticker;
 use crate::runtime::wasi;
@@ -245,6 +245,9 @@ fn linker(
     host::messaging::link(&mut linker, &mut immediate)?;
     host::services::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
     host::storage::link(&mut linker, &mut immediate, options.storage_placement)?;
+    host::keyvalue::link::link(&mut linker, &mut immediate, options.storage_placement)?;
+    host::config::link(&mut linker, &mut immediate)?;
+    host::logging::link(&mut linker, &mut immediate, options.log_runs_host_code)?;
     wasi::link::link(&mut linker)?;
     Ok((linker, immediate))
 }

@@ -26,6 +26,7 @@ use crate::runtime::driver::source::{Driven, MailSource};
 use crate::runtime::engine::WasmRuntime;
 use crate::runtime::guest_call::{Deadline, GuestCall, Progress, run_host_jobs};
 use crate::runtime::host_context::HostContext;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
@@ -37,14 +38,6 @@ use crate::runtime::typed_call::TypedCalls;
 use crate::security::action::Action;
 use crate::security::guard::Guard;
 use crate::security::quota::Quotas;
-
-/// The arguments of `initialize`.
-pub struct InitialConfig {
-    /// Environment variables.
-    pub env: Arc<[(String, String)]>,
-    /// Opaque configuration.
-    pub data: Option<Vec<u8>>,
-}
 
 /// An instance. A call that trapped, hit a limit or took too long leaves it unusable; it can then
 /// only be dropped.
@@ -128,13 +121,13 @@ impl Instance {
         runtime: Arc<WasmRuntime>,
         prepared: &Prepared,
         context: Arc<HostContext>,
-        env: Arc<[(String, String)]>,
+        initial: Arc<InitialConfig>,
         limits: Arc<Limits>,
         on_caller: bool,
     ) -> Result<Self, LoadError> {
         let added = prepared.run.as_ref().map_or(0, |added| added.instances);
         let limiter = Limiter::new(&limits, added);
-        let state = HostState::new(Arc::clone(&context), env, limiter);
+        let state = HostState::new(Arc::clone(&context), initial, limiter);
         let off_fiber = state.off_fiber.clone();
         let mut store = Store::new(prepared.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use thiserror::Error;
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift, WasmStr};
@@ -32,6 +33,33 @@ pub struct TooLong {
 /// An [`Excerpt`] as one text: a truncated one ends in a mark and the full length. No larger than a
 /// `String`, because results are moved often.
 pub struct CutText<const MAX: usize>(String);
+
+/// A [`CutText`] that is an argument of a host function: malformed text is an error when it is read, so
+/// that the error can name the argument.
+pub struct ArgumentText<const MAX: usize>(Result<String, Box<str>>);
+
+/// Malformed text from a guest. As in the Canonical ABI, it is a trap.
+#[derive(Debug, Error)]
+#[error("`{function}` was called with a `{argument}` that is not text: {reason}")]
+pub struct NotText {
+    function: &'static str,
+    argument: &'static str,
+    reason: Box<str>,
+}
+
+impl NotText {
+    fn new(argument: &'static str, reason: Box<str>) -> Self {
+        Self { function: "a host function", argument, reason }
+    }
+
+    /// Returns the error with the name of the function, if it is this one.
+    pub fn named(error: wasmtime::Error, function: &'static str) -> wasmtime::Error {
+        match error.downcast::<Self>() {
+            Ok(error) => Self { function, ..error }.into(),
+            Err(error) => error,
+        }
+    }
+}
 
 /// The length of a text in the guest's encoding.
 #[derive(Debug, Clone, Copy)]
@@ -60,16 +88,28 @@ impl<const MAX: usize> ShortText<MAX> {
         self.length.bytes()
     }
 
-    /// Reads the text, or returns its length if it is too long. Malformed text is a trap, as in the
-    /// Canonical ABI.
+    /// Reads the text, or returns its length if it is too long. Malformed text is a [`NotText`] of this
+    /// argument.
     pub fn read<'a, T: 'static>(
         &self,
         store: impl Into<StoreContext<'a, T>>,
+        argument: &'static str,
     ) -> wasmtime::Result<Result<Cow<'a, str>, TooLong>> {
         if self.length.units > MAX {
             return Ok(Err(TooLong { bytes: self.length.bytes() }));
         }
-        self.text.to_str(store).map(Ok)
+        let text = self.text.to_str(store);
+        let not_text = |error: wasmtime::Error| {
+            NotText::new(argument, error.root_cause().to_string().into()).into()
+        };
+        text.map(Ok).map_err(not_text)
+    }
+}
+
+impl<const MAX: usize> ArgumentText<MAX> {
+    /// Returns the text. Malformed text is a [`NotText`] of this argument.
+    pub fn read(self, argument: &'static str) -> wasmtime::Result<String> {
+        self.0.map_err(|reason| NotText::new(argument, reason).into())
     }
 }
 
@@ -170,7 +210,8 @@ pub fn text_in_memory<'a>(
     let Length { units, unit_bytes } = range.length(encoding);
     let end = units.checked_mul(unit_bytes).and_then(|bytes| at.checked_add(bytes));
     let bytes = end.and_then(|end| cx.memory().get(at..end));
-    let bytes = bytes.ok_or_else(|| wasmtime::format_err!("a string out of the bounds of memory"))?;
+    let bytes =
+        bytes.ok_or_else(|| wasmtime::format_err!("a string out of the bounds of memory"))?;
     if !at.is_multiple_of(unit_bytes) {
         wasmtime::bail!("a string that is not aligned to {unit_bytes} bytes");
     }
@@ -254,3 +295,8 @@ lift_as_text!(ShortText, |cx, text, range| {
 lift_as_text!(Excerpt, |cx, _text, range| range.excerpt(cx));
 
 lift_as_text!(CutText, |cx, _text, range| range.excerpt::<MAX>(cx).map(Self::from));
+
+lift_as_text!(ArgumentText, |cx, _text, range| {
+    let text = range.excerpt::<MAX>(cx).map(CutText::from).map(String::from);
+    Ok(Self(text.map_err(|error| error.root_cause().to_string().into())))
+});

@@ -16,6 +16,8 @@ pub mod guest_call;
 pub mod host;
 pub mod host_context;
 pub mod idle_sleep;
+pub mod import_error;
+pub mod initial_config;
 pub mod instance;
 pub mod lifting;
 pub mod limiter;
@@ -28,6 +30,7 @@ pub mod packed_memory;
 pub mod platform;
 pub mod prepared;
 pub mod priority;
+pub mod proposals;
 pub mod recent_binaries;
 #[cfg(target_os = "linux")]
 pub mod reserved_memory;

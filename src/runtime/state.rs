@@ -11,6 +11,7 @@ use crate::core::interrupts::Seen;
 use crate::runtime::driver::source::Driven;
 use crate::runtime::guest_call::Deadline;
 use crate::runtime::host_context::HostContext;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::limiter::Limiter;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::OffFiber;
@@ -39,8 +40,8 @@ pub fn make_ready(mut store: impl AsContextMut<Data = HostState>, fuel: u64) {
 pub struct HostState {
     /// See [`HostContext`].
     pub context: Arc<HostContext>,
-    /// The environment that WASI shows: what the load named, nothing of the host's.
-    env: Arc<[(String, String)]>,
+    /// What WASI shows of environment and configuration: what the load named, nothing of the host's.
+    pub initial: Arc<InitialConfig>,
     /// Enforces the store's limits.
     pub limiter: Limiter,
     /// Host jobs of the guest call in progress.
@@ -60,11 +61,11 @@ pub struct HostState {
 
 impl HostState {
     /// Creates the data of a new store.
-    pub fn new(context: Arc<HostContext>, env: Arc<[(String, String)]>, limiter: Limiter) -> Self {
+    pub fn new(context: Arc<HostContext>, initial: Arc<InitialConfig>, limiter: Limiter) -> Self {
         let off_fiber = OffFiber::new(Arc::clone(&context.node), context.threads.clone());
         Self {
             context,
-            env,
+            initial,
             limiter,
             off_fiber,
             on_caller: None,
@@ -107,8 +108,9 @@ impl HostState {
 
     /// Returns the instance's WASI state.
     pub fn wasi(&mut self) -> &mut Wasi {
-        self.wasi
-            .get_or_insert_with(|| Box::new(Wasi::new(&self.context, &self.env, &self.off_fiber)))
+        self.wasi.get_or_insert_with(|| {
+            Box::new(Wasi::new(&self.context, &self.initial.env, &self.off_fiber))
+        })
     }
 
     /// Returns the instance's view of files.

@@ -203,9 +203,9 @@ fn offered(component: &Component, name: &str) -> Option<String> {
         match item.ty {
             ComponentItem::ComponentFunc(_) => functions.push(export.to_owned()),
             ComponentItem::ComponentInstance(interface) => {
-                let within = interface.exports(engine).filter(|(_, item)| {
-                    matches!(item.ty, ComponentItem::ComponentFunc(_))
-                });
+                let within = interface
+                    .exports(engine)
+                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
                 functions.extend(within.map(|(function, _)| format!("{export}#{function}")));
             }
             _ => {}

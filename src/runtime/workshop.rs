@@ -11,12 +11,16 @@ use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::runtime::cache::store::{CacheCounts, CompileCache};
 use crate::runtime::call_error;
 use crate::runtime::compiler::Way;
+use crate::runtime::contract;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::functions::{Offered, link_offered};
 use crate::runtime::host::interface::Immediate;
+use crate::runtime::host::offered;
+use crate::runtime::import_error;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Taken;
 use crate::runtime::prepared::{LifecycleExports, Loop, Prepared, StateExports};
+use crate::runtime::proposals;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
 use crate::runtime::shortage::MemoryLimits;
@@ -146,7 +150,12 @@ impl Workshop {
         hash: &blake3::Hash,
     ) -> Result<Component, LoadError> {
         let engine = &self.toolchain(recipe).engine;
-        let component = Component::from_binary(engine, binary).map_err(invalid)?;
+        let component = Component::from_binary(engine, binary).map_err(|error| {
+            match proposals::needed(binary).filter(|_| !call_error::is_want_of_memory(&error)) {
+                Some(needed) => LoadError::InvalidComponent(needed),
+                None => invalid(error),
+            }
+        })?;
         if let Some(cache) = &self.cache {
             cache.put(engine, hash, &component);
         }
@@ -163,15 +172,26 @@ impl Workshop {
         let run = run.map(|run| Loop { run, instances: recipe.instances });
         let lifecycle = LifecycleExports::find(component)?;
         let state = StateExports::find(component)?;
-        let uses_wasi =
-            component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
+        contract::check_exports(component)?;
+        let uses_wasi = component
+            .component_type()
+            .imports(engine)
+            .any(|(name, _)| name.starts_with("wasi:") && !offered::is_standard(name));
         let waits = run.is_some() || !toolchain.immediate.are_all_of(component, engine);
         let linker = if run.is_some() { &toolchain.driven } else { &toolchain.linker };
         let offered = link_offered(linker, component, &self.offered).map_err(invalid)?;
         let linker = offered.as_ref().unwrap_or(linker);
         let extended = link_closed(linker, component).map_err(invalid)?;
         let linker = extended.as_ref().unwrap_or(linker);
-        let pre = linker.instantiate_pre(component).map_err(invalid)?;
+        let pre = linker.instantiate_pre(component);
+        let pre = pre.map_err(|error| match call_error::is_want_of_memory(&error) {
+            true => invalid(error),
+            false => LoadError::InvalidComponent(import_error::explained(
+                component,
+                &self.offered,
+                &error,
+            )),
+        })?;
         let Recipe { hash, sha256, binary_bytes, .. } = *recipe;
         // The number is unknown only for components that import modules, which fail to load.
         let memories = component.resources_required().map_or(1, |it| it.num_memories as usize);

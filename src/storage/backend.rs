@@ -18,6 +18,9 @@ pub enum StorageError {
     InvalidKey(String),
     #[error("io-error: {0}")]
     Io(String),
+    /// The component lacks the right.
+    #[error("io-error: {0}")]
+    Denied(String),
     /// `invalid-key`, with a text from the host.
     #[error("invalid-key: {0}")]
     HostInvalidKey(String),
@@ -39,7 +42,7 @@ impl StorageError {
             Self::NotFound(_) => "not-found",
             Self::QuotaExceeded => "quota-exceeded",
             Self::InvalidKey(_) | Self::HostInvalidKey(_) => "invalid-key",
-            Self::Io(_) | Self::HostIo(_) => "io-error",
+            Self::Io(_) | Self::Denied(_) | Self::HostIo(_) => "io-error",
             Self::Unsupported(_) => "unsupported",
             Self::WouldDeadlock => "would-deadlock",
         }
@@ -178,6 +181,22 @@ pub trait Backend: Send + Sync {
     /// accepts several.
     fn apply(&self, _namespace: &str, _changes: Vec<Change>) -> Result<(), StorageError> {
         Err(StorageError::Unsupported("change several keys at once, or set one that expires"))
+    }
+
+    /// Returns whether [`Backend::apply`] takes several changes.
+    fn makes_several(&self) -> bool {
+        true
+    }
+
+    /// Makes a change if the key has the value `from`; `None`: if it is missing. Returns whether it
+    /// was made. Nothing else changes the key between the comparison and the change.
+    fn exchange(
+        &self,
+        _namespace: &str,
+        _from: Option<&Value>,
+        _change: Change,
+    ) -> Result<bool, StorageError> {
+        Err(StorageError::Unsupported("compare a value and change it at once"))
     }
 
     /// Returns the time at which a key expires; `None` is never, or that the key is missing.

@@ -19,7 +19,7 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// The storage of one component: its own namespace, or one that it shares.
 #[derive(Clone)]
 pub struct ComponentStorage {
-    backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn Backend>,
     namespace: Namespace,
     guard: Arc<Guard>,
     account: Arc<Account>,
@@ -79,33 +79,57 @@ impl ComponentStorage {
         let NewValue { bytes: value, charge: _charge } = value;
         let namespace = self.permitted(Action::StorageWrite)?;
         let key = checked(key)?;
-        let quotas = self.guard.quotas();
-        if quotas.storage_bytes.is_none() && quotas.storage_keys.is_none() {
-            return self.backend.set(namespace, key, value);
-        }
         let size = (key.len() + value.len()) as u64;
-        let (others, _reservation) = self.reservations.reserve(&self.namespace, size);
-        self.check_quotas(key, size, others)?;
-        self.backend.set(namespace, key, value)
+        self.within_quotas(&[(key, size)], || self.backend.set(namespace, key, value))
     }
 
-    /// Checks a value of `size` bytes against the quotas, together with the `others` being stored.
-    fn check_quotas(&self, key: &str, size: u64, others: Usage) -> Result<(), StorageError> {
+    /// Stores values if the quotas leave room. Each key comes with the bytes of key and value.
+    pub(super) fn within_quotas<T>(
+        &self,
+        stored: &[(&str, u64)],
+        store: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let quotas = self.guard.quotas();
+        if quotas.storage_bytes.is_none() && quotas.storage_keys.is_none() {
+            return store();
+        }
+        let size = stored.iter().map(|(_, size)| size).sum();
+        let more = Usage { bytes: size, keys: stored.len() as u64 };
+        let (others, _reservation) = self.reservations.reserve(&self.namespace, more);
+        self.check_quotas(stored, size, others)?;
+        store()
+    }
+
+    /// Checks values of `size` bytes against the quotas, together with the `others` being stored.
+    fn check_quotas(
+        &self,
+        stored: &[(&str, u64)],
+        size: u64,
+        others: Usage,
+    ) -> Result<(), StorageError> {
         let (namespace, quotas) = (self.namespace.as_str(), self.guard.quotas());
-        let old = match quotas.storage_bytes {
-            Some(_) => self.backend.size(namespace, key)?.map(|old| key.len() as u64 + old),
-            None => self.backend.exists(namespace, key)?.then_some(0),
-        };
+        let (mut new_keys, mut old_bytes) = (0, 0_u64);
+        for (key, _) in stored {
+            let old = match quotas.storage_bytes {
+                Some(_) => self.backend.size(namespace, key)?.map(|old| key.len() as u64 + old),
+                None => self.backend.exists(namespace, key)?.then_some(0),
+            };
+            match old {
+                Some(old) => old_bytes = old_bytes.saturating_add(old),
+                None => new_keys += 1,
+            }
+        }
         let used = self.backend.usage(namespace)?;
-        let keys = used.keys.saturating_add(others.keys).saturating_add(1);
-        if let (Some(value), None) = (quotas.storage_keys, old)
+        let keys = used.keys.saturating_add(others.keys).saturating_add(new_keys);
+        if let Some(value) = quotas.storage_keys
+            && new_keys > 0
             && keys > value
         {
             return Err(self.breach(QuotaBreach { name: "storage-keys", value }));
         }
         // A value that needs no more room than the old one is accepted, unless other writes are in
         // progress: those may be about to take that room.
-        let freed = if others.keys == 0 { old.unwrap_or(0) } else { 0 };
+        let freed = if others.keys == 0 { old_bytes } else { 0 };
         let more = size.saturating_sub(freed);
         let bytes = used.bytes.saturating_add(others.bytes).saturating_add(more);
         if let Some(value) = quotas.storage_bytes
@@ -136,6 +160,16 @@ impl ComponentStorage {
     /// Returns the next page of the keys with a prefix, ascending by bytes and without duplicates.
     pub fn list_keys(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let namespace = self.permitted(Action::StorageRead)?;
+        self.page(namespace, prefix, after)
+    }
+
+    /// As [`ComponentStorage::list_keys`], of a namespace that the component may read.
+    pub(super) fn page(
+        &self,
+        namespace: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Page, StorageError> {
         if prefix.contains('\0') {
             return Err(StorageError::InvalidKey("a prefix must not contain NUL".into()));
         }
@@ -159,11 +193,16 @@ impl ComponentStorage {
         })
     }
 
+    /// Returns the bytes that the component may still hold.
+    pub(super) fn room(&self) -> u64 {
+        self.account.room()
+    }
+
     /// Returns the namespace if the component may perform `action` on it.
-    fn permitted(&self, action: Action) -> Result<&str, StorageError> {
+    pub(super) fn permitted(&self, action: Action) -> Result<&str, StorageError> {
         let namespace = self.namespace.as_str();
         let permitted = self.guard.check_own(action, Some(namespace));
-        permitted.map(|()| namespace).map_err(|refused| StorageError::Io(refused.to_string()))
+        permitted.map(|()| namespace).map_err(|refused| StorageError::Denied(refused.to_string()))
     }
 }
 

@@ -226,6 +226,28 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
+    fn exchange(
+        &self,
+        namespace: &str,
+        from: Option<&Value>,
+        Change { key, to }: Change,
+    ) -> Result<bool, StorageError> {
+        let namespace = self.open(namespace);
+        let (mut entries, now) = namespace.current();
+        let same = match (entries.get(&key, now), from) {
+            (Some(now), Some(from)) => Arc::ptr_eq(now, from) || now == from,
+            (now, from) => now.is_none() && from.is_none(),
+        };
+        if same {
+            match to {
+                Some(entry) => entries.set(&key, entry),
+                None => _ = entries.remove(&key),
+            }
+            namespace.note_held(&entries);
+        }
+        Ok(same)
+    }
+
     fn expires(&self, namespace: &str, key: &str) -> Result<Option<UnixMillis>, StorageError> {
         let Some(found) = self.find(namespace) else { return Ok(None) };
         let (entries, now) = found.current();

@@ -2,6 +2,7 @@
 //! namespace.
 
 pub mod backend;
+pub mod component_changes;
 pub mod component_storage;
 pub mod conformance;
 pub mod durable;

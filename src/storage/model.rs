@@ -1,6 +1,7 @@
 //! A test of any backend: it must do what a sorted map does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,11 +26,34 @@ const LENGTHS: [usize; 5] = [0, 1, 100, 5_000, 40_000];
 /// One operation. Namespaces, keys, lengths and expiries are indices.
 #[derive(Debug, Clone)]
 enum Step {
-    Set { namespace: usize, key: usize, value: (usize, u8) },
-    Delete { namespace: usize, key: usize },
-    Apply { namespace: usize, changes: Vec<Option<(usize, u8, Option<usize>)>> },
-    Read { namespace: usize, key: usize },
-    List { namespace: usize, prefix: usize },
+    Set {
+        namespace: usize,
+        key: usize,
+        value: (usize, u8),
+    },
+    Delete {
+        namespace: usize,
+        key: usize,
+    },
+    Apply {
+        namespace: usize,
+        changes: Vec<Option<(usize, u8, Option<usize>)>>,
+    },
+    /// `fits`: whether it expects what is there.
+    Exchange {
+        namespace: usize,
+        key: usize,
+        fits: bool,
+        to: Option<(usize, u8)>,
+    },
+    Read {
+        namespace: usize,
+        key: usize,
+    },
+    List {
+        namespace: usize,
+        prefix: usize,
+    },
     Reopen,
 }
 
@@ -39,12 +63,14 @@ fn step() -> impl Strategy<Value = Step> {
     let expires = prop::option::of(0..EXPIRIES.len());
     let change = prop::option::of((0..LENGTHS.len(), any::<u8>(), expires));
     prop_oneof![
-        4 => (namespace.clone(), key.clone(), value)
+        4 => (namespace.clone(), key.clone(), value.clone())
             .prop_map(|(namespace, key, value)| Step::Set { namespace, key, value }),
         2 => (namespace.clone(), key.clone())
             .prop_map(|(namespace, key)| Step::Delete { namespace, key }),
         3 => (namespace.clone(), vec(change, 0..KEYS.len()))
             .prop_map(|(namespace, changes)| Step::Apply { namespace, changes }),
+        3 => (namespace.clone(), key.clone(), any::<bool>(), prop::option::of(value))
+            .prop_map(|(namespace, key, fits, to)| Step::Exchange { namespace, key, fits, to }),
         3 => (namespace.clone(), key).prop_map(|(namespace, key)| Step::Read { namespace, key }),
         2 => (namespace, 0..=KEYS.len())
             .prop_map(|(namespace, prefix)| Step::List { namespace, prefix }),
@@ -114,6 +140,26 @@ fn take(backend: &dyn Backend, model: &mut Model, step: Step) {
                     Some(entry) => drop(entries.insert(key, entry)),
                     None => drop(entries.remove(key)),
                 }
+            }
+        }
+        Step::Exchange { namespace, key, fits, to } => {
+            let (namespace, key) = (NAMESPACES[namespace], KEYS[key]);
+            let entries = model.entry(namespace).or_default();
+            let now = entries.get(key).filter(|entry| is_live(entry));
+            let now = now.map(|entry| Arc::new(entry.value.clone()));
+            let from = match (&now, fits) {
+                (now, true) => now.clone(),
+                (Some(now), false) => Some(Arc::new([&now[..], b"x"].concat())),
+                (None, false) => Some(Arc::default()),
+            };
+            let value = |(length, byte): (usize, u8)| vec![byte; LENGTHS[length]];
+            let to = to.map(|to| Entry { value: value(to), expires: None });
+            let change = Change { key: key.into(), to: to.clone() };
+            assert_eq!(backend.exchange(namespace, from.as_ref(), change), Ok(fits));
+            match to {
+                Some(entry) if fits => drop(entries.insert(key, entry)),
+                None if fits => drop(entries.remove(key)),
+                _ => {}
             }
         }
         Step::Read { namespace, key } => {

@@ -214,6 +214,23 @@ impl Backend for ReadCache {
         done
     }
 
+    fn makes_several(&self) -> bool {
+        self.backend.makes_several()
+    }
+
+    fn exchange(
+        &self,
+        namespace: &str,
+        from: Option<&Value>,
+        change: Change,
+    ) -> Result<bool, StorageError> {
+        let key = change.key.clone();
+        let begun = self.begin_write(At { namespace, key: &key });
+        let done = self.backend.exchange(namespace, from, change);
+        self.end_write(At { namespace, key: &key }, begun, None);
+        done
+    }
+
     fn expires(&self, namespace: &str, key: &str) -> Result<Option<UnixMillis>, StorageError> {
         self.backend.expires(namespace, key)
     }

@@ -17,20 +17,19 @@ pub struct Reservations {
 pub struct Reservation<'a> {
     all: &'a Reservations,
     namespace: Namespace,
-    bytes: u64,
+    written: Usage,
 }
 
 impl Reservations {
-    /// Enters a write of `bytes` bytes; returns the total of the writes entered before. A caller
-    /// that reads the namespace's totals afterwards finds each earlier write there, here, or in
-    /// both.
-    pub fn reserve(&self, namespace: &Namespace, bytes: u64) -> (Usage, Reservation<'_>) {
+    /// Enters a write; returns the total of the writes entered before. A caller that reads the
+    /// namespace's totals afterwards finds each earlier write there, here, or in both.
+    pub fn reserve(&self, namespace: &Namespace, written: Usage) -> (Usage, Reservation<'_>) {
         let mut under_way = self.lock();
         let sum = under_way.entry(namespace.clone()).or_default();
         let others = *sum;
-        sum.bytes = sum.bytes.saturating_add(bytes);
-        sum.keys += 1;
-        (others, Reservation { all: self, namespace: namespace.clone(), bytes })
+        sum.bytes = sum.bytes.saturating_add(written.bytes);
+        sum.keys += written.keys;
+        (others, Reservation { all: self, namespace: namespace.clone(), written })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Namespace, Usage>> {
@@ -42,8 +41,8 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut under_way = self.all.lock();
         let Some(sum) = under_way.get_mut(&self.namespace) else { return };
-        sum.bytes -= self.bytes;
-        sum.keys -= 1;
+        sum.bytes -= self.written.bytes;
+        sum.keys -= self.written.keys;
         if sum.keys == 0 {
             under_way.remove(&self.namespace);
         }
@@ -59,14 +58,15 @@ mod tests {
         let all = Reservations::default();
         let namespace = |text| Namespace::parse(text).unwrap();
         let (a, b) = (namespace("a/b/c"), namespace("a/b/d"));
-        let (others, first) = all.reserve(&a, 10);
+        let of = |bytes| Usage { bytes, keys: 1 };
+        let (others, first) = all.reserve(&a, of(10));
         assert_eq!(others, Usage::default());
-        let (others, _elsewhere) = all.reserve(&b, 7);
+        let (others, _elsewhere) = all.reserve(&b, of(7));
         assert_eq!(others, Usage::default());
-        let (others, second) = all.reserve(&a, 5);
+        let (others, second) = all.reserve(&a, of(5));
         assert_eq!(others, Usage { bytes: 10, keys: 1 });
         drop(first);
-        let (others, third) = all.reserve(&a, 1);
+        let (others, third) = all.reserve(&a, of(1));
         assert_eq!(others, Usage { bytes: 5, keys: 1 });
         drop((second, third));
         assert_eq!(all.lock().len(), 1);

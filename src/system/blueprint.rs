@@ -7,7 +7,8 @@ use crate::component::version::Version;
 use crate::core::limits::Limits;
 use crate::messaging::mailbox::MailboxOptions;
 use crate::runtime::compiler::Lease;
-use crate::runtime::instance::{HandleMessage, HandlerExport, InitialConfig};
+use crate::runtime::initial_config::InitialConfig;
+use crate::runtime::instance::{HandleMessage, HandlerExport};
 use crate::runtime::prepared::Prepared;
 use crate::security::capability::{Capabilities, Scope};
 use crate::security::signature::PublicKey;
@@ -59,7 +60,7 @@ impl Blueprint {
         }
         let expectation = std::mem::take(&mut options.expectation);
         let env = std::mem::take(&mut options.env).into();
-        let config = InitialConfig { env, data: options.config.take() };
+        let config = Arc::new(InitialConfig::new(env, options.config.take()));
         let (lease, metadata) = (Arc::new(lease), OnceLock::new());
         let number = 1;
         let version = Version { number, prepared, lease, config, expectation, signer, metadata };

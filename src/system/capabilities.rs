@@ -265,8 +265,7 @@ impl Reader<'_> {
         patterns.iter().enumerate().try_for_each(|(at, text)| {
             let place = format!("{}.host", self.place);
             let place = if one { place } else { format!("{place}[{at}]") };
-            let pattern =
-                Pattern::for_functions(&text.0).map_err(|error| invalid(place, error))?;
+            let pattern = Pattern::for_functions(&text.0).map_err(|error| invalid(place, error))?;
             self.add(Action::HostFunction, Scope::Ids(pattern), &text.0);
             Ok(())
         })

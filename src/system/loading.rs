@@ -20,6 +20,7 @@ use crate::core::ports::Identity;
 use crate::core::wait_graph::Wait;
 use crate::messaging::mail::Mail;
 use crate::messaging::reply::Waiter;
+use crate::runtime::contract::LIFECYCLE;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::threads::signal_stack;
@@ -122,6 +123,10 @@ impl Engine {
         if options.durability.is_some() && prepared.state.is_none() {
             let what = "it exports no component-state, which \"state\": \"durable\" needs";
             return Err(failed(LoadError::Unexpected(what.into())));
+        }
+        if options.require_lifecycle && prepared.lifecycle.is_none() {
+            let what = format!("it exports no {LIFECYCLE}, which \"require-lifecycle\" asks for");
+            return Err(failed(LoadError::Unexpected(what)));
         }
         if let Some(expected) = &options.sha256 {
             prepared.check_sha256(expected).map_err(failed)?;

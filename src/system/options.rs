@@ -59,6 +59,8 @@ pub struct LoadOptions {
     pub kept_versions: usize,
     /// When instances are recycled.
     pub recycling: Option<RecycleWhen>,
+    /// Whether it must have a life cycle.
+    pub require_lifecycle: bool,
     /// What its metadata must be.
     pub expectation: Expectation,
     /// The SHA-256 that the binary must have.
@@ -159,6 +161,7 @@ impl LoadOptions {
             quotas,
             kept_versions: document.kept_versions.map_or(KEPT_VERSIONS, |Int(most)| most as usize),
             recycling: recycling(document.recycle_above_bytes, document.recycle_after_messages),
+            require_lifecycle: document.require_lifecycle.unwrap_or(false),
             expectation: expectation(document.expect)?,
             sha256: sha256(document.sha256)?,
             signature: signature(document.signature)?,

@@ -19,7 +19,7 @@ use crate::core::wait_graph::Wait;
 use crate::messaging::queue::Place;
 use crate::messaging::reply::Waiter;
 use crate::runtime::call_end::Timers;
-use crate::runtime::instance::InitialConfig;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::off_fiber::{current_component, run_host_code};
 use crate::runtime::threads::signal_stack;
@@ -95,10 +95,10 @@ impl Engine {
         let newer_than = before.filter(|_| options.newer);
         let expectation = Expectation { newer_than, ..options.expectation };
         let (env, data) = (options.env.map(Into::into), options.config);
-        let config = InitialConfig {
-            env: env.unwrap_or_else(|| Arc::clone(&current.config.env)),
-            data: data.unwrap_or_else(|| current.config.data.clone()),
-        };
+        let config = Arc::new(InitialConfig::new(
+            env.unwrap_or_else(|| Arc::clone(&current.config.env)),
+            data.unwrap_or_else(|| current.config.data.clone()),
+        ));
         let number = pool.next_version();
         let metadata = OnceLock::new();
         let version = Version { number, prepared, lease, config, expectation, signer, metadata };

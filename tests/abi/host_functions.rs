@@ -145,7 +145,9 @@ fn a_function_without_a_right_fails_and_the_host_is_not_asked() {
         match allowed {
             true => assert_eq!(count.unwrap(), 1, "{options}"),
             // It has no result type to report that, so it traps.
-            false => trapped(count, "capability denied: host.function editor:api/buffer#line-count"),
+            false => {
+                trapped(count, "capability denied: host.function editor:api/buffer#line-count")
+            }
         }
         assert_eq!(*asked.lock().unwrap(), i32::from(allowed), "{options}");
         let set = engine.invoke(plugin, &commands("set-line"), &json!([0, "y"])).unwrap();
@@ -168,7 +170,8 @@ fn rights_change_while_the_component_runs() {
     let right = r#"{"host": "editor:api/buffer#get-line"}"#;
     engine.grant(plugin, right).unwrap();
     assert_eq!(get(), json!({ "ok": "x" }));
-    let rule = r#"{"rules": [{"effect": "deny", "action": "host.function", "resource": "editor:api/*"}]}"#;
+    let rule =
+        r#"{"rules": [{"effect": "deny", "action": "host.function", "resource": "editor:api/*"}]}"#;
     engine.set_policies(rule).unwrap();
     assert!(is_denied(&get()));
     engine.set_policies(r#"{"rules": []}"#).unwrap();
@@ -269,7 +272,10 @@ fn a_wait_for_the_host_ends_with_the_time_limit_an_interrupt_or_the_engine() {
 #[test]
 fn an_answer_that_does_not_fit_is_a_trap_that_says_so() {
     for (answer, text) in [
-        (ok(&json!("x")), "the host's answer to editor:api/buffer#line-count does not fit: result: expected u32, got \"x\""),
+        (
+            ok(&json!("x")),
+            "the host's answer to editor:api/buffer#line-count does not fit: result: expected u32, got \"x\"",
+        ),
         (ok(&json!(-1)), "result: expected u32, got -1"),
         ((AIRSSYS_OK, "1 2".into()), "result: not JSON"),
         ((AIRSSYS_OK, String::new()), "result: expected u32, got null"),

@@ -145,7 +145,8 @@ fn seeds() -> Vec<Document> {
         "mailbox": { "capacity": 2, "max-bytes": 9, "when-full": "block" },
         "codecs": ["json", "cbor"], "capabilities": [grants()], "quotas": quotas,
         "supervision": supervision, "kept-versions": 2, "recycle-above-bytes": 3,
-        "recycle-after-messages": 4, "expect": {}, "activation": "on-demand", "idle-timeout-ms": 5,
+        "recycle-after-messages": 4, "require-lifecycle": false, "expect": {},
+        "activation": "on-demand", "idle-timeout-ms": 5,
         "health": { "interval-ms": 6, "timeout-ms": 7, "unhealthy-after": 8 },
         "state": "volatile", "storage": { "scope": "id" }
     });

@@ -30,7 +30,10 @@ fn functions_are_named_with_and_without_interface_and_version() {
     }
     assert_eq!(engine.invoke(calc, "add", &json!({ "b": 2, "a": -5 })).unwrap(), -3);
     assert_eq!(engine.invoke_bare(calc, "docs:calc/echo#nothing").unwrap(), "null");
-    assert_eq!(engine.invoke_text(calc, "docs:calc/echo#nothing", "", With::default()).unwrap(), "null");
+    assert_eq!(
+        engine.invoke_text(calc, "docs:calc/echo#nothing", "", With::default()).unwrap(),
+        "null"
+    );
 }
 
 #[test]
@@ -78,7 +81,10 @@ fn every_type_returns_as_it_was_passed() {
         ("s64s", vec![json!(i64::MIN), json!(i64::MAX)]),
         ("u64s", vec![json!(u64::MAX), json!(9007199254740993_u64)]),
         ("f32s", vec![json!(0.5), json!(-0.0), json!("NaN"), json!("Infinity")]),
-        ("f64s", vec![json!(0.1), json!(5e-324), json!(f64::MAX), json!("NaN"), json!("-Infinity")]),
+        (
+            "f64s",
+            vec![json!(0.1), json!(5e-324), json!(f64::MAX), json!("NaN"), json!("-Infinity")],
+        ),
         ("chars", vec![json!("a"), json!("\u{10ffff}"), json!("\"")]),
         ("strings", vec![json!(""), json!("grüße \u{0} 💡"), json!("x".repeat(100_000))]),
         ("bytes", vec![json!(""), json!("AA=="), json!("/+8=")]),
@@ -86,7 +92,10 @@ fn every_type_returns_as_it_was_passed() {
         ("doubles", vec![json!([0.5, "NaN", -1.25])]),
         ("truths", vec![json!([true, false, true])]),
         ("texts", vec![json!([]), json!(["", "a", "\\"])]),
-        ("points", vec![json!([{ "x": 1, "y": -1, "label": "p" }, { "x": 0, "y": 0, "label": null }])]),
+        (
+            "points",
+            vec![json!([{ "x": 1, "y": -1, "label": "p" }, { "x": 0, "y": 0, "label": null }])],
+        ),
         ("tens", vec![ten.clone(), other.clone()]),
         ("lists-of-tens", vec![json!([ten, other, ten])]),
         ("tuples", vec![json!([1, "two", 3.0])]),
@@ -170,30 +179,94 @@ fn an_argument_that_does_not_fit_is_refused_with_its_place() {
         ("add", json!([1, true]), "args[1]: expected s32, got true"),
         ("add", json!([1, null]), "args[1]: expected s32, got null"),
         ("add", json!([1, 1.5]), "args[1]: expected s32, got 1.5"),
-        ("add", json!([1, 2147483648_u32]), "args[1]: expected s32, got 2147483648, which is not in"),
+        (
+            "add",
+            json!([1, 2147483648_u32]),
+            "args[1]: expected s32, got 2147483648, which is not in",
+        ),
         ("add", json!([[], 1]), "args[0]: expected s32, got an array"),
         ("add", json!([{}, 1]), "args[0]: expected s32, got an object"),
-        ("docs:calc/ops#apply", json!(["minux", 1, 1]), "args[0]: expected one of plus, minus, times, got \"minux\""),
+        (
+            "docs:calc/ops#apply",
+            json!(["minux", 1, 1]),
+            "args[0]: expected one of plus, minus, times, got \"minux\"",
+        ),
         ("docs:calc/ops#describe", json!([3, point, []]), "args[0]: expected string, got 3"),
-        ("docs:calc/ops#describe", json!(["n", { "x": 1 }, []]), "args[1]: the field \"y\" is missing"),
-        ("docs:calc/ops#describe", json!(["n", { "x": 1, "y": 2, "label": 3 }, []]), "args[1].label: expected string, got 3"),
-        ("docs:calc/ops#describe", json!(["n", { "x": 1, "y": 2, "z": 3 }, []]), "args[1]: no field \"z\"; there are: x, y, label"),
-        ("docs:calc/ops#describe", json!(["n", point, ["bald"]]), "args[2]: expected flags (an array) among bold, italic, underlined, got \"bald\""),
+        (
+            "docs:calc/ops#describe",
+            json!(["n", { "x": 1 }, []]),
+            "args[1]: the field \"y\" is missing",
+        ),
+        (
+            "docs:calc/ops#describe",
+            json!(["n", { "x": 1, "y": 2, "label": 3 }, []]),
+            "args[1].label: expected string, got 3",
+        ),
+        (
+            "docs:calc/ops#describe",
+            json!(["n", { "x": 1, "y": 2, "z": 3 }, []]),
+            "args[1]: no field \"z\"; there are: x, y, label",
+        ),
+        (
+            "docs:calc/ops#describe",
+            json!(["n", point, ["bald"]]),
+            "args[2]: expected flags (an array) among bold, italic, underlined, got \"bald\"",
+        ),
         ("docs:calc/ops#area", json!(["circle"]), "args[0]: the case \"circle\" has a payload"),
         ("docs:calc/ops#area", json!([{ "dot": 1 }]), "args[0].dot: this case has no payload"),
-        ("docs:calc/ops#area", json!([{ "circle": "1" }]), "args[0].circle: expected f64, got \"1\""),
-        ("docs:calc/ops#area", json!([{ "square": 1 }]), "args[0]: expected one of the cases dot, circle, polygon, got \"square\""),
-        ("docs:calc/ops#area", json!([{ "circle": 1, "dot": null }]), "args[0]: expected one of the cases"),
-        ("docs:calc/ops#area", json!([{ "polygon": [point, point, { "x": 1, "y": [] }] }]), "args[0].polygon[2].y: expected s32, got an array"),
+        (
+            "docs:calc/ops#area",
+            json!([{ "circle": "1" }]),
+            "args[0].circle: expected f64, got \"1\"",
+        ),
+        (
+            "docs:calc/ops#area",
+            json!([{ "square": 1 }]),
+            "args[0]: expected one of the cases dot, circle, polygon, got \"square\"",
+        ),
+        (
+            "docs:calc/ops#area",
+            json!([{ "circle": 1, "dot": null }]),
+            "args[0]: expected one of the cases",
+        ),
+        (
+            "docs:calc/ops#area",
+            json!([{ "polygon": [point, point, { "x": 1, "y": [] }] }]),
+            "args[0].polygon[2].y: expected s32, got an array",
+        ),
         ("docs:calc/ops#sum", json!([[1, 2, "z"]]), "args[0][2]: expected s64, got \"z\""),
-        ("docs:calc/ops#sum", json!(["AAAA"]), "args[0]: expected list (an array), got 3 bytes, not a multiple of 8"),
-        ("docs:calc/echo#bytes", json!(["A!=="]), "args[0]: expected list<u8> (base64 or an array), got a string that is not base64"),
+        (
+            "docs:calc/ops#sum",
+            json!(["AAAA"]),
+            "args[0]: expected list (an array), got 3 bytes, not a multiple of 8",
+        ),
+        (
+            "docs:calc/echo#bytes",
+            json!(["A!=="]),
+            "args[0]: expected list<u8> (base64 or an array), got a string that is not base64",
+        ),
         ("docs:calc/echo#bytes", json!([[256]]), "args[0][0]: expected u8, got 256"),
-        ("docs:calc/echo#truths", json!(["Ag=="]), "args[0]: expected list (an array), got a byte above 1"),
-        ("docs:calc/echo#chars", json!(["ab"]), "args[0]: expected char (a string of one character), got \"ab\""),
+        (
+            "docs:calc/echo#truths",
+            json!(["Ag=="]),
+            "args[0]: expected list (an array), got a byte above 1",
+        ),
+        (
+            "docs:calc/echo#chars",
+            json!(["ab"]),
+            "args[0]: expected char (a string of one character), got \"ab\"",
+        ),
         ("docs:calc/echo#chars", json!([""]), "args[0]: expected char"),
-        ("docs:calc/echo#f32s", json!([1e300]), "args[0]: expected f32, got 1e300, which is too large"),
-        ("docs:calc/echo#tuples", json!([[1, "two"]]), "args[0]: expected tuple (an array) of 3, got 2 elements"),
+        (
+            "docs:calc/echo#f32s",
+            json!([1e300]),
+            "args[0]: expected f32, got 1e300, which is too large",
+        ),
+        (
+            "docs:calc/echo#tuples",
+            json!([[1, "two"]]),
+            "args[0]: expected tuple (an array) of 3, got 2 elements",
+        ),
         ("docs:calc/echo#results", json!([{ "okay": 1 }]), "args[0]: expected result"),
         ("docs:calc/echo#results", json!([{}]), "args[0]: expected result"),
         ("docs:calc/echo#u64s", json!([-1]), "args[0]: expected u64, got -1"),
@@ -220,7 +293,8 @@ fn results_are_values_too() {
     let divide = |a: i32, b: i32| engine.invoke(calc, "docs:calc/ops#divide", &json!([a, b]));
     assert_eq!(divide(7, 2).unwrap(), json!({ "ok": 3 }));
     assert_eq!(divide(7, 0).unwrap(), json!({ "err": "7 by 0" }));
-    let polygon = json!([{ "polygon": [{ "x": 0, "y": 0 }, { "x": 4, "y": 0 }, { "x": 0, "y": 3 }] }]);
+    let polygon =
+        json!([{ "polygon": [{ "x": 0, "y": 0 }, { "x": 4, "y": 0 }, { "x": 0, "y": 3 }] }]);
     assert_eq!(engine.invoke(calc, "docs:calc/ops#area", &polygon).unwrap(), 6.0);
 }
 
@@ -241,7 +315,8 @@ fn resources_live_until_they_are_dropped_or_passed_on() {
     assert_eq!(open(), 2);
 
     // The same one twice, or an argument behind it that does not fit: nothing is taken.
-    let message = refused(&engine, calc, "docs:calc/ops#[static]counter.join", &json!([first, first]));
+    let message =
+        refused(&engine, calc, "docs:calc/ops#[static]counter.join", &json!([first, first]));
     assert!(message.contains("args[1]: no resource"), "{message}");
     refused(&engine, calc, "docs:calc/ops#[static]counter.join", &json!([first, "x"]));
     assert_eq!(open(), 2);
@@ -270,7 +345,8 @@ fn resources_live_until_they_are_dropped_or_passed_on() {
 fn an_instance_has_a_bound_of_resources() {
     let engine = Engine::new();
     let calc = calculator(&engine);
-    let open = || engine.invoke_text(calc, "docs:calc/ops#[constructor]counter", "[0]", With::default());
+    let open =
+        || engine.invoke_text(calc, "docs:calc/ops#[constructor]counter", "[0]", With::default());
     for _ in 0..65_536 {
         open().unwrap();
     }

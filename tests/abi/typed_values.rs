@@ -198,9 +198,9 @@ impl Type {
             }
             Self::Result(ok, err) => {
                 let ok = ok.as_ref().map_or_else(String::new, |ty| ty.declare(wat, count));
-                let err = err.as_ref().map_or_else(String::new, |ty| {
-                    format!("(error {})", ty.declare(wat, count))
-                });
+                let err = err
+                    .as_ref()
+                    .map_or_else(String::new, |ty| format!("(error {})", ty.declare(wat, count)));
                 *count += 1;
                 writeln!(wat, "(type $d{count} (result {ok} {err}))").unwrap();
                 format!("$d{count}")
@@ -230,9 +230,8 @@ impl Type {
                     .iter()
                     .enumerate()
                     .map(|(at, payload)| {
-                        let payload = payload
-                            .as_ref()
-                            .map_or_else(String::new, |ty| ty.declare(wat, count));
+                        let payload =
+                            payload.as_ref().map_or_else(String::new, |ty| ty.declare(wat, count));
                         format!("(case \"c{at}\" {payload})")
                     })
                     .collect();
@@ -327,15 +326,10 @@ impl Type {
             Self::List(ty) if matches!(**ty, Self::Integer(false, 1)) => {
                 prop_oneof!["", "AA==", "AQI=", "/+8A"].prop_map(Value::from).boxed()
             }
-            Self::List(ty) => {
-                prop::collection::vec(ty.value(), 0..4).prop_map(Value::from).boxed()
+            Self::List(ty) => prop::collection::vec(ty.value(), 0..4).prop_map(Value::from).boxed(),
+            Self::Tuple(fields) => {
+                fields.iter().map(Self::value).collect::<Vec<_>>().prop_map(Value::from).boxed()
             }
-            Self::Tuple(fields) => fields
-                .iter()
-                .map(Self::value)
-                .collect::<Vec<_>>()
-                .prop_map(Value::from)
-                .boxed(),
             Self::Record(fields) => fields
                 .iter()
                 .map(Self::value)

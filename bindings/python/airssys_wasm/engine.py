@@ -191,6 +191,7 @@ class Engine:
         instances: Optional[int] = None,
         codecs: Optional[Iterable[str]] = None,
         kept_versions: Optional[int] = None,
+        require_lifecycle: Optional[bool] = None,
         expect: Optional[Mapping[str, str]] = None,
         sha256: Optional[str] = None,
         signature: Optional[str] = None,
@@ -276,6 +277,8 @@ class Engine:
             :class:`~airssys_wasm.InvalidMessage` at the sender.
         :param kept_versions: how many versions before the current one :meth:`Component.rollback` can
             return to, 0 to 64; by default 2. Their compiled code stays in memory.
+        :param require_lifecycle: whether a component that exports no ``component-lifecycle`` is refused;
+            by default it loads, and handles no messages.
         :param expect: what the metadata must be: ``{"name": "counter", "version": "^1.2"}``. The version
             is a requirement of semantic versions.
         :param sha256: the SHA-256 that the binary must have, in hexadecimal digits.
@@ -339,6 +342,7 @@ class Engine:
                 "instances": instances,
                 "codecs": None if codecs is None else list(codecs),
                 "kept-versions": kept_versions,
+                "require-lifecycle": require_lifecycle,
                 "expect": None if expect is None else dict(expect),
                 "sha256": sha256,
                 "signature": signature,

@@ -10,6 +10,7 @@ use wasmtime::component::{Component, Linker, LinkerInstance, Type, Val};
 
 use crate::core::id::shorten;
 use crate::core::ports::{FunctionAnswer, FunctionCall, FunctionOutcome, HostInterface};
+use crate::runtime::host::offered::split;
 use crate::runtime::host::pending_answers::PendingAnswers;
 use crate::runtime::host::work::work;
 use crate::runtime::state::HostState;
@@ -44,7 +45,7 @@ pub enum InvalidInterface {
 
 /// Checks the name of an interface that a host offers.
 pub fn checked_name(name: &str) -> Result<Arc<str>, InvalidInterface> {
-    let (path, version) = parts(name);
+    let (path, version) = split(name);
     let words = |text: &str| text.split('-').all(is_word);
     let is_named = path.split_once(':').is_some_and(|(namespace, path)| {
         let path = path.split_once('/');
@@ -79,6 +80,16 @@ impl Offered {
         Self { interfaces: interfaces.into(), pending: Arc::default() }
     }
 
+    /// Returns the names of all.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.interfaces.iter().map(|offered| &*offered.name)
+    }
+
+    /// Returns whether an import has its interface among them.
+    pub fn has(&self, import: &str) -> bool {
+        self.find(import).is_some()
+    }
+
     /// Returns the interface for an import, the one of the same version first.
     fn find(&self, import: &str) -> Option<&OfferedInterface> {
         let exact = self.interfaces.iter().find(|offered| *offered.name == *import);
@@ -89,8 +100,8 @@ impl Offered {
 /// Returns whether an offered interface serves an import by semantic versioning. One without a
 /// version serves all.
 fn serves(offered: &str, import: &str) -> bool {
-    let (offered, has) = parts(offered);
-    let (wanted, wants) = parts(import);
+    let (offered, has) = split(offered);
+    let (wanted, wants) = split(import);
     offered == wanted
         && match (has, wants) {
             (None, _) => true,
@@ -101,14 +112,6 @@ fn serves(offered: &str, import: &str) -> bool {
                 compatible.is_ok_and(|wanted| has.is_ok_and(|has| wanted.matches(&has)))
             }
         }
-}
-
-/// Returns the parts of an interface's name: before and behind `@`.
-fn parts(name: &str) -> (&str, Option<&str>) {
-    match name.split_once('@') {
-        Some((name, version)) => (name, Some(version)),
-        None => (name, None),
-    }
 }
 
 /// Returns a linker that also has the component's imports that the host offers; `None` if there are
@@ -163,7 +166,7 @@ impl Function {
         function: &str,
         pending: &Arc<PendingAnswers>,
     ) -> Self {
-        let (interface, _) = parts(import);
+        let (interface, _) = split(import);
         Self {
             interface: Arc::clone(&offered.interface),
             import: import.into(),
@@ -240,12 +243,7 @@ impl Function {
         Ok(json)
     }
 
-    fn answer(
-        &self,
-        json: &[u8],
-        ty: Option<&Type>,
-        results: &mut [Val],
-    ) -> wasmtime::Result<()> {
+    fn answer(&self, json: &[u8], ty: Option<&Type>, results: &mut [Val]) -> wasmtime::Result<()> {
         let (Some(ty), [result]) = (ty, results) else { return Ok(()) };
         let json = if json.is_empty() { b"null" } else { json };
         let value = from_json::answer(json, ty);
@@ -257,12 +255,7 @@ impl Function {
     }
 
     /// Reports an error as the function's type has it: by its `result`, or by a trap.
-    fn fail(
-        &self,
-        text: String,
-        ty: Option<&Type>,
-        results: &mut [Val],
-    ) -> wasmtime::Result<()> {
+    fn fail(&self, text: String, ty: Option<&Type>, results: &mut [Val]) -> wasmtime::Result<()> {
         let error = match ty {
             Some(Type::Result(result)) => match result.err() {
                 None => Some(None),

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::component::{
+    Component, ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
 use wasmtime::{Engine, StoreContextMut};
 
 use crate::runtime::contract::is_of;
+use crate::runtime::lifting::NotText;
 use crate::runtime::state::HostState;
 
 /// An interface being linked.
@@ -17,7 +20,7 @@ pub struct Interface<'a> {
     immediate: &'a mut Immediate,
 }
 
-/// The host functions that never suspend the guest.
+/// The host functions that never suspend the guest, and the resources, whose ends never do.
 #[derive(Default)]
 pub struct Immediate(HashSet<(&'static str, &'static str)>);
 
@@ -45,7 +48,23 @@ impl<'a> Interface<'a> {
         R: ComponentNamedList + Lower + 'static,
     {
         self.immediate.0.insert((self.name, function));
-        self.linker.func_wrap(function, code)
+        self.linker.func_wrap(function, move |store, arguments| {
+            code(store, arguments).map_err(|error| NotText::named(error, function))
+        })
+    }
+
+    /// Adds a resource whose values are in the instance's table of resources.
+    pub fn resource<T: Send + 'static>(&mut self, resource: &'static str) -> wasmtime::Result<()> {
+        self.uses(resource);
+        self.linker.resource(resource, ResourceType::host::<T>(), |mut store, number| {
+            store.data_mut().wasi().table.delete(Resource::<T>::new_own(number))?;
+            Ok(())
+        })
+    }
+
+    /// Notes that the interface names a resource of another one.
+    pub fn uses(&mut self, resource: &'static str) {
+        self.immediate.0.insert((self.name, resource));
     }
 
     /// Adds a function that may suspend the guest.
@@ -75,7 +94,9 @@ impl Immediate {
         component.component_type().imports(engine).all(|(interface, import)| match import.ty {
             ComponentItem::ComponentInstance(instance) => {
                 instance.exports(engine).all(|(function, export)| match export.ty {
-                    ComponentItem::ComponentFunc(_) => self.has(interface, function),
+                    ComponentItem::ComponentFunc(_) | ComponentItem::Resource(_) => {
+                        self.has(interface, function)
+                    }
                     ComponentItem::Type(_) => true,
                     _ => false,
                 })

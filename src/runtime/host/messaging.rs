@@ -19,7 +19,7 @@ use crate::runtime::call_error::HostCallTooLarge;
 use crate::runtime::contract::{self, ComponentId, ComponentIdOwned, MessagingError};
 use crate::runtime::host::interface::{Immediate, Interface, Waiting};
 use crate::runtime::host::work::work;
-use crate::runtime::lifting::CutText;
+use crate::runtime::lifting::{ArgumentText, NotText};
 use crate::runtime::state::HostState;
 
 /// The number of broadcast targets between two checks of the guest's time limit.
@@ -34,7 +34,7 @@ const LISTED_FAILURES: usize = 100;
 type SendArguments = (ComponentId, WasmList<u8>);
 type RequestArguments = (ComponentId, WasmList<u8>, u64);
 type BroadcastArguments = (WasmList<ComponentId>, WasmList<u8>);
-type RequestId = CutText<{ size_of::<CorrelationText>() * 4 }>;
+type RequestId = ArgumentText<{ size_of::<CorrelationText>() * 4 }>;
 type Boxed<'a, T> = Waiting<'a, (Result<T, MessagingError>,)>;
 type MessagingResult<T> = wasmtime::Result<(Result<T, MessagingError>,)>;
 
@@ -54,7 +54,7 @@ fn send(store: StoreContextMut<'_, HostState>, (target, payload): SendArguments)
     let attempt = |messenger: &dyn Messenger, id: RawId<'_>, payload| {
         messenger.send(id, payload, Sending::Single)
     };
-    hand_over(store, target, payload, Ok, attempt, |answer| match answer {
+    hand_over("send", store, target, payload, Ok, attempt, |answer| match answer {
         // Zero-sized, so boxing it does not allocate.
         Ok((Ok(()),)) => Box::new(poll_fn(|_| Poll::Ready(Ok((Ok(()),))))),
         answer => Box::new(ready(answer)),
@@ -68,6 +68,7 @@ fn request(
     // One deadline for the request and for the wait for room.
     let deadline = deadline_in(Duration::from_millis(timeout_ms));
     hand_over(
+        "request",
         store,
         target,
         payload,
@@ -81,7 +82,7 @@ fn cancel_request(
     store: StoreContextMut<'_, HostState>,
     (id,): (RequestId,),
 ) -> MessagingResult<()> {
-    let cancelled = store.data().context.messenger.cancel_request(&String::from(id));
+    let cancelled = store.data().context.messenger.cancel_request(&id.read("request-id")?);
     Ok((cancelled.map_err(Into::into),))
 }
 
@@ -112,7 +113,8 @@ async fn broadcast(
         let attempt = |messenger: &dyn Messenger, id: RawId<'_>| {
             messenger.send(id, payload.clone(), Sending::Broadcast)
         };
-        let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id))?;
+        let first = target.read(&store, |id| attempt(&*store.data().context.messenger, id));
+        let first = first.map_err(|error| NotText::named(error, "broadcast"))?;
         let sent = match first.unwrap_or_else(invalid) {
             Handover::Done(sent) => sent,
             other => settle(&mut store, &target, other, attempt).await?,
@@ -184,6 +186,7 @@ fn invalid<T>(id: InvalidId) -> Handover<T> {
 
 /// Delivers a message. Nearly always that completes at once, and the future is that of `at_once`.
 fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
+    function: &'static str,
     mut store: StoreContextMut<'a, HostState>,
     target: ComponentId,
     payload: WasmList<u8>,
@@ -200,7 +203,7 @@ fn hand_over<'a, T: Send + 'static, R: Send + 'static>(
     });
     let answered = move |result: Result<T, _>| (result.and_then(answer).map_err(Into::into),);
     match first {
-        Err(error) => at_once(Err(error)),
+        Err(error) => at_once(Err(NotText::named(error, function))),
         Ok(Handover::Done(result)) => at_once(Ok(answered(result))),
         Ok(other) => Box::new(async move {
             let (payload, _charge) = match held(&mut store, &payload)? {

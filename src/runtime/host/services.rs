@@ -17,12 +17,13 @@ use crate::runtime::contract::{
 };
 use crate::runtime::host::interface::{Immediate, Interface};
 use crate::runtime::host_context::HostContext;
-use crate::runtime::lifting::CutText;
+use crate::runtime::lifting::{ArgumentText, NotText};
 use crate::runtime::state::HostState;
 use crate::security::action::Action;
 
-type LogArguments = (LogLevel, CutText<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);
-type PairText = CutText<MAX_LOG_PAIR_BYTES>;
+type LogArguments =
+    (LogLevel, ArgumentText<MAX_LOG_TEXT_BYTES>, Option<WasmList<(PairText, PairText)>>);
+type PairText = ArgumentText<MAX_LOG_PAIR_BYTES>;
 type Pairs = Vec<(String, String)>;
 
 /// The number of listed components examined per turn.
@@ -41,10 +42,11 @@ pub fn link(
         })?;
     } else {
         interface.immediate("log", |mut store, (level, text, list): LogArguments| {
+            let text = text.read("message")?;
             if store.data().context.log.enabled(level.into()) {
                 let pairs = pairs(&mut store, list)?;
                 let (context, now) = (&store.data().context, message::Timestamp::now());
-                context.write_record(level.into(), &String::from(text), &pairs, now);
+                context.write_record(level.into(), &text, &pairs, now);
             }
             Ok(())
         })?;
@@ -63,8 +65,9 @@ async fn log_off_fiber(
     (level, text, list): LogArguments,
 ) -> wasmtime::Result<()> {
     let (context, level) = (Arc::clone(&store.data().context), level.into());
+    let text = text.read("message").map_err(|error| NotText::named(error, "log"))?;
     if context.log.enabled(level) {
-        let (text, pairs) = (String::from(text), pairs(&mut store, list)?);
+        let pairs = pairs(&mut store, list).map_err(|error| NotText::named(error, "log"))?;
         let off_fiber = store.data().off_fiber.clone();
         let job = move || context.write_record(level, &text, &pairs, message::Timestamp::now());
         off_fiber.run(job).await;
@@ -81,7 +84,7 @@ fn pairs(
     let mut pairs = Pairs::with_capacity(list.len().min(MAX_LOG_PAIRS + 1));
     for pair in list.iter(&mut *store)?.take(MAX_LOG_PAIRS) {
         let (key, value) = pair?;
-        pairs.push((key.into(), value.into()));
+        pairs.push((key.read("context")?, value.read("context")?));
     }
     if let Some(more @ 1..) = list.len().checked_sub(MAX_LOG_PAIRS) {
         pairs.push(("…".into(), format!("{more} more pairs")));

@@ -33,7 +33,8 @@ pub fn arguments<'t>(
     // No arguments at all is short for an empty array.
     let json = if json.is_empty() { b"[]" } else { json };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let read = deserializer.deserialize_any(Arguments { parameters: &parameters, reading: &reading });
+    let read =
+        deserializer.deserialize_any(Arguments { parameters: &parameters, reading: &reading });
     match read.and_then(|values| deserializer.end().map(|()| values)) {
         Ok(values) => Ok(Checked { values, passed_on: reading.passed_on.into_inner() }),
         Err(error) => Err(reading.error.into_inner().unwrap_or_else(|| {
@@ -45,11 +46,8 @@ pub fn arguments<'t>(
 /// Reads the result of a host function.
 pub fn answer(json: &[u8], ty: &Type) -> Result<Value, String> {
     let resources = Resources::default();
-    let reading = Reading {
-        resources: &resources,
-        passed_on: RefCell::default(),
-        error: RefCell::default(),
-    };
+    let reading =
+        Reading { resources: &resources, passed_on: RefCell::default(), error: RefCell::default() };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let expected = Expected { ty, at: &Place::Answer, reading: &reading };
     let read = expected.deserialize(&mut deserializer);
@@ -84,7 +82,8 @@ impl Arguments<'_> {
     fn wrong<T, E: de::Error>(&self, got: impl fmt::Display) -> Result<T, E> {
         let count = self.parameters.len();
         let plural = if count == 1 { "" } else { "s" };
-        self.reading.fail(format_args!("args: expected an array of {count} argument{plural}, got {got}"))
+        self.reading
+            .fail(format_args!("args: expected an array of {count} argument{plural}, got {got}"))
     }
 }
 
@@ -425,7 +424,8 @@ impl Expected<'_> {
         let handle = u64::try_from(it).ok();
         let found = handle.and_then(|handle| Some((handle, self.reading.resources.get(handle)?)));
         let mut passed_on = self.reading.passed_on.borrow_mut();
-        let Some((handle, resource)) = found.filter(|(handle, _)| !passed_on.contains(handle)) else {
+        let Some((handle, resource)) = found.filter(|(handle, _)| !passed_on.contains(handle))
+        else {
             return self.reading.fail(format_args!(
                 "{at}: no resource {it}: it was dropped or passed on, or its instance has ended"
             ));

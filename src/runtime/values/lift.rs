@@ -227,7 +227,8 @@ impl<'a> Output<'_, 'a> {
         let types = self.cx.types;
         match ty {
             InterfaceType::Own(_) | InterfaceType::Borrow(_) => {
-                let resource = ResourceAny::linear_lift_from_memory(self.cx, ty, part(bytes, 0, 4)?)?;
+                let resource =
+                    ResourceAny::linear_lift_from_memory(self.cx, ty, part(bytes, 0, 4)?)?;
                 self.resource(resource)
             }
             InterfaceType::String => {

@@ -196,10 +196,9 @@ fn store<T>(
             InterfaceType::S32 | InterfaceType::U32 | InterfaceType::Char | InterfaceType::Float32,
             Value::Scalar(bits),
         ) => *cx.get(at) = (*bits as u32).to_le_bytes(),
-        (
-            InterfaceType::S64 | InterfaceType::U64 | InterfaceType::Float64,
-            Value::Scalar(bits),
-        ) => *cx.get(at) = bits.to_le_bytes(),
+        (InterfaceType::S64 | InterfaceType::U64 | InterfaceType::Float64, Value::Scalar(bits)) => {
+            *cx.get(at) = bits.to_le_bytes()
+        }
         (InterfaceType::Enum(index), Value::Scalar(case)) => {
             store_number(cx, at, types[index].abi.size32, *case as u32);
         }

@@ -5,5 +5,5 @@ pub mod lift;
 pub mod lower;
 pub mod place;
 pub mod resources;
-pub mod value;
 pub mod vals;
+pub mod value;

@@ -145,12 +145,13 @@ pub fn to_val(value: Value, ty: &Type) -> Result<Val, Unsupported> {
         }
         (Value::Fields(values), Type::Record(record)) => {
             let fields = values.into_iter().zip(record.fields());
-            let fields = fields
-                .map(|(value, field)| Ok((field.name.to_owned(), to_val(value, &field.ty)?)));
+            let fields =
+                fields.map(|(value, field)| Ok((field.name.to_owned(), to_val(value, &field.ty)?)));
             Val::Record(fields.collect::<Result<_, _>>()?)
         }
         (Value::Flags(words), Type::Flags(flags)) => {
-            let is_set = |bit: usize| words.get(bit / 32).is_some_and(|it| it >> (bit % 32) & 1 == 1);
+            let is_set =
+                |bit: usize| words.get(bit / 32).is_some_and(|it| it >> (bit % 32) & 1 == 1);
             let names = flags.names().enumerate().filter(|(bit, _)| is_set(*bit));
             Val::Flags(names.map(|(_, name)| name.to_owned()).collect())
         }

@@ -10,6 +10,7 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi_io::bindings::wasi::io;
 
+use crate::runtime::host::offered;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::ambient::{self, HasClocks, HasEnvironment, HasRandom};
 use crate::runtime::wasi::bounded;
@@ -21,7 +22,7 @@ use crate::security::audit::Basis;
 use crate::security::resource::Resource;
 
 /// The interfaces added by [`link`], without the package's name and version.
-const OPEN: [&str; 27] = [
+pub const OPEN: [&str; 27] = [
     "io/error",
     "io/poll",
     "io/streams",
@@ -50,6 +51,9 @@ const OPEN: [&str; 27] = [
     "cli/terminal-stdout",
     "cli/terminal-stderr",
 ];
+
+/// The version of the interfaces that [`link`] adds. Others of 0.2 are linked to it.
+pub const VERSION: &str = "0.2.12";
 
 /// The most resource types that a component may import from closed interfaces: each is compared
 /// with all others.
@@ -154,12 +158,20 @@ pub fn link_closed(
     Ok(extended)
 }
 
-fn is_closed(import: &str) -> bool {
-    let Some((interface, version)) = import.strip_prefix("wasi:").and_then(|i| i.split_once('@'))
-    else {
-        return false;
-    };
-    version.starts_with("0.2.") && !OPEN.contains(&interface)
+/// Returns whether an import is an interface that [`link`] adds.
+pub fn is_open(import: &str) -> bool {
+    wasi_0_2(import).is_some_and(|interface| OPEN.contains(&interface))
+}
+
+/// Returns whether an import is an interface whose calls are refused.
+pub fn is_closed(import: &str) -> bool {
+    wasi_0_2(import).is_some_and(|interface| !OPEN.contains(&interface))
+        && !offered::is_standard(import)
+}
+
+fn wasi_0_2(import: &str) -> Option<&str> {
+    let (interface, version) = import.strip_prefix("wasi:")?.split_once('@')?;
+    version.starts_with("0.2.").then_some(interface)
 }
 
 fn refuse_calls(

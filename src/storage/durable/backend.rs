@@ -44,6 +44,8 @@ struct Queue {
 /// What is done in turn.
 enum Work {
     Change(Vec<Prepared>),
+    /// A change, if the value is still this one.
+    Exchange(Option<Value>, Prepared),
     Sync,
     Compact,
     Reopen(u64),
@@ -51,13 +53,16 @@ enum Work {
 }
 
 impl Shareable for Work {
-    type Outcome = Result<(), StorageError>;
+    /// Whether the change was made.
+    type Outcome = Result<bool, StorageError>;
 
     fn weight(&self) -> Option<u64> {
         match self {
             Self::Change(changes) => {
                 Some(changes.iter().map(|change| CHANGE_BYTES + change.bytes()).sum())
             }
+            // It is compared with what is committed.
+            Self::Exchange(..) => None,
             Self::Sync | Self::Compact | Self::Reopen(_) | Self::Close => None,
         }
     }
@@ -68,12 +73,12 @@ impl Shareable for Work {
 }
 
 impl Queue {
-    fn take(&self, work: Work) -> Result<(), StorageError> {
+    fn take(&self, work: Work) -> Result<bool, StorageError> {
         self.turns.take(work, |batch| self.lead(batch))
     }
 
     /// Does a batch: changes only, or one piece of other work.
-    fn lead(&self, batch: Vec<Work>) -> Vec<Result<(), StorageError>> {
+    fn lead(&self, batch: Vec<Work>) -> Vec<Result<bool, StorageError>> {
         let mut changes = Vec::with_capacity(batch.len());
         for work in batch {
             let done = match work {
@@ -81,6 +86,7 @@ impl Queue {
                     changes.push(change);
                     continue;
                 }
+                Work::Exchange(from, change) => return vec![self.exchange(from, change)],
                 Work::Sync => self.store.sync(),
                 Work::Compact => self.store.compact(),
                 Work::Reopen(seen) => {
@@ -89,9 +95,36 @@ impl Queue {
                 }
                 Work::Close => self.store.close(),
             };
-            return vec![done];
+            return vec![done.map(|()| true)];
         }
-        self.store.commit(&changes)
+        let done = self.store.commit(&changes).into_iter();
+        done.map(|done| done.map(|()| true)).collect()
+    }
+
+    /// Makes a change if the value is still `from`. Nobody else commits meanwhile.
+    fn exchange(&self, from: Option<Value>, change: Prepared) -> Result<bool, StorageError> {
+        let now = now();
+        let is_same = |view: &View| {
+            let found = tables::find(view, change.place(), now)?;
+            let (Some(found), Some(from)) = (&found, &from) else {
+                return Ok(found.is_none() && from.is_none());
+            };
+            let bytes = from.len() as u64;
+            Ok(found.value_bytes == bytes
+                && tables::get(view, change.place(), now, bytes)?.as_ref() == Some(from))
+        };
+        let same = match self.store.read(is_same) {
+            Err(Failed { reopen: Some(seen), .. }) => {
+                self.store.reopen(seen, None);
+                self.store.read(is_same)
+            }
+            read => read,
+        };
+        if !same.map_err(|failed| failed.error)? {
+            return Ok(false);
+        }
+        let done = self.store.commit(&[vec![change]]).pop();
+        done.unwrap_or_else(|| Ok(())).map(|()| true)
     }
 }
 
@@ -142,7 +175,7 @@ impl DurableBackend {
                 Err(failed) => failed,
             };
             match reopen {
-                Some(seen) if repeats < MOST_REPEATS => self.queue.take(Work::Reopen(seen))?,
+                Some(seen) if repeats < MOST_REPEATS => _ = self.queue.take(Work::Reopen(seen))?,
                 _ => return Err(error),
             }
             repeats += 1;
@@ -150,25 +183,32 @@ impl DurableBackend {
     }
 
     fn change(&self, namespace: &str, changes: Vec<Change>) -> Result<(), StorageError> {
-        for change in &changes {
-            let bytes = change.to.as_ref().map_or(0, |entry| entry.value.len());
-            if bytes > MAX_VALUE_BYTES {
-                return Err(StorageError::Io(format!(
-                    "a value of {bytes} bytes is too large, at most {MAX_VALUE_BYTES} are allowed"
-                )));
-            }
-        }
+        changes.iter().try_for_each(check_value)?;
         if changes.is_empty() {
             return Ok(());
         }
         let changes = changes.into_iter().map(|change| Prepared::new(namespace, change)).collect();
         self.queue.take(Work::Change(changes))?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// Has the file compacted if that is worth it.
+    fn tidy(&self) {
         if self.queue.store.is_bloated()
             && let Some(keeper) = &*self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
         {
             keeper.compact();
         }
-        Ok(())
+    }
+}
+
+fn check_value(change: &Change) -> Result<(), StorageError> {
+    match change.to.as_ref().map_or(0, |entry| entry.value.len()) {
+        ..=MAX_VALUE_BYTES => Ok(()),
+        bytes => Err(StorageError::Io(format!(
+            "a value of {bytes} bytes is too large, at most {MAX_VALUE_BYTES} are allowed"
+        ))),
     }
 }
 
@@ -221,6 +261,19 @@ impl Backend for DurableBackend {
         self.change(namespace, changes)
     }
 
+    fn exchange(
+        &self,
+        namespace: &str,
+        from: Option<&Value>,
+        change: Change,
+    ) -> Result<bool, StorageError> {
+        check_value(&change)?;
+        let change = Prepared::new(namespace, change);
+        let done = self.queue.take(Work::Exchange(from.cloned(), change))?;
+        self.tidy();
+        Ok(done)
+    }
+
     fn expires(&self, namespace: &str, key: &str) -> Result<Option<UnixMillis>, StorageError> {
         let (place, now) = (record::place(namespace, key), now());
         let found = self.read(|view| tables::find(view, &place, now))?;
@@ -238,11 +291,11 @@ impl Backend for DurableBackend {
     }
 
     fn flush(&self) -> Result<(), StorageError> {
-        self.queue.take(Work::Sync)
+        self.queue.take(Work::Sync).map(drop)
     }
 
     fn compact(&self) -> Result<(), StorageError> {
-        self.queue.take(Work::Compact)
+        self.queue.take(Work::Compact).map(drop)
     }
 
     fn footprint(&self) -> Option<Footprint> {

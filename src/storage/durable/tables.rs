@@ -315,6 +315,11 @@ impl Prepared {
         Self { place, to }
     }
 
+    /// Returns the place of the key.
+    pub fn place(&self) -> &[u8] {
+        &self.place
+    }
+
     /// Returns the bytes that this writes.
     pub fn bytes(&self) -> u64 {
         let value = self.to.as_ref().map_or(0, |to| to.value_bytes);

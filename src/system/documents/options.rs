@@ -49,11 +49,11 @@ const MAX_PAUSE_MS: u64 = 86_400_000;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "load-options"))]
 pub struct LoadDocument {
-    /// Environment variables. They are passed to `initialize`, and are the environment that WASI
-    /// reports.
+    /// Environment variables. They are passed to `initialize`, are the environment that WASI
+    /// reports, and values of `wasi:config`.
     pub env: Option<Table<String>>,
     /// The component's own configuration, passed to `initialize`: a string as its bytes, any other
-    /// value as JSON text.
+    /// value as JSON text. The members of an object are values of `wasi:config`.
     pub config: Option<Value>,
     /// What the component may use. A key that is absent has the value that the configuration of the
     /// engine gives it.
@@ -103,6 +103,10 @@ pub struct LoadDocument {
     /// When a running component is saved, besides at its end. It needs a `durable` state, and is of
     /// use with `restore-after-crash`. If the key is absent, never.
     pub save_every: Option<SaveEveryDocument>,
+    /// Whether a component that exports no `component-lifecycle` is refused with
+    /// `AIRSSYS_ERROR_INVALID_COMPONENT`. Such a component handles no messages.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
+    pub require_lifecycle: Option<bool>,
     /// What the metadata of the component must be. Another component is refused with
     /// `AIRSSYS_ERROR_INVALID_COMPONENT`.
     pub expect: Option<ExpectDocument>,

@@ -3,6 +3,7 @@
 use airssys_wasm::*;
 use serde_json::json;
 
+use crate::harness::engine::Failure;
 use crate::harness::stage::{Guest, Stage};
 
 fn with_all_rights(stage: &Stage) -> Guest {
@@ -12,21 +13,31 @@ fn with_all_rights(stage: &Stage) -> Guest {
 }
 
 /// Expects a trap without a decision, and a working next instance.
-fn traps(stage: &Stage, thief: &Guest, command: &str) {
+fn traps(stage: &Stage, thief: &Guest, command: &str) -> Failure {
     let observed = stage.observe(thief, command);
     let failure = observed.reply.expect_err(command);
     assert_eq!(failure.status, AIRSSYS_ERROR_TRAP, "{command}: {failure}");
     assert!(!failure.message.contains("/work") && !failure.message.contains(".rs:"), "{failure}");
     stage.works(thief, "raw-get 6b", "nothing", "storage.read");
+    failure
 }
 
 #[test]
 fn invalid_or_out_of_bounds_text_is_a_trap() {
     let stage = Stage::new();
     let thief = with_all_rights(&stage);
-    for function in ["log", "get", "cancel", "send"] {
-        for kind in ["out-of-range", "crossing", "wrapping", "huge", "invalid", "surrogate"] {
+    for (function, named) in [
+        ("log", "`log` was called with a `message` that is not text: "),
+        ("get", "`get` was called with a `key` that is not text: "),
+        ("cancel", "`cancel-request` was called with a `request-id` that is not text: "),
+        ("send", "`send` was called with a `instance` that is not text: "),
+    ] {
+        for kind in ["out-of-range", "crossing", "wrapping", "huge"] {
             traps(&stage, &thief, &format!("raw-string {function} {kind}"));
+        }
+        for kind in ["invalid", "surrogate"] {
+            let failure = traps(&stage, &thief, &format!("raw-string {function} {kind}"));
+            assert!(failure.message.contains(named), "{failure}");
         }
     }
     let records = stage.journal.of("app/thief/0");

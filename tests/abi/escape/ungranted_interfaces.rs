@@ -28,7 +28,7 @@ fn an_ungranted_interface_is_refused_when_it_is_called() {
         ("wasi:http/outgoing-handler@0.2.0", "handle"),
         ("wasi:http/types@0.2.12", "http-error-code"),
         ("wasi:clocks/timezone@0.2.9", "utc-offset"),
-        ("wasi:keyvalue/store@0.2.0-draft2", "open"),
+        ("wasi:blobstore/container@0.2.0-draft", "open"),
         ("wasi:random/other@0.2.99", "get"),
     ] {
         let (wasm, options) = (caller(interface, function), all.to_string());

@@ -96,7 +96,10 @@ impl Inbox {
     }
 }
 
-pub unsafe extern "C" fn completed(user_data: *mut c_void, completion: *const airssys_completion_t) {
+pub unsafe extern "C" fn completed(
+    user_data: *mut c_void,
+    completion: *const airssys_completion_t,
+) {
     // SAFETY: an inbox, which lives forever, and a completion that is valid until we return.
     let (came, completion) = unsafe { (&*user_data.cast::<Came>(), &*completion) };
     assert_eq!(completion.size, size_of::<airssys_completion_t>());

@@ -58,6 +58,11 @@ impl<'a> Args<'a> {
         self.rest
     }
 
+    /// As `rest`, leaving nothing.
+    pub fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
     /// The rest as text.
     pub fn rest_text(self) -> Result<&'a str, WasmError> {
         utf8(self.rest)
