@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::id::shorten;
+use crate::runtime::driver::link;
 use crate::runtime::host::functions::Offered;
 use crate::runtime::host::offered;
 
@@ -28,8 +30,10 @@ pub fn explained(component: &Component, of_host: &Offered, error: &wasmtime::Err
 /// Says which imported interfaces the host does not offer.
 fn missing(component: &Component, of_host: &Offered) -> Option<String> {
     let (engine, types) = (component.engine(), component.component_type());
-    let mut missing =
-        types.imports(engine).filter(|(name, _)| !offered::has(name) && !of_host.has(name));
+    let mut missing = types.imports(engine).filter(|(name, import)| {
+        let is_known = offered::has(name) || of_host.has(name) || link::is_added(name);
+        !is_known && asks_for_code(&import.ty, engine)
+    });
     let (first, import) = missing.next()?;
     let mut text = match import.ty {
         ComponentItem::ComponentInstance(instance) => {
@@ -59,6 +63,17 @@ fn missing(component: &Component, of_host: &Offered) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// Returns whether an import is more than types, which need no one to offer them.
+fn asks_for_code(import: &ComponentItem, engine: &Engine) -> bool {
+    match import {
+        ComponentItem::ComponentInstance(instance) => instance.exports(engine).any(|(_, item)| {
+            matches!(item.ty, ComponentItem::ComponentFunc(_) | ComponentItem::Resource(_))
+        }),
+        ComponentItem::Type(_) => false,
+        _ => true,
+    }
 }
 
 fn of_interface(import: &str, function: &str, of_host: &Offered) -> String {

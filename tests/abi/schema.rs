@@ -385,6 +385,10 @@ fn is_beyond_a_schema(document: &Document) -> bool {
     collect_patterns(&document.value, "", &mut patterns);
     patterns.iter().any(|(key, text)| {
         // An action may stand in the place of a pattern, and `*` is a host but not an id.
+        // Only functions of the host have such names.
+        if key == "host" || text.starts_with("editor:") {
+            return key != "host" || !text.starts_with("editor:");
+        }
         let action = *text == "read" && !["read", "write", "delete"].contains(&key.as_str());
         let hosts = ["outbound", "inbound", "host-pattern", "resource"];
         let any = *text == "*" && !hosts.contains(&key.as_str());
@@ -394,7 +398,8 @@ fn is_beyond_a_schema(document: &Document) -> bool {
 
 /// The strings that are patterns or paths, with their keys.
 fn collect_patterns<'a>(value: &'a Value, key: &str, found: &mut Vec<(String, &'a str)>) {
-    const KEYS: [&str; 15] = [
+    const KEYS: [&str; 16] = [
+        "host",
         "send",
         "request",
         "broadcast",

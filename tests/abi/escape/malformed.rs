@@ -41,7 +41,11 @@ fn invalid_or_out_of_bounds_text_is_a_trap() {
         }
     }
     let records = stage.journal.of("app/thief/0");
-    assert!(records.iter().all(|record| record.starts_with("crashed: ")), "{records:?}");
+    // The engine's own reports have a bound.
+    let is_known = |record: &String| {
+        record.starts_with("crashed: ") || record.contains("log record(s) dropped")
+    };
+    assert!(records.iter().all(is_known), "{records:?}");
 }
 
 #[test]
