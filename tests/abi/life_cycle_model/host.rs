@@ -214,6 +214,17 @@ impl Life<'_> {
     }
 }
 
+impl Drop for Life<'_> {
+    /// After a failed case: the next one has the same names.
+    fn drop(&mut self) {
+        let engine = &self.host.engine;
+        for handle in self.components.iter().chain(self.groups.iter().rev()) {
+            // What was unloaded before is unloaded already.
+            let _ = engine.unload(*handle);
+        }
+    }
+}
+
 fn env(refuses: bool) -> Value {
     if refuses { json!({ "AT_RESTORE": "refuse" }) } else { json!({}) }
 }

@@ -116,7 +116,7 @@ fn nested_groups() -> impl Strategy<Value = Vec<Item>> {
     ];
     let group = (strategy, 0..4_usize);
     let item = prop_oneof![
-        4 => policies().prop_map(|policy| Err(policy)),
+        4 => policies().prop_map(Err),
         1 => group.clone().prop_map(Ok),
     ];
     let more = prop::collection::vec((item, 0..8_usize), 0..5);
