@@ -35,7 +35,7 @@ const SECTIONS: &[Section] = &[
     section("REQUESTS", &["request.rs"]),
     section("TYPED CALLS", &["invoke.rs"]),
     section("RIGHTS", &["security.rs"]),
-    section("INSPECTION", &["inspect.rs"]),
+    section("INSPECTION", &["inspect.rs", "interface.rs"]),
     section("STORED DATA", &["engine_storage.rs", "storage_transfer.rs", "storage_file.rs"]),
     section("ROUTER", &["router.rs"]),
     section("BYTES AND WRITERS", &["bytes.rs", "writer.rs"]),

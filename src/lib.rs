@@ -43,6 +43,7 @@ pub use ffi::error::*;
 pub use ffi::events::*;
 pub use ffi::groups::*;
 pub use ffi::inspect::*;
+pub use ffi::interface::*;
 pub use ffi::invoke::*;
 pub use ffi::lifecycle::*;
 pub use ffi::logger::*;

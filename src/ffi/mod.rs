@@ -21,6 +21,7 @@ pub mod groups;
 pub mod host_call;
 pub mod host_storage;
 pub mod inspect;
+pub mod interface;
 pub mod invoke;
 pub mod lifecycle;
 pub mod logger;

@@ -16,6 +16,7 @@ pub mod guest_call;
 pub mod host;
 pub mod host_context;
 pub mod idle_sleep;
+pub mod inspection;
 pub mod instance;
 pub mod lifting;
 pub mod limiter;

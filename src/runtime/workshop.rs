@@ -13,11 +13,13 @@ use crate::runtime::call_error;
 use crate::runtime::compiler::Way;
 use crate::runtime::driver::attach::{self, Attached};
 use crate::runtime::host::interface::Immediate;
+use crate::runtime::inspection::outline::outline;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Taken;
 use crate::runtime::prepared::{LifecycleExports, Loop, Prepared, StateExports};
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
+use crate::runtime::screen::refusal::Refusal;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::link::link_closed;
@@ -89,10 +91,12 @@ impl Workshop {
         let (hash, recipe) =
             driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
         if let Some(component) = self.cached(recipe, hash) {
-            return Ok(Way::Made(Box::new(self.link(recipe, &component)?)));
+            let outline = outlined(binary)?;
+            return Ok(Way::Made(Box::new(self.link(recipe, &component, outline)?)));
         }
         let weight = screen(binary, &self.limits, self.threads, mapped)?;
         self.check_code(weight.initial_bytes())?;
+        let outline = outlined(binary)?;
         let table_bytes = weight.initial_table_bytes();
         let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
         let plain_may_be_cached = driven.is_some();
@@ -116,7 +120,7 @@ impl Workshop {
                     }
                 }
             };
-            let mut prepared = workshop.link(&recipe, &component)?;
+            let mut prepared = workshop.link(&recipe, &component, outline)?;
             prepared.code_bytes += table_bytes;
             Ok(prepared)
         };
@@ -150,7 +154,12 @@ impl Workshop {
         Ok(component)
     }
 
-    fn link(&self, recipe: &Recipe, component: &Component) -> Result<Prepared, LoadError> {
+    fn link(
+        &self,
+        recipe: &Recipe,
+        component: &Component,
+        outline: Arc<[u8]>,
+    ) -> Result<Prepared, LoadError> {
         let toolchain = self.toolchain(recipe);
         let engine = &toolchain.engine;
         let code = component.image_range();
@@ -182,6 +191,7 @@ impl Workshop {
             hash,
             sha256,
             binary_bytes,
+            outline,
             code_bytes,
         })
     }
@@ -199,6 +209,10 @@ struct Recipe {
     binary_bytes: u64,
     /// The core instances that the added loop takes; 0 without a loop.
     instances: usize,
+}
+
+fn outlined(binary: &[u8]) -> Result<Arc<[u8]>, LoadError> {
+    Ok(outline(binary).map_err(Refusal::from)?.into())
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {

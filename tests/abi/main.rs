@@ -29,6 +29,7 @@ mod groups;
 mod health_checks;
 mod host_requests;
 mod host_services;
+mod inspect;
 mod interrupts;
 mod invalid_arguments;
 mod invalid_documents;
