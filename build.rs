@@ -36,7 +36,7 @@ const SECTIONS: &[Section] = &[
     section("TYPED CALLS", &["invoke.rs"]),
     section("FUNCTIONS OF THE HOST", &["host_interface.rs"]),
     section("RIGHTS", &["security.rs"]),
-    section("INSPECTION", &["inspect.rs"]),
+    section("INSPECTION", &["inspect.rs", "interface.rs"]),
     section("STORED DATA", &["engine_storage.rs", "storage_transfer.rs", "storage_file.rs"]),
     section("ROUTER", &["router.rs"]),
     section("BYTES AND WRITERS", &["bytes.rs", "writer.rs"]),

@@ -44,6 +44,7 @@ pub use ffi::events::*;
 pub use ffi::groups::*;
 pub use ffi::host_interface::*;
 pub use ffi::inspect::*;
+pub use ffi::interface::*;
 pub use ffi::invoke::*;
 pub use ffi::lifecycle::*;
 pub use ffi::logger::*;

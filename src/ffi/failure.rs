@@ -66,6 +66,14 @@ impl Failure {
         Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
     }
 
+    /// Returns the failure for a binary that cannot be inspected.
+    pub fn inspection(error: &LoadError) -> Self {
+        let (status, mut detail) = load_error("", error);
+        // It has no id.
+        detail.as_object_mut().map(|detail| detail.remove("component"));
+        Self::new(status, error.to_string(), detail)
+    }
+
     /// Returns the failure for a storage that breaks rules.
     pub fn not_conforming(report: &Report) -> Self {
         let status =

@@ -22,6 +22,7 @@ pub mod host_call;
 pub mod host_interface;
 pub mod host_storage;
 pub mod inspect;
+pub mod interface;
 pub mod invoke;
 pub mod key_turns;
 pub mod lifecycle;

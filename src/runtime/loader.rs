@@ -51,7 +51,7 @@ impl Loader {
     /// Compiles and links a binary, or returns the result of an earlier load. The result is kept at
     /// least as long as the lease.
     pub fn prepare(&self, binary: &[u8]) -> Result<(Arc<Prepared>, Lease), LoadError> {
-        self.check(binary)?;
+        check(binary, self.max_component_bytes)?;
         let known = self.recent().find(binary).map(|prepared| prepared.hash);
         if let Some(found) = known.and_then(|hash| self.compiler.find(&hash)) {
             return Ok(found);
@@ -69,33 +69,30 @@ impl Loader {
         self.compiler.find(&known)
     }
 
-    /// Rejects what is obviously not a component, with a better message than a validator's.
-    fn check(&self, binary: &[u8]) -> Result<(), LoadError> {
-        let invalid = |reason: String| Err(LoadError::InvalidComponent(reason));
-        let size = binary.len() as u64;
-        if size > self.max_component_bytes {
-            return invalid(format!(
-                "larger than max-component-bytes {}",
-                self.max_component_bytes
-            ));
-        }
-        match binary {
-            [] => invalid("it is empty".into()),
-            [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-            [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => invalid(
-                "it is a core module; turn it into a component (`wasm-tools component new`, or \
-                 build for wasm32-wasip2)"
-                    .into(),
-            ),
-            [b'\0', b'a', b's', b'm', rest @ ..] if rest.len() < 4 => {
-                invalid(format!("it ends after {size} bytes"))
-            }
-            [b'(', ..] => invalid("it is WebAssembly text; the binary format is required".into()),
-            _ => invalid("it does not start with the header of a WebAssembly component".into()),
-        }
-    }
-
     fn recent(&self) -> MutexGuard<'_, RecentBinaries> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Rejects what is obviously not a component, with a better message than a validator's.
+pub fn check(binary: &[u8], max_component_bytes: u64) -> Result<(), LoadError> {
+    let invalid = |reason: String| Err(LoadError::InvalidComponent(reason));
+    let size = binary.len() as u64;
+    if size > max_component_bytes {
+        return invalid(format!("larger than max-component-bytes {}", max_component_bytes));
+    }
+    match binary {
+        [] => invalid("it is empty".into()),
+        [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => invalid(
+            "it is a core module; turn it into a component (`wasm-tools component new`, or \
+             build for wasm32-wasip2)"
+                .into(),
+        ),
+        [b'\0', b'a', b's', b'm', rest @ ..] if rest.len() < 4 => {
+            invalid(format!("it ends after {size} bytes"))
+        }
+        [b'(', ..] => invalid("it is WebAssembly text; the binary format is required".into()),
+        _ => invalid("it does not start with the header of a WebAssembly component".into()),
     }
 }

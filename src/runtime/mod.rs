@@ -18,6 +18,7 @@ pub mod host_context;
 pub mod idle_sleep;
 pub mod import_error;
 pub mod initial_config;
+pub mod inspection;
 pub mod instance;
 pub mod lifting;
 pub mod limiter;

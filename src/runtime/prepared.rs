@@ -1,6 +1,7 @@
 //! Compiled components.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
@@ -33,6 +34,8 @@ pub struct Prepared {
     pub sha256: [u8; 32],
     /// Size of the binary.
     pub binary_bytes: u64,
+    /// The binary without code and data, to be inspected.
+    pub outline: Arc<[u8]>,
     /// Size of the compiled code, with the initial contents of memories and tables.
     pub code_bytes: u64,
 }

@@ -17,12 +17,14 @@ use crate::runtime::host::functions::{Offered, link_offered};
 use crate::runtime::host::interface::Immediate;
 use crate::runtime::host::offered;
 use crate::runtime::import_error;
+use crate::runtime::inspection::outline::outline;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Taken;
 use crate::runtime::prepared::{LifecycleExports, Loop, Prepared, StateExports};
 use crate::runtime::proposals;
 use crate::runtime::screen::limits::CompileLimits;
 use crate::runtime::screen::pass::screen;
+use crate::runtime::screen::refusal::Refusal;
 use crate::runtime::shortage::MemoryLimits;
 use crate::runtime::state::HostState;
 use crate::runtime::wasi::link::link_closed;
@@ -96,10 +98,12 @@ impl Workshop {
         let (hash, recipe) =
             driven.as_ref().map_or((&hash, &plain), |(hash, _, recipe)| (hash, recipe));
         if let Some(component) = self.cached(recipe, hash) {
-            return Ok(Way::Made(Box::new(self.link(recipe, &component)?)));
+            let outline = outlined(binary)?;
+            return Ok(Way::Made(Box::new(self.link(recipe, &component, outline)?)));
         }
         let weight = screen(binary, &self.limits, self.threads, mapped)?;
         self.check_code(weight.initial_bytes())?;
+        let outline = outlined(binary)?;
         let table_bytes = weight.initial_table_bytes();
         let (workshop, binary) = (Arc::clone(self), Box::<[u8]>::from(binary));
         let plain_may_be_cached = driven.is_some();
@@ -123,7 +127,7 @@ impl Workshop {
                     }
                 }
             };
-            let mut prepared = workshop.link(&recipe, &component)?;
+            let mut prepared = workshop.link(&recipe, &component, outline)?;
             prepared.code_bytes += table_bytes;
             Ok(prepared)
         };
@@ -162,7 +166,12 @@ impl Workshop {
         Ok(component)
     }
 
-    fn link(&self, recipe: &Recipe, component: &Component) -> Result<Prepared, LoadError> {
+    fn link(
+        &self,
+        recipe: &Recipe,
+        component: &Component,
+        outline: Arc<[u8]>,
+    ) -> Result<Prepared, LoadError> {
         let toolchain = self.toolchain(recipe);
         let engine = &toolchain.engine;
         let code = component.image_range();
@@ -207,6 +216,7 @@ impl Workshop {
             hash,
             sha256,
             binary_bytes,
+            outline,
             code_bytes,
         })
     }
@@ -224,6 +234,10 @@ struct Recipe {
     binary_bytes: u64,
     /// The core instances that the added loop takes; 0 without a loop.
     instances: usize,
+}
+
+fn outlined(binary: &[u8]) -> Result<Arc<[u8]>, LoadError> {
+    Ok(outline(binary).map_err(Refusal::from)?.into())
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {

@@ -27,6 +27,7 @@ use crate::runtime::contract::HealthStatus;
 use crate::runtime::engine::{RuntimeOptions, WasmRuntime};
 use crate::runtime::host::functions::Offered;
 use crate::runtime::host::pending_answers::PendingAnswers;
+use crate::runtime::inspection::inspect;
 use crate::runtime::off_fiber::current_component;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::shortage::NoThread;
@@ -225,6 +226,14 @@ impl Engine {
     pub fn describe(&self, handle: ComponentHandle) -> Result<String, EngineError> {
         let pool = self.components.look(handle).ok_or(EngineError::UnknownHandle(handle))?;
         Ok(snapshot::description(&pool).to_string())
+    }
+
+    /// Tells what a component imports and exports, as JSON.
+    pub fn inspect(&self, handle: ComponentHandle) -> Result<String, EngineError> {
+        let pool = self.components.look(handle).ok_or(EngineError::UnknownHandle(handle))?;
+        let version = pool.version();
+        inspect::prepared(&version.prepared)
+            .map_err(|error| EngineError::Load { id: (**pool.id()).clone(), error })
     }
 
     /// Returns the counts of all components together and of each, as JSON.

@@ -76,6 +76,11 @@ fn a_null_that_is_not_allowed_is_refused_and_named() {
         assert_argument(check(|e| airssys_engine_list(eng, null_mut(), e)), "out_json");
         assert_argument(check(|e| airssys_engine_describe(noeng, echo, o, e)), "engine");
         assert_argument(check(|e| airssys_engine_describe(eng, echo, null_mut(), e)), "out_json");
+        assert_argument(check(|e| airssys_engine_inspect(noeng, echo, o, e)), "engine");
+        assert_argument(check(|e| airssys_engine_inspect(eng, echo, null_mut(), e)), "out_json");
+        let inspect = |bytes, o| check(|e| airssys_component_inspect(bytes, len, o, e));
+        assert_argument(inspect(ptr::null(), o), "wasm");
+        assert_argument(inspect(bytes, null_mut()), "out_json");
         assert_argument(check(|e| airssys_engine_health(noeng, echo, o, e)), "engine");
         assert_argument(check(|e| airssys_engine_health(eng, echo, null_mut(), e)), "out_json");
         assert_argument(check(|e| airssys_engine_stats(noeng, o, e)), "engine");

@@ -31,6 +31,7 @@ mod host_functions;
 mod host_requests;
 mod host_services;
 mod imports;
+mod inspect;
 mod interrupts;
 mod invalid_arguments;
 mod invalid_documents;

@@ -54,6 +54,7 @@ static void check_forked(airssys_engine_t *engine, uint64_t handle)
     CHECK_STATUS(airssys_engine_find(engine, "test/echo/0", &out, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_list(engine, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_describe(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_inspect(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_health(engine, handle, &bytes, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_health(engine, AIRSSYS_ALL_COMPONENTS, &bytes, NULL),
                  AIRSSYS_ERROR_FORKED);

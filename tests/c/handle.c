@@ -9,6 +9,8 @@ static void check_gone(airssys_engine_t *engine, uint64_t handle)
                  AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     CHECK_STATUS(airssys_engine_describe(engine, handle, &out, NULL),
                  AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
+    CHECK_STATUS(airssys_engine_inspect(engine, handle, &out, NULL),
+                 AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     CHECK_STATUS(airssys_engine_health(engine, handle, &out, NULL),
                  AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     CHECK(out.data == NULL);

@@ -304,6 +304,10 @@ static void engines(void)
     REFUSES("out_json", airssys_engine_list(engine, NULL, &error));
     REFUSES("engine", airssys_engine_describe(NULL, echo, &reply, &error));
     REFUSES("out_json", airssys_engine_describe(engine, echo, NULL, &error));
+    REFUSES("engine", airssys_engine_inspect(NULL, echo, &reply, &error));
+    REFUSES("out_json", airssys_engine_inspect(engine, echo, NULL, &error));
+    REFUSES("wasm", airssys_component_inspect(NULL, 8, &reply, &error));
+    REFUSES("out_json", airssys_component_inspect((const uint8_t *)"", 0, NULL, &error));
     REFUSES("engine", airssys_engine_status(NULL, echo, &reply, &error));
     REFUSES("out_json", airssys_engine_status(engine, echo, NULL, &error));
     REFUSES("out_json", airssys_engine_status(engine, AIRSSYS_ALL_COMPONENTS, NULL, &error));

@@ -9,8 +9,9 @@
 The import of the package loads the library. ``ImportError`` lists the places that it searched.
 """
 
-from airssys_wasm import codec
+from airssys_wasm import codec, exports
 from airssys_wasm._convert import Payload
+from airssys_wasm._inspect import inspect
 from airssys_wasm._library import lib as _lib
 from airssys_wasm.component import Component
 from airssys_wasm.engine import Activation, Engine, WhenFull
@@ -49,13 +50,15 @@ from airssys_wasm.errors import (
     WouldDeadlock,
 )
 from airssys_wasm.events import Event
+from airssys_wasm.exports import Resource
 from airssys_wasm.group import Group, Strategy
 from airssys_wasm.logs import TRACE, LogEntry, LogTarget
-from airssys_wasm.request import Request
+from airssys_wasm.request import Request, TypedRequest
 from airssys_wasm.router import Envelope, Router
 from airssys_wasm.security import AuditRecord, Capabilities, Explanation, Grants, Policies
 from airssys_wasm.storage import DictStorage, InvalidKey, Storage, StorageQuotaExceeded
 from airssys_wasm.stored import StoredData, StoredKeys, Usage
+from airssys_wasm.values import Err, Ok, ResultError, Some, Variant
 
 __version__ = "0.1.0"
 
@@ -91,6 +94,7 @@ __all__ = [
     "EngineClosed",
     "EngineStopped",
     "Envelope",
+    "Err",
     "Event",
     "Explanation",
     "ExportNotFound",
@@ -110,15 +114,19 @@ __all__ = [
     "LogEntry",
     "LogTarget",
     "NotConforming",
+    "Ok",
     "Panic",
     "Payload",
     "Policies",
     "QueueFull",
     "Request",
     "RequestNotFound",
+    "Resource",
     "ResourceLimitExceeded",
+    "ResultError",
     "Router",
     "ShutdownFailed",
+    "Some",
     "Status",
     "Storage",
     "StorageQuotaExceeded",
@@ -127,11 +135,15 @@ __all__ = [
     "StoredKeys",
     "Timeout",
     "Trap",
+    "TypedRequest",
     "Unsupported",
     "Usage",
+    "Variant",
     "WhenFull",
     "WouldDeadlock",
     "codec",
+    "exports",
+    "inspect",
     "library_path",
     "library_version",
 ]

@@ -76,16 +76,18 @@ def message_options(
     content_type: Optional[str],
     interrupts: bool = False,
     progress: Any = None,
+    packed: bool = False,
 ) -> Any:
     """A pointer argument to the options of a message; NULL without options."""
-    if (timeout, sender, content_type, progress) == (None,) * 4 and not interrupts:
+    if (timeout, sender, content_type, progress) == (None,) * 4 and not interrupts | packed:
         return None
     options = _ffi.MessageOptions(
         _MESSAGE_OPTIONS_SIZE,
         None if sender is None else c_string("sender", sender),
         None if content_type is None else c_string("content_type", content_type),
         0 if timeout is None else milliseconds(timeout),
-        _ffi.MESSAGE_ENDS_WITH_SENDER if interrupts else 0,
+        (_ffi.MESSAGE_ENDS_WITH_SENDER if interrupts else 0)
+        | (_ffi.MESSAGE_PACKED_LISTS if packed else 0),
     )
     if progress is not None:
         options.progress = progress

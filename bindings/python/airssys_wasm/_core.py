@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from airssys_wasm import _callbacks, _ffi, _live
 from airssys_wasm._library import lib
@@ -114,6 +114,8 @@ class Core:
         self._active: Set[Frame] = set()
         self._frames: List[Frame] = []
         self._left = threading.Event()
+        #: What components export, by handle, for typed calls.
+        self.types: Dict[int, Any] = {}
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
         self._stopped = False

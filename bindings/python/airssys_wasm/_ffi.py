@@ -57,6 +57,7 @@ class Bytes(Structure):
 ProgressFn = CFUNCTYPE(c_int32, c_void_p)
 
 MESSAGE_ENDS_WITH_SENDER = 1
+MESSAGE_PACKED_LISTS = 2
 
 
 class MessageOptions(Structure):
@@ -357,6 +358,24 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
             _POINTER,
         ),
     ),
+    "airssys_engine_invoke": (
+        _STATUS,
+        (_POINTER, _HANDLE, c_char_p, c_char_p, _POINTER, _POINTER, _POINTER),
+    ),
+    "airssys_engine_invoke_request": (
+        _STATUS,
+        (
+            _POINTER,
+            _HANDLE,
+            c_char_p,
+            c_char_p,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+        ),
+    ),
     "airssys_engine_cancel": (_STATUS, (_POINTER, c_uint64, _POINTER)),
     "airssys_engine_deliver": (
         _STATUS,
@@ -376,6 +395,8 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "airssys_engine_find": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER)),
     "airssys_engine_list": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_describe": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
+    "airssys_engine_inspect": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
+    "airssys_component_inspect": (_STATUS, (_POINTER, c_size_t, _POINTER, _POINTER)),
     "airssys_engine_health": (_STATUS, (_POINTER, _HANDLE, _POINTER, _POINTER)),
     "airssys_engine_stats": (_STATUS, (_POINTER, _POINTER, _POINTER)),
     "airssys_engine_storage_compact": (_STATUS, (_POINTER, _POINTER)),

@@ -9,12 +9,13 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, cast
 
-from airssys_wasm import _callbacks, _convert, request, security
+from airssys_wasm import _callbacks, _convert, _typed, request, security
 from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
 from airssys_wasm.errors import EngineClosed, Timeout
-from airssys_wasm.request import Request
+from airssys_wasm.exports import Exports
+from airssys_wasm.request import Request, TypedRequest
 from airssys_wasm.security import Explanation, Grants
 
 if TYPE_CHECKING:
@@ -200,6 +201,107 @@ class Component:
         data, size = _convert.c_buffer(payload)
         options = _convert.message_options(timeout, sender, content_type)
         self._core.run(lib.airssys_engine_send, self._handle, data, size, options)
+
+    def invoke(
+        self,
+        function: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+        interrupts: bool = False,
+        **named: Any,
+    ) -> Any:
+        """Calls an exported function with Python values, and waits for the result.
+
+        It works for every component, and is a message like that of :meth:`call`: mailbox, order,
+        limits and supervision apply.
+
+        Values: ``record`` is a dict by the names of WIT (as an argument also any mapping or
+        dataclass, with ``_`` for ``-``), ``variant`` a :class:`Variant`, ``enum`` a ``str``,
+        ``flags`` a set of names, ``list<u8>`` bytes, ``option`` the value or ``None``, an ``option``
+        in an ``option`` :class:`Some`, ``result`` inside of a value :class:`Ok` or :class:`Err`. A
+        resource is a :class:`Resource`. Lists of numbers may be passed as ``array.array``, or as
+        anything with a buffer of such elements, which is fast.
+
+        :param function: ``"add"`` is a function of the component itself,
+            ``"docs:calc/ops@0.1.0#add"`` one of an exported interface, whose version may be left out.
+        :param args: the arguments.
+        :param named: arguments by name, with ``_`` for ``-``. A parameter with the name of an option
+            of this method has a ``_`` behind it: ``timeout_``.
+        :param timeout: as of :meth:`call`; so are ``sender`` and ``interrupts``.
+        :returns: the result; of a ``result`` the value in it.
+        :raises ResultError: the function returned the error of a ``result``.
+        :raises ExportNotFound: there is no such function. The message names near ones.
+        :raises InvalidArgument: an argument does not fit. The message says which and why.
+        :raises TypeError: an argument has no JSON, or there is no parameter of its name.
+        :raises Unsupported: the function is asynchronous.
+
+        Other errors are those of :meth:`call`.
+        """
+        watched = _get_ident() == _main.ident
+        return _typed.call(self, function, args, named, timeout, sender, interrupts, watched)
+
+    def invoke_request(
+        self,
+        function: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+        interrupts: bool = False,
+        **named: Any,
+    ) -> TypedRequest:
+        """Calls an exported function with Python values, and returns a future of the result at once.
+
+        The parameters are those of :meth:`invoke`; ``timeout`` and ``interrupts`` are as of
+        :meth:`request`, as are the errors.
+
+        :returns: a future with the outcome that :meth:`invoke` would have returned or raised.
+        """
+        decode, symbol, text = _typed.prepared(self, function, args, named)
+        return request.submit(
+            TypedRequest(self._engine, self._core, decode),
+            self._core,
+            lib.airssys_engine_invoke_request,
+            self._handle,
+            symbol,
+            text,
+            _typed.options(False, timeout, sender, interrupts),
+        )
+
+    @property
+    def exports(self) -> Exports:
+        """Its functions, interfaces and resources as Python objects.
+
+        ``component.exports.add(1, 2)`` calls a function of the component itself,
+        ``component.exports.ops.add(1, 2)`` one of the interface ``docs:calc/ops@0.1.0``. ``dir`` and
+        ``help`` list what there is.
+
+        :raises ComponentNotFound: the component is not loaded any more.
+        :raises EngineClosed: the engine was closed.
+        """
+        return Exports(self, _typed.types_of(self))
+
+    def inspect(self) -> Dict[str, Any]:
+        """What the component imports and exports, as :func:`airssys_wasm.inspect` tells it.
+
+        :raises ComponentNotFound: the component is not loaded any more.
+        """
+        document = self._core.ask_json(lib.airssys_engine_inspect, self._handle)
+        return cast("Dict[str, Any]", document)
+
+    def _drop_later(self, symbol: bytes, handle: int) -> None:
+        """Drops a resource; nobody waits for it."""
+        request.make(
+            self._engine,
+            self._core,
+            lib.airssys_engine_invoke_request,
+            self._handle,
+            symbol,
+            b"[%d]" % handle,
+            None,
+        )
 
     def grant(self, grants: Grants) -> None:
         """Grants the component more rights, from the next decision on.
@@ -437,13 +539,13 @@ class Component:
         )
         if isinstance(wasm, (str, os.PathLike)):
             path = _convert.c_string("path", os.fsencode(wasm))
-            self._core.run_watched(lib.airssys_engine_replace_file, self._handle, path, document)
+            self._change(lib.airssys_engine_replace_file, path, document)
             return
         data, size = (None, 0) if wasm is None else _convert.c_buffer(wasm)
         if data is None and wasm is not None:
             # NULL would keep the binary.
             data = b""
-        self._core.run_watched(lib.airssys_engine_replace, self._handle, data, size, document)
+        self._change(lib.airssys_engine_replace, data, size, document)
 
     def rollback(self) -> None:
         """Returns the component to the version before its current one, as :meth:`replace` does.
@@ -454,7 +556,7 @@ class Component:
         :raises InvalidArgument: no version before the current one is kept.
         :raises AirssysError: the errors of :meth:`replace`.
         """
-        self._core.run_watched(lib.airssys_engine_rollback, self._handle)
+        self._change(lib.airssys_engine_rollback)
 
     def promote(self, timeout: Optional[float] = None) -> None:
         """Promotes the component's canary: the new version takes over, as by :meth:`replace`.
@@ -471,7 +573,7 @@ class Component:
         :raises EngineStopped: the engine was shut down or closed.
         """
         within = _convert.stop_timeout(timeout)
-        self._core.run_watched(lib.airssys_engine_promote, self._handle, within)
+        self._change(lib.airssys_engine_promote, within)
 
     def abort(self, timeout: Optional[float] = None) -> None:
         """Aborts the component's canary: the old version goes on with its state.
@@ -482,8 +584,14 @@ class Component:
         :raises InvalidArgument: the component has no canary, or it was promoted.
         :raises AirssysError: the other errors of :meth:`promote`.
         """
-        within = _convert.stop_timeout(timeout)
-        self._core.run_watched(lib.airssys_engine_abort, self._handle, within)
+        self._change(lib.airssys_engine_abort, _convert.stop_timeout(timeout))
+
+    def _change(self, function: Any, *arguments: Any) -> None:
+        """Calls a function after which another version may get the messages."""
+        try:
+            self._core.run_watched(function, self._handle, *arguments)
+        finally:
+            _typed.forget_types(self)
 
     def wait(self, state: str, timeout: Optional[float] = None) -> None:
         """Waits until the component is in a state; of a pool, until all instances are.
@@ -510,6 +618,7 @@ class Component:
         :raises Timeout: a callback of the host, running for the component, has not returned. The
             component is unloaded; its memory is freed when the callback returns.
         """
+        _typed.forget_types(self)
         with contextlib.suppress(EngineClosed):
             if timeout is None:
                 self._core.run(lib.airssys_engine_unload, self._handle)

@@ -6,7 +6,7 @@ import concurrent.futures
 import ctypes
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Generator, Optional
+from typing import TYPE_CHECKING, Any, Callable, Generator, Optional, TypeVar
 
 from airssys_wasm import _callbacks, _core, _registry
 from airssys_wasm._library import lib
@@ -15,7 +15,9 @@ from airssys_wasm.errors import Cancelled, EngineStopped, Forked, RequestNotFoun
 if TYPE_CHECKING:
     from airssys_wasm.engine import Engine
 
-__all__ = ["Request"]
+__all__ = ["Request", "TypedRequest"]
+
+_R = TypeVar("_R", bound="Request")
 
 
 class Request(concurrent.futures.Future["Optional[bytes]"]):
@@ -111,7 +113,7 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
         """Takes the borrowed outcome; `None` means that an interrupt may have lost it."""
         if self.done() and completion is None:
             return
-        reply: Optional[bytes] = None
+        reply: Any = None
         error: Optional[BaseException] = None
         try:
             if completion is None:
@@ -124,8 +126,8 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
                 return None if known else self._end_cancelled()
             if completion.status:
                 error = _core.read_error(completion.error, completion.status)
-            elif completion.reply:
-                reply = ctypes.string_at(completion.reply, completion.reply_len)
+            else:
+                reply = self._read(completion)
         except Exception as broken:
             # For instance, no memory for the reply.
             error = broken
@@ -137,6 +139,12 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
             self.set_exception(error)
 
 
+    def _read(self, completion: Any) -> Any:
+        """The value of a borrowed reply."""
+        if not completion.reply:
+            return None
+        return ctypes.string_at(completion.reply, completion.reply_len)
+
     def _end_in_child(self) -> None:
         future: Any = self
         # A thread of the parent may have held the old locks.
@@ -144,6 +152,33 @@ class Request(concurrent.futures.Future["Optional[bytes]"]):
         future._waiters, future._done_callbacks = [], []
         if not self.done():
             self.set_exception(Forked(f"request {self._id} belongs to the parent process"))
+
+
+class TypedRequest(Request):
+    """A typed call and its outcome, returned by :meth:`Component.invoke_request
+    <airssys_wasm.Component.invoke_request>`.
+
+    It is a :class:`Request` whose reply is the function's result as a Python value. The error of a
+    ``result`` is the exception :class:`~airssys_wasm.ResultError`.
+    """
+
+    def __init__(
+        self, engine: Engine, core: _core.Core, decode: Callable[[Optional[bytes]], Any]
+    ) -> None:
+        super().__init__(engine, core)
+        self._decode: Optional[Callable[[Optional[bytes]], Any]] = decode
+
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """Waits for the outcome; returns the value or raises the error, as :meth:`Request.result`."""
+        return super().result(timeout)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return super().__await__()
+
+    def _read(self, completion: Any) -> Any:
+        decode, self._decode = self._decode, None
+        assert decode is not None
+        return decode(super()._read(completion))
 
 
 def _end_in_child() -> None:
@@ -157,7 +192,11 @@ if hasattr(os, "register_at_fork"):
 
 def make(engine: Engine, core: _core.Core, function: Any, *arguments: Any) -> Request:
     """Makes a request; the last parameters of `function` are those of a completion."""
-    request = Request(engine, core)
+    return submit(Request(engine, core), core, function, *arguments)
+
+
+def submit(request: _R, core: _core.Core, function: Any, *arguments: Any) -> _R:
+    """Makes the request that the object stands for; see :func:`make`."""
     token = _registry.expect(core, request._complete)
     out = ctypes.c_uint64()
     try:

@@ -428,6 +428,11 @@ impl Engine {
         document(|out, error| unsafe { airssys_engine_describe(self.raw(), handle, out, error) })
     }
 
+    pub fn inspect(&self, handle: u64) -> Outcome<Value> {
+        // SAFETY: as in `describe`.
+        document(|out, error| unsafe { airssys_engine_inspect(self.raw(), handle, out, error) })
+    }
+
     pub fn health(&self, handle: u64) -> Outcome<Value> {
         // SAFETY: as in `describe`.
         document(|out, error| unsafe { airssys_engine_health(self.raw(), handle, out, error) })
@@ -515,7 +520,8 @@ pub fn no_options() -> airssys_message_options_t {
     }
 }
 
-fn document(
+/// The document that a function of the library writes.
+pub fn document(
     call: impl FnOnce(*mut airssys_bytes_t, *mut *mut airssys_error_t) -> airssys_status_t,
 ) -> Outcome<Value> {
     let mut out = NO_BYTES;
