@@ -7,6 +7,7 @@ use wasmtime::component::types::ComponentItem;
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
 use crate::core::id::shorten;
+use crate::runtime::driver::attach;
 use crate::runtime::host::offered;
 
 /// The most offered interfaces that a message names.
@@ -27,7 +28,18 @@ pub fn explained(component: &Component, error: &wasmtime::Error) -> String {
 /// Says which imported interfaces the host does not offer.
 fn missing(component: &Component) -> Option<String> {
     let (engine, types) = (component.engine(), component.component_type());
-    let mut missing = types.imports(engine).filter(|(name, _)| !offered::has(name));
+    let mut missing = types.imports(engine).filter(|(name, import)| {
+        let is_wanted = match &import.ty {
+            // An interface of types alone needs nobody who offers it.
+            ComponentItem::ComponentInstance(instance) => {
+                instance.exports(engine).any(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
+            }
+            // Those of an added loop are linked.
+            ComponentItem::ComponentFunc(_) => !attach::IMPORTS.contains(name),
+            _ => true,
+        };
+        is_wanted && !offered::has(name)
+    });
     let (first, import) = missing.next()?;
     let mut text = match import.ty {
         ComponentItem::ComponentInstance(instance) => {

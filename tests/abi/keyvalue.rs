@@ -283,7 +283,9 @@ fn a_swap_fails_if_the_value_has_changed_and_can_be_tried_again() {
 #[test]
 fn long_listings_come_in_pages_and_can_be_cleared_page_by_page() {
     on_each_storage(|engine| {
-        let kv = engine.load(ID, "keyvalue");
+        // A file syncs each of the 2,400 removals.
+        let options = json!({"limits": {"max-execution-time-ms": 600_000}}).to_string();
+        let kv = engine.load_with(ID, "keyvalue", &options);
         for part in 0..3 {
             let changes: Vec<_> = (0..800).map(|n| format!("k{part}-{n:03}")).collect();
             for bucket in ["-", "named"] {
