@@ -26,7 +26,7 @@ pub const TAKE_TINY: &str = "airssys-driver-take-tiny";
 /// The import that delivers the handler's answer.
 pub const ANSWER: &str = "airssys-driver-answer";
 /// All imports of the loop.
-const IMPORTS: [&str; 5] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER];
+pub const IMPORTS: [&str; 5] = [NEXT, TAKE, TAKE_SMALL, TAKE_TINY, ANSWER];
 /// The export that runs the loop.
 pub const RUN: &str = "airssys-driver-run";
 /// Names that no component may use itself.
