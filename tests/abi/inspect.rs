@@ -286,7 +286,7 @@ fn a_loaded_component_has_the_same_document() {
     let lazy = engine.load_with("app/lazy/0", "echo", r#"{"activation": "on-demand"}"#);
     assert_eq!(engine.inspect(lazy).unwrap(), guest("echo"));
     assert_eq!(engine.describe(lazy).unwrap()["state"], "passive");
-    engine.replace(lazy, "counter", None).unwrap();
+    engine.replace(lazy, &airssys_wasm_guests::bytes("counter"), None).unwrap();
     assert_eq!(engine.inspect(lazy).unwrap(), guest("counter"));
 }
 

@@ -91,7 +91,7 @@ impl Inbox {
         by_request
     }
 
-    fn user_data(&self) -> *mut c_void {
+    pub fn user_data(&self) -> *mut c_void {
         ptr::from_ref(self.0).cast_mut().cast()
     }
 }
