@@ -14,6 +14,7 @@ import os
 import pydoc
 import sys
 import unittest
+import warnings
 
 from support import EngineTest, guest
 
@@ -138,7 +139,7 @@ class Values(TypedTest):
             with self.subTest(point):
                 self.assertEqual(self.echo("points", [point]), [plain])
         described = self.calc.invoke(OPS + "describe", "n", Point(1, 2, "here"), ["bold"])
-        self.assertEqual(described, "n at 1,2 here Style(BOLD)")
+        self.assertEqual(described, "n at 1,2 here Style { bits: 1 }")
 
     def test_names_with_dashes_are_given_with_underscores(self):
         counter = self.engine().load("test/counter/0", guest("counter"))
@@ -196,7 +197,8 @@ class Values(TypedTest):
             ("shapes", Variant("dot", 1), "args[0].dot: this case has no payload"),
             ("shapes", Variant("circle"), "args[0].circle: expected f64, got null"),
             ("shapes", Variant("square", 1), "args[0]: expected one of the cases"),
-            ("tuples", (1, 2), "args[0]: expected tuple (an array) of 3"),
+            ("tuples", (1, "two"), "args[0]: expected tuple (an array) of 3, got 2"),
+            ("tuples", (1, "two", 3, 4), "args[0]: expected tuple (an array) of 3, got 4"),
             ("ops", "minux", "expected one of plus, minus, times"),
             ("styles", ["bald"], "got \"bald\""),
             ("u64s", 2**64, "args[0]: expected u64"),
@@ -523,9 +525,12 @@ class Resources(TypedTest):
         core = engine._core
         del engine, calc
         self.assertEqual(counter.next(), 2)
-        del counter
-        gc.collect()
-        self.eventually(lambda: core.closed)
+        with warnings.catch_warnings():
+            # It says that it was not closed, as it should.
+            warnings.simplefilter("ignore", ResourceWarning)
+            del counter
+            gc.collect()
+            self.eventually(lambda: core.closed)
 
 
 class Inspecting(TypedTest):

@@ -45,12 +45,18 @@ def snake(name: str) -> str:
 
 
 def _base64(data: Any) -> str:
+    view = memoryview(data)
+    if not view.c_contiguous:
+        data = view.tobytes()
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def _write_float(value: Any, taken: List[Any]) -> Any:
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"expected a number, got {value!r}")
+    if value is None:
+        # The library says where.
+        return None
     number = float(value)
     if math.isfinite(number):
         return number
@@ -91,7 +97,7 @@ def _packed(value: Any, code: str) -> Optional[str]:
     kind = next((kind for kind in kinds if code in kind), "")
     size = 1 if code == "?" else array.array(code).itemsize
     if form and form in kind and view.itemsize == size and not _BIG_ENDIAN:
-        return _base64(view if view.c_contiguous else view.tobytes())
+        return _base64(view)
     return None
 
 
@@ -157,10 +163,9 @@ def _list(write: Optional[Write], read: Optional[Read]) -> Tuple[Write, Optional
 def _tuple(parts: List[Converter]) -> Tuple[Write, Read]:
     def write(value: Any, taken: List[Any]) -> Any:
         values = _plain_list(value)
-        if len(values) != len(parts):
-            # The library says what was expected.
-            return [None] * len(values)
-        return [part.to_json(one, taken) for part, one in zip(parts, values)]
+        out = [part.to_json(one, taken) for part, one in zip(parts, values)]
+        # The library says how many were expected.
+        return out + [0] * (len(values) - len(parts))
 
     def read(value: Any, home: Any) -> Tuple[Any, ...]:
         return tuple([part.to_value(one, home) for part, one in zip(parts, value)])
@@ -254,7 +259,8 @@ def _variant(cases: List[Tuple[str, Optional[Converter]]]) -> Tuple[Write, Read]
         name, payload = value
         case = by_name.get(name)
         if case is None:
-            return name if payload is None else {name: None}
+            # The library says that there is no such case, or none with a payload.
+            return name if payload is None else {name: 0}
         return {name: case.to_json(payload, taken)}
 
     def read(value: Any, home: Any) -> Variant:
