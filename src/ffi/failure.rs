@@ -286,9 +286,10 @@ fn storage_status(error: &StorageError) -> airssys_status_t {
             AIRSSYS_ERROR_INVALID_ARGUMENT
         }
         StorageError::QuotaExceeded => AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
-        StorageError::NotFound(_) | StorageError::Io(_) | StorageError::HostIo(_) => {
-            AIRSSYS_ERROR_IO
-        }
+        StorageError::NotFound(_)
+        | StorageError::Io(_)
+        | StorageError::HostIo(_)
+        | StorageError::File { .. } => AIRSSYS_ERROR_IO,
         StorageError::Unsupported(_) => AIRSSYS_ERROR_UNSUPPORTED,
         StorageError::WouldDeadlock => AIRSSYS_ERROR_WOULD_DEADLOCK,
     }

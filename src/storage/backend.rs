@@ -1,5 +1,6 @@
 //! The interface of key-value stores.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -24,6 +25,14 @@ pub enum StorageError {
     /// `io-error`, with a text from the host.
     #[error("io-error: {0}")]
     HostIo(String),
+    /// `io-error` of the file. Components do not learn its path.
+    #[error("io-error: {}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: Arc<Path>,
+        /// What failed.
+        problem: String,
+    },
     /// The backend has no such operation.
     #[error("the storage cannot {0}")]
     Unsupported(&'static str),
@@ -39,7 +48,7 @@ impl StorageError {
             Self::NotFound(_) => "not-found",
             Self::QuotaExceeded => "quota-exceeded",
             Self::InvalidKey(_) | Self::HostInvalidKey(_) => "invalid-key",
-            Self::Io(_) | Self::HostIo(_) => "io-error",
+            Self::Io(_) | Self::HostIo(_) | Self::File { .. } => "io-error",
             Self::Unsupported(_) => "unsupported",
             Self::WouldDeadlock => "would-deadlock",
         }
@@ -51,6 +60,7 @@ impl InHostWords for StorageError {
         match self {
             Self::HostInvalidKey(text) => Self::InvalidKey(text),
             Self::HostIo(text) => Self::Io(text),
+            Self::File { path, problem } => Self::Io(format!("{}: {problem}", path.display())),
             other => other,
         }
     }
@@ -61,6 +71,10 @@ impl InHostWords for StorageError {
                 (Self::InvalidKey("the host's storage refused it".into()), Some(text))
             }
             Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
+            Self::File { path, problem } => {
+                let text = format!("{}: {problem}", path.display());
+                (Self::Io(problem), Some(text))
+            }
             other => (other, None),
         }
     }
