@@ -451,7 +451,7 @@ airssys_status_t airssys_config_set_json(airssys_config_t *config,
 
 /**
  * For `flags` of a storage: the library makes one call at a time, and the others wait their
- * turn. A callback that waits for another use of the same storage gets an error for that use
+ * turn, first come, first served. A callback that waits for another use of the same storage gets an error for that use
  * (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
  */
 #define AIRSSYS_STORAGE_SERIALIZE 1
@@ -1031,7 +1031,8 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  *
  * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
  * time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
- * callbacks of the engine's components. Blocks for at most `timeout_ms`.
+ * callbacks of the engine's components. Blocks for at most `timeout_ms`, and then until the storage
+ * is flushed: nothing cuts that off, as what was stored would be lost.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -2419,6 +2420,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
  *                    "depth": 0, "bytes": 0, "waiting": 0 },
  *       "host-bytes": 1024,                 host memory that it occupies, mail included
+ *       "storage-namespace": "app/echo/0",  or "app/echo", which it shares
  *       "codecs": [],
  *       "messages": { ... },                as in airssys_engine_stats
  *       "fuel": 0, "time-ns": 0,
