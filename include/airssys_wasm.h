@@ -451,8 +451,8 @@ airssys_status_t airssys_config_set_json(airssys_config_t *config,
 
 /**
  * For `flags` of a storage: the library makes one call at a time, and the others wait their
- * turn, first come, first served. A callback that waits for another use of the same storage gets an error for that use
- * (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
+ * turn, first come, first served. A callback that waits for another use of the same storage
+ * gets an error for that use (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
  */
 #define AIRSSYS_STORAGE_SERIALIZE 1
 
