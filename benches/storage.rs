@@ -1,7 +1,9 @@
 //! Storage: in memory, in a file, in the host; beside redb and SQLite alone. In turns within one
 //! run.
 //!
-//! The backends are compiled from the library's sources. SQLite is the one of Python's `sqlite3`, in
+//! The backends are compiled from the library's sources, except that of the host: a map behind the C
+//! callbacks. It is reached through the functions for hosts, as is the memory beside it, so that
+//! the difference of the two is the callbacks'. SQLite is the one of Python's `sqlite3`, in
 //! a process of its own: its time for a synced change is the disk's, that for a read is Python's.
 
 #[expect(dead_code, unused_imports, reason = "the bench uses a part of it, without its tests")]
@@ -16,6 +18,7 @@ mod storage;
 
 mod common;
 
+use std::ffi::CStr;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +29,7 @@ use std::thread;
 use std::time::Instant;
 
 use common::host::Host;
+use common::host_map;
 use common::rounds::{Samples, in_turns, per_second};
 use redb::{Database, ReadableDatabase, TableDefinition};
 use storage::backend::{Backend, Change, Entry};
@@ -35,6 +39,8 @@ use storage::memory::MemoryBackend;
 
 const ROUNDS: usize = 15;
 const NAMESPACE: &str = "app/bench/0";
+/// The same for the C functions.
+const ID: &CStr = c"app/bench/0";
 const VALUE: [u8; 100] = [7; 100];
 /// The keys that are read and written.
 const KEYS: u32 = 10_000;
@@ -118,6 +124,15 @@ fn get(backend: &dyn Backend, n: u32) {
 
 fn set(backend: &dyn Backend, n: u32) {
     backend.set(NAMESPACE, &key(n), VALUE.to_vec()).unwrap();
+}
+
+/// Engines with the storage in memory and with that of the host, filled.
+fn hosts() -> [Host; 2] {
+    let hosts = [Host::new("{}"), Host::over(host_map::storage())];
+    for host in &hosts {
+        (0..KEYS).for_each(|n| host.store(ID, &format!("key/{n:08}"), &VALUE));
+    }
+    hosts
 }
 
 /// Operations per second, by one thread and by many at once.
@@ -223,14 +238,17 @@ fn reads(directory: &Path) {
     let memory = MemoryBackend::default();
     apply(&file);
     fill(&memory);
+    let [through_c, host] = hosts();
     let mut sqlite = Sqlite::start(&directory.join("read-sqlite"));
     let together = GETS / WRITERS;
-    let [plain, file, memory, sqlite] = in_turns(
+    let [plain, file, memory, through_c, host, sqlite] = in_turns(
         ROUNDS,
         [
             &mut || rates(GETS, together, |n| plain_get(&database, n)),
             &mut || rates(GETS, together, |n| get(&file, n)),
             &mut || rates(GETS, together, |n| get(&memory, n)),
+            &mut || rates(GETS, together, |n| drop(black_box(through_c.stored(ID, &key(n))))),
+            &mut || rates(GETS, together, |n| drop(black_box(host.stored(ID, &key(n))))),
             &mut || sqlite.rates("get", GETS, together),
         ],
     );
@@ -238,6 +256,8 @@ fn reads(directory: &Path) {
     show("redb", &plain, &plain);
     show("file", &file, &plain);
     show("memory", &memory, &plain);
+    show("memory, through C", &through_c, &plain);
+    show("host's, through C", &host, &plain);
     show("SQLite in Python", &sqlite, &plain);
 }
 
@@ -249,14 +269,17 @@ fn writes(directory: &Path) {
     apply(&file);
     apply(&interval);
     fill(&memory);
+    let [through_c, host] = hosts();
     let mut sqlite = Sqlite::start(&directory.join("write-sqlite"));
-    let [plain, file, interval, memory, sqlite] = in_turns(
+    let [plain, file, interval, memory, through_c, host, sqlite] = in_turns(
         ROUNDS,
         [
             &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| plain_set(&database, n)),
             &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| set(&file, n)),
             &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| set(&interval, n)),
             &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| set(&memory, n)),
+            &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| through_c.store(ID, &key(n), &VALUE)),
+            &mut || rates(SETS_ALONE, SETS_TOGETHER, |n| host.store(ID, &key(n), &VALUE)),
             &mut || sqlite.rates("put", SETS_ALONE, SETS_TOGETHER / 5),
         ],
     );
@@ -265,6 +288,8 @@ fn writes(directory: &Path) {
     show("file, sync", &file, &plain);
     show("file, interval", &interval, &plain);
     show("memory", &memory, &plain);
+    show("memory, through C", &through_c, &plain);
+    show("host's, through C", &host, &plain);
     show("SQLite, WAL and FULL", &sqlite, &plain);
 }
 
@@ -278,6 +303,7 @@ fn guests(directory: &Path) {
         Host::new("{}"),
         Host::new(&file("guest", "")),
         Host::new(&file("guest-interval", r#", "durability": "interval""#)),
+        Host::over(host_map::storage()),
     ];
     let guest = airssys_wasm_guests::bytes("storage-user");
     let users: Vec<Vec<u64>> = engines
@@ -304,13 +330,19 @@ fn guests(directory: &Path) {
     for (what, command) in
         [("a message that sets", &b"set k value"[..]), ("a message that gets", b"get k")]
     {
-        let [memory, file, interval] = in_turns(
+        let [memory, file, interval, host] = in_turns(
             ROUNDS,
-            [&mut || calls(0, command), &mut || calls(1, command), &mut || calls(2, command)],
+            [
+                &mut || calls(0, command),
+                &mut || calls(1, command),
+                &mut || calls(2, command),
+                &mut || calls(3, command),
+            ],
         );
         head(&format!("{what}, beside memory"));
         show("memory", &memory, &memory);
         show("file, sync", &file, &memory);
         show("file, interval", &interval, &memory);
+        show("host's", &host, &memory);
     }
 }

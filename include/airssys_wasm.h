@@ -453,8 +453,8 @@ airssys_status_t airssys_config_set_json(airssys_config_t *config,
 
 /**
  * For `flags` of a storage: the library makes one call at a time, and the others wait their
- * turn. A callback that waits for another use of the same storage gets an error for that use
- * (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
+ * turn, first come, first served. A callback that waits for another use of the same storage
+ * gets an error for that use (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
  */
 #define AIRSSYS_STORAGE_SERIALIZE 1
 
@@ -1033,7 +1033,8 @@ airssys_status_t airssys_engine_new(const airssys_config_t *config,
  *
  * `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
  * time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
- * callbacks of the engine's components. Blocks for at most `timeout_ms`.
+ * callbacks of the engine's components. Blocks for at most `timeout_ms`, and then until the storage
+ * is flushed: nothing cuts that off, as what was stored would be lost.
  *
  * Returns `AIRSSYS_OK` or:
  *
@@ -2375,9 +2376,18 @@ airssys_status_t airssys_engine_invoke(airssys_engine_t *engine,
 /**
  * Calls an exported function with typed values. The result goes to a callback, exactly once.
  *
- * `function`, `args_json`: as of `airssys_engine_invoke`, copied. `reply` of the completion is the
- * result in JSON. The other arguments and the statuses are as of `airssys_engine_request`; what is
- * wrong with the function or the arguments is the status of the completion.
+ * `engine`: borrowed. `handle`: the receiver. `function`, `args_json`: as of
+ * `airssys_engine_invoke`, copied. `options`: borrowed, may be NULL. `reply_fn`, `user_data`,
+ * `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON. `error`:
+ * may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
+ *
+ * What is wrong with the function or the arguments is the status of the completion.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_STOPPED`,
+ * `AIRSSYS_ERROR_COMPONENT_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+ * `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+ * `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+ * `AIRSSYS_ERROR_PANIC`, as of `airssys_engine_request`.
  */
 airssys_status_t airssys_engine_invoke_request(airssys_engine_t *engine,
                                                uint64_t handle,
@@ -2642,6 +2652,7 @@ airssys_status_t airssys_engine_list(airssys_engine_t *engine,
  *       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
  *                    "depth": 0, "bytes": 0, "waiting": 0 },
  *       "host-bytes": 1024,                 host memory that it occupies, mail included
+ *       "storage-namespace": "app/echo/0",  or "app/echo", which it shares
  *       "codecs": [],
  *       "messages": { ... },                as in airssys_engine_stats
  *       "fuel": 0, "time-ns": 0,

@@ -28,6 +28,19 @@ impl Host {
 
     /// Routes mail for ids that are not loaded to `router`.
     pub fn with(config: &str, router: Option<airssys_router_t>) -> Self {
+        Self::of(config, router, None)
+    }
+
+    /// Stores in `storage`.
+    pub fn over(storage: airssys_storage_t) -> Self {
+        Self::of("{}", None, Some(storage))
+    }
+
+    fn of(
+        config: &str,
+        router: Option<airssys_router_t>,
+        storage: Option<airssys_storage_t>,
+    ) -> Self {
         let [granted, json] = [GRANTED, config].map(|text| CString::new(text).unwrap());
         let (mut config, mut engine) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: valid arguments; the configuration is freed once, after its last use.
@@ -37,6 +50,9 @@ impl Host {
             check(|error| airssys_config_set_json(config, json.as_ptr(), error));
             if let Some(router) = &router {
                 check(|error| airssys_config_set_router(config, router, error));
+            }
+            if let Some(storage) = &storage {
+                check(|error| airssys_config_set_storage(config, storage, error));
             }
             check(|error| airssys_engine_new(config, &mut engine, error));
             airssys_config_free(config);
@@ -197,6 +213,30 @@ impl Host {
         // SAFETY: as above.
         unsafe { airssys_bytes_free(&mut json) };
         bytes
+    }
+
+    /// Reads a value that a component has stored.
+    pub fn stored(&self, id: &CStr, key: &str) -> Vec<u8> {
+        let key = CString::new(key).unwrap();
+        let mut value = airssys_bytes_t { data: ptr::null_mut(), len: 0, capacity: 0 };
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe {
+            airssys_engine_storage_get(self.engine, id.as_ptr(), key.as_ptr(), &mut value, error)
+        });
+        // SAFETY: a value that was just received.
+        let bytes = unsafe { std::slice::from_raw_parts(value.data, value.len) }.to_vec();
+        // SAFETY: as above.
+        unsafe { airssys_bytes_free(&mut value) };
+        bytes
+    }
+
+    /// Stores a value for a component.
+    pub fn store(&self, id: &CStr, key: &str, value: &[u8]) {
+        let (key, data, len) = (CString::new(key).unwrap(), value.as_ptr(), value.len());
+        // SAFETY: a live engine and valid arguments.
+        check(|error| unsafe {
+            airssys_engine_storage_set(self.engine, id.as_ptr(), key.as_ptr(), data, len, 0, error)
+        });
     }
 
     /// How many messages a `relay` has seen, including all that are waiting now.

@@ -4,6 +4,7 @@
 pub mod allocations;
 pub mod contract;
 pub mod host;
+pub mod host_map;
 pub mod pairs;
 pub mod raw;
 pub mod rounds;

@@ -65,7 +65,8 @@ pub unsafe extern "C" fn airssys_engine_new(
 ///
 /// `engine`: borrowed; a second shutdown has nothing left to do. `timeout_ms`: milliseconds; 0: no
 /// time, `UINT64_MAX`: no limit. `error`: may be NULL. Any thread; must not be called from
-/// callbacks of the engine's components. Blocks for at most `timeout_ms`.
+/// callbacks of the engine's components. Blocks for at most `timeout_ms`, and then until the storage
+/// is flushed: nothing cuts that off, as what was stored would be lost.
 ///
 /// Returns `AIRSSYS_OK` or:
 ///

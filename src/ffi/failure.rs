@@ -300,7 +300,8 @@ fn storage_status(error: &StorageError) -> airssys_status_t {
         StorageError::NotFound(_)
         | StorageError::Io(_)
         | StorageError::Denied(_)
-        | StorageError::HostIo(_) => AIRSSYS_ERROR_IO,
+        | StorageError::HostIo(_)
+        | StorageError::File { .. } => AIRSSYS_ERROR_IO,
         StorageError::Unsupported(_) => AIRSSYS_ERROR_UNSUPPORTED,
         StorageError::WouldDeadlock => AIRSSYS_ERROR_WOULD_DEADLOCK,
     }

@@ -68,6 +68,7 @@ pub unsafe extern "C" fn airssys_engine_list(
 ///       "mailbox": { "capacity": 1024, "max-bytes": 67108864, "when-full": "reject",
 ///                    "depth": 0, "bytes": 0, "waiting": 0 },
 ///       "host-bytes": 1024,                 host memory that it occupies, mail included
+///       "storage-namespace": "app/echo/0",  or "app/echo", which it shares
 ///       "codecs": [],
 ///       "messages": { ... },                as in airssys_engine_stats
 ///       "fuel": 0, "time-ns": 0,

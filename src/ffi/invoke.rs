@@ -133,9 +133,18 @@ pub unsafe extern "C" fn airssys_engine_invoke(
 
 /// Calls an exported function with typed values. The result goes to a callback, exactly once.
 ///
-/// `function`, `args_json`: as of `airssys_engine_invoke`, copied. `reply` of the completion is the
-/// result in JSON. The other arguments and the statuses are as of `airssys_engine_request`; what is
-/// wrong with the function or the arguments is the status of the completion.
+/// `engine`: borrowed. `handle`: the receiver. `function`, `args_json`: as of
+/// `airssys_engine_invoke`, copied. `options`: borrowed, may be NULL. `reply_fn`, `user_data`,
+/// `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON. `error`:
+/// may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
+///
+/// What is wrong with the function or the arguments is the status of the completion.
+///
+/// Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_QUEUE_FULL`, `AIRSSYS_ERROR_COMPONENT_STOPPED`,
+/// `AIRSSYS_ERROR_COMPONENT_FAILED`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+/// `AIRSSYS_ERROR_WOULD_DEADLOCK`, `AIRSSYS_ERROR_INVALID_ID`, `AIRSSYS_ERROR_COMPONENT_NOT_FOUND`,
+/// `AIRSSYS_ERROR_ENGINE_STOPPED`, `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED` or
+/// `AIRSSYS_ERROR_PANIC`, as of `airssys_engine_request`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn airssys_engine_invoke_request(
     engine: *mut airssys_engine_t,

@@ -35,8 +35,8 @@ pub struct airssys_keys_t {
 }
 
 /// For `flags` of a storage: the library makes one call at a time, and the others wait their
-/// turn. A callback that waits for another use of the same storage gets an error for that use
-/// (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
+/// turn, first come, first served. A callback that waits for another use of the same storage
+/// gets an error for that use (`AIRSSYS_ERROR_WOULD_DEADLOCK` from a function of the library).
 pub const AIRSSYS_STORAGE_SERIALIZE: u64 = 1;
 
 /// A change of one key.

@@ -488,9 +488,9 @@ impl From<backend::StorageError> for StorageError {
             backend::StorageError::Unsupported(_) | backend::StorageError::WouldDeadlock => {
                 Self::IoError(error.to_string())
             }
-            backend::StorageError::HostInvalidKey(_) | backend::StorageError::HostIo(_) => {
-                error.withheld().0.into()
-            }
+            backend::StorageError::HostInvalidKey(_)
+            | backend::StorageError::HostIo(_)
+            | backend::StorageError::File { .. } => error.withheld().0.into(),
         }
     }
 }

@@ -93,16 +93,16 @@ impl HostContext {
         })
     }
 
-    /// Returns the error that the component sees of a failed callback. Texts from the host go to
-    /// the log, unless the host wants them shown. Runs host code if the log does.
-    pub fn told<E: InHostWords>(&self, callback: &str, error: E) -> E {
+    /// Returns the error that the component sees of a failed callback or file. Texts from the host
+    /// go to the log, unless the host wants them shown. Runs host code if the log does.
+    pub fn told<E: InHostWords>(&self, service: &str, error: E) -> E {
         if self.host_error_texts == HostErrorTexts::Shown {
             return error.shown();
         }
         let (error, text) = error.withheld();
         if let Some(text) = text {
             let report = self.admit(Author::Engine, LogLevel::Warn, || {
-                format!("{callback} callback failed for {}: {text}", self.identity.id)
+                format!("{service} failed for {}: {text}", self.identity.id)
             });
             if let Some(report) = report {
                 self.write_report(report);

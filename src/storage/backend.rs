@@ -1,5 +1,6 @@
 //! The interface of key-value stores.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -27,6 +28,14 @@ pub enum StorageError {
     /// `io-error`, with a text from the host.
     #[error("io-error: {0}")]
     HostIo(String),
+    /// `io-error` of the file. Components do not learn its path.
+    #[error("io-error: {}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: Arc<Path>,
+        /// What failed.
+        problem: String,
+    },
     /// The backend has no such operation.
     #[error("the storage cannot {0}")]
     Unsupported(&'static str),
@@ -42,7 +51,7 @@ impl StorageError {
             Self::NotFound(_) => "not-found",
             Self::QuotaExceeded => "quota-exceeded",
             Self::InvalidKey(_) | Self::HostInvalidKey(_) => "invalid-key",
-            Self::Io(_) | Self::Denied(_) | Self::HostIo(_) => "io-error",
+            Self::Io(_) | Self::Denied(_) | Self::HostIo(_) | Self::File { .. } => "io-error",
             Self::Unsupported(_) => "unsupported",
             Self::WouldDeadlock => "would-deadlock",
         }
@@ -54,6 +63,7 @@ impl InHostWords for StorageError {
         match self {
             Self::HostInvalidKey(text) => Self::InvalidKey(text),
             Self::HostIo(text) => Self::Io(text),
+            Self::File { path, problem } => Self::Io(format!("{}: {problem}", path.display())),
             other => other,
         }
     }
@@ -64,6 +74,10 @@ impl InHostWords for StorageError {
                 (Self::InvalidKey("the host's storage refused it".into()), Some(text))
             }
             Self::HostIo(text) => (Self::Io("the host's storage failed".into()), Some(text)),
+            Self::File { path, problem } => {
+                let text = format!("{}: {problem}", path.display());
+                (Self::Io(problem), Some(text))
+            }
             other => (other, None),
         }
     }

@@ -244,6 +244,7 @@ pub fn description(pool: &Pool) -> Value {
             "waiting": sums.waiting,
         },
         "host-bytes": sums.host_bytes,
+        "storage-namespace": spec.context.storage.namespace(),
         "codecs": options.codecs.names().collect::<Vec<_>>(),
         "messages": sums.messages(),
         "fuel": sums.counts.fuel,

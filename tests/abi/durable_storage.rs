@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::harness::child::{self, Limited};
 use crate::harness::engine::{Config, Engine, Failure, check, eventually};
+use crate::harness::log::Journal;
 use crate::harness::store::Store;
 use crate::storage::obeys_the_contract;
 
@@ -142,6 +143,48 @@ fn stats_show_the_size_of_the_file_and_a_compaction_makes_it_smaller() {
     let memory = Engine::new();
     assert!(memory.stats()["storage"].is_null());
     compact(&memory).unwrap();
+}
+
+#[test]
+fn a_component_learns_what_is_damaged_and_not_where_the_file_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let engine = config(&path).engine();
+    let user = engine.load("app/user/0", "storage-user");
+    assert_eq!(engine.text(user, "set k a-long-value"), "ok");
+    assert_eq!(engine.text(user, "set l another"), "ok");
+    drop(engine);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for at in 0..bytes.len() - 12 {
+        if bytes[at..].starts_with(b"a-long-value") {
+            bytes[at] = b'b';
+        }
+    }
+    std::fs::write(&path, bytes).unwrap();
+    for shown in [false, true] {
+        let config = with(&path, json!({ "check-on-open": false }))
+            .with(&json!({ "host-error-texts": shown }).to_string());
+        let journal = Journal::default();
+        journal.attach(&config);
+        let engine = config.engine();
+        let quotas = r#"{"quotas": {"storage-bytes": 1000, "storage-keys": 2}}"#;
+        let user = engine.load_with("app/user/0", "storage-user", quotas);
+        let problem = "the storage's file is damaged: key \"k\" of app/user/0 does not match its \
+                       checksum";
+        let told = format!("{}: {problem}", path.display());
+        if shown {
+            assert_eq!(engine.text(user, "get k"), format!("error: io-error({told})"));
+            assert_eq!(engine.text(user, "set k again"), "ok");
+            assert_eq!(engine.text(user, "get k"), "again");
+            assert_eq!(engine.text(user, "usage"), "14 1000 2");
+        } else {
+            assert_eq!(engine.text(user, "get k"), format!("error: io-error({problem})"));
+            let logged = &journal.records()[0];
+            assert_eq!(logged.message, format!("storage failed for app/user/0: {told}"));
+            let failure = engine.stored("app/user/0", "k").unwrap_err();
+            assert!(failure.message.contains(&told), "{failure}");
+        }
+    }
 }
 
 #[test]

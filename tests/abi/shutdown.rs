@@ -1,7 +1,8 @@
 //! The end of an engine: shutdown, free, and what others see of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use airssys_wasm::*;
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::harness::engine::{Config, Engine, Outcome, eventually};
 use crate::harness::gates::{Gate, calls_that_wait};
 use crate::harness::log::{Journal, set_logger};
 use crate::harness::published::{WIT, component};
+use crate::harness::store::Store;
 
 #[test]
 fn shutdown_lets_components_finish_their_mail_and_then_calls_their_shutdown() {
@@ -57,6 +59,32 @@ fn after_a_shutdown_every_function_reports_a_stopped_engine() {
     assert_eq!(engine.find("app/echo/0").unwrap_err().status, AIRSSYS_ERROR_COMPONENT_NOT_FOUND);
     engine.unload(echo).unwrap();
     engine.shutdown(0).unwrap();
+}
+
+#[test]
+fn the_time_of_a_shutdown_does_not_cut_the_flush_of_the_storage_off() {
+    let (begun, has_begun) = channel();
+    let (go_on, may_go_on) = channel();
+    let (may_go_on, flushed) = (Mutex::new(may_go_on), Arc::<AtomicBool>::default());
+    let done = Arc::clone(&flushed);
+    let config = Config::new();
+    let store = Store::scripted(move |operation, _, _| {
+        if operation == "flush" {
+            begun.send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            done.store(true, Ordering::SeqCst);
+        }
+        None
+    });
+    store.attach(&config);
+    let engine = config.engine();
+    std::thread::scope(|scope| {
+        let shutdown = scope.spawn(|| engine.shutdown(0));
+        has_begun.recv().unwrap();
+        go_on.send(()).unwrap();
+        shutdown.join().unwrap().unwrap();
+        assert!(flushed.load(Ordering::SeqCst));
+    });
 }
 
 #[test]

@@ -20,6 +20,9 @@ fn components_of_a_name_share_their_keys_if_granted() {
         let one = engine.load_with("app/db/1", "storage-user", GRANTED);
         let two = engine.load_with("app/db/2", "storage-user", GRANTED);
         let own = engine.load("app/db/3", "storage-user");
+        for (user, namespace) in [(one, "app/db"), (two, "app/db"), (own, "app/db/3")] {
+            assert_eq!(engine.describe(user).unwrap()["storage-namespace"], namespace);
+        }
         assert_eq!(engine.text(one, "set k shared"), "ok");
         assert_eq!(engine.text(two, "get k"), "shared");
         assert_eq!(engine.text(two, "list"), "k");

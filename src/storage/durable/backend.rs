@@ -7,13 +7,14 @@ use crate::storage::backend::{
     Backend, Change, Entry, Footprint, Listing, Page, Placement, StorageError, UnixMillis, Usage,
     Value,
 };
+use crate::storage::durable::changing::Prepared;
 use crate::storage::durable::data_file::{DataFile, Medium};
 use crate::storage::durable::keeper::{Chore, Keeper};
 use crate::storage::durable::open_error::{OpenError, OpenProblem};
 use crate::storage::durable::options::{Durability, DurableOptions, Report};
 use crate::storage::durable::record;
 use crate::storage::durable::store::{Failed, Store, fill, now};
-use crate::storage::durable::tables::{self, Fault, Prepared, View};
+use crate::storage::durable::tables::{self, Fault, View};
 use crate::storage::durable::turns::{Shareable, Turns};
 
 /// The largest value. redb takes up to 3 GiB, rounded up to a power of two.
@@ -286,8 +287,7 @@ impl Backend for DurableBackend {
 
     fn size(&self, namespace: &str, key: &str) -> Result<Option<u64>, StorageError> {
         let (place, now) = (record::place(namespace, key), now());
-        let found = self.read(|view| tables::find(view, &place, now))?;
-        Ok(found.map(|found| found.value_bytes))
+        self.read(|view| tables::size(view, &place, now))
     }
 
     fn flush(&self) -> Result<(), StorageError> {

@@ -1,8 +1,10 @@
-//! The file of a durable store, locked as long as it is open.
+//! What a durable store writes to: its file, locked as long as it is open.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -17,6 +19,41 @@ pub trait Medium: StorageBackend {
 
     /// Releases the lock. Nothing is read or written any more.
     fn release(&self) {}
+}
+
+/// A medium that outlives the databases opened over it, and its length as far as it is known.
+#[derive(Debug)]
+pub struct Shared {
+    /// The medium.
+    pub medium: Arc<dyn Medium>,
+    /// Its length.
+    pub len: Arc<AtomicU64>,
+}
+
+impl StorageBackend for Shared {
+    fn len(&self) -> io::Result<u64> {
+        let len = self.medium.len()?;
+        self.len.store(len, Ordering::Relaxed);
+        Ok(len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.medium.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.medium.set_len(len)?;
+        self.len.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.medium.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.medium.write(offset, data)
+    }
 }
 
 /// An open and locked file. The lock stays while redb is closed and opened again over it.

@@ -5,6 +5,7 @@ pub mod data_file;
 pub mod open_error;
 pub mod options;
 
+mod changing;
 mod keeper;
 mod record;
 mod store;

@@ -2,17 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::{CompactionError, Database, DatabaseError, Durability as Commit, StorageBackend};
+use redb::{CompactionError, Database, DatabaseError, Durability as Commit};
 
 use crate::storage::backend::{Footprint, StorageError, UnixMillis};
-use crate::storage::durable::data_file::Medium;
+use crate::storage::durable::changing::{self, Prepared};
+use crate::storage::durable::data_file::{Medium, Shared};
 use crate::storage::durable::open_error::OpenProblem;
 use crate::storage::durable::options::{Durability, DurableOptions, Report};
-use crate::storage::durable::tables::{self, Fault, Prepared, Sums, View};
+use crate::storage::durable::tables::{self, Fault, Sums, View};
 
 /// How often a batch is tried in parts, if it fails as a whole.
 const MOST_ATTEMPTS: u32 = 8;
@@ -33,6 +34,8 @@ const SMALL_FILE: u64 = 64 << 20;
 /// batches: to reopen, to compact, to close.
 pub struct Store {
     medium: Arc<dyn Medium>,
+    /// The length of the medium, so that no change asks the system for it.
+    len: Arc<AtomicU64>,
     options: DurableOptions,
     report: Report,
     state: RwLock<State>,
@@ -83,32 +86,6 @@ pub struct Failed {
     pub reopen: Option<u64>,
 }
 
-/// A medium that outlives the databases opened over it.
-#[derive(Debug)]
-struct Shared(Arc<dyn Medium>);
-
-impl StorageBackend for Shared {
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write(offset, data)
-    }
-}
-
 /// Returns the time of day.
 pub fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -119,7 +96,8 @@ pub fn now() -> UnixMillis {
 pub fn fill(medium: &Arc<dyn Medium>, cache_bytes: usize) -> Result<(), OpenProblem> {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
-    let database = builder.create_with_backend(Shared(Arc::clone(medium))).map_err(problem)?;
+    let shared = Shared { medium: Arc::clone(medium), len: Arc::default() };
+    let database = builder.create_with_backend(shared).map_err(problem)?;
     let filled = tables::format(&database);
     let closed = database.close().map_err(problem);
     match filled {
@@ -161,11 +139,14 @@ impl Store {
         report: Report,
     ) -> Result<Self, OpenProblem> {
         let closing = Arc::<AtomicBool>::default();
-        let (database, sums) = open(&medium, &options, &report, &closing)?;
+        let len = Arc::<AtomicU64>::default();
+        let shared = Shared { medium: Arc::clone(&medium), len: Arc::clone(&len) };
+        let (database, sums) = open(shared, &options, &report, &closing)?;
         let compacted = Footprint { live_bytes: 0, total_bytes: 0 };
         let known = Known { sums, is_unsynced: false, pause: None, compacted };
         Ok(Self {
             medium,
+            len,
             options,
             report,
             state: RwLock::new(State::Open { database, opening: 0 }),
@@ -233,8 +214,15 @@ impl Store {
                 StorageError::QuotaExceeded
             }
             Fault::TooLarge { .. } | Fault::TooManyKeys(_) => StorageError::Io(fault.to_string()),
-            fault => StorageError::HostIo(format!("{}: {fault}", self.path().display())),
+            Fault::Redb(error) => self.file_error(format!("the storage's file failed: {error}")),
+            Fault::Damaged(_) | Fault::Panicked(_) => {
+                self.file_error(format!("the storage's file is damaged: {fault}"))
+            }
         }
+    }
+
+    fn file_error(&self, problem: String) -> StorageError {
+        StorageError::File { path: self.path().as_path().into(), problem }
     }
 
     /// Makes changes, those of each caller together or not at all. For the leader.
@@ -299,7 +287,7 @@ impl Store {
         let committed = guarded(|| {
             let mut transaction = database.begin_write()?;
             transaction.set_durability(commit)?;
-            let sums = tables::apply(&transaction, callers.iter().flatten(), before, now())?;
+            let sums = changing::apply(&transaction, callers.iter().flatten(), before, now())?;
             transaction.commit()?;
             Ok(sums)
         });
@@ -371,14 +359,15 @@ impl Store {
         // The checks of the first opening suffice.
         let options = DurableOptions { check_on_open: false, ..self.options.clone() };
         let quiet: Report = Arc::new(|_| {});
-        match open(&self.medium, &options, &quiet, &self.closing) {
+        let shared = Shared { medium: Arc::clone(&self.medium), len: Arc::clone(&self.len) };
+        match open(shared, &options, &quiet, &self.closing) {
             Ok((database, sums)) => {
                 *state = State::Open { database, opening };
                 self.known().sums = sums;
             }
             Err(problem) => {
-                let error = format!("{}: {problem}", self.path().display());
-                *state = State::Broken { error: StorageError::HostIo(error), opening };
+                let problem = format!("the storage's file cannot be opened again: {problem}");
+                *state = State::Broken { error: self.file_error(problem), opening };
             }
         }
         drop(state);
@@ -418,7 +407,7 @@ impl Store {
             State::Closed => return Err(closed()),
         };
         drop(state);
-        let len = self.medium.len().unwrap_or(0);
+        let len = self.len.load(Ordering::Relaxed);
         match compacted {
             Ok(()) => {
                 let mut known = self.known();
@@ -449,7 +438,7 @@ impl Store {
             let known = self.known();
             (known.sums.bytes, known.compacted)
         };
-        let total = self.medium.len().unwrap_or(0);
+        let total = self.len.load(Ordering::Relaxed);
         // A compaction may leave a larger file than that. The next one should be worth it.
         let has_changed =
             total > before.total_bytes.saturating_mul(2) || live < before.live_bytes / 2;
@@ -459,7 +448,7 @@ impl Store {
     /// Returns the size of the file, and of what is in it.
     pub fn footprint(&self) -> Footprint {
         let live = self.known().sums.bytes;
-        Footprint { live_bytes: live, total_bytes: self.medium.len().unwrap_or(0) }
+        Footprint { live_bytes: live, total_bytes: self.len.load(Ordering::Relaxed) }
     }
 
     /// Ends a repair, so that [`Self::close`] need not wait for it.
@@ -510,7 +499,7 @@ fn closed() -> StorageError {
 }
 
 fn open(
-    medium: &Arc<dyn Medium>,
+    medium: Shared,
     options: &DurableOptions,
     report: &Report,
     closing: &Arc<AtomicBool>,
@@ -532,7 +521,7 @@ fn open(
         }
     });
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = builder.create_with_backend(Shared(Arc::clone(medium))).map_err(problem)?;
+        let database = builder.create_with_backend(medium).map_err(problem)?;
         tables::check_format(&database)?;
         let sums = guarded(|| tables::sums(&View::new(&database)?));
         let sums = sums.map_err(|fault| match fault {

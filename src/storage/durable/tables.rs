@@ -1,25 +1,24 @@
-//! What is in the file: its tables, and how a transaction reads and changes them.
+//! What is in the file: its tables, and how a transaction reads them.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    TableError,
 };
 use thiserror::Error;
 
-use crate::storage::backend::{Change, Key, Listing, Page, UnixMillis, Usage, Value};
+use crate::storage::backend::{Key, Listing, Page, UnixMillis, Usage, Value};
 use crate::storage::durable::open_error::OpenProblem;
-use crate::storage::durable::record::{self, Body, Record};
+use crate::storage::durable::record::{self, Body};
 
 /// Records by place: values, and usages of namespaces.
-const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
+pub const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
 /// Large values by place.
-const LARGE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("large-values");
+pub const LARGE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("large-values");
 /// Times of expiry, big-endian, each followed by its place.
-const EXPIRIES: TableDefinition<'_, &[u8], ()> = TableDefinition::new("expiries");
+pub const EXPIRIES: TableDefinition<'_, &[u8], ()> = TableDefinition::new("expiries");
 /// The format, under the key `format`.
 const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("airssys-wasm");
 
@@ -30,9 +29,6 @@ const KNOWN_FORMAT: u64 = 1;
 /// The number of keys per page of a listing.
 pub const PAGE_KEYS: usize = 1024;
 
-/// The most expired keys that one transaction removes.
-const MOST_EXPIRED: usize = 64;
-
 /// Why a transaction failed.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -40,10 +36,10 @@ pub enum Fault {
     #[error(transparent)]
     Redb(redb::Error),
     /// What is at this place does not match its checksum.
-    #[error("the file is damaged: {0} does not match its checksum")]
+    #[error("{0} does not match its checksum")]
     Damaged(String),
     /// redb panicked.
-    #[error("the file is damaged: {0}")]
+    #[error("{0}")]
     Panicked(String),
     /// A value exceeds what the caller may hold.
     #[error("the value of {bytes} bytes exceeds {most_bytes} bytes")]
@@ -64,7 +60,8 @@ impl<E: Into<redb::Error>> From<E> for Fault {
     }
 }
 
-fn damaged(place: &[u8]) -> Fault {
+/// Returns the fault of a record that does not match its checksum.
+pub fn damaged(place: &[u8]) -> Fault {
     Fault::Damaged(match record::parts(place) {
         Some((namespace, "")) => format!("the usage of {namespace}"),
         Some((namespace, key)) => format!("key {key:?} of {namespace}"),
@@ -125,31 +122,39 @@ pub struct Sums {
 
 /// Reads what all namespaces hold together.
 pub fn sums(View { transaction, values }: &View) -> Result<Sums, Fault> {
-    let mut sums = Sums::default();
-    let mut from = Vec::new();
-    while let Some(namespace) = next_namespace(values, &from)? {
-        sums.bytes = sums.bytes.saturating_add(usage_of(values, &namespace)?.bytes);
-        from = record::behind(&namespace);
-    }
-    sums.next_expiry = next_expiry(&transaction.open_table(EXPIRIES)?)?;
-    Ok(sums)
+    let next_expiry = next_expiry(&transaction.open_table(EXPIRIES)?)?;
+    Ok(Sums { bytes: total_bytes(values)?, next_expiry })
 }
 
-fn next_expiry(
+/// Returns the bytes of all keys and values.
+pub fn total_bytes(
+    values: &impl ReadableTable<&'static [u8], &'static [u8]>,
+) -> Result<u64, Fault> {
+    let (mut bytes, mut from) = (0_u64, Vec::new());
+    while let Some(namespace) = next_namespace(values, &from)? {
+        bytes = bytes.saturating_add(usage_of(values, &namespace)?.bytes);
+        from = record::behind(&namespace);
+    }
+    Ok(bytes)
+}
+
+/// Returns the earliest expiry.
+pub fn next_expiry(
     expiries: &impl ReadableTable<&'static [u8], ()>,
 ) -> Result<Option<UnixMillis>, Fault> {
     let Some((first, _)) = expiries.first()? else { return Ok(None) };
-    let (time, _) = due(first.value()).ok_or_else(|| damaged(first.value()))?;
-    Ok(Some(time))
+    // A damaged one is due: it is removed with the others.
+    Ok(Some(due(first.value()).map_or(0, |(time, _)| time)))
 }
 
 /// Splits a key of the table of expiries.
-fn due(entry: &[u8]) -> Option<(UnixMillis, &[u8])> {
+pub fn due(entry: &[u8]) -> Option<(UnixMillis, &[u8])> {
     let (time, place) = entry.split_at_checked(size_of::<UnixMillis>())?;
     Some((UnixMillis::from_be_bytes(time.try_into().ok()?), place))
 }
 
-fn due_at(time: UnixMillis, place: &[u8]) -> Vec<u8> {
+/// Returns a key of the table of expiries.
+pub fn due_at(time: UnixMillis, place: &[u8]) -> Vec<u8> {
     [&time.to_be_bytes(), place].concat()
 }
 
@@ -188,6 +193,18 @@ pub struct Found {
     pub value_bytes: u64,
     /// From this time on the key is missing.
     pub expires: Option<UnixMillis>,
+}
+
+/// Returns the length of a value, unless it has expired or is missing. One that is damaged is there,
+/// and has the length of its record.
+pub fn size(view: &View, place: &[u8], now: UnixMillis) -> Result<Option<u64>, Fault> {
+    match find(view, place, now) {
+        Err(Fault::Damaged(_)) => {
+            let found = view.values.get(place)?;
+            Ok(found.map(|found| found.value().len() as u64))
+        }
+        found => Ok(found?.map(|found| found.value_bytes)),
+    }
 }
 
 /// Looks a key up, unless it has expired or is missing.
@@ -261,7 +278,7 @@ pub fn namespaces(View { values, .. }: &View, after: Option<&str>) -> Result<Pag
 
 /// Returns the first namespace from a place on.
 fn next_namespace(
-    values: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    values: &impl ReadableTable<&'static [u8], &'static [u8]>,
     from: &[u8],
 ) -> Result<Option<Key>, Fault> {
     let Some(first) = values.range::<&[u8]>(from..)?.next() else { return Ok(None) };
@@ -279,206 +296,39 @@ fn usage_of(
     values: &impl ReadableTable<&'static [u8], &'static [u8]>,
     namespace: &str,
 ) -> Result<Usage, Fault> {
+    match noted_usage(values, namespace)? {
+        Some(usage) => Ok(usage),
+        None => count(values, namespace),
+    }
+}
+
+/// Returns the usage of a namespace as it was written; `None` if that is damaged.
+pub fn noted_usage(
+    values: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    namespace: &str,
+) -> Result<Option<Usage>, Fault> {
     let place = record::place(namespace, "");
-    let Some(found) = values.get(place.as_slice())? else { return Ok(Usage::default()) };
-    record::read_usage(&place, found.value()).ok_or_else(|| damaged(&place))
+    let Some(found) = values.get(place.as_slice())? else { return Ok(Some(Usage::default())) };
+    Ok(record::read_usage(&place, found.value()))
 }
 
-/// A change of one key, as it will be written.
-pub struct Prepared {
-    place: Vec<u8>,
-    /// `None` removes the key.
-    to: Option<Written>,
-}
-
-struct Written {
-    record: Vec<u8>,
-    /// The value, if it is kept apart.
-    large: Option<Vec<u8>>,
-    value_bytes: u64,
-    expires: Option<UnixMillis>,
-}
-
-impl Prepared {
-    /// Prepares a change.
-    pub fn new(namespace: &str, change: Change) -> Self {
-        let place = record::place(namespace, &change.key);
-        let to = change.to.map(|entry| {
-            let (value_bytes, expires) = (entry.value.len() as u64, entry.expires);
-            let (record, large) = if entry.value.len() > record::MAX_INLINE_BYTES {
-                (record::large(&place, &entry.value, expires), Some(entry.value))
-            } else {
-                (record::inline(&place, entry.value, expires), None)
-            };
-            Written { record, large, value_bytes, expires }
-        });
-        Self { place, to }
+/// Counts what is in a namespace. A damaged record counts as it is.
+pub fn count(
+    values: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    namespace: &str,
+) -> Result<Usage, Fault> {
+    let (usage, end) = (record::place(namespace, ""), record::behind(namespace));
+    let (from, to) = (Bound::Excluded(usage.as_slice()), Bound::Excluded(end.as_slice()));
+    let mut counted = Usage::default();
+    for entry in values.range::<&[u8]>((from, to))? {
+        let (place, found) = entry?;
+        let (place, found) = (place.value(), found.value());
+        let value_bytes = record::read(place, found)
+            .map_or(found.len() as u64, |record| record.body.value_bytes());
+        counted.bytes += (place.len() - usage.len()) as u64 + value_bytes;
+        counted.keys += 1;
     }
-
-    /// Returns the place of the key.
-    pub fn place(&self) -> &[u8] {
-        &self.place
-    }
-
-    /// Returns the bytes that this writes.
-    pub fn bytes(&self) -> u64 {
-        let value = self.to.as_ref().map_or(0, |to| to.value_bytes);
-        self.place.len() as u64 + value
-    }
-}
-
-/// The tables of a transaction that changes them.
-struct Changing<'t> {
-    values: Table<'t, &'static [u8], &'static [u8]>,
-    /// Opened when needed, as is `expiries`.
-    large: Option<Table<'t, &'static [u8], &'static [u8]>>,
-    expiries: Option<Table<'t, &'static [u8], ()>>,
-    transaction: &'t WriteTransaction,
-    /// What has come and gone, by namespace.
-    moved: HashMap<Box<str>, Moved>,
-}
-
-/// What has come to a namespace and gone from it.
-#[derive(Default)]
-struct Moved {
-    come: Usage,
-    gone: Usage,
-}
-
-/// Makes changes, and removes keys that have expired. Returns what all namespaces hold then.
-pub fn apply<'c>(
-    transaction: &WriteTransaction,
-    changes: impl IntoIterator<Item = &'c Prepared>,
-    before: Sums,
-    now: UnixMillis,
-) -> Result<Sums, Fault> {
-    let mut tables = Changing {
-        values: transaction.open_table(VALUES)?,
-        large: None,
-        expiries: None,
-        transaction,
-        moved: HashMap::new(),
-    };
-    let mut sums = before;
-    for change in changes {
-        tables.change(change)?;
-        let expires = change.to.as_ref().and_then(|to| to.expires);
-        sums.next_expiry = [sums.next_expiry, expires].into_iter().flatten().min();
-    }
-    if sums.next_expiry.is_some_and(|next| next <= now) {
-        tables.remove_expired(now)?;
-        sums.next_expiry = next_expiry(tables.expiries()?)?;
-    }
-    sums.bytes = tables.settle(sums.bytes)?;
-    Ok(sums)
-}
-
-impl<'t> Changing<'t> {
-    fn large(&mut self) -> Result<&mut Table<'t, &'static [u8], &'static [u8]>, Fault> {
-        if self.large.is_none() {
-            self.large = Some(self.transaction.open_table(LARGE)?);
-        }
-        self.large.as_mut().ok_or_else(|| Fault::Damaged("the table of large values".into()))
-    }
-
-    fn expiries(&mut self) -> Result<&mut Table<'t, &'static [u8], ()>, Fault> {
-        if self.expiries.is_none() {
-            self.expiries = Some(self.transaction.open_table(EXPIRIES)?);
-        }
-        self.expiries.as_mut().ok_or_else(|| Fault::Damaged("the table of expiries".into()))
-    }
-
-    /// Writes the record of a change. Returns length and expiry of the old value, and whether it is
-    /// kept apart.
-    fn exchange(
-        &mut self,
-        change: &Prepared,
-    ) -> Result<Option<(u64, bool, Option<UnixMillis>)>, Fault> {
-        let place = change.place.as_slice();
-        let old = match &change.to {
-            Some(to) => self.values.insert(place, to.record.as_slice())?,
-            None => self.values.remove(place)?,
-        };
-        let Some(old) = old else { return Ok(None) };
-        let Record { body, expires } =
-            record::read(place, old.value()).ok_or_else(|| damaged(place))?;
-        Ok(Some((body.value_bytes(), matches!(body, Body::Large { .. }), expires)))
-    }
-
-    fn change(&mut self, change: &Prepared) -> Result<(), Fault> {
-        let place = change.place.as_slice();
-        let (namespace, key) = record::parts(place).ok_or_else(|| damaged(place))?;
-        let old = self.exchange(change)?;
-        if !self.moved.contains_key(namespace) {
-            self.moved.insert(namespace.into(), Moved::default());
-        }
-        if let Some(moved) = self.moved.get_mut(namespace) {
-            let size = |value: u64| key.len() as u64 + value;
-            if let Some((value_bytes, ..)) = old {
-                moved.gone.bytes += size(value_bytes);
-                moved.gone.keys += 1;
-            }
-            if let Some(to) = &change.to {
-                moved.come.bytes += size(to.value_bytes);
-                moved.come.keys += 1;
-            }
-        }
-        let (was_large, expired) =
-            old.map_or((false, None), |(_, large, expires)| (large, expires));
-        match change.to.as_ref().and_then(|to| to.large.as_deref()) {
-            Some(value) => _ = self.large()?.insert(place, value)?,
-            None if was_large => _ = self.large()?.remove(place)?,
-            None => {}
-        }
-        let expires = change.to.as_ref().and_then(|to| to.expires);
-        if expired != expires {
-            if let Some(time) = expired {
-                self.expiries()?.remove(due_at(time, place).as_slice())?;
-            }
-            if let Some(time) = expires {
-                self.expiries()?.insert(due_at(time, place).as_slice(), ())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_expired(&mut self, now: UnixMillis) -> Result<(), Fault> {
-        let end = due_at(now.saturating_add(1), &[]);
-        let mut expired = Vec::new();
-        for entry in self.expiries()?.range::<&[u8]>(..end.as_slice())?.take(MOST_EXPIRED) {
-            let (entry, ()) = entry.map(|(entry, _)| (entry, ()))?;
-            let (_, place) = due(entry.value()).ok_or_else(|| damaged(entry.value()))?;
-            expired.push(Prepared { place: place.to_vec(), to: None });
-        }
-        expired.iter().try_for_each(|removal| self.change(removal))
-    }
-
-    /// Writes the usages of the changed namespaces. Returns the new sum of all.
-    fn settle(&mut self, mut bytes: u64) -> Result<u64, Fault> {
-        for (namespace, Moved { come, gone }) in std::mem::take(&mut self.moved) {
-            let place = record::place(&namespace, "");
-            let before = usage_of(&self.values, &namespace)?;
-            let after =
-                |before: u64, come: u64, gone: u64| before.checked_add(come)?.checked_sub(gone);
-            let usage = Usage {
-                bytes: after(before.bytes, come.bytes, gone.bytes)
-                    .ok_or_else(|| damaged(&place))?,
-                keys: after(before.keys, come.keys, gone.keys).ok_or_else(|| damaged(&place))?,
-            };
-            bytes = bytes.saturating_add(come.bytes).saturating_sub(gone.bytes);
-            if usage == before && before.keys > 0 {
-                continue;
-            }
-            match usage.keys {
-                0 => _ = self.values.remove(place.as_slice())?,
-                _ => {
-                    let record = record::of_usage(&place, usage);
-                    self.values.insert(place.as_slice(), record.as_slice())?;
-                }
-            }
-        }
-        Ok(bytes)
-    }
+    Ok(counted)
 }
 
 /// Reads everything, and compares each usage with a recount. For tests.

@@ -270,7 +270,7 @@ fn error_texts_of_host_callbacks_go_to_the_log_and_not_to_the_guest() {
             let record = &records[n];
             // The record is the engine's and complete. Whoever prints it must escape it.
             assert_eq!((record.component.as_deref(), record.level), (None, AIRSSYS_LOG_WARN));
-            let text = format!("storage callback failed for app/user/{n}: {secret}");
+            let text = format!("storage failed for app/user/{n}: {secret}");
             assert_eq!(record.message, text);
             assert!(record.native_stack);
         }
@@ -300,7 +300,7 @@ fn error_texts_of_host_callbacks_go_to_the_log_and_not_to_the_guest() {
     let records = journal.records();
     assert_eq!(records.len(), 9);
     assert!(records.iter().all(|record| record.component.is_none()
-        && record.message.starts_with("router callback failed for app/asker/")
+        && record.message.starts_with("router failed for app/asker/")
         && record.message.ends_with(secret)));
 }
 
