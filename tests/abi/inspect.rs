@@ -165,11 +165,11 @@ fn an_alias_stands_for_what_it_names() {
     let document = text(
         r#"(component (import "a:b/c" (instance
             (type $number u32)
-            (export $n "number" (type (eq $number)))
-            (export $m "count" (type (eq $n)))
+            (export "number" (type $n (eq $number)))
+            (export "count" (type $m (eq $n)))
             (type $list (list $m))
-            (export $l "list" (type (eq $list)))
-            (export $k "more" (type (eq $l)))
+            (export "list" (type $l (eq $list)))
+            (export "more" (type $k (eq $l)))
             (export "f" (func (param "a" $m) (param "b" $k) (result $l))))))"#,
     );
     let interface = interface(&document["imports"], "a:b/c");
@@ -375,7 +375,7 @@ fn doubled(levels: usize, record: bool) -> String {
         let made = match record {
             true => format!(
                 "(type $r{level} (record (field \"a\" $t{inner}) (field \"b\" $t{inner})))
-                 (export $t{level} \"r{level}\" (type (eq $r{level})))"
+                 (export \"r{level}\" (type $t{level} (eq $r{level})))"
             ),
             false => format!("(type $t{level} (tuple $t{inner} $t{inner}))"),
         };
