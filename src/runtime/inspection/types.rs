@@ -124,6 +124,8 @@ pub struct Table<'a> {
     types: &'a Types,
     names: HashMap<Identity, Named<'a>>,
     known: HashMap<Identity, Type>,
+    /// By what they say. A type that an interface uses of another may be defined in both.
+    same: HashMap<String, Type>,
     entries: Vec<Entry<'a>>,
     /// For each entry, how many bytes WIT takes about where it is used.
     lengths: Vec<u64>,
@@ -134,8 +136,8 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     /// Creates a table without types.
     pub fn new(types: &'a Types) -> Self {
-        let (names, known) = (HashMap::new(), HashMap::new());
-        Self { types, names, known, entries: Vec::new(), lengths: Vec::new(), definitions: 0 }
+        let (names, known, same) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { types, names, known, same, entries: Vec::new(), lengths: Vec::new(), definitions: 0 }
     }
 
     /// Returns the entries.
@@ -208,7 +210,22 @@ impl<'a> Table<'a> {
         }
         let named = self.names.get(&identity).copied();
         let mut inside = 16;
-        let entry = self.entry(ty, named.unwrap_or_default(), &mut inside);
+        let interface = named.map_or("", |named| named.interface);
+        let anywhere = Named { interface: "", ..named.unwrap_or_default() };
+        let mut entry = self.entry(ty, anywhere, &mut inside);
+        // An entry is always JSON.
+        let content = serde_json::to_string(&entry).unwrap_or_default();
+        if let Some(same) = self.same.get(&content) {
+            self.known.insert(identity, *same);
+            return *same;
+        }
+        if let Entry::Record { named, .. }
+        | Entry::Variant { named, .. }
+        | Entry::Enum { named, .. }
+        | Entry::Flags { named, .. } = &mut entry
+        {
+            named.interface = interface;
+        }
         let length = match named {
             Some(named) => {
                 self.definitions = self.definitions.saturating_add(inside);
@@ -216,7 +233,9 @@ impl<'a> Table<'a> {
             }
             None => inside,
         };
-        self.add(identity, entry, length)
+        let at = self.add(identity, entry, length);
+        self.same.insert(content, at);
+        at
     }
 
     fn add(&mut self, identity: Identity, entry: Entry<'a>, length: u64) -> Type {
