@@ -2378,8 +2378,8 @@ airssys_status_t airssys_engine_invoke(airssys_engine_t *engine,
  *
  * `engine`: borrowed. `handle`: the receiver. `function`, `args_json`: as of
  * `airssys_engine_invoke`, copied. `options`: borrowed, may be NULL. `reply_fn`, `user_data`,
- * `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON. `error`:
- * may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
+ * `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON.
+ * `error`: may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
  *
  * What is wrong with the function or the arguments is the status of the completion.
  *
@@ -2759,8 +2759,8 @@ airssys_status_t airssys_engine_stats(airssys_engine_t *engine,
  *       "world": "root", "size": 12345, "sha256": "64 digits",
  *       "producers": { "language": [{ "name": "Rust", "version": "" }],
  *                      "processed-by": [], "sdk": [] },   as the binary says
- *       "lifecycle": "1.0.0",               version of `component-lifecycle`; null: not exported
- *       "state": false,                     whether it exports `component-state`
+ *       "lifecycle": "1.0.0",               version of component-lifecycle; null: not exported
+ *       "state": false,                     whether it exports component-state
  *       "needs": ["storage", "log"],        what it could ask for, see below
  *       "imports": [], "exports": [{
  *         "name": "docs:calc/ops@0.1.0",    "": what is in no interface, which comes first

@@ -18,8 +18,8 @@ use crate::runtime::inspection::inspect;
 ///       "world": "root", "size": 12345, "sha256": "64 digits",
 ///       "producers": { "language": [{ "name": "Rust", "version": "" }],
 ///                      "processed-by": [], "sdk": [] },   as the binary says
-///       "lifecycle": "1.0.0",               version of `component-lifecycle`; null: not exported
-///       "state": false,                     whether it exports `component-state`
+///       "lifecycle": "1.0.0",               version of component-lifecycle; null: not exported
+///       "state": false,                     whether it exports component-state
 ///       "needs": ["storage", "log"],        what it could ask for, see below
 ///       "imports": [], "exports": [{
 ///         "name": "docs:calc/ops@0.1.0",    "": what is in no interface, which comes first

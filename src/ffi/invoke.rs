@@ -135,8 +135,8 @@ pub unsafe extern "C" fn airssys_engine_invoke(
 ///
 /// `engine`: borrowed. `handle`: the receiver. `function`, `args_json`: as of
 /// `airssys_engine_invoke`, copied. `options`: borrowed, may be NULL. `reply_fn`, `user_data`,
-/// `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON. `error`:
-/// may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
+/// `out_id`: as of `airssys_engine_request`; `reply` of the completion is the result in JSON.
+/// `error`: may be NULL. Any thread; callable from callbacks. Blocks as `airssys_engine_send` does.
 ///
 /// What is wrong with the function or the arguments is the status of the completion.
 ///

@@ -583,6 +583,7 @@ impl Mailbox {
 
     /// Closes an open mailbox until it is [started](Mailbox::start), and queues `stop` behind the
     /// waiting mail. Returns `stop` if the mailbox is not open.
+    #[expect(clippy::result_large_err, reason = "refused mail goes back as it came")]
     pub fn stop(&self, stop: Mail) -> Result<Place, Mail> {
         let mut queue = self.lock();
         if queue.intake != Intake::Open {

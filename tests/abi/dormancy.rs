@@ -223,7 +223,7 @@ fn nobody_can_tell_a_dormant_component_from_a_passive_one() {
         engine.wait(it, "passive", FOREVER).unwrap();
     }
     let strip = |mut document: Value| {
-        for key in ["id", "handle", "fuel", "time-ns"] {
+        for key in ["id", "handle", "fuel", "time-ns", "storage-namespace"] {
             document.as_object_mut().unwrap().remove(key);
         }
         document

@@ -125,7 +125,7 @@ impl Queue {
             return Ok(false);
         }
         let done = self.store.commit(&[vec![change]]).pop();
-        done.unwrap_or_else(|| Ok(())).map(|()| true)
+        done.unwrap_or(Ok(())).map(|()| true)
     }
 }
 

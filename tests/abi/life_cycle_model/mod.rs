@@ -135,7 +135,7 @@ fn nested_groups() -> impl Strategy<Value = Vec<Item>> {
                 Ok(group) => as_group(within, group),
                 Err(policy) => Item::Component { within, policy },
             });
-            groups += usize::from(matches!(item, Ok(_)));
+            groups += usize::from(item.is_ok());
         }
         items
     })

@@ -77,9 +77,7 @@ pub fn handle(args: &mut Args<'_>) -> Reply {
             let page = bucket.list_keys(Some(args.number()?));
             outcome(page, |page| page.keys.join("\n"))
         }
-        "clear" => {
-            outcome(clear(&bucket), |(removed, pages)| format!("{removed} in {pages}"))
-        }
+        "clear" => outcome(clear(&bucket), |(removed, pages)| format!("{removed} in {pages}")),
         other => Args::unknown(other),
     };
     DEFAULT.set(Some(bucket));

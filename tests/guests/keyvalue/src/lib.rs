@@ -163,7 +163,9 @@ impl Component for KeyValue {
             "exists" => on_bucket(args, |bucket, args| {
                 outcome(bucket.exists(args.word()?), |found| found.to_string())
             }),
-            "list" => on_bucket(args, |bucket, _| outcome(all_keys(bucket), |(keys, _)| keys.join("\n"))),
+            "list" => {
+                on_bucket(args, |bucket, _| outcome(all_keys(bucket), |(keys, _)| keys.join("\n")))
+            }
             "pages" => on_bucket(args, |bucket, _| {
                 outcome(all_keys(bucket), |(keys, pages)| format!("{} in {pages}", keys.len()))
             }),
@@ -171,14 +173,17 @@ impl Component for KeyValue {
                 let page = bucket.list_keys(Some(&args.hex()?));
                 outcome(page, |page| page.keys.join("\n"))
             }),
-            "clear" => on_bucket(args, |bucket, _| outcome(clear(bucket), |count| count.to_string())),
+            "clear" => {
+                on_bucket(args, |bucket, _| outcome(clear(bucket), |count| count.to_string()))
+            }
             "incr" => on_bucket(args, |bucket, args| {
                 let sum = atomics::increment(bucket, args.word()?, args.number()?);
                 outcome(sum, |sum| sum.to_string())
             }),
             "incr-many" => on_bucket(args, |bucket, args| {
                 let (key, count) = (args.word()?, args.number::<usize>()?);
-                let done = (0..count).try_for_each(|_| atomics::increment(bucket, key, 1).map(drop));
+                let done =
+                    (0..count).try_for_each(|_| atomics::increment(bucket, key, 1).map(drop));
                 outcome(done, ok)
             }),
             "cas" => on_bucket(args, |bucket, args| match Cas::new(bucket, args.word()?) {

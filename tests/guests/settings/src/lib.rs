@@ -109,7 +109,11 @@ impl Component for Settings {
                 text("ok")
             }
             "unversioned-log" => {
-                unversioned::log(unversioned::Level::Info, context(args.word()?), args.rest_text()?);
+                unversioned::log(
+                    unversioned::Level::Info,
+                    context(args.word()?),
+                    args.rest_text()?,
+                );
                 text("ok")
             }
             other => Args::unknown(other),
