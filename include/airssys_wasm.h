@@ -1977,7 +1977,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Host. The functions of interfaces that the host offers, see airssys_config_add_interface, without
- * versions: "editor:api/buffer#get-line", "editor:api/buffer#*" or "editor:api/*".
+ * versions: "editor:api/buffer#get-line", "editor:api/buffer#*"; a * stands for any part of a segment.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
@@ -2461,7 +2461,7 @@ struct airssys_interface_t {
  *
  * A component may call the functions that `"host"` of its capabilities covers:
  *
- *     { "capabilities": { "host": ["editor:api/buffer#get-line", "editor:api/*"] } }
+ *     { "capabilities": { "host": ["editor:api/buffer#get-line", "editor:api/b*"] } }
  *
  * A function without a right fails as one with an error does, see `airssys_interface_t`. The audit
  * and policies know the calls as `host.function` on `editor:api/buffer#get-line`.

@@ -88,7 +88,7 @@ unsafe impl Sized0 for airssys_interface_t {
 ///
 /// A component may call the functions that `"host"` of its capabilities covers:
 ///
-///     { "capabilities": { "host": ["editor:api/buffer#get-line", "editor:api/*"] } }
+///     { "capabilities": { "host": ["editor:api/buffer#get-line", "editor:api/b*"] } }
 ///
 /// A function without a right fails as one with an error does, see `airssys_interface_t`. The audit
 /// and policies know the calls as `host.function` on `editor:api/buffer#get-line`.

@@ -31,6 +31,8 @@ STRUCTS = {
     "airssys_envelope_t": _ffi.Envelope,
     "airssys_router_t": _ffi.Router,
     "airssys_completion_t": _ffi.Completion,
+    "airssys_function_call_t": _ffi.FunctionCall,
+    "airssys_interface_t": _ffi.Interface,
 }
 
 

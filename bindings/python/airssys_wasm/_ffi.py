@@ -139,6 +139,21 @@ class Envelope(Structure):
     ]
 
 
+class FunctionCall(Structure):
+    """``airssys_function_call_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("interface", c_char_p),
+        ("function", c_char_p),
+        ("caller", c_char_p),
+        ("handle", c_uint64),
+        ("args_json", c_void_p),
+        ("args_len", c_size_t),
+        ("token", c_uint64),
+    ]
+
+
 class Completion(Structure):
     """``airssys_completion_t``"""
 
@@ -158,6 +173,7 @@ EventFn = CFUNCTYPE(None, c_void_p, POINTER(Event))
 AuditFn = CFUNCTYPE(None, c_void_p, POINTER(AuditRecord))
 RouteFn = CFUNCTYPE(None, c_void_p, POINTER(Envelope), c_void_p)
 CancelFn = CFUNCTYPE(None, c_void_p, c_uint64)
+FunctionFn = CFUNCTYPE(None, c_void_p, POINTER(FunctionCall), c_void_p)
 ReplyFn = CFUNCTYPE(None, c_void_p, POINTER(Completion))
 
 StorageGetFn = CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_void_p)
@@ -244,6 +260,17 @@ class Router(Structure):
         ("drop", DropFn),
         ("route", RouteFn),
         ("cancel", CancelFn),
+    ]
+
+
+class Interface(Structure):
+    """``airssys_interface_t``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("user_data", c_void_p),
+        ("drop", DropFn),
+        ("call", FunctionFn),
     ]
 
 
@@ -357,6 +384,11 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
             _POINTER,
             _POINTER,
         ),
+    ),
+    "airssys_config_add_interface": (_STATUS, (_POINTER, c_char_p, _POINTER, _POINTER)),
+    "airssys_engine_answer": (
+        _STATUS,
+        (_POINTER, c_uint64, _STATUS, _POINTER, c_size_t, _POINTER),
     ),
     "airssys_engine_invoke": (
         _STATUS,
