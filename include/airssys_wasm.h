@@ -1977,7 +1977,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * grant whose pattern matches that: "storage": { "read": "app/db", "write": "app/db" }.
  *
  * Host. The functions of interfaces that the host offers, see airssys_config_add_interface, without
- * versions: "editor:api/buffer#get-line", "editor:api/buffer#*"; a * stands for any part of a segment.
+ * versions: "editor:api/buffer#get-line", "editor:api/buffer#*". A * matches as in ids.
  *
  * Patterns. * matches any characters within a segment. A segment ** matches any number of segments,
  * also none.
