@@ -114,7 +114,7 @@ fn a_call_aborts_and_the_old_version_is_as_it_was() {
     let ended = journal.of(ID).iter().filter(|text| text.contains("probe shut down")).count();
     assert_eq!((ended, version(&engine, it)), (1, 1));
     assert_eq!(changes(events, 2), ["begun", "aborted call"]);
-    assert_eq!(events.states(ID).len(), 1, "nothing changed");
+    assert_eq!(events.states_told(ID, 1).len(), 1, "nothing changed");
     assert_eq!(engine.roll_back(it).unwrap_err().status, AIRSSYS_ERROR_INVALID_ARGUMENT);
     // Again, and after a promotion again.
     for _ in 0..2 {

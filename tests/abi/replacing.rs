@@ -143,7 +143,7 @@ fn whatever_fails_the_old_version_goes_on_as_it_was() {
     }
     assert_eq!(version(&engine, it), 1);
     assert_eq!(engine.roll_back(it).unwrap_err().status, AIRSSYS_ERROR_INVALID_ARGUMENT);
-    assert_eq!(events.states(ID).len(), 1, "nothing changed");
+    assert_eq!(events.states_told(ID, 1).len(), 1, "nothing changed");
     // After all that it works.
     engine.replace(it, &bytes("echo"), None).unwrap();
     assert_eq!(engine.text(it, "hello"), "hello");

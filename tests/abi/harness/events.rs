@@ -9,7 +9,7 @@ use airssys_wasm::*;
 use serde_json::Value;
 
 use crate::harness::callback::{bytes, text};
-use crate::harness::engine::{Config, PATIENCE, check};
+use crate::harness::engine::{Config, PATIENCE, check, eventually};
 
 /// A copied event.
 #[derive(Debug, Clone)]
@@ -70,6 +70,14 @@ impl Events {
         let its = states.iter().filter(|event| event.json["component"] == component);
         let word = |event: &Event, key: &str| event.json[key].as_str().unwrap().to_owned();
         its.map(|it| ["from", "to", "cause"].map(|key| word(it, key)).join(" ")).collect()
+    }
+
+    /// Waits until `count` changes of the component's states, or more, were told.
+    pub fn states_told(&self, component: &str, count: usize) -> Vec<String> {
+        eventually("the changes are told", || {
+            let told = self.states(component);
+            (told.len() >= count).then_some(told)
+        })
     }
 
     /// Those changes as they came.
