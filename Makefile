@@ -64,7 +64,7 @@ check: dev ## Check formatting, lints, documentation and the generated files
 	cd tests/guests && $(CARGO) fmt --all --check
 	$(say) "lints"
 	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
-	cd tests/guests && CARGO_TARGET_DIR=$(TARGET_DIR)/guests $(CARGO) clippy --workspace --exclude wasi \
+	cd tests/guests && CARGO_TARGET_DIR=$(TARGET_DIR)/guests $(CARGO) clippy --workspace --exclude program --exclude wasi \
 		--target wasm32-unknown-unknown --release --locked -- -D warnings
 	$(say) "documentation"
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm

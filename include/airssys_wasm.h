@@ -378,12 +378,16 @@ const char *airssys_error_message(const airssys_error_t *error);
  *     component, handle, argument, path, request, resource
  *     place, key, nearest, known      of a JSON document
  *     limit, value                    the limit that was reached
- *     code                            case name of the WIT variant wasm-error or messaging-error
+ *     code                            case name of the WIT variant wasm-error or messaging-error,
+ *                                     or "trap" or "exit"
  *     origin                          "guest" if the component itself returned the error
  *     during                          the step of loading: "instantiation", "initialize",
  *                                     "metadata", "health" or "replacement"
  *     backtrace                       of a trap
- *     exit-code                       of an exit; WASI 0.2 has only 0 and 1
+ *     exit-code                       of an exit; 0 or 1 unless the component uses exit-with-code
+ *                                     of wasi:cli/exit, which is new in WASI 0.2.12
+ *     stderr                          of a trap or an exit: the last lines that the component wrote
+ *                                     to standard error, at most 4 KiB; the message has three
  *     state, wanted                   of a component that does not run, or not yet
  *     version                         that a component keeps after a failed replacement
  *     health                          of a version that did not become healthy in time
@@ -814,7 +818,7 @@ struct airssys_event_t {
  *     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
  *       "component": "app/echo/0", "handle": 1, "instance": 0,
  *       "from": "running", "to": "crashed", "cause": "crash",
- *       "code": "runtime-error", "version": 1, "restarts": 0 }
+ *       "code": "trap", "version": 1, "restarts": 0 }
  *
  * `instance` is the number within a pool. `code` names the error that ended the instance, or is
  * null. `version` is the number of the version, and `restarts` counts new instances so far. Events
@@ -1286,7 +1290,7 @@ airssys_status_t airssys_engine_start(airssys_engine_t *engine,
  *       "instances": [
  *         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
  *           "restarts": 1, "restarts-in-window": 1,
- *           "last-failure": { "code": "runtime-error", "message": "wasm trap: ...",
+ *           "last-failure": { "code": "trap", "message": "wasm `unreachable`...",
  *                             "time": { "seconds": 1767225600, "nanoseconds": 0 } } }
  *       ]
  *     }
@@ -2349,6 +2353,14 @@ airssys_status_t airssys_engine_cancel(airssys_engine_t *engine,
  * never reused. An instance can have 65,536.
  *
  * Arguments are checked before the component is entered.
+ *
+ * `wasi:cli/run` without `#run` runs the component as a command-line program, in an instance of
+ * its own that begins anew and ends with the run: a trap ends the run and is no crash of the
+ * component. `args_json` is an array of strings, the arguments after the program's name, or
+ * `{"args": [...], "stdin": "..."}`. The program's name is that of the component. The result is
+ * `{"status": 0, "stdout": "...", "stderr": "..."}`: the exit status, and the output as text, with
+ * U+FFFD for what is not UTF-8. With `AIRSSYS_MESSAGE_PACKED_LISTS` input and output are base64.
+ * Output counts against `max-host-bytes`, and the result against `max-message-bytes`.
  *
  * Returns `AIRSSYS_OK`, also if the function returns a `result` that is an error, or:
  *

@@ -42,6 +42,7 @@ use crate::runtime::instance::{HandleCallback, HandleMessage, HandlerExport, Ins
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::program::Program;
 use crate::runtime::ticker::Ticks;
 
 /// The number of messages that an actor handles before it yields.
@@ -522,16 +523,17 @@ impl Actor {
         invocation: &Invocation,
         on_caller: bool,
     ) -> Outcome {
+        if Program::is_run(&invocation.function) {
+            let (source, context) = (self.source(), &self.spec.context);
+            let run = self.run_program(&source, context, invocation, message.payload, on_caller);
+            return Box::pin(run).await;
+        }
         let uncounted = Uncounted::new(&self.status);
         let mut instance = match self.take_ready() {
             Some(instance) => instance,
             None => Box::pin(self.restart_for_mail()).await?,
         };
-        let payload = message.payload.len();
-        let outcome = match instance.unfit(payload) {
-            Some(unfit) => Err(CallError::DoesNotFit(unfit)),
-            None => instance.invoke(invocation, message.payload, on_caller).await,
-        };
+        let outcome = instance.invoke(invocation, message.payload, on_caller).await;
         drop(uncounted);
         self.status.count_handled(outcome.is_ok());
         if let Some(crash) = self.put_back(instance, &outcome) {

@@ -1,5 +1,6 @@
 //! How instances of an actor come and go: starts, crashes, restarts and ends.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -22,6 +23,7 @@ use crate::runtime::block_on::block_on;
 use crate::runtime::call_end::Timers;
 use crate::runtime::contract::HealthStatus;
 use crate::runtime::host_context::HostContext;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::instance::Instance;
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
@@ -109,17 +111,29 @@ impl Actor {
         context: &Arc<HostContext>,
         on_caller: bool,
     ) -> Result<Box<Instance>, LoadError> {
-        let (version, spec) = (&source.version, self.spec());
+        let config = Arc::clone(&source.version.config);
+        self.instantiate_with(source, context, config, on_caller).await
+    }
+
+    /// As [`Actor::instantiate`], with a configuration other than the version's.
+    pub(super) async fn instantiate_with(
+        &self,
+        source: &Source,
+        context: &Arc<HostContext>,
+        config: Arc<InitialConfig>,
+        on_caller: bool,
+    ) -> Result<Box<Instance>, LoadError> {
+        let spec = self.spec();
         let instance = Instance::create(
             Arc::clone(&spec.runtime),
-            &version.prepared,
+            &source.version.prepared,
             Arc::clone(context),
-            Arc::clone(&version.config),
+            Arc::clone(&config),
             Arc::clone(&spec.limits),
             on_caller,
         );
         let mut instance = Box::new(instance.await?);
-        match instance.initialize(&version.config).await {
+        match instance.initialize(&config).await {
             Ok(()) => Ok(instance),
             Err(error) => {
                 instance.finish().await;
@@ -427,7 +441,7 @@ impl Actor {
             Err(error) => {
                 let HandOver { error, successor } = HandOver::refused(error);
                 discard(instance, successor).await;
-                Err(self.not_made(&error))
+                Err(self.not_made(&error, Some(&error)))
             }
         }
     }
@@ -447,14 +461,21 @@ impl Actor {
             }
             Ok::<_, LoadError>(instance)
         };
-        made.await.map_err(|error| self.not_made(&error))
+        made.await.map_err(|error| self.not_made(&error, error.cause()))
     }
 
-    pub(super) fn not_made(&self, error: &dyn std::fmt::Display) -> CallError {
+    pub(super) fn not_made(
+        &self,
+        error: &dyn fmt::Display,
+        cause: Option<&CallError>,
+    ) -> CallError {
         // Stopping is the cause, whatever error came of it.
         match self.spec().context.timers.is_stopping() {
             true => CallError::EngineStopped,
-            false => CallError::RestartFailed { reason: bounded(error, MAX_REPEATED_BYTES) },
+            false => CallError::RestartFailed {
+                reason: bounded(error, MAX_REPEATED_BYTES),
+                stderr: cause.and_then(CallError::stderr).unwrap_or_default().to_owned(),
+            },
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod mail_feed;
 pub mod own_requests;
 pub mod panics;
 pub mod pool;
+pub mod program_run;
 pub mod recycling;
 pub mod restart_budget;
 pub mod rounds;

@@ -180,7 +180,7 @@ impl Supervisor {
     /// Decides what follows the loss of an instance to `error`.
     pub fn after(&self, error: &CallError, now: Instant) -> Verdict {
         let policy = self.supervision.policy;
-        let exited = matches!(error, CallError::Exited { code: 0 });
+        let exited = matches!(error, CallError::Exited { code: 0, .. });
         match (policy, error) {
             (RestartPolicy::Transient | RestartPolicy::Temporary, _) if exited => {
                 return Verdict::Exited;
@@ -250,7 +250,11 @@ mod tests {
     use super::*;
 
     fn crash() -> CallError {
-        CallError::Trap { reason: "unreachable".into(), backtrace: String::new() }
+        CallError::Trap {
+            reason: "unreachable".into(),
+            backtrace: String::new(),
+            stderr: String::new(),
+        }
     }
 
     fn with(policy: RestartPolicy, most: usize, growth: Growth) -> Supervisor {
@@ -303,7 +307,7 @@ mod tests {
     #[test]
     fn policies_tell_crashes_exits_and_interrupts_apart() {
         let now = Instant::now();
-        let exit = |code| CallError::Exited { code };
+        let exit = |code| CallError::Exited { code, stderr: String::new() };
         let again = Verdict::Recover(now);
         for (policy, crashed, exited, interrupted) in [
             (RestartPolicy::OnDemand, Verdict::OnDemand, Verdict::OnDemand, again),

@@ -19,7 +19,7 @@ use crate::component::version::Source;
 use crate::core::error::{CallError, Unfit};
 use crate::core::id::CorrelationId;
 use crate::core::log::LogLevel;
-use crate::core::message::{MessageView, Timestamp};
+use crate::core::message::{Invocation, MessageView, Outcome, Timestamp};
 use crate::core::ports::Tally;
 use crate::messaging::mail::Mail;
 use crate::runtime::contract::HealthStatus;
@@ -27,6 +27,7 @@ use crate::runtime::host_context::HostContext;
 use crate::runtime::instance::{HandleCallback, HandleMessage, HandlerExport, Instance, incoming};
 use crate::runtime::load_error::LoadError;
 use crate::runtime::mappings::Promise;
+use crate::runtime::program::Program;
 
 /// The instance of a canary, beside the actor's own.
 pub struct Trial {
@@ -245,7 +246,7 @@ impl Actor {
     }
 
     async fn report_canary(&self, canary: &Canary, error: LoadError) {
-        let error = self.not_made(&error);
+        let error = self.not_made(&error, error.cause());
         canary.count_outcome(&Err::<(), _>(error.clone()));
         self.report(LogLevel::Error, "a canary got no new instance", &error).await;
     }
@@ -254,7 +255,11 @@ impl Actor {
     async fn pass_on(&self, trial: &mut Trial, mail: &mut Mail) {
         let outcome = match mail {
             Mail::Message(message, _) => {
-                self.handle_by::<HandleMessage>(trial, &message.view(self.host())).await
+                let view = message.view(self.host());
+                match view.invocation {
+                    Some(invocation) => self.invoke_by(trial, invocation, view.payload).await,
+                    None => self.handle_by::<HandleMessage>(trial, &view).await,
+                }
             }
             Mail::Callback(message) => {
                 let view = message.view(self.host());
@@ -277,11 +282,7 @@ impl Actor {
         trial: &mut Trial,
         message: &MessageView<'_>,
     ) -> Result<H::Reply, CallError> {
-        let is_stopping = self.spec().context.timers.is_stopping();
-        let uncounted = Uncounted::new(&self.status);
-        let Some(mut instance) = trial.instance.take_if(|_| !is_stopping) else {
-            return Err(CallError::EngineStopped);
-        };
+        let (mut instance, uncounted) = self.take_canary(trial)?;
         let payload = message.payload.len();
         let outcome = match (instance.unfit(payload), instance.handler::<H>()) {
             (Some(unfit), _) => Err(CallError::DoesNotFit(unfit)),
@@ -297,9 +298,42 @@ impl Actor {
             (None, Err(error)) => Err(error),
         };
         drop(uncounted);
+        self.put_canary_back(trial, instance, &outcome).await;
+        outcome
+    }
+
+    async fn invoke_by(&self, trial: &mut Trial, invocation: &Invocation, json: &[u8]) -> Outcome {
+        if Program::is_run(&invocation.function) {
+            let (source, context) = (&trial.source, &trial.context);
+            let outcome =
+                Box::pin(self.run_program(source, context, invocation, json, false)).await;
+            trial.canary.count_outcome(&outcome);
+            return outcome;
+        }
+        let (mut instance, uncounted) = self.take_canary(trial)?;
+        let outcome = instance.invoke(invocation, json, false).await;
+        drop(uncounted);
+        self.put_canary_back(trial, instance, &outcome).await;
+        outcome.map(Some)
+    }
+
+    fn take_canary(&self, trial: &mut Trial) -> Result<(Box<Instance>, Uncounted<'_>), CallError> {
+        let is_stopping = self.spec().context.timers.is_stopping();
+        let uncounted = Uncounted::new(&self.status);
+        let instance = trial.instance.take_if(|_| !is_stopping).ok_or(CallError::EngineStopped)?;
+        Ok((instance, uncounted))
+    }
+
+    /// Counts a message, and puts the instance back unless the call left it unusable.
+    async fn put_canary_back<R>(
+        &self,
+        trial: &mut Trial,
+        mut instance: Box<Instance>,
+        outcome: &Result<R, CallError>,
+    ) {
         self.status.count_handled(outcome.is_ok());
         self.status.count_fuel(instance.take_fuel_used());
-        match &outcome {
+        match outcome {
             Err(error) if error.poisons_instance() => {
                 self.status.set_trial_memory(0);
                 instance.finish().await;
@@ -308,8 +342,7 @@ impl Actor {
             _ => self.put_on_trial(trial, instance),
         }
         // Last: the verdict may end the trial.
-        trial.canary.count_outcome(&outcome);
-        outcome
+        trial.canary.count_outcome(outcome);
     }
 
     /// Ends a trial; returns the requests whose outcomes nobody waits for any longer, and may be
@@ -392,7 +425,7 @@ impl Actor {
         match self.instantiate(source, &self.spec().context, false).await {
             Ok(instance) => Ok(instance),
             Err(error) => {
-                let error = self.not_made(&error);
+                let error = self.not_made(&error, error.cause());
                 self.report(LogLevel::Error, "a promoted version got no instance", &error).await;
                 Err(error)
             }

@@ -252,12 +252,17 @@ pub enum CallError {
         reason: String,
         /// The guest's stack at the trap, innermost frame first. May be empty.
         backtrace: String,
+        /// The last lines that the guest wrote to standard error. May be empty. Other components
+        /// do not see them.
+        stderr: String,
     },
     /// The guest exited; its instance is gone.
     #[error("the component exited with code {code}")]
     Exited {
         /// The exit code.
         code: i32,
+        /// As in [`CallError::Trap`].
+        stderr: String,
     },
     /// The guest exceeded a limit; its instance is gone.
     #[error(transparent)]
@@ -324,6 +329,8 @@ pub enum CallError {
     RestartFailed {
         /// The error of the new instance.
         reason: String,
+        /// As in [`CallError::Trap`].
+        stderr: String,
     },
     /// Its saved state, or the storage of that, is not as it must be.
     #[error("its state was not {what}: {reason}")]
@@ -400,12 +407,14 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Returns the WIT case name (of `wasm-error` or `messaging-error`) for this error in the
-    /// callback of a failed request.
+    /// Returns the code of this error: the WIT case name (of `wasm-error` or `messaging-error`), or
+    /// `trap` or `exit`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Guest(error) => error.code(),
-            Self::Trap { .. } | Self::Exited { .. } | Self::NoStack { .. } => "runtime-error",
+            Self::Trap { .. } => "trap",
+            Self::Exited { .. } => "exit",
+            Self::NoStack { .. } => "runtime-error",
             Self::Limit(_) | Self::DoesNotFit(_) => "resource-limit-exceeded",
             Self::ExecutionTime { .. }
             | Self::HealthTimeout { .. }
@@ -422,6 +431,20 @@ impl CallError {
             Self::EngineStopped => "delivery-failed",
             Self::Internal { .. } => "runtime-error",
             Self::CorrelationTimeout { .. } => "correlation-timeout",
+        }
+    }
+
+    /// Returns the last lines that the guest wrote to standard error before it trapped or exited.
+    pub fn stderr(&self) -> Option<&str> {
+        match self {
+            Self::Trap { stderr, .. }
+            | Self::Exited { stderr, .. }
+            | Self::RestartFailed { stderr, .. }
+                if !stderr.is_empty() =>
+            {
+                Some(stderr)
+            }
+            _ => None,
         }
     }
 

@@ -69,12 +69,16 @@ pub unsafe extern "C" fn airssys_error_message(error: *const airssys_error_t) ->
 ///     component, handle, argument, path, request, resource
 ///     place, key, nearest, known      of a JSON document
 ///     limit, value                    the limit that was reached
-///     code                            case name of the WIT variant wasm-error or messaging-error
+///     code                            case name of the WIT variant wasm-error or messaging-error,
+///                                     or "trap" or "exit"
 ///     origin                          "guest" if the component itself returned the error
 ///     during                          the step of loading: "instantiation", "initialize",
 ///                                     "metadata", "health" or "replacement"
 ///     backtrace                       of a trap
-///     exit-code                       of an exit; WASI 0.2 has only 0 and 1
+///     exit-code                       of an exit; 0 or 1 unless the component uses exit-with-code
+///                                     of wasi:cli/exit, which is new in WASI 0.2.12
+///     stderr                          of a trap or an exit: the last lines that the component wrote
+///                                     to standard error, at most 4 KiB; the message has three
 ///     state, wanted                   of a component that does not run, or not yet
 ///     version                         that a component keeps after a failed replacement
 ///     health                          of a version that did not become healthy in time

@@ -51,7 +51,7 @@ pub struct airssys_event_t {
 ///     { "event": "state", "time": { "seconds": 0, "nanoseconds": 0 },
 ///       "component": "app/echo/0", "handle": 1, "instance": 0,
 ///       "from": "running", "to": "crashed", "cause": "crash",
-///       "code": "runtime-error", "version": 1, "restarts": 0 }
+///       "code": "trap", "version": 1, "restarts": 0 }
 ///
 /// `instance` is the number within a pool. `code` names the error that ended the instance, or is
 /// null. `version` is the number of the version, and `restarts` counts new instances so far. Events

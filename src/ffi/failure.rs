@@ -23,6 +23,9 @@ use crate::system::storage_transfer::ImportError;
 /// The most bytes of a message, which can hold names from a binary.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
+/// How many of a component's last lines on standard error are in a message.
+const MESSAGE_LINES: usize = 3;
+
 /// The most components listed in details.
 const MAX_LISTED: usize = 1000;
 
@@ -44,6 +47,18 @@ impl Failure {
             _ => Map::new(),
         };
         Self { status, message: cut(&message, MAX_MESSAGE_BYTES).into_owned(), detail }
+    }
+
+    /// Adds the last lines that the component wrote to standard error: all to the details, the very
+    /// last to the message.
+    fn with_last_words(mut self, stderr: Option<&str>) -> Self {
+        let Some(stderr) = stderr else { return self };
+        let first = stderr.rmatch_indices('\n').nth(MESSAGE_LINES - 1).map_or(0, |(at, _)| at + 1);
+        let last = stderr[first..].replace('\n', " | ");
+        let message = format!("{}; its stderr ended with: {last}", self.message);
+        self.message = cut(&message, MAX_MESSAGE_BYTES).into_owned();
+        self.detail.insert("stderr".into(), stderr.into());
+        self
     }
 
     /// Returns the failure for an unusable argument.
@@ -110,6 +125,7 @@ impl From<EngineError> for Failure {
             let status = status.unwrap_or(AIRSSYS_ERROR_PANIC);
             return Self::new(status, message, json!({ "failed": failed }));
         }
+        let cause = error.cause().and_then(CallError::stderr).map(str::to_owned);
         let (status, detail) = match &error {
             EngineError::InvalidId(_) | EngineError::ReservedId(_) => {
                 (AIRSSYS_ERROR_INVALID_ID, Value::Null)
@@ -287,7 +303,7 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_DELIVERY_FAILED, Value::Null)
             }
         };
-        Self::new(status, message, detail)
+        Self::new(status, message, detail).with_last_words(cause.as_deref())
     }
 }
 
@@ -316,7 +332,7 @@ fn failed_for((handle, error): (ComponentHandle, EngineError)) -> Value {
 /// Returns the failure of a request without a reply.
 pub fn of_request(component: &str, error: &CallError) -> Failure {
     let (status, detail) = call_error(component, error);
-    Failure::new(status, format!("{component}: {error}"), detail)
+    Failure::new(status, format!("{component}: {error}"), detail).with_last_words(error.stderr())
 }
 
 impl From<OptionsError> for Failure {
@@ -463,7 +479,7 @@ fn call_error(component: &str, error: &CallError) -> (airssys_status_t, Value) {
             detail["backtrace"] = backtrace.as_str().into();
             AIRSSYS_ERROR_TRAP
         }
-        CallError::Exited { code } => {
+        CallError::Exited { code, .. } => {
             detail["exit-code"] = (*code).into();
             AIRSSYS_ERROR_TRAP
         }

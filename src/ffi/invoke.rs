@@ -92,6 +92,14 @@ fn invocation<'a>(
 ///
 /// Arguments are checked before the component is entered.
 ///
+/// `wasi:cli/run` without `#run` runs the component as a command-line program, in an instance of
+/// its own that begins anew and ends with the run: a trap ends the run and is no crash of the
+/// component. `args_json` is an array of strings, the arguments after the program's name, or
+/// `{"args": [...], "stdin": "..."}`. The program's name is that of the component. The result is
+/// `{"status": 0, "stdout": "...", "stderr": "..."}`: the exit status, and the output as text, with
+/// U+FFFD for what is not UTF-8. With `AIRSSYS_MESSAGE_PACKED_LISTS` input and output are base64.
+/// Output counts against `max-host-bytes`, and the result against `max-message-bytes`.
+///
 /// Returns `AIRSSYS_OK`, also if the function returns a `result` that is an error, or:
 ///
 /// - `AIRSSYS_ERROR_EXPORT_NOT_FOUND`: no such function. The message names near ones.

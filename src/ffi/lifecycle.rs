@@ -106,7 +106,7 @@ pub unsafe extern "C" fn airssys_engine_start(
 ///       "instances": [
 ///         { "instance": 0, "state": "running", "health": "healthy", "version": 1,
 ///           "restarts": 1, "restarts-in-window": 1,
-///           "last-failure": { "code": "runtime-error", "message": "wasm trap: ...",
+///           "last-failure": { "code": "trap", "message": "wasm `unreachable`...",
 ///                             "time": { "seconds": 1767225600, "nanoseconds": 0 } } }
 ///       ]
 ///     }

@@ -19,20 +19,23 @@ use crate::security::quota::Quotas;
 #[error("too much data in one call to a host function")]
 pub struct HostCallTooLarge;
 
-/// Returns why a guest call failed. `breach` is what the limiter refused during the call.
+/// Returns why a guest call failed. `breach` is what the limiter refused during the call, `stderr`
+/// what the guest wrote last.
 pub fn call_error(
     error: &wasmtime::Error,
     breach: Option<LimitBreach>,
+    stderr: impl FnOnce() -> String,
     limits: &Limits,
     quotas: &Quotas,
 ) -> CallError {
     match limit_breach(error, limits, quotas).or(breach) {
         Some(breach) => breach.into(),
         None => match error.downcast_ref::<I32Exit>() {
-            Some(I32Exit(code)) => CallError::Exited { code: *code },
+            Some(I32Exit(code)) => CallError::Exited { code: *code, stderr: stderr() },
             None => CallError::Trap {
                 reason: bounded(&reason(error), MAX_ERROR_TEXT_BYTES),
                 backtrace: backtrace(error),
+                stderr: stderr(),
             },
         },
     }
@@ -88,7 +91,9 @@ fn unrecorded(name: &'static str, limit: u64) -> LimitBreach {
 
 fn reason(error: &wasmtime::Error) -> String {
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        trap.to_string()
+        let text = trap.to_string();
+        // The error's kind says it already.
+        text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()
     } else if is_want_of_memory(error) {
         bounded(&format_args!("{error:#}; {MemoryLimits}"), MAX_ERROR_TEXT_BYTES)
     } else {

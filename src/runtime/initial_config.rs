@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::runtime::program::Program;
+
 /// The arguments of `initialize`, and what WASI shows of them.
 #[derive(Default)]
 pub struct InitialConfig {
@@ -12,6 +14,8 @@ pub struct InitialConfig {
     pub env: Arc<[(String, String)]>,
     /// Opaque configuration.
     pub data: Option<Vec<u8>>,
+    /// The run that the instance is made for, if it is a program's.
+    pub program: Option<Program>,
     values: OnceLock<Values>,
 }
 
@@ -21,7 +25,13 @@ pub type Values = Arc<Vec<(Arc<str>, Arc<str>)>>;
 impl InitialConfig {
     /// Creates the configuration.
     pub fn new(env: Arc<[(String, String)]>, data: Option<Vec<u8>>) -> Self {
-        Self { env, data, values: OnceLock::new() }
+        Self { env, data, program: None, values: OnceLock::new() }
+    }
+
+    /// Returns the same configuration for one run of a program.
+    pub fn for_run(&self, program: Program) -> Self {
+        let (env, data) = (Arc::clone(&self.env), self.data.clone());
+        Self { program: Some(program), ..Self::new(env, data) }
     }
 
     /// Returns the members of the configuration if it is a JSON object, and the environment variables

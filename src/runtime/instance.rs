@@ -472,8 +472,10 @@ impl Instance {
                     return Err(CallError::NoStack { reason });
                 }
                 let breach = self.store.data_mut().limiter.breach();
-                let guard = &self.context.guard;
-                let error = call_error::call_error(&error, breach, &self.limits, guard.quotas());
+                let (guard, state) = (&self.context.guard, self.store.data());
+                let stderr = || state.last_words();
+                let (limits, quotas) = (&self.limits, guard.quotas());
+                let error = call_error::call_error(&error, breach, stderr, limits, quotas);
                 if let CallError::Limit(LimitBreach::Quota { name, limit, recorded: false }) = error
                 {
                     guard.record_breach(name, limit);
@@ -632,7 +634,8 @@ fn instantiation_error(
     quotas: &Quotas,
 ) -> LoadError {
     let breach = store.data_mut().limiter.breach();
-    match call_error::call_error(error, breach, limits, quotas) {
+    let stderr = || store.data().last_words();
+    match call_error::call_error(error, breach, stderr, limits, quotas) {
         CallError::Limit(breach) => LoadError::Limit(breach),
         CallError::Trap { reason, .. } if call_error::is_want_of_memory(error) => {
             LoadError::NoMemory { during: "instantiation", reason }

@@ -109,6 +109,14 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Returns the failure of the guest call behind it, if there is one.
+    pub fn cause(&self) -> Option<&CallError> {
+        match self {
+            Self::Call { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     /// This thread has no signal stack, and so can run no guest.
     pub fn no_stack(error: io::Error) -> Self {
         let reason = format!("{error}; {MemoryLimits}");

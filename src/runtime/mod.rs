@@ -31,6 +31,7 @@ pub mod packed_memory;
 pub mod platform;
 pub mod prepared;
 pub mod priority;
+pub mod program;
 pub mod proposals;
 pub mod recent_binaries;
 #[cfg(target_os = "linux")]

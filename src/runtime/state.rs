@@ -109,7 +109,7 @@ impl HostState {
     /// Returns the instance's WASI state.
     pub fn wasi(&mut self) -> &mut Wasi {
         self.wasi.get_or_insert_with(|| {
-            Box::new(Wasi::new(&self.context, &self.initial.env, &self.off_fiber))
+            Box::new(Wasi::new(&self.context, &self.initial, &self.off_fiber))
         })
     }
 
@@ -121,6 +121,11 @@ impl HostState {
     /// Returns the instance's view of sockets and names.
     pub fn sockets(&mut self) -> Sockets<'_> {
         self.wasi().sockets()
+    }
+
+    /// Returns the end of what the instance wrote to standard error.
+    pub fn last_words(&self) -> String {
+        self.wasi.as_ref().map(|wasi| wasi.outputs.last_words()).unwrap_or_default()
     }
 
     /// Leaves unfinished output lines for the guest call to log.

@@ -51,6 +51,9 @@ impl Instance {
         json: &[u8],
         on_caller: bool,
     ) -> Result<Vec<u8>, CallError> {
+        if let Some(unfit) = self.unfit(json.len()) {
+            return Err(CallError::DoesNotFit(unfit));
+        }
         let function = &*invocation.function;
         if function.contains(DROP) {
             return self.drop_resource(function, json).await;
@@ -129,7 +132,8 @@ impl Instance {
         Ok(b"null".to_vec())
     }
 
-    fn function(&mut self, name: &str) -> Result<Func, CallError> {
+    /// Returns the exported function with this name.
+    pub(super) fn function(&mut self, name: &str) -> Result<Func, CallError> {
         if let Some(known) = self.typed.known.get(name) {
             return Ok(*known);
         }

@@ -342,6 +342,17 @@ pub enum EngineError {
     Stopped,
 }
 
+impl EngineError {
+    /// Returns the failure of the guest call behind it, if there is one.
+    pub fn cause(&self) -> Option<&CallError> {
+        match self {
+            Self::Call { error, .. } | Self::Shutdown { error, .. } => Some(error),
+            Self::Load { error, .. } | Self::NotReplaced { error, .. } => error.cause(),
+            _ => None,
+        }
+    }
+}
+
 fn how(verdict: Option<Verdict>) -> String {
     verdict.map_or_else(String::new, |verdict| {
         format!(": it was {} ({})", verdict.name(), verdict.reason().name())

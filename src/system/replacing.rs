@@ -179,7 +179,13 @@ impl Engine {
                 if let Err(error) = self.hand_over(pool, done, old, back) {
                     let reason = bounded(&error, MAX_REPEATED_BYTES);
                     let what = "an instance did not get its old version back";
-                    report(done, LogLevel::Error, what, &CallError::RestartFailed { reason });
+                    let stderr = String::new();
+                    report(
+                        done,
+                        LogLevel::Error,
+                        what,
+                        &CallError::RestartFailed { reason, stderr },
+                    );
                 }
             }
             return Err(error);

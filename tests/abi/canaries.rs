@@ -733,3 +733,29 @@ fn under_load_no_message_is_lost() {
     assert_eq!((&messages["handled"], &messages["dropped"]), (&sent.into(), &0.into()));
     assert_eq!(engine.describe(it).unwrap()["restarts"], 0);
 }
+
+#[test]
+fn typed_calls_and_runs_reach_the_canary_too() {
+    let engine = Engine::new();
+    let calc = engine.load("app/calc/0", "calculator");
+    let terms = json!({ "share-percent": 50, "promote": "by-call" });
+    engine.replace(calc, &bytes("calculator"), Some(&second(terms))).unwrap();
+    for n in 0..8 {
+        assert_eq!(engine.invoke(calc, "add", &json!([n, 1])).unwrap(), n + 1);
+    }
+    let status = engine.status(calc).unwrap();
+    assert_eq!(
+        (&status["canary"]["messages"], &status["canary"]["errors"]),
+        (&json!(4), &json!(0))
+    );
+
+    let tool = engine.load("app/tool/0", "program");
+    let terms = json!({ "share-percent": 50, "promote": "by-call" });
+    engine.replace(tool, &bytes("program"), Some(&second(terms))).unwrap();
+    let mut versions = String::new();
+    for _ in 0..4 {
+        let ran = engine.invoke(tool, "wasi:cli/run", &json!(["env", "V"])).unwrap();
+        versions.push(if ran["stdout"] == "Ok(\"2\")\n" { '2' } else { '1' });
+    }
+    assert_eq!(versions, "1212");
+}

@@ -162,7 +162,7 @@ fn a_failure_in_another_engine_becomes_the_callback_s_code() {
     for (n, (target, payload, expected)) in [
         ("app/probe/0", "fail runtime-error words of it", "runtime-error"),
         ("app/probe/0", "fail timeout x", "timeout"),
-        ("app/trapper/0", "unreachable", "runtime-error"),
+        ("app/trapper/0", "unreachable", "trap"),
         ("app/trapper/0", "sleep 600000", "timeout"),
         ("app/trapper/0", "alloc 500000000", "resource-limit-exceeded"),
         ("app/minimal/0", "x", "export-not-found"),

@@ -138,10 +138,10 @@ fn a_shutdown_that_fails_or_hangs_stops_all_the_same() {
     let failure = engine.stop(hangs, 0).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_SHUTDOWN_FAILED, "{failure}");
     assert_eq!(failure.detail["code"], "runtime-error");
-    for handle in [crashes, hangs] {
+    for (handle, code) in [(crashes, "trap"), (hangs, "runtime-error")] {
         let status = engine.status(handle).unwrap();
         assert_eq!(status["state"], "stopped");
-        assert_eq!(status["instances"][0]["last-failure"]["code"], "runtime-error");
+        assert_eq!(status["instances"][0]["last-failure"]["code"], code);
         engine.start(handle).unwrap();
         assert_eq!(engine.text(handle, "ok"), "ok");
     }

@@ -189,7 +189,7 @@ static void failed(void)
     CHECK_STATUS(airssys_engine_restart(engine, trapper, 0, NULL), AIRSSYS_ERROR_COMPONENT_FAILED);
     CHECK_OK(airssys_engine_stop(engine, trapper, 0, NULL));
     CHECK_IN_STATUS(engine, trapper, "\"state\":\"failed\"");
-    CHECK_IN_STATUS(engine, trapper, "wasm trap");
+    CHECK_IN_STATUS(engine, trapper, "\"code\":\"trap\"");
     CHECK_NUMBER(in_status(engine, trapper, "instances.restarts"), 2);
     CHECK_NUMBER(in_status(engine, trapper, "instances.restarts-in-window"), 2);
 

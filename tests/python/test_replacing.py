@@ -46,7 +46,7 @@ def failures():
         "core module": (CORE_MODULE, {}, InvalidComponent, "it is a core module"),
         "no life cycle": (guest("minimal"), {}, InvalidComponent, "the old version exports"),
         "refusal": (probe, {"env": {"REFUSE": "because"}}, InitializationFailed, "because"),
-        "trap": (probe, {"env": {"TRAP_INIT": "1"}}, Trap, "initialize: wasm trap"),
+        "trap": (probe, {"env": {"TRAP_INIT": "1"}}, Trap, "initialize: wasm `unreachable`"),
         "health": (
             probe,
             {"env": {"HEALTH": "degraded"}, "health_gate": 0.02},

@@ -332,7 +332,7 @@ class Completing(RouterTest):
             (ComponentNotFound("gone"), "target-not-found", "gone"),
             (Timeout("late"), "timeout", "late"),
             (ComponentError("größe"), "runtime-error", "größe"),
-            (Trap("trap\0ped"), "runtime-error", "trap\\0ped"),
+            (Trap("trap\0ped"), "trap", "trap\\0ped"),
             (QueueFull("full"), "queue-full", "full"),
             (InvalidMessage("codec"), "invalid-message", "codec"),
             (Cancelled("away"), "delivery-failed", "away"),
@@ -605,7 +605,7 @@ class TwoEngines(RouterTest):
             (
                 ("far/probe/0 60000 fail runtime-error no such user", "runtime-error"),
                 ("far/probe/0 60000 fail timeout x", "timeout"),
-                ("far/trapper/0 60000 unreachable", "runtime-error"),
+                ("far/trapper/0 60000 unreachable", "trap"),
                 ("far/trapper/0 60000 loop", "resource-limit-exceeded"),
                 ("far/minimal/0 60000 x", "export-not-found"),
             )

@@ -48,7 +48,7 @@ class States(EngineTest):
             ],
         )
         self.assertEqual(events[1].data["component"], "app/trapper/0")
-        self.assertEqual(events[1].data["code"], "runtime-error")
+        self.assertEqual(events[1].data["code"], "trap")
 
     def test_a_wait(self):
         trapper = self.engine().load("app/trapper/0", guest("trapper"))

@@ -408,7 +408,7 @@ class TheStatus(LifeCycleTest):
         self.assertEqual((status["health"], instance["health"]), ("unhealthy", "unhealthy"))
         failure = instance["last-failure"]
         self.assertEqual(set(failure), {"code", "message", "time"})
-        self.assertEqual(failure["code"], "runtime-error")
+        self.assertEqual(failure["code"], "trap")
         self.assertIn("unreachable", failure["message"])
         when = failure["time"]["seconds"] + failure["time"]["nanoseconds"] / 1e9
         self.assertLess(before - 0.1, when)

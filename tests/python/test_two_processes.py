@@ -128,7 +128,7 @@ class TwoProcesses(Joined):
             (
                 ("far/probe/0", "fail runtime-error no such user", "runtime-error", "no such user"),
                 ("far/probe/0", "fail timeout x", "timeout", "far/probe/0"),
-                ("far/trapper/0", "unreachable", "runtime-error", "unreachable"),
+                ("far/trapper/0", "unreachable", "trap", "unreachable"),
                 ("far/trapper/0", "loop", "resource-limit-exceeded", "max-fuel"),
                 ("far/nobody/0", "x", "target-not-found", "far/nobody/0"),
             )

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::runtime::host_context::HostContext;
+use crate::runtime::initial_config::InitialConfig;
 use crate::runtime::off_fiber::OffFiber;
 use crate::runtime::wasi::connections::Connections;
 use crate::runtime::wasi::descriptor_table::DescriptorTable;
@@ -43,12 +45,15 @@ pub struct Wasi {
 
 impl Wasi {
     /// Creates the state of a new instance.
-    pub fn new(host: &Arc<HostContext>, env: &[(String, String)], off_fiber: &OffFiber) -> Self {
+    pub fn new(host: &Arc<HostContext>, initial: &InitialConfig, off_fiber: &OffFiber) -> Self {
         let guard = Arc::clone(&host.guard);
-        let outputs = Outputs::new(host, off_fiber);
+        let outputs = Outputs::new(host, off_fiber, initial.program.as_ref());
         let connections = Arc::new(Connections::new(Arc::clone(&guard), Arc::clone(&host.account)));
         let mut builder = WasiCtxBuilder::new();
-        builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(env);
+        builder.stdout(outputs.stdout.clone()).stderr(outputs.stderr.clone()).envs(&initial.env);
+        if let Some(program) = &initial.program {
+            builder.args(&program.arguments).stdin(MemoryInputPipe::new(program.stdin.clone()));
+        }
         let roots = guard.directories().into_iter();
         let roots = roots.map(|(root, changes)| Preopen::new(root, changes)).collect();
         let checked = Arc::clone(&connections);

@@ -11,6 +11,7 @@ pub mod file_rights;
 pub mod file_streams;
 pub mod files;
 pub mod guarded_streams;
+pub mod last_words;
 pub mod link;
 pub mod listing;
 pub mod lookups;

@@ -1,4 +1,4 @@
-//! Turns standard output and standard error into log records.
+//! Turns standard output and standard error into log records, or keeps them for a program's run.
 
 use std::io;
 use std::pin::Pin;
@@ -10,10 +10,13 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::core::account::HostBytesExceeded;
 use crate::core::log::LogLevel;
 use crate::core::message::Timestamp;
 use crate::runtime::host_context::HostContext;
 use crate::runtime::off_fiber::OffFiber;
+use crate::runtime::program::{Captured, Program};
+use crate::runtime::wasi::last_words::LastWords;
 
 /// The longest record made from guest output; a longer line is split.
 const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -27,19 +30,86 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Creates the output streams of a new instance.
-    pub fn new(context: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
-        let output = |level| Output(Arc::new(Lines::new(level, context, off_fiber)));
-        Self { stdout: output(LogLevel::Info), stderr: output(LogLevel::Warn) }
+    /// Creates the output streams of a new instance: the log's, or those of a program's run.
+    pub fn new(
+        context: &Arc<HostContext>,
+        off_fiber: &OffFiber,
+        program: Option<&Program>,
+    ) -> Self {
+        let lines = |level| {
+            Destination::Log(Lines {
+                level,
+                context: Arc::clone(context),
+                off_fiber: off_fiber.clone(),
+                partial: Mutex::default(),
+            })
+        };
+        let captured = |captured: &Arc<Captured>| Destination::Captured(Arc::clone(captured));
+        let (stdout, stderr) = match program {
+            None => (lines(LogLevel::Info), lines(LogLevel::Warn)),
+            Some(program) => (captured(&program.stdout), captured(&program.stderr)),
+        };
+        let last_words = Some(LastWords::new(&context.account));
+        Self {
+            stdout: Output(Arc::new(Stream { destination: stdout, last_words: None })),
+            stderr: Output(Arc::new(Stream { destination: stderr, last_words })),
+        }
     }
 
     /// Leaves the unfinished last lines for the guest call to log.
     pub fn finish(&self) {
-        for Output(lines) in [&self.stdout, &self.stderr] {
+        for Output(stream) in [&self.stdout, &self.stderr] {
+            let Destination::Log(lines) = &stream.destination else { continue };
             let rest = std::mem::take(&mut *lines.lock());
             if !rest.is_empty() {
                 lines.emit(&rest);
             }
+        }
+    }
+
+    /// Returns the end of what was written to standard error.
+    pub fn last_words(&self) -> String {
+        self.stderr.0.last_words.as_ref().map(LastWords::text).unwrap_or_default()
+    }
+}
+
+/// A stream, whoever has handles of it.
+struct Stream {
+    destination: Destination,
+    /// Kept even if no one wants the log.
+    last_words: Option<LastWords>,
+}
+
+enum Destination {
+    Log(Lines),
+    Captured(Arc<Captured>),
+}
+
+impl Stream {
+    fn take(&self, bytes: &[u8]) -> Result<(), HostBytesExceeded> {
+        if let Some(last_words) = &self.last_words {
+            last_words.add(bytes);
+        }
+        match &self.destination {
+            Destination::Log(lines) => {
+                lines.take(bytes);
+                Ok(())
+            }
+            Destination::Captured(captured) => captured.add(bytes),
+        }
+    }
+
+    /// Returns whether records wait for the host.
+    fn is_behind(&self) -> bool {
+        match &self.destination {
+            Destination::Log(lines) => lines.off_fiber.has_jobs(),
+            Destination::Captured(_) => false,
+        }
+    }
+
+    async fn settle(&self) {
+        if let Destination::Log(lines) = &self.destination {
+            lines.off_fiber.settle().await;
         }
     }
 }
@@ -53,15 +123,6 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(level: LogLevel, context: &Arc<HostContext>, off_fiber: &OffFiber) -> Self {
-        Self {
-            level,
-            context: Arc::clone(context),
-            off_fiber: off_fiber.clone(),
-            partial: Mutex::default(),
-        }
-    }
-
     fn take(&self, bytes: &[u8]) {
         if !self.context.log.enabled(self.level) {
             return;
@@ -85,7 +146,11 @@ impl Lines {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a record of a line, unless that is blank.
     fn emit(&self, line: &[u8]) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
         let line = String::from_utf8_lossy(line).into_owned();
         if self.context.log.runs_host_code() {
             let (level, context, time) = (self.level, Arc::clone(&self.context), Timestamp::now());
@@ -122,7 +187,7 @@ fn write(level: LogLevel, context: &HostContext, line: &str, time: Timestamp) {
 
 /// One output stream of the guest.
 #[derive(Clone)]
-pub struct Output(Arc<Lines>);
+pub struct Output(Arc<Stream>);
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
@@ -146,8 +211,8 @@ impl AsyncWrite for Output {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        let taken = self.0.take(bytes).map_err(io::Error::other);
+        Poll::Ready(taken.map(|()| bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -167,8 +232,7 @@ impl OutputStream for Output {
             let text = format!("{} bytes written where {permit} are permitted", bytes.len());
             return Err(StreamError::Trap(wasmtime::Error::msg(text)));
         }
-        self.0.take(&bytes);
-        Ok(())
+        self.0.take(&bytes).map_err(|exceeded| StreamError::Trap(exceeded.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -177,13 +241,13 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         // No permit while records wait for the host, so that a guest cannot pile them up.
-        Ok(if self.0.off_fiber.has_jobs() { 0 } else { MAX_LINE_BYTES })
+        Ok(if self.0.is_behind() { 0 } else { MAX_LINE_BYTES })
     }
 }
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Output {
     async fn ready(&mut self) {
-        self.0.off_fiber.settle().await;
+        self.0.settle().await;
     }
 }

@@ -13,8 +13,8 @@ use wit_component::ComponentEncoder;
 const CORE_TARGET: &str = "wasm32-unknown-unknown";
 const WASI_TARGET: &str = "wasm32-wasip2";
 
-/// The guest that is built for another target.
-const WASI_GUEST: &str = "wasi";
+/// The guests that are built for WASI, with the Rust standard library.
+const WASI_GUESTS: [&str; 2] = ["program", "wasi"];
 
 /// The crate that the guests share.
 const KIT: &str = "kit";
@@ -51,14 +51,17 @@ pub fn build(report: &dyn Fn(&str)) -> Result<PathBuf, String> {
     let components = target.join("components");
 
     report(&format!("building for {CORE_TARGET}"));
-    cargo(&sources, &target, CORE_TARGET, &["--workspace", "--exclude", WASI_GUEST])?;
+    let others = WASI_GUESTS.map(|guest| ["--exclude", guest]);
+    cargo(&sources, &target, CORE_TARGET, &[&["--workspace"], others.as_flattened()].concat())?;
     report(&format!("building for {WASI_TARGET}"));
-    cargo(&sources, &target, WASI_TARGET, &["--package", WASI_GUEST])?;
+    let these = WASI_GUESTS.map(|guest| ["--package", guest]);
+    cargo(&sources, &target, WASI_TARGET, these.as_flattened())?;
 
     fs::create_dir_all(&components)
         .map_err(|error| format!("{}: {error}", components.display()))?;
     for guest in guests(&sources)? {
-        let triple = if guest == WASI_GUEST { WASI_TARGET } else { CORE_TARGET };
+        let is_wasi = WASI_GUESTS.contains(&&*guest);
+        let triple = if is_wasi { WASI_TARGET } else { CORE_TARGET };
         let module = target
             .join(triple)
             .join("release")
@@ -66,7 +69,7 @@ pub fn build(report: &dyn Fn(&str)) -> Result<PathBuf, String> {
             .with_extension("wasm");
         let module = fs::read(&module).map_err(|error| format!("{}: {error}", module.display()))?;
         // The linker for WASI creates components itself.
-        let component = if guest == WASI_GUEST { module } else { encode(&guest, &module)? };
+        let component = if is_wasi { module } else { encode(&guest, &module)? };
         write(&components, &guest, &component, report)?;
     }
     write(&components, "minimal", MINIMAL, report)?;

@@ -7,9 +7,32 @@ use wasip2::cli::environment;
 
 use crate::failure::{done, show};
 
+mod latest {
+    wit_bindgen::generate!({
+        inline: "
+            package wasi:cli@0.2.12;
+            interface exit { exit: func(status: result); exit-with-code: func(status-code: u8); }
+            world exits { import exit; }
+        ",
+    });
+}
+
 pub const COMMANDS: &[&str] = &[
-    "echo", "print", "eprint", "partial", "flood", "spill", "stdin", "env", "env-all", "args",
-    "args-all", "cwd", "exit", "panic",
+    "echo",
+    "print",
+    "eprint",
+    "partial",
+    "flood",
+    "spill",
+    "stdin",
+    "env",
+    "env-all",
+    "args",
+    "args-all",
+    "cwd",
+    "exit",
+    "exit-with",
+    "panic",
 ];
 
 pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
@@ -34,6 +57,10 @@ pub fn handle(command: &str, mut args: Args<'_>) -> Reply {
         "args-all" => text(environment::get_arguments().join("\n")),
         "cwd" => text(environment::initial_cwd().unwrap_or_else(|| "none".into())),
         "exit" => std::process::exit(args.number()?),
+        "exit-with" => {
+            latest::wasi::cli::exit::exit_with_code(args.number()?);
+            Args::unknown(command)
+        }
         "panic" => panic!("{}", args.rest_text()?),
         other => Args::unknown(other),
     }
