@@ -1793,7 +1793,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *     }
  *
  *     "limits": {
- *       "max-memory-bytes": 67108864,     all memories of the component together
+ *       "max-memory-bytes": 268435456,    all memories of the component together
  *       "max-host-bytes": 67108864,       host memory that the component occupies, from 262144:
  *                                         mail, open requests, metadata, in-memory storage.
  *                                         Default: at least "max-bytes" of the mailbox
@@ -1831,6 +1831,7 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  *                                         pair. The rest is dropped; a record states how much when
  *                                         there is room again
  *       "random-bytes-per-second": null,
+ *       "host-functions-per-second": null, calls of functions that the host offers
  *       "host-call-data-bytes": 33554432, from the component to the host in one call, of a host
  *                                         function or of one of its own; at most 134217728.
  *                                         Default: at least twice "max-message-bytes"

@@ -26,7 +26,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_memory_bytes: 64 << 20,
+            max_memory_bytes: 256 << 20,
             max_host_bytes: 64 << 20,
             max_message_bytes: 16 << 20,
             max_execution_time: Duration::from_secs(5),

@@ -93,6 +93,7 @@ pub struct Guard {
     lookups: Count,
     log_bytes: Option<Rate>,
     random_bytes: Option<Rate>,
+    host_functions: Option<Rate>,
     log_records_dropped: AtomicU64,
     /// Limits the engine's own records about the component.
     reports: Rate,
@@ -155,6 +156,7 @@ impl Guard {
             lookups: Count::new("lookups", LOOKUPS),
             log_bytes: rate("log-bytes-per-second", quotas.log_bytes_per_second),
             random_bytes: rate("random-bytes-per-second", quotas.random_bytes_per_second),
+            host_functions: rate("host-functions-per-second", quotas.host_functions_per_second),
             log_records_dropped: AtomicU64::new(0),
             reports: Rate::new("reports", REPORTS_PER_SECOND),
             reports_dropped: AtomicU64::new(0),
@@ -483,6 +485,15 @@ impl Guard {
         random.take(bytes).map_err(|breach| self.breach(Action::RandomRead, Resource::Own, breach))
     }
 
+    /// Checks a call of a function of the host, `namespace:package/interface#function`, against
+    /// rights and quotas.
+    pub fn take_host_function(&self, function: &str) -> Result<(), Refused> {
+        self.check(Action::HostFunction, function)?;
+        let Some(calls) = &self.host_functions else { return Ok(()) };
+        let resource = Resource::Text(function);
+        calls.take(1).map_err(|breach| self.breach(Action::HostFunction, resource, breach))
+    }
+
     /// Takes a log record off the quota.
     pub fn take_log(&self, bytes: usize) -> LogRoom {
         let taken = self.log_bytes.as_ref().map_or(Ok(()), |log| log.take(bytes as u64));
@@ -532,6 +543,7 @@ impl Guard {
             messages: full_at(&self.messages),
             log_bytes: full_at(&self.log_bytes),
             random_bytes: full_at(&self.random_bytes),
+            host_functions: full_at(&self.host_functions),
             reports: self.reports.full_at(),
             log_records_dropped: self.log_records_dropped.load(Ordering::Relaxed),
             reports_dropped: self.reports_dropped.load(Ordering::Relaxed),
@@ -548,6 +560,7 @@ impl Guard {
         go_on(&self.messages, past.messages);
         go_on(&self.log_bytes, past.log_bytes);
         go_on(&self.random_bytes, past.random_bytes);
+        go_on(&self.host_functions, past.host_functions);
         self.reports.go_on(past.reports);
         Self {
             capabilities: match &past.capabilities {
@@ -573,6 +586,7 @@ pub struct GuardPast {
     messages: u64,
     log_bytes: u64,
     random_bytes: u64,
+    host_functions: u64,
     reports: u64,
     log_records_dropped: u64,
     reports_dropped: u64,
@@ -581,10 +595,10 @@ pub struct GuardPast {
 impl GuardPast {
     /// Returns whether a new guard knows all this.
     pub fn is_empty(&self) -> bool {
-        let Self { messages, log_bytes, random_bytes, reports, .. } = self;
+        let Self { messages, log_bytes, random_bytes, host_functions, reports, .. } = self;
         let Self { capabilities, log_records_dropped, reports_dropped, .. } = self;
-        let counts =
-            [messages, log_bytes, random_bytes, reports, log_records_dropped, reports_dropped];
+        let rates = [messages, log_bytes, random_bytes, host_functions, reports];
+        let counts = rates.into_iter().chain([log_records_dropped, reports_dropped]);
         capabilities.is_none() && counts.into_iter().all(|count| *count == 0)
     }
 }

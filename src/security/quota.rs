@@ -23,6 +23,8 @@ pub struct Quotas {
     pub log_bytes_per_second: Option<u64>,
     /// Random bytes per second.
     pub random_bytes_per_second: Option<u64>,
+    /// Calls of functions of the host per second.
+    pub host_functions_per_second: Option<u64>,
     /// Bytes passed to the host in one call.
     pub host_call_bytes: u64,
     /// Open files, sockets, timers and streams per instance.
@@ -44,6 +46,7 @@ impl Default for Quotas {
             storage_keys: None,
             log_bytes_per_second: None,
             random_bytes_per_second: None,
+            host_functions_per_second: None,
             host_call_bytes: DEFAULT_HOST_CALL_BYTES,
             wasi_resources: 256,
         }

@@ -402,6 +402,10 @@ pub fn quotas(document: Option<QuotasDocument>, defaults: &Quotas) -> Quotas {
             document.random_bytes_per_second,
             defaults.random_bytes_per_second,
         ),
+        host_functions_per_second: or(
+            document.host_functions_per_second,
+            defaults.host_functions_per_second,
+        ),
         host_call_bytes: document
             .host_call_data_bytes
             .map_or(defaults.host_call_bytes, |Int(bytes)| bytes),
@@ -482,7 +486,8 @@ mod tests {
                        "max-instances": 4, "max-table-elements": 5},
             "quotas": {"messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                        "storage-keys": 4, "log-bytes-per-second": 5, "random-bytes-per-second": 6,
-                       "host-call-data-bytes": 7, "wasi-resources": 8},
+                       "host-functions-per-second": 9, "host-call-data-bytes": 7,
+                       "wasi-resources": 8},
             "capabilities": {"storage": ["read"]}, "kept-versions": 4,
             "recycle-above-bytes": 5, "recycle-after-messages": 6,
             "health": {"interval-ms": 7, "timeout-ms": 8, "unhealthy-after": 9},
@@ -501,6 +506,7 @@ mod tests {
             storage_keys: Some(4),
             log_bytes_per_second: Some(5),
             random_bytes_per_second: Some(6),
+            host_functions_per_second: Some(9),
             host_call_bytes: 7,
             wasi_resources: 8,
         };

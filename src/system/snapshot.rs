@@ -281,6 +281,7 @@ fn quotas(quotas: &Quotas) -> Value {
         "storage-keys": quotas.storage_keys,
         "log-bytes-per-second": quotas.log_bytes_per_second,
         "random-bytes-per-second": quotas.random_bytes_per_second,
+        "host-functions-per-second": quotas.host_functions_per_second,
         "host-call-data-bytes": quotas.host_call_bytes,
         "wasi-resources": quotas.wasi_resources,
     })

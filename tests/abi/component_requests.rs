@@ -73,7 +73,7 @@ fn every_failure_has_its_code() {
         ("app/probe/0", "fail runtime-error no", "runtime-error"),
         ("app/probe/0", "fail component-not-found no", "component-not-found"),
         ("app/minimal/0", "hello", "export-not-found"),
-        ("app/trapper/0", "unreachable", "runtime-error"),
+        ("app/trapper/0", "unreachable", "trap"),
         ("app/trapper/0", "sleep 600000", "timeout"),
         ("app/trapper/0", "recurse", "resource-limit-exceeded"),
         ("app/trapper/0", "alloc 500000000", "resource-limit-exceeded"),

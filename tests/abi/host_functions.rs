@@ -8,7 +8,7 @@ use airssys_wasm::*;
 use serde_json::{Value, json};
 
 use crate::harness::callback::on_native_stack;
-use crate::harness::engine::{Config, Engine, Failure, With};
+use crate::harness::engine::{Config, Engine, Failure, With, eventually};
 use crate::harness::interfaces::{Answer, Call, LATER, failed, ok};
 use crate::harness::requests::Inbox;
 
@@ -371,4 +371,26 @@ fn the_functions_data_is_dropped_once_after_its_last_use() {
     assert_eq!(Arc::strong_count(&witness), 2);
     drop(engine);
     assert_eq!(Arc::strong_count(&witness), 1);
+}
+
+#[test]
+fn calls_of_the_host_end_at_their_quota() {
+    let (engine, plugin) = Editor::with(&["a"]).engine(
+        r#"{"capabilities": {"host": "editor:api/*"},
+            "quotas": {"host-functions-per-second": 3}}"#,
+    );
+    let text = "quota exceeded: host-functions-per-second 3";
+    // More calls exceed the quota unless part of a second has passed. Then ask again.
+    eventually("the quota is used up", || {
+        let line = engine.invoke(plugin, &commands("get-line"), &json!([0])).unwrap();
+        (line != json!({ "ok": "a" })).then(|| assert_eq!(line, json!({ "err": text })))
+    });
+    let failure = eventually("the quota is used up", || {
+        engine.invoke(plugin, &commands("line-count"), &json!([])).err()
+    });
+    assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, "{failure}");
+    assert_eq!(failure.detail["limit"], "host-functions-per-second", "{failure}");
+    assert_eq!(failure.detail["value"], 3, "{failure}");
+    let quotas = engine.describe(plugin).unwrap()["quotas"].clone();
+    assert_eq!(quotas["host-functions-per-second"], 3, "{quotas}");
 }

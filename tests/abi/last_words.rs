@@ -90,7 +90,7 @@ fn other_components_do_not_see_it() {
     let engine = Engine::new();
     let wasi = engine.load("app/wasi/0", "wasi");
     engine.text(wasi, "eprint a secret");
-        let requester = engine.load("app/requester/0", "requester");
+    let requester = engine.load("app/requester/0", "requester");
     engine.text(requester, "request app/wasi/0 60000 panic boom");
     let callback = engine.callbacks(requester, 1).remove(0).to_string();
     assert!(callback.contains("trap") && !callback.contains("secret"), "{callback}");

@@ -74,7 +74,7 @@ fn without_options_initialize_gets_the_defaults_and_no_config() {
     assert_eq!(config["env"], json!({}));
     assert_eq!(config["config"], json!(null));
     let limits = json!({
-        "max-memory-bytes": 64 << 20, "max-execution-time-ms": 777, "max-fuel": null,
+        "max-memory-bytes": 256 << 20, "max-execution-time-ms": 777, "max-fuel": null,
     });
     assert_eq!(config["limits"], limits, "the engine's own defaults come first");
 }
@@ -86,7 +86,7 @@ fn an_engine_without_a_configuration_has_the_documented_defaults() {
     assert_eq!(engine.json(probe, "message")["sender"], "host/engine/0");
     let described = engine.describe(probe).unwrap();
     let limits = json!({
-        "max-memory-bytes": 67_108_864, "max-host-bytes": 67_108_864, "max-message-bytes": 16_777_216,
+        "max-memory-bytes": 268_435_456, "max-host-bytes": 67_108_864, "max-message-bytes": 16_777_216,
         "max-execution-time-ms": 5000, "max-fuel": null,
         "max-instances": 1000, "max-table-elements": 100_000,
     });

@@ -166,9 +166,9 @@ fn all_memories_of_a_component_count_together() {
 fn initial_memories_and_tables_beyond_the_limits_are_refused_at_load() {
     let engine = Engine::new();
     let status = AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED;
-    let large = component(&["(memory 1025)"]);
+    let large = component(&["(memory 4097)"]);
     let failure = load_text(&engine, &large, "{}").unwrap_err();
-    assert_limit(&failure, status, "max-memory-bytes", 64 << 20);
+    assert_limit(&failure, status, "max-memory-bytes", 256 << 20);
 
     let tables = component(&["(table 600 funcref)", "(table 500 funcref)"]);
     let options = r#"{"limits": {"max-table-elements": 1099}}"#;
@@ -233,7 +233,7 @@ fn limits_of_a_load_replace_the_engine_s_one_by_one() {
     let options = r#"{"limits": {"max-fuel": 6000000, "max-table-elements": null}}"#;
     let echo = engine.load_with("app/echo/0", "echo", options);
     let limits = json!({
-        "max-memory-bytes": 64 << 20, "max-host-bytes": 64 << 20, "max-message-bytes": 16 << 20,
+        "max-memory-bytes": 256 << 20, "max-host-bytes": 64 << 20, "max-message-bytes": 16 << 20,
         "max-execution-time-ms": 5000, "max-fuel": 6_000_000,
         "max-instances": 9, "max-table-elements": 70,
     });

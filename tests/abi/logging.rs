@@ -205,7 +205,7 @@ fn reports_on_a_component_without_the_log_right_contain_none_of_its_text() {
     }
     let trapper = engine.load("app/mute/1", "hermit");
     engine.failure(trapper, "unreachable");
-    assert_eq!(journal.of("app/mute/1"), ["crashed: runtime-error"]);
+    assert_eq!(journal.of("app/mute/1"), ["crashed: trap"]);
 }
 
 #[test]

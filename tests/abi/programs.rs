@@ -133,8 +133,10 @@ fn a_run_is_mail_and_can_be_interrupted() {
     let engine = Engine::new();
     let tool = program(&engine, &json!({ "limits": { "max-execution-time-ms": 3_600_000 } }));
     let inbox = Inbox::new();
-    let request = engine.invoke_request(tool, RUN, &json!(["loop"]), With::default(), inbox).unwrap();
-    let behind = engine.invoke_request(tool, RUN, &json!(["both"]), With::default(), inbox).unwrap();
+    let request =
+        engine.invoke_request(tool, RUN, &json!(["loop"]), With::default(), inbox).unwrap();
+    let behind =
+        engine.invoke_request(tool, RUN, &json!(["both"]), With::default(), inbox).unwrap();
     engine.until_busy(tool, 2, 1);
     eventually("it is interrupted", || {
         engine.interrupt(tool).unwrap();

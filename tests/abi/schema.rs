@@ -133,7 +133,8 @@ fn seeds() -> Vec<Document> {
                      "quiet-ms": 8 } });
     let quotas = json!({ "messages-per-second": 1, "outstanding-requests": 2, "storage-bytes": 3,
                          "storage-keys": 4, "log-bytes-per-second": 5,
-                         "random-bytes-per-second": null, "host-call-data-bytes": 7,
+                         "random-bytes-per-second": null,
+                         "host-functions-per-second": 9, "host-call-data-bytes": 7,
                          "wasi-resources": 8 });
     let rules = json!({ "rules": [
         { "effect": "deny", "component": "app/**", "action": "storage.*", "resource": "app/**",

@@ -45,7 +45,7 @@ fn each_change_is_one_event_in_order() {
     }
     let codes: Vec<_> = all.iter().map(|event| event.json["code"].as_str()).collect();
     assert_eq!(codes.iter().flatten().count(), 1, "{codes:?}");
-    assert_eq!(all[1].json["code"], "runtime-error");
+    assert_eq!(all[1].json["code"], "trap");
     let restarts = all.iter().map(|event| event.json["restarts"].as_u64().unwrap());
     assert_eq!(restarts.collect::<Vec<_>>(), [0, 0, 0, 1, 1, 2, 2, 2]);
 }

@@ -255,7 +255,8 @@ fn a_value_larger_than_the_guest_s_limit_ends_the_call_and_names_the_limit() {
     };
     Store::scripted(huge).attach(&config);
     let engine = config.engine();
-    let options = r#"{"limits": {"max-execution-time-ms": 120000, "max-host-bytes": 134217728}}"#;
+    let options = r#"{"limits": {"max-execution-time-ms": 120000, "max-host-bytes": 134217728,
+                                  "max-memory-bytes": 67108864}}"#;
     let user = engine.load_with("app/user/0", "storage-user", options);
     let failure = engine.failure(user, "get huge");
     assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED, "{failure}");

@@ -17,6 +17,7 @@ DEFAULTS = {
     "storage-keys": None,
     "log-bytes-per-second": None,
     "random-bytes-per-second": None,
+    "host-functions-per-second": None,
     "host-call-data-bytes": 32 << 20,
     "wasi-resources": 256,
 }

@@ -258,7 +258,8 @@ class Engine:
             ``max_fuel``, ``max_instances``, ``max_table_elements``.
         :param quotas: its quotas: ``messages_per_second``, ``outstanding_requests``,
             ``storage_bytes``, ``storage_keys``, ``log_bytes_per_second``,
-            ``random_bytes_per_second``, ``host_call_data_bytes`` (in one call of a host function),
+            ``random_bytes_per_second``, ``host_functions_per_second`` (functions of the host's own),
+            ``host_call_data_bytes`` (in one call of a host function),
             ``wasi_resources`` (open at a time). ``None`` lifts a quota of the engine. A rate is a
             token bucket, one second deep.
         :param supervision: its supervision. ``options={"supervision": None}`` turns that of the engine

@@ -15,7 +15,7 @@ use crate::runtime::host::pending_answers::PendingAnswers;
 use crate::runtime::host::work::work;
 use crate::runtime::state::HostState;
 use crate::runtime::values::{from_json, vals};
-use crate::security::action::Action;
+use crate::security::guard::Refused;
 
 /// An interface of the host, by its name.
 #[derive(Clone)]
@@ -194,8 +194,8 @@ impl Function {
     ) -> wasmtime::Result<()> {
         let result = ty.results().next();
         let context = Arc::clone(&store.data().context);
-        if let Err(refused) = context.guard.check(Action::HostFunction, &self.name) {
-            return self.fail(refused.to_string(), result.as_ref(), results);
+        if let Err(refused) = context.guard.take_host_function(&self.name) {
+            return self.fail(refused.into(), result.as_ref(), results);
         }
         let json = self.arguments(&ty, arguments)?;
         let charge = context.account.charge(json.len() as u64)?;
@@ -226,7 +226,7 @@ impl Function {
                 work(&mut store, json.len() as u64)?;
                 self.answer(&json, result.as_ref(), results)
             }
-            Err(text) => self.fail(text, result.as_ref(), results),
+            Err(text) => self.fail(wasmtime::Error::msg(text), result.as_ref(), results),
         }
     }
 
@@ -255,21 +255,28 @@ impl Function {
     }
 
     /// Reports an error as the function's type has it: by its `result`, or by a trap.
-    fn fail(&self, text: String, ty: Option<&Type>, results: &mut [Val]) -> wasmtime::Result<()> {
-        let error = match ty {
+    fn fail(
+        &self,
+        error: wasmtime::Error,
+        ty: Option<&Type>,
+        results: &mut [Val],
+    ) -> wasmtime::Result<()> {
+        let answer = match ty {
             Some(Type::Result(result)) => match result.err() {
                 None => Some(None),
-                Some(Type::String) => Some(Some(Box::new(Val::String(text.clone())))),
+                Some(Type::String) => Some(Some(Box::new(Val::String(error.to_string())))),
                 Some(_) => None,
             },
             _ => None,
         };
-        match (error, results) {
-            (Some(error), [result]) => {
-                *result = Val::Result(Err(error));
+        match (answer, results) {
+            (Some(answer), [result]) => {
+                *result = Val::Result(Err(answer));
                 Ok(())
             }
-            _ => Err(wasmtime::format_err!("{}: {text}", self.name)),
+            // A quota is a limit that its error names.
+            _ if error.is::<Refused>() => Err(error),
+            _ => Err(wasmtime::format_err!("{}: {error}", self.name)),
         }
     }
 }

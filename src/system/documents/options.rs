@@ -502,6 +502,10 @@ pub struct QuotasDocument {
     #[serde(default)]
     #[cfg_attr(test, schemars(extend("default" = Quotas::default().random_bytes_per_second)))]
     pub random_bytes_per_second: Given<Int<1>>,
+    /// Calls per second of functions that the host offers. `null`: no limit.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Quotas::default().host_functions_per_second)))]
+    pub host_functions_per_second: Given<Int<1>>,
     /// Bytes that one call of a host function, or of the component's own functions, moves from the
     /// component to the host. If the key is absent and twice `max-message-bytes` is larger than the
     /// default, that value applies.

@@ -167,7 +167,7 @@ fn a_failure_shows_the_requester_the_receiver_s_text_and_nothing_of_the_host() {
     for callback in stage.engine.callbacks(asker.handle, 3) {
         let payload = callback["payload"].as_str().unwrap();
         let error: Value = serde_json::from_str(payload).unwrap();
-        assert_eq!(error["code"], "runtime-error", "{payload}");
+        assert_eq!(error["code"], "trap", "{payload}");
         for leak in ["/work", "/tmp", "0x", "src/", "wasm backtrace", ".rs"] {
             assert!(!payload.contains(leak), "{leak}: {payload}");
         }
