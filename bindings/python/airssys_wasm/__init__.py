@@ -13,6 +13,7 @@ from airssys_wasm import codec, exports
 from airssys_wasm._convert import Payload
 from airssys_wasm._inspect import inspect
 from airssys_wasm._library import lib as _lib
+from airssys_wasm._program import CompletedRun
 from airssys_wasm.component import Component
 from airssys_wasm.engine import Activation, Engine, WhenFull
 from airssys_wasm.errors import (
@@ -83,6 +84,7 @@ __all__ = [
     "CanaryUnderWay",
     "Cancelled",
     "Capabilities",
+    "CompletedRun",
     "Component",
     "ComponentError",
     "ComponentFailed",

@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, cast
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, Union, cast
 
-from airssys_wasm import _callbacks, _convert, _typed, request, security
+from airssys_wasm import _callbacks, _convert, _program, _typed, request, security
 from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
 from airssys_wasm._library import lib
+from airssys_wasm._program import CompletedRun
 from airssys_wasm.errors import EngineClosed, Timeout
 from airssys_wasm.exports import Exports
 from airssys_wasm.request import Request, TypedRequest
@@ -269,6 +270,29 @@ class Component:
             text,
             _typed.options(False, timeout, sender, interrupts),
         )
+
+    def run(
+        self,
+        *args: str,
+        stdin: Union[bytes, str] = b"",
+        timeout: Optional[float] = None,
+        sender: Optional[str] = None,
+    ) -> CompletedRun:
+        """Runs the component as a command-line program (``wasi:cli/run``), and waits for its end.
+
+        Each run has an instance of its own that begins anew. It is a message like any other.
+
+        :param args: the arguments after the program's name, which is the component's.
+        :param stdin: what the program reads from standard input; text is encoded as UTF-8.
+        :param timeout: as of :meth:`call`; so is ``sender``.
+        :returns: the exit status and the output, whatever the status is.
+        :raises ExportNotFound: the component is no program.
+        :raises Trap: the program trapped.
+
+        Other errors are those of :meth:`call`.
+        """
+        watched = _get_ident() == _main.ident
+        return _program.run(self, args, stdin, timeout, sender, watched)
 
     @property
     def exports(self) -> Exports:
