@@ -27,7 +27,7 @@ const SECTIONS: &[Section] = &[
     section("LOG", &["logger.rs"]),
     section("EVENTS", &["events.rs"]),
     section("AUDIT TRAIL", &["audit.rs"]),
-    section("ENGINES AND COMPONENTS", &["on_engine.rs", "engine.rs"]),
+    section("ENGINES AND COMPONENTS", &["on_engine.rs", "engine.rs", "precompile.rs"]),
     section("LIFE CYCLE", &["lifecycle.rs", "canary.rs"]),
     section("GROUPS", &["groups.rs"]),
     section("OPTIONS", &["options.h"]),

@@ -308,7 +308,8 @@ typedef int32_t airssys_status_t;
 
 /**
  * `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The
- * instance is gone; the next message gets a new one.
+ * instance is gone; the next message gets a new one. Or `progress` ended the wait of
+ * `airssys_engine_precompile`.
  */
 #define AIRSSYS_ERROR_INTERRUPTED 24
 
@@ -1204,6 +1205,48 @@ airssys_status_t airssys_engine_interrupt(airssys_engine_t *engine,
                                           uint64_t handle,
                                           airssys_error_t **error);
 
+/**
+ * Decides whether a function continues to wait: 0 continues, any other value ends the function with
+ * `AIRSSYS_ERROR_INTERRUPTED`. For hosts that check signals, a terminal or a cancel button
+ * meanwhile.
+ *
+ * A waiting message is then withdrawn, and a running one is interrupted, as by
+ * `airssys_engine_interrupt`. A compilation continues in the background.
+ *
+ * `user_data`: `progress_data` of the function or its options. The callback must return soon and
+ * must not unwind into the library. It must call no function of this library except
+ * `airssys_engine_interrupt` and `airssys_engine_cancel`. It is not called while a callback of the
+ * host runs on the calling thread.
+ */
+typedef int32_t (*airssys_progress_fn_t)(void *user_data);
+
+/**
+ * Compiles a component without loading it. A later load of the same binary compiles nothing: the
+ * engine keeps the code (see `max-unused-code-bytes`), and with `cache-dir` so does that directory,
+ * also for later processes.
+ *
+ * - `engine`: borrowed.
+ * - `wasm`, `len`: borrowed, the binary.
+ * - `progress`: called about every 50 ms while the function waits, on the calling thread; may be
+ *   NULL. If it returns another value than 0, the function returns `AIRSSYS_ERROR_INTERRUPTED`; the
+ *   compilation continues in the background, at lower priority than all other threads.
+ * - `progress_data`: passed to `progress`.
+ * - `error`: may be NULL.
+ *
+ * Any thread, several at once; callable from callbacks. Blocks while it compiles.
+ *
+ * Returns `AIRSSYS_OK`, `AIRSSYS_ERROR_INTERRUPTED`, or as of `airssys_engine_load`:
+ * `AIRSSYS_ERROR_INVALID_COMPONENT`, `AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED`,
+ * `AIRSSYS_ERROR_TIMEOUT`, `AIRSSYS_ERROR_IO`, `AIRSSYS_ERROR_ENGINE_STOPPED`,
+ * `AIRSSYS_ERROR_INVALID_ARGUMENT`, `AIRSSYS_ERROR_FORKED`, `AIRSSYS_ERROR_PANIC`.
+ */
+airssys_status_t airssys_engine_precompile(airssys_engine_t *engine,
+                                           const uint8_t *wasm,
+                                           size_t len,
+                                           airssys_progress_fn_t progress,
+                                           void *progress_data,
+                                           airssys_error_t **error);
+
 /* -- LIFE CYCLE -------------------------------------------------------------------------------- */
 
 /** Every component of an engine: a handle for functions whose documentation allows it. */
@@ -2051,21 +2094,6 @@ airssys_status_t airssys_engine_groups(airssys_engine_t *engine,
  * `airssys_engine_invoke`.
  */
 #define AIRSSYS_MESSAGE_PACKED_LISTS 2
-
-/**
- * Decides whether a call continues: 0 continues, any other value ends the call with
- * `AIRSSYS_ERROR_INTERRUPTED`.
- *
- * A waiting message is then withdrawn, and a running one is interrupted, as by
- * `airssys_engine_interrupt`. For hosts that check signals, a terminal or a cancel button while
- * they wait.
- *
- * `user_data`: `progress_data` of the options. The callback must return soon and must not unwind
- * into the library. It must call no function of this library except `airssys_engine_interrupt` and
- * `airssys_engine_cancel`. It is not called while a callback of the host runs on the calling
- * thread.
- */
-typedef int32_t (*airssys_progress_fn_t)(void *user_data);
 
 /**
  * What a message carries besides its payload. Zero the struct, set `size`, then set the other

@@ -50,6 +50,7 @@ pub use ffi::lifecycle::*;
 pub use ffi::logger::*;
 pub use ffi::message::*;
 pub use ffi::on_engine::airssys_engine_t;
+pub use ffi::precompile::*;
 pub use ffi::request::*;
 pub use ffi::router::*;
 pub use ffi::security::*;

@@ -302,6 +302,7 @@ const ABI: &[&str] = &[
     "airssys_status_t airssys_engine_load(airssys_engine_t *engine, const char *id, const uint8_t *wasm, size_t len, const char *options_json, uint64_t *out_handle, airssys_error_t **error);",
     "airssys_status_t airssys_engine_load_file(airssys_engine_t *engine, const char *id, const char *path, const char *options_json, uint64_t *out_handle, airssys_error_t **error);",
     "airssys_status_t airssys_engine_new(const airssys_config_t *config, airssys_engine_t **out, airssys_error_t **error);",
+    "airssys_status_t airssys_engine_precompile(airssys_engine_t *engine, const uint8_t *wasm, size_t len, airssys_progress_fn_t progress, void *progress_data, airssys_error_t **error);",
     "airssys_status_t airssys_engine_promote(airssys_engine_t *engine, uint64_t handle, uint64_t timeout_ms, airssys_error_t **error);",
     "airssys_status_t airssys_engine_replace(airssys_engine_t *engine, uint64_t handle, const uint8_t *wasm, size_t len, const char *options_json, airssys_error_t **error);",
     "airssys_status_t airssys_engine_replace_file(airssys_engine_t *engine, uint64_t handle, const char *path, const char *options_json, airssys_error_t **error);",

@@ -81,8 +81,8 @@ impl Failure {
         Self::new(AIRSSYS_ERROR_FORKED, message.into(), Value::Null)
     }
 
-    /// Returns the failure for a binary that cannot be inspected.
-    pub fn inspection(error: &LoadError) -> Self {
+    /// Returns the failure for a binary that is not loaded.
+    pub fn of_binary(error: &LoadError) -> Self {
         let (status, mut detail) = load_error("", error);
         // It has no id.
         detail.as_object_mut().map(|detail| detail.remove("component"));
@@ -157,6 +157,7 @@ impl From<EngineError> for Failure {
                 (AIRSSYS_ERROR_IO, json!({ "path": path.display().to_string() }))
             }
             EngineError::Load { id, error } => load_error(id.as_str(), error),
+            EngineError::Precompile(error) => return Self::of_binary(error),
             EngineError::NotReplaced { component, version, error } => {
                 let (status, mut detail) = load_error(component.as_str(), error);
                 detail["version"] = (*version).into();
@@ -381,6 +382,7 @@ fn load_error(component: &str, error: &LoadError) -> (airssys_status_t, Value) {
                 "value": millis(*limit),
             }),
         ),
+        LoadError::GivenUp => (AIRSSYS_ERROR_INTERRUPTED, json!({ "component": component })),
         LoadError::CompileMemory { limit, wanted } => (
             AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED,
             json!({

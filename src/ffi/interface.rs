@@ -70,7 +70,7 @@ pub unsafe extern "C" fn airssys_component_inspect(
     arguments!(unsafe { wasm[len]: Slice, out_json: Out, error: Out });
     boundary(error, || {
         let out_json = out_json.required()?;
-        let json = inspect::binary(wasm.get()?).map_err(|error| Failure::inspection(&error))?;
+        let json = inspect::binary(wasm.get()?).map_err(|error| Failure::of_binary(&error))?;
         out_json.write(airssys_bytes_t::document(json));
         Ok(())
     })

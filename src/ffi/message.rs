@@ -10,6 +10,7 @@ use crate::ffi::error::airssys_error_t;
 use crate::ffi::failure::Failure;
 use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::{answer, on_engine};
+use crate::ffi::precompile::{airssys_progress_fn_t, gives_up};
 use crate::ffi::stack;
 use crate::ffi::status::airssys_status_t;
 use crate::system::error::EngineError;
@@ -45,19 +46,6 @@ pub struct airssys_message_options_t {
     /// Passed to `progress`. The library does not use it otherwise.
     pub progress_data: *mut c_void,
 }
-
-/// Decides whether a call continues: 0 continues, any other value ends the call with
-/// `AIRSSYS_ERROR_INTERRUPTED`.
-///
-/// A waiting message is then withdrawn, and a running one is interrupted, as by
-/// `airssys_engine_interrupt`. For hosts that check signals, a terminal or a cancel button while
-/// they wait.
-///
-/// `user_data`: `progress_data` of the options. The callback must return soon and must not unwind
-/// into the library. It must call no function of this library except `airssys_engine_interrupt` and
-/// `airssys_engine_cancel`. It is not called while a callback of the host runs on the calling
-/// thread.
-pub type airssys_progress_fn_t = Option<unsafe extern "C" fn(user_data: *mut c_void) -> i32>;
 
 /// Ends the message when its sender stops waiting.
 ///
@@ -111,11 +99,7 @@ pub fn message_of<'a>(
         return Err(Failure::argument("options.flags", &problem));
     }
     let ends_message = options.flags & AIRSSYS_MESSAGE_ENDS_WITH_SENDER != 0;
-    let data = options.progress_data;
-    let gives_up = options.progress.map(|progress| -> Box<dyn Fn() -> bool> {
-        // SAFETY: the host's own function and data, on the calling thread.
-        Box::new(move || unsafe { progress(data) } != 0)
-    });
+    let gives_up = gives_up(options.progress, options.progress_data);
     Ok((
         HostMessage { payload, sender, content_type, invocation: None },
         Patience { timeout, ends_message, gives_up },

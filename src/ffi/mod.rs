@@ -29,6 +29,7 @@ pub mod lifecycle;
 pub mod logger;
 pub mod message;
 pub mod on_engine;
+pub mod precompile;
 pub mod request;
 pub mod router;
 pub mod rundown;

@@ -68,7 +68,8 @@ pub const AIRSSYS_ERROR_CANCELLED: airssys_status_t = 22;
 /// A message was not delivered: to some targets of a broadcast, or by the router.
 pub const AIRSSYS_ERROR_DELIVERY_FAILED: airssys_status_t = 23;
 /// `airssys_engine_interrupt`, or the `progress` callback of a call, ended the message. The
-/// instance is gone; the next message gets a new one.
+/// instance is gone; the next message gets a new one. Or `progress` ended the wait of
+/// `airssys_engine_precompile`.
 pub const AIRSSYS_ERROR_INTERRUPTED: airssys_status_t = 24;
 /// The component is stopped, or was stopped before it answered. `airssys_engine_start` starts it.
 pub const AIRSSYS_ERROR_COMPONENT_STOPPED: airssys_status_t = 25;

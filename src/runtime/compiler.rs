@@ -6,9 +6,11 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::core::caller_watch;
 use crate::runtime::binary_cache::BinaryCache;
 use crate::runtime::give_back::give_back;
 use crate::runtime::load_error::LoadError;
@@ -87,6 +89,10 @@ impl Load {
 struct Job {
     /// Changes only while the state is locked.
     phase: Mutex<Phase>,
+    /// The threads that wait for it. Changes only while the state is locked.
+    waiting: AtomicUsize,
+    /// Whether the thread that started it gave up. Changes only while the state is locked.
+    starter_left: AtomicBool,
     crew: Crew,
 }
 
@@ -102,7 +108,12 @@ enum Phase {
 
 impl Job {
     fn new() -> Self {
-        Self { phase: Mutex::new(Phase::Preparing), crew: Crew::default() }
+        Self {
+            phase: Mutex::new(Phase::Preparing),
+            waiting: AtomicUsize::new(0),
+            starter_left: AtomicBool::new(false),
+            crew: Crew::default(),
+        }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -168,18 +179,24 @@ impl Compiler {
         hash: &blake3::Hash,
         way: impl FnOnce() -> Result<Way, LoadError>,
     ) -> Result<(Arc<Prepared>, Lease), LoadError> {
-        let mut state = self.shared.lock();
-        state.check()?;
-        let prepared = if let Some(prepared) = state.kept.take(hash) {
-            prepared
-        } else if let Some(job) = state.jobs.get(hash).cloned() {
-            let (mut state, outcome) = self.shared.wait(state, &job);
-            state.kept.add(&outcome?)
-        } else {
-            let job = Arc::new(Job::new());
-            state.jobs.insert(*hash, Arc::clone(&job));
-            drop(state);
-            self.run(hash, &job, way)?
+        let prepared = loop {
+            let mut state = self.shared.lock();
+            state.check()?;
+            if let Some(prepared) = state.kept.take(hash) {
+                break prepared;
+            }
+            let Some(job) = state.jobs.get(hash).cloned() else {
+                let job = Arc::new(Job::new());
+                state.jobs.insert(*hash, Arc::clone(&job));
+                drop(state);
+                break self.run(hash, &job, way)?;
+            };
+            match self.shared.wait(state, &job) {
+                (mut state, Ok(prepared)) => break state.kept.add(&prepared),
+                // Its starter gave up before it began, and this thread did not.
+                (_, Err(LoadError::GivenUp)) if is_patient() => {}
+                (_, Err(error)) => return Err(error),
+            }
         };
         Ok((prepared, self.lease(hash)))
     }
@@ -204,8 +221,13 @@ impl Compiler {
             Ok(Some(prepared)) => self.shared.conclude(hash, job, Ok(Arc::new(prepared))),
             Err(error) => self.shared.conclude(hash, job, Err(error)),
         };
-        // `end` has already counted this use.
-        self.shared.wait(state, job).1
+        // `end` has already counted this use, or counts it later.
+        let (state, outcome) = self.shared.wait(state, job);
+        if matches!(outcome, Err(LoadError::GivenUp)) {
+            job.starter_left.store(true, Ordering::Relaxed);
+        }
+        drop(state);
+        outcome
     }
 
     /// Starts a compile as soon as there is room for it.
@@ -232,7 +254,7 @@ impl Compiler {
             {
                 break;
             }
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.wait_for_change(state, None)?;
         }
         state.running.add(bytes);
         // A limit beyond the clock's range never expires.
@@ -263,6 +285,11 @@ impl Compiler {
         });
         Ok(())
     }
+}
+
+/// Returns whether no caller on this thread has given up.
+fn is_patient() -> bool {
+    caller_watch::check() == caller_watch::State::Patient
 }
 
 /// About 34 years.
@@ -310,8 +337,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the result of a job, and abandons the job at its deadline.
+    /// Waits for the result of a job, and abandons the job at its deadline. If no one waits any
+    /// longer, the threads go on behind all others, and their result is kept.
     fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        job: &Job,
+    ) -> (MutexGuard<'a, State>, Outcome) {
+        job.waiting.fetch_add(1, Ordering::Relaxed);
+        let (state, outcome) = self.wait_on(state, job);
+        let was_last = job.waiting.fetch_sub(1, Ordering::Relaxed) == 1;
+        if was_last && matches!(outcome, Err(LoadError::GivenUp)) {
+            job.crew.stand_last();
+        }
+        (state, outcome)
+    }
+
+    fn wait_on<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         job: &Job,
@@ -324,19 +366,57 @@ impl Shared {
             if let Err(stopped) = state.check() {
                 return (state, Err(stopped));
             }
-            state = match phase {
+            let left = match phase {
                 Phase::Running { deadline, bytes, limit } => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         self.abandon(&mut state, job, limit, bytes);
                         continue;
                     }
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    Some(left)
                 }
-                _ => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                _ => None,
+            };
+            state = match self.wait_for_change(state, left) {
+                Ok(state) => state,
+                Err(given_up) => {
+                    let state = self.lock();
+                    let phase = job.phase().clone();
+                    return match phase {
+                        Phase::Over(outcome) => (state, outcome),
+                        _ => (state, Err(given_up)),
+                    };
+                }
             };
         }
+    }
+
+    /// Waits for any change, for `most` at most, or until the watched caller of this thread gives
+    /// up.
+    fn wait_for_change<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        most: Option<Duration>,
+    ) -> Result<MutexGuard<'a, State>, LoadError> {
+        let is_watched = caller_watch::is_watched();
+        let most = match (most, is_watched) {
+            (Some(most), true) => Some(most.min(caller_watch::PERIOD)),
+            (None, true) => Some(caller_watch::PERIOD),
+            (most, false) => most,
+        };
+        let state = match most {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(most) => {
+                let waited = self.changed.wait_timeout(state, most);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        if !is_watched {
+            return Ok(state);
+        }
+        // The host is asked without the lock.
+        drop(state);
+        if is_patient() { Ok(self.lock()) } else { Err(LoadError::GivenUp) }
     }
 }
 
@@ -367,6 +447,9 @@ impl Shared {
     fn end(state: &mut State, hash: &blake3::Hash, job: &Job, outcome: Outcome) {
         state.jobs.remove(hash);
         let outcome = outcome.map(|prepared| state.kept.add(&prepared));
+        if outcome.is_ok() && job.starter_left.load(Ordering::Relaxed) {
+            drop(state.kept.release(hash));
+        }
         *job.phase() = Phase::Over(outcome);
     }
 

@@ -43,6 +43,9 @@ pub enum LoadError {
         /// The size of the code.
         bytes: u64,
     },
+    /// The host's `progress` callback ended the wait.
+    #[error("the host stopped waiting; the compile goes on in the background, behind all else")]
+    GivenUp,
     /// Timed-out compiles still occupy the compiler's resources.
     #[error("{count} timed-out compiles still run and hold their memory; try again later")]
     CompilesAbandoned {

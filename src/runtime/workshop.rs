@@ -8,7 +8,7 @@ use wasmtime::component::{Component, Linker};
 use sha2::{Digest, Sha256};
 
 use crate::core::bounds::{MAX_ERROR_TEXT_BYTES, bounded};
-use crate::runtime::cache::store::{CacheCounts, CompileCache};
+use crate::runtime::cache::store::{CacheCounts, CompileCache, Loading};
 use crate::runtime::call_error;
 use crate::runtime::compiler::Way;
 use crate::runtime::contract;
@@ -144,7 +144,8 @@ impl Workshop {
     }
 
     fn cached(&self, recipe: &Recipe, hash: &blake3::Hash) -> Option<Component> {
-        self.cache.as_ref()?.get(&self.toolchain(recipe).engine, hash)
+        let how = if recipe.mapped { Loading::Mapped } else { Loading::Copied };
+        self.cache.as_ref()?.get(&self.toolchain(recipe).engine, hash, how)
     }
 
     fn compile(

@@ -13,6 +13,7 @@ use crate::component::groups::Groups;
 use crate::component::live_instances::LiveInstances;
 use crate::component::pool::Pool;
 use crate::component::rounds::{Rounds, make_rounds};
+use crate::core::caller_watch;
 use crate::core::error::CallError;
 use crate::core::id::{ComponentHandle, ComponentId};
 use crate::core::log::{HostErrorTexts, LogSink};
@@ -234,6 +235,17 @@ impl Engine {
         let version = pool.version();
         inspect::prepared(&version.prepared)
             .map_err(|error| EngineError::Load { id: (**pool.id()).clone(), error })
+    }
+
+    /// Compiles a component without loading it. `gives_up` is asked now and then whether to stop
+    /// waiting.
+    pub fn precompile(
+        &self,
+        binary: &[u8],
+        gives_up: Option<Box<dyn Fn() -> bool>>,
+    ) -> Result<(), EngineError> {
+        let prepared = caller_watch::watched(gives_up, || self.runtime.loader.prepare(binary));
+        prepared.map(drop).map_err(EngineError::Precompile)
     }
 
     /// Returns the counts of all components together and of each, as JSON.

@@ -247,6 +247,9 @@ pub enum EngineError {
         /// The limit and the size.
         breach: LimitBreach,
     },
+    /// A binary was not compiled.
+    #[error(transparent)]
+    Precompile(LoadError),
     /// An accepted message got no reply.
     #[error("{component}: {error}")]
     Call {

@@ -120,10 +120,11 @@ fn an_entry_made_without_the_key_is_not_loaded() {
     };
     // What an attacker with write access who knows the format would do.
     let whole = fs::read(&echo).unwrap();
-    let (magic, artefact) = (&whole[..16], &whole[48..]);
+    let (artefact, trailer) = whole.split_at(whole.len() - 48);
+    let magic = &trailer[32..];
     let mut hasher = blake3::Hasher::new();
     hasher.update(counter.file_name().unwrap().as_encoded_bytes()).update(artefact);
-    fs::write(&counter, [magic, hasher.finalize().as_bytes(), artefact].concat()).unwrap();
+    fs::write(&counter, [artefact, hasher.finalize().as_bytes(), magic].concat()).unwrap();
     let engine = cached(&dir).engine();
     let handle = engine.load("app/counter/0", "counter");
     assert_eq!(engine.text(handle, "inc"), "1");

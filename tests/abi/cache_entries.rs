@@ -20,10 +20,26 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     entries
 }
 
+/// Echo with a custom section that makes it large. Entries of large components are mapped.
+fn large_echo() -> Vec<u8> {
+    let content = [&[4][..], b"fill", &[0; 2 << 20]].concat();
+    let mut size = content.len();
+    let mut section = vec![0];
+    while size > 0 {
+        section.push(u8::from(size > 0x7f) << 7 | (size & 0x7f) as u8);
+        size >>= 7;
+    }
+    [airssys_wasm_guests::bytes("echo"), section, content].concat()
+}
+
 /// Loads echo with this cache, checks that it works, and returns the only entry.
 fn echo_through(dir: &Path) -> PathBuf {
+    through(dir, &airssys_wasm_guests::bytes("echo"))
+}
+
+fn through(dir: &Path, echo: &[u8]) -> PathBuf {
     let engine = cached(dir).engine();
-    let echo = engine.load("app/echo/0", "echo");
+    let echo = engine.try_load("app/echo/0", echo, None).unwrap();
     assert_eq!(engine.text(echo, "cached"), "cached");
     match &entries(dir)[..] {
         [entry] => entry.clone(),
@@ -45,9 +61,14 @@ fn the_cache_is_private_to_its_user_and_its_entries_are_reused() {
 
 #[test]
 fn a_damaged_entry_is_recompiled_and_replaced() {
+    damage(&airssys_wasm_guests::bytes("echo"));
+    damage(&large_echo());
+}
+
+fn damage(wasm: &[u8]) {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
-    let entry = echo_through(&dir);
+    let entry = through(&dir, wasm);
     let whole = fs::read(&entry).unwrap();
     let flip = |place: usize| {
         let mut damaged = whole.clone();
@@ -70,12 +91,36 @@ fn a_damaged_entry_is_recompiled_and_replaced() {
     ];
     for (n, damaged) in damages.iter().enumerate() {
         fs::write(&entry, damaged).unwrap();
-        assert_eq!(echo_through(&dir), entry);
+        assert_eq!(through(&dir, wasm), entry);
         let inode = fs::metadata(&entry).unwrap().ino();
         assert!(fs::read(&entry).unwrap() != *damaged, "damage {n} is still there");
-        assert_eq!(echo_through(&dir), entry);
+        assert_eq!(through(&dir, wasm), entry);
         assert_eq!(fs::metadata(&entry).unwrap().ino(), inode, "damage {n}: not repaired");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_entry_of_a_large_component_is_mapped_and_that_of_a_small_one_copied() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("cache");
+    let mapped = |wasm: &[u8]| {
+        let engine = cached(&dir).engine();
+        let echo = engine.try_load("app/echo/0", wasm, None).unwrap();
+        assert_eq!(engine.text(echo, "x"), "x");
+        let is_hit = engine.stats()["cache"]["hits"] == 1;
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        (is_hit, maps.lines().filter(|line| line.contains(dir.to_str().unwrap())).count() > 0)
+    };
+    let (small, large) = (airssys_wasm_guests::bytes("echo"), large_echo());
+    assert_eq!([mapped(&small), mapped(&small)], [(false, false), (true, false)]);
+    assert_eq!([mapped(&large), mapped(&large)], [(false, false), (true, true)]);
+    // What is mapped stays usable when its entry is gone.
+    let engine = cached(&dir).engine();
+    let echo = engine.try_load("app/echo/0", &large, None).unwrap();
+    entries(&dir).iter().for_each(|entry| fs::remove_file(entry).unwrap());
+    engine.restart(echo, 60_000).unwrap();
+    assert_eq!(engine.text(echo, "still"), "still");
 }
 
 #[test]

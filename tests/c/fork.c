@@ -37,6 +37,7 @@ static void check_forked(airssys_engine_t *engine, uint64_t handle)
                  AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_load_file(engine, "a/b/c", path, NULL, &out, NULL),
                  AIRSSYS_ERROR_FORKED);
+    CHECK_STATUS(airssys_engine_precompile(engine, NULL, 0, NULL, NULL, NULL), AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_load(engine, "a/b/c", NULL, 0, NULL, &out, NULL),
                  AIRSSYS_ERROR_FORKED);
     CHECK_STATUS(airssys_engine_unload(engine, handle, NULL), AIRSSYS_ERROR_FORKED);

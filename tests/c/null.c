@@ -263,6 +263,8 @@ static void engines(void)
             airssys_engine_load(engine, "a/b/c", payload, 1, "\x80", &handle, &error));
     REFUSES("out_handle", airssys_engine_load(engine, "a/b/c", payload, 1, NULL, NULL, &error));
 
+    REFUSES("engine", airssys_engine_precompile(NULL, payload, 1, NULL, NULL, &error));
+    REFUSES("wasm", airssys_engine_precompile(engine, NULL, 1, NULL, NULL, &error));
     REFUSES("engine", airssys_engine_load_file(NULL, "a/b/c", path, NULL, &handle, &error));
     REFUSES("id", airssys_engine_load_file(engine, NULL, path, NULL, &handle, &error));
     REFUSES("path", airssys_engine_load_file(engine, "a/b/c", NULL, NULL, &handle, &error));

@@ -334,6 +334,10 @@ _WAITING: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
         _STATUS,
         (_POINTER, c_char_p, _POINTER, c_size_t, c_char_p, _POINTER, _POINTER),
     ),
+    "airssys_engine_precompile": (
+        _STATUS,
+        (_POINTER, _POINTER, c_size_t, ProgressFn, _POINTER, _POINTER),
+    ),
     "airssys_engine_load_file": (
         _STATUS,
         (_POINTER, c_char_p, c_char_p, c_char_p, _POINTER, _POINTER),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import threading
 import warnings
 from types import TracebackType
 from typing import (
@@ -360,6 +361,10 @@ class Engine:
                 "storage": None if storage is None else dict(storage),
             },
         )
+        if threading.current_thread() is threading.main_thread() and _compiles_long(wasm):
+            # So that Ctrl-C ends the wait for the compiler. The load says what is wrong.
+            with contextlib.suppress(AirssysError, OSError):
+                self.precompile(wasm)
         handle = ctypes.c_uint64()
         out = ctypes.byref(handle)
         if isinstance(wasm, (str, os.PathLike)):
@@ -369,6 +374,26 @@ class Engine:
             data, size = _convert.c_buffer(wasm)
             self._core.run(lib.airssys_engine_load, name, data, size, document, out)
         return Component(self, self._core, handle.value, id)
+
+    def precompile(self, wasm: Binary) -> None:
+        """Compiles a component without loading it, so that a later :meth:`load` does not wait.
+
+        The engine keeps the code, and so does its ``cache_dir``, for later processes too. Ctrl-C on
+        the main thread ends the wait; the compilation then continues in the background.
+
+        :param wasm: the path of a file, or the binary itself, as of :meth:`load`.
+        :raises InvalidComponent: it is not a component, or exceeds a limit on its shape.
+        :raises ResourceLimitExceeded: it exceeds a limit of the compiler.
+        :raises Timeout: the compilation takes longer than ``max-time-ms``.
+        :raises OSError: the file cannot be read.
+        """
+        if isinstance(wasm, (str, os.PathLike)):
+            with open(wasm, "rb") as file:
+                wasm = file.read()
+        data, size = _convert.c_buffer(wasm)
+        is_main = threading.current_thread() is threading.main_thread()
+        progress = _callbacks.progress if is_main else _ffi.ProgressFn()
+        self._core.run(lib.airssys_engine_precompile, data, size, progress, None)
 
     def add_group(
         self,
@@ -745,3 +770,14 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {'closed' if self.closed else 'open'} at {id(self):#x}>"
+
+
+#: Bytes of a binary that may take the compiler longer than people wait gladly.
+_LARGE = 256 << 10
+
+
+def _compiles_long(wasm: Binary) -> bool:
+    if isinstance(wasm, (str, os.PathLike)):
+        # A pipe must not be opened.
+        return os.path.isfile(wasm) and os.path.getsize(wasm) >= _LARGE
+    return memoryview(wasm).nbytes >= _LARGE

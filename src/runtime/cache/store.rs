@@ -5,8 +5,10 @@
 //! is right. Torn, damaged or planted entries are compiled again.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +20,31 @@ use wasmtime::component::Component;
 use crate::runtime::cache::directory::{Access, CacheError, Directory, touch};
 use crate::runtime::cache::key::{Key, key_of};
 
-/// The header of every entry. The number is the version of the file layout.
-const MAGIC: &[u8; 16] = b"airssys-cwasm-3\n";
+/// The end of every entry. The number is the version of the file layout: the artefact, its
+/// checksum, and this. An artefact at the start can be mapped.
+const MAGIC: &[u8; 16] = b"airssys-cwasm-4\n";
+
+/// The bytes behind the artefact.
+const TRAILER_BYTES: usize = blake3::OUT_LEN + MAGIC.len();
 
 /// The suffix of an entry's name, and the length of the whole name.
 const SUFFIX: &str = ".cwasm";
 const NAME_LEN: usize = 2 * blake3::OUT_LEN + 1 + 16 + SUFFIX.len();
+
+/// Where this process finds its open files.
+#[cfg(target_os = "linux")]
+const DESCRIPTORS: &str = "/proc/self/fd";
+#[cfg(not(target_os = "linux"))]
+const DESCRIPTORS: &str = "/dev/fd";
+
+/// How an entry comes into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// Copied, which takes no descriptor.
+    Copied,
+    /// Mapped; the descriptor stays open with the component.
+    Mapped,
+}
 
 /// A directory of compiled components.
 pub struct CompileCache {
@@ -82,27 +103,64 @@ impl CompileCache {
     }
 
     /// Returns the compiled form of the binary with this hash, if there is an intact entry.
-    pub fn get(&self, engine: &Engine, hash: &blake3::Hash) -> Option<Component> {
-        let found = self.load(engine, &name(engine, hash));
+    pub fn get(&self, engine: &Engine, hash: &blake3::Hash, how: Loading) -> Option<Component> {
+        let name = name(engine, hash);
+        let found = match how {
+            Loading::Copied => self.load_copy(engine, &name),
+            Loading::Mapped => self.map(engine, &name),
+        };
         let count = if found.is_some() { &self.hits } else { &self.misses };
         count.fetch_add(1, Ordering::Relaxed);
         found
     }
 
     #[expect(unsafe_code, reason = "Wasmtime's way to load compiled code")]
-    fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
+    fn load_copy(&self, engine: &Engine, name: &str) -> Option<Component> {
         let (file, bytes) = self.directory.read(name, self.max_bytes).ok()?;
-        let (found, artefact) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
-        if self.checksum(name, artefact) != blake3::Hash::from_bytes(*found) {
+        let (artefact, checksum) = bytes.strip_suffix(MAGIC)?.split_last_chunk::<32>()?;
+        if self.checksum(name).update(artefact).finalize() != blake3::Hash::from_bytes(*checksum) {
             return None;
         }
-        if self.directory.access() == Access::ReadWrite {
-            touch(&file);
-        }
+        self.note_use(&file);
         // SAFETY: owner and mode of the file were checked through its handle, so only this user or
         // root can have written it. It has the checksum that `put` computed with the directory's
         // key, so the bytes are the output of `Component::serialize`.
         unsafe { Component::deserialize(engine, artefact) }.ok()
+    }
+
+    /// Maps an entry. Its pages are shared with other processes and need no memory of their own.
+    #[expect(unsafe_code, reason = "Wasmtime's way to load compiled code")]
+    fn map(&self, engine: &Engine, name: &str) -> Option<Component> {
+        let (file, metadata) = self.directory.open_file(name).ok()?;
+        let artefact_bytes = metadata.len().checked_sub(TRAILER_BYTES as u64)?;
+        if metadata.len() > self.max_bytes {
+            return None;
+        }
+        let mut checksum = self.checksum(name);
+        checksum.update_reader((&file).take(artefact_bytes)).ok()?;
+        let mut trailer = [0; TRAILER_BYTES];
+        (&file).read_exact(&mut trailer).ok()?;
+        let found = trailer.strip_suffix(MAGIC)?;
+        if checksum.finalize().as_bytes().as_slice() != found {
+            return None;
+        }
+        self.note_use(&file);
+        // Wasmtime opens a path, and this one leads to the file that was checked.
+        let path = format!("{DESCRIPTORS}/{}", file.as_raw_fd());
+        // SAFETY: as in `load_copy`. The file has its final content: an entry gets its name when it
+        // is complete, and is replaced or removed, never changed.
+        let mapped = unsafe { Component::deserialize_file(engine, &path) };
+        match mapped {
+            Ok(component) => Some(component),
+            // Without a file system for descriptors.
+            Err(_) => self.load_copy(engine, name),
+        }
+    }
+
+    fn note_use(&self, file: &File) {
+        if self.directory.access() == Access::ReadWrite {
+            touch(file);
+        }
     }
 
     /// Stores a compiled component. A failure only costs time at the next start, so there is no
@@ -113,15 +171,15 @@ impl CompileCache {
         }
         let Ok(artefact) = component.serialize() else { return };
         let name = name(engine, hash);
-        let checksum = self.checksum(&name, &artefact);
-        let size = (MAGIC.len() + blake3::OUT_LEN + artefact.len()) as u64;
+        let checksum = self.checksum(&name).update(&artefact).finalize();
+        let size = (artefact.len() + TRAILER_BYTES) as u64;
         if size > self.max_bytes {
             return;
         }
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = || -> io::Result<()> {
             self.make_room(size, &name)?;
-            let parts = [MAGIC.as_slice(), checksum.as_bytes(), &artefact];
+            let parts = [&artefact, checksum.as_bytes().as_slice(), MAGIC];
             self.directory.write_temporary(&parts, false)?.publish(&name)
         };
         if keep().is_ok() {
@@ -151,11 +209,11 @@ impl CompileCache {
         Ok(())
     }
 
-    /// Covers the name too, so that an entry cannot pass for another binary's.
-    fn checksum(&self, name: &str, artefact: &[u8]) -> blake3::Hash {
+    /// Begins a checksum with the name, so that an entry cannot pass for another binary's.
+    fn checksum(&self, name: &str) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(name.as_bytes()).update(artefact);
-        hasher.finalize()
+        hasher.update(name.as_bytes());
+        hasher
     }
 }
 

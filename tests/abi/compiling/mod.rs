@@ -2,6 +2,7 @@
 //! what is kept of it.
 
 mod accepted;
+mod ahead;
 mod kept_code;
 mod screen;
 pub mod time_limit;

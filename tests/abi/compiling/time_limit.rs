@@ -9,11 +9,11 @@ use crate::harness::binaries::{function, nested_loops};
 use crate::harness::engine::{Config, Engine, PATIENCE, eventually};
 
 /// Takes minutes to compile: the time grows with the cube of the number of loops.
-fn endless(n: usize) -> Vec<u8> {
+pub fn endless(n: usize) -> Vec<u8> {
     nested_loops(6_000 + n)
 }
 
-fn patient(max_time_ms: u64) -> Config {
+pub fn patient(max_time_ms: u64) -> Config {
     let limits = serde_json::json!({
         "max-block-depth": 100_000, "max-function-blocks": 100_000, "max-function-cost": 1_u64 << 60,
         "max-cost": 1_u64 << 60, "max-time-ms": max_time_ms,
@@ -37,7 +37,7 @@ pub fn compiling() -> Vec<i32> {
         .collect()
 }
 
-fn until_compiling() {
+pub fn until_compiling() {
     eventually("it is compiled", || (!compiling().is_empty()).then_some(()));
 }
 

@@ -201,6 +201,19 @@ impl Engine {
         Ok(handle)
     }
 
+    /// Compiles without a load; `gives_up` is asked while that takes long.
+    pub fn precompile(&self, wasm: &[u8], gives_up: Option<&GivesUp<'_>>) -> Outcome {
+        let asks = gives_up.map(|_| progress as _);
+        let data = gives_up.as_ref();
+        let data =
+            data.map_or(ptr::null_mut(), |it| ptr::from_ref::<&GivesUp<'_>>(it).cast_mut().cast());
+        // SAFETY: a live engine and bytes, and a function that fits its data.
+        check(|error| unsafe {
+            let (raw, len) = (self.raw(), wasm.len());
+            airssys_engine_precompile(raw, wasm.as_ptr(), len, asks, data, error)
+        })
+    }
+
     pub fn load(&self, id: &str, guest: &str) -> u64 {
         self.load_with(id, guest, "{}")
     }
