@@ -11,6 +11,7 @@ The import of the package loads the library. ``ImportError`` lists the places th
 
 from airssys_wasm import codec, exports
 from airssys_wasm._convert import Payload
+from airssys_wasm._host_functions import Caller, caller
 from airssys_wasm._inspect import inspect
 from airssys_wasm._library import lib as _lib
 from airssys_wasm._program import CompletedRun
@@ -83,6 +84,7 @@ __all__ = [
     "AuditRecord",
     "CanaryUnderWay",
     "Cancelled",
+    "Caller",
     "Capabilities",
     "CompletedRun",
     "Component",
@@ -143,6 +145,7 @@ __all__ = [
     "Variant",
     "WhenFull",
     "WouldDeadlock",
+    "caller",
     "codec",
     "exports",
     "inspect",

@@ -87,6 +87,11 @@ def is_inside(owner: object) -> bool:
     return owner in _running.owners
 
 
+def owners() -> Tuple[object, ...]:
+    """What :func:`leave` takes, before a callback knows its owner."""
+    return _running.owners
+
+
 def is_in_callback() -> bool:
     """Whether this thread is in a callback of any owner."""
     return bool(_running.owners)
@@ -143,7 +148,7 @@ def storage_table(host: _registry.Host) -> _ffi.Storage:
     return _ffi.Storage(
         ctypes.sizeof(_ffi.Storage),
         host.token,
-        _drop,
+        drop,
         _storage_get,
         _storage_set,
         _storage_delete,
@@ -160,14 +165,14 @@ def storage_table(host: _registry.Host) -> _ffi.Storage:
 def logger_table(host: _registry.Host, min_level: int) -> _ffi.Logger:
     """The callback of a logger."""
     size = ctypes.sizeof(_ffi.Logger)
-    return _ffi.Logger(size, host.token, _drop, _log_record, min_level)
+    return _ffi.Logger(size, host.token, drop, _log_record, min_level)
 
 
 def events_table(host: _registry.Host) -> _ffi.Events:
     """The callback for events."""
     if not callable(host.target):
         raise TypeError(f"events must be a callable, not {type(host.target).__name__}")
-    return _ffi.Events(ctypes.sizeof(_ffi.Events), host.token, _drop, _event)
+    return _ffi.Events(ctypes.sizeof(_ffi.Events), host.token, drop, _event)
 
 
 def audit_table(host: _registry.Host, sample_allowed: int) -> _ffi.Audit:
@@ -177,7 +182,7 @@ def audit_table(host: _registry.Host, sample_allowed: int) -> _ffi.Audit:
     if not 0 <= sample_allowed < 1 << 32:
         raise InvalidArgument(f"audit_sample must be a number of 32 bits, not {sample_allowed!r}")
     size = ctypes.sizeof(_ffi.Audit)
-    return _ffi.Audit(size, host.token, _drop, _audit_record, sample_allowed)
+    return _ffi.Audit(size, host.token, drop, _audit_record, sample_allowed)
 
 
 def router_table(host: _registry.Host) -> _ffi.Router:
@@ -188,7 +193,7 @@ def router_table(host: _registry.Host) -> _ffi.Router:
     return _ffi.Router(
         ctypes.sizeof(_ffi.Router),
         host.token,
-        _drop,
+        drop,
         _route,
         _route_cancel if callable(getattr(target, "cancel", None)) else _NO_CANCEL,
     )
@@ -573,4 +578,4 @@ def completed(token: int, completion: Any) -> None:
 
 
 # A method of a built-in type: an interrupt cannot come before its first line.
-_drop = callback(_ffi.DropFn)(_registry.forget_host)
+drop = callback(_ffi.DropFn)(_registry.forget_host)

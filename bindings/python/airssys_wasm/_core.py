@@ -8,9 +8,10 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
-from airssys_wasm import _callbacks, _ffi, _live
+from airssys_wasm import _callbacks, _convert, _ffi, _live
+from airssys_wasm._host_functions import Imports, Interface, interface_table
 from airssys_wasm._library import lib
 from airssys_wasm._registry import Host
 from airssys_wasm.errors import (
@@ -29,6 +30,15 @@ from airssys_wasm.storage import Storage
 
 _call = lib.airssys_engine_call
 _interrupts = _callbacks.interrupts
+
+
+def _add_interface(interface: Interface) -> Callable[..., Any]:
+    name = _convert.c_string("the name of an interface", interface.name)
+
+    def add(config: Any, table: Any, error: Any) -> Any:
+        return lib.airssys_config_add_interface(config, name, table, error)
+
+    return add
 
 
 def read_error(error: Any, status: int) -> AirssysError:
@@ -106,6 +116,7 @@ class Core:
         router: Optional[Router] = None,
         audit: Optional[Callable[[AuditRecord], None]] = None,
         audit_sample: int = 0,
+        interfaces: Sequence[Interface] = (),
     ) -> None:
         self._pointer = 0
         self._owned = 0
@@ -116,6 +127,8 @@ class Core:
         self._left = threading.Event()
         #: What components export, by handle, for typed calls.
         self.types: Dict[int, Any] = {}
+        #: What components import, for functions of the host.
+        self.imports = Imports()
         # Reentrant: freeing the engine drops the storage, whose `__del__` may close the engine.
         self._closing = threading.RLock()
         self._stopped = False
@@ -124,7 +137,7 @@ class Core:
         self._freeing = 0
         self._pid = os.getpid()
         self._owned = self._create(
-            document, storage, sink, min_level, events, router, audit, audit_sample
+            document, storage, sink, min_level, events, router, audit, audit_sample, interfaces
         )
         self._pointer = self._owned
         _live.add(self)
@@ -139,6 +152,7 @@ class Core:
         router: Optional[Router],
         audit: Optional[Callable[[AuditRecord], None]],
         audit_sample: int,
+        interfaces: Sequence[Interface],
     ) -> int:
         frame = Frame()
         config = ctypes.c_void_p()
@@ -178,6 +192,8 @@ class Core:
                 )
             if router is not None:
                 register(lib.airssys_config_set_router, router, _callbacks.router_table)
+            for interface in interfaces:
+                register(_add_interface(interface), interface, interface_table)
             frame.check(lib.airssys_engine_new(config, ctypes.byref(engine), frame.error_at))
         finally:
             lib.airssys_config_free(config)

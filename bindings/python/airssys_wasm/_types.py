@@ -131,6 +131,9 @@ def _numbers(name: str) -> Tuple[Write, Read]:
         return [_write_float(element, taken) for element in value] if is_float else value
 
     def read(value: Any, home: Any) -> List[Any]:
+        if type(value) is list:
+            # Not packed, as in the calls of a component.
+            return [_PRIMITIVES[name].to_value(one, home) for one in value] if is_float else value
         elements = array.array(code, binascii.a2b_base64(value))
         if _BIG_ENDIAN:
             elements.byteswap()
@@ -144,6 +147,8 @@ def _write_bools(value: Any, taken: List[Any]) -> Any:
 
 
 def _read_bools(value: Any, home: Any) -> List[bool]:
+    if type(value) is list:
+        return value
     return [byte != 0 for byte in binascii.a2b_base64(value)]
 
 

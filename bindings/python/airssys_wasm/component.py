@@ -561,6 +561,10 @@ class Component:
                 "canary": None if canary is None else _convert.dashed(canary),
             },
         )
+        with self._core.imports.replacing(self._id, self._handle, wasm):
+            self._replace(wasm, document)
+
+    def _replace(self, wasm: Optional[Binary], document: Optional[bytes]) -> None:
         if isinstance(wasm, (str, os.PathLike)):
             path = _convert.c_string("path", os.fsencode(wasm))
             self._change(lib.airssys_engine_replace_file, path, document)

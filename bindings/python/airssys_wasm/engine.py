@@ -25,6 +25,7 @@ from typing import (
 from airssys_wasm import _callbacks, _convert, _ffi, _storage_file, logs, request, security
 from airssys_wasm._convert import Binary, Payload
 from airssys_wasm._core import Core
+from airssys_wasm._host_functions import Interface
 from airssys_wasm._library import lib
 from airssys_wasm._storage_file import StorageFile
 from airssys_wasm.component import Component
@@ -102,6 +103,7 @@ class Engine:
         audit: Optional[Callable[[AuditRecord], None]] = None,
         audit_sample: int = 0,
         router: Optional[Router] = None,
+        interfaces: Optional[Mapping[str, Any]] = None,
         host_error_texts: Optional[bool] = None,
         config: Optional[Options] = None,
     ) -> None:
@@ -142,9 +144,18 @@ class Engine:
             16,384 records queue for a slow callback; a record of losses counts the rest.
         :param audit_sample: records every Nth approval as well: 1 records all, 0 none.
         :param router: takes mail for components that are not loaded here.
-        :param host_error_texts: whether a component sees type and text of exceptions of the storage
-            and the router. Otherwise they go to the log, and the component sees only that the
-            storage or the router failed.
+        :param interfaces: functions of yours that components import, by interface:
+            ``{"editor:api/buffer@1.0.0": Buffer()}``. The function ``get-line`` is the method
+            ``get_line``, or ``"get-line"`` of a mapping; keywords have a ``_`` behind them. It gets
+            and returns values as :meth:`Component.invoke` has them, on any thread; several run at
+            once, for different components, and each may take its time. :func:`airssys_wasm.caller`
+            tells who calls. The error of a ``result`` is ``raise ResultError(value)``. A coroutine
+            runs in the event loop in which the engine was made; it and a
+            :class:`concurrent.futures.Future` answer when they are done. Components need the right:
+            ``capabilities={"host": ["editor:api/buffer#get-line"]}``.
+        :param host_error_texts: whether a component sees type and text of exceptions of the storage,
+            the router and the functions of ``interfaces``. Otherwise they go to the log, and the
+            component sees only that the storage, the router or the function failed.
         :param config: further keys of the library's configuration, in the library's spelling.
         :raises InvalidOptions: an unknown key or an invalid value; the message names it.
         :raises IoError: the cache directory or the file of the storage is unusable, or the system
@@ -173,7 +184,13 @@ class Engine:
         )
         self._shows_errors = bool(host_error_texts or (config or {}).get("host-error-texts"))
         sink, min_level = logs.sink_for(logger, log_level)
-        self._core = Core(document, host_storage, sink, min_level, events, router, audit, audit_sample)
+        offered = [
+            Interface(name, methods, self._shows_errors)
+            for name, methods in (interfaces or {}).items()
+        ]
+        self._core = Core(
+            document, host_storage, sink, min_level, events, router, audit, audit_sample, offered
+        )
 
     def load(
         self,
@@ -367,12 +384,13 @@ class Engine:
                 self.precompile(wasm)
         handle = ctypes.c_uint64()
         out = ctypes.byref(handle)
-        if isinstance(wasm, (str, os.PathLike)):
-            path = _convert.c_string("path", os.fsencode(wasm))
-            self._core.run(lib.airssys_engine_load_file, name, path, document, out)
-        else:
-            data, size = _convert.c_buffer(wasm)
-            self._core.run(lib.airssys_engine_load, name, data, size, document, out)
+        with self._core.imports.loading(id, wasm):
+            if isinstance(wasm, (str, os.PathLike)):
+                path = _convert.c_string("path", os.fsencode(wasm))
+                self._core.run(lib.airssys_engine_load_file, name, path, document, out)
+            else:
+                data, size = _convert.c_buffer(wasm)
+                self._core.run(lib.airssys_engine_load, name, data, size, document, out)
         return Component(self, self._core, handle.value, id)
 
     def precompile(self, wasm: Binary) -> None:
