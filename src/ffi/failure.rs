@@ -23,6 +23,15 @@ use crate::system::storage_transfer::ImportError;
 /// The most bytes of a message, which can hold names from a binary.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
+/// Stands in a message before what the component wrote to standard error.
+const BEFORE_LAST_WORDS: &str = "; its stderr ended with: ";
+
+/// Returns a message of this library without what a component wrote to standard error, which is for
+/// the host alone.
+pub fn without_last_words(message: &str) -> &str {
+    message.split_once(BEFORE_LAST_WORDS).map_or(message, |(before, _)| before)
+}
+
 /// How many of a component's last lines on standard error are in a message.
 const MESSAGE_LINES: usize = 3;
 
@@ -55,7 +64,7 @@ impl Failure {
         let Some(stderr) = stderr else { return self };
         let first = stderr.rmatch_indices('\n').nth(MESSAGE_LINES - 1).map_or(0, |(at, _)| at + 1);
         let last = stderr[first..].replace('\n', " | ");
-        let message = format!("{}; its stderr ended with: {last}", self.message);
+        let message = format!("{}{BEFORE_LAST_WORDS}{last}", self.message);
         self.message = cut(&message, MAX_MESSAGE_BYTES).into_owned();
         self.detail.insert("stderr".into(), stderr.into());
         self

@@ -10,7 +10,7 @@ use crate::core::ports::{Envelope, Router};
 use crate::ffi::arguments::{Sized0, Slice, Text, Versioned, arguments};
 use crate::ffi::config::{airssys_config_t, replace};
 use crate::ffi::error::{airssys_error_t, c_text};
-use crate::ffi::failure::Failure;
+use crate::ffi::failure::{Failure, without_last_words};
 use crate::ffi::host_call::HostFn;
 use crate::ffi::on_engine::airssys_engine_t;
 use crate::ffi::on_engine::on_engine;
@@ -346,7 +346,9 @@ pub unsafe extern "C" fn airssys_engine_complete(
             Err(CallError::Remote {
                 code: code(status),
                 status,
-                message: message.unwrap_or("the receiver gave no reason").to_owned(),
+                // Most hosts pass on the message that their engine gave them.
+                message: without_last_words(message.unwrap_or("the receiver gave no reason"))
+                    .to_owned(),
             })
         };
         Ok(engine.complete(token, outcome)?)

@@ -159,10 +159,12 @@ fn a_failure_in_another_engine_becomes_the_callback_s_code() {
     let limits = r#"{"limits": {"max-execution-time-ms": 100, "max-fuel": 50000000}}"#;
     there.load_with("app/trapper/0", "trapper", limits);
     there.load("app/minimal/0", "minimal");
+    there.load("app/wasi/0", "wasi");
     for (n, (target, payload, expected)) in [
         ("app/probe/0", "fail runtime-error words of it", "runtime-error"),
         ("app/probe/0", "fail timeout x", "timeout"),
         ("app/trapper/0", "unreachable", "trap"),
+        ("app/wasi/0", "panic secret", "trap"),
         ("app/trapper/0", "sleep 600000", "timeout"),
         ("app/trapper/0", "alloc 500000000", "resource-limit-exceeded"),
         ("app/minimal/0", "x", "export-not-found"),
@@ -173,6 +175,8 @@ fn a_failure_in_another_engine_becomes_the_callback_s_code() {
         here.text(asker, &format!("request {target} 60000 {payload}"));
         let callback = here.callbacks(asker, n + 1).remove(n);
         assert_eq!(code(&callback), expected, "{callback}");
+        // What it wrote to standard error is for its host.
+        assert!(!callback["payload"].as_str().unwrap().contains("secret"), "{callback}");
         if n == 0 {
             assert!(callback["payload"].as_str().unwrap().contains("words of it"), "{callback}");
         }

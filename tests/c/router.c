@@ -332,7 +332,7 @@ static void there_and_back(int from)
     CHECK_REQUEST(&network, from, "request test/probe/0 60000 fail timeout x",
                   "\\\"code\\\":\\\"timeout\\\"");
     CHECK_REQUEST(&network, from, "request test/trapper/0 60000 unreachable",
-                  "\\\"code\\\":\\\"runtime-error\\\"");
+                  "\\\"code\\\":\\\"trap\\\"");
     CHECK_REQUEST(&network, from, "request test/minimal/0 60000 x",
                   "\\\"code\\\":\\\"export-not-found\\\"");
 

@@ -99,6 +99,36 @@ mode_default() {
             "${link[@]}" -lsqlite3
         sqlite_example
     fi
+    if cjson; then
+        compile editor "$CC" -std=c99 "${warnings[@]}" "$root/bindings/c/examples/editor.c" "${link[@]}" -lcjson
+        editor_example
+    fi
+}
+
+# Whether cJSON can be compiled with.
+cjson() {
+    echo '#include <cjson/cJSON.h>' | "$CC" -E - >/dev/null 2>&1 && return
+    echo "no cjson/cJSON.h here (Debian: libcjson-dev): editor.c is left out"
+    return 1
+}
+
+# The plugins change the text, each as far as it may.
+editor_example() {
+    local out text=$build/text
+    printf '# the first heading  \nplain text \n# another\n' >"$text"
+    out=$(example editor "$AIRSSYS_GUESTS_DIR" "$text" 2>&1) || fail "editor: $out"
+    [ "$out" = "editor/new/0: capability denied: host.function editor:api/buffer#set-line
+editor/trim/0: 2 lines trimmed, lines 0 1
+editor/title/0: 2 headings capitalized, lines 0 2
+[editor/count/0] 8 words
+editor/count/0: counted, lines
+# The First Heading
+plain text
+# Another" ] || fail "editor: $out"
+    printf 'nothing to do\nbut here ' >"$text"
+    out=$(example editor "$AIRSSYS_GUESTS_DIR" "$text" 2>&1) || fail "editor: $out"
+    out=$(example editor "$AIRSSYS_GUESTS_DIR" "$build/no-such-text" 2>&1) && fail "editor without a text succeeds"
+    echo "editor runs"
 }
 
 # Whether SQLite can be compiled with.

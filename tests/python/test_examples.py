@@ -52,6 +52,26 @@ class Examples(unittest.TestCase):
         for record in records:
             self.assertIn("INFO:root:demo/words/0: counted a chunk", record)
 
+    def test_editor(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "text")
+            path.write_text("# the first heading  \nplain text \n# another", encoding="utf-8")
+            result = run_example("editor.py", guest("editor-trim").parent, path)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(
+            result.stdout.splitlines(),
+            [
+                "editor/new/0: capability denied: host.function editor:api/buffer#set-line",
+                "editor/trim/0: 2 lines trimmed, lines [0, 1]",
+                "editor/title/0: 2 headings capitalized, lines [0, 2]",
+                "[editor/count/0] 8 words",
+                "editor/count/0: counted, lines []",
+                "# The First Heading",
+                "plain text",
+                "# Another",
+            ],
+        )
+
     def test_two_processes(self):
         result = self.count_words(TEXT, "two_processes.py")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
