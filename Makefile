@@ -137,7 +137,9 @@ TSAN_FLAGS := -Zsanitizer=thread -Cllvm-args=-tsan-instrument-func-entry-exit=0 
 TSAN_OPTIONS := suppressions=tests/tsan.supp report_signal_unsafe=0 die_after_fork=0
 # All tests except those that measure memory, need more address space than ThreadSanitizer leaves, take
 # minutes under it, or switch stacks on one thread.
-TSAN_TESTS ?= not test(/^(leaks|compiling::(time_limit|kept_code)|runtime::simulation)::|::ten_thousand_guests_|::components_within_components_|::a_race_of_two_/)
+TSAN_TESTS ?= not test(/^(leaks|memory_reuse|compiling::(ahead|time_limit|kept_code)|runtime::simulation)::/) \
+	and not test(/^(escape::(host_memory|wasi_costs)|shortage::address_space)::|^signals::traps_never_/) \
+	and not test(/::ten_thousand_guests_|::components_within_components_|::a_race_of_two_/)
 
 tsan: ## Run the Rust tests under ThreadSanitizer (needs a nightly Rust; at first 20 minutes, then 4)
 	$(say) "checking for a nightly toolchain with its sources, cargo-nextest, llvm-symbolizer"
