@@ -66,8 +66,12 @@ check: dev ## Check formatting, lints, documentation and the generated files
 	$(cargo) clippy --workspace --all-targets --locked -- -D warnings
 	cd tests/guests && CARGO_TARGET_DIR=$(TARGET_DIR)/guests $(CARGO) clippy --workspace --exclude program --exclude wasi \
 		--target wasm32-unknown-unknown --release --locked -- -D warnings
+	cd bindings/guest-rust && $(CARGO) fmt --check && CARGO_TARGET_DIR=$(TARGET_DIR)/guest-rust \
+		$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
 	$(say) "documentation"
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm
+	cd bindings/guest-rust && RUSTDOCFLAGS="-D warnings" CARGO_TARGET_DIR=$(TARGET_DIR)/guest-rust \
+		$(CARGO) doc --no-deps --all-features --locked
 	$(say) "the committed header, schema and reference match the generated ones"
 	AIRSSYS_WRITE_DOCUMENTS=1 $(cargo) test --locked --workspace --lib checked_in
 	git diff --exit-code -- include/ docs/
@@ -77,6 +81,8 @@ test: test-rust test-c test-python ## Run all tests: Rust, C and C++ (also under
 test-rust: dev
 	$(say) "Rust tests"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) nextest run --workspace --locked
+	$(say) "the guest kit for Rust"
+	cd bindings/guest-rust && CARGO_TARGET_DIR=$(TARGET_DIR)/guest-rust $(CARGO) test --all-features --locked
 
 test-c: dev
 	$(say) "C and C++ tests"
