@@ -161,7 +161,7 @@ STRANGE = {
                 function("import", [("from", "u8"), ("timeout", 6)], docs=EVIL),
                 function("property", result=6),
                 function("overload", [("int", 3)], "u64"),
-                function("float", result="f64"),
+                function("float", [("self", "f64")], "f64"),
             ],
         ),
         interface(
@@ -183,7 +183,7 @@ STRANGE = {
         interface("airssys:core/component-lifecycle@1.0.0", [function("health")]),
     ],
     "imports": [
-        interface("a:b/one@1.0.0", [function("class", [("is", 6)], "u8"), function("int", [], 0)]),
+        interface("a:b/one@1.0.0", [function("class", [("is", 6), ("self", "u8")], "u8"), function("int", [], 0)]),
         interface("wasi:clocks/wall-clock@0.2.0", [function("now")]),
     ],
 }
@@ -257,6 +257,16 @@ class Stubs(EngineTest):
         own = _typed.Types(STRANGE, 0, False).interfaces[""]
         self.assertIn("import_", own.functions)
         self.assertEqual(_typed.parameter("from"), "from_")
+        self.assertEqual(_typed.parameter("self"), "self_")
+
+    def test_a_parameter_may_have_the_name_of_one_of_invoke(self):
+        calculator = self.engine().load("app/it/0", guest("calculator"))
+        for call in (calculator.invoke, calculator.invoke_request):
+            for name in ("function", "self"):
+                with self.assertRaisesRegex(TypeError, f"no parameter '{name}'; there are: a, b"):
+                    call("add", 1, **{name: 2})
+        with self.assertRaisesRegex(TypeError, "no parameter 'self'; there are: a, b"):
+            calculator.exports.add(1, **{"self": 2})
 
     def test_the_command(self):
         with tempfile.TemporaryDirectory() as directory:

@@ -225,7 +225,7 @@ class _Stubs:
                 continue
             written = True
             params = [
-                f"{attribute(one['name'])}: {spell.value(one['type'])}"
+                f"{parameter(one['name'])}: {spell.value(one['type'])}"
                 for one in function["params"]
             ]
             result = f"Answer[{self._answer(function['result'])}]"

@@ -23,8 +23,8 @@ _describe = lib.airssys_engine_describe
 _loads = json.JSONDecoder().decode
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
-#: Names of options of a call. A parameter of such a name is given with a ``_`` behind it.
-_OPTIONS = ("timeout", "sender", "interrupts")
+#: Names of options of a call, and of methods. A parameter of such a name has a ``_`` behind it.
+_OPTIONS = ("timeout", "sender", "interrupts", "self")
 
 _INTEGERS = ("s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64")
 

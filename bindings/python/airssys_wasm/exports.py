@@ -52,6 +52,7 @@ class Function:
 
     def __call__(
         self,
+        /,
         *args: Any,
         timeout: Optional[float] = None,
         sender: Optional[str] = None,
@@ -135,7 +136,7 @@ class ResourceType(_Namespace):
         self._types = types
         self._info = info
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         constructor = self._info.constructor
         if constructor is None:
             raise TypeError(f"the resource {self._info.name!r} has no constructor")
