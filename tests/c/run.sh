@@ -190,6 +190,9 @@ mode_asan() {
             { example "$example" "${arguments[@]}" >"$build/$example.log" 2>&1 ||
                 { tail -n 40 "$build/$example.log"; fail "$example under the sanitizers"; }; }
     done
+    if cjson && compile editor "$CC" -std=c99 "${flags[@]}" "$root/bindings/c/examples/editor.c" "${link[@]}" -lcjson; then
+        editor_example
+    fi
     # The tests above say something only if a leak would be seen.
     if compile leak "$CC" -std=c99 -g "${flags[@]}" "$here/leak.c" "${link[@]}"; then
         "$build/leak" >"$build/leak.log" 2>&1 && fail "leak.c leaks and nobody noticed"

@@ -4,7 +4,9 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gc
+import os
 import threading
+import unittest
 import weakref
 
 import airssys_wasm
@@ -18,7 +20,7 @@ from airssys_wasm import (
     Trap,
     Variant,
 )
-from support import EngineTest, guest
+from support import EngineTest, guest, run_python
 
 BUFFER = "editor:api/buffer@1.2.0"
 ALL = {"host": ["editor:api/*"]}
@@ -280,3 +282,82 @@ class HostFunctions(EngineTest):
         self.assertEqual(plugin.exports.commands.line_count(), 1)
         plugin.replace(guest("plugin"))
         self.assertEqual(plugin.exports.commands.line_count(), 1)
+
+    def test_two_interfaces_with_rights_of_their_own(self):
+        shown = []
+        engine = self.engine(
+            interfaces={
+                "editor:api/buffer@1.0.0": {
+                    "line-count": lambda: 1,
+                    "get-line": lambda number: "two words",
+                },
+                "editor:api/screen@1.0.0": {"show": shown.append},
+            }
+        )
+        read = ["editor:api/buffer#line-count", "editor:api/buffer#get-line"]
+        for functions, expected in ((read + ["editor:api/screen#show"], ["2 words"]), (read, [])):
+            with self.subTest(functions):
+                shown.clear()
+                id = f"app/count/{len(functions)}"
+                host = {"host": functions}
+                plugin = engine.load(id, guest("editor-count"), capabilities=host)
+                if expected:
+                    plugin.exports.command.run()
+                else:
+                    # The function has no error of its own.
+                    with self.assertRaises(Trap) as caught:
+                        plugin.exports.command.run()
+                    self.assertIn("editor:api/screen#show", str(caught.exception))
+                self.assertEqual(shown, expected)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_of_a_fork_in_a_function_ends_with_it(self):
+        # On a thread of the engine, which the child lacks.
+        for end, code in (("return 7", 0), ("sys.exit(5)", 5), ("1 / 0", 1)):
+            with self.subTest(end):
+                result = run_python(
+                    "import signal",
+                    "class Forks:",
+                    "    def line_count(self):",
+                    "        global child",
+                    "        child = os.fork()",
+                    "        if child == 0:",
+                    # A child that returned would wait for ever.
+                    "            signal.alarm(10)",
+                    "            sys.stderr = open(os.devnull, 'w')",
+                    f"            {end}",
+                    "        return 3",
+                    f"engine = Engine(interfaces={{{BUFFER!r}: Forks()}})",
+                    f"wasm, rights = {str(guest('plugin'))!r}, {ALL!r}",
+                    "plugin = engine.load('app/plugin/0', wasm, capabilities=rights)",
+                    "count = plugin.invoke_request('editor:plugin/commands#line-count')",
+                    "print(count.result(60))",
+                    "status = os.waitpid(child, 0)[1]",
+                    "print(os.WIFEXITED(status), os.WEXITSTATUS(status))",
+                )
+                self.assertEqual((result.returncode, result.stderr), (0, ""))
+                self.assertEqual(result.stdout, f"3\nTrue {code}\n")
+
+    def test_an_interrupt_before_the_first_line_of_a_function_is_not_lost(self):
+        # As Ctrl-C during a call: Python raises it where no `try` of the callback is.
+        result = run_python(
+            "from airssys_wasm import _host_functions",
+            "class Buffer:",
+            "    def line_count(self):",
+            "        return 3",
+            f"engine = Engine(interfaces={{{BUFFER!r}: Buffer()}})",
+            f"wasm, rights = {str(guest('plugin'))!r}, {ALL!r}",
+            "plugin = engine.load('app/plugin/0', wasm, capabilities=rights)",
+            "def interrupt(frame, event, arg):",
+            "    if event == 'call' and frame.f_globals is vars(_host_functions):",
+            "        if frame.f_code.co_name == '_call':",
+            "            sys.settrace(None)",
+            "            raise KeyboardInterrupt",
+            "plugin.exports.commands.bytes",
+            "sys.settrace(interrupt)",
+            "try:",
+            "    plugin.exports.commands.line_count()",
+            "except KeyboardInterrupt:",
+            "    print('interrupted')",
+        )
+        self.assertEqual((result.stdout, result.stderr), ("interrupted\n", ""))

@@ -51,6 +51,11 @@ def _keep_interrupt(error: Optional[BaseException]) -> bool:
     return True
 
 
+def _is_entry(frame: Any) -> bool:
+    """Whether the frame is of a callback; those of the functions of the host are in their module."""
+    return frame.f_globals is globals() or frame.f_code in _forked.entries
+
+
 def _keep_lost_interrupts() -> None:
     """Keeps the interrupts that a callback cannot catch.
 
@@ -62,7 +67,7 @@ def _keep_lost_interrupts() -> None:
 
     def hook(unraisable: Any) -> None:
         trace = unraisable.exc_traceback
-        mine = trace is not None and trace.tb_frame.f_globals is globals()
+        mine = trace is not None and _is_entry(trace.tb_frame)
         if not (mine and _keep_interrupt(unraisable.exc_value)):
             otherwise(unraisable)
 
@@ -76,7 +81,7 @@ def _leave_by(trace: Any) -> None:
     """Leaves a callback that an interrupt ended after its work but before its own :func:`leave`."""
     while trace is not None:
         frame = trace.tb_frame
-        if frame.f_globals is globals() and "outer" in frame.f_locals:
+        if _is_entry(frame) and "outer" in frame.f_locals:
             leave(frame.f_locals["outer"])
             return
         trace = trace.tb_next
@@ -214,6 +219,8 @@ def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
     """Makes a C function from a Python one. It is never freed."""
 
     def make(function: Callable[..., Any]) -> Any:
+        # A method of a built-in type has no code of Python.
+        _forked.entries.add(getattr(function, "__code__", None))
         made = kind(function)
         # A thread of an engine that outlives the interpreter must not jump into freed memory.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))

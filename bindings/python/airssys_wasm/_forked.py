@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import NoReturn, Optional
+from types import CodeType
+from typing import NoReturn, Optional, Set
 
 _CALLBACKS = "airssys_wasm._callbacks"
+
+#: The code of the functions that the library calls, also of those in other modules.
+entries: Set[Optional[CodeType]] = set()
 
 #: Whether this process is such a child.
 is_orphan = False
@@ -22,7 +26,9 @@ def _look() -> None:
     outermost = sys._getframe()
     while outermost.f_back is not None:
         outermost = outermost.f_back
-    is_orphan = outermost.f_globals.get("__name__") == _CALLBACKS
+    is_orphan = (
+        outermost.f_globals.get("__name__") == _CALLBACKS or outermost.f_code in entries
+    )
 
 
 def end(error: Optional[BaseException]) -> NoReturn:

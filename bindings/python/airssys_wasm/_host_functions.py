@@ -9,7 +9,6 @@ import contextvars
 import ctypes
 import inspect as python
 import json
-import keyword
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -26,7 +25,7 @@ from typing import (
 
 from airssys_wasm import _callbacks, _convert, _ffi, _registry
 from airssys_wasm._library import lib
-from airssys_wasm._types import Converter, Table, snake
+from airssys_wasm._types import Converter, Table, attribute
 from airssys_wasm.errors import (
     AirssysError,
     ComponentNotFound,
@@ -83,9 +82,7 @@ class Interface:
 
     def method(self, function: str) -> Any:
         """What implements a function of WIT."""
-        name = snake(function)
-        if keyword.iskeyword(name):
-            name += "_"
+        name = attribute(function)
         if isinstance(self.object, Mapping):
             found = self.object.get(function, self.object.get(name))
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from airssys_wasm import _callbacks, _convert
 from airssys_wasm._library import lib
-from airssys_wasm._types import Converter, Table, snake
+from airssys_wasm._types import Converter, Table, attribute
 from airssys_wasm.errors import AirssysError, ExportNotFound, InvalidArgument
 from airssys_wasm.values import ResultError
 
@@ -23,15 +23,15 @@ _describe = lib.airssys_engine_describe
 _loads = json.JSONDecoder().decode
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
-#: Names of options of a call. A parameter of such a name is given with a ``_`` behind it.
-_OPTIONS = ("timeout", "sender", "interrupts")
+#: Names of options of a call, and of methods. A parameter of such a name has a ``_`` behind it.
+_OPTIONS = ("timeout", "sender", "interrupts", "self")
 
 _INTEGERS = ("s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64")
 
 
 def parameter(name: str) -> str:
     """A parameter as Python spells it."""
-    name = snake(name)
+    name = attribute(name)
     return f"{name}_" if name in _OPTIONS else name
 
 
@@ -58,7 +58,7 @@ class Function:
         self.document = document
         self.call = document["call"].encode()
         #: As Python spells it.
-        self.name = snake(document["name"].rpartition(".")[2].rpartition("]")[2])
+        self.name = attribute(document["name"].rpartition(".")[2].rpartition("]")[2])
         params = document["params"]
         self._params = [(param["name"], table.converter(param["type"])) for param in params]
         self._by_name = {parameter(name): at for at, (name, _) in enumerate(self._params)}
@@ -185,7 +185,7 @@ class Types:
             if entry.get("kind") == "resource":
                 resource = self.resources.get(named["type"]) or ResourceInfo(entry)
                 self.resources[named["type"]] = by_name[named["name"]] = resource
-                info.resources[snake(named["name"])] = resource
+                info.resources[attribute(named["name"])] = resource
         for document in info.document["functions"]:
             function = Function(document, self.table)
             self._functions[document["call"]] = function

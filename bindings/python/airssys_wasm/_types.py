@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import binascii
 import dataclasses
+import keyword
 import math
 import struct
 import sys
@@ -42,6 +43,12 @@ _ONE_F32 = struct.Struct("<f")
 def snake(name: str) -> str:
     """A WIT name as Python spells names."""
     return name.replace("-", "_")
+
+
+def attribute(name: str) -> str:
+    """A WIT name as Python can write it: a keyword has a ``_`` behind it."""
+    name = snake(name)
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _base64(data: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Type
 
 from airssys_wasm import _typed
 from airssys_wasm._library import lib
-from airssys_wasm._types import snake
+from airssys_wasm._types import attribute
 from airssys_wasm.errors import ComponentNotFound, EngineClosed, InvalidArgument
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Function:
 
     def __call__(
         self,
+        /,
         *args: Any,
         timeout: Optional[float] = None,
         sender: Optional[str] = None,
@@ -135,7 +136,7 @@ class ResourceType(_Namespace):
         self._types = types
         self._info = info
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         constructor = self._info.constructor
         if constructor is None:
             raise TypeError(f"the resource {self._info.name!r} has no constructor")
@@ -220,7 +221,7 @@ class Exports(_Namespace):
         found: Dict[str, List[_typed.InterfaceInfo]] = {}
         for info in self._types.interfaces.values():
             if info.name:
-                last = snake(info.base.rpartition("/")[2])
+                last = attribute(info.base.rpartition("/")[2])
                 found.setdefault(last, []).append(info)
         return found
 
@@ -323,7 +324,7 @@ class Resource:
 
     def __getitem__(self, name: str) -> Function:
         """A method by its name, also one that this class has too."""
-        method = self._info.methods.get(snake(name))
+        method = self._info.methods.get(attribute(name))
         if method is None:
             names = ", ".join(sorted(self._info.methods))
             raise KeyError(f"the resource {self._info.name!r} has no {name!r}; there are: {names}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 __all__ = ["Err", "Ok", "ResultError", "Some", "Variant"]
+
+_T = TypeVar("_T", covariant=True)
 
 
 class Variant(NamedTuple):
@@ -25,24 +27,24 @@ class Variant(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Some:
+class Some(Generic[_T]):
     """A value of an ``option`` in an ``option``: ``None``, ``Some(None)`` and ``Some(1)`` differ."""
 
-    value: Any
+    value: _T
 
 
 @dataclasses.dataclass(frozen=True)
-class Ok:
+class Ok(Generic[_T]):
     """A ``result`` without an error, inside of another value."""
 
-    value: Any = None
+    value: _T = None  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
-class Err:
+class Err(Generic[_T]):
     """A ``result`` that is an error, inside of another value."""
 
-    value: Any = None
+    value: _T = None  # type: ignore[assignment]
 
 
 class ResultError(Exception):
