@@ -12,6 +12,9 @@ wit=$here/../../wit/core
 COMPONENTIZE_JS=0.23.0
 ZIG=0.17.1
 
+# Zig keeps the C library that it builds there.
+export ZIG_GLOBAL_CACHE_DIR=$tools/zig-cache
+
 say() { printf '\n==> %s\n' "$*"; }
 
 javascript() {

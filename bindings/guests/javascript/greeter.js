@@ -17,7 +17,7 @@ const text = (payload) => new TextDecoder().decode(payload);
 let greeting = "Hello";
 let answer = "";
 
-// A handler that throws an object with `tag` and `val` returns that `wasm-error`; any other exception is a trap.
+// A handler that throws an object with `tag` and `val` returns that `wasm-error`.
 const failure = (words) => ({ tag: "runtime-error", val: words });
 
 function count() {
