@@ -1,65 +1,88 @@
 #!/usr/bin/env bash
-# build.sh [LANGUAGE...]: builds the greeters of the guest kits into target/guests/kits/LANGUAGE.wasm.
-#
-# The tools, of fixed versions, go to target/guests/tools and nowhere else. Without a language it builds all.
-# A language whose tools cannot be had is left out by name; with CI=true that is a failure.
+# Builds the greeters of bindings/guests: `build.sh [python|javascript|c …]`, all by default, into target/guests/kits.
+# Tools of pinned versions are installed below target/guests/tools, never into the system. A language whose tools
+# can not be had is skipped and named; with CI=true this is a failure.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-tools=$root/target/guests/tools
-kits=$root/target/guests/kits
-log=$tools/log
-mkdir -p "$tools" "$kits"
+target=${CARGO_TARGET_DIR:-$here/../../target}
+tools=$target/guests/tools
+kits=${AIRSSYS_GUEST_KITS:-$target/guests/kits}
+wit=$here/../../wit/core
 
-PYTHON=${PYTHON:-python3}
 COMPONENTIZE_PY=0.19.3
 COMPONENTIZE_JS=0.23.0
+ZIG=0.17.1
 
-say() { printf '%s\n' "$*"; }
+# Zig keeps the C library that it builds there.
+export ZIG_GLOBAL_CACHE_DIR=$tools/zig-cache
 
-# quietly COMMAND...: shows what it prints only if it fails.
-quietly() {
-    "$@" >"$log" 2>&1 || { cat "$log"; return 1; }
-}
+say() { printf '\n==> %s\n' "$*"; }
 
-build_python() {
-    local venv=$tools/python
-    if [ "$("$venv/bin/componentize-py" --version 2>/dev/null)" != "componentize-py $COMPONENTIZE_PY" ]; then
-        say "python: installing componentize-py $COMPONENTIZE_PY"
-        quietly "$PYTHON" -m venv "$venv" || return
-        quietly "$venv/bin/pip" install --quiet "componentize-py==$COMPONENTIZE_PY" || return
+python() {
+    local venv=$tools/componentize-py-$COMPONENTIZE_PY
+    if [ ! -e "$venv/installed" ]; then
+        say "installing componentize-py $COMPONENTIZE_PY"
+        python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "componentize-py==$COMPONENTIZE_PY" || return
+        touch "$venv/installed"
     fi
-    say "python: building the component"
-    (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 quietly "$venv/bin/componentize-py" -d "$root/wit/core" -w component \
-        componentize greeter -p . -o "$kits/python.wasm")
+    PYTHONDONTWRITEBYTECODE=1 "$venv/bin/componentize-py" -d "$wit" -w component componentize greeter \
+        -p "$here/python" -o "$1"
 }
 
-build_javascript() {
-    local prefix=$tools/javascript version
-    version=$(sed -n 's/.*"version": "\(.*\)".*/\1/p' \
-        "$prefix/node_modules/@bytecodealliance/componentize-js/package.json" 2>/dev/null || true)
-    if [ "$version" != "$COMPONENTIZE_JS" ]; then
-        say "javascript: installing componentize-js $COMPONENTIZE_JS"
-        mkdir -p "$prefix"
-        quietly npm install --no-audit --no-fund --prefix "$prefix" \
+javascript() {
+    local prefix=$tools/componentize-js-$COMPONENTIZE_JS
+    if [ ! -e "$prefix/installed" ]; then
+        say "installing componentize-js $COMPONENTIZE_JS"
+        npm install --silent --no-audit --no-fund --prefix "$prefix" \
             "@bytecodealliance/componentize-js@$COMPONENTIZE_JS" || return
+        touch "$prefix/installed"
     fi
-    say "javascript: building the component"
-    # Node looks for packages beside the importing file.
-    cp "$here/javascript/componentize.mjs" "$prefix/"
-    quietly node "$prefix/componentize.mjs" "$here/javascript/greeter.js" \
-        "$root/wit/core" "$kits/javascript.wasm"
+    "$prefix/node_modules/.bin/componentize-js" --wit "$wit" -n component -o "$1" "$here/javascript/greeter.js"
 }
 
-failed=0
-[ $# -gt 0 ] || set -- python javascript
-for language in "$@"; do
-    if "build_$language"; then
-        say "$language: $kits/$language.wasm, $(wc -c <"$kits/$language.wasm") bytes"
+c() {
+    local venv=$tools/zig-$ZIG work=$tools/c
+    if [ ! -e "$venv/installed" ]; then
+        say "installing Zig $ZIG, a C compiler"
+        python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "ziglang==$ZIG" || return
+        touch "$venv/installed"
+    fi
+    say "building the generator of bindings"
+    cargo build --quiet --locked --manifest-path "$here/tools/Cargo.toml" --target-dir "$tools/cargo" || return
+    "$tools/cargo/debug/airssys-guest-tools" c "$wit" "$work" || return
+    "$venv/bin/python" -m ziglang cc -target wasm32-wasi -mexec-model=reactor -std=c11 -Os -Wall -Wextra -Werror \
+        -I"$work" "$here/c/greeter.c" "$work/component.c" "$work/component_component_type.o" -o "$work/greeter.wasm" ||
+        return
+    "$tools/cargo/debug/airssys-guest-tools" component "$work/greeter.wasm" "$1"
+}
+
+# Nothing to do where the component is newer than all that it is made from.
+fresh() {
+    [ -e "$2" ] && [ -z "$(find "$here/$1" "$here/build.sh" "$here/tools/src" "$here/tools/Cargo.lock" "$wit" \
+        -type f -newer "$2" | head -1)" ]
+}
+
+mkdir -p "$kits"
+missing=()
+[ $# -gt 0 ] || set -- python javascript c
+for language; do
+    case $language in python | javascript | c) ;; *) echo "unknown language: $language" >&2; exit 2 ;; esac
+    output=$kits/$language.wasm
+    if fresh "$language" "$output"; then
+        say "$language is up to date"
+        continue
+    fi
+    say "building the greeter in $language"
+    SECONDS=0
+    if "$language" "$output.new"; then
+        mv "$output.new" "$output"
+        echo "$output: $SECONDS s"
     else
-        say "$language: left out, see above"
-        rm -f "$kits/$language.wasm"
-        failed=1
+        rm -f "$output.new" "$output"
+        missing+=("$language")
     fi
 done
-[ "${CI:-}" != true ] || exit $failed
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "skipped, see what failed above: ${missing[*]}" >&2
+    [ "${CI:-}" != true ] || exit 1
+fi

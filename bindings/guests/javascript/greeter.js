@@ -6,34 +6,47 @@ import { request } from "airssys:core/host-messaging@1.0.0";
 import { log } from "airssys:core/host-services@1.0.0";
 import { get, set } from "airssys:core/storage@1.0.0";
 
-/** Milliseconds that a question may wait for its answer. */
+// Milliseconds that a question may wait for its answer.
 const PATIENCE = 10_000n;
 
-const text = (bytes) => new TextDecoder().decode(bytes);
-const bytes = (text) => new TextEncoder().encode(text);
+const FAILED = "application/vnd.airssys.error+json";
 
-/** The error of a handler, in words for the sender. What a function throws is the error of its result. */
-const failure = (words) => ({ tag: "runtime-error", val: words });
+const bytes = (text) => new TextEncoder().encode(text);
+const text = (payload) => new TextDecoder().decode(payload);
 
 let greeting = "Hello";
 let answer = "";
 
-const count = () => Number(text(get("count") ?? bytes("0")));
+// A handler that throws an object with `tag` and `val` returns that `wasm-error`.
+const failure = (words) => ({ tag: "runtime-error", val: words });
+
+function count() {
+  const stored = get("count");
+  return stored === undefined ? 0 : Number(text(stored));
+}
+
+function described(value) {
+  if (value === undefined) return "";
+  if (typeof value === "string") return value;
+  return `${value.namespace}/${value.name}/${value.instance}`;
+}
 
 function answered(message) {
-  const [, command, rest] = /^(\S*) ?([^]*)$/.exec(message);
+  const [command, rest] = split(message);
   switch (command) {
     case "greet": {
-      const number = String(count() + 1);
-      set("count", bytes(number));
-      log("info", `greeted ${rest}`, [["count", number]]);
+      const number = count() + 1;
+      set("count", bytes(String(number)));
+      log("info", `greeted ${rest}`, [["count", String(number)]]);
       return `${greeting}, ${rest}!`;
     }
     case "count":
       return String(count());
     case "ask": {
-      const [, id, question] = /^(\S*) ?([^]*)$/.exec(rest);
-      const [namespace, name, instance] = id.split("/");
+      const [id, question] = split(rest);
+      const parts = id.split("/");
+      if (parts.length !== 3 || question === "") throw failure("write: ask ID QUESTION");
+      const [namespace, name, instance] = parts;
       request({ namespace, name, instance }, bytes(question), PATIENCE);
       return "asked";
     }
@@ -46,6 +59,12 @@ function answered(message) {
   }
 }
 
+// The first word and what follows it.
+function split(words) {
+  const space = words.indexOf(" ");
+  return space < 0 ? [words, ""] : [words.slice(0, space), words.slice(space + 1)];
+}
+
 export const componentLifecycle = {
   initialize(config) {
     greeting = new Map(config.envVars).get("GREETING") ?? "Hello";
@@ -55,16 +74,16 @@ export const componentLifecycle = {
     try {
       return bytes(answered(text(message.payload)));
     } catch (error) {
-      // An error of the host has its case and value in `payload`.
-      const { tag, val } = error.payload ?? error;
-      if (tag === undefined) throw failure(String(error));
-      throw tag === "runtime-error" ? failure(val) : failure(`${tag}: ${JSON.stringify(val)}`);
+      if (error?.tag !== undefined) throw error;
+      // A host function throws an error whose `payload` is its case.
+      if (error?.payload?.tag === undefined) throw error;
+      throw failure(`${error.payload.tag}: ${described(error.payload.val)}`);
     }
   },
 
   handleCallback(message) {
     answer = text(message.payload);
-    if (message.metadata.contentType === "application/vnd.airssys.error+json") {
+    if (message.metadata.contentType === FAILED) {
       const error = JSON.parse(answer);
       answer = `${error.code}: ${error.message}`;
     }
