@@ -21,7 +21,7 @@ say = @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test test-rust test-c test-python fuzz crash soak bench bench-peers models tsan install coverage tools lib \
-	guests dev
+	guests dev kits
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
