@@ -111,7 +111,7 @@ fn unfit_arguments_are_refused_before_the_program_begins() {
 fn limits_hold_for_runs() {
     let engine = Engine::new();
     let limits = json!({ "limits": {
-        "max-host-bytes": 1 << 20, "max-message-bytes": 100_000, "max-execution-time-ms": 200,
+        "max-host-bytes": 1 << 20, "max-message-bytes": 100_000, "max-execution-time-ms": 3_600_000,
     } });
     let tool = program(&engine, &limits);
     assert_eq!(engine.invoke(tool, RUN, &json!(["flood", "900"])).unwrap()["status"], 0);
@@ -122,10 +122,12 @@ fn limits_hold_for_runs() {
     assert_eq!(failure.status, AIRSSYS_ERROR_RESOURCE_LIMIT_EXCEEDED);
     assert_eq!(failure.detail["limit"], "max-host-bytes");
     assert_eq!(engine.describe(tool).unwrap()["host-bytes"], 0, "all is given back");
-    let failure = engine.invoke(tool, RUN, &json!(["loop"])).unwrap_err();
+    let limits = json!({ "limits": { "max-execution-time-ms": 200 } }).to_string();
+    let quick = engine.load_with("app/quick/0", "program", &limits);
+    let failure = engine.invoke(quick, RUN, &json!(["loop"])).unwrap_err();
     assert_eq!(failure.status, AIRSSYS_ERROR_TIMEOUT);
     assert_eq!(failure.detail["limit"], "max-execution-time-ms");
-    assert_eq!(engine.invoke(tool, RUN, &json!(["fail"])).unwrap()["status"], 1);
+    assert_eq!(engine.invoke(quick, RUN, &json!(["fail"])).unwrap()["status"], 1);
 }
 
 #[test]
