@@ -101,7 +101,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 
 fuzz: dev ## Attack the library at random, each target for FUZZ_SECONDS (60); FUZZ_TARGETS="ways calls", FUZZ_SEED=N, FUZZ_DEEP=1
-	$(say) "random attacks: generated and mutated components, documents, codecs, two ways to call, calls in any order"
+	$(say) "random attacks: generated and mutated components, documents, codecs, typed values, two ways to call, calls in any order"
 	AIRSSYS_GUESTS_DIR=$(GUESTS) $(cargo) test --workspace --locked --test fuzz -- $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 CRASH_KILLS ?= 300

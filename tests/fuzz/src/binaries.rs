@@ -1,8 +1,9 @@
 //! An engine that loads arbitrary binaries.
 
+use airssys_wasm::*;
 use serde_json::json;
 
-use crate::harness::engine::{Config, Engine, With, eventually};
+use crate::harness::engine::{Config, Engine, NO_BYTES, Outcome, With, check, eventually, take};
 use crate::harness::log::set_logger;
 use crate::harness::requests::Inbox;
 use crate::target::{assert_sound, sound};
@@ -58,8 +59,10 @@ impl Host {
     pub fn try_out(&mut self, wasm: &[u8]) {
         let Self { engine, echo, cases, loaded } = self;
         *cases += 1;
+        let inspected = sound(inspected(wasm));
         if let Ok(handle) = sound(engine.try_load("fuzz/guest/0", wasm, None)) {
             *loaded += 1;
+            assert!(inspected.is_ok(), "loaded, and not to be inspected");
             let inbox = Inbox::new();
             let mut requests = Vec::new();
             // A few messages per case; all of them over many cases.
@@ -80,6 +83,16 @@ impl Host {
         assert_eq!(engine.text(*echo, "unmoved"), "unmoved");
         eventually("it is gone", || (engine.stats()["components"] == 1).then_some(()));
     }
+}
+
+/// What the library tells of a binary.
+fn inspected(wasm: &[u8]) -> Outcome<Vec<u8>> {
+    let mut json = NO_BYTES;
+    // SAFETY: bytes, and outputs that are valid for writing.
+    check(|error| unsafe {
+        airssys_component_inspect(wasm.as_ptr(), wasm.len(), &raw mut json, error)
+    })?;
+    Ok(take(json).expect("a document"))
 }
 
 impl Drop for Host {

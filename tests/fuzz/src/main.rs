@@ -16,11 +16,13 @@ mod harness {
     pub mod callback;
     pub mod engine;
     pub mod handmade;
+    pub mod interfaces;
     pub mod log;
     pub mod published;
     pub mod requests;
     pub mod router;
     pub mod store;
+    pub mod typed;
 }
 
 mod binaries;
@@ -32,6 +34,7 @@ mod mutants;
 mod random;
 mod supervisor;
 mod target;
+mod typed;
 mod ways;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::engine::{Failure, Outcome, status_name};
 use crate::random::Random;
-use crate::{calls, codecs, documents, generated, mutants, ways};
+use crate::{calls, codecs, documents, generated, mutants, typed, ways};
 
 /// A kind of input. A failing case panics or ends the process.
 pub trait Target {
@@ -20,12 +20,13 @@ pub trait Target {
 type Start = fn() -> Box<dyn Target>;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Start); 6] = [
+pub const TARGETS: [(&str, Start); 7] = [
     ("generated", || Box::new(generated::Generated::new())),
     ("mutants", || Box::new(mutants::Mutants::new())),
     ("documents", || Box::new(documents::Documents::new())),
     ("codecs", || Box::new(codecs::Codecs)),
     ("ways", || Box::new(ways::Ways::new())),
+    ("typed", || Box::new(typed::Typed::new())),
     ("calls", || Box::new(calls::Calls::new())),
 ];
 
