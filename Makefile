@@ -68,6 +68,9 @@ check: dev ## Check formatting, lints, documentation and the generated files
 		--target wasm32-unknown-unknown --release --locked -- -D warnings
 	cd bindings/guest-rust && $(CARGO) fmt --check && CARGO_TARGET_DIR=$(TARGET_DIR)/guest-rust \
 		$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
+	$(say) "types in Python"
+	@if $(PYTHON) -m mypy --version >/dev/null 2>&1; then cd bindings/python && $(PYTHON) -m mypy --strict airssys_wasm; \
+		else echo "no mypy here: left out"; fi
 	$(say) "documentation"
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --no-deps --document-private-items --locked -p airssys-wasm
 	cd bindings/guest-rust && RUSTDOCFLAGS="-D warnings" CARGO_TARGET_DIR=$(TARGET_DIR)/guest-rust \
