@@ -96,7 +96,7 @@ test-python: dev
 	AIRSSYS_WASM_LIBRARY=$(TARGET_DIR)/debug/libairssys_wasm.so AIRSSYS_GUESTS_DIR=$(GUESTS) \
 		PYTHONPATH=bindings/python $(PYTHON) -m unittest discover -s tests/python
 
-kits: ## Build the greeters in C, Python and JavaScript, which test-python loads (needs npm; at first 4 minutes)
+kits: ## Build the greeters in C, Python, JavaScript and Go, which test-python loads (needs npm; at first 4 minutes)
 	$(say) "building the greeters in other languages"
 	CARGO_TARGET_DIR=$(TARGET_DIR) bindings/guests/build.sh
 

@@ -7,7 +7,7 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wit_bindgen_core::{Files, WorldGenerator, wit_parser};
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 fn main() -> Result<()> {
@@ -18,8 +18,11 @@ fn main() -> Result<()> {
             let options = wit_bindgen_go::Opts::default();
             bindings(options.build(), wit, directory)
         }
-        ["component", module, output] => component(module, output),
-        _ => bail!("usage: airssys-guest-tools c|go WIT DIRECTORY, or component MODULE OUTPUT"),
+        ["component", module, output] => component(module, None, output),
+        ["component", module, output, wit] => component(module, Some(wit), output),
+        _ => {
+            bail!("usage: airssys-guest-tools c|go WIT DIRECTORY, or component MODULE OUTPUT [WIT]")
+        }
     }
 }
 
@@ -40,9 +43,15 @@ fn bindings(mut generator: Box<dyn WorldGenerator>, wit: &str, directory: &str) 
     Ok(())
 }
 
-/// A component from a module that knows WASI 0.1 and has the type of its world in a custom section.
-fn component(module: &str, output: &str) -> Result<()> {
-    let module = std::fs::read(module).with_context(|| format!("reading {module}"))?;
+/// A component from a module that knows WASI 0.1. Its world is in a custom section, or in `wit`.
+fn component(module: &str, wit: Option<&str>, output: &str) -> Result<()> {
+    let mut module = std::fs::read(module).with_context(|| format!("reading {module}"))?;
+    if let Some(wit) = wit {
+        let mut resolve = ::wit_parser::Resolve::default();
+        let (package, _) = resolve.push_path(wit).with_context(|| format!("reading {wit}"))?;
+        let world = resolve.select_world(&[package], Some("component"))?;
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    }
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)?
